@@ -1,0 +1,28 @@
+"""HazeHeal: training and use of a GAN that removes haze from pictures.
+
+    from hazeheal import DehazeDataProcessor, DehazeGAN, DehazeTrainer
+
+The names are looked up on first use, so that `import hazeheal` (and `hazeheal --help`) does not wait
+for TensorFlow.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+__all__ = ["DehazeDataProcessor", "DehazeGAN", "DehazeTrainer", "__version__"]
+
+_HOME = {
+    "DehazeDataProcessor": "hazeheal.data.processor",
+    "DehazeGAN": "hazeheal.models.gan",
+    "DehazeTrainer": "hazeheal.training.trainer",
+}
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,27 @@
+"""Errors that reach the user as one line, and the exit code each stands for.
+
+Scripts rely on the codes: 0 done, 1 error, 2 bad usage, 75 "restart me" (EX_TEMPFAIL: the run was
+asked to stop, has saved itself, and the same command continues it).
+"""
+
+EXIT_OK = 0
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_RESTART = 75
+EXIT_INTERRUPTED = 130
+
+
+class HazeHealError(Exception):
+    """Something the user can act on: the message says what, which value, and what to do."""
+
+    exit_code = EXIT_ERROR
+
+
+class UsageError(HazeHealError):
+    """A flag, a configuration key or a value that cannot be meant."""
+
+    exit_code = EXIT_USAGE
+
+
+class DataError(HazeHealError):
+    """A shard, an index, a record or a picture that is missing or damaged."""

@@ -1,0 +1,261 @@
+"""The one schema that the writer (`tfrecords_tools`) and the reader (`hazeheal.data.processor`) share.
+
+A data set is a directory:
+
+    manifest.json                          what is in it, with sizes, hashes and a fingerprint
+    NAME-SPLIT.tfrecord-00000-of-00004     records: one `tf.train.Example` a pair
+    NAME-SPLIT.index.npy                   one row a record: where it lies, its CRC, its size
+    NAME-SPLIT.sources.jsonl               one line a record: its key and the files it was made of
+    dataset_info.json, features.json       TFDS metadata (`tfds.builder_from_directory(DIR)`)
+
+The index makes every record reachable in O(1), which a global shuffle and an exact resume need; the
+sources stand beside the records so that a damaged record can still be named.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import zlib
+
+import numpy as np
+
+from hazeheal.errors import DataError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+
+# A TFRecord frame: uint64 length, uint32 masked CRC of it, the payload, uint32 masked CRC of that.
+FRAME_HEADER_BYTES = 12
+FRAME_FOOTER_BYTES = 4
+
+INDEX_DTYPE = np.dtype(
+    [
+        ("shard", "<u4"),  # number of the shard within the split
+        ("offset", "<u8"),  # of the payload (not of the frame) within the shard
+        ("length", "<u4"),  # of the payload in bytes
+        ("crc32", "<u4"),  # zlib.crc32 of the payload, checked at every read
+        ("height", "<u4"),
+        ("width", "<u4"),
+        ("psnr", "<f4"),  # of the hazy picture against the clear one, in dB; inf where they are equal
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One record: two encoded pictures of one size, and where they came from.
+
+    Attributes:
+        key: The pair key; unique within a data set.
+        hazy, clear: JPEG or PNG bytes of an upright 8-bit RGB or gray picture.
+        height, width: Size of both pictures in pixels.
+        hazy_source, clear_source: Names of the source files, relative to their folders.
+    """
+
+    key: str
+    hazy: bytes
+    clear: bytes
+    height: int
+    width: int
+    hazy_source: str
+    clear_source: str
+
+
+def serialize(pair: Pair) -> bytes:
+    """Returns `pair` as the bytes of a `tf.train.Example`; equal pairs give equal bytes."""
+    import tensorflow as tf
+
+    def text(value):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    def integer(value):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    feature = {
+        "key": text(pair.key.encode()),
+        "hazy": text(pair.hazy),
+        "clear": text(pair.clear),
+        "height": integer(pair.height),
+        "width": integer(pair.width),
+        "hazy_source": text(pair.hazy_source.encode()),
+        "clear_source": text(pair.clear_source.encode()),
+        "hazy_sha256": text(sha256(pair.hazy).encode()),
+        "clear_sha256": text(sha256(pair.clear).encode()),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    return example.SerializeToString(deterministic=True)
+
+
+def parse(payload: bytes) -> Pair:
+    """Inverse of `serialize`, in Python.
+
+    Raises:
+        DataError: The bytes are no record of this schema, or a picture's SHA-256 does not match.
+    """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    try:
+        feature = tf.train.Example.FromString(payload).features.feature
+        value = {
+            name: (
+                feature[name].int64_list if name in ("height", "width") else feature[name].bytes_list
+            ).value[0]
+            for name in feature_spec()
+        }
+    except (DecodeError, IndexError) as error:
+        raise DataError(f"not a hazeheal record ({len(payload)} bytes): {error}") from error
+    for name in ("hazy", "clear"):
+        if sha256(value[name]) != value[f"{name}_sha256"].decode():
+            raise DataError(f"the SHA-256 of the {name} picture does not match")
+    return Pair(
+        key=value["key"].decode(),
+        hazy=value["hazy"],
+        clear=value["clear"],
+        height=value["height"],
+        width=value["width"],
+        hazy_source=value["hazy_source"].decode(),
+        clear_source=value["clear_source"].decode(),
+    )
+
+
+def feature_spec() -> dict:
+    """The parsing spec of a record for `tf.io.parse_example` and `tf.io.parse_single_example`."""
+    import tensorflow as tf
+
+    names = ("key", "hazy", "clear", "hazy_source", "clear_source", "hazy_sha256", "clear_sha256")
+    spec = {name: tf.io.FixedLenFeature([], tf.string) for name in names}
+    return spec | {name: tf.io.FixedLenFeature([], tf.int64) for name in ("height", "width")}
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def shard_name(name: str, split: str, shard: int, num_shards: int) -> str:
+    """`NAME-SPLIT.tfrecord-00000-of-00004`, the form that TFDS reads."""
+    return f"{name}-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
+
+
+def index_name(name: str, split: str) -> str:
+    return f"{name}-{split}.index.npy"
+
+
+def sources_name(name: str, split: str) -> str:
+    return f"{name}-{split}.sources.jsonl"
+
+
+def fingerprint(manifest: dict) -> str:
+    """Hash of everything in a manifest that describes data: all but provenance and itself."""
+    described = {k: v for k, v in manifest.items() if k not in ("provenance", "fingerprint")}
+    return sha256(json.dumps(described, sort_keys=True).encode())
+
+
+def load_manifest(directory) -> dict:
+    """Reads and checks `directory/manifest.json`.
+
+    Returns:
+        The manifest: `schema`, `name`, `options` (of the conversion), `splits` ({split: {`records`,
+        `shards`: [{`file`, `records`, `bytes`, `sha256`}], `index`, `index_sha256`, `sources`,
+        `sources_sha256`}}), `fingerprint`, and `provenance` (command, versions, time).
+
+    Raises:
+        DataError: It is missing, unreadable, of another schema, or was changed by hand.
+    """
+    path = pathlib.Path(directory) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} does not exist; make the data set with `hazeheal-tfrecords convert "
+            f"--hazy_dir=... --gt_dir=... --output_dir={directory}`"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); convert the data set again") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA_VERSION:
+        found = manifest.get("schema") if isinstance(manifest, dict) else None
+        raise DataError(f"{path} has schema {found}, this version reads {SCHEMA_VERSION}; convert again")
+    if manifest.get("fingerprint") != fingerprint(manifest):
+        raise DataError(f"{path} does not match its own fingerprint; it was changed after the conversion")
+    return manifest
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split, opened: its shards and its index, checked against the manifest.
+
+    Attributes:
+        name: `train` or `val`.
+        shards: The shards' paths, in order.
+        index: [N] structured array of `INDEX_DTYPE`.
+        sources: Path of the list of sources.
+    """
+
+    name: str
+    shards: tuple
+    index: np.ndarray
+    sources: pathlib.Path
+
+    def __len__(self):
+        return len(self.index)
+
+    def describe(self, record: int) -> str:
+        """Names record `record` for an error: shard, position, key and source files."""
+        row = self.index[record]
+        first = int(np.searchsorted(self.index["shard"], row["shard"]))
+        text = f"{self.shards[row['shard']]}, record {record - first} (number {record} of split {self.name})"
+        try:
+            with open(self.sources, encoding="utf-8") as lines:
+                source = json.loads(next(line for i, line in enumerate(lines) if i == record))
+            return f"{text}, key {source['key']!r}, made of {source['hazy']} and {source['clear']}"
+        except (OSError, StopIteration, ValueError, KeyError):
+            return text
+
+
+def open_split(directory, split: str) -> Split:
+    """Opens one split after checking that every shard is there with the size it was written with.
+
+    Raises:
+        DataError: The split, a shard or the index is missing or damaged; the message names it.
+    """
+    directory = pathlib.Path(directory)
+    manifest = load_manifest(directory)
+    if split not in manifest["splits"]:
+        raise DataError(f"{directory} has no split {split!r}; it has {', '.join(manifest['splits'])}")
+    entry = manifest["splits"][split]
+    shards = []
+    for shard in entry["shards"]:
+        path = directory / shard["file"]
+        size = path.stat().st_size if path.is_file() else None
+        if size != shard["bytes"]:
+            state = "is missing" if size is None else f"has {size} bytes instead of {shard['bytes']}"
+            raise DataError(
+                f"shard {path} {state}; run `hazeheal-tfrecords verify {directory}`, then convert again"
+            )
+        shards.append(path)
+    path = directory / entry["index"]
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"index {path} cannot be read ({error}); convert the data set again") from error
+    if sha256(data) != entry["index_sha256"]:
+        raise DataError(
+            f"index {path} is damaged (its SHA-256 is not the manifest's); convert the data set again"
+        )
+    index = np.load(path, allow_pickle=False)
+    if index.dtype != INDEX_DTYPE or len(index) != entry["records"]:
+        raise DataError(
+            f"index {path} does not list the {entry['records']} records of the manifest; convert again"
+        )
+    return Split(name=split, shards=tuple(shards), index=index, sources=directory / entry["sources"])
+
+
+def check_payload(payload: bytes, *, split: Split, record: int) -> None:
+    """Raises DataError, naming the record and its sources, if the bytes are not those written."""
+    crc = int(split.index["crc32"][record])
+    if zlib.crc32(payload) != crc:
+        raise DataError(
+            f"damaged record: {split.describe(record)}: CRC32 is {zlib.crc32(payload):08x}, written was {crc:08x}; "
+            f"run `hazeheal-tfrecords verify {split.sources.parent}` and convert again"
+        )
