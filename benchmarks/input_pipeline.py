@@ -1,0 +1,229 @@
+"""How many training pairs a second the input pipeline gives, against the original's way.
+
+The original's way is that of the pix2pix tutorial, which the first version of this project followed:
+a folder of PNG files, and for every pair read both, decode both whole, resize both to 286x286 in
+float32, crop 256x256 and mirror at random, normalise to [-1, 1], batch 4. It gets tf.data's
+autotuned parallel map and a prefetch. Ours reads records made of the same PNG files by
+`hazeheal-tfrecords convert`, run as a process: with `--encoding=jpeg`, and, so that it can be seen
+how much of the gain is the format's, as PNG (`--encoding=keep`). Ours checks every record's CRC, turns
+by quarters as well, gives uint8 (the device normalises), and crops at the full resolution.
+
+    python benchmarks/input_pipeline.py                      # pictures made by rule
+    python benchmarks/input_pipeline.py --source photos      # enlarged from the pictures in a folder
+
+The pipelines take turns within each round, so that other work on the machine slows all of them, and
+what is compared is the median of the rounds' ratios. CPU time a pair, beside it, depends on other work
+even less. A picture by rule has the spectrum of a photograph (amplitude 1/f^1.5, the planes
+correlated), as pure noise would make PNG and JPEG dearer than they are.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # The input pipeline is the CPU's.
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from hazeheal.data.processor import DehazeDataProcessor  # noqa: E402
+from hazeheal.data.synthetic import add_haze  # noqa: E402
+
+CROP, RESIZED, BATCH = 256, 286, 4
+
+
+def made_picture(index, *, height, width):
+    """float32 [H, W, 3] in [0, 1] with a photograph's spectrum; `index` alone decides the pixels."""
+    rng = np.random.default_rng(index)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = 1
+
+    def field(power):
+        spectrum = np.fft.rfft2(rng.standard_normal((height, width))) / frequency**power
+        values = np.fft.irfft2(spectrum, s=(height, width))
+        return values / values.std()
+
+    shared = field(1.5)
+    planes = [0.46 + 0.18 * shared + 0.05 * field(1.9) for _ in range(3)]
+    return np.clip(np.stack(planes, -1), 0, 1).astype(np.float32)
+
+
+def source_pictures(folder):
+    """Paths of the pictures below `folder`, sorted."""
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not found:
+        sys.exit(f"--source={folder} holds no PNG or JPEG pictures; give a folder that does")
+    return found
+
+
+def write_folder(directory, *, pairs, height, width, source):
+    """directory/hazy/NNNN.png and directory/GT/NNNN.png."""
+    sources = source_pictures(source) if source else None
+    rows = np.linspace(1, 0, height, dtype=np.float32)[:, None]
+    for index in range(pairs):
+        if sources:
+            with Image.open(sources[index % len(sources)]) as picture:
+                enlarged = picture.convert("RGB").resize((width, height), Image.LANCZOS)
+            clear = np.asarray(enlarged, np.float32) / 255
+        else:
+            clear = made_picture(index, height=height, width=width)
+        hazy = add_haze(clear, depth=np.broadcast_to(rows, (height, width)), beta=1.0)
+        for name, values in (("hazy", hazy), ("GT", clear)):
+            path = directory / name / f"{index:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.rint(values * 255).astype(np.uint8)).save(path)
+
+
+def convert(folder, output, *options):
+    """Runs the conversion as its users do, and returns the data set's directory."""
+    command = [sys.executable, "-m", "tfrecords_tools", "convert", f"--hazy_dir={folder / 'hazy'}"]
+    command += [f"--gt_dir={folder / 'GT'}", f"--output_dir={output}", "--val_fraction=0", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"the conversion failed (exit code {done.returncode}): {done.stderr.strip()}")
+    return output
+
+
+def original_dataset(folder):
+    """The original's input pipeline on a folder of PNG files."""
+
+    def load(path):
+        return tf.cast(tf.io.decode_png(tf.io.read_file(path), channels=3), tf.float32)
+
+    def example(hazy_path):
+        clear_path = tf.strings.join([str(folder / "GT") + os.sep, tf.strings.split(hazy_path, os.sep)[-1]])
+        hazy, clear = (
+            tf.image.resize(load(path), [RESIZED, RESIZED], method=tf.image.ResizeMethod.NEAREST_NEIGHBOR)
+            for path in (hazy_path, clear_path)
+        )
+        both = tf.image.random_crop(tf.stack([hazy, clear]), [2, CROP, CROP, 3])
+        both = tf.cond(tf.random.uniform([]) > 0.5, lambda: tf.image.flip_left_right(both), lambda: both)
+        both = both / 127.5 - 1
+        return both[0], both[1]
+
+    paths = tf.data.Dataset.list_files(str(folder / "hazy" / "*.png"), shuffle=True).repeat()
+    return paths.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH).prefetch(tf.data.AUTOTUNE)
+
+
+def measure(iterator, *, seconds, skip):
+    """Pairs a second of wall time, and milliseconds of CPU time a pair."""
+    for _ in range(skip):  # What lay ready when the clock stood still.
+        next(iterator)
+    batches, cpu, start = 0, time.process_time(), time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        next(iterator)
+        batches += 1
+    return batches * BATCH / elapsed, (time.process_time() - cpu) / (batches * BATCH) * 1e3
+
+
+def compare(directory, *, height, width, options):
+    """Measures all pipelines at one picture size; returns {pipeline: figures}."""
+    folder = directory / f"{width}x{height}"
+    write_folder(folder, pairs=options.pairs, height=height, width=width, source=options.source)
+    jpeg = convert(folder, folder / "jpeg", "--encoding=jpeg", f"--quality={options.quality}")
+    png = convert(folder, folder / "png", "--encoding=keep")
+
+    def ours(data_dir):
+        made = DehazeDataProcessor(data_dir, batch_size=BATCH, crop_size=CROP, workers=options.workers)
+        return made.dataset()
+
+    datasets = {"original": original_dataset(folder), "jpeg": ours(jpeg), "png": ours(png)}
+    found = {name: {"pairs_per_second": [], "cpu_ms_per_pair": []} for name in datasets}
+    for turn in range(-1, options.rounds):  # The first is a warm-up.
+        for name, dataset in datasets.items():
+            # An iterator a turn: one that waits would go on in the background and disturb the next.
+            iterator = iter(dataset)
+            rate, cpu = measure(iterator, seconds=options.seconds, skip=8)
+            del iterator
+            if turn >= 0:
+                found[name]["pairs_per_second"].append(rate)
+                found[name]["cpu_ms_per_pair"].append(cpu)
+    return summarise(found)
+
+
+def summarise(found):
+    """Medians, and the medians of each round's ratio to the original."""
+    base = found["original"]
+    table = {}
+    for name, figures in found.items():
+        rates, cpu = figures["pairs_per_second"], figures["cpu_ms_per_pair"]
+        ratios = [ours / theirs for ours, theirs in zip(rates, base["pairs_per_second"], strict=True)]
+        saved = [theirs / ours for ours, theirs in zip(cpu, base["cpu_ms_per_pair"], strict=True)]
+        table[name] = {
+            "pairs_per_second": statistics.median(rates),
+            "cpu_ms_per_pair": statistics.median(cpu),
+            "ratio": statistics.median(ratios),
+            "ratio_lowest": min(ratios),
+            "ratio_highest": max(ratios),
+            "cpu_ratio": statistics.median(saved),
+        }
+    return table
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--sizes", default="620x460,1600x1200", help="WIDTHxHEIGHT,... (default: %(default)s)"
+    )
+    parser.add_argument("--pairs", type=int, default=16, help="pairs a size (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=3, help="a measurement (default: %(default)s)")
+    parser.add_argument("--quality", type=int, default=95, help="of the JPEG records (default: %(default)s)")
+    parser.add_argument("--workers", type=int, help="decoding threads of ours (default: one a core)")
+    parser.add_argument("--source", type=pathlib.Path, metavar="DIR", help="pictures to enlarge")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the figures here")
+    options = parser.parse_args(argv)
+    try:
+        options.sizes = [tuple(int(side) for side in size.split("x")) for size in options.sizes.split(",")]
+        if any(len(size) != 2 or min(size) < CROP for size in options.sizes):
+            raise ValueError
+    except ValueError:
+        parser.error(f"--sizes={options.sizes} must be WIDTHxHEIGHT,..., sides of {CROP} and more")
+    if min(options.pairs, options.rounds) < 1 or options.seconds <= 0:
+        parser.error("--pairs, --rounds and --seconds must be positive")
+    return options
+
+
+def main(argv=None):
+    options = parse(argv)
+    result = {
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "tensorflow": tf.__version__,
+        "content": "pictures of --source, enlarged" if options.source else "made by rule",
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "sizes": {},
+    }
+    print(
+        f"{'size':>10} {'pipeline':>9} {'pairs/s':>8} {'ratio':>6} {'lowest':>7} {'CPU ms/pair':>12} {'CPU ratio':>10}"
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        for width, height in options.sizes:
+            table = compare(pathlib.Path(directory), height=height, width=width, options=options)
+            result["sizes"][f"{width}x{height}"] = table
+            for name, row in table.items():
+                print(
+                    f"{f'{width}x{height}':>10} {name:>9} {row['pairs_per_second']:8.0f} {row['ratio']:6.2f} "
+                    f"{row['ratio_lowest']:7.2f} {row['cpu_ms_per_pair']:12.2f} {row['cpu_ratio']:10.2f}",
+                    flush=True,
+                )
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The original's hyper-parameters: 256x256 crops, batch 4, 200 epochs. Every other config changes this one.
+
+Command:  bash launch/train_multigpu.sh --config=default --data_dir=DATA --workdir=runs/default
+Run time: not measured at this size; it is meant for one or more GPUs.
+Result:   none measured.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+
+    config.data = ConfigDict()
+    config.data.train_split = "train"
+    config.data.val_split = "val"  # "" trains without validation
+    config.data.crop_size = 256
+    config.data.flip = True
+    config.data.rot90 = True
+    config.data.workers = 0  # threads that decode; 0: one a core
+    config.data.reader = (
+        "auto"  # auto | mmap | fixed (for gs:// and other file systems that cannot be mapped)
+    )
+    config.data.max_val_pictures = 0  # 0: the whole split
+
+    config.model = ConfigDict()
+    config.model.width = 64  # scales every channel count
+    config.model.depth = 5  # number of halvings
+    config.model.norm = "layer"  # none | layer | instance | group | batch
+    config.model.output = "residual"  # residual: hazy + head | direct: tanh(head)
+    config.model.se_ratio = 0.25  # 0 turns squeeze-excite off
+    config.model.disc_width = 64
+
+    config.loss = ConfigDict()
+    config.loss.l1_weight = 150.0
+    config.loss.gan_weight = 1.0
+    config.loss.perceptual_weight = 0.005
+    config.loss.perceptual_weights = "imagenet"  # or the path of a Keras .h5 or an .npz
+    config.loss.perceptual_layer = "block3_conv3"
+    config.loss.charbonnier_eps = 1e-3
+    config.loss.haze_share = 0.3  # 0.7 of the whole picture, 0.3 weighted by the haze mask
+    config.loss.haze_mask = "difference"  # difference | dark_channel
+    config.loss.weighting = "fixed"  # fixed | balanced
+    config.loss.balanced_gan_share = 0.05  # of the reconstruction's gradient norm at the generator's output
+    config.loss.balanced_perceptual_share = 0.2
+
+    config.optimizer = ConfigDict()
+    config.optimizer.learning_rate = 2e-4
+    config.optimizer.disc_learning_rate = 2e-4
+    config.optimizer.beta1 = 0.5
+    config.optimizer.beta2 = 0.999
+    config.optimizer.epsilon = 1e-7
+    config.optimizer.warmup = "0 steps"
+    config.optimizer.decay = "constant"  # constant | cosine | linear, to zero at the end of the run
+    config.optimizer.clip_norm = 0.0  # each network by its own global norm; 0: no clipping
+    config.optimizer.accumulate = 1  # micro-batches in one global batch
+    config.optimizer.ema_half_life = 2000.0  # pictures; 0: no average
+    config.optimizer.max_skipped = 10  # non-finite steps in a row before the run stops
+
+    config.train = ConfigDict()
+    config.train.batch_size = 4  # the global batch
+    config.train.epochs = 200.0  # exactly one of epochs and steps is not 0
+    config.train.steps = 0
+    config.train.steps_per_loop = 10  # steps between two returns to Python
+    config.train.precision = "auto"  # auto | float32 | mixed_bfloat16 | mixed_float16
+    config.train.xla = "auto"  # auto | on | off
+    # Intervals: "N steps", "N epochs", or "never".
+    config.train.log_every = "50 steps"
+    config.train.sample_every = "10 epochs"
+    config.train.validate_every = "5 epochs"
+    config.train.save_every = "1 epochs"
+    config.train.keep = 3  # newest checkpoints; the best one is kept besides
+
+    config.samples = ConfigDict()
+    config.samples.count = 4
+    config.samples.max_side = 512  # of one picture on a sheet or in TensorBoard
+
+    config.profile = ConfigDict()
+    config.profile.steps = ""  # "100:110" writes a profile of these steps for TensorBoard
+    return config

@@ -1,0 +1,91 @@
+"""The rules by which data sets name their pairs, as data."""
+
+import dataclasses
+import re
+
+from hazeheal.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One way of naming pairs: files whose stems give equal keys belong together.
+
+    Attributes:
+        name: What `--pairing` calls it.
+        hazy, clear: Regular expressions searched in the stems (file names without suffix) of hazy and of clear
+            files. The key is their group `key`, else their only group.
+        description: The data sets that it stands for, with an example.
+        two_folders: The patterns cannot tell a hazy file from a clear one, so the two must lie in different
+            folders: in one folder every picture would be paired with itself.
+        ignore_case: Whether `_gt` is as good as `_GT`. Keys are always compared as they are.
+    """
+
+    name: str
+    hazy: str
+    clear: str
+    description: str
+    two_folders: bool = False
+    ignore_case: bool = True
+
+    def keys(self, names: list[str], *, hazy: bool) -> dict[str, tuple[str, str]]:
+        """{name: (folder, key)} of those file names, relative and with `/`, that fit the pattern."""
+        pattern = re.compile(self.hazy if hazy else self.clear, re.IGNORECASE if self.ignore_case else 0)
+        group = "key" if "key" in pattern.groupindex else 1
+        keys = {}
+        for name in names:
+            folder, _, base = name.rpartition("/")
+            match = pattern.search(base.rpartition(".")[0])
+            if match and match[group]:
+                keys[name] = folder, match[group]
+        return keys
+
+
+# Of several rules that pair everything alike, `auto` names the first: the narrower ones come first.
+RULES = (
+    Rule(
+        "same_name", r"^(.+)$", r"^(.+)$", "the same name in two folders: 7.png and 7.png", two_folders=True
+    ),
+    Rule("o_haze", r"^(.+)_outdoor_hazy$", r"^(.+)_outdoor_GT$", "O-HAZE: 01_outdoor_hazy, 01_outdoor_GT"),
+    Rule("i_haze", r"^(.+)_indoor_hazy$", r"^(.+)_indoor_GT$", "I-HAZE: 01_indoor_hazy, 01_indoor_GT"),
+    Rule("dense_haze", r"^(.+)_hazy$", r"^(.+)_GT$", "Dense-Haze, NH-HAZE: 01_hazy, 01_GT"),
+    Rule("satehaze1k", r"^(.+)-inputs$", r"^(.+)-targets$", "SateHaze1k: 12-inputs, 12-targets"),
+    Rule("pix2pix", r"^(.+)_real_A$", r"^(.+)_real_B$", "pix2pix: 7_real_A, 7_real_B"),
+    Rule("sots_indoor", r"^(\d+)_\d+$", r"^(\d+)$", "RESIDE SOTS indoor: 1400_3 to 1400"),
+    Rule("its", r"^(\d+)_\d+_[\d.]+$", r"^(\d+)$", "RESIDE ITS: 1_1_0.90179 to 1"),
+    Rule(
+        "sots_outdoor", r"^(\d+)_[\d.]+_[\d.]+$", r"^(\d+)$", "RESIDE SOTS outdoor, OTS: 0001_0.8_0.2 to 0001"
+    ),
+    Rule(
+        "rice",
+        r"^(.+?)(?:_hazy)?$",
+        r"^(.+?)(?:_GT)?$",
+        "RICE: the same name in two folders, with or without _hazy and _GT: 007_hazy, 007_GT",
+        two_folders=True,
+    ),
+)
+ALIASES = {"nh_haze": "dense_haze", "ots": "sots_outdoor", "rice1": "rice", "rice2": "rice"}
+
+
+def find_rule(text: str) -> Rule:
+    """Returns the rule of that name, or makes one of a regular expression that is searched in both stems.
+
+    Raises:
+        UsageError: `text` is neither a name nor a regular expression with one group or a group named `key`.
+    """
+    name = text.lower().replace("-", "_")
+    for rule in RULES:
+        if rule.name == ALIASES.get(name, name):
+            return rule
+    names = ", ".join(["auto", *(rule.name for rule in RULES), *ALIASES])
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UsageError(
+            f"pairing {text!r} is no rule and no regular expression ({error}); rules: {names}"
+        ) from None
+    if "key" not in pattern.groupindex and pattern.groups != 1:
+        raise UsageError(
+            f"pairing {text!r} is no rule, and as a regular expression it has {pattern.groups} groups; "
+            f"give one group, one of them named as in (?P<key>...), or a rule: {names}"
+        )
+    return Rule(text, text, text, "a regular expression", two_folders=True, ignore_case=False)

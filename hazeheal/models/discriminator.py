@@ -1,0 +1,36 @@
+"""The discriminator: a PatchGAN (Isola et al. 2017) under spectral normalisation, conditioned on the hazy picture."""
+
+import keras
+
+from hazeheal.models.layers import SpectralConv2D
+
+
+def build_discriminator(*, width=64, dtype="float32", seed=0):
+    """Builds the discriminator, a Keras functional model with height and width open.
+
+    Args:
+        width: Channels of the first convolution; the others have 2, 4, 8, 8 times as many, and 1.
+        dtype: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16. The last convolution is float32.
+        seed: The initial values are a function of it and of the names of the variables.
+
+    Returns:
+        A keras.Model from [hazy, picture], each [B, H, W, 3] float32 in [-1, 1], to logits
+        [B, ceil(H / 16), ceil(W / 16), 1] float32, one for each patch: positive where it takes the picture
+        for a clear one. Each training call moves the spectral vectors `u` by one power iteration.
+
+    Raises:
+        ValueError: `width` is less than 1.
+    """
+    if width < 1:
+        raise ValueError(f"discriminator width is {width}: must be 1 or more")
+    hazy = keras.Input((None, None, 3), name="hazy", dtype="float32")
+    picture = keras.Input((None, None, 3), name="picture", dtype="float32")
+    x = keras.layers.Concatenate(name="pair", dtype=dtype)([hazy, picture])
+    for i, (multiple, strides) in enumerate([(1, 2), (2, 2), (4, 2), (8, 2), (8, 1)]):
+        name = f"conv_{i}"
+        x = SpectralConv2D(
+            multiple * width, 4, strides=strides, seed=seed, path=name, name=name, dtype=dtype
+        )(x)
+        x = keras.layers.LeakyReLU(negative_slope=0.2, name=f"leaky_{i}", dtype=dtype)(x)
+    logits = SpectralConv2D(1, 4, strides=1, seed=seed, path="logits", name="logits", dtype="float32")(x)
+    return keras.Model([hazy, picture], logits, name="discriminator")

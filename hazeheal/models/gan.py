@@ -1,0 +1,131 @@
+"""DehazeGAN: the generator, the discriminator and the perceptual network, built eagerly and together.
+
+gan = DehazeGAN.from_run("runs/rice1")
+restored = gan.restore(hazy)            # uint8 [H, W, 3] in, uint8 [H, W, 3] out
+"""
+
+import json
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from hazeheal import config as configs
+from hazeheal.errors import HazeHealError
+from hazeheal.models.discriminator import build_discriminator
+from hazeheal.models.generator import build_generator
+from hazeheal.models.perceptual import build_perceptual
+from hazeheal.training import checkpoint
+
+
+class DehazeGAN:
+    """The networks of one configuration, with initial weights that are a function of its seed.
+
+    Attributes:
+        generator: keras.Model, [B, H, W, 3] in [-1, 1] to the same shape, float32.
+        discriminator: keras.Model of [hazy, picture], to logits.
+        perceptual: keras.Model to VGG19 features, or None where its weight is 0.
+    """
+
+    def __init__(self, config, *, precision="float32", for_training=True):
+        """Builds the networks; inside `strategy.scope()` for several replicas.
+
+        Args:
+            config: A configuration, as `hazeheal.config.load` returns it.
+            precision: Keras dtype policy of all networks.
+            for_training: Without it only the generator is built.
+        """
+        model = config.model
+        self.config = config
+        self.generator = build_generator(
+            width=model.width,
+            depth=model.depth,
+            norm=model.norm,
+            output=model.output,
+            se_ratio=model.se_ratio,
+            dtype=precision,
+            seed=config.seed,
+        )
+        self.discriminator = self.perceptual = None
+        if for_training:
+            self.discriminator = build_discriminator(
+                width=model.disc_width, dtype=precision, seed=config.seed
+            )
+            if config.loss.perceptual_weight:
+                self.perceptual = build_perceptual(
+                    weights=config.loss.perceptual_weights,
+                    layer=config.loss.perceptual_layer,
+                    dtype=precision,
+                )
+        self._forward = tf.function(
+            lambda picture: to_uint8(self.generator(normalise(picture[None]), training=False))[0],
+            input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)],
+        )
+
+    @classmethod
+    def from_run(cls, run, *, which="best", group=0, precision="float32"):
+        """Loads the generator that a run has trained: its moving average where it kept one.
+
+        Args:
+            run: The run's directory.
+            which: `best` (by validation PSNR; the newest if none was validated), `newest`, or a step.
+            group: Replica group whose checkpoints are read.
+            precision: Keras dtype policy to compute in.
+
+        Raises:
+            HazeHealError: The directory holds no run, or no whole checkpoint.
+        """
+        run = pathlib.Path(run)
+        try:
+            config = configs.from_dict(json.loads((run / "config.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise HazeHealError(
+                f"{run} is no run's directory: config.json cannot be read ({error})"
+            ) from error
+        gan = cls(config, precision=precision, for_training=False)
+        folder = run / f"group_{group:02d}" / "checkpoints"
+        found = checkpoint.find(folder, which=which)
+        if found is None:
+            raise HazeHealError(
+                f"{folder} holds no whole checkpoint ({which}); train first, or name another step"
+            )
+        gan.load_generator(found)
+        return gan
+
+    def load_generator(self, path) -> None:
+        """Sets the generator's variables from a checkpoint's directory, the moving average preferred."""
+        reader = tf.train.load_checkpoint(str(path / checkpoint.PREFIX))
+        names = reader.get_variable_to_shape_map()
+        for variable in self.generator.variables:
+            name = f"ema/generator/{variable.path}"
+            if name not in names:
+                name = f"generator/{variable.path}"
+            if names.get(name) != list(variable.shape):
+                raise HazeHealError(
+                    f"{path} holds {name} of shape {names.get(name)} where the configuration makes "
+                    f"{list(variable.shape)}; config.json is not this checkpoint's"
+                )
+            variable.assign(reader.get_tensor(name))
+
+    def restore(self, picture) -> np.ndarray:
+        """Restores one picture: uint8 [H, W, 3] of any size from 1x1 up, to the same."""
+        return self._forward(tf.convert_to_tensor(picture, tf.uint8)).numpy()
+
+    def parameter_counts(self) -> dict:
+        """Trainable parameters of the generator and the discriminator."""
+        networks = {"generator": self.generator, "discriminator": self.discriminator}
+        return {
+            name: sum(int(np.prod(v.shape)) for v in network.trainable_variables)
+            for name, network in networks.items()
+            if network is not None
+        }
+
+
+def normalise(picture):
+    """uint8 in [0, 255] to float32 in [-1, 1]."""
+    return tf.cast(picture, tf.float32) / 127.5 - 1.0
+
+
+def to_uint8(tensor):
+    """float32 in [-1, 1], clipped, to uint8 in [0, 255], rounded."""
+    return tf.cast(tf.round(tf.clip_by_value((tensor + 1.0) * 127.5, 0.0, 255.0)), tf.uint8)

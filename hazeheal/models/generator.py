@@ -1,0 +1,157 @@
+"""The generator: a U-Net with two ways down, a strided convolution and an MBConv, fused at every stage.
+
+    hazy [B, H, W, 3] in [-1, 1]  ->  restored [B, H, W, 3] float32
+
+    pad -> stem -> encoder_0 .. encoder_{d-1} -> bottom_0, bottom_1 -> decoder_{d-1} .. decoder_0 -> head -> output
+
+The names of its variables (`encoder_0/mbconv/expand/kernel`) are part of the checkpoint format.
+"""
+
+import keras
+import tensorflow as tf
+
+from hazeheal.models.layers import NORMS, MBConv, MirrorPad, Norm, conv, scaled_normal
+
+OUTPUTS = ("residual", "direct")
+
+
+def build_generator(*, width=64, depth=5, norm="layer", output="residual", se_ratio=0.25, dtype="float32", seed=0):
+    """Builds the generator, a Keras functional model with height and width open.
+
+    Args:
+        width: Scales all channel counts: the stem has width / 2, encoder stage i has width * min(2^i, 8).
+        depth: Number of halvings. Sides are padded to multiples of 2^depth, so any from 1 up will do.
+        norm: none, layer, instance, group or batch; see `layers.Norm`.
+        output: `residual`: the head's output is added to the hazy picture, and is not bounded (whoever
+            makes a picture of it clips). It starts at zero, so that training starts from the identity.
+            `direct`: tanh of the head.
+        se_ratio: Squeeze-excite channels over input channels, 8 at least; 0 turns squeeze-excite off, and
+            with norm none, layer or batch a restored pixel then depends on its neighbourhood alone.
+        dtype: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16. The head is float32 in all.
+        seed: The initial values are a function of it and of the names of the variables.
+
+    Returns:
+        A keras.Model from [B, H, W, 3] float32 in [-1, 1] to [B, H, W, 3] float32.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    if width < 2 or width % 2:
+        raise ValueError(f"width is {width}: must be an even number from 2 up")
+    if depth < 1:
+        raise ValueError(f"depth is {depth}: must be 1 or more")
+    if norm not in NORMS:
+        raise ValueError(f"norm is {norm!r}: must be one of {', '.join(NORMS)}")
+    if output not in OUTPUTS:
+        raise ValueError(f"output is {output!r}: must be one of {', '.join(OUTPUTS)}")
+    if not 0 <= se_ratio <= 4:
+        raise ValueError(f"se_ratio is {se_ratio}: must lie in 0 to 4; 0 turns squeeze-excite off")
+
+    block = {"norm": norm, "se_ratio": se_ratio, "seed": seed, "dtype": dtype}
+    hazy = keras.Input((None, None, 3), name="hazy", dtype="float32")
+    # float32, whatever the policy: a picture rounded to bfloat16 has 8 bits less its sign and exponent.
+    x = MirrorPad(2**depth, name="pad", dtype="float32")(hazy)
+    x = conv(width // 2, 3, 3, seed=seed, path="stem", dtype=dtype)(x)
+    x = keras.layers.Activation("silu", name="stem_swish", dtype=dtype)(x)
+    skips = []
+    for i in range(depth):
+        skips.append(x)
+        x = EncoderStage(width * min(2**i, 8), name=f"encoder_{i}", **block)(x)
+    for i in range(2):
+        x = MBConv(x.shape[-1], strides=1, path=f"bottom_{i}", name=f"bottom_{i}", **block)(x)
+    for i in reversed(range(depth)):
+        x = DecoderStage(norm=norm, seed=seed, dtype=dtype, name=f"decoder_{i}")([x, skips[i]])
+    gain = 0.0 if output == "residual" else 1.0
+    x = conv(3, 3, x.shape[-1], seed=seed, path="head", dtype="float32", gain=gain)(x)
+    restored = Output(output, name="output", dtype="float32")([x, hazy])
+    return keras.Model(hazy, restored, name="generator")
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class EncoderStage(keras.layers.Layer):
+    """Halves the sides in two ways, a strided convolution and an MBConv, and fuses them with a 1x1 convolution."""
+
+    def __init__(self, filters, *, norm, se_ratio, seed, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.norm = norm
+        self.se_ratio = se_ratio
+        self.seed = seed
+
+    def build(self, shape):
+        common = {"seed": self.seed, "dtype": self.dtype_policy}
+        self.strided = conv(self.filters, 3, shape[-1], strides=2, path=f"{self.name}/strided", **common)
+        self.strided_norm = Norm(self.norm, name="strided_norm", dtype=self.dtype_policy)
+        self.mbconv = MBConv(
+            self.filters,
+            strides=2,
+            norm=self.norm,
+            se_ratio=self.se_ratio,
+            path=f"{self.name}/mbconv",
+            name="mbconv",
+            **common,
+        )
+        self.fuse = conv(self.filters, 1, 2 * self.filters, path=f"{self.name}/fuse", **common)
+        self.strided.build(shape)
+        self.strided_norm.build((None, None, None, self.filters))
+        self.mbconv.build(shape)
+        self.fuse.build((None, None, None, 2 * self.filters))
+
+    def call(self, inputs, training=False):
+        a = tf.nn.silu(self.strided_norm(self.strided(inputs), training=training))
+        b = self.mbconv(inputs, training=training)
+        return tf.nn.silu(self.fuse(tf.concat([a, b], axis=-1)))
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class DecoderStage(keras.layers.Layer):
+    """Doubles the sides with a transposed convolution and merges the skip of that size."""
+
+    def __init__(self, *, norm, seed, **kwargs):
+        super().__init__(**kwargs)
+        self.norm = norm
+        self.seed = seed
+
+    def build(self, shapes):
+        below, skip = shapes
+        filters = skip[-1]
+        self.up = keras.layers.Conv2DTranspose(
+            filters,
+            4,
+            strides=2,
+            padding="same",
+            # Of the 4x4 taps, 2x2 reach any one output.
+            kernel_initializer=scaled_normal(seed=self.seed, path=f"{self.name}/up", fan_in=4 * below[-1]),
+            dtype=self.dtype_policy,
+            name="up",
+        )
+        self.up_norm = Norm(self.norm, name="up_norm", dtype=self.dtype_policy)
+        self.merge = conv(
+            filters, 3, 2 * filters, seed=self.seed, path=f"{self.name}/merge", dtype=self.dtype_policy
+        )
+        self.merge_norm = Norm(self.norm, name="merge_norm", dtype=self.dtype_policy)
+        self.up.build(below)
+        self.up_norm.build(skip)
+        self.merge.build((None, None, None, 2 * filters))
+        self.merge_norm.build(skip)
+
+    def call(self, inputs, training=False):
+        below, skip = inputs
+        x = tf.nn.relu(self.up_norm(self.up(below), training=training))
+        x = tf.concat([x, skip], axis=-1)
+        return tf.nn.relu(self.merge_norm(self.merge(x), training=training))
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class Output(keras.layers.Layer):
+    """Crops the head's output to the size of the hazy picture and makes the restored one of both."""
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def call(self, inputs):
+        x, hazy = inputs
+        height, width = (hazy.shape[axis] or tf.shape(hazy)[axis] for axis in (1, 2))
+        x = x[:, :height, :width]
+        return hazy + x if self.kind == "residual" else tf.tanh(x)

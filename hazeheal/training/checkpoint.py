@@ -1,0 +1,228 @@
+"""Checkpoints that are complete or absent, written beside the training and checked when they are read.
+
+    checkpoints/ckpt-00001000/state.index, state.data-00000-of-00001    a TensorFlow checkpoint
+    checkpoints/ckpt-00001000/manifest.json                             step, metrics, sizes, hashes
+
+A checkpoint is written to a temporary directory, flushed to the disk and renamed; a manifest is
+checked on every read. `tf.train.load_checkpoint(".../ckpt-00001000/state")` opens it anywhere.
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+
+from hazeheal.errors import HazeHealError
+
+PREFIX = "state"
+MANIFEST = "manifest.json"
+BEST_BY = "psnr"
+
+
+def steps(folder) -> list[int]:
+    """Steps of the checkpoints in `folder`, whole or not, in ascending order."""
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        return []
+    matches = (re.fullmatch(r"ckpt-(\d{8,})", entry.name) for entry in folder.iterdir())
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def path_of(folder, step: int) -> pathlib.Path:
+    return pathlib.Path(folder) / f"ckpt-{step:08d}"
+
+
+def damage(path) -> str | None:
+    """Says what is wrong with the checkpoint at `path`, or None where sizes and hashes are as written."""
+    path = pathlib.Path(path)
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        for name, written in manifest["files"].items():
+            size = (path / name).stat().st_size
+            if size != written["bytes"]:
+                return f"{name} has {size} bytes, written were {written['bytes']}"
+            if _sha256(path / name) != written["sha256"]:
+                return f"{name} has changed since it was written (SHA-256)"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def metrics(path) -> dict:
+    """The metrics that were saved with a checkpoint ({} where it has none or cannot be read)."""
+    try:
+        return json.loads((pathlib.Path(path) / MANIFEST).read_text(encoding="utf-8"))["metrics"]
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def find(folder, *, which="newest"):
+    """Returns the directory of a whole checkpoint, or None.
+
+    Args:
+        folder: A group's `checkpoints/`.
+        which: `newest`, `best` (highest validation PSNR; the newest where none was validated) or a step.
+    """
+    if which == "newest":
+        order = reversed(steps(folder))
+    elif which == "best":
+        by_psnr = sorted(steps(folder), key=lambda s: (metrics(path_of(folder, s)).get(BEST_BY, -1.0), s))
+        order = reversed(by_psnr)
+    else:
+        order = [int(which)]
+    return next((p for p in (path_of(folder, s) for s in order) if damage(p) is None), None)
+
+
+def read(path) -> dict:
+    """Reads a checkpoint: {name: np.ndarray}."""
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(pathlib.Path(path) / PREFIX))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+class Checkpoints:
+    """One replica group's checkpoints: the newest `keep`, and the best one by validation PSNR."""
+
+    def __init__(self, folder, *, keep, log):
+        """Opens `folder` and clears away what a killed process left unfinished.
+
+        Args:
+            folder: The group's `checkpoints/`; made if it is missing.
+            keep: How many of the newest stay.
+            log: A `logging.Logger`.
+        """
+        self._folder = pathlib.Path(folder)
+        self._keep = keep
+        self._log = log
+        self._writer = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending = None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for entry in self._folder.glob(".writing-*"):
+            shutil.rmtree(entry, ignore_errors=True)
+
+    def restore(self):
+        """Finds the newest whole checkpoint; damaged ones are named and set aside.
+
+        Returns:
+            (path, step), or None where there is none.
+        """
+        for step in reversed(steps(self._folder)):
+            path = path_of(self._folder, step)
+            reason = damage(path)
+            if reason is None:
+                return path, step
+            aside = _free_name(path.with_name(path.name + ".damaged"))
+            path.rename(aside)
+            self._log.warning("checkpoint %s is damaged (%s); kept aside as %s", path, reason, aside.name)
+        return None
+
+    def best(self) -> float:
+        """The highest validation PSNR among the saved checkpoints; -inf where none has one."""
+        found = (metrics(path_of(self._folder, s)).get(BEST_BY) for s in steps(self._folder))
+        return max((p for p in found if p is not None), default=float("-inf"))
+
+    def save(self, snapshot: dict, *, step: int, metrics: dict | None = None) -> None:
+        """Starts writing `snapshot` (name -> np.ndarray); training goes on meanwhile.
+
+        A checkpoint that cannot be written (a full disk) costs a warning; those before it stay whole.
+        """
+        self.wait()
+        self._pending = self._writer.submit(self._write, snapshot, step, dict(metrics or {}))
+
+    def wait(self) -> bool:
+        """Waits until the last save is on the disk; says whether it got there."""
+        if self._pending is None:
+            return True
+        pending, self._pending = self._pending, None
+        return pending.result()
+
+    def close(self) -> None:
+        self.wait()
+        self._writer.shutdown()
+
+    def _write(self, snapshot, step, metrics):
+        import tensorflow as tf
+
+        final = path_of(self._folder, step)
+        if final.exists():
+            return True
+        aside = self._folder / f".writing-{final.name}-{os.getpid()}"
+        try:
+            aside.mkdir()
+            with tf.device("CPU:0"):
+                tf.raw_ops.SaveV2(
+                    prefix=str(aside / PREFIX),
+                    tensor_names=list(snapshot),
+                    shape_and_slices=[""] * len(snapshot),
+                    tensors=[tf.convert_to_tensor(value) for value in snapshot.values()],
+                )
+            files = {
+                p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in sorted(aside.iterdir())
+            }
+            manifest = {"step": step, "metrics": metrics, "files": files}
+            (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+            for entry in [*aside.iterdir(), aside]:
+                _fsync(entry)
+            aside.rename(final)
+            _fsync(self._folder)
+        except (OSError, tf.errors.OpError) as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            reason = str(error).splitlines()[0]
+            self._log.warning("checkpoint of step %d could not be written: %s; training goes on", step, reason)
+            return False
+        self._retain()
+        return True
+
+    def _retain(self):
+        present = steps(self._folder)
+        scored = [(metrics(path_of(self._folder, s)).get(BEST_BY), s) for s in present]
+        scored = [(psnr, s) for psnr, s in scored if psnr is not None]
+        keep = set(present[-self._keep :])
+        if scored:
+            keep.add(max(scored)[1])
+        for step in set(present) - keep:
+            shutil.rmtree(path_of(self._folder, step), ignore_errors=True)
+
+
+def resolve(path, *, which="best") -> pathlib.Path:
+    """Finds the checkpoint that `--restore_from` means: one's directory, a run's, or a `checkpoints/`.
+
+    Raises:
+        HazeHealError: There is no whole checkpoint.
+    """
+    path = pathlib.Path(path)
+    if (path / MANIFEST).is_file() and (path / f"{PREFIX}.index").is_file():
+        reason = damage(path)
+        if reason is not None:
+            raise HazeHealError(f"--restore_from={path}: the checkpoint is damaged ({reason}); name another")
+        return path
+    for folder in (path, path / "checkpoints", path / "group_00" / "checkpoints"):
+        found = find(folder, which=which)
+        if found is not None:
+            return found
+    raise HazeHealError(f"--restore_from={path}: no whole checkpoint there; name a run or a checkpoint's directory")
+
+
+def _sha256(path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _fsync(path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _free_name(path) -> pathlib.Path:
+    names = (path if not i else path.with_name(f"{path.name}.{i}") for i in range(10**6))
+    return next(name for name in names if not name.exists())

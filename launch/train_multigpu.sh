@@ -1,0 +1,193 @@
+#!/usr/bin/env bash
+# The way in: an environment, the installation, the data, and the training on all GPUs or on CPU replicas.
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
+
+usage() {
+  cat <<'TEXT'
+usage: bash launch/train_multigpu.sh
+       bash launch/train_multigpu.sh --config=NAME --hazy_dir=D/hazy --gt_dir=D/GT --workdir=RUN [options]
+       bash launch/train_multigpu.sh --config=NAME --data_dir=SHARDS --workdir=RUN [options]
+
+Without a data set it runs the quickstart: makes a small one by rule (data/quickstart), trains
+configs/quickstart.py on it and leaves the run in runs/quickstart. The same command, run again, goes on
+where it stopped or says that the run is complete.
+
+data
+  --hazy_dir DIR, --gt_dir DIR   folders of hazy and of clear pictures; they are converted to
+                                 WORKDIR/tfrecords first, by `hazeheal-tfrecords convert`
+  --convert.FLAG=VALUE           --FLAG=VALUE for that conversion, such as --convert.tile_size=256
+  --data_dir DIR                 shards that were made before
+devices
+  --gpus 0,1 | all               these GPUs (default: all that are there); numbers as nvidia-smi gives them
+  --cpu_replicas N               no GPU, N replicas on the CPU (the quickstart without GPUs: 2)
+run
+  --workdir DIR                  the run's directory
+  --dry_run                      print what would be done, and do none of it; needs no GPU
+  --help                         this text
+Everything else goes to `hazeheal train`: --config=NAME, --config.x.y=VALUE, --restore_from=RUN, ...
+A value follows its option after `=` or after a space.
+
+An active virtual or conda environment is used, else .venv is made here, with $PYTHON or python3
+(3.10 to 3.13). HAZEHEAL_SKIP_INSTALL=1 takes the environment as it is.
+Exit codes: 0 done, 1 error, 2 bad usage, 75 stopped on request and saved: the same command goes on.
+TEXT
+}
+
+gpus="" cpu_replicas="" hazy_dir="" gt_dir="" data_dir="" workdir="" dry_run=""
+convert_flags=() train_flags=() config_given=""
+
+while (($#)); do
+  case "$1" in
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    --dry_run) dry_run=1 ;;
+    --gpus=* | --cpu_replicas=* | --hazy_dir=* | --gt_dir=* | --data_dir=* | --workdir=*)
+      name="${1%%=*}" value="${1#*=}"
+      [[ -n "$value" ]] || fail 2 "$name has no value; see --help"
+      printf -v "${name#--}" '%s' "$value"
+      ;;
+    --gpus | --cpu_replicas | --hazy_dir | --gt_dir | --data_dir | --workdir)
+      [[ $# -ge 2 && -n "$2" && "$2" != --* ]] || fail 2 "$1 has no value; see --help"
+      printf -v "${1#--}" '%s' "$2"
+      shift
+      ;;
+    --convert.*=* | --convert.*) convert_flags+=("--${1#--convert.}") ;;
+    *)
+      [[ "$1" == --config || "$1" == --config=* ]] && config_given=1
+      train_flags+=("$1")
+      ;;
+  esac
+  shift
+done
+
+# GPUs as nvidia-smi numbers them, one a line; none where there is no driver.
+gpu_numbers() {
+  { nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null || true; } | grep -xE '[0-9]+' || true
+}
+mapfile -t present < <(gpu_numbers)
+
+if [[ -n "$gpus" && -n "$cpu_replicas" ]]; then
+  fail 2 "--gpus=$gpus and --cpu_replicas=$cpu_replicas exclude each other; give one"
+fi
+if [[ -n "$cpu_replicas" && ! "$cpu_replicas" =~ ^[1-9][0-9]?$ ]]; then
+  fail 2 "--cpu_replicas=$cpu_replicas is not a number from 1 to 99"
+fi
+if [[ -n "$gpus" ]]; then
+  there="there are ${present[*]:-none}"
+  ((${#present[@]})) || there="nvidia-smi shows none; leave --gpus out, or use --cpu_replicas=N"
+  if [[ "$gpus" == all ]]; then
+    ((${#present[@]})) || fail 2 "--gpus=all: there is no GPU: $there"
+    gpus="$(IFS=,; printf '%s' "${present[*]}")"
+  fi
+  [[ "$gpus" =~ ^[0-9]+(,[0-9]+)*$ ]] || fail 2 "--gpus=$gpus is not a list of numbers such as 0,1"
+  seen=","
+  for gpu in ${gpus//,/ }; do
+    [[ " ${present[*]:-} " == *" $gpu "* ]] || fail 2 "--gpus=$gpus: there is no GPU $gpu ($there)"
+    [[ "$seen" != *",$gpu,"* ]] || fail 2 "--gpus=$gpus names GPU $gpu twice"
+    seen+="$gpu,"
+  done
+fi
+
+# Which GPUs will be used, and how that was decided. CUDA_VISIBLE_DEVICES from outside (SLURM sets it) counts.
+if [[ -n "$cpu_replicas" ]]; then
+  devices="$cpu_replicas CPU replicas, as asked"
+  export CUDA_VISIBLE_DEVICES=-1
+elif [[ -n "$gpus" ]]; then
+  devices="GPUs $gpus, as asked"
+  export CUDA_VISIBLE_DEVICES="$gpus"
+elif [[ -n "${CUDA_VISIBLE_DEVICES+set}" && ( -z "$CUDA_VISIBLE_DEVICES" || "$CUDA_VISIBLE_DEVICES" == -1 ) ]]; then
+  devices="no GPU (CUDA_VISIBLE_DEVICES hides them)"
+elif ((${#present[@]})); then
+  devices="GPUs ${CUDA_VISIBLE_DEVICES:-${present[*]}}"
+else
+  devices="no GPU (nvidia-smi shows none)"
+fi
+
+quickstart=""
+if [[ -z "$hazy_dir$gt_dir$data_dir$config_given" ]]; then
+  quickstart=1
+  base="$root/"
+  [[ "$PWD" -ef "$root" ]] && base="" # short names where they are right
+  workdir="${workdir:-${base}runs/quickstart}"
+  data_dir="${base}data/quickstart/tfrecords"
+  train_flags=(--config=quickstart ${train_flags[@]+"${train_flags[@]}"})
+  if [[ "$devices" == "no GPU"* ]]; then
+    cpu_replicas=2
+    devices="2 CPU replicas: $devices"
+  fi
+elif [[ -n "$hazy_dir$gt_dir" ]]; then
+  [[ -n "$hazy_dir" && -n "$gt_dir" ]] || fail 2 "--hazy_dir and --gt_dir belong together; one is missing"
+  [[ -z "$data_dir" ]] || fail 2 "--data_dir=$data_dir and --hazy_dir exclude each other; give one"
+  [[ -n "$workdir" ]] || fail 2 "--workdir is missing; it gets the run, and the shards made of --hazy_dir and --gt_dir"
+  for folder in "$hazy_dir" "$gt_dir"; do
+    [[ -d "$folder" ]] || fail 2 "$folder is not a directory; give the folder of the pictures"
+  done
+  data_dir="$workdir/tfrecords"
+fi
+if ((${#convert_flags[@]})) && [[ -z "$hazy_dir$quickstart" ]]; then
+  fail 2 "${convert_flags[0]/#--/--convert.} has nothing to convert; give --hazy_dir and --gt_dir"
+fi
+
+# The packages for GPUs are about 3 GB, so they come only where they are of use.
+extra=base why="no NVIDIA GPU is seen (nvidia-smi): TensorFlow for the CPU"
+if ((${#present[@]})); then
+  extra=cuda why="nvidia-smi shows ${#present[@]} GPU(s): TensorFlow with NVIDIA's libraries"
+fi
+
+# What the processes need; a value that is set already is kept.
+export PYTHONUNBUFFERED="${PYTHONUNBUFFERED:-1}"                       # lines appear when they are printed
+export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"               # errors alone
+export TF_FORCE_GPU_ALLOW_GROWTH="${TF_FORCE_GPU_ALLOW_GROWTH:-true}"  # share a GPU with its other users
+export TF_GPU_THREAD_MODE="${TF_GPU_THREAD_MODE:-gpu_private}"         # input threads must not delay kernel launches
+export NCCL_DEBUG="${NCCL_DEBUG:-WARN}"                                # a collective that fails says why, else it is mute
+
+train=(-m hazeheal train)
+[[ -z "$data_dir" ]] || train+=("--data_dir=$data_dir")
+[[ -z "$workdir" ]] || train+=("--workdir=$workdir")
+[[ -z "$cpu_replicas" ]] || train+=("--cpu_replicas=$cpu_replicas")
+train+=(${train_flags[@]+"${train_flags[@]}"})
+
+make=() convert=()
+if [[ -n "$quickstart" ]]; then
+  pairs="${data_dir%/tfrecords}/pairs"
+  make=(-m hazeheal.data.synthetic "--output_dir=$pairs")
+  convert=(-m tfrecords_tools convert "--hazy_dir=$pairs/hazy" "--gt_dir=$pairs/GT" "--output_dir=$data_dir" --name=quickstart)
+elif [[ -n "$hazy_dir" ]]; then
+  convert=(-m tfrecords_tools convert "--hazy_dir=$hazy_dir" "--gt_dir=$gt_dir" "--output_dir=$data_dir")
+fi
+((${#convert[@]} == 0)) || convert+=(${convert_flags[@]+"${convert_flags[@]}"})
+
+if [[ -n "$dry_run" ]]; then
+  choose_environment
+  show() { printf '  %s' "$1"; shift; printf ' %q' "$@"; printf '\n'; }
+  printf 'environment: %s\n' "$environment"
+  [[ -x "$python" ]] || printf '  made first, with %s\n' "$(find_python)"
+  is_installed "$extra" || printf '  installed first: hazeheal%s (%s)\n' "$([[ "$extra" == base ]] || printf '[%s]' "$extra")" "$why"
+  printf 'devices: %s\nvariables:\n' "$devices"
+  for variable in CUDA_VISIBLE_DEVICES NCCL_DEBUG PYTHONUNBUFFERED TF_CPP_MIN_LOG_LEVEL TF_FORCE_GPU_ALLOW_GROWTH TF_GPU_THREAD_MODE; do
+    [[ -z "${!variable+set}" ]] || printf '  %s=%q\n' "$variable" "${!variable}"
+  done
+  printf 'commands:\n'
+  ((${#make[@]} == 0)) || show "$python" "${make[@]}"
+  ((${#convert[@]} == 0)) || show "$python" "${convert[@]}"
+  show "$python" "${train[@]}"
+  if ! is_installed "$extra"; then
+    printf 'the configuration was not checked: hazeheal is not installed yet\n'
+  elif ((${#convert[@]})) && [[ ! -f "$data_dir/manifest.json" ]]; then
+    printf 'the configuration was not checked: %s is not made yet\n' "$data_dir"
+  else
+    exec "$python" "${train[@]}" --dry_run
+  fi
+  exit 0
+fi
+
+use_environment
+is_installed "$extra" || say "$why"
+install_package "$extra"
+say "devices: $devices"
+((${#make[@]} == 0)) || run_step group "$python" "${make[@]}"
+((${#convert[@]} == 0)) || run_step group "$python" "${convert[@]}"
+run_step alone "$python" "${train[@]}"

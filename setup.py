@@ -1,0 +1,58 @@
+"""Installation. `pip install .` on any machine; `pip install '.[cuda]'` brings NVIDIA's libraries too.
+
+The commands `hazeheal` and `hazeheal-tfrecords` come with it, and `configs/` as `hazeheal.configs`, so
+that `--config=rice1` is found without a clone.
+"""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def version():
+    """The version as `hazeheal/__init__.py` gives it, read without importing the package."""
+    text = (HERE / "hazeheal" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE).group(1)
+
+
+def readme():
+    path = HERE / "README.md"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+setup(
+    name="hazeheal",
+    version=version(),
+    description="Training and use of a GAN that removes haze from pictures, on as many GPUs as there are",
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10,<3.14",
+    packages=[*find_packages(include=["hazeheal", "hazeheal.*", "tfrecords_tools"]), "hazeheal.configs"],
+    package_dir={"hazeheal.configs": "configs"},
+    install_requires=[
+        "tensorflow>=2.20",
+        "tensorflow-datasets",
+        "numpy",
+        "absl-py",
+        "pillow",
+        "tensorboard",
+        "ml-collections",
+        "tqdm",
+    ],
+    extras_require={
+        "cuda": ["tensorflow[and-cuda]>=2.20"],
+        "test": ["pytest", "hypothesis", "scikit-image", "ruff"],
+        "benchmarks": ["torch"],
+        "plots": ["pydot"],
+        "beam": ["apache-beam"],
+    },
+    entry_points={
+        "console_scripts": [
+            "hazeheal = hazeheal.__main__:main",
+            "hazeheal-tfrecords = tfrecords_tools.__main__:main",
+        ]
+    },
+)

@@ -1,0 +1,361 @@
+"""training_log.csv, log.txt and the progress line; all of them also where the disk is full."""
+
+import csv
+import errno
+import fcntl
+import io
+import logging
+import math
+import os
+import pathlib
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import textwrap
+
+import numpy as np
+import pytest
+
+from hazeheal.errors import HazeHealError
+from hazeheal.training import progress, runlog
+from hazeheal.training.runlog import COLUMNS, ProgressLine, TrainingLog, setup_logging
+
+REFERENCE = pathlib.Path(__file__).resolve().parents[2] / "shared" / "reference" / "original_training_log.csv"
+SMALL = ("epoch", "loss", "step")
+
+
+@pytest.fixture(autouse=True)
+def restored_logger():
+    logger = logging.getLogger("hazeheal")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def small_log(path, steps=(10, 20, 30, 40)):
+    log = TrainingLog(path, columns=SMALL)
+    for epoch, step in enumerate(steps):
+        log.append({"epoch": epoch, "loss": 1 / (epoch + 3), "step": step})
+    return log
+
+
+def test_columns_begin_with_the_originals():
+    if not REFERENCE.exists():
+        pytest.skip("../shared is absent")
+    original = REFERENCE.read_text().splitlines()[0].split(",")
+    assert list(COLUMNS[: len(original)]) == original
+
+
+def test_rows_read_back_bit_for_bit(tmp_path):
+    values = [
+        0.1,
+        1 / 3,
+        1e-300,
+        5e-324,
+        2**53 + 1.0,
+        -0.0,
+        math.pi,
+        math.inf,
+        np.float32(0.1),
+        np.float64(2 / 7),
+    ]
+    log = TrainingLog(tmp_path / "training_log.csv")
+    for step, value in enumerate(values):
+        log.append({"epoch": np.int64(step), "step": step, "disc_loss": value, "val_psnr": None})
+    rows = rows_of(log.path)
+    assert list(rows[0]) == list(COLUMNS)
+    assert [struct.pack("d", float(row["disc_loss"])) for row in rows] == [
+        struct.pack("d", float(v)) for v in values
+    ]
+    assert {row["val_psnr"] for row in rows} == {row["gen_gan_loss"] for row in rows} == {"NA"}
+    assert [row["epoch"] for row in rows] == [str(step) for step in range(len(values))]
+
+
+def test_the_originals_rows_are_written_as_it_wrote_them(tmp_path):
+    if not REFERENCE.exists():
+        pytest.skip("../shared is absent")
+    header, *lines = REFERENCE.read_text().splitlines()
+    log = TrainingLog(tmp_path / "log.csv", columns=(*header.split(","), "step"))
+    for row in rows_of(REFERENCE):
+        numbers = {k: None if v == "NA" else float(v) for k, v in row.items()}
+        log.append(numbers | {"epoch": int(row["epoch"]), "step": int(row["epoch"])})
+    assert [line.rsplit(",", 1)[0] for line in log.path.read_text().splitlines()[1:]] == lines
+
+
+def test_mistakes_are_named(tmp_path):
+    log = TrainingLog(tmp_path / "log.csv")
+    with pytest.raises(ValueError, match="no such column: looss"):
+        log.append({"step": 1, "looss": 2.0})
+    with pytest.raises(ValueError, match="needs its step"):
+        log.append({"epoch": 1})
+    with pytest.raises(ValueError, match="commas"):
+        log.append({"step": 1, "epoch": "a,b"})
+    assert not log.path.exists()
+    log.path.write_text("epoch,other\n0,1\n")
+    with pytest.raises(HazeHealError, match=r"log\.csv has the columns 'epoch,other'"):
+        TrainingLog(log.path)
+
+
+def test_torn_at_every_byte(tmp_path):
+    whole = small_log(tmp_path / "whole.csv").path.read_bytes()
+    path = tmp_path / "log.csv"
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        log = TrainingLog(path, columns=SMALL)
+        log.append({"epoch": 9, "loss": 0.5, "step": 90})
+        lines = whole[:cut].splitlines(keepends=True)
+        lines = [line for line in lines if line.endswith(b"\n")] or [b"epoch,loss,step\n"]
+        assert path.read_bytes() == b"".join(lines) + b"9,0.5,90\n"
+
+
+@pytest.mark.parametrize("step", [-1, 0, 10, 25, 30, 40, 99])
+def test_set_aside_after_a_step(tmp_path, step):
+    log = small_log(tmp_path / "training_log.csv")
+    before = log.path.read_bytes().splitlines(keepends=True)
+    later = [line for line in before[1:] if int(line.split(b",")[2]) > step]
+    assert log.set_aside_after(step=step) == len(later)
+    assert log.path.read_bytes() == b"".join(line for line in before if line not in later)
+    aside = tmp_path / "training_log.set_aside.csv"
+    assert (aside.read_bytes() if aside.exists() else b"") == (
+        b"".join([before[0], *later]) if later else b""
+    )
+    assert log.set_aside_after(step=step) == 0
+    # The run goes on, and what it does again is there once.
+    log.append({"epoch": 3, "loss": 0.25, "step": 40})
+    assert [row["step"] for row in rows_of(log.path)].count("40") == (2 if step >= 40 else 1)
+
+
+def test_a_resumed_run_leaves_the_file_of_an_unbroken_one(tmp_path):
+    unbroken = small_log(tmp_path / "a.csv").path.read_bytes()
+    log = small_log(tmp_path / "b.csv", steps=(10, 20, 30))
+    with open(log.path, "ab") as file:
+        file.write(b"3,0.1")
+    log = TrainingLog(log.path, columns=SMALL)
+    log.set_aside_after(step=20)
+    for epoch in (2, 3):
+        log.append({"epoch": epoch, "loss": 1 / (epoch + 3), "step": 10 * epoch + 10})
+    assert log.path.read_bytes() == unbroken
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_set_aside_killed_between_any_two_actions(tmp_path, monkeypatch):
+    whole = small_log(tmp_path / "whole.csv").path.read_bytes()
+    head, *lines = whole.splitlines(keepends=True)
+    state = {}
+
+    def wrap(module, name):
+        real = getattr(module, name)
+
+        def stand_in(*args, **options):
+            if state["left"] == 0:
+                raise Killed
+            state["left"] -= 1
+            return real(*args, **options)
+
+        monkeypatch.setattr(module, name, stand_in)
+
+    for name in ("write", "fsync", "replace", "ftruncate", "truncate"):
+        wrap(runlog.os, name)
+    for stop in range(100):
+        path = tmp_path / f"{stop}.csv"
+        path.write_bytes(whole)
+        state["left"] = stop
+        finished = True
+        try:
+            TrainingLog(path, columns=SMALL).set_aside_after(step=20)
+        except Killed:
+            finished = False
+            assert path.read_bytes() == whole or path.read_bytes() == head + b"".join(lines[:2])
+        state["left"] = 10**6
+        TrainingLog(path, columns=SMALL).set_aside_after(step=20)
+        assert path.read_bytes() == head + b"".join(lines[:2])
+        assert (tmp_path / f"{stop}.set_aside.csv").read_bytes() == head + b"".join(lines[2:])
+        if finished:
+            break
+    assert 4 <= stop < 50
+
+
+FULL_DISK = """
+    import resource, sys
+    from hazeheal.training.runlog import TrainingLog, setup_logging
+
+    def limit(size):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    logger = setup_logging(sys.argv[1] + "/log.txt", stream=sys.stdout)
+    log = TrainingLog(sys.argv[1] + "/log.csv", columns=("epoch", "step"))
+    log.append({"epoch": 0, "step": 10})
+    logger.info("first")
+    limit(int(sys.argv[2]))
+    for epoch in (1, 2, 3):
+        log.append({"epoch": epoch, "step": 10 + 10 * epoch})
+        logger.info("message %d %s", epoch, "x" * 100)
+    limit(resource.RLIM_INFINITY)
+    log.append({"epoch": 4, "step": 50})
+    logger.info("last")
+    print("FAILURES", log.failures)
+"""
+
+
+@pytest.mark.parametrize("limit", [1, 17, 20, 24])
+def test_full_disk_is_survived_and_rows_follow(tmp_path, limit):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(tmp_path), str(limit)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.count("log.csv could not be written") == 1
+    assert done.stdout.count("log.txt could not be written") == 1
+    assert (tmp_path / "log.csv").read_text() == "epoch,step\n0,10\n1,20\n2,30\n3,40\n4,50\n"
+    lines = [line.split(" ", 2)[2] for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert lines[0] == "first" and lines[-1] == "last"
+    assert len(lines) == 3 and re.fullmatch(r"WARNING [45] messages before this one .*", lines[1])
+
+
+def test_a_set_aside_that_fails_leaves_the_log(tmp_path, monkeypatch):
+    log = small_log(tmp_path / "log.csv")
+    before = log.path.read_bytes()
+
+    def full(descriptor, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(runlog.os, "write", full)
+    with pytest.raises(HazeHealError, match=r"past step 10 aside.*No space left"):
+        log.set_aside_after(step=10)
+    assert log.path.read_bytes() == before
+
+
+def test_log_txt_has_time_stamps_and_the_console_has_none(tmp_path):
+    console = io.StringIO()
+    path = tmp_path / "new" / "log.txt"
+    logger = setup_logging(path, verbosity=1, stream=console)
+    logger.info("replicas: %d", 2)
+    logger.debug("a detail")
+    logger.warning("two\nlines")
+    assert console.getvalue() == "replicas: 2\ntwo\nlines\n"
+    stamped = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} (.*)")
+    assert [stamped.fullmatch(line)[1] for line in path.read_text().splitlines()] == [
+        "replicas: 2",
+        "two",
+        "lines",
+    ]
+
+
+def test_verbosity_and_a_second_set_up(tmp_path):
+    shown = {}
+    for verbosity in (0, 1, 2):
+        console = io.StringIO()
+        logger = setup_logging(tmp_path / f"{verbosity}.txt", verbosity=verbosity, stream=console)
+        logger.debug("d"), logger.info("i"), logger.warning("w")
+        shown[verbosity] = (
+            console.getvalue().split(),
+            len((tmp_path / f"{verbosity}.txt").read_text().splitlines()),
+        )
+    assert shown == {0: (["w"], 2), 1: (["i", "w"], 2), 2: (["d", "i", "w"], 3)}
+
+
+def test_log_txt_goes_on_after_a_torn_line(tmp_path):
+    path = tmp_path / "log.txt"
+    path.write_text("2026-01-01 00:00:00.000 whole\n2026-01-01 00:00:0")
+    setup_logging(path, stream=io.StringIO()).info("next")
+    lines = path.read_text().splitlines()
+    assert len(lines) == 2 and lines[0].endswith("whole") and lines[1].endswith("next")
+
+
+class Broken(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def test_a_closed_console_ends_nothing(tmp_path, capsys):
+    logger = setup_logging(tmp_path / "log.txt", stream=Broken())
+    logger.info("into the file")
+    with ProgressLine(10, stream=Broken()) as line:
+        line.update(1)
+    assert (tmp_path / "log.txt").read_text().endswith("into the file\n")
+    assert capsys.readouterr().err == ""
+
+
+def test_plain_lines_where_there_is_no_terminal(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with ProgressLine(1000, initial_step=400, stream=stream, interval=30) as line:
+        for step in range(401, 501):
+            line.update(step, epoch=3, losses={"gen_total_loss": 7.3123456}, images_per_second=41.04)
+            now[0] += 1.0
+    lines = stream.getvalue().splitlines()
+    assert [re.match(r"step (\d+)/1000", text)[1] for text in lines] == ["401", "431", "461", "491", "500"]
+    assert lines[0] == "step 401/1000 (40%), epoch 3, gen_total_loss 7.312, 41.0 images/s"
+    assert lines[1] == "step 431/1000 (43%), epoch 3, gen_total_loss 7.312, 41.0 images/s, 0:09:29 left"
+
+
+def test_progress_without_any_update_prints_nothing():
+    stream = io.StringIO()
+    ProgressLine(10, stream=stream).close()
+    assert stream.getvalue() == ""
+
+
+ON_A_TERMINAL = """
+    import sys
+    from hazeheal.training.runlog import ProgressLine, setup_logging
+    import time
+
+    logger = setup_logging(None)
+    with ProgressLine(60, initial_step=10) as line:
+        for step in range(11, 61):
+            line.update(step, epoch=1, losses={"loss": 0.5}, images_per_second=9.0)
+            time.sleep(0.01)
+            if step in (20, 40):
+                logger.info("validated at %d", step)
+"""
+
+
+@pytest.mark.parametrize("columns", [0, 120], ids=["of_unknown_width", "120_wide"])
+def test_one_line_in_place_on_a_terminal_and_log_lines_stay_whole(columns):
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(ON_A_TERMINAL)],
+        stderr=follower,
+    )
+    os.close(follower)
+    output = b""
+    while True:
+        try:
+            piece = os.read(leader, 65536)
+        except OSError:  # Linux's way to say that the other end is closed
+            break
+        if not piece:
+            break
+        output += piece
+    os.close(leader)
+    assert process.wait(timeout=30) == 0
+    # A terminal in small: a carriage return writes over the line.
+    screen = []
+    for line in output.decode().split("\r\n"):
+        cells = []
+        for part in line.split("\r"):
+            cells[: len(part)] = part
+        screen.append("".join(cells).rstrip())
+    assert screen[:2] == ["validated at 20", "validated at 40"]
+    assert re.fullmatch(
+        r"step 60/60 100%, epoch 1, loss 0\.5, 9\.0 images/s \|█{9,}\| 00:0\d<00:00", screen[2]
+    ), screen
+    assert screen[3:] in ([], [""])
+    assert output.count(b"\r") > 4

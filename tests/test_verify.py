@@ -1,0 +1,219 @@
+"""`verify` finds every flipped byte and names what it hit; `info` counts what is there."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hazeheal import records
+from tfrecords_tools.__main__ import main
+from tfrecords_tools.verify import find_problems
+
+PAIRS = 8
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A converted set of 8 PNG pairs: 6 and 2, the training split in 2 shards."""
+    folder = tmp_path_factory.mktemp("verify")
+    for name in ("hazy", "GT"):
+        (folder / name).mkdir()
+    rng = np.random.default_rng(1)
+    for number in range(PAIRS):
+        clear = rng.integers(0, 200, (12 + number % 2, 16, 3), dtype=np.uint8)
+        Image.fromarray(clear).save(folder / f"GT/{number}.png")
+        Image.fromarray(clear + np.uint8(20)).save(folder / f"hazy/{number}.png")
+    flags = [
+        f"--hazy_dir={folder}/hazy",
+        f"--gt_dir={folder}/GT",
+        f"--output_dir={folder}/set",
+        "--workers=1",
+    ]
+    assert main(["convert", *flags, "--num_shards=2", "--val_fraction=0.25"]) == 0
+    return folder / "set"
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "set")
+
+
+def flip(path, position, bits=1):
+    data = bytearray(path.read_bytes())
+    data[position] ^= bits
+    path.write_bytes(data)
+
+
+def problems(directory):
+    return find_problems(directory, records.load_manifest(directory))
+
+
+def first_shard(directory):
+    """The first shard's path, its rows of the index, and its sources."""
+    split = records.open_split(directory, "train")
+    rows = split.index[split.index["shard"] == 0]
+    sources = [json.loads(line) for line in split.sources.read_text().splitlines()]
+    return split.shards[0], rows, sources
+
+
+def test_whole_set(whole, capsys):
+    assert main(["verify", str(whole), "--workers=1"]) == 0
+    assert f"{PAIRS} records in 3 shards" in capsys.readouterr().out
+
+
+def test_damage_is_named_on_the_command_line(copy, capsys):
+    path, rows, sources = first_shard(copy)
+    flip(path, int(rows["offset"][1]) + 200)
+    assert main(["verify", str(copy), "--workers=2"]) == 1
+    out, error = capsys.readouterr()
+    assert error.splitlines()[-1].startswith("hazeheal-tfrecords: error: ") and "Traceback" not in error
+    assert f"{path}, record 1 (number 1 of split train, key {sources[1]['key']!r}" in out
+    assert f"made of {sources[1]['hazy']} and {sources[1]['clear']}" in out
+
+
+@pytest.mark.parametrize(
+    "where, word",
+    [
+        ("length", "frame's length"),
+        ("length crc", "frame's length"),
+        ("payload", "CRC32"),
+        ("footer", "frame's CRC"),
+    ],
+)
+def test_every_part_of_a_frame(where, word, copy):
+    path, rows, _ = first_shard(copy)
+    start, length = int(rows["offset"][1]), int(rows["length"][1])
+    flip(
+        path,
+        {"length": start - 12, "length crc": start - 3, "payload": start + 50, "footer": start + length + 2}[
+            where
+        ],
+    )
+    found = problems(copy)
+    assert any("SHA-256" in line for line in found)
+    named = [line for line in found if ", record " in line]
+    assert named and all(f"{path}, record 1 " in line for line in named), found
+    assert any(word in line for line in named), named
+
+
+def test_a_flipped_byte_anywhere_is_found_in_the_right_record(whole, tmp_path):
+    rng = np.random.default_rng(7)
+    path, rows, _ = first_shard(whole)
+    size = path.stat().st_size
+    for position in [0, 7, 8, 11, size - 1, size - 4, *rng.integers(0, size, 20).tolist()]:
+        directory = shutil.copytree(whole, tmp_path / str(position), dirs_exist_ok=True)
+        flip(directory / path.name, position, bits=int(rng.integers(1, 256)))
+        starts = rows["offset"].astype(int) - records.FRAME_HEADER_BYTES
+        hit = int(np.searchsorted(starts, position, side="right")) - 1
+        named = {
+            line.split(" (number")[0].rsplit(" ", 1)[-1]
+            for line in problems(directory)
+            if ", record " in line
+        }
+        assert named == {str(hit)}, (position, named)
+        shutil.rmtree(directory)
+
+
+def test_several_damaged_records_are_all_named(copy):
+    path, rows, _ = first_shard(copy)
+    flip(path, int(rows["offset"][0]) - 12, bits=0x80)  # hides all frames behind it
+    flip(path, int(rows["offset"][2]) + 9)
+    named = {line.split(" (number")[0].rsplit(" ", 1)[-1] for line in problems(copy) if ", record " in line}
+    assert named == {"0", "2"}
+
+
+def test_truncated_missing_and_lengthened_shards(copy):
+    path, rows, _ = first_shard(copy)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(rows["offset"][2]) + 5])
+    found = problems(copy)
+    assert any("bytes instead of" in line for line in found)
+    assert any(", record 2 " in line and "cut off" in line for line in found)
+    assert not any(", record 1 " in line for line in found)
+    path.write_bytes(b"")
+    assert sum("cut off" in line for line in problems(copy)) == 3
+    path.write_bytes(data + b"more")
+    assert len([line for line in problems(copy) if "bytes instead of" in line]) == 1
+    path.unlink()
+    assert any(f"shard {path}: missing" in line for line in problems(copy))
+
+
+@pytest.mark.parametrize(
+    "name", ["set-train.index.npy", "set-val.sources.jsonl", "dataset_info.json", "features.json"]
+)
+def test_files_beside_the_shards(name, copy):
+    for position in (0, -1):
+        flip(copy / name, position)
+        found = problems(copy)
+        assert found and name in found[0], found
+        assert not any("tfrecord" in line for line in found), "the shards are whole"
+        flip(copy / name, position)
+    assert problems(copy) == []
+    (copy / name).unlink()
+    assert any(name in line and "missing" in line for line in problems(copy))
+
+
+def test_damaged_index_and_damaged_shard_together(copy):
+    path, rows, _ = first_shard(copy)
+    offset = int(rows["offset"][1])
+    flip(path, offset + 50)
+    flip(copy / "set-train.index.npy", 300)
+    found = problems(copy)
+    assert any("only 1 of 3 records" in line and str(path) in line for line in found)
+
+
+def test_changed_manifest_is_refused(copy, capsys):
+    text = (copy / "manifest.json").read_text()
+    (copy / "manifest.json").write_text(text.replace('"records": 6', '"records": 5'))
+    assert main(["verify", str(copy)]) == 1
+    assert "fingerprint" in capsys.readouterr().err
+
+
+def test_a_set_that_lies_consistently_is_found_by_decoding(copy):
+    """Hashes that fit prove nothing about what was hashed: a record of the wrong size, well signed."""
+    import tensorflow as tf
+
+    from tfrecords_tools.verify import Check, check_shard
+
+    path, rows, sources = first_shard(copy)
+    payload = path.read_bytes()[int(rows["offset"][0]) :][: int(rows["length"][0])]
+    pair = records.parse(payload)
+    wrong = records.serialize(records.Pair(**{**vars(pair), "height": 99, "key": "other"}))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(wrong)
+    data = path.read_bytes()
+    row = rows[:1].copy()
+    row["length"], row["crc32"], row["height"] = len(wrong), records.zlib.crc32(wrong), 99
+    entry = {"file": path.name, "records": 1, "bytes": len(data), "sha256": records.sha256(data)}
+    reasons = [line for _, line in check_shard(Check(str(path), entry, row, (sources[0]["key"],)))]
+    assert len(reasons) == 3 and any("key is 'other'" in line for line in reasons)
+    assert any("hazy picture is 16x1" in line and "16x99" in line for line in reasons)
+
+
+def test_extract_leaves_out_only_damaged_records(copy, tmp_path, capsys):
+    path, rows, sources = first_shard(copy)
+    flip(path, int(rows["offset"][1]) + 50)
+    assert main(["extract", str(copy), f"--output_dir={tmp_path / 'files'}"]) == 1
+    assert repr(sources[1]["key"]) in capsys.readouterr().out
+    assert len(list((tmp_path / "files/hazy").iterdir())) == PAIRS - 1
+
+
+def test_info(whole, capsys):
+    assert main(["info", str(whole), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [found["splits"][split]["records"] for split in ("train", "val")] == [6, 2]
+    assert found["splits"]["train"]["shards"] == 2
+    sizes = {size: 0 for size in ("16x12", "16x13")}
+    for split in found["splits"].values():
+        assert split["psnr"] == pytest.approx(20 * np.log10(255 / 20), abs=1e-3)  # every pixel differs by 20
+        assert split["formats"] == {side: {"png": split["records"]} for side in ("hazy", "clear")}
+        for size, count in split["resolutions"].items():
+            sizes[size] += count
+    assert sizes == {"16x12": 4, "16x13": 4}
+    assert found["fingerprint"] == records.load_manifest(whole)["fingerprint"]
+    assert found["provenance"]["command"].startswith("hazeheal-tfrecords convert --hazy_dir=")
+    assert main(["info", str(whole)]) == 0
+    text = capsys.readouterr().out
+    assert "train: 6 pairs in 2 shards" in text and "mean 22.11 dB" in text and found["fingerprint"] in text

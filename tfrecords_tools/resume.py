@@ -1,0 +1,128 @@
+"""The output directory of a conversion: claimed, new, taken up, complete, or somebody else's."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+
+from hazeheal import records
+from hazeheal.errors import HazeHealError, UsageError
+from tfrecords_tools import shard
+
+STATE = ".convert.json"
+
+
+def write_state(output_dir: pathlib.Path, state: dict) -> None:
+    """Marks the directory as an unfinished conversion of this kind."""
+    shard.write_aside(output_dir / STATE, json.dumps(state, indent=1).encode())
+
+
+@contextlib.contextmanager
+def claimed(output_dir: pathlib.Path):
+    """Makes the directory and keeps a second conversion out of it; the claim ends with the process.
+
+    A directory that was made here and is still empty at the end is removed again.
+    """
+    made = not output_dir.exists()
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        directory = os.open(output_dir, os.O_RDONLY)
+    except OSError as error:
+        raise UsageError(f"--output_dir={output_dir} cannot be made ({error.strerror or error})") from error
+    try:
+        with contextlib.suppress(ImportError):  # Windows has no flock
+            import fcntl
+
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HazeHealError(
+                    f"--output_dir={output_dir} is being written by another conversion; wait for it"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+        yield
+    finally:
+        os.close(directory)
+        if made:
+            with contextlib.suppress(OSError):  # it is not empty
+                output_dir.rmdir()
+
+
+def is_complete(output_dir, state, described, sources, folders) -> bool:
+    """Whether this very data set is there already.
+
+    Raises:
+        UsageError: The directory holds something else.
+    """
+    present = {path.name for path in output_dir.iterdir() if ".tmp-" not in path.name}
+    if not present:
+        return False
+    other = f"--output_dir={output_dir} is not empty and holds"
+    if records.MANIFEST in present:
+        manifest = records.load_manifest(output_dir)
+        mine = {"name": state["name"], **described["options"]}
+        theirs = {"name": manifest["name"], **manifest.get("options", {})}
+        _refuse_difference(f"{other} a data set made otherwise", mine, theirs)
+        if manifest.get("inputs") != described["inputs"]:
+            raise UsageError(f"{other} a data set of other source files; choose another directory")
+        for split in manifest["splits"]:
+            records.open_split(output_dir, split)
+        if manifest["provenance"].get("state") != sources.state:
+            _compare_contents(output_dir, manifest, folders)
+        remove_notes(output_dir)
+        return True
+    if STATE not in present:
+        raise UsageError(f"{other} other files ({', '.join(sorted(present)[:3])}); choose another directory")
+    try:
+        theirs = json.loads((output_dir / STATE).read_bytes())
+        mine, theirs = ({**s.pop("options"), **s} for s in ({**state}, theirs))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{other} a conversion whose {STATE} cannot be read ({error}); remove the directory"
+        ) from error
+    _refuse_difference(f"{other} an unfinished conversion of another kind", mine, theirs)
+    return False
+
+
+def _refuse_difference(what: str, mine: dict, theirs: dict) -> None:
+    differing = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+    if differing:
+        text = ", ".join(f"{key}={theirs.get(key)} there, {mine.get(key)} now" for key in differing)
+        raise UsageError(f"{what} ({text}); choose another directory, or remove that one")
+
+
+def _compare_contents(output_dir, manifest, folders) -> None:
+    """Files that are only newer (copied, checked out again) are the same data set; changed ones are not."""
+    hashes = {}
+    for entry in manifest["splits"].values():
+        with open(output_dir / entry["sources"], encoding="utf-8") as lines:
+            for source in map(json.loads, lines):
+                for side, flag in (("hazy", "hazy_dir"), ("clear", "gt_dir")):
+                    path = pathlib.Path(folders[flag]) / source[side]
+                    if path not in hashes:
+                        hashes[path] = shard.hash_file(path)
+                    if hashes[path] != source[f"{side}_sha256"]:
+                        raise UsageError(
+                            f"--output_dir={output_dir} was made before {path} was changed; choose another directory, or "
+                            "remove that one"
+                        )
+
+
+def remove_leftovers(output_dir, name, specs) -> None:
+    """Removes half files of a killed run, and shards of a plan that changed with its sources."""
+    planned = {spec.file for spec in specs} | {spec.done_path.name for spec in specs}
+    shards = re.compile(rf"\.?{re.escape(name)}-(train|val)\.tfrecord-\d+-of-\d+(\.done\.json)?")
+    for path in list(output_dir.iterdir()):
+        if path.name.startswith(".") and ".tmp-" in path.name:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        elif shards.fullmatch(path.name) and path.name not in planned:
+            path.unlink()
+
+
+def remove_notes(output_dir) -> None:
+    for path in list(output_dir.glob(".*.done.json")):
+        path.unlink()
+    (output_dir / STATE).unlink(missing_ok=True)
