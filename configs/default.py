@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.data.rot90 = True
     config.data.workers = 0  # threads that decode; 0: one a core
     config.data.reader = (
-        "auto"  # auto | mmap | fixed (for gs:// and other file systems that cannot be mapped)
+        "auto"  # auto | local | gfile (for gs:// and other file systems that cannot be mapped)
     )
     config.data.max_val_pictures = 0  # 0: the whole split
 

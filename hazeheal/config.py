@@ -6,6 +6,7 @@ looked up as a path, then as `./configs/NAME.py`, then among those that ship wit
 """
 
 import contextlib
+import fractions
 import importlib.util
 import io
 import json
@@ -15,7 +16,7 @@ import re
 from hazeheal.errors import UsageError
 
 CHOICES = {
-    "data.reader": ("auto", "mmap", "fixed"),
+    "data.reader": ("auto", "local", "gfile"),
     "model.norm": ("none", "layer", "instance", "group", "batch"),
     "model.output": ("residual", "direct"),
     "loss.haze_mask": ("difference", "dark_channel"),
@@ -167,22 +168,6 @@ def to_json(config) -> str:
     return json.dumps(config.to_dict(), indent=2) + "\n"
 
 
-def interval(text: str, *, steps_per_epoch: float) -> int:
-    """Turns '10 epochs' or '500 steps' into steps (at least 1), 'never' into 0.
-
-    Raises:
-        UsageError: The text is neither.
-    """
-    match = re.fullmatch(r"\s*(?:(never)|(\d+(?:\.\d+)?)\s*(step|epoch)s?)\s*", text)
-    if match is None:
-        raise UsageError(f"{text!r} is no interval; write 'N steps', 'N epochs' or 'never'")
-    if match[1]:
-        return 0
-    number = float(match[2])
-    steps = number if match[3] == "step" else number * steps_per_epoch
-    return max(1, round(steps)) if number > 0 else 0
-
-
 def check(config) -> None:
     """Checks every field for itself and against the others, as far as no data are needed.
 
@@ -200,9 +185,9 @@ def check(config) -> None:
         # Written so that a NaN is refused too.
         if not fields[key] >= least:
             raise UsageError(f"--config.{key}={fields[key]} is too small; it must be {least} or more")
-    for key in INTERVALS + ("optimizer.warmup",):
+    for key in (*INTERVALS, "optimizer.warmup"):
         try:
-            interval(fields[key], steps_per_epoch=1)
+            parse_interval(fields[key])
         except UsageError as error:
             raise UsageError(f"--config.{key}: {error}") from None
     for key in ("optimizer.beta1", "optimizer.beta2", "loss.haze_share"):
@@ -250,6 +235,13 @@ def check_batch(config, *, replicas: int) -> None:
         raise UsageError(f"--config.train.batch_size={batch} does not divide over {parts}; use {use}")
 
 
-def total_steps(config, *, steps_per_epoch: float) -> int:
-    """Number of steps of the whole run."""
-    return config.train.steps or max(1, round(config.train.epochs * steps_per_epoch))
+def parse_interval(text: str):
+    """Splits '10 epochs' or '500 steps' into (number, 'epoch' or 'step'); 'never' is (0, 'step').
+
+    Raises:
+        UsageError: The text is neither.
+    """
+    match = re.fullmatch(r"\s*(?:(never)|(\d+(?:\.\d+)?)\s*(step|epoch)s?)\s*", str(text))
+    if match is None:
+        raise UsageError(f"{text!r} is no interval; write 'N steps', 'N epochs' or 'never'")
+    return (fractions.Fraction(0), "step") if match[1] else (fractions.Fraction(match[2]), match[3])

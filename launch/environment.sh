@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts beside this file share: the Python, the environment and the installation. To be sourced.
 #
 #   use_environment        sets $python, making .venv in the repository where no environment is active
@@ -55,13 +56,13 @@ choose_environment() {
 
 use_environment() {
   choose_environment
-  if [[ "$environment" == "$root/.venv" ]] && ! "$python" -m pip --version >/dev/null 2>&1; then
+  if [[ "$environment" == "$root/.venv" ]] && ! "$python" -c "" >/dev/null 2>&1; then
     local base
     base="$(find_python)" # its exit ends only the subshell; `set -e` of the caller ends the script
     say "no environment is active: making $environment with $base"
-    # --clear: one that was cut off while it was made has no pip, and is made anew.
-    "$base" -m venv --clear "$environment" ||
-      fail 1 "$base -m venv failed; install its venv module (Debian, Ubuntu: python3-venv), or activate an environment"
+    # --clear: what lies there has no Python that runs.
+    "$base" -m venv --clear --without-pip "$environment" ||
+      fail 1 "$base -m venv failed; install its venv module, or activate an environment"
   fi
   [[ -x "$python" ]] || fail 2 "the active environment $environment has no bin/python; deactivate or repair it"
   _supported "$python" ||
@@ -108,11 +109,14 @@ _progress() {
 install_package() {
   local extra="$1" target="$root" stamp="$environment/.hazeheal-installed" log="$environment/.hazeheal-install.log"
   is_installed "$extra" && return
-  [[ "$extra" == base ]] || target="$root[$extra]"
+  [[ "$extra" == base ]] || target="${root}[$extra]"
   # Two launchers that start at once must not install over each other.
   exec 9>"$environment/.hazeheal-lock" || fail 1 "$environment cannot be written; activate one of your own, or none"
   if command -v flock >/dev/null; then flock 9; fi
   if ! is_installed "$extra"; then
+    # Also mends an environment that was cut off while it was made, or that another tool made without pip.
+    "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null 2>&1 ||
+      fail 1 "$environment has no pip, and ensurepip failed; install it (Debian, Ubuntu: python3-venv), or activate another"
     say "installing hazeheal${target#"$root"} into $environment (minutes the first time; log: $log)"
     # In place, so that the code of this clone is what runs.
     if ! "$python" -m pip install --disable-pip-version-check --progress-bar off -e "$target" 2>&1 9>&- |

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # TensorBoard on a run: every replica group's training and validation curves, and the pictures.
 set -euo pipefail
+# shellcheck source=launch/environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
 usage="usage: bash launch/tensorboard.sh RUN [--port N] [TensorBoard's arguments, such as --bind_all]"

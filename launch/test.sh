@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The tests: style first, then pytest. Arguments go to pytest; `--slow` runs the whole-system tests of minutes.
 set -euo pipefail
+# shellcheck source=launch/environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
 chosen=(-m "not slow") arguments=()

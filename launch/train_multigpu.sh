@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The way in: an environment, the installation, the data, and the training on all GPUs or on CPU replicas.
 set -euo pipefail
+# shellcheck source=launch/environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
 usage() {
@@ -54,7 +55,7 @@ while (($#)); do
       printf -v "${1#--}" '%s' "$2"
       shift
       ;;
-    --convert.*=* | --convert.*) convert_flags+=("--${1#--convert.}") ;;
+    --convert.*) convert_flags+=("--${1#--convert.}") ;;
     *)
       [[ "$1" == --config || "$1" == --config=* ]] && config_given=1
       train_flags+=("$1")
@@ -67,7 +68,8 @@ done
 gpu_numbers() {
   { nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null || true; } | grep -xE '[0-9]+' || true
 }
-mapfile -t present < <(gpu_numbers)
+present=()
+while IFS= read -r gpu; do present+=("$gpu"); done < <(gpu_numbers)
 
 if [[ -n "$gpus" && -n "$cpu_replicas" ]]; then
   fail 2 "--gpus=$gpus and --cpu_replicas=$cpu_replicas exclude each other; give one"
@@ -133,7 +135,9 @@ fi
 
 # The packages for GPUs are about 3 GB, so they come only where they are of use.
 extra=base why="no NVIDIA GPU is seen (nvidia-smi): TensorFlow for the CPU"
-if ((${#present[@]})); then
+if [[ -n "$cpu_replicas" ]] && ((${#present[@]})); then
+  why="--cpu_replicas was asked for: TensorFlow for the CPU"
+elif ((${#present[@]})); then
   extra=cuda why="nvidia-smi shows ${#present[@]} GPU(s): TensorFlow with NVIDIA's libraries"
 fi
 
@@ -164,7 +168,10 @@ if [[ -n "$dry_run" ]]; then
   choose_environment
   show() { printf '  %s' "$1"; shift; printf ' %q' "$@"; printf '\n'; }
   printf 'environment: %s\n' "$environment"
-  [[ -x "$python" ]] || printf '  made first, with %s\n' "$(find_python)"
+  if [[ ! -x "$python" ]]; then
+    base_python="$(find_python)"
+    printf '  made first, with %s\n' "$base_python"
+  fi
   is_installed "$extra" || printf '  installed first: hazeheal%s (%s)\n' "$([[ "$extra" == base ]] || printf '[%s]' "$extra")" "$why"
   printf 'devices: %s\nvariables:\n' "$devices"
   for variable in CUDA_VISIBLE_DEVICES NCCL_DEBUG PYTHONUNBUFFERED TF_CPP_MIN_LOG_LEVEL TF_FORCE_GPU_ALLOW_GROWTH TF_GPU_THREAD_MODE; do

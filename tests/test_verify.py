@@ -71,6 +71,7 @@ def test_damage_is_named_on_the_command_line(copy, capsys):
     assert error.splitlines()[-1].startswith("hazeheal-tfrecords: error: ") and "Traceback" not in error
     assert f"{path}, record 1 (number 1 of split train, key {sources[1]['key']!r}" in out
     assert f"made of {sources[1]['hazy']} and {sources[1]['clear']}" in out
+    assert "the SHA-256 of the clear picture does not match" in out
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,9 @@ def _announce(options, sources, look, splits, guess, notes) -> int:
         + (f", {len(look.unreadable)} skipped" if look.unreadable else "")
     )
     for split, planned in splits.items():
-        print(f"  {split}: {sum(len(spec.pairs) for spec in planned)} pairs in {plural(len(planned), 'shard')}")
+        print(
+            f"  {split}: {sum(len(spec.pairs) for spec in planned)} pairs in {len(planned)} shard{'s' * (len(planned) > 1)}"
+        )
     record = options.record_options
     encoding = f"jpeg of quality {record.quality}" if record.encoding == "jpeg" else record.encoding
     if options.encoding is None and record.encoding != "keep":

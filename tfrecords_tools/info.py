@@ -60,7 +60,7 @@ def info(directory, *, as_json: bool = False) -> int:
     print(f"{found['name']}  ({directory})")
     for name, split in found["splits"].items():
         print(
-            f"{name}: {split['records']} pairs in {split['shards']} shards, {format_bytes(split['bytes'])}, sides "
+            f"{name}: {split['records']} pairs in {split['shards']} shard{'s' * (split['shards'] > 1)}, {format_bytes(split['bytes'])}, sides "
             f"{split['smallest']} to {split['largest']}"
         )
         resolutions = list(split["resolutions"].items())

@@ -8,6 +8,7 @@ import concurrent.futures
 import multiprocessing
 import multiprocessing.connection
 import os
+import pathlib
 import signal
 import sys
 import threading
@@ -71,6 +72,7 @@ def _run_processes(function, tasks, workers, bar, already, stop_after):
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(_PRELOAD)
+        _start_fork_server()
     # One counter a task, each written by one process: no lock that a killed child could take along.
     counters = context.RawArray("Q", len(tasks))
     stop = context.RawValue("b", 0)
@@ -102,6 +104,23 @@ def _run_processes(function, tasks, workers, bar, already, stop_after):
         stop.value = 1  # running tasks end at their next picture
         pool.shutdown(wait=True, cancel_futures=True)
     return results
+
+
+def _start_fork_server():
+    """Starts it with this package in reach: before Python 3.12.8 the server does not get our `sys.path`, and passes
+    over what it cannot import without a word (https://github.com/python/cpython/issues/117378)."""
+    from multiprocessing import forkserver
+
+    before = os.environ.get("PYTHONPATH")
+    here = str(pathlib.Path(__file__).resolve().parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join([here, before] if before else [here])
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 _child = {}

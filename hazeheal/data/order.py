@@ -16,39 +16,32 @@ def shuffled_numbers(positions, *, seed, count):
     """Which record lies at each position of the endless shuffled sequence.
 
     Position p is place p % count of epoch p // count; in each epoch each record has one place. The
-    permutation is `tf.random.experimental.index_shuffle`'s (Simon-like cipher, cycle-walked to
-    `count`), O(1) in memory and time, but with more rounds than that function gives it and with a
-    key that is a hash of (seed, epoch): with up to 65,536 records the cipher uses 8 bits of each word of
-    its key, so that with [seed, epoch] itself seeds 0 and 256, and epochs 0 and 256, would be the same.
+    permutation is that of `tf.random.experimental.index_shuffle` (a cipher like Simon, cycle-walked to
+    `count`), with more rounds and another key. With up to 65,536 records the cipher takes 8 bits of each
+    of the three words of its key; with (seed, epoch) for a key, seeds 0 and 256 would be the same, and
+    the epochs would repeat after 256. So word i of the key is hash(seed, i) + (epoch >> 8 i).
 
     Args:
         positions: [n] int64, at least 0.
-        seed: 64-bit integer.
+        seed: Python integer; its lowest 64 bits count.
         count: Number of records.
 
     Returns:
         [n] int64 in [0, count).
     """
-    epoch = tf.cast(positions // count, tf.uint64)
-    state = _mix(_mix(tf.cast(tf.constant(seed, tf.int64), tf.uint64)) + epoch)
-    key = tf.stack([_mix(state + tf.constant(word, tf.uint64)) for word in range(3)], axis=-1)
-    last = tf.constant(count - 1, tf.int64)
-    # max_index is broadcast by the operation, which wants a vector beside a vector of keys.
+    base = tf.constant([[_hash(seed + _hash(word)) for word in range(3)]], tf.uint64)
+    epoch = positions // count
+    key = tf.bitcast(base, tf.int64) + tf.bitwise.right_shift(epoch[:, tf.newaxis], [[0, 8, 16]])
+    # The operation wants max_index to be a vector where the key is one.
+    last = tf.fill(tf.shape(positions), tf.constant(count - 1, tf.int64))
     return tf.raw_ops.RandomIndexShuffle(
-        index=positions % count, seed=key, max_index=tf.fill(tf.shape(positions), last), rounds=SHUFFLE_ROUNDS
+        index=positions % count, seed=key, max_index=last, rounds=SHUFFLE_ROUNDS
     )
 
 
-def _mix(state):
-    """SplitMix64 (Steele, Lea, Flood 2014): every bit of a uint64 tensor decides on every bit of the result."""
-
-    def constant(value):
-        return tf.constant(value, tf.uint64)
-
-    def fold(value, bits):
-        return tf.bitwise.bitwise_xor(value, tf.bitwise.right_shift(value, constant(bits)))
-
-    state = state + constant(0x9E3779B97F4A7C15)
-    state = fold(state, 30) * constant(0xBF58476D1CE4E5B9)
-    state = fold(state, 27) * constant(0x94D049BB133111EB)
-    return fold(state, 31)
+def _hash(number):
+    """SplitMix64 (Steele, Lea, Flood 2014): 64 bits, each of which depends on every bit of `number`."""
+    number = (number + 0x9E3779B97F4A7C15) % 2**64
+    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) % 2**64
+    return number ^ (number >> 31)

@@ -4,7 +4,7 @@ The embedded data set, so that everything can be tried without a download:
 
     python -m hazeheal.data.synthetic --output_dir data/pairs        # hazy/NNNN.png and GT/NNNN.png
 
-Needs only numpy and PIL, and (seed, index) alone decide the pixels of a pair.
+Needs only numpy and PIL, and (seed, index, size) alone decide a pair.
 """
 
 import argparse
@@ -15,7 +15,8 @@ import sys
 import numpy as np
 
 from hazeheal.data import pictures
-from hazeheal.data.scenes import fractal, make_scene
+from hazeheal.data.scene_canvas import fractal
+from hazeheal.data.scenes import make_scene
 from hazeheal.errors import HazeHealError, UsageError
 
 SETTINGS = "synthetic.json"  # written last: its presence says that the data set is complete
@@ -47,7 +48,9 @@ def add_haze(clear, *, depth, beta, airlight=0.9):
     if clear.ndim != 3 or clear.shape[2] != 3:
         raise UsageError(f"clear has shape {clear.shape}; haze is laid on [height, width, 3]")
     if depth.shape != clear.shape[:2]:
-        raise UsageError(f"depth has shape {depth.shape}, the picture is {clear.shape[:2]}; resize one of them")
+        raise UsageError(
+            f"depth has shape {depth.shape}, the picture is {clear.shape[:2]}; resize one of them"
+        )
     if airlight.shape not in ((), (3,)):
         raise UsageError(f"airlight has shape {airlight.shape}; give one number or three")
     for name, value, top in (("clear", clear, 1), ("airlight", airlight, 1), ("depth", depth, np.inf)):
@@ -68,6 +71,12 @@ def _thickness(rng, size):
     return (floor + (1 - floor) * banks).astype(np.float32)
 
 
+def _at_least(**numbers):
+    for name, (value, least) in numbers.items():
+        if value < least:
+            raise UsageError(f"{name} is {value}; it must be {least} or more")
+
+
 def make_pair(index, *, size=160, seed=0):
     """Makes pair number `index`.
 
@@ -85,9 +94,7 @@ def make_pair(index, *, size=160, seed=0):
     Raises:
         UsageError: A number is out of range.
     """
-    for name, value, least in (("index", index, 0), ("size", size, MIN_SIZE), ("seed", seed, 0)):
-        if value < least:
-            raise UsageError(f"{name} is {value}; it must be {least} or more")
+    _at_least(index=(index, 0), size=(size, MIN_SIZE), seed=(seed, 0))
     rng = np.random.Generator(np.random.PCG64([seed, index]))
     clear = make_scene(rng, size)
     airlight = np.clip(rng.uniform(0.84, 0.97) + rng.normal(0, 0.012, 3) * [1.4, 0.6, 1.4], 0, 1)
@@ -106,14 +113,14 @@ def write_dataset(directory, *, pairs=96, size=160, seed=0, progress=True):
     """Writes pairs 0 to `pairs` - 1 as `directory/hazy/NNNN.png` and `directory/GT/NNNN.png`.
 
     A data set that is complete is left as it is; one that was interrupted is finished. Equal
-    arguments give equal pixels on every machine (PNG bytes may differ with PIL's zlib).
+    arguments give equal pictures; between processors and versions of numpy the rounding of a float moved a few
+    pixels in a million by one level.
 
     Raises:
         UsageError: A number is out of range, or the directory holds something else.
     """
     directory = pathlib.Path(directory)
-    if pairs < 1:
-        raise UsageError(f"pairs is {pairs}; it must be 1 or more")
+    _at_least(pairs=(pairs, 1), size=(size, MIN_SIZE), seed=(seed, 0))
     settings = {"version": VERSION, "pairs": pairs, "size": size, "seed": seed}
     marker, started = directory / SETTINGS, directory / f"{SETTINGS}.started"
     for path in (marker, started):

@@ -2,7 +2,7 @@
 
 import keras
 
-from hazeheal.models.layers import SpectralConv2D
+from hazeheal.models.spectral import SpectralConv2D
 
 
 def build_discriminator(*, width=64, dtype="float32", seed=0):

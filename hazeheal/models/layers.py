@@ -1,7 +1,7 @@
 """The layers that the two networks are made of, where Keras's own would not do.
 
 Three rules hold in all of them. Every variable is float32 whatever the precision; statistics (norms,
-pooling, sigma) are reduced in float32; and initial values are a pure function of a seed and of the
+pooling) are reduced in float32; and initial values are a pure function of a seed and of the
 layer's place in the network, so that every process of a job starts from the same bits.
 """
 
@@ -52,6 +52,11 @@ def conv(filters, size, channels, *, seed, path, dtype, strides=1, gain=2.0):
         dtype=dtype,
         name=path.split("/")[-1],
     )
+
+
+def halved(shape, filters):
+    """The shape after a stride of 2 with padding `same`. Layers that tell their shape need no trial run."""
+    return (shape[0], *(None if side is None else -(-side // 2) for side in shape[1:3]), filters)
 
 
 @keras.saving.register_keras_serializable("hazeheal")
@@ -110,7 +115,8 @@ class Norm(keras.layers.Layer):
             x = tf.reshape((grouped - mean) * tf.math.rsqrt(variance + self.epsilon), size)
             return tf.cast(x * self.scale + self.offset, self.compute_dtype)
         if self.kind == "batch" and not training:
-            mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+            mean = tf.convert_to_tensor(self.moving_mean)
+            variance = tf.convert_to_tensor(self.moving_variance)
         else:
             axes = {"layer": [3], "instance": [1, 2], "batch": [0, 1, 2]}[self.kind]
             mean, variance = tf.nn.moments(x, axes=axes, keepdims=True)
@@ -217,68 +223,8 @@ class MBConv(keras.layers.Layer):
         x = self.project_norm(self.project(x), training=training)
         return inputs + x if self.residual else x
 
-
-@keras.saving.register_keras_serializable("hazeheal")
-class SpectralConv2D(keras.layers.Layer):
-    """A convolution by W / sigma(W), sigma the largest singular value of W as [h w c_in, c_out] (Miyato et al. 2018).
-
-    One power iteration a training step: v = W u / |W u|, u' = W^T v / |W^T v|, sigma = v^T W u'. The
-    gradient flows through W / sigma, with u and v held constant. The kernel itself is never written: Keras's
-    SpectralNormalization overwrites it at each training call, which rounds it to bfloat16 on the way. `u` is
-    a non-trainable variable, assigned in training only, so that under `stateless_call` it becomes an output.
-
-    Sigma is float32 to the bit that matters: sums of products instead of matrix products, since GPUs
-    may run those in TF32 with 10 bits of mantissa.
-
-    Args:
-        filters: Channels of the output.
-        size, strides: Of the kernel; padding is `same`.
-        seed, path: For the initial values.
-    """
-
-    def __init__(self, filters, size, *, strides, seed, path, **kwargs):
-        super().__init__(**kwargs)
-        self.filters = filters
-        self.size = size
-        self.strides = strides
-        self.seed = seed
-        self.path_ = path
-
-    def build(self, shape):
-        fan_in = self.size * self.size * shape[-1]
-        common = {"dtype": "float32", "autocast": False}
-        self.kernel = self.add_weight(
-            shape=(self.size, self.size, shape[-1], self.filters),
-            initializer=scaled_normal(seed=self.seed, path=f"{self.path_}/kernel", fan_in=fan_in, gain=1.0),
-            name="kernel",
-            **common,
-        )
-        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias", **common)
-        self.u = self.add_weight(
-            shape=(self.filters,), initializer=self._initial_u, trainable=False, name="u", **common
-        )
-
-    def _initial_u(self, shape, dtype=None):
-        seed = derived_seed(self.seed, f"{self.path_}/u")
-        return _unit(keras.initializers.RandomNormal(stddev=1.0, seed=seed)(shape, dtype="float32"))
-
-    def call(self, inputs, training=False):
-        kernel = tf.convert_to_tensor(self.kernel)
-        matrix = tf.reshape(kernel, [-1, self.filters])
-        fixed = tf.stop_gradient(matrix)
-        u = tf.stop_gradient(tf.convert_to_tensor(self.u))
-        v = _unit(tf.reduce_sum(fixed * u, axis=1))
-        if training:
-            u = _unit(tf.reduce_sum(fixed * v[:, tf.newaxis], axis=0))
-            self.u.assign(u)
-        sigma = tf.reduce_sum(v * tf.reduce_sum(matrix * u, axis=1))
-        kernel = tf.cast(kernel / tf.maximum(sigma, 1e-12), self.compute_dtype)
-        x = tf.nn.conv2d(inputs, kernel, strides=self.strides, padding="SAME")
-        return x + tf.cast(tf.convert_to_tensor(self.bias), self.compute_dtype)
-
-
-def _unit(vector):
-    return vector * tf.math.rsqrt(tf.maximum(tf.reduce_sum(tf.square(vector)), 1e-24))
+    def compute_output_shape(self, shape):
+        return halved(shape, self.filters) if self.strides == 2 else (*shape[:3], self.filters)
 
 
 @keras.saving.register_keras_serializable("hazeheal")

@@ -45,7 +45,9 @@ def build_perceptual(*, weights, layer=DEFAULT_LAYER, dtype="float32"):
 
     picture = keras.Input((None, None, 3), name="picture", dtype="float32")
     # [-1, 1] RGB to what the network was trained on: 0..255 BGR less the mean of ImageNet.
-    x = keras.layers.Lambda(lambda x: (x[..., ::-1] + 1.0) * 127.5 - list(_BGR_MEAN), name="bgr", dtype="float32")(picture)
+    x = keras.layers.Lambda(
+        lambda x: (x[..., ::-1] + 1.0) * 127.5 - list(_BGR_MEAN), name="bgr", dtype="float32"
+    )(picture)
     previous = "block1"
     for name, shape in shapes.items():
         block = name.split("_")[0]
@@ -84,7 +86,9 @@ def _kernel_shapes(layer):
             shapes[f"block{block}_conv{i}"] = (3, 3, channels, filters)
             channels = filters
     if layer not in shapes:
-        raise UsageError(f"perceptual layer {layer!r} is not a convolution of VGG19: give one of {', '.join(shapes)}")
+        raise UsageError(
+            f"perceptual layer {layer!r} is not a convolution of VGG19: give one of {', '.join(shapes)}"
+        )
     names = list(shapes)
     return {name: shapes[name] for name in names[: names.index(layer) + 1]}
 
@@ -95,7 +99,9 @@ def _imagenet(shapes):
     try:
         network = keras.applications.VGG19(include_top=False, weights="imagenet")
     except Exception as error:  # keras raises a plain Exception where the network is down
-        raise HazeHealError(f"the ImageNet weights of VGG19 could not be loaded ({error}): {_ADVICE}") from error
+        raise HazeHealError(
+            f"the ImageNet weights of VGG19 could not be loaded ({error}): {_ADVICE}"
+        ) from error
     return {name: network.get_layer(name).get_weights() for name in shapes}
 
 
@@ -118,7 +124,9 @@ def _read(path, shapes):
                     f"perceptual weights {path}: {name}/{part} has shape {array.shape} and not {wanted}: {_ADVICE}"
                 )
             if not np.isfinite(array).all():
-                raise UsageError(f"perceptual weights {path}: {name}/{part} holds numbers that are not finite: {_ADVICE}")
+                raise UsageError(
+                    f"perceptual weights {path}: {name}/{part} holds numbers that are not finite: {_ADVICE}"
+                )
     return found
 
 

@@ -53,8 +53,17 @@ def damage(path) -> str | None:
 
 def metrics(path) -> dict:
     """The metrics that were saved with a checkpoint ({} where it has none or cannot be read)."""
+    return _manifest_entry(path, "metrics")
+
+
+def progress(path) -> dict:
+    """What the host had added up when a checkpoint was saved ({} where it cannot be read)."""
+    return _manifest_entry(path, "progress")
+
+
+def _manifest_entry(path, name) -> dict:
     try:
-        return json.loads((pathlib.Path(path) / MANIFEST).read_text(encoding="utf-8"))["metrics"]
+        return json.loads((pathlib.Path(path) / MANIFEST).read_text(encoding="utf-8"))[name]
     except (OSError, ValueError, KeyError):
         return {}
 
@@ -125,13 +134,15 @@ class Checkpoints:
         found = (metrics(path_of(self._folder, s)).get(BEST_BY) for s in steps(self._folder))
         return max((p for p in found if p is not None), default=float("-inf"))
 
-    def save(self, snapshot: dict, *, step: int, metrics: dict | None = None) -> None:
+    def save(
+        self, snapshot: dict, *, step: int, metrics: dict | None = None, progress: dict | None = None
+    ) -> None:
         """Starts writing `snapshot` (name -> np.ndarray); training goes on meanwhile.
 
-        A checkpoint that cannot be written (a full disk) costs a warning; those before it stay whole.
+        `metrics` and `progress`, both of plain JSON values, go into the manifest. A checkpoint that cannot be written (a full disk) costs a warning; those before it stay whole.
         """
         self.wait()
-        self._pending = self._writer.submit(self._write, snapshot, step, dict(metrics or {}))
+        self._pending = self._writer.submit(self._write, snapshot, step, metrics or {}, progress or {})
 
     def wait(self) -> bool:
         """Waits until the last save is on the disk; says whether it got there."""
@@ -144,7 +155,7 @@ class Checkpoints:
         self.wait()
         self._writer.shutdown()
 
-    def _write(self, snapshot, step, metrics):
+    def _write(self, snapshot, step, metrics, progress):
         import tensorflow as tf
 
         final = path_of(self._folder, step)
@@ -163,7 +174,7 @@ class Checkpoints:
             files = {
                 p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in sorted(aside.iterdir())
             }
-            manifest = {"step": step, "metrics": metrics, "files": files}
+            manifest = {"step": step, "metrics": metrics, "progress": progress, "files": files}
             (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
             for entry in [*aside.iterdir(), aside]:
                 _fsync(entry)
@@ -172,7 +183,9 @@ class Checkpoints:
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(aside, ignore_errors=True)
             reason = str(error).splitlines()[0]
-            self._log.warning("checkpoint of step %d could not be written: %s; training goes on", step, reason)
+            self._log.warning(
+                "checkpoint of step %d could not be written: %s; training goes on", step, reason
+            )
             return False
         self._retain()
         return True
@@ -204,7 +217,9 @@ def resolve(path, *, which="best") -> pathlib.Path:
         found = find(folder, which=which)
         if found is not None:
             return found
-    raise HazeHealError(f"--restore_from={path}: no whole checkpoint there; name a run or a checkpoint's directory")
+    raise HazeHealError(
+        f"--restore_from={path}: no whole checkpoint there; name a run or a checkpoint's directory"
+    )
 
 
 def _sha256(path) -> str:

@@ -117,7 +117,10 @@ class Local:
         self.statistics = read(state.non_trainable["generator"])
         self.vectors = read(state.non_trainable["discriminator"])
         self.frozen = read(state.frozen)
-        self.scalars = (local(state.loss_scale, replica).read_value(), local(state.gradient_norms, replica).read_value())
+        self.scalars = (
+            local(state.loss_scale, replica).read_value(),
+            local(state.gradient_norms, replica).read_value(),
+        )
 
 
 def accumulate(forward_backward, mine, batch, *, micro_batches, share):
@@ -148,7 +151,9 @@ def accumulate(forward_backward, mine, batch, *, micro_batches, share):
             share,
         )
         if total is not None:
-            outputs["gradients"] = [a + b for a, b in zip(total["gradients"], outputs["gradients"], strict=True)]
+            outputs["gradients"] = [
+                a + b for a, b in zip(total["gradients"], outputs["gradients"], strict=True)
+            ]
             outputs["sums"] += total["sums"]
         total = outputs
     return total
@@ -164,7 +169,9 @@ def make_forward_backward(gan, *, config, scaled):
     weights = config.loss
     balanced = weights.weighting == "balanced"
 
-    def forward_backward(generator, discriminator, statistics, vectors, frozen, loss_scale, norms, hazy, clear, share):
+    def forward_backward(
+        generator, discriminator, statistics, vectors, frozen, loss_scale, norms, hazy, clear, share
+    ):
         hazy, clear = normalise(hazy), normalise(clear)
         with tf.GradientTape() as generator_tape:
             generator_tape.watch(generator)
@@ -265,7 +272,9 @@ def make_update(state, *, replica, config, scaled, total_steps, warmup_steps):
     slots = {name: [copies(slot) for slot in pair] for name, pair in state.slots.items()}
     ema = copies(state.ema)
     step, updates, skipped = copies([state.step, state.updates, state.skipped_in_a_row])
-    loss_scale, good_steps, gradient_norms = copies([state.loss_scale, state.good_steps, state.gradient_norms])
+    loss_scale, good_steps, gradient_norms = copies(
+        [state.loss_scale, state.good_steps, state.gradient_norms]
+    )
 
     def update(gradients, sums, new_statistics, new_vectors):
         gen_gradients, disc_gradients = gradients[: len(generator)], gradients[len(generator) :]
@@ -275,7 +284,11 @@ def make_update(state, *, replica, config, scaled, total_steps, warmup_steps):
         finite = tf.math.is_finite(gen_norm + disc_norm + tf.reduce_sum(sums))
         gen_rate, disc_rate = (
             optimizer.learning_rate(
-                step.read_value(), base=base, warmup_steps=warmup_steps, total_steps=total_steps, decay=opt.decay
+                step.read_value(),
+                base=base,
+                warmup_steps=warmup_steps,
+                total_steps=total_steps,
+                decay=opt.decay,
             )
             for base in (opt.learning_rate, opt.disc_learning_rate)
         )

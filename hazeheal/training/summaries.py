@@ -14,7 +14,6 @@ record, and the next write opens a fresh one.
 """
 
 import contextlib
-import gc
 import logging
 import os
 import pathlib
@@ -128,8 +127,6 @@ class SummaryWriters:
             return
         except (OSError, tf.errors.OpError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        # Not within the `except`: the error's traceback would keep the writer alive, and a writer that
-        # dies later still writes what it has buffered, past the end that the file was cut back to.
         file = self._files.pop(split, None)
         if file is not None:
             file.abandon()
@@ -184,8 +181,6 @@ class _EventFile:
         """Closes the file and cuts it back to its last whole record; without one it is deleted."""
         with contextlib.suppress(OSError, tf.errors.OpError):
             self._writer.close()
-        self._writer = None
-        gc.collect()  # what the buffers still hold is written now or never
         with contextlib.suppress(OSError):
             if self._whole:
                 os.truncate(self._path, self._whole)

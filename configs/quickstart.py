@@ -1,0 +1,29 @@
+"""A few minutes on two CPU cores: small networks, the embedded data set, no perceptual network to download.
+
+Command:  bash launch/train_multigpu.sh
+Run time: see README.md.
+Result:   see README.md.
+"""
+
+from hazeheal.configs import default
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    config.data.crop_size = 96
+    config.model.width = 16
+    config.model.depth = 3
+    config.model.disc_width = 16
+    config.loss.perceptual_weight = 0.0  # VGG19 would be a download of 80 MB
+    config.optimizer.learning_rate = 5e-4
+    config.optimizer.warmup = "20 steps"
+    config.optimizer.decay = "cosine"
+    config.train.batch_size = 8
+    config.train.epochs = 0.0
+    config.train.steps = 400
+    config.train.log_every = "10 steps"
+    config.train.sample_every = "100 steps"
+    config.train.validate_every = "100 steps"
+    config.train.save_every = "50 steps"
+    return config

@@ -1,0 +1,54 @@
+"""Command line of HazeHeal: `hazeheal COMMAND ...`. Dispatch alone; each command is a file of `hazeheal.commands`."""
+
+import importlib
+import sys
+
+from hazeheal import __version__
+from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, HazeHealError
+
+COMMANDS = {
+    "train": "train a generator on a data set, or go on with a run",
+}
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: hazeheal COMMAND [arguments]",
+            "",
+            "Trains a GAN that removes haze from pictures, and uses it.",
+            "",
+            *lines,
+            "",
+            "`hazeheal COMMAND --help` tells more; pairs become a data set with `hazeheal-tfrecords convert`.",
+        ]
+    )
+
+
+def main(argv=None) -> int:
+    """Runs one command; returns the exit code: 0 done, 1 error, 2 bad usage, 75 restart me."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv and argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return EXIT_OK
+    if argv and argv[0] == "--version":
+        print(f"hazeheal {__version__}")
+        return EXIT_OK
+    if not argv or argv[0] not in COMMANDS:
+        problem = f"there is no command {argv[0]!r}" if argv else "no command was given"
+        print(usage(), file=sys.stderr)
+        print(f"\nhazeheal: error: {problem}; use one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        return importlib.import_module(f"hazeheal.commands.{argv[0]}").main(argv[1:])
+    except HazeHealError as error:
+        print(f"hazeheal {argv[0]}: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Validation on whole pictures with the generator that will be used: the moving average.
+
+The pictures are dealt out to all replicas of all groups in turn; sums in float64 are reduced, so that
+every group has the same figures.
+"""
+
+import math
+
+import tensorflow as tf
+
+from hazeheal import losses, metrics
+from hazeheal.models.gan import normalise, to_uint8
+from hazeheal.training.state import local
+from hazeheal.training.step import LOSSES, Local, fixed_factors, local_number
+
+QUALITY = ("psnr", "ssim", "psnr_input", "ssim_input")
+PSNR_LIMIT = 100.0  # of a picture without any error; infinity would swallow the mean
+
+
+class Validator:
+    """Computes the losses, PSNR and SSIM over a split."""
+
+    def __init__(self, state, *, config, runtime, processor):
+        """Args: as of the training step; `processor` reads the validation split."""
+        self._state = state
+        self._config = config
+        self._runtime = runtime
+        self._processor = processor
+        pictures = config.data.max_val_pictures or processor.num_pictures
+        self.num_pictures = min(pictures, processor.num_pictures)
+        self._rounds = math.ceil(self.num_pictures / runtime.replicas)
+        self._evaluate = self._make_loop()
+
+    def run(self) -> dict:
+        """Returns {'val_disc_loss': ..., 'psnr': ..., 'ssim': ..., 'psnr_input': ..., 'ssim_input': ...}."""
+        strategy = self._runtime.strategy
+        dataset = strategy.distribute_datasets_from_function(lambda context: self._dataset())
+        sums = self._evaluate(iter(dataset)).numpy() / self.num_pictures
+        names = [*(f"val_{name}" for name in LOSSES), *QUALITY]
+        return {name: float(value) for name, value in zip(names, sums, strict=True)}
+
+    def _dataset(self):
+        replicas, local_count = self._runtime.replicas, len(self._runtime.devices)
+        first = self._runtime.group * local_count
+        count = self.num_pictures
+
+        def mine(number, example):
+            # The last round is filled up with pictures that count nothing.
+            weight = tf.cast(number < count, tf.float64)
+            return {"hazy": example["hazy"][None], "clear": example["clear"][None], "weight": weight}
+
+        filled = self._processor.evaluation_dataset().take(count).repeat().take(self._rounds * replicas)
+        return (
+            filled.enumerate()
+            .filter(lambda number, _: (number % replicas) // local_count == first // local_count)
+            .map(mine, deterministic=True)
+            .prefetch(2)
+        )
+
+    def _make_loop(self):
+        strategy, state, config = self._runtime.strategy, self._state, self._config
+        gan = state.gan
+        names = len(LOSSES) + len(QUALITY)
+
+        @tf.autograph.experimental.do_not_convert
+        def replica_step(batch):
+            context = tf.distribute.get_replica_context()
+            replica = local_number(context, self._runtime.devices)
+            mine = Local(state, replica)
+            weights = [local(v, replica).read_value() for v in state.generator_for_use]
+            values = self._evaluate_one(gan, mine, weights, batch["hazy"], batch["clear"], config.loss)
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, batch["weight"] * values)
+
+        @tf.function
+        def loop(iterator):
+            total = tf.zeros([names], tf.float64)
+            for _ in tf.range(self._rounds):
+                values = strategy.run(replica_step, args=(next(iterator),))
+                total += strategy.experimental_local_results(values)[0]
+            return total
+
+        return loop
+
+    @staticmethod
+    def _evaluate_one(gan, mine, weights, hazy, clear, loss):
+        x, y = normalise(hazy), normalise(clear)
+        restored, _ = gan.generator.stateless_call(weights, mine.statistics, x, training=False)
+        logits, _ = gan.discriminator.stateless_call(
+            mine.discriminator,
+            mine.vectors,
+            [tf.concat([x, x], 0), tf.concat([y, restored], 0)],
+            training=False,
+        )
+        real, fake = tf.split(logits, 2)
+        l1 = losses.charbonnier(
+            restored,
+            y,
+            mask=losses.haze_mask(x, y, kind=loss.haze_mask),
+            eps=loss.charbonnier_eps,
+            haze_share=loss.haze_share,
+        )
+        gan_loss = losses.generator_adversarial(fake)
+        perceptual = tf.zeros_like(l1)
+        if gan.perceptual is not None:
+            features = [
+                gan.perceptual.stateless_call([], mine.frozen, p, training=False)[0] for p in (restored, y)
+            ]
+            perceptual = losses.perceptual(*features)
+        factors = fixed_factors(loss)
+        total = tf.add_n([f * t for f, t in zip(factors, (l1, gan_loss, perceptual), strict=True)])
+        picture = to_uint8(restored)
+        quality = [tf.minimum(metrics.psnr(p, clear), PSNR_LIMIT) for p in (picture, hazy)]
+        quality = [quality[0], metrics.ssim(picture, clear), quality[1], metrics.ssim(hazy, clear)]
+        values = [losses.discriminator(real, fake), gan_loss, l1, perceptual, total, *quality]
+        return tf.stack([tf.cast(tf.reduce_sum(v), tf.float64) for v in values])
+
+
+def make_restore(state):
+    """Returns restore(uint8 [H, W, 3]) -> uint8 [H, W, 3] with the weights of the moment, on one device."""
+    generator = state.gan.generator
+    weights = [local(v, 0) for v in state.generator_for_use]
+    statistics = [local(v, 0) for v in state.non_trainable["generator"]]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
+    def restore(picture):
+        restored, _ = generator.stateless_call(
+            [v.read_value() for v in weights],
+            [v.read_value() for v in statistics],
+            normalise(picture[None]),
+            training=False,
+        )
+        return to_uint8(restored)[0]
+
+    return lambda picture: restore(picture).numpy()

@@ -1,0 +1,351 @@
+"""The generator and its layers: sizes, names, start, norms, padding, locality, precision, XLA."""
+
+import os
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hazeheal.models.generator import build_generator
+from hazeheal.models.layers import MirrorPad, Norm, SqueezeExcite, mirrored_indices, scaled_normal
+
+
+def small(**kwargs):
+    return build_generator(**{"width": 4, "depth": 2, "seed": 1} | kwargs)
+
+
+def pictures(*shape, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
+
+
+def awaken(model, seed=0):
+    """Gives every variable random values, so that no part hides behind a zero head or an idle norm."""
+    generator = np.random.default_rng(seed)
+    for v in model.trainable_variables:
+        v.assign(v.numpy() + generator.normal(0, 0.1, v.shape))
+    return model
+
+
+# --- sizes, names, initial values ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("width", "wanted"), [(64, 27_600_859), (16, 1_745_923)])
+def test_parameter_count_is_the_designs(width, wanted):
+    assert build_generator(width=width, depth=5, norm="none").count_params() == wanted
+
+
+def test_norms_add_a_scale_and_an_offset_a_channel():
+    counts = {norm: small(norm=norm) for norm in ("none", "layer", "instance", "group", "batch")}
+    trainable = {k: sum(int(np.prod(v.shape)) for v in m.trainable_variables) for k, m in counts.items()}
+    added = 0
+    for channels, out in ((2, 4), (4, 8)):  # encoder: strided, expand, depthwise, project; decoder: up, merge
+        added += 2 * (out + 4 * channels + 4 * channels + out) + 2 * (channels + channels)
+    added += 2 * 2 * (32 + 32 + 8)  # two bottoms
+    for norm in ("layer", "instance", "group", "batch"):
+        assert trainable[norm] - trainable["none"] == added, norm
+        assert len(counts[norm].non_trainable_variables) == (24 * 2 if False else _moving(norm)), norm
+
+
+def _moving(norm):
+    norms = 2 * 4 + 2 * 2 + 2 * 3  # encoder, decoder, bottom
+    return 2 * norms if norm == "batch" else 0
+
+
+def test_names_are_readable_unique_and_the_same_for_every_model():
+    first = [v.path for v in small(norm="batch").variables]
+    second = [v.path for v in small(norm="batch").variables]
+    assert first == second
+    assert len(set(first)) == len(first)
+    expected = {
+        "stem/kernel",
+        "encoder_0/mbconv/depthwise_norm/moving_mean",
+        "encoder_1/mbconv/gate/reduce/bias",
+        "encoder_1/fuse/kernel",
+        "bottom_1/project/kernel",
+        "decoder_0/up/kernel",
+        "head/bias",
+    }
+    assert expected <= set(first)
+
+
+def test_initial_values_are_a_function_of_seed_and_name():
+    program = (
+        "import hashlib; from hazeheal.models.generator import build_generator as b;"
+        "m = b(width=4, depth=1, seed=5, output='direct');"
+        "print('hash', hashlib.sha256(b''.join(v.numpy().tobytes() for v in m.variables)).hexdigest())"
+    )
+    lines = [
+        next(
+            line
+            for line in subprocess.run(
+                [sys.executable, "-c", "import keras; keras.utils.set_random_seed(9);" * i + program],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.splitlines()
+            if line.startswith("hash")
+        )
+        for i in (0, 1)
+    ]
+    assert lines[0] == lines[1]
+    kernels = [
+        v.numpy()
+        for seed in (5, 6)
+        for v in build_generator(width=4, depth=1, seed=seed).trainable_variables
+        if v.path.endswith("kernel") and v.path != "head/kernel"
+    ]
+    hashes = {k.tobytes() for k in kernels}
+    assert len(hashes) == len(kernels), "two kernels start out equal"
+
+
+@pytest.mark.parametrize("depth", [1, 5])
+def test_signal_keeps_its_scale_without_norms(depth):
+    """The initial gains are meant to keep the variance; a wrong fan shrinks it by factors at each stage."""
+    model = build_generator(width=16, depth=depth, norm="none", output="direct", se_ratio=0)
+    head = keras.Model(model.input, model.get_layer("decoder_0").output)
+    out = head(pictures(1, 64, 64, 3)).numpy()
+    assert 0.1 < out.std() < 10
+
+
+def test_scaled_normal_has_the_stated_variance():
+    values = scaled_normal(seed=0, path="a", fan_in=50, gain=2.0)((100, 400)).numpy()
+    assert values.std() == pytest.approx(np.sqrt(2 / 50), rel=0.02)
+
+
+def test_residual_starts_as_identity_and_direct_is_bounded():
+    x = pictures(1, 9, 12, 3)
+    np.testing.assert_array_equal(small(output="residual")(x), x)
+    direct = awaken(small(output="direct"))(10 * x).numpy()
+    assert np.abs(direct).max() <= 1 and direct.std() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"width": 5}, "width is 5"),
+        ({"depth": 0}, "depth is 0"),
+        ({"norm": "spectral"}, "'spectral'"),
+        ({"output": "tanh"}, "'tanh'"),
+        ({"se_ratio": -1}, "se_ratio is -1"),
+    ],
+)
+def test_bad_arguments_are_named(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        small(**kwargs)
+
+
+# --- any height and width -----------------------------------------------------------------------------
+
+
+def test_sides_1_to_16_keep_their_size():
+    model = awaken(build_generator(width=2, depth=3))
+    forward = tf.function(model, input_signature=[tf.TensorSpec([1, None, None, 3])])  # open sizes
+    for side in range(1, 17):
+        for shape in {(side, side), (side, 17 - side)}:
+            x = pictures(1, *shape, 3)
+            out = forward(x).numpy()
+            assert out.shape == x.shape
+            assert np.isfinite(out).all()
+            # known sizes take another way through the padding; the result is the same
+            if side in (1, 3, 8):
+                np.testing.assert_allclose(model(x), out, atol=1e-5)
+
+
+def test_padding_mirrors_like_numpy_and_leaves_multiples_alone():
+    for side in range(1, 17):
+        x = pictures(1, side, 3, 2)
+        wide = MirrorPad(8)(x).numpy()
+        padded = -(-side // 8) * 8
+        wanted = np.pad(x, ((0, 0), (0, padded - side), (0, 5), (0, 0)), mode="reflect" if side > 1 else "edge")
+        if side == 1:  # numpy mirrors a single pixel only as an edge; the other axis is a true mirror
+            wanted = np.pad(np.repeat(x, 8, axis=1), ((0, 0), (0, 0), (0, 5), (0, 0)), mode="reflect")
+        np.testing.assert_array_equal(wide, wanted, err_msg=str(side))
+        dynamic = tf.function(MirrorPad(8), input_signature=[tf.TensorSpec([1, None, None, 2])])(x)
+        np.testing.assert_array_equal(dynamic, wanted, err_msg=str(side))
+    x = tf.constant(pictures(2, 8, 16, 3))
+    assert MirrorPad(8)(x) is x or np.array_equal(MirrorPad(8)(x), x)
+    assert mirrored_indices(np.arange(8), 3).tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
+
+
+def test_padding_does_not_change_pictures_of_whole_multiples():
+    """A picture whose sides are multiples gives the same as the network without padding and crop."""
+    model = awaken(small())
+    x = pictures(1, 8, 12, 3)
+    out = x
+    tensors = {model.input.name: tf.constant(x)}
+    skips = []
+    for layer in model.layers:
+        if layer.name in ("hazy", "pad"):
+            continue
+        if layer.name.startswith("encoder"):
+            skips.append(out)
+        out = layer([out, skips.pop()]) if layer.name.startswith("decoder") else out
+        if layer.name == "output":
+            out = out + x
+        elif not layer.name.startswith("decoder"):
+            out = layer(out)
+    assert tensors
+    np.testing.assert_allclose(model(x), out, atol=1e-6)
+
+
+def test_a_pixel_depends_on_its_neighbourhood_alone_with_local_norms():
+    x = pictures(1, 8, 160, 3)
+    far = x.copy()
+    far[:, :, 152:] = 0.9
+    for norm, se_ratio, local in (
+        ("none", 0, True),
+        ("layer", 0, True),
+        ("batch", 0, True),
+        ("layer", 0.25, False),
+        ("instance", 0, False),
+        ("group", 0, False),
+    ):
+        model = awaken(small(norm=norm, se_ratio=se_ratio))
+        change = np.abs(model(x).numpy() - model(far).numpy()).max(axis=(0, 1, 3))
+        assert change[152:].max() > 1e-3
+        assert (change[:8].max() == 0) == local, (norm, se_ratio, change[:8].max())
+
+
+# --- norms against numpy ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["layer", "instance", "group", "batch"])
+def test_norms_equal_numpy(kind):
+    x = (3 * pictures(2, 4, 5, 24) + 1).astype("float32")
+    layer = Norm(kind)
+    layer.build(x.shape)
+    layer.scale.assign(np.linspace(0.5, 2, 24))
+    layer.offset.assign(np.linspace(-1, 1, 24))
+    y = x.astype("float64")
+    if kind == "group":
+        y = y.reshape(2, 4, 5, 8, 3)
+    axes = {"layer": 3, "instance": (1, 2), "group": (1, 2, 4), "batch": (0, 1, 2)}[kind]
+    y = (y - y.mean(axes, keepdims=True)) / np.sqrt(y.var(axes, keepdims=True) + 1e-6)
+    y = y.reshape(x.shape) * np.linspace(0.5, 2, 24) + np.linspace(-1, 1, 24)
+    np.testing.assert_allclose(layer(x, training=True), y, atol=2e-5)
+
+
+def test_group_norm_takes_a_divisor_where_8_does_not_divide():
+    for channels, groups in ((12, 4), (7, 1), (2, 2), (64, 8)):
+        layer = Norm("group")
+        layer.build((None, None, None, channels))
+        assert layer.groups == groups
+        assert layer(pictures(1, 3, 3, channels)).shape == (1, 3, 3, channels)
+
+
+def test_norm_statistics_are_float32_in_bfloat16():
+    """A large common offset would swallow the variance if the mean were taken in bfloat16."""
+    x = tf.cast(100 + tf.constant(pictures(1, 6, 6, 16)), tf.bfloat16)
+    layer = Norm("layer", dtype="mixed_bfloat16")
+    out = layer(x)
+    wanted = Norm("layer")(tf.cast(x, tf.float32))
+    assert out.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(out, tf.float32), wanted, rtol=0.01, atol=0.01)
+
+
+def test_squeeze_excite_pools_in_float32():
+    """1000 ones and a large rest: a float16 sum overflows, a float32 mean does not."""
+    layer = SqueezeExcite(8, seed=0, path="gate", dtype="mixed_float16")
+    out = layer(tf.fill([1, 64, 64, 8], tf.cast(100.0, tf.float16)))
+    assert np.isfinite(out.numpy()).all()
+
+
+def test_batch_statistics_are_outputs_and_inference_uses_them():
+    model = small(norm="batch")
+    before = [v.numpy() for v in model.non_trainable_variables]
+    x = pictures(2, 8, 8, 3)
+    _, after = model.stateless_call(model.trainable_variables, model.non_trainable_variables, x, training=True)
+    _, idle = model.stateless_call(model.trainable_variables, model.non_trainable_variables, x, training=False)
+    for variable, old, new, same in zip(model.non_trainable_variables, before, after, idle, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), old)
+        assert not np.array_equal(new, old), variable.path
+        np.testing.assert_array_equal(same, old)
+    layer = Norm("batch", momentum=0.9)
+    y = 2 * pictures(3, 4, 4, 5) + 1
+    layer(y, training=True)
+    np.testing.assert_allclose(layer.moving_mean, 0.1 * y.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, 0.9 + 0.1 * y.var((0, 1, 2)), rtol=1e-5)
+    mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    np.testing.assert_allclose(layer(y), (y - mean) / np.sqrt(variance + 1e-6), rtol=1e-4, atol=1e-5)
+
+
+# --- precision, compilation, failure ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_keeps_variables_and_output_float32(policy):
+    for norm in ("layer", "batch"):
+        model, reference = small(norm=norm, dtype=policy), small(norm=norm)
+        for m in (model, reference):
+            awaken(m)
+        assert {v.dtype for v in model.variables} == {"float32"}
+        assert model.get_layer("encoder_0").compute_dtype == policy.split("_")[1]
+        x = pictures(1, 16, 16, 3)
+        (out, state), wanted = (
+            model.stateless_call(model.trainable_variables, model.non_trainable_variables, x, training=True),
+            reference(x, training=True),
+        )
+        assert out.dtype == tf.float32
+        assert all(s.dtype in (tf.float32, "float32") for s in state)
+        error = np.abs(out - wanted).max()
+        assert 0 < error < 0.1 * np.abs(wanted - x).max() + 0.02
+
+
+def test_residual_output_is_not_rounded_to_bfloat16():
+    x = pictures(1, 5, 6, 3)
+    np.testing.assert_array_equal(small(dtype="mixed_bfloat16")(x), x)
+
+
+@pytest.mark.parametrize("norm", ["layer", "group", "batch"])
+def test_xla_gives_the_same(norm):
+    model = awaken(build_generator(width=4, depth=1, norm=norm))
+    x = tf.constant(pictures(2, 7, 6, 3))  # odd: the gather and the crop are compiled too
+    variables = [v.value for v in model.trainable_variables]
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            out, state = model.stateless_call(
+                model.trainable_variables, model.non_trainable_variables, x, training=True
+            )
+            loss = tf.reduce_mean(tf.square(out))
+        return out, state, tape.gradient(loss, variables)
+
+    plain, compiled = tf.function(step)(x), tf.function(step, jit_compile=True)(x)
+    for a, b in zip(tf.nest.flatten(plain), tf.nest.flatten(compiled), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-3)
+    assert all(g is not None for g in plain[2])
+
+
+def test_every_variable_gets_a_gradient():
+    for norm in ("none", "layer"):
+        model = awaken(small(norm=norm))
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(pictures(2, 16, 16, 3), training=True)))
+        for variable, gradient in zip(
+            model.trainable_variables, tape.gradient(loss, [v.value for v in model.trainable_variables]), strict=True
+        ):
+            assert np.abs(gradient).max() > 0, variable.path
+
+
+def test_a_nan_stays_in_its_own_picture():
+    x = pictures(3, 8, 8, 3)
+    x[1, 0, 0, 0] = np.nan
+    for norm in ("none", "layer", "instance", "group"):
+        for output in ("residual", "direct"):
+            bad = np.isnan(awaken(small(norm=norm, output=output))(x)).any(axis=(1, 2, 3))
+            assert bad.tolist() == [False, True, False], (norm, output)
+
+
+def test_can_be_cloned_and_saved(tmp_path):
+    model = awaken(small())
+    x = pictures(1, 6, 5, 3)
+    model.save(tmp_path / "generator.keras")
+    loaded = keras.saving.load_model(tmp_path / "generator.keras")
+    np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)

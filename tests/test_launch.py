@@ -1,0 +1,363 @@
+"""The launch scripts, with a stand-in for Python that records how it was called: nothing is installed or trained."""
+
+import os
+import pathlib
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+NO_GPU = "exit 9\n"  # what nvidia-smi does on a machine without a driver
+TWO_GPUS = "echo 0\necho 1\n"
+
+# Everything that launch/environment.sh asks of Python itself goes to the real one.
+STAND_IN = """#!/usr/bin/env bash
+if [[ "$1" == -c || "$1" == - ]]; then exec {python} "$@"; fi
+{{ printf '%s\\t' "$@"; printf '\\n'; }} >> {calls}
+if [[ "$*" == *"hazeheal train"* ]]; then env > {calls}.env; {train}; fi
+if [[ "$*" == *"pip install"* ]]; then {pip}; fi
+exit 0
+"""
+
+TRAINER = """
+import pathlib, signal, sys, time
+here = pathlib.Path(sys.argv[1])
+def stop(number, frame):
+    (here / "signal").write_text(signal.Signals(number).name)
+    time.sleep(0.5)  # saving takes a moment, which the launcher has to wait for
+    (here / "saved").touch()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "started with SIGINT ignored"
+signal.signal(signal.SIGINT, stop)
+(here / "ready").touch()
+time.sleep(60)
+"""
+
+
+class Machine:
+    """A copy of the scripts, an active environment with the stand-in, and a nvidia-smi of choice."""
+
+    def __init__(self, folder, *, gpus=NO_GPU, train="true", pip="true", skip_install=True):
+        self.folder = folder
+        self.root = folder / "a clone"
+        for name in ("launch", "hazeheal"):
+            (self.root / name).mkdir(parents=True)
+        for path in (*ROOT.glob("launch/*.sh"), ROOT / "setup.py", ROOT / "pyproject.toml"):
+            shutil.copy(path, self.root / path.relative_to(ROOT))
+        shutil.copy(ROOT / "hazeheal/__init__.py", self.root / "hazeheal")
+        self.calls_file = folder / "calls.txt"
+        fill = {"python": sys.executable, "calls": self.calls_file, "train": train, "pip": pip}
+        self.script(folder / "env/bin/python", STAND_IN.format(**fill))
+        self.script(folder / "bin/nvidia-smi", f"#!/usr/bin/env bash\n{gpus}")
+        kept = {k: v for k, v in os.environ.items() if k in ("HOME", "LANG", "TMPDIR")}
+        self.environ = kept | {
+            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+            "VIRTUAL_ENV": str(folder / "env"),
+        }
+        if skip_install:
+            self.environ["HAZEHEAL_SKIP_INSTALL"] = "1"
+
+    @staticmethod
+    def script(path, text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    def command(self, *arguments, script="train_multigpu.sh"):
+        return ["bash", str(self.root / "launch" / script), *map(str, arguments)]
+
+    def run(self, *arguments, script="train_multigpu.sh", cwd=None, **environ):
+        return subprocess.run(
+            self.command(*arguments, script=script),
+            cwd=cwd or self.folder,
+            env=self.environ | environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def calls(self):
+        if not self.calls_file.exists():
+            return []
+        return [line.split("\t")[:-1] for line in self.calls_file.read_text().splitlines()]
+
+    def variables(self):
+        lines = pathlib.Path(f"{self.calls_file}.env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+@pytest.mark.parametrize("script", ["train_multigpu.sh", "test.sh", "tensorboard.sh"])
+def test_help_needs_nothing(machine, script):
+    result = machine.run("--help", script=script, VIRTUAL_ENV="/nowhere")
+    assert result.returncode == 0
+    assert "usage: bash launch/" in result.stdout + result.stderr
+    assert not machine.calls()
+
+
+def test_scripts_are_valid_bash():
+    for path in (*ROOT.glob("launch/*.sh"), ROOT / ".ci/run"):
+        result = subprocess.run(["bash", "-n", str(path)], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+
+
+def test_quickstart_makes_converts_and_trains_on_two_cpu_replicas(machine):
+    result = machine.run(cwd=machine.root)
+    assert result.returncode == 0, result.stderr
+    made, converted, trained = machine.calls()
+    pairs, shards = "data/quickstart/pairs", "data/quickstart/tfrecords"
+    assert made == ["-m", "hazeheal.data.synthetic", f"--output_dir={pairs}"]
+    assert converted[:3] == ["-m", "tfrecords_tools", "convert"]
+    assert {f"--hazy_dir={pairs}/hazy", f"--gt_dir={pairs}/GT", f"--output_dir={shards}"} < set(converted)
+    assert trained == [
+        *("-m", "hazeheal", "train", f"--data_dir={shards}", "--workdir=runs/quickstart"),
+        *("--cpu_replicas=2", "--config=quickstart"),
+    ]
+    assert machine.variables()["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+
+
+def test_quickstart_from_elsewhere_stays_in_the_clone_and_takes_all_gpus(tmp_path):
+    machine = Machine(tmp_path, gpus=TWO_GPUS)
+    assert machine.run("--config.train.steps=3").returncode == 0
+    trained = machine.calls()[-1]
+    assert f"--workdir={machine.root}/runs/quickstart" in trained
+    assert trained[-2:] == ["--config=quickstart", "--config.train.steps=3"]
+    assert not any(flag.startswith("--cpu_replicas") for flag in trained)
+    assert "CUDA_VISIBLE_DEVICES" not in machine.variables()
+
+
+def test_hidden_gpus_mean_cpu_replicas(tmp_path):
+    machine = Machine(tmp_path, gpus=TWO_GPUS)
+    assert machine.run(CUDA_VISIBLE_DEVICES="").returncode == 0
+    assert "--cpu_replicas=2" in machine.calls()[-1]
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_own_data_is_converted_and_arguments_arrive_whole(machine, joined):
+    hazy, clear, run = (machine.folder / name for name in ("my hazy", "my GT", "a run"))
+    hazy.mkdir()
+    clear.mkdir()
+    own = {"--hazy_dir": hazy, "--gt_dir": clear, "--workdir": run, "--cpu_replicas": 3}
+    flags = [f"{k}={v}" for k, v in own.items()] if joined else [str(x) for pair in own.items() for x in pair]
+    passed = ["--config=rice1", "--config.note=two words; $HOME `x` 'y'", "--restore_from", "old run", ""]
+    result = machine.run(*flags, "--convert.tile_size=64", *passed)
+    assert result.returncode == 0, result.stderr
+    converted, trained = machine.calls()
+    folders = [f"--hazy_dir={hazy}", f"--gt_dir={clear}", f"--output_dir={run}/tfrecords"]
+    assert converted == ["-m", "tfrecords_tools", "convert", *folders, "--tile_size=64"]
+    named = [f"--data_dir={run}/tfrecords", f"--workdir={run}", "--cpu_replicas=3"]
+    assert trained == ["-m", "hazeheal", "train", *named, *passed]
+    assert machine.variables()["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+def test_shards_made_before_are_not_converted(machine):
+    assert machine.run("--config=rice1", "--data_dir=shards", "--workdir=run").returncode == 0
+    assert machine.calls() == [
+        ["-m", "hazeheal", "train", "--data_dir=shards", "--workdir=run", "--config=rice1"]
+    ]
+
+
+def test_chosen_gpus_are_checked_and_set(tmp_path):
+    machine = Machine(tmp_path, gpus=TWO_GPUS)
+    for wrong in ("7", "0,7"):
+        result = machine.run(f"--gpus={wrong}", "--config=rice1", "--data_dir=d")
+        assert result.returncode == 2
+        assert "no GPU 7 (there are 0 1)" in result.stderr
+    assert not machine.calls()
+    for gpus, visible in (("1", "1"), ("1,0", "1,0"), ("all", "0,1")):
+        assert machine.run("--gpus", gpus, "--config=rice1", "--data_dir=d").returncode == 0
+        assert machine.variables()["CUDA_VISIBLE_DEVICES"] == visible
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--gpus=0"], "nvidia-smi shows none"),
+        (["--gpus=all"], "there is no GPU"),
+        (["--gpus=x"], "not a list of numbers"),
+        (["--gpus"], "--gpus has no value"),
+        (["--workdir="], "--workdir has no value"),
+        (["--workdir", "--config=rice1"], "--workdir has no value"),
+        (["--cpu_replicas=0"], "not a number from 1 to 99"),
+        (["--cpu_replicas=2", "--gpus=0"], "exclude each other"),
+        (["--hazy_dir=."], "belong together"),
+        (["--hazy_dir=.", "--gt_dir=."], "--workdir is missing"),
+        (["--hazy_dir=.", "--gt_dir=absent", "--workdir=w"], "absent is not a directory"),
+        (["--hazy_dir=.", "--gt_dir=.", "--data_dir=d", "--workdir=w"], "exclude each other"),
+        (["--config=rice1", "--data_dir=d", "--convert.tile_size=64"], "nothing to convert"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_2(machine, flags, said):
+    result = machine.run(*flags)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not machine.calls()
+
+
+def test_dry_run_without_an_environment_does_nothing(tmp_path):
+    machine = Machine(tmp_path, skip_install=False)
+    del machine.environ["VIRTUAL_ENV"]
+    result = machine.run("--dry_run", PYTHON=sys.executable)
+    assert result.returncode == 0, result.stderr
+    assert f"made first, with {sys.executable}" in result.stdout
+    assert "hazeheal train" in result.stdout
+    assert not machine.calls()
+    assert sorted(p.name for p in machine.root.iterdir()) == [
+        "hazeheal",
+        "launch",
+        "pyproject.toml",
+        "setup.py",
+    ]
+
+
+def test_dry_run_asks_the_trainer_when_it_can(machine):
+    result = machine.run("--dry_run", "--config=rice1", "--data_dir=my shards")
+    assert result.returncode == 0
+    assert machine.calls() == [
+        ["-m", "hazeheal", "train", "--data_dir=my shards", "--config=rice1", "--dry_run"]
+    ]
+    assert "my\\ shards" in result.stdout
+
+
+def test_dry_run_does_not_convert(machine):
+    result = machine.run("--dry_run", "--hazy_dir=.", "--gt_dir=.", "--workdir=w")
+    assert result.returncode == 0
+    assert not machine.calls()
+    assert "tfrecords_tools convert" in result.stdout
+    assert "w/tfrecords is not made yet" in result.stdout
+
+
+def test_settings_of_the_user_win(machine):
+    machine.run("--config=rice1", "--data_dir=d", NCCL_DEBUG="INFO", TF_FORCE_GPU_ALLOW_GROWTH="false")
+    variables = machine.variables()
+    assert (variables["NCCL_DEBUG"], variables["TF_FORCE_GPU_ALLOW_GROWTH"]) == ("INFO", "false")
+
+
+@pytest.mark.parametrize("code", [1, 2, 75])
+def test_exit_code_of_the_trainer_is_passed_on(tmp_path, code):
+    assert Machine(tmp_path, train=f"exit {code}").run("--config=c", "--data_dir=d").returncode == code
+
+
+def test_a_failed_conversion_stops_before_training(tmp_path):
+    machine = Machine(tmp_path)
+    stand_in = machine.folder / "env/bin/python"
+    stand_in.write_text(stand_in.read_text().replace("exit 0\n", '[[ "$*" != *convert* ]] || exit 1\n'))
+    assert machine.run("--hazy_dir=.", "--gt_dir=.", "--workdir=w").returncode == 1
+    assert [call[1] for call in machine.calls()] == ["tfrecords_tools"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_reach_the_trainer_and_its_code_comes_back(tmp_path, number):
+    trainer = tmp_path / "trainer.py"
+    trainer.write_text(TRAINER)
+    machine = Machine(tmp_path, train=f"exec {sys.executable} {trainer} {tmp_path}")
+    process = subprocess.Popen(
+        machine.command("--config=c", "--data_dir=d"),
+        env=machine.environ,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background has SIGINT ignored, and bash cannot trap what it was started with ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        until = time.monotonic() + 30
+        while not (tmp_path / "ready").exists():
+            assert process.poll() is None and time.monotonic() < until, process.stderr.read()
+            time.sleep(0.02)
+        process.send_signal(number)
+        time.sleep(0.1)
+        process.send_signal(number)  # an impatient user changes nothing
+        assert process.wait(30) == 75
+    finally:
+        process.kill()
+        process.stderr.close()
+    assert (tmp_path / "saved").exists()
+    expected = "SIGINT" if number == signal.SIGINT else "SIGTERM"
+    assert (tmp_path / "signal").read_text() == expected
+
+
+def pip_calls(machine):
+    return [call for call in machine.calls() if call[:3] == ["-m", "pip", "install"]]
+
+
+def test_installs_once_then_again_only_when_something_changed(tmp_path):
+    machine = Machine(tmp_path, skip_install=False)
+    flags = ("--config=rice1", "--data_dir=d")
+    for _ in range(2):
+        assert machine.run(*flags).returncode == 0
+    assert [call[-1] for call in pip_calls(machine)] == [str(machine.root)]
+    assert machine.run(script="tensorboard.sh").returncode == 2
+    assert machine.run(tmp_path, script="tensorboard.sh").returncode == 0
+    assert len(pip_calls(machine)) == 1
+    (machine.root / "setup.py").write_text("changed")
+    assert machine.run(*flags).returncode == 0
+    assert len(pip_calls(machine)) == 2
+    Machine.script(tmp_path / "bin/nvidia-smi", f"#!/usr/bin/env bash\n{TWO_GPUS}")
+    result = machine.run(*flags)
+    assert pip_calls(machine)[-1][-1] == f"{machine.root}[cuda]"
+    assert "nvidia-smi shows 2 GPU(s)" in result.stderr
+    Machine.script(tmp_path / "bin/nvidia-smi", f"#!/usr/bin/env bash\n{NO_GPU}")
+    assert machine.run(*flags).returncode == 0
+    assert len(pip_calls(machine)) == 3  # what was brought for GPUs serves the CPU too
+
+
+def test_a_failed_installation_is_reported_and_tried_again(tmp_path):
+    machine = Machine(tmp_path, skip_install=False, pip="echo ERROR: no such thing; exit 1")
+    for attempts in (1, 2):
+        result = machine.run("--config=rice1", "--data_dir=d")
+        assert result.returncode == 1
+        assert "ERROR: no such thing" in result.stderr
+        assert result.stderr.splitlines()[-1].startswith("error: pip could not install")
+        assert len(pip_calls(machine)) == attempts
+    assert not any("train" in call for call in machine.calls())
+
+
+def test_an_old_python_is_refused(tmp_path):
+    machine = Machine(tmp_path)
+    del machine.environ["VIRTUAL_ENV"]
+    Machine.script(tmp_path / "old/python", "#!/usr/bin/env bash\nexit 1\n")
+    result = machine.run(PYTHON=str(tmp_path / "old/python"))
+    assert result.returncode == 2
+    assert "is not a Python 3.10 to 3.13" in result.stderr
+    assert not (machine.root / ".venv").exists()
+
+
+def test_the_test_script_ends_with_pytest(machine):
+    result = machine.run("tests/test_a.py", "-k", "two words", script="test.sh")
+    assert result.returncode == 0, result.stderr
+    assert [call[1] for call in machine.calls()] == ["ruff", "ruff", "pytest"]
+    assert machine.calls()[-1][2:] == ["-q", "-m", "not slow", "tests/test_a.py", "-k", "two words"]
+    machine.run("--slow", script="test.sh")
+    assert machine.calls()[-1][2:] == ["-q", "-m", "slow"]
+
+
+def test_the_test_script_stops_at_a_style_error(tmp_path):
+    machine = Machine(tmp_path)
+    stand_in = tmp_path / "env/bin/python"
+    stand_in.write_text(stand_in.read_text().replace("exit 0\n", '[[ "$*" != *format* ]] || exit 1\n'))
+    assert machine.run(script="test.sh").returncode == 1
+    assert [call[1] for call in machine.calls()] == ["ruff", "ruff"]
+
+
+def test_tensorboard_gets_the_run(machine):
+    run = machine.folder / "my run"
+    assert machine.run(run, script="tensorboard.sh").returncode == 2
+    run.mkdir()
+    result = machine.run(run, "--port", "7007", "--bind_all", script="tensorboard.sh")
+    assert result.returncode == 0
+    assert "holds no summaries yet" in result.stderr
+    assert machine.calls() == [["-m", "tensorboard.main", f"--logdir={run}", "--port=7007", "--bind_all"]]
