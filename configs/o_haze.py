@@ -1,0 +1,13 @@
+"""O-HAZE (Ancuti et al. 2018): real outdoor haze, 45 pairs of up to 5436x3612; shrunk to 1600 in the conversion.
+
+Command:  bash launch/train_multigpu.sh --config=o_haze --hazy_dir=O-HAZE/hazy --gt_dir=O-HAZE/GT --workdir=runs/o_haze --convert.max_side=1600
+Run time: not measured.
+Result:   none measured.
+"""
+
+from hazeheal.configs import dense_haze
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    return dense_haze.get_config()

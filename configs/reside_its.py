@@ -1,0 +1,24 @@
+"""RESIDE ITS (Li et al. 2019): 13,990 indoor pictures of 620x460 with haze by rule, ten of each of 1,399 clear ones.
+
+Command:  bash launch/train_multigpu.sh --config=reside_its --hazy_dir=ITS/hazy --gt_dir=ITS/clear --workdir=runs/reside_its
+Run time: not measured.
+Result:   none measured.
+"""
+
+from hazeheal.configs import default
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    config.data.rot90 = False  # the ceiling is above
+    config.data.max_val_pictures = 200
+    config.optimizer.warmup = "1000 steps"
+    config.optimizer.decay = "cosine"
+    config.optimizer.ema_half_life = 10_000.0
+    config.train.batch_size = 16
+    config.train.epochs = 30.0
+    config.train.sample_every = "1 epochs"
+    config.train.validate_every = "1 epochs"
+    config.train.save_every = "1000 steps"
+    return config
