@@ -100,7 +100,7 @@ _progress() {
         *Collecting* | *Downloading* | *Installing*) printf '\r\033[K  %.76s' "${line#"${line%%[! ]*}"}" >&2 ;;
       esac
     elif [[ "$line" =~ Downloading.*\([0-9.]+\ MB\) || "$line" == "Installing collected"* ]]; then
-      say "  ${line:0:110}"
+      say "  ${line#"${line%%[! ]*}"}"
     fi
   done
   if [[ -t 2 ]]; then printf '\r\033[K' >&2; fi

@@ -142,11 +142,15 @@ elif ((${#present[@]})); then
 fi
 
 # What the processes need; a value that is set already is kept.
-export PYTHONUNBUFFERED="${PYTHONUNBUFFERED:-1}"                       # lines appear when they are printed
-export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"               # errors alone
-export TF_FORCE_GPU_ALLOW_GROWTH="${TF_FORCE_GPU_ALLOW_GROWTH:-true}"  # share a GPU with its other users
-export TF_GPU_THREAD_MODE="${TF_GPU_THREAD_MODE:-gpu_private}"         # input threads must not delay kernel launches
-export NCCL_DEBUG="${NCCL_DEBUG:-WARN}"                                # a collective that fails says why, else it is mute
+quiet=2 # errors alone; without GPUs not those either, for they are about the CUDA that is not there
+[[ "$devices" == GPUs* ]] || quiet=3
+export PYTHONUNBUFFERED="${PYTHONUNBUFFERED:-1}" # lines appear when they are printed
+export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-$quiet}"
+export TF_FORCE_GPU_ALLOW_GROWTH="${TF_FORCE_GPU_ALLOW_GROWTH:-true}" # share a GPU with its other users
+export TF_GPU_THREAD_MODE="${TF_GPU_THREAD_MODE:-gpu_private}" # input threads must not delay kernel launches
+# A collective that fails then says why; everything else of NCCL's is best left to it (it finds NVLink,
+# InfiniBand and the network by itself), and a variable set outside reaches it.
+export NCCL_DEBUG="${NCCL_DEBUG:-WARN}"
 
 train=(-m hazeheal train)
 [[ -z "$data_dir" ]] || train+=("--data_dir=$data_dir")

@@ -7,6 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import subprocess
 import sys
+import zlib
 
 import keras
 import numpy as np
@@ -15,6 +16,9 @@ import tensorflow as tf
 
 from hazeheal.models.generator import build_generator
 from hazeheal.models.layers import MirrorPad, Norm, SqueezeExcite, mirrored_indices, scaled_normal
+
+# Keras 3 reads variables through an `__array__` without numpy 2's `copy` argument.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def small(**kwargs):
@@ -50,12 +54,9 @@ def test_norms_add_a_scale_and_an_offset_a_channel():
     added += 2 * 2 * (32 + 32 + 8)  # two bottoms
     for norm in ("layer", "instance", "group", "batch"):
         assert trainable[norm] - trainable["none"] == added, norm
-        assert len(counts[norm].non_trainable_variables) == (24 * 2 if False else _moving(norm)), norm
-
-
-def _moving(norm):
-    norms = 2 * 4 + 2 * 2 + 2 * 3  # encoder, decoder, bottom
-    return 2 * norms if norm == "batch" else 0
+        norms = 2 * 4 + 2 * 2 + 2 * 3  # two each of encoder, decoder and bottom
+        moving = 2 * norms if norm == "batch" else 0
+        assert len(counts[norm].non_trainable_variables) == moving, norm
 
 
 def test_names_are_readable_unique_and_the_same_for_every_model():
@@ -77,24 +78,14 @@ def test_names_are_readable_unique_and_the_same_for_every_model():
 
 def test_initial_values_are_a_function_of_seed_and_name():
     program = (
-        "import hashlib; from hazeheal.models.generator import build_generator as b;"
-        "m = b(width=4, depth=1, seed=5, output='direct');"
-        "print('hash', hashlib.sha256(b''.join(v.numpy().tobytes() for v in m.variables)).hexdigest())"
+        "import sys, zlib; from hazeheal.models.generator import build_generator as build;"
+        "model = build(width=4, depth=1, seed=5, output='direct');"
+        "sys.stderr.write(f'sum={zlib.crc32(b\"\".join(v.numpy().tobytes() for v in model.variables))}=')"
     )
-    lines = [
-        next(
-            line
-            for line in subprocess.run(
-                [sys.executable, "-c", "import keras; keras.utils.set_random_seed(9);" * i + program],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout.splitlines()
-            if line.startswith("hash")
-        )
-        for i in (0, 1)
-    ]
-    assert lines[0] == lines[1]
+    here = build_generator(width=4, depth=1, seed=5, output="direct")  # after other models, other seeds
+    there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    values = b"".join(v.numpy().tobytes() for v in here.variables)
+    assert f"sum={zlib.crc32(values)}=" in there
     kernels = [
         v.numpy()
         for seed in (5, 6)
@@ -163,36 +154,25 @@ def test_padding_mirrors_like_numpy_and_leaves_multiples_alone():
         x = pictures(1, side, 3, 2)
         wide = MirrorPad(8)(x).numpy()
         padded = -(-side // 8) * 8
-        wanted = np.pad(x, ((0, 0), (0, padded - side), (0, 5), (0, 0)), mode="reflect" if side > 1 else "edge")
+        wanted = np.pad(
+            x, ((0, 0), (0, padded - side), (0, 5), (0, 0)), mode="reflect" if side > 1 else "edge"
+        )
         if side == 1:  # numpy mirrors a single pixel only as an edge; the other axis is a true mirror
             wanted = np.pad(np.repeat(x, 8, axis=1), ((0, 0), (0, 0), (0, 5), (0, 0)), mode="reflect")
         np.testing.assert_array_equal(wide, wanted, err_msg=str(side))
         dynamic = tf.function(MirrorPad(8), input_signature=[tf.TensorSpec([1, None, None, 2])])(x)
         np.testing.assert_array_equal(dynamic, wanted, err_msg=str(side))
     x = tf.constant(pictures(2, 8, 16, 3))
-    assert MirrorPad(8)(x) is x or np.array_equal(MirrorPad(8)(x), x)
+    np.testing.assert_array_equal(MirrorPad(8)(x), x)
     assert mirrored_indices(np.arange(8), 3).tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
 
 
-def test_padding_does_not_change_pictures_of_whole_multiples():
-    """A picture whose sides are multiples gives the same as the network without padding and crop."""
+def test_a_picture_of_any_size_equals_the_crop_of_its_mirrored_self():
+    """Pad and crop are all that an odd size costs: numpy's padding in front gives the same."""
     model = awaken(small())
-    x = pictures(1, 8, 12, 3)
-    out = x
-    tensors = {model.input.name: tf.constant(x)}
-    skips = []
-    for layer in model.layers:
-        if layer.name in ("hazy", "pad"):
-            continue
-        if layer.name.startswith("encoder"):
-            skips.append(out)
-        out = layer([out, skips.pop()]) if layer.name.startswith("decoder") else out
-        if layer.name == "output":
-            out = out + x
-        elif not layer.name.startswith("decoder"):
-            out = layer(out)
-    assert tensors
-    np.testing.assert_allclose(model(x), out, atol=1e-6)
+    x = pictures(1, 9, 14, 3)
+    wanted = model(np.pad(x, ((0, 0), (0, 3), (0, 2), (0, 0)), mode="reflect"))[:, :9, :14]
+    np.testing.assert_allclose(model(x), wanted, atol=1e-5)
 
 
 def test_a_pixel_depends_on_its_neighbourhood_alone_with_local_norms():
@@ -251,7 +231,7 @@ def test_norm_statistics_are_float32_in_bfloat16():
 
 
 def test_squeeze_excite_pools_in_float32():
-    """1000 ones and a large rest: a float16 sum overflows, a float32 mean does not."""
+    """4096 pixels of 100: their sum is no float16, their mean is."""
     layer = SqueezeExcite(8, seed=0, path="gate", dtype="mixed_float16")
     out = layer(tf.fill([1, 64, 64, 8], tf.cast(100.0, tf.float16)))
     assert np.isfinite(out.numpy()).all()
@@ -261,8 +241,12 @@ def test_batch_statistics_are_outputs_and_inference_uses_them():
     model = small(norm="batch")
     before = [v.numpy() for v in model.non_trainable_variables]
     x = pictures(2, 8, 8, 3)
-    _, after = model.stateless_call(model.trainable_variables, model.non_trainable_variables, x, training=True)
-    _, idle = model.stateless_call(model.trainable_variables, model.non_trainable_variables, x, training=False)
+    _, after = model.stateless_call(
+        model.trainable_variables, model.non_trainable_variables, x, training=True
+    )
+    _, idle = model.stateless_call(
+        model.trainable_variables, model.non_trainable_variables, x, training=False
+    )
     for variable, old, new, same in zip(model.non_trainable_variables, before, after, idle, strict=True):
         np.testing.assert_array_equal(variable.numpy(), old)
         assert not np.array_equal(new, old), variable.path
@@ -281,21 +265,19 @@ def test_batch_statistics_are_outputs_and_inference_uses_them():
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_keeps_variables_and_output_float32(policy):
-    for norm in ("layer", "batch"):
-        model, reference = small(norm=norm, dtype=policy), small(norm=norm)
-        for m in (model, reference):
-            awaken(m)
+    x = pictures(1, 16, 16, 3)
+    for norm in ("none", "batch"):
+        model, reference = awaken(small(norm=norm, dtype=policy)), awaken(small(norm=norm))
         assert {v.dtype for v in model.variables} == {"float32"}
         assert model.get_layer("encoder_0").compute_dtype == policy.split("_")[1]
-        x = pictures(1, 16, 16, 3)
-        (out, state), wanted = (
-            model.stateless_call(model.trainable_variables, model.non_trainable_variables, x, training=True),
-            reference(x, training=True),
+        out, state = model.stateless_call(
+            model.trainable_variables, model.non_trainable_variables, x, training=True
         )
         assert out.dtype == tf.float32
         assert all(s.dtype in (tf.float32, "float32") for s in state)
-        error = np.abs(out - wanted).max()
-        assert 0 < error < 0.1 * np.abs(wanted - x).max() + 0.02
+        wanted = reference(x, training=True)
+        error = np.sqrt(np.mean((out - wanted) ** 2) / np.mean((wanted - x) ** 2))
+        assert 0 < error < (0.06 if policy == "mixed_bfloat16" else 0.01), norm
 
 
 def test_residual_output_is_not_rounded_to_bfloat16():
@@ -303,7 +285,7 @@ def test_residual_output_is_not_rounded_to_bfloat16():
     np.testing.assert_array_equal(small(dtype="mixed_bfloat16")(x), x)
 
 
-@pytest.mark.parametrize("norm", ["layer", "group", "batch"])
+@pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_xla_gives_the_same(norm):
     model = awaken(build_generator(width=4, depth=1, norm=norm))
     x = tf.constant(pictures(2, 7, 6, 3))  # odd: the gather and the crop are compiled too
@@ -329,7 +311,9 @@ def test_every_variable_gets_a_gradient():
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(model(pictures(2, 16, 16, 3), training=True)))
         for variable, gradient in zip(
-            model.trainable_variables, tape.gradient(loss, [v.value for v in model.trainable_variables]), strict=True
+            model.trainable_variables,
+            tape.gradient(loss, [v.value for v in model.trainable_variables]),
+            strict=True,
         ):
             assert np.abs(gradient).max() > 0, variable.path
 

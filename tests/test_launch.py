@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import stat
@@ -52,8 +53,8 @@ class Machine:
             shutil.copy(path, self.root / path.relative_to(ROOT))
         shutil.copy(ROOT / "hazeheal/__init__.py", self.root / "hazeheal")
         self.calls_file = folder / "calls.txt"
-        fill = {"python": sys.executable, "calls": self.calls_file, "train": train, "pip": pip}
-        self.script(folder / "env/bin/python", STAND_IN.format(**fill))
+        fill = {"python": shlex.quote(sys.executable), "calls": shlex.quote(str(self.calls_file))}
+        self.script(folder / "env/bin/python", STAND_IN.format(**fill, train=train, pip=pip))
         self.script(folder / "bin/nvidia-smi", f"#!/usr/bin/env bash\n{gpus}")
         kept = {k: v for k, v in os.environ.items() if k in ("HOME", "LANG", "TMPDIR")}
         self.environ = kept | {
@@ -175,6 +176,7 @@ def test_chosen_gpus_are_checked_and_set(tmp_path):
         result = machine.run(f"--gpus={wrong}", "--config=rice1", "--data_dir=d")
         assert result.returncode == 2
         assert "no GPU 7 (there are 0 1)" in result.stderr
+    assert "names GPU 1 twice" in machine.run("--gpus=1,1", "--config=rice1", "--data_dir=d").stderr
     assert not machine.calls()
     for gpus, visible in (("1", "1"), ("1,0", "1,0"), ("all", "0,1")):
         assert machine.run("--gpus", gpus, "--config=rice1", "--data_dir=d").returncode == 0
@@ -263,7 +265,7 @@ def test_a_failed_conversion_stops_before_training(tmp_path):
 def test_signals_reach_the_trainer_and_its_code_comes_back(tmp_path, number):
     trainer = tmp_path / "trainer.py"
     trainer.write_text(TRAINER)
-    machine = Machine(tmp_path, train=f"exec {sys.executable} {trainer} {tmp_path}")
+    machine = Machine(tmp_path, train=shlex.join(["exec", sys.executable, str(trainer), str(tmp_path)]))
     process = subprocess.Popen(
         machine.command("--config=c", "--data_dir=d"),
         env=machine.environ,
@@ -312,6 +314,7 @@ def test_installs_once_then_again_only_when_something_changed(tmp_path):
     assert "nvidia-smi shows 2 GPU(s)" in result.stderr
     Machine.script(tmp_path / "bin/nvidia-smi", f"#!/usr/bin/env bash\n{NO_GPU}")
     assert machine.run(*flags).returncode == 0
+    assert [call[2] for call in machine.calls()].count("train") == 5  # each run went on after it
     assert len(pip_calls(machine)) == 3  # what was brought for GPUs serves the CPU too
 
 
@@ -334,6 +337,17 @@ def test_an_old_python_is_refused(tmp_path):
     assert result.returncode == 2
     assert "is not a Python 3.10 to 3.13" in result.stderr
     assert not (machine.root / ".venv").exists()
+
+
+def test_an_environment_is_made_where_none_is_active_and_mended(machine):
+    del machine.environ["VIRTUAL_ENV"]
+    made = machine.root / ".venv/bin/python"
+    for _ in range(2):
+        result = machine.run("--config=rice1", "--data_dir=d", PYTHON=sys.executable)
+        assert "making" in result.stderr and made.exists()
+        assert "making" not in machine.run("--config=rice1", "--data_dir=d").stderr
+        made.unlink()
+        made.symlink_to("/nowhere/python")  # as after an upgrade of the system's Python
 
 
 def test_the_test_script_ends_with_pytest(machine):

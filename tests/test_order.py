@@ -12,14 +12,21 @@ from hazeheal.data.order import shuffled_numbers
 def test_order_is_fixed_for_good():
     """A run that resumes under another version of this package must go on with the same pictures."""
     positions = tf.constant([0, 1, 10, 11, 500, 4 * 10**9 + 3, 2**61], tf.int64)
+    expected = [
+        [838, 893, 513, 58, 618, 93, 165],
+        [690, 20, 760, 761, 819, 542, 973],
+        [561, 353, 953, 722, 329, 187, 23],
+    ]
     found = [shuffled_numbers(positions, seed=seed, count=1000).numpy().tolist() for seed in (0, 7, -3)]
-    assert found == FIXED
+    assert found == expected
 
 
 def test_seeds_and_epochs_do_not_repeat():
     """Neither after 256, as they would with (seed, epoch) for a key, nor in the high bits of the seed."""
     places = tf.range(100, dtype=tf.int64)
-    epochs = shuffled_numbers(tf.range(600 * 100, dtype=tf.int64), seed=0, count=100).numpy().reshape(600, 100)
+    epochs = (
+        shuffled_numbers(tf.range(600 * 100, dtype=tf.int64), seed=0, count=100).numpy().reshape(600, 100)
+    )
     seeds = [shuffled_numbers(places, seed=seed, count=100).numpy() for seed in (1, 256, -1, 2**32, 2**62)]
     later = [shuffled_numbers(places + epoch * 100, seed=0, count=100).numpy() for epoch in (2**16, 2**23)]
     assert len({numbers.tobytes() for numbers in [*epochs, *seeds, *later]}) == 600 + 5 + 2

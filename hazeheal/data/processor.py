@@ -162,7 +162,9 @@ class DehazeDataProcessor:
 
         turns = tf.data.Dataset.counter(start_step * len(self._local_replicas))
         batches = turns.map(read, num_parallel_calls=READ_AHEAD).unbatch()
-        batches = batches.map(decode, num_parallel_calls=self._workers).batch(share, drop_remainder=True)
+        # Twice as many calls as threads: the order is kept, so that a slow picture makes the next ones wait,
+        # and meanwhile the threads have others to decode.
+        batches = batches.map(decode, num_parallel_calls=2 * self._workers).batch(share, drop_remainder=True)
         return batches.prefetch(2 * len(self._local_replicas)).with_options(self._options())
 
     def evaluation_dataset(self, *, replica=0, replicas=1) -> tf.data.Dataset:

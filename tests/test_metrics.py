@@ -1,0 +1,115 @@
+"""PSNR and SSIM against scikit-image."""
+
+import os
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from hazeheal import metrics
+
+
+def reference(a, b):
+    kwargs = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": -1}
+    return peak_signal_noise_ratio(a, b, data_range=255), structural_similarity(
+        a, b, data_range=255, **kwargs
+    )
+
+
+def scene(height, width, seed=0):
+    """A smooth picture with edges, uint8."""
+    y, x = np.mgrid[:height, :width]
+    phase = np.random.default_rng(seed).uniform(0, 6, 3)
+    waves = [127 + 80 * np.sin(x / 7 + p) * np.cos(y / 11 - p) + 40 * (x + y > height) for p in phase]
+    return np.clip(np.stack(waves, -1), 0, 255).astype("uint8")
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype="uint8")
+
+
+def noisy(picture, sigma=12, seed=5):
+    disturbed = picture + np.random.default_rng(seed).normal(0, sigma, picture.shape)
+    return np.clip(disturbed, 0, 255).astype("uint8")
+
+
+PAIRS = {
+    "noise": (noise(40, 40), noise(40, 40, 1)),
+    "smooth": (scene(64, 64), scene(64, 64, 1)),
+    "odd sides": (scene(33, 57), noisy(scene(33, 57))),
+    "one window": (scene(11, 11), noisy(scene(11, 11))),
+    "one row of windows": (scene(11, 30), noisy(scene(11, 30))),
+    "constant": (np.full((20, 20, 3), 10, "uint8"), np.full((20, 20, 3), 200, "uint8")),
+    "constant against noise": (np.full((20, 20, 3), 128, "uint8"), noise(20, 20)),
+    "one channel differs": (scene(30, 30), scene(30, 30) ^ np.array([255, 0, 0], "uint8")),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_equal_to_scikit_image(name):
+    a, b = PAIRS[name]
+    psnr, ssim = reference(a, b)
+    assert metrics.psnr(a[None], b[None]).numpy()[0] == pytest.approx(psnr, abs=1e-9)
+    assert metrics.ssim(a[None], b[None]).numpy()[0] == pytest.approx(ssim, abs=1e-9)
+
+
+@pytest.mark.parametrize("picture", [scene(24, 31), noise(15, 12), np.zeros((12, 12, 3), "uint8")])
+def test_equal_pictures(picture):
+    assert metrics.psnr(picture[None], picture[None]).numpy()[0] == np.inf
+    assert metrics.ssim(picture[None], picture[None]).numpy()[0] == pytest.approx(1, abs=1e-12)
+    assert reference(picture, noisy(picture))[1] < 1
+
+
+def test_float_pictures_are_not_rounded():
+    a = scene(30, 30).astype("float32")
+    b = a + np.float32(0.25)
+    assert metrics.psnr(a[None], b[None]).numpy()[0] == pytest.approx(20 * np.log10(255 / 0.25), abs=1e-6)
+    assert metrics.ssim(a[None], b[None]).numpy()[0] == pytest.approx(reference(a, b)[1], abs=1e-6)
+
+
+def test_batches_are_taken_picture_by_picture():
+    a = np.stack([scene(30, 41, i) for i in range(3)])
+    b = np.stack([noisy(p, 5 * i + 1) for i, p in enumerate(a)])
+    wanted = np.array([reference(x, y) for x, y in zip(a, b, strict=True)])
+    for function, column in ((metrics.psnr, 0), (metrics.ssim, 1)):
+        out = function(a, b)
+        assert out.dtype == tf.float64
+        np.testing.assert_allclose(out, wanted[:, column], atol=1e-9)
+
+
+def test_open_sizes_in_a_graph_and_xla_give_the_same():
+    spec = tf.TensorSpec([None, None, None, 3], tf.uint8)
+    graph = tf.function(lambda a, b: (metrics.psnr(a, b), metrics.ssim(a, b)), input_signature=[spec, spec])
+    for height, width in ((25, 19), (12, 48), (5, 30)):
+        a, b = scene(height, width)[None], noisy(scene(height, width))[None]
+        eager = [metrics.psnr(a, b), metrics.ssim(a, b)]
+        np.testing.assert_allclose(graph(a, b), eager, atol=1e-12)
+    compiled = tf.function(metrics.ssim, jit_compile=True)(tf.constant(a), tf.constant(b))
+    np.testing.assert_allclose(compiled, eager[1], atol=1e-9)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (10, 10), (4, 20), (20, 7)])
+def test_sides_under_the_window_count_every_pixel_of_the_mirrored_picture(height, width):
+    """scikit-image raises; the stated rule, in scipy: mirror the short sides, keep the long ones' crop."""
+    a = noise(height, width).astype("float64")
+    b = noisy(noise(height, width)).astype("float64")
+    with pytest.raises(ValueError, match="win_size exceeds"):
+        reference(a, b)
+
+    def blur(x):
+        return gaussian_filter(x, (1.5, 1.5, 0), truncate=3.5, mode="reflect")
+
+    ma, mb = blur(a), blur(b)
+    va, vb, cov = blur(a * a) - ma**2, blur(b * b) - mb**2, blur(a * b) - ma * mb
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    full = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))
+    rows = slice(5, -5) if height >= 11 else slice(None)
+    columns = slice(5, -5) if width >= 11 else slice(None)
+    out = metrics.ssim(a[None], b[None]).numpy()[0]
+    assert out == pytest.approx(full[rows, columns].mean(), abs=1e-9)
+    assert metrics.ssim(a[None], a[None]).numpy()[0] == pytest.approx(1, abs=1e-12)
