@@ -4,7 +4,7 @@ import importlib
 import sys
 
 from hazeheal import __version__
-from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, HazeHealError
+from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, HazeHealError
 
 COMMANDS = {
     "train": "train a generator on a data set, or go on with a run",
@@ -46,6 +46,10 @@ def main(argv=None) -> int:
     except HazeHealError as error:
         print(f"hazeheal {argv[0]}: error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        # A disk that is full, a folder that may not be read: nothing that a traceback would help with.
+        print(f"hazeheal {argv[0]}: error: {error}", file=sys.stderr)
+        return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
 

@@ -6,12 +6,15 @@ looked up as a path, then as `./configs/NAME.py`, then among those that ship wit
 """
 
 import contextlib
+import difflib
 import fractions
 import importlib.util
 import io
 import json
+import math
 import pathlib
 import re
+import traceback
 
 from hazeheal.errors import UsageError
 
@@ -25,35 +28,27 @@ CHOICES = {
     "train.precision": ("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     "train.xla": ("auto", "on", "off"),
 }
+# The least a number may be; the type of the limit is that of the field.
 AT_LEAST = {
-    "seed": 0,
-    "data.crop_size": 1,
-    "data.workers": 0,
-    "data.max_val_pictures": 0,
-    "model.width": 2,
-    "model.depth": 1,
-    "model.disc_width": 1,
-    "model.se_ratio": 0,
-    "loss.l1_weight": 0,
-    "loss.gan_weight": 0,
-    "loss.perceptual_weight": 0,
-    "loss.balanced_gan_share": 0,
-    "loss.balanced_perceptual_share": 0,
-    "optimizer.learning_rate": 0,
-    "optimizer.disc_learning_rate": 0,
-    "optimizer.clip_norm": 0,
-    "optimizer.accumulate": 1,
-    "optimizer.ema_half_life": 0,
-    "optimizer.max_skipped": 1,
-    "train.batch_size": 1,
-    "train.epochs": 0,
-    "train.steps": 0,
-    "train.steps_per_loop": 1,
-    "train.keep": 1,
-    "samples.count": 0,
-    "samples.max_side": 16,
+    **dict.fromkeys(("seed", "data.workers", "data.max_val_pictures", "train.steps", "samples.count"), 0),
+    **dict.fromkeys(("data.crop_size", "model.depth", "model.disc_width", "optimizer.accumulate"), 1),
+    **dict.fromkeys(("optimizer.max_skipped", "train.batch_size", "train.steps_per_loop", "train.keep"), 1),
+    **{"model.width": 2, "samples.max_side": 16},
+    **dict.fromkeys(("loss.l1_weight", "loss.gan_weight", "loss.perceptual_weight", "loss.haze_share"), 0.0),
+    **dict.fromkeys(("loss.balanced_gan_share", "loss.balanced_perceptual_share", "model.se_ratio"), 0.0),
+    **dict.fromkeys(("optimizer.learning_rate", "optimizer.disc_learning_rate", "train.epochs"), 0.0),
+    **dict.fromkeys(("optimizer.beta1", "optimizer.beta2", "optimizer.clip_norm"), 0.0),
+    "optimizer.ema_half_life": 0.0,
+    **dict.fromkeys(("optimizer.epsilon", "loss.charbonnier_eps"), 1e-12),
 }
-INTERVALS = ("train.log_every", "train.sample_every", "train.validate_every", "train.save_every")
+AT_MOST = {"seed": 2**63 - 1, "loss.haze_share": 1.0}
+AT_MOST |= dict.fromkeys(("optimizer.beta1", "optimizer.beta2"), 0.999999)
+INTERVALS = tuple(f"train.{name}_every" for name in ("log", "sample", "validate", "save"))
+INTERVALS += ("optimizer.warmup",)
+TEXTS = ("data.train_split", "data.val_split", "loss.perceptual_weights", "loss.perceptual_layer")
+TEXTS += ("profile.steps",)
+FLAGS = ("data.flip", "data.rot90")
+KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
 
 
 def split_argv(argv):
@@ -68,7 +63,7 @@ def split_argv(argv):
             continue
         if "=" not in argument:
             value = next(pending, None)
-            if value is None:
+            if value is None or value.startswith("--"):
                 raise UsageError(f"{argument} needs a value, as in {argument}=VALUE")
             argument = f"{argument}={value}"
         ours.append("--" + argument.lstrip("-"))
@@ -83,8 +78,8 @@ def find(name: str) -> pathlib.Path:
     """
     path = pathlib.Path(name)
     if path.suffix == ".py" or len(path.parts) > 1:
-        if not path.is_file():
-            raise UsageError(f"--config={name}: there is no such file")
+        if path.suffix != ".py" or not path.is_file():
+            raise UsageError(f"--config={name}: there is no such Python file")
         return path
     folders = [pathlib.Path("configs"), *shipped_folders()]
     for folder in folders:
@@ -115,31 +110,64 @@ def load(argv):
     Raises:
         UsageError: Unknown configuration, key or value; one line says which.
     """
-    from absl import flags
-    from ml_collections import config_flags
-
     names = [a.partition("=")[2] for a in argv if a.startswith("--config=")]
     if len(names) != 1:
         raise UsageError(f"give --config=NAME exactly once (it was given {len(names)} times)")
     path = find(names[0])
-    args = ["hazeheal", f"--config={path}", *(a for a in argv if not a.startswith("--config="))]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=args)
-    try:
-        # config_flags prints to stderr what it then raises again.
-        with contextlib.redirect_stderr(io.StringIO()):
-            values(args)
-            config = values.config
-    except Exception as error:  # config_flags raises whatever the file or its parser raises
-        text = str(error).strip().splitlines()
-        raise UsageError(f"--config={names[0]}: {text[0] if text else type(error).__name__}") from error
-    if config is None or not hasattr(config, "to_dict"):
-        raise UsageError(
-            f"--config={names[0]}: get_config() returned {type(config).__name__}, not a ConfigDict"
-        )
+    config = _from_file(path, name=names[0])
+    overrides = [a for a in argv if not a.startswith("--config=")]
+    known = flat(config)
+    for override in overrides:
+        key = override.partition("=")[0].removeprefix("--config.")
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean --config.{close[0]}?" if close else "; --dry_run shows all fields"
+            raise UsageError(f"{override}: the configuration has no field {key!r}{hint}")
+    if overrides:
+        config = _overridden(path, overrides, known)
     config.lock()
     check(config)
     return config
+
+
+def _from_file(path, *, name):
+    """Runs the configuration's file; whatever goes wrong in it becomes one line."""
+    path = path.resolve()
+    spec = importlib.util.spec_from_file_location(f"hazeheal_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config()
+    except (Exception, SystemExit) as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+        text = (getattr(error, "msg", None) or str(error)).strip().split("\n")[0]
+        what = f"{type(error).__name__} in {path}" + f", line {line}" * bool(line)
+        raise UsageError(f"--config={name}: {what}: {text}; mend the file") from error
+    if not hasattr(config, "to_dict"):
+        raise UsageError(f"--config={name}: get_config() returned {type(config).__name__}, not a ConfigDict")
+    return config
+
+
+def _overridden(path, overrides, known):
+    from absl import flags
+    from ml_collections import config_flags
+
+    values = flags.FlagValues()
+    args = ["hazeheal", f"--config={path}", *overrides]
+    # Left alone it reads the process's own arguments.
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=args)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # it prints what it then raises again
+            values(args)
+            return values.config
+    except Exception as error:  # of many types, the file's own among them
+        # Its message begins with the flag and goes on with Python's words for the conversion.
+        wrong = next((o for o in overrides if f"flag {o}:" in str(error)), None)
+        if wrong is None:
+            raise UsageError(f"{' '.join(overrides)}: {str(error).strip().splitlines()[0]}") from error
+        kind = type(known[wrong.partition("=")[0].removeprefix("--config.")])
+        raise UsageError(f"{wrong} is not {KINDS.get(kind, kind.__name__)}") from error
 
 
 def from_dict(fields: dict):
@@ -175,24 +203,31 @@ def check(config) -> None:
         UsageError: What is wrong, the value, and what to do.
     """
     fields = flat(config)
-    missing = [k for k in (*CHOICES, *AT_LEAST, *INTERVALS) if k not in fields]
-    if missing:
-        raise UsageError(f"the configuration lacks {', '.join(missing)}; start from configs/default.py")
+    kinds = {k: type(least) for k, least in AT_LEAST.items()}
+    kinds |= dict.fromkeys((*CHOICES, *INTERVALS, *TEXTS), str) | dict.fromkeys(FLAGS, bool)
+    for problem, keys in (("lacks", kinds.keys() - fields), ("has the unknown", fields.keys() - kinds)):
+        if keys:
+            raise UsageError(
+                f"the configuration {problem} {', '.join(sorted(keys))}; configs/default.py shows all fields"
+            )
+    for key, kind in kinds.items():
+        taken = (int, float) if kind is float else kind
+        if not isinstance(fields[key], taken) or (kind is not bool and isinstance(fields[key], bool)):
+            raise UsageError(f"--config.{key}={fields[key]!r} is not {KINDS[kind]}")
     for key, choices in CHOICES.items():
         if fields[key] not in choices:
             raise UsageError(f"--config.{key}={fields[key]} is not known; use one of {', '.join(choices)}")
     for key, least in AT_LEAST.items():
-        # Written so that a NaN is refused too.
-        if not fields[key] >= least:
+        if not math.isfinite(fields[key]):
+            raise UsageError(f"--config.{key}={fields[key]} is not a finite number")
+        if fields[key] < least:
             raise UsageError(f"--config.{key}={fields[key]} is too small; it must be {least} or more")
-    for key in (*INTERVALS, "optimizer.warmup"):
-        try:
-            parse_interval(fields[key])
-        except UsageError as error:
-            raise UsageError(f"--config.{key}: {error}") from None
-    for key in ("optimizer.beta1", "optimizer.beta2", "loss.haze_share"):
-        if not 0 <= fields[key] <= 1:
-            raise UsageError(f"--config.{key}={fields[key]} is outside [0, 1]")
+        if fields[key] > AT_MOST.get(key, fields[key]):
+            raise UsageError(f"--config.{key}={fields[key]} is too large; it must be {AT_MOST[key]} or less")
+    for key in INTERVALS:
+        parse_interval(fields[key], of=f"--config.{key}: ")
+    if not config.data.train_split:
+        raise UsageError("--config.data.train_split is empty; name the split to train on, as in train")
     if (config.train.epochs > 0) == (config.train.steps > 0):
         raise UsageError(
             f"--config.train.epochs={config.train.epochs:g} and --config.train.steps={config.train.steps}: "
@@ -235,13 +270,25 @@ def check_batch(config, *, replicas: int) -> None:
         raise UsageError(f"--config.train.batch_size={batch} does not divide over {parts}; use {use}")
 
 
-def parse_interval(text: str):
+def check_crop(config, split) -> None:
+    """Refuses a crop that is larger than a picture of `split`, an opened `records.Split`."""
+    sides = [min(row) for row in split.index[["height", "width"]].tolist()]
+    smallest = min(range(len(sides)), key=sides.__getitem__, default=None)
+    if sides and config.data.crop_size > sides[smallest]:
+        row = split.index[smallest]
+        raise UsageError(
+            f"--config.data.crop_size={config.data.crop_size} is larger than the smallest picture, "
+            f"{row['width']}x{row['height']} pixels: {split.describe(smallest)}; use {sides[smallest]} or less"
+        )
+
+
+def parse_interval(text: str, *, of=""):
     """Splits '10 epochs' or '500 steps' into (number, 'epoch' or 'step'); 'never' is (0, 'step').
 
     Raises:
-        UsageError: The text is neither.
+        UsageError: The text is neither; the message begins with `of`.
     """
     match = re.fullmatch(r"\s*(?:(never)|(\d+(?:\.\d+)?)\s*(step|epoch)s?)\s*", str(text))
     if match is None:
-        raise UsageError(f"{text!r} is no interval; write 'N steps', 'N epochs' or 'never'")
+        raise UsageError(f"{of}{text!r} is no interval; write 'N steps', 'N epochs' or 'never'")
     return (fractions.Fraction(0), "step") if match[1] else (fractions.Fraction(match[2]), match[3])

@@ -1,4 +1,4 @@
-"""The generator and its layers: sizes, names, start, norms, padding, locality, precision, XLA."""
+"""The generator: sizes, names, start, architecture, locality, precision, XLA."""
 
 import os
 
@@ -15,7 +15,6 @@ import pytest
 import tensorflow as tf
 
 from hazeheal.models.generator import build_generator
-from hazeheal.models.layers import MirrorPad, Norm, SqueezeExcite, mirrored_indices, scaled_normal
 
 # Keras 3 reads variables through an `__array__` without numpy 2's `copy` argument.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -43,6 +42,39 @@ def awaken(model, seed=0):
 @pytest.mark.parametrize(("width", "wanted"), [(64, 27_600_859), (16, 1_745_923)])
 def test_parameter_count_is_the_designs(width, wanted):
     assert build_generator(width=width, depth=5, norm="none").count_params() == wanted
+
+
+def test_the_network_is_the_designs_table():
+    """Written out once more with plain functions, reading the variables by name; norm none."""
+    model = awaken(build_generator(width=4, depth=2, norm="none"))
+    weights = {v.path: tf.constant(v.numpy()) for v in model.variables}
+
+    def conv(x, name, stride=1):
+        return tf.nn.conv2d(x, weights[f"{name}/kernel"], stride, "SAME") + weights[f"{name}/bias"]
+
+    def mbconv(x, name, stride):
+        y = tf.nn.silu(conv(x, f"{name}/expand"))
+        kernel, bias = weights[f"{name}/depthwise/kernel"], weights[f"{name}/depthwise/bias"]
+        y = tf.nn.silu(tf.nn.depthwise_conv2d(y, kernel, [1, stride, stride, 1], "SAME") + bias)
+        gate = tf.nn.silu(conv(tf.reduce_mean(y, axis=[1, 2], keepdims=True), f"{name}/gate/reduce"))
+        return conv(y * tf.sigmoid(conv(gate, f"{name}/gate/expand")), f"{name}/project")
+
+    def decode(x, skip, name):
+        kernel = weights[f"{name}/up/kernel"]
+        x = tf.nn.relu(tf.nn.conv2d_transpose(x, kernel, skip.shape, 2) + weights[f"{name}/up/bias"])
+        return tf.nn.relu(conv(tf.concat([x, skip], -1), f"{name}/merge"))
+
+    x = pictures(2, 12, 8, 3)
+    skips = [tf.nn.silu(conv(x, "stem"))]
+    for i in range(2):
+        a = tf.nn.silu(conv(skips[-1], f"encoder_{i}/strided", 2))
+        b = mbconv(skips[-1], f"encoder_{i}/mbconv", 2)
+        skips.append(tf.nn.silu(conv(tf.concat([a, b], -1), f"encoder_{i}/fuse")))
+    y = skips[-1]
+    for i in range(2):
+        y = y + mbconv(y, f"bottom_{i}", 1)
+    y = decode(decode(y, skips[1], "decoder_1"), skips[0], "decoder_0")
+    np.testing.assert_allclose(model(x), x + conv(y, "head"), atol=1e-5)
 
 
 def test_norms_add_a_scale_and_an_offset_a_channel():
@@ -105,11 +137,6 @@ def test_signal_keeps_its_scale_without_norms(depth):
     assert 0.1 < out.std() < 10
 
 
-def test_scaled_normal_has_the_stated_variance():
-    values = scaled_normal(seed=0, path="a", fan_in=50, gain=2.0)((100, 400)).numpy()
-    assert values.std() == pytest.approx(np.sqrt(2 / 50), rel=0.02)
-
-
 def test_residual_starts_as_identity_and_direct_is_bounded():
     x = pictures(1, 9, 12, 3)
     np.testing.assert_array_equal(small(output="residual")(x), x)
@@ -149,24 +176,6 @@ def test_sides_1_to_16_keep_their_size():
                 np.testing.assert_allclose(model(x), out, atol=1e-5)
 
 
-def test_padding_mirrors_like_numpy_and_leaves_multiples_alone():
-    for side in range(1, 17):
-        x = pictures(1, side, 3, 2)
-        wide = MirrorPad(8)(x).numpy()
-        padded = -(-side // 8) * 8
-        wanted = np.pad(
-            x, ((0, 0), (0, padded - side), (0, 5), (0, 0)), mode="reflect" if side > 1 else "edge"
-        )
-        if side == 1:  # numpy mirrors a single pixel only as an edge; the other axis is a true mirror
-            wanted = np.pad(np.repeat(x, 8, axis=1), ((0, 0), (0, 0), (0, 5), (0, 0)), mode="reflect")
-        np.testing.assert_array_equal(wide, wanted, err_msg=str(side))
-        dynamic = tf.function(MirrorPad(8), input_signature=[tf.TensorSpec([1, None, None, 2])])(x)
-        np.testing.assert_array_equal(dynamic, wanted, err_msg=str(side))
-    x = tf.constant(pictures(2, 8, 16, 3))
-    np.testing.assert_array_equal(MirrorPad(8)(x), x)
-    assert mirrored_indices(np.arange(8), 3).tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
-
-
 def test_a_picture_of_any_size_equals_the_crop_of_its_mirrored_self():
     """Pad and crop are all that an odd size costs: numpy's padding in front gives the same."""
     model = awaken(small())
@@ -193,73 +202,6 @@ def test_a_pixel_depends_on_its_neighbourhood_alone_with_local_norms():
         assert (change[:8].max() == 0) == local, (norm, se_ratio, change[:8].max())
 
 
-# --- norms against numpy ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["layer", "instance", "group", "batch"])
-def test_norms_equal_numpy(kind):
-    x = (3 * pictures(2, 4, 5, 24) + 1).astype("float32")
-    layer = Norm(kind)
-    layer.build(x.shape)
-    layer.scale.assign(np.linspace(0.5, 2, 24))
-    layer.offset.assign(np.linspace(-1, 1, 24))
-    y = x.astype("float64")
-    if kind == "group":
-        y = y.reshape(2, 4, 5, 8, 3)
-    axes = {"layer": 3, "instance": (1, 2), "group": (1, 2, 4), "batch": (0, 1, 2)}[kind]
-    y = (y - y.mean(axes, keepdims=True)) / np.sqrt(y.var(axes, keepdims=True) + 1e-6)
-    y = y.reshape(x.shape) * np.linspace(0.5, 2, 24) + np.linspace(-1, 1, 24)
-    np.testing.assert_allclose(layer(x, training=True), y, atol=2e-5)
-
-
-def test_group_norm_takes_a_divisor_where_8_does_not_divide():
-    for channels, groups in ((12, 4), (7, 1), (2, 2), (64, 8)):
-        layer = Norm("group")
-        layer.build((None, None, None, channels))
-        assert layer.groups == groups
-        assert layer(pictures(1, 3, 3, channels)).shape == (1, 3, 3, channels)
-
-
-def test_norm_statistics_are_float32_in_bfloat16():
-    """A large common offset would swallow the variance if the mean were taken in bfloat16."""
-    x = tf.cast(100 + tf.constant(pictures(1, 6, 6, 16)), tf.bfloat16)
-    layer = Norm("layer", dtype="mixed_bfloat16")
-    out = layer(x)
-    wanted = Norm("layer")(tf.cast(x, tf.float32))
-    assert out.dtype == tf.bfloat16
-    np.testing.assert_allclose(tf.cast(out, tf.float32), wanted, rtol=0.01, atol=0.01)
-
-
-def test_squeeze_excite_pools_in_float32():
-    """4096 pixels of 100: their sum is no float16, their mean is."""
-    layer = SqueezeExcite(8, seed=0, path="gate", dtype="mixed_float16")
-    out = layer(tf.fill([1, 64, 64, 8], tf.cast(100.0, tf.float16)))
-    assert np.isfinite(out.numpy()).all()
-
-
-def test_batch_statistics_are_outputs_and_inference_uses_them():
-    model = small(norm="batch")
-    before = [v.numpy() for v in model.non_trainable_variables]
-    x = pictures(2, 8, 8, 3)
-    _, after = model.stateless_call(
-        model.trainable_variables, model.non_trainable_variables, x, training=True
-    )
-    _, idle = model.stateless_call(
-        model.trainable_variables, model.non_trainable_variables, x, training=False
-    )
-    for variable, old, new, same in zip(model.non_trainable_variables, before, after, idle, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), old)
-        assert not np.array_equal(new, old), variable.path
-        np.testing.assert_array_equal(same, old)
-    layer = Norm("batch", momentum=0.9)
-    y = 2 * pictures(3, 4, 4, 5) + 1
-    layer(y, training=True)
-    np.testing.assert_allclose(layer.moving_mean, 0.1 * y.mean((0, 1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(layer.moving_variance, 0.9 + 0.1 * y.var((0, 1, 2)), rtol=1e-5)
-    mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
-    np.testing.assert_allclose(layer(y), (y - mean) / np.sqrt(variance + 1e-6), rtol=1e-4, atol=1e-5)
-
-
 # --- precision, compilation, failure ------------------------------------------------------------------
 
 
@@ -270,6 +212,7 @@ def test_mixed_precision_keeps_variables_and_output_float32(policy):
         model, reference = awaken(small(norm=norm, dtype=policy)), awaken(small(norm=norm))
         assert {v.dtype for v in model.variables} == {"float32"}
         assert model.get_layer("encoder_0").compute_dtype == policy.split("_")[1]
+        assert model.get_layer("head").compute_dtype == "float32"
         out, state = model.stateless_call(
             model.trainable_variables, model.non_trainable_variables, x, training=True
         )

@@ -19,6 +19,10 @@ def test_order_is_fixed_for_good():
     ]
     found = [shuffled_numbers(positions, seed=seed, count=1000).numpy().tolist() for seed in (0, 7, -3)]
     assert found == expected
+    # Within a graph, too, whatever the size of the seed.
+    for seed in (0, -3, 2**62 + 1):
+        graph = tf.function(lambda positions, seed=seed: shuffled_numbers(positions, seed=seed, count=1000))
+        np.testing.assert_array_equal(graph(positions), shuffled_numbers(positions, seed=seed, count=1000))
 
 
 def test_seeds_and_epochs_do_not_repeat():

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -115,6 +117,15 @@ def assert_equal(a, b):
             np.testing.assert_array_equal(left[name], right[name])
 
 
+def run_python(code):
+    """What `code` prints, run by a Python of its own that is killed after two minutes."""
+    root = pathlib.Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
 def joined(batches):
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
@@ -209,9 +220,6 @@ def test_one_pair_serves_a_larger_batch(tmp_path):
 
 def test_feeds_a_mirrored_strategy(data):
     """Two CPU replicas of one process; in a process of its own, as devices are split once."""
-    import subprocess
-    import sys
-
     code = f"""
 import tensorflow as tf
 tf.config.set_logical_device_configuration(
@@ -227,11 +235,7 @@ for whole in make(1).take(3):
         tf.debugging.assert_equal(found, whole[name])
 print("equal")
 """
-    root = pathlib.Path(__file__).resolve().parents[1]
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120
-    )
-    assert result.stdout.split()[-1:] == ["equal"], result.stderr[-3000:]
+    assert run_python(code).split()[-1:] == ["equal"]
 
 
 # --------------------------------------------------------------------------------------- augmentation
@@ -360,6 +364,33 @@ def test_many_shards_need_few_descriptors(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert sorted(seen) == list(range(200))
+
+
+@pytest.mark.parametrize("kind", ["local", "gfile"])
+def test_garbage_collected_during_a_read_stops_nothing(data, kind):
+    """A read in which Python collects an iterator that was given up, whose own reads are still running."""
+    code = f"""
+import gc, sys, time
+from hazeheal.data import readers
+from hazeheal.data.processor import DehazeDataProcessor
+make = lambda: DehazeDataProcessor({str(data)!r}, batch_size=4, crop_size=16, reader={kind!r})
+read = readers.RecordReader.read
+def slow(self, number):
+    if self is collecting._reader:
+        gc.collect()
+    else:
+        time.sleep(0.05)
+    return read(self, number)
+given_up, collecting = make(), make()
+readers.RecordReader.read = slow
+cycle = [iter(given_up.dataset())]
+next(cycle[0])
+cycle.append(cycle)
+gc.disable()
+del cycle
+print(len(list(collecting.dataset().take(20))))
+"""
+    assert run_python(code).split()[-1:] == ["20"]
 
 
 # --------------------------------------------------------------------------------------------- damage

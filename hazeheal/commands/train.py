@@ -1,10 +1,10 @@
 """`hazeheal train`: trains a generator on a data set, or goes on with a run."""
 
 import argparse
-import shlex
 
 from hazeheal import config as configs
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
+from hazeheal.training.signals import restart_on_sigterm
 
 EPILOG = """\
 configuration:
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--data_dir", help="data set made by `hazeheal-tfrecords convert`")
     parse.add_argument("--workdir", help="the run's directory, made if it is missing")
     parse.add_argument("--gpus", type=_numbers, help="numbers of the GPUs to use, as in 0,1 (default: all)")
-    parse.add_argument("--cpu_replicas", type=int, help="train on this many logical CPU devices instead")
+    parse.add_argument("--cpu_replicas", type=_count, help="train on this many logical CPU devices instead")
     parse.add_argument("--restore_from", help="a run or checkpoint whose networks a new run starts with")
     parse.add_argument(
         "--dry_run", action="store_true", help="show the configuration and what would run, and end"
@@ -47,10 +47,23 @@ def _numbers(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 0,1") from None
 
 
+def _count(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
 def main(argv) -> int:
+    """Runs the command; `argv` is what stands behind `hazeheal train`.
+
+    Raises:
+        HazeHealError: What is wrong, which value, what to do; `hazeheal.__main__` prints it.
+    """
     ours, rest = configs.split_argv(argv)
     flags = parser().parse_args(rest)
     config = configs.load(ours)
+    if flags.gpus is not None and flags.cpu_replicas is not None:
+        raise UsageError("--gpus and --cpu_replicas exclude each other; give one of them")
     if not flags.workdir:
         raise UsageError("--workdir=DIR is needed: where the run's checkpoints and summaries go")
     if flags.plot_models:
@@ -63,7 +76,17 @@ def main(argv) -> int:
         raise UsageError("--data_dir=DIR is needed: a data set made by `hazeheal-tfrecords convert`")
     if flags.dry_run:
         return dry_run(config, flags)
+    with restart_on_sigterm():
+        result = train(config, flags)
+    if not result["complete"]:
+        return EXIT_INTERRUPTED if result["signal"] == "SIGINT" else EXIT_RESTART
+    from hazeheal.training.reports import closing_words
 
+    print(closing_words(result, workdir=flags.workdir))
+    return EXIT_OK
+
+
+def train(config, flags) -> dict:
     from hazeheal.training import distribute
     from hazeheal.training.trainer import DehazeTrainer
 
@@ -80,62 +103,31 @@ def main(argv) -> int:
         runtime=runtime,
         restore_from=flags.restore_from,
     )
-    result = trainer.train()
-    if not result["complete"]:
-        return EXIT_INTERRUPTED if result["signal"] == "SIGINT" else EXIT_RESTART
-    print(report(result, workdir=flags.workdir))
-    return EXIT_OK
+    return trainer.train()
 
 
 def dry_run(config, flags) -> int:
     """Prints the configuration and checks what can be checked without TensorFlow."""
     from hazeheal import records
+    from hazeheal.training import checkpoint
+    from hazeheal.training.run_dir import RunDirectory
 
     print(configs.to_json(config), end="")
-    train = records.open_split(flags.data_dir, config.data.train_split)
-    val = records.open_split(flags.data_dir, config.data.val_split) if config.data.val_split else ()
     if config.loss.perceptual_weight:
         from hazeheal.models.perceptual import check_perceptual_weights
 
         check_perceptual_weights(config.loss.perceptual_weights, config.loss.perceptual_layer)
     if flags.cpu_replicas or flags.gpus:
         configs.check_batch(config, replicas=flags.cpu_replicas or len(flags.gpus))
+    fingerprint = records.load_manifest(flags.data_dir)["fingerprint"]
+    train = records.open_split(flags.data_dir, config.data.train_split)
+    configs.check_crop(config, train)
+    val = records.open_split(flags.data_dir, config.data.val_split) if config.data.val_split else ()
+    found = checkpoint.find(RunDirectory(flags.workdir).checkpoints)
+    if found is not None:
+        checkpoint.check_data_set(found, fingerprint, data_dir=flags.data_dir, workdir=flags.workdir)
+    elif flags.restore_from:
+        checkpoint.resolve(flags.restore_from)
     print(f"data      {flags.data_dir}: {len(train)} training, {len(val)} validation pairs")
-    print(f"workdir   {flags.workdir}: {run_state(flags.workdir)}")
+    print(f"workdir   {flags.workdir}: " + (f"goes on from {found.name}" if found else "a new run"))
     return EXIT_OK
-
-
-def run_state(workdir) -> str:
-    from hazeheal.training import checkpoint
-    from hazeheal.training.run_dir import RunDirectory
-
-    found = checkpoint.find(RunDirectory(workdir).checkpoints)
-    return "a new run" if found is None else f"goes on from {found.name}"
-
-
-def report(result, *, workdir) -> str:
-    """The last lines of a run: what it reached, and where everything lies."""
-    from hazeheal.training.run_dir import RunDirectory
-
-    run = RunDirectory(workdir)
-    lines = [f"complete: {result['steps']} steps"]
-    if result.get("images_per_second"):
-        lines[0] += f", {result['images_per_second']:.1f} images/s"
-    lines[0] += (
-        f" on {result['replicas']} replica(s), {result['precision']}, XLA {'on' if result['xla'] else 'off'}"
-    )
-    if result.get("psnr") is not None:
-        gain = result["psnr"] - result["psnr_input"]
-        lines += [
-            "validation            hazy input   restored",
-            f"  PSNR                {result['psnr_input']:7.2f} dB {result['psnr']:7.2f} dB  ({gain:+.2f} dB)",
-            f"  SSIM                {result['ssim_input']:7.4f}    {result['ssim']:7.4f}",
-        ]
-    lines += [
-        f"sample pictures       {run.samples}",
-        f"checkpoints           {run.checkpoints}",
-        f"summaries             {run.summaries}",
-        f"figures               {run.result}",
-        "TensorBoard           " + shlex.join(["tensorboard", f"--logdir={run.path}"]),
-    ]
-    return "\n".join(lines)

@@ -29,9 +29,10 @@ def shuffled_numbers(positions, *, seed, count):
     Returns:
         [n] int64 in [0, count).
     """
-    base = tf.constant([[_hash(seed + _hash(word)) for word in range(3)]], tf.uint64)
+    # 32 bits are all that the cipher can use of a word.
+    base = tf.constant([_hash(seed + _hash(word)) % 2**32 for word in range(3)], tf.int64)
     epoch = positions // count
-    key = tf.bitcast(base, tf.int64) + tf.bitwise.right_shift(epoch[:, tf.newaxis], [[0, 8, 16]])
+    key = base + tf.bitwise.right_shift(epoch[:, tf.newaxis], [[0, 8, 16]])
     # The operation wants max_index to be a vector where the key is one.
     last = tf.fill(tf.shape(positions), tf.constant(count - 1, tf.int64))
     return tf.raw_ops.RandomIndexShuffle(

@@ -30,9 +30,6 @@ from hazeheal.data.order import shuffled_numbers
 from hazeheal.data.readers import open_reader
 from hazeheal.errors import DataError, UsageError
 
-# Batches of records that are read ahead of the decoder.
-READ_AHEAD = 2
-
 
 class DehazeDataProcessor:
     """Reads one split of a data set made by `hazeheal-tfrecords convert`.
@@ -110,7 +107,7 @@ class DehazeDataProcessor:
         # For `translate_error`: what was damaged, and which records are on their way to the decoder.
         self._damaged = {}
         self._marks = itertools.count()
-        self._in_flight = collections.deque(maxlen=16 * (batch_size + workers))
+        self._in_flight = collections.deque(maxlen=32 * (batch_size + workers))
 
     @property
     def num_pictures(self) -> int:
@@ -161,7 +158,7 @@ class DehazeDataProcessor:
             return {"hazy": hazy, "clear": clear, "number": number}
 
         turns = tf.data.Dataset.counter(start_step * len(self._local_replicas))
-        batches = turns.map(read, num_parallel_calls=READ_AHEAD).unbatch()
+        batches = turns.map(read, num_parallel_calls=self._reader.batches_at_once).unbatch()
         # Twice as many calls as threads: the order is kept, so that a slow picture makes the next ones wait,
         # and meanwhile the threads have others to decode.
         batches = batches.map(decode, num_parallel_calls=2 * self._workers).batch(share, drop_remainder=True)
@@ -193,7 +190,7 @@ class DehazeDataProcessor:
             return {"hazy": hazy, "clear": clear, "number": number}
 
         numbers = tf.data.Dataset.range(replica, self.num_pictures, replicas)
-        pictures = numbers.map(read, num_parallel_calls=READ_AHEAD)
+        pictures = numbers.map(read, num_parallel_calls=self._reader.batches_at_once)
         pictures = pictures.map(decode, num_parallel_calls=self._workers).prefetch(1)
         return pictures.with_options(self._options())
 
@@ -266,7 +263,9 @@ class DehazeDataProcessor:
         options.deterministic = True
         # Fixed numbers of threads: autotuning starts with one and takes minutes to find as many.
         options.autotune.enabled = False
-        options.threading.private_threadpool_size = self._workers
+        # Threads that wait for a remote store are no workers; a local read takes too little time to count.
+        waiting = self._reader.batches_at_once if self._reader.kind == "gfile" else 0
+        options.threading.private_threadpool_size = self._workers + waiting
         options.threading.max_intra_op_parallelism = 1
         # Which process reads what is decided here, by positions; TensorFlow must not shard on top.
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF

@@ -3,29 +3,34 @@
 Two readers give the same bytes:
 
     local   open, pread, close: for anything the operating system can open
-    gfile   tf.io.gfile, many reads at once: for file systems it cannot (gs://, s3://, ram://)
+    gfile   tf.io.gfile: for file systems it cannot open (gs://, s3://, ram://)
 
 A memory map was tried for local files and is not used. It saves 5 microseconds a record of 30 kB (5.5
 against 10.5; decoding takes 2,000), but a map holds a descriptor for each shard, and reading past the
 end of a shard that was truncated in the meantime kills the process (SIGBUS) where pread returns
 fewer bytes and the record can be named. tf.data.FixedLengthRecordDataset with header and footer
-offsets reads remote files too, but takes about 1 ms a record where gfile takes 0.1, as it asks for the
-file's size each time.
+offsets reads remote files too, but takes about 1 ms a record where gfile takes 0.1.
+
+Reading takes no Python lock, which is why there is no pool of threads here and no import within a
+function. The garbage collector may run inside a read and find an iterator that was given up; to delete it,
+TensorFlow waits for the reads that it has under way, and if one of those waited for a lock of the read
+that is collecting, neither would ever end (seen with concurrent.futures).
 """
 
-import concurrent.futures
 import os
 import re
 
 import numpy as np
+import tensorflow as tf
 
 from hazeheal.errors import DataError, UsageError
 from hazeheal.records import Split, check_payload
 
 READERS = ("auto", "local", "gfile")
 
-# An object store answers a read in tens of milliseconds, whatever else it is doing.
-REMOTE_READS_AT_ONCE = 16
+# Batches to read at the same time. A local file is read faster than it is decoded; an object store takes
+# tens of milliseconds for an answer, but gives many at once.
+BATCHES_AT_ONCE = {"local": 2, "gfile": 16}
 
 
 def open_reader(split: Split, *, kind="auto"):
@@ -50,6 +55,7 @@ class RecordReader:
 
     Attributes:
         kind: `local` or `gfile`.
+        batches_at_once: How many threads should call `read_many` at the same time.
     """
 
     def __init__(self, split: Split, addresses, kind):
@@ -57,9 +63,7 @@ class RecordReader:
         self._split = split
         self._addresses = addresses
         self._read_bytes = _read_local if kind == "local" else _read_gfile
-        self._pool = None
-        if kind == "gfile":
-            self._pool = concurrent.futures.ThreadPoolExecutor(REMOTE_READS_AT_ONCE, "hazeheal-read")
+        self.batches_at_once = BATCHES_AT_ONCE[kind]
 
     def read(self, number: int) -> bytes:
         """Returns the payload of record `number` (0 to N - 1) after comparing its CRC.
@@ -72,7 +76,7 @@ class RecordReader:
         address = self._addresses[row["shard"]]
         try:
             payload = self._read_bytes(address, int(row["offset"]), int(row["length"]))
-        except _read_errors() as error:
+        except (OSError, tf.errors.OpError) as error:
             raise DataError(
                 f"unreadable record: {self._split.describe(number)}: {_one_line(error)}; "
                 f"run `hazeheal-tfrecords verify {self._split.sources.parent}`"
@@ -82,9 +86,8 @@ class RecordReader:
 
     def read_many(self, numbers) -> np.ndarray:
         """Returns the payloads of several records as an [n] array of bytes objects."""
-        run = map if self._pool is None else self._pool.map
         payloads = np.empty(len(numbers), object)
-        payloads[:] = list(run(self.read, (int(number) for number in numbers)))
+        payloads[:] = [self.read(int(number)) for number in numbers]
         return payloads
 
 
@@ -106,18 +109,9 @@ def _read_local(address, offset, length):
 
 
 def _read_gfile(address, offset, length):
-    import tensorflow as tf
-
     with tf.io.gfile.GFile(address, "rb") as file:
         file.seek(offset)
         return file.read(length)
-
-
-def _read_errors():
-    """What reading may raise; looked up late, so that this module is light to import."""
-    import tensorflow as tf
-
-    return (OSError, tf.errors.OpError)
 
 
 def _address(path) -> str:

@@ -25,8 +25,8 @@ def build_generator(
         depth: Number of halvings. Sides are padded to multiples of 2^depth, so any from 1 up will do.
         norm: none, layer, instance, group or batch; see `layers.Norm`.
         output: `residual`: the head's output is added to the hazy picture, and is not bounded (whoever
-            makes a picture of it clips). The head starts at zero, so that training starts from the
-            identity; small random heads did as well on real pairs, within the spread of the seeds.
+            makes a picture of it clips). The head starts at zero: training then starts from exactly the
+            hazy picture, whatever the seed, and not from noise laid over it.
             `direct`: tanh of the head.
         se_ratio: Squeeze-excite channels over input channels, 8 at least; 0 turns squeeze-excite off, and
             with norm none, layer or batch a restored pixel then depends on its neighbourhood alone.

@@ -3,19 +3,21 @@
     checkpoints/ckpt-00001000/state.index, state.data-00000-of-00001    a TensorFlow checkpoint
     checkpoints/ckpt-00001000/manifest.json                             step, metrics, sizes, hashes
 
-A checkpoint is written to a temporary directory, flushed to the disk and renamed; a manifest is
-checked on every read. `tf.train.load_checkpoint(".../ckpt-00001000/state")` opens it anywhere.
+A checkpoint is written to a temporary directory, flushed to the disk and renamed; the manifest, and
+all else by its hashes, is checked before it is read.
+`tf.train.load_checkpoint(".../ckpt-00001000/state")` opens it anywhere.
 """
 
 import concurrent.futures
 import hashlib
 import json
+import math
 import os
 import pathlib
 import re
 import shutil
 
-from hazeheal.errors import HazeHealError
+from hazeheal.errors import HazeHealError, UsageError
 
 PREFIX = "state"
 MANIFEST = "manifest.json"
@@ -40,6 +42,8 @@ def damage(path) -> str | None:
     path = pathlib.Path(path)
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if manifest.pop("sha256") != _manifest_hash(manifest):
+            return f"{MANIFEST} has changed since it was written (SHA-256)"
         for name, written in manifest["files"].items():
             size = (path / name).stat().st_size
             if size != written["bytes"]:
@@ -56,6 +60,12 @@ def metrics(path) -> dict:
     return _manifest_entry(path, "metrics")
 
 
+def score(path) -> float:
+    """The validation PSNR that was saved with a checkpoint; -inf where it has none that is a number."""
+    psnr = metrics(path).get(BEST_BY)
+    return psnr if isinstance(psnr, float) and not math.isnan(psnr) else -math.inf
+
+
 def progress(path) -> dict:
     """What the host had added up when a checkpoint was saved ({} where it cannot be read)."""
     return _manifest_entry(path, "progress")
@@ -63,8 +73,8 @@ def progress(path) -> dict:
 
 def _manifest_entry(path, name) -> dict:
     try:
-        return json.loads((pathlib.Path(path) / MANIFEST).read_text(encoding="utf-8"))[name]
-    except (OSError, ValueError, KeyError):
+        return dict(json.loads((pathlib.Path(path) / MANIFEST).read_text(encoding="utf-8"))[name])
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
@@ -74,14 +84,18 @@ def find(folder, *, which="newest"):
     Args:
         folder: A group's `checkpoints/`.
         which: `newest`, `best` (highest validation PSNR; the newest where none was validated) or a step.
+
+    Raises:
+        UsageError: `which` is none of these.
     """
     if which == "newest":
         order = reversed(steps(folder))
     elif which == "best":
-        by_psnr = sorted(steps(folder), key=lambda s: (metrics(path_of(folder, s)).get(BEST_BY, -1.0), s))
-        order = reversed(by_psnr)
-    else:
+        order = sorted(steps(folder), key=lambda s: (score(path_of(folder, s)), s), reverse=True)
+    elif str(which).isdecimal():
         order = [int(which)]
+    else:
+        raise UsageError(f"{which!r} names no checkpoint; use 'best', 'newest' or a step")
     return next((p for p in (path_of(folder, s) for s in order) if damage(p) is None), None)
 
 
@@ -109,6 +123,7 @@ class Checkpoints:
         self._log = log
         self._writer = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending = None
+        self._saved = True
         self._folder.mkdir(parents=True, exist_ok=True)
         for entry in self._folder.glob(".writing-*"):
             shutil.rmtree(entry, ignore_errors=True)
@@ -131,29 +146,36 @@ class Checkpoints:
 
     def best(self) -> float:
         """The highest validation PSNR among the saved checkpoints; -inf where none has one."""
-        found = (metrics(path_of(self._folder, s)).get(BEST_BY) for s in steps(self._folder))
-        return max((p for p in found if p is not None), default=float("-inf"))
+        self._settle()
+        return max((score(path_of(self._folder, s)) for s in steps(self._folder)), default=-math.inf)
 
     def save(
         self, snapshot: dict, *, step: int, metrics: dict | None = None, progress: dict | None = None
     ) -> None:
         """Starts writing `snapshot` (name -> np.ndarray); training goes on meanwhile.
 
-        `metrics` and `progress`, both of plain JSON values, go into the manifest. A checkpoint that cannot be written (a full disk) costs a warning; those before it stay whole.
+        `metrics` and `progress`, both of plain JSON values, go into the manifest. A checkpoint that cannot
+        be written (a full disk) costs a warning; those before it stay whole.
         """
-        self.wait()
+        self._settle()
         self._pending = self._writer.submit(self._write, snapshot, step, metrics or {}, progress or {})
 
     def wait(self) -> bool:
         """Waits until the last save is on the disk; says whether it got there."""
-        if self._pending is None:
-            return True
-        pending, self._pending = self._pending, None
-        return pending.result()
+        self._settle()
+        return self._saved
+
+    def _settle(self):
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self._saved = pending.result()
 
     def close(self) -> None:
-        self.wait()
-        self._writer.shutdown()
+        """Waits for the last save and ends the writing thread."""
+        try:
+            self._settle()
+        finally:
+            self._writer.shutdown()
 
     def _write(self, snapshot, step, metrics, progress):
         import tensorflow as tf
@@ -175,6 +197,7 @@ class Checkpoints:
                 p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in sorted(aside.iterdir())
             }
             manifest = {"step": step, "metrics": metrics, "progress": progress, "files": files}
+            manifest["sha256"] = _manifest_hash(manifest)
             (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
             for entry in [*aside.iterdir(), aside]:
                 _fsync(entry)
@@ -192,13 +215,21 @@ class Checkpoints:
 
     def _retain(self):
         present = steps(self._folder)
-        scored = [(metrics(path_of(self._folder, s)).get(BEST_BY), s) for s in present]
-        scored = [(psnr, s) for psnr, s in scored if psnr is not None]
         keep = set(present[-self._keep :])
-        if scored:
-            keep.add(max(scored)[1])
+        best = max(present, key=lambda s: (score(path_of(self._folder, s)), s))
+        if score(path_of(self._folder, best)) > -math.inf:
+            keep.add(best)
         for step in set(present) - keep:
             shutil.rmtree(path_of(self._folder, step), ignore_errors=True)
+
+
+def check_data_set(path, fingerprint, *, data_dir, workdir) -> None:
+    """Raises UsageError where the run whose checkpoint is at `path` was trained on other data."""
+    if progress(path).get("fingerprint") != fingerprint:
+        raise UsageError(
+            f"--data_dir={data_dir} is not the data set that the run in {workdir} was trained on; name "
+            f"another --workdir, with --restore_from={workdir} to take over the networks"
+        )
 
 
 def resolve(path, *, which="best") -> pathlib.Path:
@@ -220,6 +251,10 @@ def resolve(path, *, which="best") -> pathlib.Path:
     raise HazeHealError(
         f"--restore_from={path}: no whole checkpoint there; name a run or a checkpoint's directory"
     )
+
+
+def _manifest_hash(manifest) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path) -> str:

@@ -5,14 +5,18 @@ RUN/group_00/checkpoints/  summaries/{train,val}/  samples/  training_log.csv  l
 """
 
 import contextlib
+import errno
 import fcntl
 import json
+import logging
 import os
 import pathlib
 import socket
 
 from hazeheal import config as configs
 from hazeheal.errors import HazeHealError
+
+LOG = logging.getLogger("hazeheal")
 
 
 class RunDirectory:
@@ -47,22 +51,34 @@ class RunDirectory:
             self.group.mkdir(parents=True, exist_ok=True)
             file = open(self.group / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (held while running)
         except OSError as error:
-            raise HazeHealError(
-                f"--workdir={self.path} cannot be written: {error.strerror}; name another"
-            ) from error
+            raise self._unusable(error) from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise HazeHealError(
-                    f"--workdir={self.path} is in use by {holder}; wait for it, or name another"
-                ) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
-            yield self
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    # Some network file systems know no locks; that should not forbid to train there.
+                    LOG.warning(
+                        "%s cannot be locked (%s); start no second run there", self.path, error.strerror
+                    )
+                else:
+                    file.seek(0)
+                    holder = file.read().strip() or "another process"
+                    raise HazeHealError(
+                        f"--workdir={self.path} is in use by {holder}; wait for it, or name another"
+                    ) from None
+            try:
+                os.ftruncate(file.fileno(), 0)
+                os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
+            except OSError as error:
+                raise self._unusable(error) from error
+            try:
+                yield self
+            finally:
+                os.ftruncate(file.fileno(), 0)
+
+    def _unusable(self, error):
+        return HazeHealError(f"--workdir={self.path} cannot be written: {error.strerror}; name another")
 
     def save_config(self, config, *, step) -> list[str]:
         """Writes config.json; one that differs is kept as config.before-step-N.json.
@@ -70,12 +86,13 @@ class RunDirectory:
         Returns:
             What differs, as 'train.epochs: 10 -> 20'.
         """
-        new = configs.flat(config)
+        new = configs.flat(configs.from_dict(json.loads(configs.to_json(config))))
         changes = []
         if self.config.exists():
             try:
-                old = configs.flat(configs.from_dict(json.loads(self.config.read_text(encoding="utf-8"))))
-            except (OSError, ValueError) as error:
+                text = self.config.read_text(encoding="utf-8")
+                old = configs.flat(configs.from_dict(json.loads(text)))
+            except (OSError, ValueError, TypeError, AttributeError) as error:
                 raise HazeHealError(
                     f"{self.config} cannot be read ({error}); move it away to go on"
                 ) from error
@@ -85,7 +102,7 @@ class RunDirectory:
                 return []
             kept = self.path / f"config.before-step-{step}.json"
             if not kept.exists():
-                os.link(self.config, kept)
+                write_aside(kept, text)
         write_aside(self.config, configs.to_json(config))
         return changes
 
@@ -93,11 +110,12 @@ class RunDirectory:
         write_aside(self.result, json.dumps(result, indent=2) + "\n")
 
     def load_result(self) -> dict:
-        """Returns result.json, or {} where there is none."""
+        """Returns result.json, or {} where there is none that can be read."""
         try:
-            return json.loads(self.result.read_text(encoding="utf-8"))
+            result = json.loads(self.result.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
+        return result if isinstance(result, dict) else {}
 
 
 def write_aside(path, text: str) -> None:

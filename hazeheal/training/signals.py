@@ -1,7 +1,24 @@
-"""SIGTERM and SIGINT ask a run to save itself and end; a second SIGINT ends it at once."""
+"""SIGTERM and SIGINT ask a run to save itself and end; a SIGINT after that ends it at once."""
 
+import contextlib
 import signal
+import sys
 import threading
+
+from hazeheal.errors import EXIT_RESTART
+
+
+@contextlib.contextmanager
+def restart_on_sigterm():
+    """Until the run is open, SIGTERM has nothing to save: the process just ends with "restart me"."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_RESTART))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 class StopSignals:
@@ -28,7 +45,8 @@ class StopSignals:
 
     def _note(self, number, frame):
         del frame
-        if number == signal.SIGINT and self.received == "SIGINT":
+        if self.received is None:
+            self.received = signal.Signals(number).name
+        elif number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.received = signal.Signals(number).name

@@ -8,18 +8,21 @@ order, so that a checkpoint is written last and everything before it is on the d
 """
 
 import logging
+import time
 
 import tensorflow as tf
 
 from hazeheal import config as configs
 from hazeheal import records
 from hazeheal.data.processor import DehazeDataProcessor
-from hazeheal.errors import DataError, HazeHealError, UsageError
+from hazeheal.errors import HazeHealError
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.models.perceptual import check_perceptual_weights
-from hazeheal.training import checkpoint, distribute, runlog, samples, step, summaries
+from hazeheal.training import checkpoint, distribute, runlog, step
+from hazeheal.training.failures import explained
 from hazeheal.training.intervals import Schedule
 from hazeheal.training.meters import Clock, Profile
+from hazeheal.training.reports import Reports
 from hazeheal.training.run_dir import RunDirectory
 from hazeheal.training.signals import StopSignals
 from hazeheal.training.state import TrainState
@@ -54,19 +57,23 @@ class DehazeTrainer:
         configs.check(config)
         if config.loss.perceptual_weight:
             check_perceptual_weights(config.loss.perceptual_weights, config.loss.perceptual_layer)
-        if restore_from is not None:
-            restore_from = checkpoint.resolve(restore_from)
         self.runtime = runtime or distribute.choose(precision=config.train.precision, xla=config.train.xla)
         configs.check_batch(config, replicas=self.runtime.replicas)
         self.config = config
         self._fingerprint = records.load_manifest(data_dir)["fingerprint"]
-        self._data = self._open(data_dir, config.data.train_split)
-        self._val_data = self._open(data_dir, config.data.val_split) if config.data.val_split else None
+        configs.check_crop(config, records.open_split(data_dir, config.data.train_split))
+        self._data_dir = data_dir
+        self._data = self._open(config.data.train_split)
+        self._val_data = self._open(config.data.val_split) if config.data.val_split else None
         self._directory = RunDirectory(workdir, group=self.runtime.group)
-        self._restore_from = restore_from
+        with self._directory.locked():
+            found = checkpoint.find(self._directory.checkpoints)
+        if found is not None:
+            self._check_data_set(found)
+        # A run that goes on needs it no more; it may be gone by then.
+        self._restore_from = checkpoint.resolve(restore_from) if restore_from and found is None else None
         self._schedule = Schedule(num_pictures=self._data.num_pictures, batch_size=config.train.batch_size)
         self.total_steps = self._schedule.total_steps(config)
-        self._data_dir = data_dir
 
         with self.runtime.strategy.scope():
             self.gan = DehazeGAN(config, precision=self.runtime.precision)
@@ -84,19 +91,14 @@ class DehazeTrainer:
             self._validator = Validator(
                 self.state, config=config, runtime=self.runtime, processor=self._val_data
             )
-        self._tally = Tally(step.METRICS)
-        self._quality = {}  # of the last validation
-        self._images_per_second = None
 
-    def _open(self, data_dir, split):
-        data, batch = self.config.data, self.config.train.batch_size
-        training = split == data.train_split
-        devices, group = len(self.runtime.devices), self.runtime.group
+    def _open(self, split):
+        data, devices, group = self.config.data, len(self.runtime.devices), self.runtime.group
         return DehazeDataProcessor(
-            data_dir,
+            self._data_dir,
             split=split,
-            batch_size=batch,
-            crop_size=data.crop_size if training else None,
+            batch_size=self.config.train.batch_size,
+            crop_size=data.crop_size if split == data.train_split else None,
             num_replicas=self.runtime.replicas,
             local_replicas=range(group * devices, (group + 1) * devices),
             seed=self.config.seed,
@@ -104,6 +106,11 @@ class DehazeTrainer:
             rot90=data.rot90,
             workers=data.workers or None,
             reader=data.reader,
+        )
+
+    def _check_data_set(self, path):
+        checkpoint.check_data_set(
+            path, self._fingerprint, data_dir=self._data_dir, workdir=self._directory.path
         )
 
     def describe(self) -> str:
@@ -135,63 +142,69 @@ class DehazeTrainer:
             runlog.setup_logging(self._directory.log)
             for line in self.describe().splitlines():
                 LOG.info("%s", line)
+            if self.config.model.norm == "batch" and self.runtime.replicas > 1:
+                LOG.warning(
+                    "--config.model.norm=batch has statistics of its own on each of %d replicas: losses will not "
+                    "be those of one replica",
+                    self.runtime.replicas,
+                )
             self._open_run()
             try:
-                first = self._resume()
-                if first >= self.total_steps and self._directory.result.exists():
+                first, is_new = self._resume()
+                result = self._directory.load_result()
+                # Of this step: the run may have been made longer and stopped since.
+                if first >= self.total_steps and result.get("steps") == first:
                     LOG.info("the run in %s is complete (%d steps)", self._directory.path, first)
-                    return {**self._directory.load_result(), "complete": True, "signal": None}
+                    return {**result, "complete": True, "signal": None}
+                if is_new:
+                    self._sample(0)
                 done = self._train_from(first, signals)
             finally:
                 self._checkpoints.close()
-                self._summaries.close()
+                self._reports.close()
             if done < self.total_steps:
                 LOG.info("stopped by %s at step %d; the same command goes on there", signals.received, done)
                 return {"complete": False, "signal": signals.received, "steps": done}
-            result = self._result()
+            result = self._result(done)
             self._directory.save_result(result)
             return {**result, "complete": True, "signal": None}
 
     def _open_run(self):
         train = self.config.train
+        self._tally = Tally(step.METRICS)
+        self._clock = Clock(train.batch_size)
+        self._quality = None  # of the weights of this step, where they were validated
         self._checkpoints = checkpoint.Checkpoints(self._directory.checkpoints, keep=train.keep, log=LOG)
-        shown = self.config.samples
-        self._summaries = summaries.SummaryWriters(
-            self._directory.summaries, max_pictures=max(1, shown.count), max_side=shown.max_side
-        )
-        self._csv = runlog.TrainingLog(self._directory.training_log)
+        self._reports = Reports(self._directory, config=self.config, schedule=self._schedule)
 
-    def _resume(self) -> int:
-        """Restores the newest whole checkpoint, or starts anew; returns the step to go on at."""
+    def _resume(self):
+        """Restores the newest whole checkpoint, or starts anew; returns (first step, whether it is new)."""
         found = self._checkpoints.restore()
         if found is None:
             first = 0
             if self._restore_from is not None:
-                source = self._restore_from
-                missing = self.state.load_networks(checkpoint.read(source), source=source)
-                LOG.info(
-                    "networks taken from %s%s", source, f" ({len(missing)} variables new)" * bool(missing)
-                )
+                self._take_networks(self._restore_from)
         else:
             path, first = found
-            progress = checkpoint.progress(path)
-            if progress["fingerprint"] != self._fingerprint:
-                raise UsageError(
-                    f"{self._data_dir} is not the data set that the run in {self._directory.path} was trained on; "
-                    f"name another --workdir, with --restore_from={self._directory.path} to take over the networks"
-                )
+            self._check_data_set(path)
             self.state.load(checkpoint.read(path), source=path)
+            progress = checkpoint.progress(path)
             self._tally.load_json(progress["tally"])
-            self._quality = checkpoint.metrics(path)
-            self._images_per_second = progress["images_per_second"]
+            self._clock.load_json(progress["clock"])
+            self._quality = checkpoint.metrics(path) or None
             LOG.info("resumed at step %d from %s", first, path)
-        self._csv.set_aside_after(step=first if found else -1)
-        self._summaries.set_aside_after(first if found else -1)
+        self._reports.begin(restored=None if found is None else first)
         for change in self._directory.save_config(self.config, step=first):
             LOG.info("the configuration has changed: %s", change)
-        if found is None:
-            self._summaries.text("config", summaries.config_markdown(configs.flat(self.config)))
-        return first
+        return first, found is None
+
+    def _take_networks(self, source):
+        values = checkpoint.read(source)
+        for name in [n for n in values if n.startswith("generator/")]:
+            # Of a run that kept no average: else ours would begin with weights nobody has trained.
+            values.setdefault(f"ema/{name}", values[name])
+        missing = self.state.load_networks(values, source=source)
+        LOG.info("networks taken from %s%s", source, f" ({len(missing)} variables new)" * bool(missing))
 
     def _train_from(self, first, signals) -> int:
         train, schedule = self.config.train, self._schedule
@@ -201,124 +214,85 @@ class DehazeTrainer:
         profile = Profile(self.config, self._directory.summaries / "train")
         dataset = self.runtime.strategy.distribute_datasets_from_function(lambda _: self._data.dataset(first))
         iterator = iter(dataset)
-        clock = Clock(train.batch_size)
         at = first
-        if at == 0:
-            self._sample(0)
-        with runlog.ProgressLine(self.total_steps, initial_step=first) as progress:
+        with runlog.ProgressLine(self.total_steps, initial_step=first) as line:
             while at < self.total_steps and not signals.received:
                 profile.at(at)
                 ends = (log, sample, validate, save, epoch, profile)
                 until = min(self.total_steps, at + train.steps_per_loop, *(e.next(at) for e in ends))
-                rows, waited = self._run_loop(iterator, until - at)
-                at = until
-                clock.add(len(rows), waited)
-                self._tally.add(rows)
+                self._run_loop(iterator, until - at)
+                at, last = until, until == self.total_steps
                 if self._tally.skipped_in_a_row >= self.config.optimizer.max_skipped:
                     raise HazeHealError(
                         f"{self._tally.skipped_in_a_row} steps in a row were not finite (up to step {at}); the last "
                         "checkpoint is whole; lower --config.optimizer.learning_rate or set clip_norm"
                     )
-                last = at == self.total_steps
                 if log.due(at) or last:
-                    self._log(at, progress, clock)
-                validated = self._validator is not None and (validate.due(at) or last)
-                if validated:
+                    means, rates = self._tally.take("log"), self._clock.take()
+                    self._reports.log(at, means=means, rates=rates, skipped=self._tally.skipped, line=line)
+                self._quality = None
+                if validate.due(at) or last:
                     self._validate(at)
                 if sample.due(at) or last:
                     self._sample(at)
                 if epoch.due(at):
-                    self._append_epoch(at, validated)
-                if save.due(at) or last or (validated and self._quality["psnr"] > self._checkpoints.best()):
-                    self._save(at, validated)
+                    means = self._tally.take("epoch")
+                    self._reports.epoch(at, means=means, skipped=self._tally.skipped, quality=self._quality)
+                is_best = self._quality is not None and self._quality["psnr"] > self._checkpoints.best()
+                if save.due(at) or last or is_best:
+                    self._save(at)
         profile.stop()
         if at < self.total_steps:
-            self._save(at, False)
-        if not self._checkpoints.wait() and at < self.total_steps:
-            raise HazeHealError(f"step {at} could not be saved; the run goes on from the last checkpoint")
+            self._save(at)
+        if not self._checkpoints.wait():
+            raise HazeHealError(
+                f"step {at} could not be saved in {self._directory.checkpoints}; make room, and the same command "
+                "goes on from the checkpoint before it"
+            )
         return at
 
     def _run_loop(self, iterator, count):
-        try:
+        with explained(processor=self._data, devices=self.runtime.devices):
+            begin = time.perf_counter()
             rows, waited = self._loop(iterator, tf.constant(count))
-            return rows.numpy(), float(waited)
-        except tf.errors.OpError as error:
-            damaged = self._data.translate_error(error)
-            if damaged is None:
-                raise
-            raise DataError(str(damaged)) from error
-
-    def _log(self, at, progress, clock):
-        means = self._tally.take("log")
-        rates = clock.take()
-        self._images_per_second = rates["images_per_second"] or self._images_per_second
-        values = {**means, **rates, "skipped_steps": self._tally.skipped}
-        values.pop("skipped")
-        self._summaries.scalars("train", values, step=at)
-        shown = {name: means[name] for name in step.LOSSES if means[name] is not None}
-        progress.update(
-            at,
-            epoch=self._schedule.epochs_done(at),
-            losses=shown,
-            images_per_second=rates["images_per_second"],
-        )
+            rows, waited = rows.numpy(), float(waited)
+            self._clock.add(count, seconds=time.perf_counter() - begin, waited=waited)
+        self._tally.add(rows)
 
     def _validate(self, at):
-        self._quality = self._validator.run()
-        self._summaries.scalars("val", self._quality, step=at)
-        q = self._quality
-        LOG.info(
-            "step %d: validation PSNR %.2f dB (hazy input %.2f), SSIM %.4f (%.4f)",
-            at,
-            q["psnr"],
-            q["psnr_input"],
-            q["ssim"],
-            q["ssim_input"],
-        )
+        if self._validator is None:
+            return
+        with explained(processor=self._val_data, devices=self.runtime.devices):
+            self._quality = self._validator.run()
+        self._reports.validation(at, self._quality)
 
     def _sample(self, at):
         count = self.config.samples.count
         if not count or self.runtime.group != 0:
             return
         source = self._val_data or self._data
-        rows = list(source.evaluation_dataset().take(count).as_numpy_iterator())
-        hazy, clear = [r["hazy"] for r in rows], [r["clear"] for r in rows]
-        restored = [self._restore(picture) for picture in hazy]
-        path = self._directory.samples / f"step_{at:08d}.png"
-        samples.write_sheet(path, hazy, restored, clear, max_side=min(320, self.config.samples.max_side))
-        self._summaries.pictures("val", hazy, restored, clear, step=at)
+        with explained(processor=source, devices=self.runtime.devices):
+            rows = list(source.evaluation_dataset().take(count).as_numpy_iterator())
+            restored = [self._restore(row["hazy"]) for row in rows]
+        self._reports.samples(at, [r["hazy"] for r in rows], restored, [r["clear"] for r in rows])
 
-    def _append_epoch(self, at, validated):
-        means = self._tally.take("epoch")
-        row = {name: means[name] for name in step.LOSSES}
-        if validated:
-            row |= {f"val_{name}": self._quality[f"val_{name}"] for name in step.LOSSES}
-            row |= {"val_psnr": self._quality["psnr"], "val_ssim": self._quality["ssim"]}
-        row |= {
-            "epoch": self._schedule.epochs_done(at) - 1,
-            "step": at,
-            "images": at * self.config.train.batch_size,
-            "learning_rate": means["learning_rate"],
-            "skipped_steps": self._tally.skipped,
-        }
-        self._csv.append(row)
-
-    def _save(self, at, validated):
-        self._summaries.flush()
+    def _save(self, at):
+        self._reports.flush()
         progress = {
             "tally": self._tally.to_json(),
+            "clock": self._clock.to_json(),
             "fingerprint": self._fingerprint,
-            "images_per_second": self._images_per_second,
         }
-        metrics = self._quality if validated else {}
-        self._checkpoints.save(self.state.snapshot(), step=at, metrics=metrics, progress=progress)
+        self._checkpoints.save(self.state.snapshot(), step=at, metrics=self._quality, progress=progress)
 
-    def _result(self) -> dict:
+    def _result(self, steps) -> dict:
         names = ("psnr_input", "psnr", "ssim_input", "ssim")
+        if self._quality is None and self._validator is not None:
+            self._quality = self._validator.run()  # a run that was made shorter than it was already
         return {
-            **{name: self._quality.get(name) for name in names},
-            "steps": self.total_steps,
-            "images_per_second": self._images_per_second,
+            **{name: (self._quality or {}).get(name) for name in names},
+            "steps": steps,
+            "images_per_second": self._clock.images_per_second(),
             "replicas": self.runtime.replicas,
             "precision": self.runtime.precision,
             "xla": self.runtime.xla,
