@@ -1,6 +1,7 @@
 """Command line of HazeHeal: `hazeheal COMMAND ...`. Dispatch alone; each command is a file of `hazeheal.commands`."""
 
 import importlib
+import os
 import sys
 
 from hazeheal import __version__
@@ -43,6 +44,11 @@ def main(argv=None) -> int:
         return EXIT_USAGE
     try:
         return importlib.import_module(f"hazeheal.commands.{argv[0]}").main(argv[1:])
+    except SystemExit as end:  # --help, or SIGTERM before there was anything to save
+        return end.code or EXIT_OK
+    except BrokenPipeError:  # `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
     except HazeHealError as error:
         print(f"hazeheal {argv[0]}: error: {error}", file=sys.stderr)
         return error.exit_code

@@ -180,7 +180,7 @@ def from_dict(fields: dict):
 
 
 def flat(config) -> dict:
-    """Returns {'train.batch_size': 4, ...} in the order of the configuration."""
+    """Returns {'train.batch_size': 4, ...} in alphabetical order."""
 
     def walk(fields, prefix):
         for name, value in fields.items():

@@ -15,8 +15,15 @@ exit codes: 0 done, 1 error, 2 bad usage, 75 saved after SIGTERM: the same comma
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage in front of it."""
+
+    def error(self, message):
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
 def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(
+    parse = _Parser(
         prog="hazeheal train",
         description="Trains a GAN that removes haze, on all GPUs of this machine or on CPUs. A run that is "
         "already in --workdir goes on where its last checkpoint stands; nothing is overwritten.",

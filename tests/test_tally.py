@@ -1,0 +1,112 @@
+"""Means over exactly the steps of a span, skipped steps apart, and through JSON without a loss."""
+
+import json
+
+import numpy as np
+import pytest
+
+from hazeheal.training.meters import Clock
+from hazeheal.training.tally import Tally
+
+NAMES = ("loss", "skipped", "norm")
+
+
+def rows(count, seed=0, skipped=()):
+    made = np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
+    made[:, 1] = [i in skipped for i in range(count)]
+    return made
+
+
+def test_means_over_exactly_the_steps_since_the_last_take():
+    tally, data = Tally(NAMES), rows(10)
+    tally.add(data[:3])
+    tally.add(data[3:4])
+    np.testing.assert_allclose(tally.take("log")["loss"], data[:4, 0].mean(dtype=np.float64), rtol=1e-14)
+    tally.add(data[4:])
+    np.testing.assert_allclose(tally.take("log")["norm"], data[4:, 2].mean(dtype=np.float64), rtol=1e-14)
+    np.testing.assert_allclose(tally.take("epoch")["loss"], data[:, 0].mean(dtype=np.float64), rtol=1e-14)
+    assert tally.take("log") == tally.take("epoch") == dict.fromkeys(NAMES)
+
+
+def test_sums_are_float64():
+    tally = Tally(NAMES)
+    tally.add(np.array([[2**24, 0, 0]] + [[1, 0, 0]] * 100, np.float32))
+    assert tally.take("log")["loss"] == (2**24 + 100) / 101
+
+
+def test_how_the_rows_are_parted_changes_no_bit():
+    data = rows(50, seed=3)
+    whole, parts = Tally(NAMES), Tally(NAMES)
+    whole.add(data)
+    for first, last in ((0, 1), (1, 8), (8, 8), (8, 31), (31, 50)):
+        parts.add(data[first:last])
+    assert whole.take("log") == parts.take("log")
+
+
+def test_skipped_steps_are_counted_and_left_out_of_the_means():
+    tally, data = Tally(NAMES), rows(6, skipped=(1, 4, 5))
+    data[[1, 4, 5], 0] = np.nan
+    tally.add(data)
+    assert (tally.skipped, tally.skipped_in_a_row) == (3, 2)
+    np.testing.assert_allclose(
+        tally.take("log")["loss"], data[[0, 2, 3], 0].mean(dtype=np.float64), rtol=1e-14
+    )
+    tally.add(rows(2, skipped=(0, 1)))
+    assert (tally.skipped, tally.skipped_in_a_row) == (5, 4)
+    assert tally.take("log")["loss"] is None
+    tally.add(rows(1))
+    assert (tally.skipped, tally.skipped_in_a_row) == (5, 0)
+
+
+@pytest.mark.parametrize("cut", [0, 3, 7])
+def test_saved_and_loaded_it_goes_on_bit_for_bit(cut):
+    data = rows(20, seed=5, skipped=(2, 6))
+    unbroken, broken = Tally(NAMES), Tally(NAMES)
+    for tally in (unbroken, broken):
+        tally.add(data[:cut])
+    saved = json.loads(json.dumps(broken.to_json()))
+    broken = Tally(NAMES)
+    broken.load_json(saved)
+    for tally in (unbroken, broken):
+        tally.add(data[cut:])
+    assert broken.skipped_in_a_row == unbroken.skipped_in_a_row
+    assert broken.to_json() == unbroken.to_json()
+    assert broken.take("epoch") == unbroken.take("epoch")
+
+
+def test_a_saved_tally_is_a_copy():
+    tally = Tally(NAMES)
+    tally.add(rows(2))
+    saved = json.dumps(tally.to_json())
+    copy = tally.to_json()
+    tally.add(rows(3, seed=1))
+    assert json.dumps(copy) == saved
+
+
+def test_the_clock_leaves_out_the_first_call_which_compiles():
+    clock = Clock(batch_size=4)
+    clock.add(3, seconds=100.0, waited=50.0)
+    assert clock.take() == dict.fromkeys(("images_per_second", "step_seconds", "input_wait_share"))
+    assert clock.images_per_second() is None
+
+
+def test_the_clock_rates_are_those_of_the_calls_since_the_last_take():
+    clock = Clock(batch_size=4)
+    clock.add(1, seconds=100.0, waited=50.0)
+    clock.add(3, seconds=1.0, waited=0.25)
+    clock.add(5, seconds=3.0, waited=0.75)
+    assert clock.take() == {"images_per_second": 8.0, "step_seconds": 0.5, "input_wait_share": 0.25}
+    clock.add(4, seconds=4.0, waited=0.0)
+    assert clock.take() == {"images_per_second": 4.0, "step_seconds": 1.0, "input_wait_share": 0.0}
+    assert clock.images_per_second() == 12 * 4 / 8.0
+    assert clock.take()["step_seconds"] is None
+
+
+def test_the_clock_of_a_run_that_goes_on():
+    clock = Clock(batch_size=2)
+    clock.load_json({"seconds": 10.0, "steps": 100})
+    clock.add(7, seconds=60.0, waited=0.0)  # compiles again
+    assert clock.images_per_second() == 20.0
+    clock.add(10, seconds=10.0, waited=0.0)
+    assert clock.images_per_second() == 11.0
+    assert json.loads(json.dumps(clock.to_json())) == {"seconds": 20.0, "steps": 110}

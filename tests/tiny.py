@@ -1,0 +1,129 @@
+"""What the tests of whole runs share: a tiny data set, a tiny configuration, and readers of what a run leaves.
+
+The names of the tests say what a run must do; this module only makes one that takes seconds.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import tensorflow as tf
+
+from hazeheal import config as configs
+from hazeheal.data import synthetic
+from hazeheal.training import checkpoint
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+# 11 training pairs in batches of 4: an epoch is no whole number of steps, and no interval a multiple of a loop.
+OVERRIDES = {
+    "data.crop_size": 16,
+    "data.workers": 2,
+    "model.width": 4,
+    "model.depth": 1,
+    "model.disc_width": 4,
+    "model.se_ratio": 0.0,
+    "loss.perceptual_weight": 0.0,
+    "optimizer.learning_rate": 1e-3,
+    "optimizer.warmup": "4 steps",
+    "train.epochs": 0.0,
+    "train.batch_size": 4,
+    "train.steps_per_loop": 3,
+    "train.precision": "float32",
+    "train.log_every": "5 steps",
+    "train.save_every": "4 steps",
+    "samples.count": 2,
+    "samples.max_side": 64,
+}
+# Scalars that depend on the clock: two equal runs differ in them.
+OF_THE_CLOCK = {"images_per_second", "step_seconds", "input_wait_share"}
+
+
+def data_set(folder, *, name="tiny", seed=0, size=40):
+    """Makes (once in a folder) 14 pairs of `size` pixels by rule, converted by the real tool; 11 train, 3 val."""
+    data = pathlib.Path(folder) / name
+    if not (data / "manifest.json").is_file():
+        pictures = data.with_name(f"{name}-pictures")
+        synthetic.write_dataset(pictures, pairs=14, size=size, seed=seed, progress=False)
+        flags = {"hazy_dir": pictures / "hazy", "gt_dir": pictures / "GT", "output_dir": data}
+        command = [sys.executable, "-m", "tfrecords_tools", "convert", "--val_fraction=0.2", "--workers=1"]
+        command += [f"--{key}={value}" for key, value in flags.items()]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return data
+
+
+def arguments(**overrides):
+    """`--config` flags of a tiny run; names with two underscores: train__steps=22."""
+    fields = OVERRIDES | {key.replace("__", "."): value for key, value in overrides.items()}
+    return ["--config=default", *(f"--config.{key}={value}" for key, value in fields.items())]
+
+
+def config(**overrides):
+    return configs.load(arguments(**overrides))
+
+
+def start(*argv, stderr=subprocess.PIPE):
+    """Starts `hazeheal ARGV` as a process of its own."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "hazeheal", *map(str, argv)],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )
+
+
+def files(run):
+    """{relative name: bytes} of everything in a run."""
+    run = pathlib.Path(run)
+    return {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
+
+
+def steps(run):
+    return checkpoint.steps(pathlib.Path(run) / "group_00/checkpoints")
+
+
+def tensors(run, step):
+    """{name: (dtype, shape, bytes)} of one checkpoint."""
+    values = checkpoint.read(checkpoint.path_of(pathlib.Path(run) / "group_00/checkpoints", step))
+    return {name: (str(v.dtype), v.shape, v.tobytes()) for name, v in values.items()}
+
+
+def events(run):
+    """Everything TensorBoard would show: a sorted list of (split, tag, step, value).
+
+    A scalar's value is a float, a picture's or text's its bytes.
+    """
+    found = []
+    summaries = pathlib.Path(run) / "group_00/summaries"
+    for path in summaries.rglob("*tfevents*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                array = tf.make_ndarray(value.tensor)
+                content = float(array) if array.dtype.kind == "f" else tuple(array.ravel().tolist())
+                found.append((path.parent.name, value.tag, event.step, content))
+    return sorted(found, key=lambda e: e[:3])
+
+
+def timeless(run):
+    """The events of `run` less those that depend on the clock."""
+    return [event for event in events(run) if event[1] not in OF_THE_CLOCK]
+
+
+def damage_record(data, copy, *, split, record=1):
+    """Copies the data set `data` and flips one bit of a picture in it; returns the copy."""
+    from hazeheal import records
+
+    shutil.copytree(data, copy)
+    opened = records.open_split(copy, split)
+    row = opened.index[record]
+    path = opened.shards[row["shard"]]
+    content = bytearray(path.read_bytes())
+    content[int(row["offset"]) + int(row["length"]) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    return copy
