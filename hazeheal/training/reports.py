@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import sys
 
 from hazeheal import config as configs
 from hazeheal.training import runlog, samples, summaries
@@ -107,6 +108,8 @@ def closing_words(result, *, workdir) -> str:
         f"checkpoints           {run.checkpoints}",
         f"summaries             {run.summaries}",
         f"figures               {run.result}",
-        "TensorBoard           " + shlex.join(["tensorboard", f"--logdir={run.path}"]),
+        # Of this environment, whether it is active in the shell that reads this or not.
+        "TensorBoard           "
+        + shlex.join([sys.executable, "-m", "tensorboard.main", f"--logdir={run.path}"]),
     ]
     return "\n".join(lines)

@@ -53,7 +53,7 @@ class Validator:
         return (
             filled.enumerate()
             .filter(lambda number, _: (number % replicas) // local_count == first // local_count)
-            .map(mine, deterministic=True)
+            .map(mine)
             .prefetch(2)
         )
 
