@@ -1,6 +1,7 @@
 """The discriminator: a PatchGAN (Isola et al. 2017) under spectral normalisation, conditioned on the hazy picture."""
 
 import keras
+import tensorflow as tf
 
 from hazeheal.models.spectral import SpectralConv2D
 
@@ -31,6 +32,12 @@ def build_discriminator(*, width=64, dtype="float32", seed=0):
         x = SpectralConv2D(
             multiple * width, 4, strides=strides, seed=seed, path=name, name=name, dtype=dtype
         )(x)
-        x = keras.layers.LeakyReLU(negative_slope=0.2, name=f"leaky_{i}", dtype=dtype)(x)
+        x = keras.layers.Activation(leaky_relu, name=f"leaky_{i}", dtype=dtype)(x)
     logits = SpectralConv2D(1, 4, strides=1, seed=seed, path="logits", name="logits", dtype="float32")(x)
     return keras.Model([hazy, picture], logits, name="discriminator")
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+def leaky_relu(x):
+    """LeakyReLU of slope 0.2. TensorFlow's own op makes its graph optimiser fail in bfloat16 ("remapper failed")."""
+    return tf.maximum(x, 0.2 * x)

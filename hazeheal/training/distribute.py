@@ -69,7 +69,7 @@ def choose(*, gpus=None, cpu_replicas=None, precision="auto", xla="auto") -> Run
         devices = _use_gpus(chosen)
     else:
         chosen = []
-        devices = _use_cpus(cpu_replicas or 1)
+        devices = _use_cpus(1 if cpu_replicas is None else cpu_replicas)
     precision, precision_reason = choose_precision(precision, gpus=chosen)
     xla, xla_reason = choose_xla(xla, on_gpu=bool(chosen))
     # NCCL on GPUs. Between logical CPU devices the list of gradients is summed on one device: 29 ms
@@ -85,9 +85,10 @@ def choose(*, gpus=None, cpu_replicas=None, precision="auto", xla="auto") -> Run
 
 
 def check_gpus(gpus, *, found: int) -> None:
-    missing = [i for i in gpus if not 0 <= i < found]
-    if missing or not gpus or len(set(gpus)) != len(gpus):
-        asked = ",".join(map(str, gpus))
+    asked = ",".join(map(str, gpus))
+    if len(set(gpus)) != len(gpus):
+        raise UsageError(f"--gpus={asked} names a GPU twice; name each once")
+    if not gpus or not all(0 <= i < found for i in gpus):
         have = f"GPUs 0 to {found - 1}" if found else "no GPU that TensorFlow can use"
         hint = (
             ""

@@ -106,20 +106,28 @@ class TrainState:
     def load_networks(self, values: dict, *, source) -> list:
         """Takes over the networks (and the average) alone, for fine-tuning; returns what was not found.
 
-        The rest keeps its initial values: slots, counters and step start anew.
+        The discriminator is taken as a whole or not at all; an average that is not there starts from the
+        weights. The rest keeps its initial values: slots, counters and step start anew.
+
+        Raises:
+            HazeHealError: `values` are not of this generator; `source` is named. Nothing was set.
         """
         taken, missing = {}, []
-        for name in self.variables:
-            if name.split("/")[0] not in (*NETWORKS, "ema"):
-                continue
-            if name in values and tuple(values[name].shape) == tuple(self.variables[name].shape):
-                taken[name] = values[name]
+        for network in (*NETWORKS, "ema"):
+            names = [name for name in self.variables if name.startswith(f"{network}/")]
+            other = [n for n in names if n not in values or values[n].shape != tuple(self.variables[n].shape)]
+            if not other:
+                taken.update({name: values[name] for name in names})
+            elif network == "generator":
+                found = values[other[0]].shape if other[0] in values else "nothing"
+                raise HazeHealError(
+                    f"--restore_from: {source} holds {found} for {other[0]}, the configuration needs "
+                    f"{tuple(self.variables[other[0]].shape)}: it is of another generator"
+                )
             else:
-                missing.append(name)
-        if any(name.startswith("generator/") for name in missing):
-            raise HazeHealError(
-                f"--restore_from: {source} does not hold this generator ({missing[0]} is missing)"
-            )
+                missing += names
+                if network == "ema":
+                    taken.update({name: values[name.removeprefix("ema/")] for name in names})
         for name, value in taken.items():
             self.variables[name].assign(tf.convert_to_tensor(value))
         return missing

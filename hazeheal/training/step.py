@@ -40,10 +40,12 @@ def make_loop(state, *, config, runtime, total_steps, warmup_steps):
     """
     strategy = runtime.strategy
     scaled = runtime.precision == "mixed_float16"
-    forward_backward = tf.function(
-        make_forward_backward(state.gan, config=config, scaled=scaled),
-        jit_compile=runtime.xla,
-        autograph=False,
+    forward_backward = traced_once(
+        tf.function(
+            make_forward_backward(state.gan, config=config, scaled=scaled),
+            jit_compile=runtime.xla,
+            autograph=False,
+        )
     )
     # One function a replica: each holds its own device's variables.
     updates = [
@@ -97,6 +99,23 @@ def make_loop(state, *, config, runtime, total_steps, warmup_steps):
         return metrics.stack(), waited
 
     return loop
+
+
+def traced_once(function):
+    """Wraps a tf.function of tensors alone, so that all replicas share one trace.
+
+    Left alone it is traced anew for every device of a MirroredStrategy, to the same graph each time: the
+    call, and not what is in it, says on which device it runs.
+    """
+    traces = {}
+
+    def call(*args):
+        signature = tuple((tuple(a.shape), a.dtype) if tf.is_tensor(a) else a for a in tf.nest.flatten(args))
+        if signature not in traces:
+            traces[signature] = function.get_concrete_function(*args)
+        return traces[signature](*args)
+
+    return call
 
 
 def local_number(context, devices) -> int:

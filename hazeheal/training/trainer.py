@@ -174,6 +174,8 @@ class DehazeTrainer:
         self._tally = Tally(step.METRICS)
         self._clock = Clock(train.batch_size)
         self._quality = None  # of the weights of this step, where they were validated
+        self._shown_from = self._val_data or self._data
+        self._shown = self._shown_from.evaluation_dataset().take(self.config.samples.count)
         self._checkpoints = checkpoint.Checkpoints(self._directory.checkpoints, keep=train.keep, log=LOG)
         self._reports = Reports(self._directory, config=self.config, schedule=self._schedule)
 
@@ -199,11 +201,7 @@ class DehazeTrainer:
         return first, found is None
 
     def _take_networks(self, source):
-        values = checkpoint.read(source)
-        for name in [n for n in values if n.startswith("generator/")]:
-            # Of a run that kept no average: else ours would begin with weights nobody has trained.
-            values.setdefault(f"ema/{name}", values[name])
-        missing = self.state.load_networks(values, source=source)
+        missing = self.state.load_networks(checkpoint.read(source), source=source)
         LOG.info("networks taken from %s%s", source, f" ({len(missing)} variables new)" * bool(missing))
 
     def _train_from(self, first, signals) -> int:
@@ -267,12 +265,10 @@ class DehazeTrainer:
         self._reports.validation(at, self._quality)
 
     def _sample(self, at):
-        count = self.config.samples.count
-        if not count or self.runtime.group != 0:
+        if not self.config.samples.count or self.runtime.group != 0:
             return
-        source = self._val_data or self._data
-        with explained(processor=source, devices=self.runtime.devices):
-            rows = list(source.evaluation_dataset().take(count).as_numpy_iterator())
+        with explained(processor=self._shown_from, devices=self.runtime.devices):
+            rows = list(self._shown.as_numpy_iterator())
             restored = [self._restore(row["hazy"]) for row in rows]
         self._reports.samples(at, [r["hazy"] for r in rows], restored, [r["clear"] for r in rows])
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from hazeheal import losses, metrics
 from hazeheal.models.gan import normalise, to_uint8
 from hazeheal.training.state import local
-from hazeheal.training.step import LOSSES, Local, fixed_factors, local_number
+from hazeheal.training.step import LOSSES, Local, fixed_factors, local_number, traced_once
 
 QUALITY = ("psnr", "ssim", "psnr_input", "ssim_input")
 PSNR_LIMIT = 100.0  # of a picture without any error; infinity would swallow the mean
@@ -58,9 +58,9 @@ class Validator:
         )
 
     def _make_loop(self):
-        strategy, state, config = self._runtime.strategy, self._state, self._config
-        gan = state.gan
+        strategy, state = self._runtime.strategy, self._state
         names = len(LOSSES) + len(QUALITY)
+        evaluate = traced_once(tf.function(self._evaluate_one, autograph=False))
 
         @tf.autograph.experimental.do_not_convert
         def replica_step(batch):
@@ -68,7 +68,15 @@ class Validator:
             replica = local_number(context, self._runtime.devices)
             mine = Local(state, replica)
             weights = [local(v, replica).read_value() for v in state.generator_for_use]
-            values = self._evaluate_one(gan, mine, weights, batch["hazy"], batch["clear"], config.loss)
+            values = evaluate(
+                weights,
+                mine.statistics,
+                mine.discriminator,
+                mine.vectors,
+                mine.frozen,
+                batch["hazy"],
+                batch["clear"],
+            )
             return context.all_reduce(tf.distribute.ReduceOp.SUM, batch["weight"] * values)
 
         @tf.function
@@ -81,13 +89,14 @@ class Validator:
 
         return loop
 
-    @staticmethod
-    def _evaluate_one(gan, mine, weights, hazy, clear, loss):
+    def _evaluate_one(self, generator, statistics, discriminator, vectors, frozen, hazy, clear):
+        """All figures of one pair, [1, H, W, 3] uint8 each: float64, in the order of LOSSES and QUALITY."""
+        gan, loss = self._state.gan, self._config.loss
         x, y = normalise(hazy), normalise(clear)
-        restored, _ = gan.generator.stateless_call(weights, mine.statistics, x, training=False)
+        restored, _ = gan.generator.stateless_call(generator, statistics, x, training=False)
         logits, _ = gan.discriminator.stateless_call(
-            mine.discriminator,
-            mine.vectors,
+            discriminator,
+            vectors,
             [tf.concat([x, x], 0), tf.concat([y, restored], 0)],
             training=False,
         )
@@ -103,7 +112,7 @@ class Validator:
         perceptual = tf.zeros_like(l1)
         if gan.perceptual is not None:
             features = [
-                gan.perceptual.stateless_call([], mine.frozen, p, training=False)[0] for p in (restored, y)
+                gan.perceptual.stateless_call([], frozen, p, training=False)[0] for p in (restored, y)
             ]
             perceptual = losses.perceptual(*features)
         factors = fixed_factors(loss)

@@ -1,0 +1,238 @@
+"""Devices, precision and XLA: what is chosen, why, and what is refused. GPUs are made up where they are needed."""
+
+import pathlib
+
+import pytest
+import tensorflow as tf
+from conftest import CPU_DEVICES, make_config
+
+from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.models.gan import DehazeGAN
+from hazeheal.training import distribute
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Gives gpus((8, 0), (7, 5)): makes TensorFlow list GPUs of these compute capabilities."""
+
+    def make(*capabilities):
+        found = [
+            tf.config.PhysicalDevice(f"/physical_device:GPU:{i}", "GPU") for i in range(len(capabilities))
+        ]
+        details = {
+            g: {"compute_capability": c} if c else {} for g, c in zip(found, capabilities, strict=True)
+        }
+        listed = tf.config.list_physical_devices
+        monkeypatch.setattr(
+            tf.config, "list_physical_devices", lambda kind=None: found if kind == "GPU" else listed(kind)
+        )
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", details.get)
+        return found
+
+    return make
+
+
+def one_line(caught):
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- devices ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_cpu_replicas(replicas):
+    runtime = distribute.choose(cpu_replicas=replicas)
+    assert runtime.replicas == replicas == len(runtime.devices)
+    assert runtime.devices == tuple(f"CPU:{i}" for i in range(replicas))
+    assert not runtime.on_gpu and not runtime.xla
+    assert (runtime.group, runtime.num_groups) == (0, 1)
+    devices = [tf.DeviceSpec.from_string(d) for d in runtime.strategy.extended.worker_devices]
+    assert [(d.device_type, d.device_index) for d in devices] == [("CPU", i) for i in range(replicas)]
+
+
+def test_without_gpus_one_cpu_replica_is_chosen(monkeypatch):
+    monkeypatch.setattr(distribute, "cpu_has_bfloat16", lambda: (False, "CPU without avx512_bf16"))
+    runtime = distribute.choose()
+    assert runtime.devices == ("CPU:0",)
+    assert runtime.precision == "float32"
+    text = runtime.describe()
+    assert "1 replica on CPU:0" in text
+    assert "float32 (CPU without avx512_bf16)" in text
+    assert "XLA off (slower on CPUs)" in text
+
+
+def test_all_gpus_or_those_asked_for_are_used(gpus, monkeypatch):
+    found = gpus((8, 0), (8, 0), (9, 0))
+    used = []
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: used.append((devices, kind)))
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: used.append((gpu, on)))
+    made = []
+    monkeypatch.setattr(
+        tf.distribute,
+        "MirroredStrategy",
+        lambda devices, cross_device_ops: made.append((devices, type(cross_device_ops).__name__)),
+    )
+    runtime = distribute.choose(gpus=[2, 0])
+    assert runtime.devices == ("GPU:0", "GPU:1"), "numbered as TensorFlow sees them then"
+    assert used == [([found[2], found[0]], "GPU"), (found[2], True), (found[0], True)]
+    assert (runtime.precision, runtime.xla, runtime.on_gpu) == ("mixed_bfloat16", True, True)
+    assert runtime.reasons == {"precision": "compute capability 8.0", "xla": "GPU"}
+    assert distribute.choose().devices == ("GPU:0", "GPU:1", "GPU:2")
+    assert distribute.choose(gpus=[1]).devices == ("GPU:0",)
+    assert made == [
+        (["GPU:0", "GPU:1"], "NcclAllReduce"),
+        (["GPU:0", "GPU:1", "GPU:2"], "NcclAllReduce"),
+        (["GPU:0"], "ReductionToOneDevice"),
+    ]
+
+
+def test_cpu_replicas_leave_gpus_alone(gpus, monkeypatch):
+    gpus((8, 0))
+    hidden = []
+    monkeypatch.setattr(
+        tf.config, "set_visible_devices", lambda devices, kind: hidden.append((devices, kind))
+    )
+    runtime = distribute.choose(cpu_replicas=2)
+    assert runtime.devices == ("CPU:0", "CPU:1")
+    assert hidden == [([], "GPU")]
+    assert not runtime.xla
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "said"),
+    [
+        ([0], 0, ["--gpus=0", "no GPU", "--cpu_replicas"]),
+        ([0, 3], 2, ["--gpus=0,3", "GPUs 0 to 1"]),
+        ([-1], 2, ["--gpus=-1"]),
+        ([1, 1], 2, ["--gpus=1,1", "twice"]),
+        ([], 2, ["--gpus=", "GPUs 0 to 1"]),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused(gpus, asked, found, said):
+    gpus(*[(8, 0)] * found)
+    with pytest.raises(UsageError) as caught:
+        distribute.choose(gpus=asked)
+    message = one_line(caught)
+    assert all(words in message for words in said), message
+
+
+def test_gpus_and_cpu_replicas_exclude_each_other():
+    with pytest.raises(UsageError) as caught:
+        distribute.choose(gpus=[0], cpu_replicas=2)
+    assert "--gpus" in one_line(caught) and "--cpu_replicas" in one_line(caught)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_replicas_are_refused(count):
+    with pytest.raises(UsageError, match=f"--cpu_replicas={count}"):
+        distribute.choose(cpu_replicas=count)
+
+
+def test_more_cpu_replicas_than_tensorflow_started_with_are_refused():
+    assert len(tf.config.list_logical_devices("CPU")) == CPU_DEVICES  # starts it
+    with pytest.raises(HazeHealError) as caught:
+        distribute.choose(cpu_replicas=CPU_DEVICES + 1)
+    message = one_line(caught)
+    assert f"--cpu_replicas={CPU_DEVICES + 1}" in message and "start a new process" in message
+    assert f"{CPU_DEVICES} CPU devices" in message
+
+
+# --- precision and XLA ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "wanted"),
+    [
+        ([(8, 0)], "mixed_bfloat16"),
+        ([(9, 0), (8, 6)], "mixed_bfloat16"),
+        ([(9, 0), (7, 5)], "mixed_float16"),
+        ([(7, 0)], "mixed_float16"),
+        ([(6, 1)], "float32"),
+        ([(10, 0)], "mixed_bfloat16"),
+        ([None], "float32"),
+    ],
+)
+def test_precision_auto_is_what_the_weakest_gpu_multiplies(gpus, capabilities, wanted):
+    chosen, reason = distribute.choose_precision("auto", gpus=gpus(*capabilities))
+    assert chosen == wanted
+    weakest = min(c or (0, 0) for c in capabilities)
+    assert reason == f"compute capability {weakest[0]}.{weakest[1]}"
+
+
+@pytest.mark.parametrize(
+    ("capability", "refused"),
+    [
+        ((7, 5), {"mixed_bfloat16"}),
+        ((6, 1), {"mixed_bfloat16", "mixed_float16"}),
+        ((8, 0), set()),
+        ((9, 0), set()),
+    ],
+)
+def test_precision_that_a_gpu_lacks_is_refused(gpus, capability, refused):
+    found = gpus(capability)
+    for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
+        if precision in refused:
+            with pytest.raises(UsageError) as caught:
+                distribute.choose_precision(precision, gpus=found)
+            assert f"precision={precision}" in one_line(caught)
+            assert f"{capability[0]}.{capability[1]}" in one_line(caught)
+        else:
+            assert distribute.choose_precision(precision, gpus=found) == (precision, "as configured")
+
+
+@pytest.mark.parametrize(
+    ("flags", "onednn", "wanted"),
+    [
+        ("flags : fpu avx512f avx512_bf16 amx_tile", None, True),
+        ("flags : fpu amx_bf16", "1", True),
+        ("flags : fpu avx512f avx512_fp16", None, False),
+        ("flags : fpu avx512_bf16", "0", False),
+    ],
+)
+def test_precision_on_cpus(monkeypatch, flags, onednn, wanted):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if onednn is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda self: flags)
+    chosen, reason = distribute.choose_precision("auto", gpus=[])
+    assert chosen == ("mixed_bfloat16" if wanted else "float32")
+    assert reason
+    if wanted:
+        assert distribute.choose_precision("mixed_bfloat16", gpus=[])[0] == "mixed_bfloat16"
+    else:
+        with pytest.raises(UsageError, match="mixed_bfloat16"):
+            distribute.choose_precision("mixed_bfloat16", gpus=[])
+    with pytest.raises(UsageError, match="mixed_float16"):
+        distribute.choose_precision("mixed_float16", gpus=[])
+
+
+def test_a_cpu_that_tells_nothing_has_float32(monkeypatch):
+    def fail(self):
+        raise FileNotFoundError(self)
+
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    monkeypatch.setattr(pathlib.Path, "read_text", fail)
+    assert distribute.choose_precision("auto", gpus=[])[0] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("asked", "on_gpu", "wanted"),
+    [("auto", True, True), ("auto", False, False), ("on", False, True), ("off", True, False)],
+)
+def test_xla(asked, on_gpu, wanted):
+    chosen, reason = distribute.choose_xla(asked, on_gpu=on_gpu)
+    assert chosen is wanted
+    assert reason == {"auto": "GPU" if on_gpu else "slower on CPUs"}.get(asked, "as configured")
+
+
+# --- networks -------------------------------------------------------------------------------------------
+
+
+def test_parameter_counts_are_the_designs():
+    sizes = {"model__width": 16, "model__depth": 5, "model__norm": "none", "model__disc_width": 16}
+    gan = DehazeGAN(make_config(data__crop_size=64, **sizes))
+    assert gan.parameter_counts() == {"generator": 1_745_923, "discriminator": 438_129}
+    assert gan.perceptual is None
+    alone = DehazeGAN(make_config(), for_training=False)
+    assert list(alone.parameter_counts()) == ["generator"]

@@ -1,0 +1,175 @@
+"""The training's state: names that checkpoints rely on, round trips bit for bit, refusals that set nothing."""
+
+import numpy as np
+import pytest
+from conftest import make_config
+
+from hazeheal.errors import HazeHealError
+from hazeheal.models.gan import DehazeGAN
+from hazeheal.training.state import TrainState
+
+
+@pytest.fixture(scope="module")
+def pair(training):
+    """A state on two replicas. (Its step is never traced here, which is what takes time.)"""
+    return training(replicas=2)
+
+
+def noise_like(values, seed):
+    """Other values of the same names, shapes and dtypes."""
+    generator = np.random.default_rng(seed)
+    return {name: generator.normal(0, 100, value.shape).astype(value.dtype) for name, value in values.items()}
+
+
+def assert_holds(training, values):
+    """Every replica's copy of every variable, bit for bit."""
+    for replica in range(training.runtime.replicas):
+        copies = training.copies(replica)
+        assert copies.keys() == values.keys()
+        for name, value in values.items():
+            assert copies[name].dtype == value.dtype, name
+            assert copies[name].tobytes() == value.tobytes(), f"{name} on replica {replica}"
+
+
+# --- names --------------------------------------------------------------------------------------------
+
+COUNTERS = {"step", "updates", "skipped_in_a_row", "loss_scale", "good_steps", "gradient_norms"}
+GOLDEN = {
+    "generator/stem/kernel": (3, 3, 3, 2),
+    "generator/encoder_0/mbconv/expand/kernel": (1, 1, 2, 8),
+    "generator/encoder_0/strided_norm/scale": (4,),
+    "generator/decoder_0/up/kernel": (4, 4, 2, 4),
+    "generator/head/bias": (3,),
+    "discriminator/conv_0/kernel": (4, 4, 6, 4),
+    "discriminator/logits/u": (1,),
+    "ema/generator/stem/kernel": (3, 3, 3, 2),
+    "adam_m/generator/stem/kernel": (3, 3, 3, 2),
+    "adam_v/discriminator/conv_4/bias": (32,),
+    "step": (),
+    "gradient_norms": (3,),
+}
+
+
+def test_names_are_those_of_all_checkpoints(pair):
+    shapes = {name: value.shape for name, value in pair.state.snapshot().items()}
+    assert {name: shapes.get(name) for name in GOLDEN} == GOLDEN
+
+
+def test_every_variable_is_there_once_with_its_average_and_slots(pair):
+    names = set(pair.state.variables)
+    networks = {n for n in names if n.startswith(("generator/", "discriminator/"))}
+    vectors = {n for n in networks if n.endswith("/u")}
+    assert len(vectors) == 6
+    averages = {f"ema/{n}" for n in networks if n.startswith("generator/")}
+    slots = {f"adam_{slot}/{n}" for n in networks - vectors for slot in "mv"}
+    assert names == networks | averages | slots | COUNTERS
+    ids = {id(variable) for variable in pair.state.variables.values()}
+    assert len(ids) == len(names)
+
+
+def test_names_do_not_depend_on_what_was_built_before(pair):
+    config = make_config()
+    again = TrainState(DehazeGAN(config), use_ema=True)
+    assert list(again.variables) == list(pair.state.variables)
+    assert {n: tuple(v.shape) for n, v in again.variables.items()} == {
+        n: tuple(v.shape) for n, v in pair.state.variables.items()
+    }
+
+
+def test_without_an_average_the_weights_are_used():
+    state = TrainState(DehazeGAN(make_config()), use_ema=False)
+    assert state.ema == []
+    assert not any(name.startswith("ema/") for name in state.variables)
+    assert state.generator_for_use is state.trainable["generator"]
+
+
+def test_the_average_starts_as_the_weights(pair):
+    values = pair.reset().state.snapshot()
+    for name, value in values.items():
+        if name.startswith("ema/"):
+            assert np.array_equal(value, values[name.removeprefix("ema/")]), name
+    assert any(value.any() for name, value in values.items() if name.startswith("ema/"))
+
+
+# --- snapshot and load --------------------------------------------------------------------------------
+
+
+def test_round_trip_bit_for_bit_on_all_replicas(pair):
+    values = noise_like(pair.state.snapshot(), seed=1)
+    values["step"] = np.array(2**40 + 1, np.int64)
+    values["generator/stem/kernel"].flat[0] = np.nan
+    values["generator/stem/kernel"].flat[1] = np.float32(1e-42)  # denormal
+    pair.state.load(values, source="noise")
+    assert_holds(pair, values)
+    snapshot = pair.state.snapshot()
+    assert {n: v.tobytes() for n, v in snapshot.items()} == {n: v.tobytes() for n, v in values.items()}
+
+
+def test_a_snapshot_does_not_change_when_training_goes_on(pair):
+    pair.reset()
+    snapshot = pair.state.snapshot()
+    kept = {name: value.copy() for name, value in snapshot.items()}
+    pair.state.load(noise_like(snapshot, seed=2), source="noise")
+    for name, value in snapshot.items():
+        assert np.array_equal(value, kept[name]), name
+
+
+@pytest.mark.parametrize("name", ["gradient_norms", "ema/generator/head/kernel", "step"])
+@pytest.mark.parametrize("kind", ["shape", "missing"])
+def test_load_refuses_another_model_names_the_variable_and_sets_nothing(pair, name, kind):
+    before = pair.reset().state.snapshot()
+    values = noise_like(before, seed=3)
+    if kind == "shape":
+        values[name] = np.zeros((*before[name].shape, 2), np.float32)
+    else:
+        del values[name]
+    with pytest.raises(HazeHealError) as caught:
+        pair.state.load(values, source="runs/x/ckpt-00000007")
+    message = str(caught.value)
+    assert name in message and "runs/x/ckpt-00000007" in message and "\n" not in message
+    assert str(before[name].shape) in message
+    assert_holds(pair, before)
+
+
+# --- networks alone, for fine-tuning -------------------------------------------------------------------
+
+
+def test_load_networks_takes_networks_and_average_and_leaves_the_rest(pair):
+    before = pair.reset().state.snapshot()
+    values = noise_like(before, seed=4)
+    assert pair.state.load_networks(values, source="x") == []
+    taken = ("generator/", "discriminator/", "ema/")
+    assert_holds(pair, {n: values[n] if n.startswith(taken) else before[n] for n in before})
+
+
+def test_load_networks_without_an_average_starts_it_from_the_weights(pair):
+    before = pair.reset().state.snapshot()
+    values = {n: v for n, v in noise_like(before, seed=5).items() if not n.startswith("ema/")}
+    pair.state.load_networks(values, source="x")
+    after = pair.state.snapshot()
+    for name in after:
+        if name.startswith("ema/"):
+            assert np.array_equal(after[name], values[name.removeprefix("ema/")]), name
+
+
+def test_load_networks_takes_a_discriminator_as_a_whole_or_not_at_all(pair):
+    before = pair.reset().state.snapshot()
+    values = noise_like(before, seed=6)
+    values["discriminator/conv_2/kernel"] = np.zeros((4, 4, 5, 7), np.float32)
+    missing = pair.state.load_networks(values, source="x")
+    after = pair.state.snapshot()
+    for name in before:
+        if name.startswith("discriminator/"):
+            assert name in missing
+            assert np.array_equal(after[name], before[name]), name
+        elif name.startswith("generator/"):
+            assert np.array_equal(after[name], values[name]), name
+
+
+def test_load_networks_refuses_another_generator_and_sets_nothing(pair):
+    before = pair.reset().state.snapshot()
+    values = noise_like(before, seed=7)
+    values["generator/head/kernel"] = np.zeros((1, 1, 2, 3), np.float32)
+    with pytest.raises(HazeHealError, match=r"runs/y holds \(1, 1, 2, 3\) for generator/head/kernel"):
+        pair.state.load_networks(values, source="runs/y")
+    assert_holds(pair, before)

@@ -1,0 +1,219 @@
+"""Validation: figures of any number of replicas, against scikit-image, with the averaged weights."""
+
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import graphs_as_they_are, make_config
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from hazeheal import losses
+from hazeheal.data import synthetic
+from hazeheal.models.gan import DehazeGAN, normalise, to_uint8
+from hazeheal.training.step import LOSSES
+from hazeheal.training.validate import PSNR_LIMIT, QUALITY, Validator, make_restore
+
+SIZES = [(33, 47), (40, 21), (25, 25), (17, 64), (51, 30)]  # odd, all different; 5 is no multiple of 2 or 4
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """[(hazy, clear)]: uint8 [H, W, 3]; in the last one only a corner differs."""
+    made = []
+    for i, (height, width) in enumerate(SIZES):
+        hazy, clear = synthetic.make_pair(i, size=64)
+        made.append((hazy[:height, :width], clear[:height, :width]))
+    hazy = made[-1][1].copy()
+    hazy[:12, :12] = 200
+    made[-1] = hazy, made[-1][1]
+    return made
+
+
+class Pictures:
+    """Stands in for the processor of a validation split."""
+
+    def __init__(self, pairs):
+        self.num_pictures = len(pairs)
+        self._pairs = pairs
+        self.read = 0
+
+    def evaluation_dataset(self):
+        def generate():
+            for number, (hazy, clear) in enumerate(self._pairs):
+                self.read += 1
+                yield {"hazy": hazy, "clear": clear, "number": number}
+
+        picture = tf.TensorSpec([None, None, 3], tf.uint8)
+        signature = {"hazy": picture, "clear": picture, "number": tf.TensorSpec([], tf.int64)}
+        return tf.data.Dataset.from_generator(generate, output_signature=signature)
+
+
+@pytest.fixture(scope="module")
+def awake(training):
+    """Gives awake(replicas=..): a training whose weights and averages are moved, each in its own way."""
+
+    def get(**kwargs):
+        trial = training(**kwargs)
+        generator = np.random.default_rng(0)
+        values = trial.state.snapshot()
+        for name in values:
+            if name.startswith(("generator/", "discriminator/", "ema/")) and not name.endswith("/u"):
+                values[name] = (values[name] + generator.normal(0, 0.05, values[name].shape)).astype(
+                    "float32"
+                )
+        trial.state.load(values, source="noise")
+        return trial
+
+    return get
+
+
+def validator(trial, pairs, **fields):
+    config = make_config(**fields)
+    return Validator(trial.state, config=config, runtime=trial.runtime, processor=Pictures(pairs))
+
+
+def run(tested):
+    with graphs_as_they_are():
+        return tested.run()
+
+
+@pytest.fixture(scope="module")
+def validators(awake, pairs):
+    """One on 1, 2 and 4 replicas, of the same awakened state."""
+    return {n: validator(awake(replicas=n), pairs) for n in (1, 2, 4)}
+
+
+@pytest.fixture(scope="module")
+def figures(validators):
+    return {n: run(tested) for n, tested in validators.items()}
+
+
+def test_names(figures):
+    names = {*(f"val_{name}" for name in LOSSES), "psnr", "ssim", "psnr_input", "ssim_input"}
+    assert set(figures[1]) == names
+    assert all(type(value) is float for value in figures[1].values())
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replicas_have_the_figures_of_one(figures, replicas):
+    for name, value in figures[1].items():
+        assert figures[replicas][name] == pytest.approx(value, rel=1e-6), name
+
+
+def test_psnr_and_ssim_are_scikit_images_on_the_restored_pictures(awake, figures, pairs):
+    restore = make_restore(awake(replicas=2).state)
+    rows = []
+    for hazy, clear in pairs:
+        restored = restore(hazy)
+        assert restored.dtype == np.uint8 and restored.shape == hazy.shape
+        for picture in (restored, hazy):
+            ssim = structural_similarity(
+                picture,
+                clear,
+                gaussian_weights=True,
+                sigma=1.5,
+                use_sample_covariance=False,
+                data_range=255,
+                channel_axis=-1,
+            )
+            rows.append((peak_signal_noise_ratio(clear, picture, data_range=255), ssim))
+    psnr, ssim, psnr_input, ssim_input = np.reshape(rows, [len(pairs), 4]).mean(0)
+    wanted = {"psnr": psnr, "ssim": ssim, "psnr_input": psnr_input, "ssim_input": ssim_input}
+    for name in QUALITY:
+        assert figures[2][name] == pytest.approx(wanted[name], abs=1e-3), name
+    assert abs(psnr - psnr_input) > 0.05, "the generator does something"
+
+
+def restored_by(trial, weights, hazy):
+    """The restored picture by plain Keras calls of another network that holds `weights`."""
+    gan = DehazeGAN(trial.config, for_training=False)
+    values = trial.state.snapshot()
+    for variable in gan.generator.trainable_variables:
+        variable.assign(values[f"{weights}/{variable.path}"])
+    return to_uint8(gan.generator(normalise(hazy[None]), training=False))[0].numpy()
+
+
+def test_the_average_is_what_is_used(awake, figures, pairs):
+    trial = awake(replicas=1)
+    restore = make_restore(trial.state)
+    psnr = {"ema/generator": [], "generator": []}
+    for hazy, clear in pairs:
+        for weights, values in psnr.items():
+            picture = restored_by(trial, weights, hazy)
+            values.append(peak_signal_noise_ratio(clear, picture, data_range=255))
+            same = np.mean(np.abs(picture.astype(int) - restore(hazy)) <= 1) == 1
+            assert same == (weights == "ema/generator")
+    assert figures[1]["psnr"] == pytest.approx(np.mean(psnr["ema/generator"]), abs=2e-3)
+    assert abs(np.mean(psnr["generator"]) - figures[1]["psnr"]) > 0.05
+
+
+def test_restore_follows_the_weights(awake, pairs):
+    trial = awake(replicas=2)
+    restore = make_restore(trial.state)
+    before = restore(pairs[0][0])
+    for average in trial.state.ema:
+        average.assign(tf.zeros_like(average))
+    assert np.array_equal(restore(pairs[0][0]), pairs[0][0]), "a residual of zero is the identity"
+    assert not np.array_equal(before, pairs[0][0])
+
+
+def test_losses_are_means_over_the_pictures(awake, figures, pairs):
+    trial = awake(replicas=1)
+    gan, values = trial.gan, trial.state.snapshot()
+    weights = [values[f"ema/generator/{v.path}"] for v in gan.generator.trainable_variables]
+    rows = []
+    for hazy, clear in pairs:
+        x, y = normalise(hazy[None]), normalise(clear[None])
+        restored, _ = gan.generator.stateless_call(weights, [], x, training=False)
+        real, fake = (gan.discriminator([x, picture], training=False) for picture in (y, restored))
+        disc = losses.discriminator(real, fake)
+        adversarial = losses.generator_adversarial(fake)
+        l1 = losses.charbonnier(restored, y, mask=losses.haze_mask(x, y))
+        rows.append([float(v[0]) for v in (disc, adversarial, l1, 0 * l1, adversarial + 150 * l1)])
+    for name, wanted in zip(LOSSES, np.mean(rows, 0), strict=True):
+        assert figures[1][f"val_{name}"] == pytest.approx(wanted, rel=1e-4, abs=1e-6), name
+
+
+def test_validation_changes_nothing_repeats_itself_and_is_traced_once(awake, validators, figures):
+    """New iterators and sizes must not build the graph again: for big networks that takes half a minute."""
+    trial = awake(replicas=2)
+    before = [trial.copies(r) for r in range(2)]
+    assert run(validators[2]) == figures[2]
+    for replica in range(2):
+        after = trial.copies(replica)
+        assert all(before[replica][name].tobytes() == after[name].tobytes() for name in after)
+    assert validators[2]._evaluate.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_max_val_pictures_takes_the_first_ones(awake, pairs, count):
+    """Neither fills the two replicas: the pictures that fill up must count nothing."""
+    few = validator(awake(replicas=2), pairs, data__max_val_pictures=count)
+    assert few.num_pictures == count
+    wanted = np.mean([peak_signal_noise_ratio(clear, hazy, data_range=255) for hazy, clear in pairs[:count]])
+    assert run(few)["psnr_input"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_picture_without_error_counts_as_100_db(awake, pairs):
+    clear = pairs[0][1]
+    figures = run(validator(awake(replicas=1), [(clear, clear), pairs[1]]))
+    wanted = peak_signal_noise_ratio(pairs[1][1], pairs[1][0], data_range=255)
+    assert figures["psnr_input"] == pytest.approx((PSNR_LIMIT + wanted) / 2, abs=1e-6)
+    assert figures["ssim_input"] <= 1.0
+
+
+def test_groups_share_the_pictures(awake, pairs):
+    """Two groups of two replicas: each group's pictures, in the order of its replicas."""
+    trial = awake(replicas=2)
+    seen = []
+    for group in (0, 1):
+        runtime = types.SimpleNamespace(
+            strategy=trial.runtime.strategy, devices=("CPU:0", "CPU:1"), replicas=4, group=group
+        )
+        tested = Validator(trial.state, config=make_config(), runtime=runtime, processor=Pictures(pairs))
+        for batch in tested._dataset():
+            seen.append((group, tuple(batch["hazy"].shape[1:3]), float(batch["weight"])))
+    sizes = [*SIZES, *SIZES[:3]]  # filled up to 8 with pictures that count nothing
+    wanted = [(group, sizes[i], float(i < 5)) for group in (0, 1) for i in range(8) if (i % 4) // 2 == group]
+    assert seen == wanted
