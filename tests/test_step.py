@@ -22,6 +22,7 @@ EVERYTHING = {
     "loss__perceptual_weight": 0.005,
     "loss__perceptual_layer": "block1_conv1",
     "optimizer__clip_norm": 5.0,
+    "model__se_ratio": 0.0,
 }
 
 
@@ -79,7 +80,8 @@ def test_replicas_have_the_losses_of_one(layer_runs, replicas):
 
 @pytest.mark.parametrize("norm", ["none", "instance", "group"])
 def test_two_replicas_have_the_losses_of_one(training, batches, norm):
-    runs = [training(replicas=n, model__norm=norm).run(*batches(10)) for n in (1, 2)]
+    fields = {"model__norm": norm, "model__se_ratio": 0.0}
+    runs = [training(replicas=n, **fields).run(*batches(10)) for n in (1, 2)]
     assert_same_losses(*runs, norm=norm)
 
 

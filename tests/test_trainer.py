@@ -670,11 +670,14 @@ def test_the_end_of_a_run_that_cannot_be_saved_is_an_error(machine, tmp_path, mo
 def test_a_full_disk_costs_nothing_that_was_saved(machine, unbroken, tmp_path):
     """From step 9 on no file can grow past 20 kB; then there is room again."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill():
+        assert machine.trainer._checkpoints.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+
     try:
         with pytest.raises(HazeHealError, match=r"step 22 could not be saved in .*; make room"):
-            machine.run(
-                tmp_path, before={9: lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))}
-            )
+            machine.run(tmp_path, before={9: fill})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert tiny.steps(tmp_path) == [4, 8]
