@@ -3,7 +3,7 @@
     python benchmarks/training_step.py [--width=16 --crop_size=128 --batch_size=4] [--cpu_replicas=2]
 
 Each mode (precision, XLA on or off) is a process of its own, since precision and devices are decided
-before TensorFlow starts. The modes run in turn, `--rounds` times, so that a machine that slows down
+before TensorFlow starts. A precision that the device lacks is left out, and named. The modes run in turn, `--rounds` times, so that a machine that slows down
 slows all of them; the figures are medians over the rounds, and ratios to float32 without XLA are taken
 round by round. Pictures are uint8 noise on the device's host: the input pipeline has its own benchmark.
 """
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 
+EXIT_USAGE = 2
 MODES = (("float32", "off"), ("float32", "on"), ("mixed_bfloat16", "off"), ("mixed_bfloat16", "on"))
 
 
@@ -25,12 +26,18 @@ def measure(flags):
     import tensorflow as tf
 
     from hazeheal import config as configs
+    from hazeheal.errors import UsageError
     from hazeheal.models.gan import DehazeGAN
     from hazeheal.training import distribute
     from hazeheal.training.state import TrainState
     from hazeheal.training.step import make_loop
 
     precision, xla = flags.mode.split(",")
+    try:
+        runtime = distribute.choose(cpu_replicas=flags.cpu_replicas, precision=precision, xla=xla)
+    except UsageError as lacking:
+        print(lacking, file=sys.stderr)
+        return EXIT_USAGE
     config = configs.load(
         [
             "--config=default",
@@ -42,7 +49,6 @@ def measure(flags):
             *([] if flags.perceptual_weights else ["--config.loss.perceptual_weight=0.0"]),
         ]
     )
-    runtime = distribute.choose(cpu_replicas=flags.cpu_replicas, precision=precision, xla=xla)
     with runtime.strategy.scope():
         state = TrainState(DehazeGAN(config, precision=precision), use_ema=True)
     loop = make_loop(state, config=config, runtime=runtime, total_steps=10**6, warmup_steps=0)
@@ -62,12 +68,15 @@ def measure(flags):
     print(
         json.dumps({"images_per_second": flags.steps * flags.batch_size / seconds, "start": compiled - begin})
     )
+    return 0
 
 
 def run_mode(mode):
     arguments = [a for a in sys.argv[1:] if not a.startswith("--rounds")]
     command = [sys.executable, os.path.abspath(__file__), *arguments, f"--mode={','.join(mode)}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == EXIT_USAGE:
+        return None
     if done.returncode:
         raise SystemExit(f"{' '.join(mode)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -87,12 +96,19 @@ def main():
     flags = parse.parse_args()
     if flags.mode:
         return measure(flags)
-    rounds = [{mode: run_mode(mode) for mode in MODES} for _ in range(flags.rounds)]
+    rounds, modes = [], MODES
+    for _ in range(flags.rounds):
+        found = {mode: run_mode(mode) for mode in modes}
+        modes = [mode for mode in modes if found[mode] is not None]
+        rounds.append(found)
+    for mode in MODES:
+        if mode not in modes:
+            print(f"{mode[0]}, XLA {mode[1]}: not measured, this device lacks {mode[0]}", file=sys.stderr)
     print(
         "| precision | XLA | images/s | to float32 without XLA | seconds to the first step |\n|---|---|---|---|---|"
     )
     figures = []
-    for mode in MODES:
+    for mode in modes:
         speed = statistics.median(r[mode]["images_per_second"] for r in rounds)
         ratio = statistics.median(
             r[mode]["images_per_second"] / r[MODES[0]]["images_per_second"] for r in rounds

@@ -48,6 +48,9 @@ INTERVALS += ("optimizer.warmup",)
 TEXTS = ("data.train_split", "data.val_split", "loss.perceptual_weights", "loss.perceptual_layer")
 TEXTS += ("profile.steps",)
 FLAGS = ("data.flip", "data.rot90")
+# What may differ from one replica group's machine to another's.
+OF_THE_HOST = ("data.workers", "data.reader", "loss.perceptual_weights", "samples.count")
+OF_THE_HOST += ("samples.max_side",)
 KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -190,6 +193,11 @@ def flat(config) -> dict:
                 yield f"{prefix}{name}", value
 
     return dict(walk(config.to_dict(), ""))
+
+
+def shared(config) -> dict:
+    """{flag: value} of all fields that the replica groups of a job must have alike."""
+    return {f"--config.{name}": value for name, value in flat(config).items() if name not in OF_THE_HOST}
 
 
 def to_json(config) -> str:

@@ -1,12 +1,14 @@
 """Errors that reach the user as one line, and the exit code each stands for.
 
 Scripts rely on the codes: 0 done, 1 error, 2 bad usage, 75 "restart me" (EX_TEMPFAIL: the run was
-asked to stop, has saved itself, and the same command continues it).
+asked to stop, has saved itself, and the same command continues it), 69 "another replica group is gone"
+(EX_UNAVAILABLE: start all groups again; the launcher does).
 """
 
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_USAGE = 2
+EXIT_GROUP_LOST = 69
 EXIT_RESTART = 75
 EXIT_INTERRUPTED = 130
 
@@ -25,3 +27,9 @@ class UsageError(HazeHealError):
 
 class DataError(HazeHealError):
     """A shard, an index, a record or a picture that is missing or damaged."""
+
+
+class GroupLostError(HazeHealError):
+    """Another process of the same job is gone or does not answer; all must be started again."""
+
+    exit_code = EXIT_GROUP_LOST

@@ -433,8 +433,8 @@ def test_resolve_refuses(saved, tmp_path):
 
 def test_another_data_set_is_refused(saved):
     path = checkpoint.find(saved((4, None)))
-    checkpoint.check_data_set(path, "f", data_dir="d", workdir="w")
+    checkpoint.check_data_set(checkpoint.progress(path), "f", data_dir="d", workdir="w")
     with pytest.raises(
         UsageError, match=r"--data_dir=d is not the data set that the run in w was trained on"
     ):
-        checkpoint.check_data_set(path, "g", data_dir="d", workdir="w")
+        checkpoint.check_data_set(checkpoint.progress(path), "g", data_dir="d", workdir="w")

@@ -598,24 +598,51 @@ def test_a_damaged_record_is_named(machine, data, tmp_path, monkeypatch, split):
             machine.run(tmp_path / "samples")
 
 
-def test_steps_that_are_not_finite_end_the_run(machine, tmp_path):
-    def spoil():
-        variable = machine.trainer.state.trainable["generator"][0]
-        variable.assign(tf.fill(variable.shape, math.nan))
+def spoil(machine):
+    """From now on no step is finite, until a checkpoint is restored."""
+    variable = machine.trainer.state.trainable["generator"][0]
+    return lambda: variable.assign(tf.fill(variable.shape, math.nan))
 
+
+NOT_FINITE = {"optimizer__max_skipped": 4, "train__validate_every": "never"}
+
+
+def test_steps_that_are_not_finite_send_the_run_back_once(machine, tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    result = machine.run(run, before={6: spoil(machine)}, **NOT_FINITE)
+    assert result["complete"]
+    message = "4 steps in a row were not finite (up to step 10): back to step 4, with half the learning rate"
+    assert message in log_of(run)
+    # As a run whose rates were halved at step 4, and that never saw the others.
+    halve = machine.trainer.state.rate_factor.assign
+    machine.run(other, before={4: lambda: halve(0.5)}, **NOT_FINITE)
+    same_run(run, other)
+    rates = {e[2]: e[3] for e in tiny.events(run) if e[1] == "learning_rate"}
+    assert rates[22] == pytest.approx(0.5e-3)
+    with open(run / "group_00/training_log.set_aside.csv", newline="") as file:
+        rows = [(row["step"], row["skipped_steps"], row["gen_l1_loss"] == "NA") for row in csv.DictReader(file)]
+    assert rows == [("6", "0", False), ("9", "3", True)]
+    assert (run / "group_00/checkpoints/ckpt-00000008.set_aside").is_dir()
+
+
+def test_steps_that_are_not_finite_again_end_the_run(machine, tmp_path):
     with pytest.raises(HazeHealError) as caught:
-        machine.run(tmp_path, before={6: spoil}, optimizer__max_skipped=4, train__validate_every="never")
-    message = str(caught.value)
+        machine.run(tmp_path, before={6: spoil(machine), 12: spoil(machine)}, **NOT_FINITE)
     assert re.match(
-        r"4 steps in a row were not finite \(up to step 10\); the last checkpoint is whole", message
+        r"4 steps in a row were not finite \(up to step 10\), again after going back with half the learning rate; "
+        r"the last checkpoint is whole; lower --config.optimizer.learning_rate",
+        str(caught.value),
     )
-    skipped = {e[2]: e[3] for e in tiny.events(tmp_path) if e[1] == "skipped_steps"}
-    assert skipped[5] == 0
-    assert csv_rows(tmp_path)[2]["skipped_steps"] == "3"
-    assert csv_rows(tmp_path)[2]["gen_l1_loss"] == "NA"
     folder = tmp_path / "group_00/checkpoints"
     assert checkpoint.read(checkpoint.path_of(folder, 4))["updates"] == 4
     assert all(checkpoint.damage(checkpoint.path_of(folder, s)) is None for s in tiny.steps(tmp_path))
+
+
+def test_steps_that_are_not_finite_from_the_start_end_the_run(machine, tmp_path):
+    with pytest.raises(
+        HazeHealError, match=r"4 steps in a row .* and no checkpoint is from before them; lower"
+    ):
+        machine.run(tmp_path, before={0: spoil(machine)}, **NOT_FINITE)
 
 
 def test_too_little_memory_is_one_line(machine, tmp_path):
@@ -672,7 +699,7 @@ def test_a_full_disk_costs_nothing_that_was_saved(machine, unbroken, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill():
-        assert machine.trainer._checkpoints.wait()
+        assert machine.trainer._session.checkpoints.wait()
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
 
     try:

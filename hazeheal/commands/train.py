@@ -1,9 +1,11 @@
 """`hazeheal train`: trains a generator on a data set, or goes on with a run."""
 
 import argparse
+import sys
 
 from hazeheal import config as configs
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
+from hazeheal.training import cluster
 from hazeheal.training.signals import restart_on_sigterm
 
 EPILOG = """\
@@ -11,7 +13,10 @@ configuration:
   --config=NAME         a file, or a name in ./configs or among those that ship (default, quickstart, rice1, ...)
   --config.x.y=VALUE    overrides one field, as in --config.train.batch_size=8; --dry_run shows all fields
 
-exit codes: 0 done, 1 error, 2 bad usage, 75 saved after SIGTERM: the same command goes on, 130 after SIGINT
+several processes as one job: TF_CONFIG names them (`hazeheal launch --groups=N` sets it)
+
+exit codes: 0 done, 1 error, 2 bad usage, 69 another group is gone: start all again, 75 saved after SIGTERM: the
+same command goes on, 130 after SIGINT
 """
 
 
@@ -87,6 +92,8 @@ def main(argv) -> int:
         result = train(config, flags)
     if not result["complete"]:
         return EXIT_INTERRUPTED if result["signal"] == "SIGINT" else EXIT_RESTART
+    if result["group"]:  # group 0 tells
+        return EXIT_OK
     from hazeheal.training.reports import closing_words
 
     print(closing_words(result, workdir=flags.workdir))
@@ -94,31 +101,40 @@ def main(argv) -> int:
 
 
 def train(config, flags) -> dict:
-    from hazeheal.training import distribute
+    group = cluster.from_environment()
+    from hazeheal.training import distribute, failures
     from hazeheal.training.trainer import DehazeTrainer
 
-    runtime = distribute.choose(
-        gpus=flags.gpus,
-        cpu_replicas=flags.cpu_replicas,
-        precision=config.train.precision,
-        xla=config.train.xla,
-    )
-    trainer = DehazeTrainer(
-        config,
-        data_dir=flags.data_dir,
-        workdir=flags.workdir,
-        runtime=runtime,
-        restore_from=flags.restore_from,
-    )
-    return trainer.train()
+    num_groups = 1 if group is None else group.num_groups
+    if num_groups > 1:
+        where = group.addresses[group.group]
+        print(f"group {group.group} of {num_groups} at {where}: waiting for the others", file=sys.stderr)
+    with failures.other_groups_lost(num_groups):
+        runtime = distribute.choose(
+            gpus=flags.gpus,
+            cpu_replicas=flags.cpu_replicas,
+            precision=config.train.precision,
+            xla=config.train.xla,
+            cluster=group,
+        )
+        trainer = DehazeTrainer(
+            config,
+            data_dir=flags.data_dir,
+            workdir=flags.workdir,
+            runtime=runtime,
+            restore_from=flags.restore_from,
+        )
+        result = trainer.train()
+    return result | {"group": runtime.group}
 
 
 def dry_run(config, flags) -> int:
     """Prints the configuration and checks what can be checked without TensorFlow."""
     from hazeheal import records
-    from hazeheal.training import checkpoint
+    from hazeheal.training import checkpoint, resume
     from hazeheal.training.run_dir import RunDirectory
 
+    cluster.from_environment()
     print(configs.to_json(config), end="")
     if config.loss.perceptual_weight:
         from hazeheal.models.perceptual import check_perceptual_weights
@@ -130,9 +146,10 @@ def dry_run(config, flags) -> int:
     train = records.open_split(flags.data_dir, config.data.train_split)
     configs.check_crop(config, train)
     val = records.open_split(flags.data_dir, config.data.val_split) if config.data.val_split else ()
-    found = checkpoint.find(RunDirectory(flags.workdir).checkpoints)
+    found = resume.newest(RunDirectory(flags.workdir))
     if found is not None:
-        checkpoint.check_data_set(found, fingerprint, data_dir=flags.data_dir, workdir=flags.workdir)
+        saved = checkpoint.progress(found)
+        checkpoint.check_data_set(saved, fingerprint, data_dir=flags.data_dir, workdir=flags.workdir)
     elif flags.restore_from:
         checkpoint.resolve(flags.restore_from)
     print(f"data      {flags.data_dir}: {len(train)} training, {len(val)} validation pairs")

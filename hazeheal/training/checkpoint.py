@@ -37,6 +37,10 @@ def path_of(folder, step: int) -> pathlib.Path:
     return pathlib.Path(folder) / f"ckpt-{step:08d}"
 
 
+def step_of(path) -> int:
+    return int(re.fullmatch(r"ckpt-(\d{8,})", pathlib.Path(path).name)[1])
+
+
 def damage(path) -> str | None:
     """Says what is wrong with the checkpoint at `path`, or None where sizes and hashes are as written."""
     path = pathlib.Path(path)
@@ -144,6 +148,13 @@ class Checkpoints:
             self._log.warning("checkpoint %s is damaged (%s); kept aside as %s", path, reason, aside.name)
         return None
 
+    def set_aside_after(self, step: int) -> None:
+        """Renames the checkpoints past `step`, so that they are neither restored nor in the way of new ones."""
+        self._settle()
+        for later in (s for s in steps(self._folder) if s > step):
+            path = path_of(self._folder, later)
+            path.rename(_free_name(path.with_name(path.name + ".set_aside")))
+
     def best(self) -> float:
         """The highest validation PSNR among the saved checkpoints; -inf where none has one."""
         self._settle()
@@ -223,9 +234,9 @@ class Checkpoints:
             shutil.rmtree(path_of(self._folder, step), ignore_errors=True)
 
 
-def check_data_set(path, fingerprint, *, data_dir, workdir) -> None:
-    """Raises UsageError where the run whose checkpoint is at `path` was trained on other data."""
-    if progress(path).get("fingerprint") != fingerprint:
+def check_data_set(saved: dict, fingerprint, *, data_dir, workdir) -> None:
+    """Raises UsageError where the run whose checkpoint was saved with the progress `saved` has other data."""
+    if saved.get("fingerprint") != fingerprint:
         raise UsageError(
             f"--data_dir={data_dir} is not the data set that the run in {workdir} was trained on; name "
             f"another --workdir, with --restore_from={workdir} to take over the networks"

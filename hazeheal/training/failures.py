@@ -1,10 +1,11 @@
 """What a user can act on among TensorFlow's errors, in one line each."""
 
 import contextlib
+import re
 
 import tensorflow as tf
 
-from hazeheal.errors import DataError, HazeHealError
+from hazeheal.errors import DataError, GroupLostError, HazeHealError
 
 
 @contextlib.contextmanager
@@ -27,3 +28,33 @@ def explained(*, processor, devices):
                 "or --config.model.width, or raise --config.optimizer.accumulate"
             ) from error
         raise
+
+
+@contextlib.contextmanager
+def other_groups_lost(num_groups: int):
+    """Explains errors of the block that come of another group's end: a collective that cannot be completed.
+
+    Raises:
+        GroupLostError: One of the other groups crashed, was killed, or does not answer.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        # What reaches the waiting side differs with the moment: a connection that is reset, one that is
+        # refused, a heartbeat that is missed, or the abort that the first of these sets off.
+        kinds = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+        kinds += (tf.errors.CancelledError,)
+        told = "ollective ops" in str(error) or "heartbeat" in str(error)
+        if num_groups < 2 or not (isinstance(error, kinds) or told):
+            raise
+        others = "the other replica group" if num_groups == 2 else "another replica group"
+        raise GroupLostError(
+            f"{others} is gone or does not answer ({_reason(error)}); nothing since the last checkpoint is kept: start "
+            "all groups again with the same command (the launcher does it)"
+        ) from error
+
+
+def _reason(error) -> str:
+    """The last words of TensorFlow's message that say something, in one line."""
+    match = re.search(r"Collective ops is aborted by: ([^\n]+)", str(error))
+    return (match[1] if match else error.message.strip().splitlines()[0])[:200].rstrip(" .:")

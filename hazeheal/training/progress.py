@@ -20,17 +20,19 @@ class ProgressLine:
         initial_step: The step it begins at.
         stream: Where to; by default `sys.stderr`.
         interval: Least seconds between two plain lines.
+        shown: Whether anything is written at all.
     """
 
-    def __init__(self, total_steps, *, initial_step=0, stream=None, interval=30.0):
+    def __init__(self, total_steps, *, initial_step=0, stream=None, interval=30.0, shown=True):
         self._stream = stream or sys.stderr
+        self._shown = shown
         self._total = total_steps
         self._interval = interval
         self._begin = None  # (step, time) of the first update: before it lies the compilation
         self._printed = None
         self._last = (initial_step, "")
         self._bar = None
-        if self._stream.isatty():
+        if shown and self._stream.isatty():
             # Some terminals (containers, `script`) say that they are 0 wide, and tqdm would show nothing.
             sized = _columns(self._stream) > 0
             self._bar = _Bar(
@@ -63,7 +65,7 @@ class ProgressLine:
             if self._bar is not None:
                 self._bar.set_postfix_str(self._last[1], refresh=False)
                 self._bar.update(step - self._bar.n)
-            elif self._printed is None or now - self._printed[1] >= self._interval:
+            elif self._shown and (self._printed is None or now - self._printed[1] >= self._interval):
                 self._print(now)
 
     def close(self):
@@ -72,7 +74,7 @@ class ProgressLine:
             if self._bar is not None:
                 self._bar.refresh()
                 self._bar.close()
-            elif self._begin is not None and self._printed[0] != self._last[0]:
+            elif self._printed is not None and self._printed[0] != self._last[0]:
                 self._print(time.monotonic())
 
     def __enter__(self):

@@ -38,6 +38,10 @@ class RunDirectory:
         self.result = self.path / "result.json"
         self.config = self.path / "config.json"
 
+    def other_checkpoints(self) -> list:
+        """The `checkpoints/` of the run's other groups, as far as this file system shows them."""
+        return [p for p in sorted(self.path.glob("group_*/checkpoints")) if p != self.checkpoints]
+
     @contextlib.contextmanager
     def locked(self):
         """Holds the group's lock, so that two runs cannot write to one directory.

@@ -131,7 +131,7 @@ class TrainingLog:
         return len(later)
 
 
-def setup_logging(path=None, *, verbosity=1, stream=None):
+def setup_logging(path=None, *, verbosity=1, stream=None, group=0):
     """Makes the logger "hazeheal" write log.txt and the console; a second call replaces the first.
 
     Args:
@@ -139,6 +139,8 @@ def setup_logging(path=None, *, verbosity=1, stream=None):
         verbosity: On the console 0 shows warnings, 1 also information, 2 also details. log.txt holds
             what 1 shows, or 2 where that was asked for.
         stream: The console; by default what `sys.stderr` is at the time of writing.
+        group: Number of the replica group. Those after the first write only warnings to the console, with
+            their name before them: what all do alike is told once.
 
     Returns:
         The `logging.Logger`.
@@ -151,7 +153,9 @@ def setup_logging(path=None, *, verbosity=1, stream=None):
     logger.setLevel(min(level, logging.INFO))
     logger.propagate = False
     console = ConsoleHandler(stream)
-    console.setLevel(level)
+    console.setLevel(max(level, logging.WARNING) if group else level)
+    if group:
+        console.setFormatter(logging.Formatter(f"group_{group:02d}: %(message)s"))
     logger.addHandler(console)
     if path is not None:
         logger.addHandler(_LogFile(pathlib.Path(path)))

@@ -7,6 +7,8 @@ import threading
 
 from hazeheal.errors import EXIT_RESTART
 
+STOP_SIGNALS = ("SIGTERM", "SIGINT")
+
 
 @contextlib.contextmanager
 def restart_on_sigterm():
@@ -35,7 +37,8 @@ class StopSignals:
     def __enter__(self):
         # Python delivers signals to the main thread alone; elsewhere (a notebook's worker) there is nothing to do.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for name in STOP_SIGNALS:
+                number = signal.Signals[name]
                 self._previous[number] = signal.signal(number, self._note)
         return self
 

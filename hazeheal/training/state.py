@@ -11,6 +11,8 @@ from hazeheal.errors import HazeHealError
 from hazeheal.training import optimizer
 
 NETWORKS = ("generator", "discriminator")
+# What the first checkpoints did not hold yet.
+LATER = {"rate_factor": np.float32(1.0)}
 
 
 class TrainState:
@@ -24,6 +26,7 @@ class TrainState:
         updates: int64, updates applied.
         skipped_in_a_row: int64, non-finite steps since the last finite one.
         loss_scale, good_steps: float32 and int64, for float16.
+        rate_factor: float32, what the learning rates are multiplied with: 1, less once the run has gone back.
         gradient_norms: [3] float32: norms of the loss terms' gradients at the generator's output.
     """
 
@@ -58,6 +61,7 @@ class TrainState:
         self.skipped_in_a_row = self._new("skipped_in_a_row", tf.constant(0, tf.int64))
         self.loss_scale = self._new("loss_scale", tf.constant(optimizer.LOSS_SCALE_START))
         self.good_steps = self._new("good_steps", tf.constant(0, tf.int64))
+        self.rate_factor = self._new("rate_factor", tf.constant(1.0))
         self.gradient_norms = self._new("gradient_norms", tf.zeros([3]))
 
     def _add(self, name, variable):
@@ -93,6 +97,7 @@ class TrainState:
         Raises:
             HazeHealError: A variable is missing or of another shape; `source` is named. Nothing was set.
         """
+        values = LATER | values
         for name, variable in self.variables.items():
             if name not in values or tuple(values[name].shape) != tuple(variable.shape):
                 found = tuple(values[name].shape) if name in values else "nothing"

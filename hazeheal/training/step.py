@@ -18,6 +18,7 @@ import tensorflow as tf
 from hazeheal import losses
 from hazeheal.models.gan import normalise
 from hazeheal.training import optimizer
+from hazeheal.training.distribute import local_number
 from hazeheal.training.state import local
 
 LOSSES = ("disc_loss", "gen_gan_loss", "gen_l1_loss", "gen_perceptual_loss", "gen_total_loss")
@@ -68,7 +69,7 @@ def make_loop(state, *, config, runtime, total_steps, warmup_steps):
     @tf.autograph.experimental.do_not_convert
     def replica_step(batch):
         context = tf.distribute.get_replica_context()
-        replica = local_number(context, runtime.devices)
+        replica = local_number(runtime.devices)
         mine = Local(state, replica)
         outputs = accumulate(
             forward_backward, mine, batch, micro_batches=config.optimizer.accumulate, share=share
@@ -116,12 +117,6 @@ def traced_once(function):
         return traces[signature](*args)
 
     return call
-
-
-def local_number(context, devices) -> int:
-    """Number of the replica within its group, as a Python integer (the context's own is a tensor)."""
-    spec = tf.DeviceSpec.from_string(tf.nest.flatten(context.devices)[0])
-    return devices.index(f"{spec.device_type}:{spec.device_index}")
 
 
 class Local:
@@ -294,6 +289,7 @@ def make_update(state, *, replica, config, scaled, total_steps, warmup_steps):
     loss_scale, good_steps, gradient_norms = copies(
         [state.loss_scale, state.good_steps, state.gradient_norms]
     )
+    rate_factor = local(state.rate_factor, replica)
 
     def update(gradients, sums, new_statistics, new_vectors):
         gen_gradients, disc_gradients = gradients[: len(generator)], gradients[len(generator) :]
@@ -302,7 +298,8 @@ def make_update(state, *, replica, config, scaled, total_steps, warmup_steps):
         disc_norm = optimizer.global_norm(disc_gradients) / scale
         finite = tf.math.is_finite(gen_norm + disc_norm + tf.reduce_sum(sums))
         gen_rate, disc_rate = (
-            optimizer.learning_rate(
+            rate_factor.read_value()
+            * optimizer.learning_rate(
                 step.read_value(),
                 base=base,
                 warmup_steps=warmup_steps,

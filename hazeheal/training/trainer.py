@@ -15,18 +15,18 @@ import tensorflow as tf
 from hazeheal import config as configs
 from hazeheal import records
 from hazeheal.data.processor import DehazeDataProcessor
-from hazeheal.errors import HazeHealError
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.models.perceptual import check_perceptual_weights
-from hazeheal.training import checkpoint, distribute, runlog, step
+from hazeheal.training import checkpoint, distribute, resume, runlog, step
 from hazeheal.training.failures import explained
+from hazeheal.training.groups import Groups
+from hazeheal.training.heartbeat import Heartbeat
 from hazeheal.training.intervals import Schedule
-from hazeheal.training.meters import Clock, Profile
-from hazeheal.training.reports import Reports
+from hazeheal.training.meters import Profile
 from hazeheal.training.run_dir import RunDirectory
+from hazeheal.training.session import Session
 from hazeheal.training.signals import StopSignals
 from hazeheal.training.state import TrainState
-from hazeheal.training.tally import Tally
 from hazeheal.training.validate import Validator, make_restore
 
 LOG = logging.getLogger("hazeheal")
@@ -67,13 +67,18 @@ class DehazeTrainer:
         self._val_data = self._open(config.data.val_split) if config.data.val_split else None
         self._directory = RunDirectory(workdir, group=self.runtime.group)
         with self._directory.locked():
-            found = checkpoint.find(self._directory.checkpoints)
+            found = resume.newest(self._directory)
         if found is not None:
-            self._check_data_set(found)
+            self._check_data_set(checkpoint.progress(found))
         # A run that goes on needs it no more; it may be gone by then.
         self._restore_from = checkpoint.resolve(restore_from) if restore_from and found is None else None
         self._schedule = Schedule(num_pictures=self._data.num_pictures, batch_size=config.train.batch_size)
         self.total_steps = self._schedule.total_steps(config)
+        self._heartbeat = Heartbeat()
+        self._groups = Groups(self.runtime)
+        self._groups.check_same(
+            self.runtime.facts() | configs.shared(config) | {"the data set": self._fingerprint}
+        )
 
         with self.runtime.strategy.scope():
             self.gan = DehazeGAN(config, precision=self.runtime.precision)
@@ -89,7 +94,11 @@ class DehazeTrainer:
         self._validator = None
         if self._val_data is not None:
             self._validator = Validator(
-                self.state, config=config, runtime=self.runtime, processor=self._val_data
+                self.state,
+                config=config,
+                runtime=self.runtime,
+                processor=self._val_data,
+                tick=self._heartbeat.beat,
             )
 
     def _open(self, split):
@@ -108,9 +117,9 @@ class DehazeTrainer:
             reader=data.reader,
         )
 
-    def _check_data_set(self, path):
+    def _check_data_set(self, saved):
         checkpoint.check_data_set(
-            path, self._fingerprint, data_dir=self._data_dir, workdir=self._directory.path
+            saved, self._fingerprint, data_dir=self._data_dir, workdir=self._directory.path
         )
 
     def describe(self) -> str:
@@ -139,7 +148,7 @@ class DehazeTrainer:
             HazeHealError: Damaged data (named), too many non-finite steps in a row, or a directory in use.
         """
         with self._directory.locked(), StopSignals() as signals:
-            runlog.setup_logging(self._directory.log)
+            runlog.setup_logging(self._directory.log, group=self._groups.number)
             for line in self.describe().splitlines():
                 LOG.info("%s", line)
             if self.config.model.norm == "batch" and self.runtime.replicas > 1:
@@ -148,148 +157,124 @@ class DehazeTrainer:
                     "be those of one replica",
                     self.runtime.replicas,
                 )
-            self._open_run()
+            # Made at the start of training, not of this object: until then nothing is written.
+            self._session = Session(
+                config=self.config,
+                state=self.state,
+                directory=self._directory,
+                groups=self._groups,
+                schedule=self._schedule,
+                data_set=(self._data_dir, self._fingerprint),
+            )
             try:
-                first, is_new = self._resume()
-                result = self._directory.load_result()
-                # Of this step: the run may have been made longer and stopped since.
-                if first >= self.total_steps and result.get("steps") == first:
+                first, is_new = self._session.begin(restore_from=self._restore_from)
+                complete = self._complete_result(first)
+                if complete is not None:
                     LOG.info("the run in %s is complete (%d steps)", self._directory.path, first)
-                    return {**result, "complete": True, "signal": None}
+                    return {**complete, "complete": True, "signal": None}
                 if is_new:
                     self._sample(0)
-                done = self._train_from(first, signals)
+                done, signal = self._train_from(first, signals)
             finally:
-                self._checkpoints.close()
-                self._reports.close()
+                self._session.close()
             if done < self.total_steps:
-                LOG.info("stopped by %s at step %d; the same command goes on there", signals.received, done)
-                return {"complete": False, "signal": signals.received, "steps": done}
-            result = self._result(done)
-            self._directory.save_result(result)
-            return {**result, "complete": True, "signal": None}
+                LOG.info("stopped by %s at step %d; the same command goes on there", signal, done)
+                return {"complete": False, "signal": signal, "steps": done}
+            return {**self._save_result(done), "complete": True, "signal": None}
 
-    def _open_run(self):
-        train = self.config.train
-        self._tally = Tally(step.METRICS)
-        self._clock = Clock(train.batch_size)
-        self._quality = None  # of the weights of this step, where they were validated
-        self._shown_from = self._val_data or self._data
-        self._shown = self._shown_from.evaluation_dataset().take(self.config.samples.count)
-        self._checkpoints = checkpoint.Checkpoints(self._directory.checkpoints, keep=train.keep, log=LOG)
-        self._reports = Reports(self._directory, config=self.config, schedule=self._schedule)
-
-    def _resume(self):
-        """Restores the newest whole checkpoint, or starts anew; returns (first step, whether it is new)."""
-        found = self._checkpoints.restore()
-        if found is None:
-            first = 0
-            if self._restore_from is not None:
-                self._take_networks(self._restore_from)
-        else:
-            path, first = found
-            self._check_data_set(path)
-            self.state.load(checkpoint.read(path), source=path)
-            progress = checkpoint.progress(path)
-            self._tally.load_json(progress["tally"])
-            self._clock.load_json(progress["clock"])
-            self._quality = checkpoint.metrics(path) or None
-            LOG.info("resumed at step %d from %s", first, path)
-        self._reports.begin(restored=None if found is None else first)
-        for change in self._directory.save_config(self.config, step=first):
-            LOG.info("the configuration has changed: %s", change)
-        return first, found is None
-
-    def _take_networks(self, source):
-        missing = self.state.load_networks(checkpoint.read(source), source=source)
-        LOG.info("networks taken from %s%s", source, f" ({len(missing)} variables new)" * bool(missing))
-
-    def _train_from(self, first, signals) -> int:
-        train, schedule = self.config.train, self._schedule
+    def _train_from(self, first, signals):
+        """Trains from step `first` on; returns (the step reached, the signal that stopped it or None)."""
+        train, schedule, session = self.config.train, self._schedule, self._session
         log, sample = schedule.every(train.log_every), schedule.every(train.sample_every)
         validate, save = schedule.every(train.validate_every), schedule.every(train.save_every)
         epoch = schedule.every("1 epoch")
         profile = Profile(self.config, self._directory.summaries / "train")
-        dataset = self.runtime.strategy.distribute_datasets_from_function(lambda _: self._data.dataset(first))
-        iterator = iter(dataset)
-        at = first
-        with runlog.ProgressLine(self.total_steps, initial_step=first) as line:
-            while at < self.total_steps and not signals.received:
+        progress = runlog.ProgressLine(self.total_steps, initial_step=first, shown=self._groups.is_first)
+        at, iterator, signal = first, self._batches_from(first), session.stopped_by(signals)
+        with progress as line:
+            while at < self.total_steps and not signal:
                 profile.at(at)
                 ends = (log, sample, validate, save, epoch, profile)
                 until = min(self.total_steps, at + train.steps_per_loop, *(e.next(at) for e in ends))
                 self._run_loop(iterator, until - at)
                 at, last = until, until == self.total_steps
-                if self._tally.skipped_in_a_row >= self.config.optimizer.max_skipped:
-                    raise HazeHealError(
-                        f"{self._tally.skipped_in_a_row} steps in a row were not finite (up to step {at}); the last "
-                        "checkpoint is whole; lower --config.optimizer.learning_rate or set clip_norm"
-                    )
+                if session.tally.skipped_in_a_row >= self.config.optimizer.max_skipped:
+                    at = session.go_back(at)
+                    iterator = self._batches_from(at)
+                    continue
                 if log.due(at) or last:
-                    means, rates = self._tally.take("log"), self._clock.take()
-                    self._reports.log(at, means=means, rates=rates, skipped=self._tally.skipped, line=line)
-                self._quality = None
+                    session.report(at, line=line)
+                session.quality = None
                 if validate.due(at) or last:
                     self._validate(at)
                 if sample.due(at) or last:
                     self._sample(at)
                 if epoch.due(at):
-                    means = self._tally.take("epoch")
-                    self._reports.epoch(at, means=means, skipped=self._tally.skipped, quality=self._quality)
-                is_best = self._quality is not None and self._quality["psnr"] > self._checkpoints.best()
-                if save.due(at) or last or is_best:
-                    self._save(at)
+                    session.report_epoch(at)
+                if save.due(at) or last or session.is_best():
+                    session.save(at)
+                self._heartbeat.beat(at)
+                signal = session.stopped_by(signals)
         profile.stop()
         if at < self.total_steps:
-            self._save(at)
-        if not self._checkpoints.wait():
-            raise HazeHealError(
-                f"step {at} could not be saved in {self._directory.checkpoints}; make room, and the same command "
-                "goes on from the checkpoint before it"
-            )
-        return at
+            session.save(at)
+        session.end(at)
+        return at, signal
+
+    def _batches_from(self, at):
+        return iter(self.runtime.strategy.distribute_datasets_from_function(lambda _: self._data.dataset(at)))
 
     def _run_loop(self, iterator, count):
         with explained(processor=self._data, devices=self.runtime.devices):
             begin = time.perf_counter()
             rows, waited = self._loop(iterator, tf.constant(count))
             rows, waited = rows.numpy(), float(waited)
-            self._clock.add(count, seconds=time.perf_counter() - begin, waited=waited)
-        self._tally.add(rows)
+            self._session.clock.add(count, seconds=time.perf_counter() - begin, waited=waited)
+        self._session.tally.add(rows)
 
     def _validate(self, at):
         if self._validator is None:
             return
         with explained(processor=self._val_data, devices=self.runtime.devices):
-            self._quality = self._validator.run()
-        self._reports.validation(at, self._quality)
+            self._session.quality = self._validator.run()
+        self._session.reports.validation(at, self._session.quality)
 
     def _sample(self, at):
-        if not self.config.samples.count or self.runtime.group != 0:
+        count, data = self.config.samples.count, self._val_data or self._data
+        if not count:
             return
-        with explained(processor=self._shown_from, devices=self.runtime.devices):
-            rows = list(self._shown.as_numpy_iterator())
+        # Every group shows other pictures, as far as there are.
+        skipped = self._groups.number * count % data.num_pictures
+        shown = data.evaluation_dataset().repeat().skip(skipped).take(min(count, data.num_pictures))
+        with explained(processor=data, devices=self.runtime.devices):
+            rows = list(shown.as_numpy_iterator())
             restored = [self._restore(row["hazy"]) for row in rows]
-        self._reports.samples(at, [r["hazy"] for r in rows], restored, [r["clear"] for r in rows])
+        self._session.reports.samples(at, [r["hazy"] for r in rows], restored, [r["clear"] for r in rows])
 
-    def _save(self, at):
-        self._reports.flush()
-        progress = {
-            "tally": self._tally.to_json(),
-            "clock": self._clock.to_json(),
-            "fingerprint": self._fingerprint,
-        }
-        self._checkpoints.save(self.state.snapshot(), step=at, metrics=self._quality, progress=progress)
+    def _complete_result(self, first):
+        """The result of a run that is complete at step `first`, or None; group 0 decides."""
+        result = self._directory.load_result()
+        # Of this step: the run may have been made longer and stopped since.
+        complete = first >= self.total_steps and result.get("steps") == first
+        return result if self._groups.gather([complete])[0, 0] else None
 
-    def _result(self, steps) -> dict:
+    def _save_result(self, steps) -> dict:
+        """Writes result.json, in every directory that the groups have."""
+        quality = self._session.quality
+        if quality is None and self._validator is not None:
+            quality = self._validator.run()  # a run that was made shorter than it was already
         names = ("psnr_input", "psnr", "ssim_input", "ssim")
-        if self._quality is None and self._validator is not None:
-            self._quality = self._validator.run()  # a run that was made shorter than it was already
-        return {
-            **{name: (self._quality or {}).get(name) for name in names},
+        result = {
+            **{name: (quality or {}).get(name) for name in names},
             "steps": steps,
-            "images_per_second": self._clock.images_per_second(),
+            "images_per_second": self._session.clock.images_per_second(),
             "replicas": self.runtime.replicas,
             "precision": self.runtime.precision,
             "xla": self.runtime.xla,
         }
+        if self._groups.is_first:
+            self._directory.save_result(result)
+        self._groups.barrier()
+        if self._directory.load_result().get("steps") != steps:  # no file system shared with group 0
+            self._directory.save_result(result)
+        return result

@@ -10,22 +10,25 @@ import tensorflow as tf
 
 from hazeheal import losses, metrics
 from hazeheal.models.gan import normalise, to_uint8
+from hazeheal.training.distribute import local_number
 from hazeheal.training.state import local
-from hazeheal.training.step import LOSSES, Local, fixed_factors, local_number, traced_once
+from hazeheal.training.step import LOSSES, Local, fixed_factors, traced_once
 
 QUALITY = ("psnr", "ssim", "psnr_input", "ssim_input")
+ROUNDS_AT_ONCE = 16  # pictures on each replica between two returns to Python
 PSNR_LIMIT = 100.0  # of a picture without any error; infinity would swallow the mean
 
 
 class Validator:
     """Computes the losses, PSNR and SSIM over a split."""
 
-    def __init__(self, state, *, config, runtime, processor):
-        """Args: as of the training step; `processor` reads the validation split."""
+    def __init__(self, state, *, config, runtime, processor, tick=lambda: None):
+        """Args: as of the training step; `processor` reads the validation split; `tick` is called now and then."""
         self._state = state
         self._config = config
         self._runtime = runtime
         self._processor = processor
+        self._tick = tick
         pictures = config.data.max_val_pictures or processor.num_pictures
         self.num_pictures = min(pictures, processor.num_pictures)
         self._rounds = math.ceil(self.num_pictures / runtime.replicas)
@@ -35,7 +38,11 @@ class Validator:
         """Returns {'val_disc_loss': ..., 'psnr': ..., 'ssim': ..., 'psnr_input': ..., 'ssim_input': ...}."""
         strategy = self._runtime.strategy
         dataset = strategy.distribute_datasets_from_function(lambda context: self._dataset())
-        sums = self._evaluate(iter(dataset)).numpy() / self.num_pictures
+        iterator, sums = iter(dataset), tf.zeros([len(LOSSES) + len(QUALITY)], tf.float64)
+        for done in range(0, self._rounds, ROUNDS_AT_ONCE):
+            sums = self._evaluate(iterator, tf.constant(min(ROUNDS_AT_ONCE, self._rounds - done)), sums)
+            self._tick()
+        sums = sums.numpy() / self.num_pictures
         names = [*(f"val_{name}" for name in LOSSES), *QUALITY]
         return {name: float(value) for name, value in zip(names, sums, strict=True)}
 
@@ -59,13 +66,12 @@ class Validator:
 
     def _make_loop(self):
         strategy, state = self._runtime.strategy, self._state
-        names = len(LOSSES) + len(QUALITY)
         evaluate = traced_once(tf.function(self._evaluate_one, autograph=False))
 
         @tf.autograph.experimental.do_not_convert
         def replica_step(batch):
             context = tf.distribute.get_replica_context()
-            replica = local_number(context, self._runtime.devices)
+            replica = local_number(self._runtime.devices)
             mine = Local(state, replica)
             weights = [local(v, replica).read_value() for v in state.generator_for_use]
             values = evaluate(
@@ -80,9 +86,8 @@ class Validator:
             return context.all_reduce(tf.distribute.ReduceOp.SUM, batch["weight"] * values)
 
         @tf.function
-        def loop(iterator):
-            total = tf.zeros([names], tf.float64)
-            for _ in tf.range(self._rounds):
+        def loop(iterator, rounds, total):
+            for _ in tf.range(rounds):
                 values = strategy.run(replica_step, args=(next(iterator),))
                 total += strategy.experimental_local_results(values)[0]
             return total

@@ -1,0 +1,169 @@
+"""One stretch of a run in one process: where it goes on, what it counts on the way, what it saves.
+
+A run is a directory; a session is what happens in it from the start of a process to its end. What a
+session has counted is saved with every checkpoint, so that the next one goes on as if there had been one.
+"""
+
+import logging
+
+import tensorflow as tf
+
+from hazeheal.errors import HazeHealError
+from hazeheal.training import checkpoint, resume, step
+from hazeheal.training.meters import Clock
+from hazeheal.training.reports import Reports
+from hazeheal.training.signals import STOP_SIGNALS
+from hazeheal.training.state import primary
+from hazeheal.training.tally import Tally
+
+LOG = logging.getLogger("hazeheal")
+
+
+class Session:
+    """Opens a run's files and keeps state, counts and files in step with each other.
+
+    Attributes:
+        tally: Sums of the metrics.
+        clock: Rates.
+        quality: Figures of the validation of the weights of the moment; None where they were not validated.
+        checkpoints, reports: The group's files.
+    """
+
+    def __init__(self, *, config, state, directory, groups, schedule, data_set):
+        """Args: as of the trainer; `data_set`: (path, fingerprint) of what the run is trained on."""
+        self._config = config
+        self._state = state
+        self._directory = directory
+        self._groups = groups
+        self._data_dir, self._fingerprint = data_set
+        self.tally = Tally(step.METRICS)
+        self.clock = Clock(config.train.batch_size)
+        self.quality = None
+        self.checkpoints = checkpoint.Checkpoints(directory.checkpoints, keep=config.train.keep, log=LOG)
+        self.reports = Reports(directory, config=config, schedule=schedule)
+
+    def begin(self, *, restore_from=None):
+        """Restores the newest whole checkpoint of the job, or starts anew.
+
+        Args:
+            restore_from: Path of a checkpoint whose networks a new run starts with.
+
+        Returns:
+            (first step, whether the run is new).
+        """
+        restored = resume.restore(self.checkpoints, directory=self._directory, groups=self._groups)
+        # Of all groups, as they must decide alike what is worth saving.
+        self._best = float(self._groups.gather([self.checkpoints.best()]).max())
+        if restored is None:
+            first = 0
+            if restore_from is not None:
+                missing = self._state.load_networks(checkpoint.read(restore_from), source=restore_from)
+                new = f" ({len(missing)} variables new)" * bool(missing)
+                LOG.info("networks taken from %s%s", restore_from, new)
+            self.reports.begin(restored=None)
+        else:
+            first = restored.step
+            checkpoint.check_data_set(
+                restored.progress, self._fingerprint, data_dir=self._data_dir, workdir=self._directory.path
+            )
+            self._go_on_from(restored)
+            LOG.info("resumed at step %d from %s", first, restored.source)
+        for group in range(self._groups.count):  # one after another: they may share the file
+            if group == self._groups.number:
+                for change in self._directory.save_config(self._config, step=first):
+                    LOG.info("the configuration has changed: %s", change)
+            self._groups.barrier()
+        return first, restored is None
+
+    def _go_on_from(self, restored):
+        self._state.load(restored.values, source=restored.source)
+        self.tally.load_json(restored.progress["tally"])
+        self.clock.load_json(restored.progress["clock"])
+        self.quality = restored.metrics or None
+        self.reports.begin(restored=restored.step)
+        if not restored.is_own:
+            self._write(restored.step)
+
+    def stopped_by(self, signals):
+        """Name of the signal that any group has received, or None: all stop at the same step, or none does."""
+        names = (None, *STOP_SIGNALS)
+        return names[int(self._groups.gather([names.index(signals.received)]).max())]
+
+    def report(self, at, *, line) -> None:
+        """The means and the rates since the last time, to TensorBoard and the progress line."""
+        means, rates = self.tally.take("log"), self.clock.take()
+        self.reports.log(at, means=means, rates=rates, skipped=self.tally.skipped, line=line)
+
+    def report_epoch(self, at) -> None:
+        """The row of the epoch that ends at step `at`."""
+        means = self.tally.take("epoch")
+        self.reports.epoch(at, means=means, skipped=self.tally.skipped, quality=self.quality)
+
+    def is_best(self) -> bool:
+        """Whether the weights of the moment were validated, and better than all that were saved."""
+        return self.quality is not None and self.quality["psnr"] > self._best
+
+    def save(self, at) -> None:
+        """Starts writing the checkpoint of step `at`, all reports up to it being on the disk."""
+        self.reports.flush()
+        # A checkpoint of any group then stands for the reports of all of them.
+        self._groups.barrier()
+        if self.quality is not None:
+            self._best = max(self._best, self.quality["psnr"])
+        self._write(at)
+
+    def _write(self, at):
+        progress = {
+            "tally": self.tally.to_json(),
+            "clock": self.clock.to_json(),
+            "fingerprint": self._fingerprint,
+        }
+        self.checkpoints.save(self._state.snapshot(), step=at, metrics=self.quality, progress=progress)
+
+    def go_back(self, at) -> int:
+        """After too many steps that were not finite: the last checkpoint before them, once, at half the rates.
+
+        Args:
+            at: The step reached.
+
+        Returns:
+            The step to go on from.
+
+        Raises:
+            HazeHealError: It has gone back before, or there is nothing to go back to.
+        """
+        row = f"{self.tally.skipped_in_a_row} steps in a row were not finite (up to step {at})"
+        advice = "lower --config.optimizer.learning_rate or set --config.optimizer.clip_norm"
+        factor = float(primary(self._state.rate_factor).numpy())
+        if factor < 1:
+            raise HazeHealError(
+                f"{row}, again after going back with half the learning rate; the last checkpoint is whole; {advice}"
+            )
+        restored = resume.go_back(
+            self.checkpoints,
+            directory=self._directory,
+            groups=self._groups,
+            is_good=lambda saved: not saved.get("tally", {}).get("skipped_in_a_row", 1),
+        )
+        if restored is None:
+            raise HazeHealError(f"{row}, and no checkpoint is from before them; {advice}")
+        self._go_on_from(restored)
+        self._state.rate_factor.assign(tf.constant(factor / 2))
+        LOG.warning("%s: back to step %d, with half the learning rate", row, restored.step)
+        return restored.step
+
+    def end(self, at) -> None:
+        """Waits for the last checkpoint.
+
+        Raises:
+            HazeHealError: It could not be written.
+        """
+        if not self.checkpoints.wait():
+            raise HazeHealError(
+                f"step {at} could not be saved in {self._directory.checkpoints}; make room, and the same command "
+                "goes on from the checkpoint before it"
+            )
+
+    def close(self) -> None:
+        self.checkpoints.close()
+        self.reports.close()
