@@ -5,10 +5,12 @@ import os
 import sys
 
 from hazeheal import __version__
-from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, HazeHealError
+from hazeheal.errors import EXIT_ERROR, EXIT_GROUP_LOST, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, HazeHealError
 
 COMMANDS = {
     "train": "train a generator on a data set, or go on with a run",
+    "launch": "train in one or several processes, watched, and started again when one is lost",
+    "checkpoints": "list a run's checkpoints: step, size, validation PSNR, whole or damaged",
 }
 
 
@@ -51,6 +53,11 @@ def main(argv=None) -> int:
         return EXIT_ERROR
     except HazeHealError as error:
         print(f"hazeheal {argv[0]}: error: {error}", file=sys.stderr)
+        if error.exit_code == EXIT_GROUP_LOST:
+            # What is left to do at the end of a process is to wait for the group that is gone.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(EXIT_GROUP_LOST)
         return error.exit_code
     except OSError as error:
         # A disk that is full, a folder that may not be read: nothing that a traceback would help with.

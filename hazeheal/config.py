@@ -41,7 +41,8 @@ AT_LEAST = {
     "optimizer.ema_half_life": 0.0,
     **dict.fromkeys(("optimizer.epsilon", "loss.charbonnier_eps"), 1e-12),
 }
-AT_MOST = {"seed": 2**63 - 1, "loss.haze_share": 1.0}
+INTEGERS_AT_MOST = 2**63 - 1
+AT_MOST = {"model.depth": 12, "loss.haze_share": 1.0}
 AT_MOST |= dict.fromkeys(("optimizer.beta1", "optimizer.beta2"), 0.999999)
 INTERVALS = tuple(f"train.{name}_every" for name in ("log", "sample", "validate", "save"))
 INTERVALS += ("optimizer.warmup",)
@@ -128,7 +129,7 @@ def load(argv):
             raise UsageError(f"{override}: the configuration has no field {key!r}{hint}")
     if overrides:
         config = _overridden(path, overrides, known)
-    config.lock()
+    config = from_dict(config.to_dict())  # a frozen one, which cannot be locked, becomes one like all others
     check(config)
     return config
 
@@ -141,15 +142,40 @@ def _from_file(path, *, name):
     try:
         spec.loader.exec_module(module)
         config = module.get_config()
-    except (Exception, SystemExit) as error:
+        from ml_collections import ConfigDict
+
+        is_config = isinstance(config, ConfigDict)
+        if is_config:
+            flat(config)  # fails where a field holds the configuration itself, or nothing that was required
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a file may raise anything
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
-        text = (getattr(error, "msg", None) or str(error)).strip().split("\n")[0]
+        line = lines[-1] if lines else None
+        if isinstance(error, SyntaxError) and error.filename == str(path):
+            line = error.lineno
         what = f"{type(error).__name__} in {path}" + f", line {line}" * bool(line)
-        raise UsageError(f"--config={name}: {what}: {text}; mend the file") from error
-    if not hasattr(config, "to_dict"):
+        raise UsageError(f"--config={name}: {what}: {_message(error)}; mend the file") from error
+    if not is_config:
         raise UsageError(f"--config={name}: get_config() returned {type(config).__name__}, not a ConfigDict")
     return config
+
+
+def _message(error) -> str:
+    """The first line of an error's text, which may be empty, and may be an error's own work to make."""
+    try:
+        return str(getattr(error, "msg", None) or error).strip().split("\n")[0]
+    except Exception:
+        return ""
+
+
+def _shown(value, *, as_text=str) -> str:
+    """A value for an error's text, cut where it is long; Python refuses to write out the largest integers."""
+    try:
+        text = as_text(value)
+    except ValueError:
+        return "(an integer of thousands of digits)"
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _overridden(path, overrides, known):
@@ -168,7 +194,7 @@ def _overridden(path, overrides, known):
         # Its message begins with the flag and goes on with Python's words for the conversion.
         wrong = next((o for o in overrides if f"flag {o}:" in str(error)), None)
         if wrong is None:
-            raise UsageError(f"{' '.join(overrides)}: {str(error).strip().splitlines()[0]}") from error
+            raise UsageError(f"{' '.join(overrides)}: {_message(error)}") from error
         kind = type(known[wrong.partition("=")[0].removeprefix("--config.")])
         raise UsageError(f"{wrong} is not {KINDS.get(kind, kind.__name__)}") from error
 
@@ -221,17 +247,22 @@ def check(config) -> None:
     for key, kind in kinds.items():
         taken = (int, float) if kind is float else kind
         if not isinstance(fields[key], taken) or (kind is not bool and isinstance(fields[key], bool)):
-            raise UsageError(f"--config.{key}={fields[key]!r} is not {KINDS[kind]}")
+            raise UsageError(f"--config.{key}={_shown(fields[key], as_text=repr)} is not {KINDS[kind]}")
     for key, choices in CHOICES.items():
         if fields[key] not in choices:
-            raise UsageError(f"--config.{key}={fields[key]} is not known; use one of {', '.join(choices)}")
+            raise UsageError(
+                f"--config.{key}={_shown(fields[key])} is not known; use one of {', '.join(choices)}"
+            )
     for key, least in AT_LEAST.items():
-        if not math.isfinite(fields[key]):
-            raise UsageError(f"--config.{key}={fields[key]} is not a finite number")
-        if fields[key] < least:
-            raise UsageError(f"--config.{key}={fields[key]} is too small; it must be {least} or more")
-        if fields[key] > AT_MOST.get(key, fields[key]):
-            raise UsageError(f"--config.{key}={fields[key]} is too large; it must be {AT_MOST[key]} or less")
+        value, most = fields[key], AT_MOST.get(key, math.inf)
+        if isinstance(value, int):
+            most = min(most, INTEGERS_AT_MOST)
+        elif not math.isfinite(value):
+            raise UsageError(f"--config.{key}={value} is not a finite number")
+        if value < least:
+            raise UsageError(f"--config.{key}={_shown(value)} is too small; it must be {least} or more")
+        if value > most:
+            raise UsageError(f"--config.{key}={_shown(value)} is too large; it must be {most} or less")
     for key in INTERVALS:
         parse_interval(fields[key], of=f"--config.{key}: ")
     if not config.data.train_split:
@@ -257,7 +288,7 @@ def profile_steps(config):
     text = config.profile.steps
     if not text:
         return None
-    match = re.fullmatch(r"(\d+):(\d+)", text)
+    match = re.fullmatch(r"([0-9]{1,18}):([0-9]{1,18})", text)
     if match is None or not int(match[1]) < int(match[2]):
         raise UsageError(
             f"--config.profile.steps={text!r} is no range of steps; write FIRST:LAST, as in 100:110"
@@ -296,7 +327,7 @@ def parse_interval(text: str, *, of=""):
     Raises:
         UsageError: The text is neither; the message begins with `of`.
     """
-    match = re.fullmatch(r"\s*(?:(never)|(\d+(?:\.\d+)?)\s*(step|epoch)s?)\s*", str(text))
+    match = re.fullmatch(r"\s*(?:(never)|([0-9]{1,18}(?:\.[0-9]{1,30})?)\s*(step|epoch)s?)\s*", str(text))
     if match is None:
         raise UsageError(f"{of}{text!r} is no interval; write 'N steps', 'N epochs' or 'never'")
     return (fractions.Fraction(0), "step") if match[1] else (fractions.Fraction(match[2]), match[3])

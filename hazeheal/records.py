@@ -14,6 +14,7 @@ sources stand beside the records so that a damaged record can still be named.
 
 import dataclasses
 import hashlib
+import io
 import json
 import pathlib
 import zlib
@@ -104,20 +105,21 @@ def parse(payload: bytes) -> Pair:
             ).value[0]
             for name in feature_spec()
         }
-    except (DecodeError, IndexError) as error:
+        pair = Pair(
+            key=value["key"].decode(),
+            hazy=value["hazy"],
+            clear=value["clear"],
+            height=value["height"],
+            width=value["width"],
+            hazy_source=value["hazy_source"].decode(),
+            clear_source=value["clear_source"].decode(),
+        )
+    except (DecodeError, IndexError, UnicodeDecodeError) as error:
         raise DataError(f"not a hazeheal record ({len(payload)} bytes): {error}") from error
     for name in ("hazy", "clear"):
-        if sha256(value[name]) != value[f"{name}_sha256"].decode():
+        if sha256(value[name]).encode() != value[f"{name}_sha256"]:
             raise DataError(f"the SHA-256 of the {name} picture does not match")
-    return Pair(
-        key=value["key"].decode(),
-        hazy=value["hazy"],
-        clear=value["clear"],
-        height=value["height"],
-        width=value["width"],
-        hazy_source=value["hazy_source"].decode(),
-        clear_source=value["clear_source"].decode(),
-    )
+    return pair
 
 
 def feature_spec() -> dict:
@@ -165,20 +167,59 @@ def load_manifest(directory) -> dict:
     """
     path = pathlib.Path(directory) / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(read_file(path).decode())
     except FileNotFoundError:
         raise DataError(
             f"{path} does not exist; make the data set with `hazeheal-tfrecords convert "
             f"--hazy_dir=... --gt_dir=... --output_dir={directory}`"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}); convert the data set again") from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA_VERSION:
         found = manifest.get("schema") if isinstance(manifest, dict) else None
         raise DataError(f"{path} has schema {found}, this version reads {SCHEMA_VERSION}; convert again")
     if manifest.get("fingerprint") != fingerprint(manifest):
         raise DataError(f"{path} does not match its own fingerprint; it was changed after the conversion")
+    if not _is_well_formed(manifest):
+        raise DataError(
+            f"{path} lacks an entry, or has one of a wrong kind; it was changed after the conversion"
+        )
     return manifest
+
+
+def _is_well_formed(manifest: dict) -> bool:
+    """Whether what readers rely on is there and of its kind: a signature tells nothing about what was signed."""
+    try:
+        provenance, entries = manifest.get("provenance", {}), [*manifest["splits"].values()]
+        shards = [shard for entry in entries for shard in entry["shards"]]
+        maps = [manifest["options"], manifest["splits"], manifest.get("reencoded", {}), provenance]
+        maps += [provenance.get(name, {}) for name in ("versions", "tfds_sha256")]
+        counts = [part["records"] for part in [*entries, *shards]] + [shard["bytes"] for shard in shards]
+        files = [entry[name] for entry in entries for name in ("index", "sources")]
+        files += [shard["file"] for shard in shards] + [*provenance.get("tfds_sha256", {})]
+        hashes = [entry[name] for entry in entries for name in ("index_sha256", "sources_sha256")]
+        hashes += [shard["sha256"] for shard in shards] + [*provenance.get("tfds_sha256", {}).values()]
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return (
+        all(isinstance(value, dict) for value in maps)
+        and all(type(count) is int and count >= 0 for count in counts)
+        and all(isinstance(text, str) for text in [manifest.get("name"), *files, *hashes])
+        and all(name == pathlib.PurePath(name).name for name in files)  # within the data set's directory
+    )
+
+
+def refuse_special(path) -> None:
+    """Raises OSError where `path` is a folder, a pipe or a device: reading might never end."""
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError("it is no file")
+
+
+def read_file(path) -> bytes:
+    """The content of a regular file of a data set; OSError where it is none or cannot be read."""
+    refuse_special(path)
+    return path.read_bytes()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +250,7 @@ class Split:
             with open(self.sources, encoding="utf-8") as lines:
                 source = json.loads(next(line for i, line in enumerate(lines) if i == record))
             return f"{text}, key {source['key']!r}, made of {source['hazy']} and {source['clear']}"
-        except (OSError, StopIteration, ValueError, KeyError):
+        except (OSError, StopIteration, ValueError, KeyError, TypeError, RecursionError):
             return text
 
 
@@ -236,14 +277,14 @@ def open_split(directory, split: str) -> Split:
         shards.append(path)
     path = directory / entry["index"]
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise DataError(f"index {path} cannot be read ({error}); convert the data set again") from error
     if sha256(data) != entry["index_sha256"]:
         raise DataError(
             f"index {path} is damaged (its SHA-256 is not the manifest's); convert the data set again"
         )
-    index = np.load(path, allow_pickle=False)
+    index = np.load(io.BytesIO(data), allow_pickle=False)
     if index.dtype != INDEX_DTYPE or len(index) != entry["records"]:
         raise DataError(
             f"index {path} does not list the {entry['records']} records of the manifest; convert again"

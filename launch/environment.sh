@@ -3,7 +3,7 @@
 #
 #   use_environment        sets $python, making .venv in the repository where no environment is active
 #   install_package EXTRA  installs the repository there, in place, when that has not been done
-#   run_step GROUP CMD...  runs a long step, hands SIGINT and SIGTERM on to it, returns its exit code
+#   run_step CMD...        runs a long step, hands SIGINT and SIGTERM on to it, returns its exit code
 #
 # Variables that the user may set:
 #   PYTHON                 the Python to make .venv with (default: python3, then python3.13 ... python3.10)
@@ -132,22 +132,20 @@ install_package() {
   exec 9>&-
 }
 
-# run_step alone|group COMMAND...: `alone` hands a signal to the process itself, which decides about those it
-# started; `group` hands it to all of them, for commands that leave theirs to the terminal.
+# run_step COMMAND...: hands a signal to the command and to all that it has started, as a terminal would.
 run_step() {
-  local to="$1" child code=0 before caught=""
-  shift
+  local child="" code="" before caught="" early=""
+  # Before the child is there: a signal between its start and a later trap would end this script alone.
+  # A closed terminal is a request to stop as well.
+  trap '_hand_on INT' INT
+  trap '_hand_on TERM' TERM HUP
   # With job control on, the child has a group of its own and takes SIGINT; a background child of a
   # script is started with SIGINT ignored otherwise. Ctrl-C then reaches it only through the trap.
   set -m
   "$@" </dev/null &
   child=$!
   set +m
-  local target="$child"
-  [[ "$to" == group ]] && target="-$child"
-  trap 'caught=1; kill -INT -- "$target" 2>/dev/null || true' INT
-  # A closed terminal is a request to stop and save as well.
-  trap 'caught=1; kill -TERM -- "$target" 2>/dev/null || true' TERM HUP
+  [[ -z "$early" ]] || _hand_on "$early"
   while true; do
     caught="" before="$code"
     wait "$child" 2>/dev/null && code=0 || code=$?
@@ -155,6 +153,17 @@ run_step() {
     [[ -n "$caught" ]] || break
   done
   trap - INT TERM HUP
-  if [[ "$code" == 127 && "$before" != 0 ]]; then code="$before"; fi # it had been told already
+  # It had been told already (127), or was lost: bash 5.2 gives -1 where the child ends as the wait begins.
+  if [[ -n "$before" && ("$code" == 127 || "$code" == -1) ]]; then code="$before"; fi
   return "$code"
+}
+
+# To the child of run_step, whose variables these are; as soon as it is there.
+_hand_on() {
+  caught=1
+  if [[ -n "$child" ]]; then
+    kill "-$1" -- "-$child" 2>/dev/null || true
+  else
+    early="$1"
+  fi
 }

@@ -22,20 +22,31 @@ data
 devices
   --gpus 0,1 | all               these GPUs (default: all that are there); numbers as nvidia-smi gives them
   --cpu_replicas N               no GPU, N replicas on the CPU (the quickstart without GPUs: 2)
+processes
+  --groups N                     divide the devices over N processes that train as one job
+  --hosts h1:PORT,h2:PORT --index I
+                                 join several hosts: the same command on each, with its own number I from 0.
+                                 The data set and, best, WORKDIR lie on a file system that all of them see
+  --max_restarts N               a process that is killed, hangs or loses the others is started again, and goes on
+                                 from the last checkpoint; N restarts in a row without a new step are the most (10)
+  --hang_timeout SECONDS         how long a process may show no sign of life (600; 0: for ever)
 run
   --workdir DIR                  the run's directory
   --dry_run                      print what would be done, and do none of it; needs no GPU
   --help                         this text
-Everything else goes to `hazeheal train`: --config=NAME, --config.x.y=VALUE, --restore_from=RUN, ...
+Everything else goes to `hazeheal launch` and `hazeheal train`: --config=NAME, --config.x.y=VALUE,
+--restore_from=RUN, ...
 A value follows its option after `=` or after a space.
 
 An active virtual or conda environment is used, else .venv is made here, with $PYTHON or python3
 (3.10 to 3.13). HAZEHEAL_SKIP_INSTALL=1 takes the environment as it is.
-Exit codes: 0 done, 1 error, 2 bad usage, 75 stopped on request and saved: the same command goes on.
+Exit codes: 0 done, 1 error, 2 bad usage, 75 stopped on request and saved: the same command goes on,
+130 after Ctrl-C, likewise.
 TEXT
 }
 
 gpus="" cpu_replicas="" hazy_dir="" gt_dir="" data_dir="" workdir="" dry_run=""
+groups="" hosts="" index="" max_restarts="" hang_timeout="" # for `hazeheal launch`
 convert_flags=() train_flags=() config_given=""
 
 while (($#)); do
@@ -45,12 +56,14 @@ while (($#)); do
       exit 0
       ;;
     --dry_run) dry_run=1 ;;
-    --gpus=* | --cpu_replicas=* | --hazy_dir=* | --gt_dir=* | --data_dir=* | --workdir=*)
+    --gpus=* | --cpu_replicas=* | --hazy_dir=* | --gt_dir=* | --data_dir=* | --workdir=* | \
+      --groups=* | --hosts=* | --index=* | --max_restarts=* | --hang_timeout=*)
       name="${1%%=*}" value="${1#*=}"
       [[ -n "$value" ]] || fail 2 "$name has no value; see --help"
       printf -v "${name#--}" '%s' "$value"
       ;;
-    --gpus | --cpu_replicas | --hazy_dir | --gt_dir | --data_dir | --workdir)
+    --gpus | --cpu_replicas | --hazy_dir | --gt_dir | --data_dir | --workdir | \
+      --groups | --hosts | --index | --max_restarts | --hang_timeout)
       [[ $# -ge 2 && -n "$2" && "$2" != --* ]] || fail 2 "$1 has no value; see --help"
       printf -v "${1#--}" '%s' "$2"
       shift
@@ -77,6 +90,12 @@ fi
 if [[ -n "$cpu_replicas" && ! "$cpu_replicas" =~ ^[1-9][0-9]?$ ]]; then
   fail 2 "--cpu_replicas=$cpu_replicas is not a number from 1 to 99"
 fi
+if [[ -n "$groups" && ! "$groups" =~ ^[1-9][0-9]?$ ]]; then
+  fail 2 "--groups=$groups is not a number from 1 to 99"
+fi
+if [[ -n "$hosts" && -z "$index" ]] || [[ -z "$hosts" && -n "$index" ]]; then
+  fail 2 "--hosts and --index belong together; one is missing"
+fi
 if [[ -n "$gpus" ]]; then
   there="there are ${present[*]:-none}"
   ((${#present[@]})) || there="nvidia-smi shows none; leave --gpus out, or use --cpu_replicas=N"
@@ -100,6 +119,8 @@ if [[ -n "$cpu_replicas" ]]; then
 elif [[ -n "$gpus" ]]; then
   devices="GPUs $gpus, as asked"
   export CUDA_VISIBLE_DEVICES="$gpus"
+  # Left alone CUDA puts the fastest first: number 0 would not be that of nvidia-smi.
+  export CUDA_DEVICE_ORDER="${CUDA_DEVICE_ORDER:-PCI_BUS_ID}"
 elif [[ -n "${CUDA_VISIBLE_DEVICES+set}" && ( -z "$CUDA_VISIBLE_DEVICES" || "$CUDA_VISIBLE_DEVICES" == -1 ) ]]; then
   devices="no GPU (CUDA_VISIBLE_DEVICES hides them)"
 elif ((${#present[@]})); then
@@ -116,7 +137,8 @@ if [[ -z "$hazy_dir$gt_dir$data_dir$config_given" ]]; then
   workdir="${workdir:-${base}runs/quickstart}"
   data_dir="${base}data/quickstart/tfrecords"
   train_flags=(--config=quickstart ${train_flags[@]+"${train_flags[@]}"})
-  if [[ "$devices" == "no GPU"* ]]; then
+  # Of several groups each drives one replica.
+  if [[ "$devices" == "no GPU"* && "${groups:-1}" == 1 && -z "$hosts" ]]; then
     cpu_replicas=2
     devices="2 CPU replicas: $devices"
   fi
@@ -152,10 +174,12 @@ export TF_GPU_THREAD_MODE="${TF_GPU_THREAD_MODE:-gpu_private}" # input threads m
 # InfiniBand and the network by itself), and a variable set outside reaches it.
 export NCCL_DEBUG="${NCCL_DEBUG:-WARN}"
 
-train=(-m hazeheal train)
+train=(-m hazeheal launch)
 [[ -z "$data_dir" ]] || train+=("--data_dir=$data_dir")
 [[ -z "$workdir" ]] || train+=("--workdir=$workdir")
-[[ -z "$cpu_replicas" ]] || train+=("--cpu_replicas=$cpu_replicas")
+for option in cpu_replicas groups hosts index max_restarts hang_timeout; do
+  [[ -z "${!option}" ]] || train+=("--$option=${!option}")
+done
 train+=(${train_flags[@]+"${train_flags[@]}"})
 
 make=() convert=()
@@ -178,7 +202,7 @@ if [[ -n "$dry_run" ]]; then
   fi
   is_installed "$extra" || printf '  installed first: hazeheal%s (%s)\n' "$([[ "$extra" == base ]] || printf '[%s]' "$extra")" "$why"
   printf 'devices: %s\nvariables:\n' "$devices"
-  for variable in CUDA_VISIBLE_DEVICES NCCL_DEBUG PYTHONUNBUFFERED TF_CPP_MIN_LOG_LEVEL TF_FORCE_GPU_ALLOW_GROWTH TF_GPU_THREAD_MODE; do
+  for variable in CUDA_DEVICE_ORDER CUDA_VISIBLE_DEVICES NCCL_DEBUG PYTHONUNBUFFERED TF_CPP_MIN_LOG_LEVEL TF_FORCE_GPU_ALLOW_GROWTH TF_GPU_THREAD_MODE; do
     [[ -z "${!variable+set}" ]] || printf '  %s=%q\n' "$variable" "${!variable}"
   done
   printf 'commands:\n'
@@ -199,6 +223,7 @@ use_environment
 is_installed "$extra" || say "$why"
 install_package "$extra"
 say "devices: $devices"
-((${#make[@]} == 0)) || run_step group "$python" "${make[@]}"
-((${#convert[@]} == 0)) || run_step group "$python" "${convert[@]}"
-run_step alone "$python" "${train[@]}"
+((${#make[@]} == 0)) || run_step "$python" "${make[@]}"
+((${#convert[@]} == 0)) || run_step "$python" "${convert[@]}"
+# In place of this script: the launcher answers signals itself, and its exit code is this script's.
+exec "$python" "${train[@]}"

@@ -20,7 +20,7 @@ TWO_GPUS = "echo 0\necho 1\n"
 STAND_IN = """#!/usr/bin/env bash
 if [[ "$1" == -c || "$1" == - ]]; then exec {python} "$@"; fi
 {{ printf '%s\\t' "$@"; printf '\\n'; }} >> {calls}
-if [[ "$*" == *"hazeheal train"* ]]; then env > {calls}.env; {train}; fi
+if [[ "$*" == *"hazeheal launch"* ]]; then env > {calls}.env; {train}; fi
 if [[ "$*" == *"pip install"* ]]; then {pip}; fi
 exit 0
 """
@@ -34,6 +34,7 @@ def stop(number, frame):
     (here / "saved").touch()
     sys.exit(75)
 signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGHUP, stop)
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "started with SIGINT ignored"
 signal.signal(signal.SIGINT, stop)
 (here / "ready").touch()
@@ -123,7 +124,7 @@ def test_quickstart_makes_converts_and_trains_on_two_cpu_replicas(machine):
     assert converted[:3] == ["-m", "tfrecords_tools", "convert"]
     assert {f"--hazy_dir={pairs}/hazy", f"--gt_dir={pairs}/GT", f"--output_dir={shards}"} < set(converted)
     assert trained == [
-        *("-m", "hazeheal", "train", f"--data_dir={shards}", "--workdir=runs/quickstart"),
+        *("-m", "hazeheal", "launch", f"--data_dir={shards}", "--workdir=runs/quickstart"),
         *("--cpu_replicas=2", "--config=quickstart"),
     ]
     assert machine.variables()["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
@@ -159,14 +160,14 @@ def test_own_data_is_converted_and_arguments_arrive_whole(machine, joined):
     folders = [f"--hazy_dir={hazy}", f"--gt_dir={clear}", f"--output_dir={run}/tfrecords"]
     assert converted == ["-m", "tfrecords_tools", "convert", *folders, "--tile_size=64"]
     named = [f"--data_dir={run}/tfrecords", f"--workdir={run}", "--cpu_replicas=3"]
-    assert trained == ["-m", "hazeheal", "train", *named, *passed]
+    assert trained == ["-m", "hazeheal", "launch", *named, *passed]
     assert machine.variables()["CUDA_VISIBLE_DEVICES"] == "-1"
 
 
 def test_shards_made_before_are_not_converted(machine):
     assert machine.run("--config=rice1", "--data_dir=shards", "--workdir=run").returncode == 0
     assert machine.calls() == [
-        ["-m", "hazeheal", "train", "--data_dir=shards", "--workdir=run", "--config=rice1"]
+        ["-m", "hazeheal", "launch", "--data_dir=shards", "--workdir=run", "--config=rice1"]
     ]
 
 
@@ -181,6 +182,63 @@ def test_chosen_gpus_are_checked_and_set(tmp_path):
     for gpus, visible in (("1", "1"), ("1,0", "1,0"), ("all", "0,1")):
         assert machine.run("--gpus", gpus, "--config=rice1", "--data_dir=d").returncode == 0
         assert machine.variables()["CUDA_VISIBLE_DEVICES"] == visible
+        # The numbers are those of nvidia-smi; CUDA has others of its own.
+        assert machine.variables()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert machine.run("--config=rice1", "--data_dir=d").returncode == 0
+    assert "CUDA_DEVICE_ORDER" not in machine.variables()
+    machine.run("--gpus=1", "--config=rice1", "--data_dir=d", CUDA_DEVICE_ORDER="FASTEST_FIRST")
+    assert machine.variables()["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
+
+
+PROCESSES = {
+    "--groups": "2",
+    "--hosts": "node 1:7710,[::1]:7710",
+    "--index": "1",
+    "--max_restarts": "0",
+    "--hang_timeout": "90.5",
+}
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_flags_of_the_processes_reach_the_launcher_whole(machine, joined):
+    flags = (
+        [f"{k}={v}" for k, v in PROCESSES.items()] if joined else [x for p in PROCESSES.items() for x in p]
+    )
+    assert machine.run(*flags, "--config=rice1", "--data_dir=d", "--workdir=w").returncode == 0
+    passed = [f"{name}={value}" for name, value in PROCESSES.items()]
+    assert machine.calls() == [
+        ["-m", "hazeheal", "launch", "--data_dir=d", "--workdir=w", *passed, "--config=rice1"]
+    ]
+
+
+@pytest.mark.parametrize("flag", PROCESSES)
+def test_flags_of_the_processes_are_shown_and_need_a_value(machine, flag):
+    assert f"  {flag} " in machine.run("--help").stdout or f" {flag} I" in machine.run("--help").stdout
+    for wrong in ([flag], [f"{flag}="], [flag, "--config=rice1"]):
+        result = machine.run(*wrong)
+        assert (result.returncode, result.stderr) == (2, f"error: {flag} has no value; see --help\n")
+    assert not machine.calls()
+
+
+def test_dry_run_shows_the_flags_of_the_processes_and_hands_them_on(machine):
+    flags = [f"{name}={value}" for name, value in PROCESSES.items()]
+    result = machine.run("--dry_run", *flags, "--config=rice1", "--data_dir=d")
+    assert result.returncode == 0, result.stderr
+    (shown,) = [line for line in result.stdout.splitlines() if "hazeheal launch" in line]
+    command = ["-m", "hazeheal", "launch", "--data_dir=d", *flags, "--config=rice1"]
+    assert shlex.split(shown)[1:] == command
+    assert machine.calls() == [[*command, "--dry_run"]]
+
+
+@pytest.mark.parametrize("flags", [["--groups=3"], ["--hosts=a,b", "--index=0"]])
+def test_the_groups_of_a_quickstart_drive_one_replica_each(machine, flags):
+    """Two CPU replicas are what one group gets; the launcher refuses them for several."""
+    assert machine.run(*flags).returncode == 0
+    trained = machine.calls()[-1]
+    assert not any(flag.startswith("--cpu_replicas") for flag in trained)
+    assert trained[-len(flags) - 1 :] == [*flags, "--config=quickstart"]
+    assert machine.run("--groups=1").returncode == 0
+    assert {"--cpu_replicas=2", "--groups=1"} < set(machine.calls()[-1])
 
 
 @pytest.mark.parametrize(
@@ -194,6 +252,10 @@ def test_chosen_gpus_are_checked_and_set(tmp_path):
         (["--workdir", "--config=rice1"], "--workdir has no value"),
         (["--cpu_replicas=0"], "not a number from 1 to 99"),
         (["--cpu_replicas=2", "--gpus=0"], "exclude each other"),
+        (["--groups=0"], "--groups=0 is not a number from 1 to 99"),
+        (["--groups=two"], "--groups=two is not a number from 1 to 99"),
+        (["--hosts=a,b"], "--hosts and --index belong together; one is missing"),
+        (["--index=0"], "--hosts and --index belong together; one is missing"),
         (["--hazy_dir=."], "belong together"),
         (["--hazy_dir=.", "--gt_dir=."], "--workdir is missing"),
         (["--hazy_dir=.", "--gt_dir=absent", "--workdir=w"], "absent is not a directory"),
@@ -215,7 +277,7 @@ def test_dry_run_without_an_environment_does_nothing(tmp_path):
     result = machine.run("--dry_run", PYTHON=sys.executable)
     assert result.returncode == 0, result.stderr
     assert f"made first, with {sys.executable}" in result.stdout
-    assert "hazeheal train" in result.stdout
+    assert "hazeheal launch" in result.stdout
     assert not machine.calls()
     assert sorted(p.name for p in machine.root.iterdir()) == [
         "hazeheal",
@@ -229,7 +291,7 @@ def test_dry_run_asks_the_trainer_when_it_can(machine):
     result = machine.run("--dry_run", "--config=rice1", "--data_dir=my shards")
     assert result.returncode == 0
     assert machine.calls() == [
-        ["-m", "hazeheal", "train", "--data_dir=my shards", "--config=rice1", "--dry_run"]
+        ["-m", "hazeheal", "launch", "--data_dir=my shards", "--config=rice1", "--dry_run"]
     ]
     assert "my\\ shards" in result.stdout
 
@@ -288,8 +350,36 @@ def test_signals_reach_the_trainer_and_its_code_comes_back(tmp_path, number):
         process.kill()
         process.stderr.close()
     assert (tmp_path / "saved").exists()
-    expected = "SIGINT" if number == signal.SIGINT else "SIGTERM"
-    assert (tmp_path / "signal").read_text() == expected
+    assert (tmp_path / "signal").read_text() == number.name
+
+
+@pytest.mark.parametrize("seconds", [30, 0.02])
+def test_a_signal_at_any_moment_ends_script_and_step(tmp_path, seconds):
+    """As with a conversion: before it is there, and while it ends, none is left behind; what is done is done."""
+    script = tmp_path / "script.sh"
+    script.write_text(
+        f"set -euo pipefail\nsource {shlex.quote(str(ROOT / 'launch/environment.sh'))}\n"
+        f"echo ready\nrun_step sleep {seconds}\necho complete\n"
+    )
+    term = signal.SIGTERM
+    for attempt in range(60):
+        process = subprocess.Popen(
+            ["bash", str(script)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+        )
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(attempt * (0.0001 if seconds == 30 else 0.0005))
+        process.send_signal(term)
+        # One that was left behind would hold the pipes until it ends.
+        out, err = process.communicate(timeout=10)
+        assert (process.returncode, out, err) in {
+            *[(-term, "", ""), (128 + term, "", "")],  # the script itself, the step
+            *[(-term, "complete\n", ""), (0, "complete\n", "")],
+        }
 
 
 def pip_calls(machine):
@@ -314,7 +404,7 @@ def test_installs_once_then_again_only_when_something_changed(tmp_path):
     assert "nvidia-smi shows 2 GPU(s)" in result.stderr
     Machine.script(tmp_path / "bin/nvidia-smi", f"#!/usr/bin/env bash\n{NO_GPU}")
     assert machine.run(*flags).returncode == 0
-    assert [call[2] for call in machine.calls()].count("train") == 5  # each run went on after it
+    assert [call[2] for call in machine.calls()].count("launch") == 5  # each run went on after it
     assert len(pip_calls(machine)) == 3  # what was brought for GPUs serves the CPU too
 
 
@@ -326,7 +416,7 @@ def test_a_failed_installation_is_reported_and_tried_again(tmp_path):
         assert "ERROR: no such thing" in result.stderr
         assert result.stderr.splitlines()[-1].startswith("error: pip could not install")
         assert len(pip_calls(machine)) == attempts
-    assert not any("train" in call for call in machine.calls())
+    assert not any("launch" in call for call in machine.calls())
 
 
 def test_an_old_python_is_refused(tmp_path):

@@ -33,7 +33,15 @@ def assert_holds(training, values):
 
 # --- names --------------------------------------------------------------------------------------------
 
-COUNTERS = {"rate_factor", "step", "updates", "skipped_in_a_row", "loss_scale", "good_steps", "gradient_norms"}
+COUNTERS = {
+    "rate_factor",
+    "step",
+    "updates",
+    "skipped_in_a_row",
+    "loss_scale",
+    "good_steps",
+    "gradient_norms",
+}
 GOLDEN = {
     "generator/stem/kernel": (3, 3, 3, 2),
     "generator/encoder_0/mbconv/expand/kernel": (1, 1, 2, 8),

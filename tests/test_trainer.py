@@ -620,7 +620,9 @@ def test_steps_that_are_not_finite_send_the_run_back_once(machine, tmp_path):
     rates = {e[2]: e[3] for e in tiny.events(run) if e[1] == "learning_rate"}
     assert rates[22] == pytest.approx(0.5e-3)
     with open(run / "group_00/training_log.set_aside.csv", newline="") as file:
-        rows = [(row["step"], row["skipped_steps"], row["gen_l1_loss"] == "NA") for row in csv.DictReader(file)]
+        rows = [
+            (row["step"], row["skipped_steps"], row["gen_l1_loss"] == "NA") for row in csv.DictReader(file)
+        ]
     assert rows == [("6", "0", False), ("9", "3", True)]
     assert (run / "group_00/checkpoints/ckpt-00000008.set_aside").is_dir()
 

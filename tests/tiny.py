@@ -93,13 +93,13 @@ def tensors(run, step):
     return {name: (str(v.dtype), v.shape, v.tobytes()) for name, v in values.items()}
 
 
-def events(run):
+def events(run, *, group=0):
     """Everything TensorBoard would show: a sorted list of (split, tag, step, value).
 
     A scalar's value is a float, a picture's or text's its bytes.
     """
     found = []
-    summaries = pathlib.Path(run) / "group_00/summaries"
+    summaries = pathlib.Path(run) / f"group_{group:02d}/summaries"
     for path in summaries.rglob("*tfevents*"):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             event = tf.compat.v1.Event.FromString(record)
@@ -110,9 +110,9 @@ def events(run):
     return sorted(found, key=lambda e: e[:3])
 
 
-def timeless(run):
+def timeless(run, *, group=0):
     """The events of `run` less those that depend on the clock."""
-    return [event for event in events(run) if event[1] not in OF_THE_CLOCK]
+    return [event for event in events(run, group=group) if event[1] not in OF_THE_CLOCK]
 
 
 def damage_record(data, copy, *, split, record=1):

@@ -9,6 +9,7 @@ import shlex
 import sys
 
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, HazeHealError, UsageError
+from tfrecords_tools.lines import one_line, print_any_text
 
 PROGRAM = "hazeheal-tfrecords"
 
@@ -33,6 +34,7 @@ def main(argv=None) -> int:
         argv = sys.argv[1:]
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take all memory of GPUs that train
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    print_any_text()
     try:
         args = _parser().parse_args(argv)
         return args.run(args, argv)
@@ -44,8 +46,13 @@ def main(argv=None) -> int:
     except BrokenPipeError:  # `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
+    except MemoryError:
+        print(
+            f"{PROGRAM}: error: not enough memory; use fewer --workers, or smaller pictures", file=sys.stderr
+        )
+        return EXIT_ERROR
     except (HazeHealError, OSError) as error:
-        print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{PROGRAM}: error: {one_line(error)}", file=sys.stderr)
         return getattr(error, "exit_code", EXIT_ERROR)
 
 

@@ -18,6 +18,7 @@ from hazeheal import records
 from hazeheal.errors import DataError, HazeHealError, UsageError
 from tfrecords_tools import finish, plan, pool, resume, shard
 from tfrecords_tools.info import format_bytes
+from tfrecords_tools.lines import one_line
 from tfrecords_tools.options import Options
 from tfrecords_tools.shard import ShardSpec, write_shard  # the two that a Beam pipeline needs
 
@@ -85,7 +86,7 @@ def convert(options: Options) -> int:
 def _checked(options, sources, folders) -> plan.Look:
     """Reads all headers; reports everything that does not fit at once, and refuses what was not allowed."""
     for note in sources.pairing.notes:
-        print(note)
+        print(one_line(note))
     look = plan.look_at_headers(sources, **folders)
     found, wrong = sources.pairing, []
     unreadable = [bad["reason"] for bad in look.unreadable]
@@ -102,7 +103,10 @@ def _checked(options, sources, folders) -> plan.Look:
         ("pairs with a picture that cannot be read", unreadable, options.skip_bad, "--skip_bad"),
     ):
         if names:
-            print("\n".join([f"{title}: {len(names)}", *(f"  {name}" for name in names)]), file=sys.stderr)
+            print(
+                "\n".join([f"{title}: {len(names)}", *(f"  {one_line(name)}" for name in names)]),
+                file=sys.stderr,
+            )
             if not allowed:
                 wrong.append(f"{len(names)} {title} ({flag} to go on)")
     if wrong:
@@ -124,6 +128,12 @@ def _plan(options, pairs, val_scenes, folders) -> tuple:
     guess = plan.estimate(pairs, **folders, options=options.record_options)
     common = {"output_dir": str(options.output_dir), "options": options.record_options}
     common |= {flag: str(folder) for flag, folder in folders.items()}
+    if not parts["train"]:
+        raise DataError("every pair that can be read is of the validation split; nothing is left to train on")
+    if options.num_shards is not None and options.num_shards > len(parts["train"]):
+        raise UsageError(
+            f"--num_shards={options.num_shards} is more than the {len(parts['train'])} pairs of split train; give fewer"
+        )
     splits = {}
     for split, part in parts.items():
         if not part:
@@ -131,17 +141,10 @@ def _plan(options, pairs, val_scenes, folders) -> tuple:
         if options.num_shards is None:
             num_shards = plan.auto_shards(len(part), num_bytes=guess.total_bytes * len(part) // len(pairs))
         else:
-            share = options.num_shards * len(part) / len(parts["train"])
-            num_shards = max(1, round(share))
-        if num_shards > len(part):
-            raise UsageError(
-                f"--num_shards={options.num_shards} is more than the {len(part)} pairs of split {split}; give fewer"
-            )
+            num_shards = max(1, round(options.num_shards * len(part) / len(parts["train"])))
         splits[split] = plan.plan_shards(
             part, name=options.name, split=split, num_shards=num_shards, common=common
         )
-    if "train" not in splits:
-        raise DataError("every pair that can be read is of the validation split; nothing is left to train on")
     return splits, guess
 
 
@@ -205,9 +208,8 @@ def _write(options, specs, notes, workers) -> dict:
     results = [note for note in results if note]
     bad = [pair for note in results for pair in note["skipped"]]
     for pair in bad[:SHOWN]:
-        print(
-            f"  {'skipped' if options.skip_bad else 'bad'}: {pair['key']}: {pair['reason']}", file=sys.stderr
-        )
+        what = "skipped" if options.skip_bad else "bad"
+        print(f"  {what}: {one_line(pair['key'])}: {one_line(pair['reason'])}", file=sys.stderr)
     if len(bad) > SHOWN:
         print(f"  ... and {len(bad) - SHOWN} more", file=sys.stderr)
     if bad and not options.skip_bad:

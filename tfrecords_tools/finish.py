@@ -19,6 +19,7 @@ import hazeheal
 from hazeheal import records
 from hazeheal.errors import DataError
 from tfrecords_tools import quiet, shard
+from tfrecords_tools.lines import one_line
 
 SKIPPED = "skipped.txt"
 TFDS_FILES = ("dataset_info.json", "features.json")
@@ -51,7 +52,7 @@ def assemble(
             skipped += note["skipped"]
             reencoded.update(note["reencoded"])
     if skipped:
-        lines = ["\t".join((s["key"], s["hazy"], s["clear"], s["reason"])) for s in skipped]
+        lines = ["\t".join(one_line(s[k]) for k in ("key", "hazy", "clear", "reason")) for s in skipped]
         text = "# key, hazy file, clear file, reason\n" + "".join(f"{line}\n" for line in sorted(lines))
         shard.write_aside(output_dir / SKIPPED, text.encode())
     else:

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+from hazeheal.data import pictures
 from hazeheal.errors import UsageError
 from tfrecords_tools import making, plan
 
@@ -48,10 +49,14 @@ class Options:
                 return f"--{name}={getattr(self, name)} must be 1 or more"
         if not re.fullmatch(r"[a-zA-Z]\w*", self.name, re.ASCII):
             return f"--name={self.name} must be a letter, then letters, digits and _, as TFDS names data sets"
+        if len(self.name) > plan.NAME_LENGTH:
+            return f"--name={self.name} has {len(self.name)} letters; {plan.NAME_LENGTH} are allowed in the files' names"
         if self.val_fraction is not None and self.val_keys is not None:
             return "--val_fraction and --val_keys exclude each other; give one"
         if self.val_fraction is not None and not 0 <= self.val_fraction < 1:
             return f"--val_fraction={self.val_fraction} must be at least 0 and less than 1"
+        if self.image_size is not None and self.image_size**2 > pictures.MAX_PIXELS:
+            return f"--image_size={self.image_size} makes pictures of more than {pictures.MAX_PIXELS:,} pixels; give less"
         if self.image_size is not None and self.max_side is not None:
             return "--image_size and --max_side exclude each other; give one"
         if self.tile_overlap is not None and self.tile_size is None:
@@ -69,6 +74,10 @@ class Options:
             return f"--quality={self.quality} must be from 1 to 100"
         if "://" in str(self.output_dir):
             return f"--output_dir={self.output_dir} must be a local directory; convert there, then copy it"
+        try:
+            str(self.output_dir).encode()
+        except UnicodeEncodeError:
+            return f"--output_dir={self.output_dir} is no valid UTF-8, which TensorFlow needs; choose another name"
         return None
 
     @property

@@ -8,24 +8,23 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import re
 import statistics
 import time
-import warnings
-
-from PIL import Image
 
 from hazeheal import records
 from hazeheal.data import pairing, pictures
-from hazeheal.errors import DataError, HazeHealError, UsageError
+from hazeheal.errors import HazeHealError, UsageError
 from tfrecords_tools import making, shard
 
 SHARD_BYTES = 128 * 2**20
+NAME_LENGTH = (
+    150  # the longest file is named `.NAME-train.tfrecord-00000-of-00001.done.json.tmp-PID`, of at most 255
+)
 # Small sets get more and smaller shards than their bytes ask for, or a second core would have no work.
 SMALL_SET_SHARDS, SMALL_SET_PAIRS = 16, 16
-_MAX_PIXELS = 300_000_000
-_ORIENTATION = 0x0112
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +98,7 @@ def look_at_headers(sources: Sources, *, hazy_dir, gt_dir) -> Look:
 
     def side(folder, name):
         try:
-            return _header_size(pathlib.Path(folder) / name, name)
+            return pictures.read_size(pathlib.Path(folder) / name, name=name)
         except HazeHealError as error:
             return str(error)
 
@@ -107,8 +106,7 @@ def look_at_headers(sources: Sources, *, hazy_dir, gt_dir) -> Look:
         return side(hazy_dir, pair.hazy), side(gt_dir, pair.clear)
 
     good, unreadable, mismatched = [], [], []
-    with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(8) as threads:
-        warnings.simplefilter("ignore")  # Pillow's remarks on headers; decoding judges strictly
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
         for pair, sizes in zip(sources.pairs, threads.map(look, sources.pairs), strict=True):
             reasons = [size for size in sizes if isinstance(size, str)]
             if reasons:
@@ -121,22 +119,6 @@ def look_at_headers(sources: Sources, *, hazy_dir, gt_dir) -> Look:
                 (h, w), (ch, cw) = sizes
                 mismatched.append(f"{pair.hazy} is {w}x{h}, {pair.clear} is {cw}x{ch}")
     return Look(tuple(good), unreadable, mismatched)
-
-
-def _header_size(path: pathlib.Path, name: str) -> tuple:
-    """Upright (height, width); where the header cannot be read, `load_rgb` says why, or reads it after all."""
-    try:
-        if path.is_file() and path.stat().st_size:
-            with Image.open(path) as image:
-                width, height = image.size
-                # A PNG may keep its EXIF behind the pixels, and Pillow would decode them to look there.
-                looks = image.format != "PNG" or "exif" in image.info
-                turned = looks and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-            if width * height <= _MAX_PIXELS:
-                return (width, height) if turned else (height, width)
-    except Exception:  # whatever it is, load_rgb gives it a name
-        pass
-    return pictures.load_rgb(path, name=name)[0].shape[:2]
 
 
 def split_scenes(pairs, *, val_fraction: float, seed: int) -> set:
@@ -169,7 +151,8 @@ def read_val_keys(path, pairs) -> set:
         UsageError: The file cannot be read, is empty, names unknown keys, or leaves nothing to train on.
     """
     try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+        # At line feeds alone: names may hold what `splitlines` takes for the end of a line.
+        lines = pathlib.Path(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--val_keys={path} cannot be read ({error}); give a text file of keys") from error
     wanted = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
@@ -204,7 +187,7 @@ def estimate(pairs, *, hazy_dir, gt_dir, options: making.RecordOptions) -> Estim
         start = time.perf_counter()
         try:
             made = list(making.make_records(pair, hazy_dir=hazy_dir, gt_dir=gt_dir, options=options))
-        except DataError:
+        except HazeHealError:  # named when its shard is written
             continue
         times.append(time.perf_counter() - start)
         source_bytes += pair.hazy_state[0] + pair.clear_state[0]
@@ -218,8 +201,9 @@ def estimate(pairs, *, hazy_dir, gt_dir, options: making.RecordOptions) -> Estim
 
 
 def auto_shards(num_pairs: int, *, num_bytes: int) -> int:
-    """Number of shards of a split: about `SHARD_BYTES` each, more in small sets."""
-    return max(1, round(num_bytes / SHARD_BYTES), min(SMALL_SET_SHARDS, num_pairs // SMALL_SET_PAIRS))
+    """Number of shards of a split: about `SHARD_BYTES` each, more in small sets, never more than pairs."""
+    wanted = max(1, round(num_bytes / SHARD_BYTES), min(SMALL_SET_SHARDS, num_pairs // SMALL_SET_PAIRS))
+    return min(wanted, num_pairs)
 
 
 def plan_shards(pairs, *, name: str, split: str, num_shards: int, common: dict) -> list:
@@ -234,5 +218,7 @@ def plan_shards(pairs, *, name: str, split: str, num_shards: int, common: dict) 
 
 def default_name(output_dir) -> str:
     """The directory's name as TFDS wants data sets named: a letter, then letters, digits and `_`."""
-    name = re.sub(r"[^a-z0-9]+", "_", pathlib.Path(output_dir).resolve().name.lower()).strip("_")
-    return name if name[:1].isalpha() else f"data_{name}".rstrip("_")
+    # realpath, because Path.resolve() raises where links lead in a circle (before Python 3.13)
+    name = re.sub(r"[^a-z0-9]+", "_", os.path.basename(os.path.realpath(output_dir)).lower()).strip("_")
+    name = name if name[:1].isalpha() else f"data_{name}".rstrip("_")
+    return name[:NAME_LENGTH]

@@ -23,13 +23,14 @@ def write_state(output_dir: pathlib.Path, state: dict) -> None:
 def claimed(output_dir: pathlib.Path):
     """Makes the directory and keeps a second conversion out of it; the claim ends with the process.
 
-    A directory that was made here and is still empty at the end is removed again.
+    What was made here, with the directories above it, is removed again if it is still empty at the end.
     """
-    made = not output_dir.exists()
+    made = []
     try:
-        output_dir.mkdir(parents=True, exist_ok=True)
+        made = make_directories(output_dir)
         directory = os.open(output_dir, os.O_RDONLY)
     except OSError as error:
+        remove_empty(made)
         raise UsageError(f"--output_dir={output_dir} cannot be made ({error.strerror or error})") from error
     try:
         with contextlib.suppress(ImportError):  # Windows has no flock
@@ -46,9 +47,36 @@ def claimed(output_dir: pathlib.Path):
         yield
     finally:
         os.close(directory)
-        if made:
-            with contextlib.suppress(OSError):  # it is not empty
-                output_dir.rmdir()
+        remove_empty(made)
+
+
+def make_directories(path: pathlib.Path) -> list:
+    """Makes a directory and those above it; returns the ones that were missing, the innermost first.
+
+    Raises:
+        OSError: It cannot be made; then nothing was made.
+    """
+    missing = []
+    for directory in (path, *path.parents):
+        if directory.exists():
+            break
+        missing.append(directory)
+    made = []
+    try:
+        for directory in reversed(missing):
+            directory.mkdir(exist_ok=True)
+            made.insert(0, directory)
+        path.mkdir(exist_ok=True)  # says so where it is no directory
+    except OSError:
+        remove_empty(made)
+        raise
+    return made
+
+
+def remove_empty(directories) -> None:
+    for directory in directories:
+        with contextlib.suppress(OSError):  # it is not empty
+            directory.rmdir()
 
 
 def is_complete(output_dir, state, described, sources, folders) -> bool:
@@ -57,29 +85,30 @@ def is_complete(output_dir, state, described, sources, folders) -> bool:
     Raises:
         UsageError: The directory holds something else.
     """
-    present = {path.name for path in output_dir.iterdir() if ".tmp-" not in path.name}
+    leftover = _leftovers(state["name"])
+    present = {path.name for path in output_dir.iterdir() if not leftover.fullmatch(path.name)}
     if not present:
         return False
     other = f"--output_dir={output_dir} is not empty and holds"
     if records.MANIFEST in present:
         manifest = records.load_manifest(output_dir)
         mine = {"name": state["name"], **described["options"]}
-        theirs = {"name": manifest["name"], **manifest.get("options", {})}
+        theirs = {"name": manifest["name"], **manifest["options"]}
         _refuse_difference(f"{other} a data set made otherwise", mine, theirs)
         if manifest.get("inputs") != described["inputs"]:
             raise UsageError(f"{other} a data set of other source files; choose another directory")
         for split in manifest["splits"]:
             records.open_split(output_dir, split)
-        if manifest["provenance"].get("state") != sources.state:
+        if manifest.get("provenance", {}).get("state") != sources.state:
             _compare_contents(output_dir, manifest, folders)
         remove_notes(output_dir)
         return True
     if STATE not in present:
         raise UsageError(f"{other} other files ({', '.join(sorted(present)[:3])}); choose another directory")
     try:
-        theirs = json.loads((output_dir / STATE).read_bytes())
+        theirs = json.loads(records.read_file(output_dir / STATE))
         mine, theirs = ({**s.pop("options"), **s} for s in ({**state}, theirs))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"{other} a conversion whose {STATE} cannot be read ({error}); remove the directory"
         ) from error
@@ -98,26 +127,32 @@ def _compare_contents(output_dir, manifest, folders) -> None:
     """Files that are only newer (copied, checked out again) are the same data set; changed ones are not."""
     hashes = {}
     for entry in manifest["splits"].values():
-        with open(output_dir / entry["sources"], encoding="utf-8") as lines:
-            for source in map(json.loads, lines):
-                for side, flag in (("hazy", "hazy_dir"), ("clear", "gt_dir")):
-                    path = pathlib.Path(folders[flag]) / source[side]
-                    if path not in hashes:
-                        hashes[path] = shard.hash_file(path)
-                    if hashes[path] != source[f"{side}_sha256"]:
-                        raise UsageError(
-                            f"--output_dir={output_dir} was made before {path} was changed; choose another directory, or "
-                            "remove that one"
-                        )
+        for source in shard.read_sources(output_dir, entry):
+            for side, flag in (("hazy", "hazy_dir"), ("clear", "gt_dir")):
+                path = pathlib.Path(folders[flag]) / source[side]
+                if path not in hashes:
+                    hashes[path] = shard.hash_file(path)
+                if hashes[path] != source[f"{side}_sha256"]:
+                    raise UsageError(
+                        f"--output_dir={output_dir} was made before {path} was changed; choose another directory, or "
+                        "remove that one"
+                    )
+
+
+def _leftovers(name: str) -> re.Pattern:
+    """Fits the names of files that a killed conversion was writing, and no others: what fits is removed."""
+    files = r"manifest\.json|convert\.json|skipped\.txt|dataset_info\.json|features\.json|tfds"
+    return re.compile(rf"\.({re.escape(name)}-(train|val)\.[\w.-]+|{files})\.tmp-\d+")
 
 
 def remove_leftovers(output_dir, name, specs) -> None:
     """Removes half files of a killed run, and shards of a plan that changed with its sources."""
     planned = {spec.file for spec in specs} | {spec.done_path.name for spec in specs}
     shards = re.compile(rf"\.?{re.escape(name)}-(train|val)\.tfrecord-\d+-of-\d+(\.done\.json)?")
+    leftover = _leftovers(name)
     for path in list(output_dir.iterdir()):
-        if path.name.startswith(".") and ".tmp-" in path.name:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if leftover.fullmatch(path.name):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         elif shards.fullmatch(path.name) and path.name not in planned:
             path.unlink()
 

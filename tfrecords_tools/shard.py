@@ -18,7 +18,7 @@ import zlib
 import numpy as np
 
 from hazeheal import records
-from hazeheal.errors import HazeHealError
+from hazeheal.errors import DataError, HazeHealError
 from tfrecords_tools import making, quiet
 
 FOLDERS = {"hazy": "hazy", "clear": "GT"}
@@ -107,9 +107,9 @@ def write_shard(spec: ShardSpec, progress=None) -> dict:
         digest = _sync_and_hash(temporary)
         os.replace(temporary, spec.path)
     except (tf.errors.OpError, OSError) as error:
+        reason = " ".join(str(getattr(error, "message", None) or error).split())
         raise HazeHealError(
-            f"{spec.path} cannot be written: {getattr(error, 'message', None) or error}; finished shards are "
-            "kept, the same command goes on from them"
+            f"{spec.path} cannot be written: {reason}; finished shards are kept, the same command goes on from them"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -125,14 +125,19 @@ def write_shard(spec: ShardSpec, progress=None) -> dict:
     }
     table = np.array(rows, dtype=records.INDEX_DTYPE)
     detail = {"rows": base64.b64encode(table.tobytes()).decode(), "sources": sources}
-    write_aside(spec.done_path, json.dumps(note | detail).encode())
+    text = json.dumps(note | detail)
+    signed = {"note": text, "sha256": records.sha256(text.encode())}
+    write_aside(spec.done_path, json.dumps(signed).encode())
     return note
 
 
 def read_done(spec: ShardSpec, *, detail: bool = False) -> dict | None:
-    """Returns the note of `spec` if its shard was finished and is still the file that was written."""
+    """Returns the note of `spec` if its shard was finished, and note and shard are still what was written."""
     try:
-        note = json.loads(spec.done_path.read_bytes())
+        signed = json.loads(records.read_file(spec.done_path))
+        if records.sha256(signed["note"].encode()) != signed["sha256"]:
+            return None
+        note = json.loads(signed["note"])
         if note["digest"] != spec.digest or spec.path.stat().st_size != note["bytes"]:
             return None
         if detail:
@@ -141,7 +146,7 @@ def read_done(spec: ShardSpec, *, detail: bool = False) -> dict | None:
         if hash_file(spec.path) != note["sha256"]:
             return None
         return {key: value for key, value in note.items() if key not in ("rows", "sources")}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # damaged: made again
         return None
 
 
@@ -158,8 +163,28 @@ def write_aside(path: pathlib.Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def read_sources(directory, entry: dict):
+    """Yields a split's sources, a dict for each record, after comparing the list with the manifest's `entry`.
+
+    Raises:
+        DataError: It is missing or damaged.
+    """
+    path = pathlib.Path(directory) / entry["sources"]
+    try:
+        if hash_file(path) != entry["sources_sha256"]:
+            raise DataError(f"{path}: its SHA-256 is not the one written; convert the data set again")
+        # At line feeds alone: names may hold what `splitlines` takes for the end of a line.
+        with open(path, encoding="utf-8", newline="\n") as lines:
+            yield from map(json.loads, lines)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; convert the data set again") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}); convert the data set again") from error
+
+
 def hash_file(path) -> str:
     digest = hashlib.sha256()
+    records.refuse_special(path)
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)

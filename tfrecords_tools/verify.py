@@ -6,8 +6,8 @@ frames behind it, and costs only its own record here.
 
 import dataclasses
 import io
-import json
 import mmap
+import os
 import pathlib
 import tempfile
 import zlib
@@ -17,8 +17,9 @@ import numpy as np
 from hazeheal import records
 from hazeheal.data import pictures
 from hazeheal.errors import DataError, HazeHealError, UsageError
-from tfrecords_tools import pool, quiet, shard
+from tfrecords_tools import finish, pool, quiet, shard
 from tfrecords_tools.info import format_bytes
+from tfrecords_tools.lines import one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ def verify(directory, *, workers: int | None = None) -> int:
     manifest = records.load_manifest(directory)
     problems = find_problems(directory, manifest, workers=workers or pool.cores())
     for problem in problems:
-        print(f"damaged: {problem}")
+        print(f"damaged: {one_line(problem)}")
     if problems:
         raise DataError(
             f"{directory}: {len(problems)} problems, listed above; convert the data set again, or copy it again "
@@ -71,8 +72,12 @@ def find_problems(directory, manifest: dict, *, workers: int = 1) -> list:
     """Returns one line for each thing that is wrong, in the order of splits, shards and records."""
     directory = pathlib.Path(directory)
     problems, checks, where, seen = [], [], [], {}
-    for name, expected in manifest.get("provenance", {}).get("tfds_sha256", {}).items():
-        problems += _check_file(directory / name, expected)
+    hashes = manifest.get("provenance", {}).get("tfds_sha256", {})
+    for name in finish.TFDS_FILES:
+        if name in hashes:
+            problems += _check_file(directory / name, hashes[name])
+        else:
+            problems.append(f"{directory / name}: {records.MANIFEST} lacks its SHA-256")
     for split, entry in manifest["splits"].items():
         index = _read_index(directory, entry, problems)
         sources = _read_sources(directory, entry, problems)
@@ -140,11 +145,11 @@ def _read_index(directory, entry, problems):
 
 def _read_sources(directory, entry, problems):
     path = directory / entry["sources"]
-    wrong = _check_file(path, entry["sources_sha256"])
-    if wrong:
-        problems += [f"{line} (sources cannot be named)" for line in wrong]
+    try:
+        sources = list(shard.read_sources(directory, entry))
+    except DataError as error:
+        problems.append(f"{error} (sources cannot be named)")
         return None
-    sources = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     if len(sources) != entry["records"]:
         problems.append(f"{path} lists {len(sources)} records, not {entry['records']}")
         return None
@@ -230,7 +235,7 @@ def _frames(path):
     """Yields payloads as long as both CRCs of each frame are right."""
     tf = quiet.tensorflow()
     try:
-        for payload in tf.data.TFRecordDataset(str(path)):
+        for payload in tf.data.TFRecordDataset(os.fsencode(path)):
             yield payload.numpy()
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError):
         return
@@ -260,8 +265,6 @@ def _check_record(payload: bytes, *, row, key: str | None) -> list:
         pair = records.parse(payload)
     except DataError as error:
         return [str(error)]
-    except ValueError as error:  # a damaged text that is no UTF-8
-        return [f"not a hazeheal record: {error}"]
     reasons = []
     if key is not None and pair.key != key:
         reasons.append(f"its key is {pair.key!r}, the list of sources says {key!r}")

@@ -1,9 +1,9 @@
 """`hazeheal train`: trains a generator on a data set, or goes on with a run."""
 
-import argparse
 import sys
 
 from hazeheal import config as configs
+from hazeheal.commands.parsing import CommandParser, count, numbers
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.training import cluster
 from hazeheal.training.signals import restart_on_sigterm
@@ -20,27 +20,24 @@ same command goes on, 130 after SIGINT
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage in front of it."""
-
-    def error(self, message):
-        raise UsageError(f"{message}; see {self.prog} --help")
-
-
-def parser() -> argparse.ArgumentParser:
-    parse = _Parser(
+def parser() -> CommandParser:
+    parse = CommandParser(
         prog="hazeheal train",
         description="Trains a GAN that removes haze, on all GPUs of this machine or on CPUs. A run that is "
         "already in --workdir goes on where its last checkpoint stands; nothing is overwritten.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parse.add_argument("--data_dir", help="data set made by `hazeheal-tfrecords convert`")
     parse.add_argument("--workdir", help="the run's directory, made if it is missing")
-    parse.add_argument("--gpus", type=_numbers, help="numbers of the GPUs to use, as in 0,1 (default: all)")
-    parse.add_argument("--cpu_replicas", type=_count, help="train on this many logical CPU devices instead")
+    parse.add_argument("--gpus", type=numbers, help="numbers of the GPUs to use, as in 0,1 (default: all)")
+    parse.add_argument("--cpu_replicas", type=count, help="train on this many logical CPU devices instead")
     parse.add_argument("--restore_from", help="a run or checkpoint whose networks a new run starts with")
+    parse.add_argument(
+        "--on_bad_record",
+        choices=("fail", "skip"),
+        default="fail",
+        help="a damaged record ends the run (default), or the next whole one takes its place; it is named either way",
+    )
     parse.add_argument(
         "--dry_run", action="store_true", help="show the configuration and what would run, and end"
     )
@@ -50,19 +47,6 @@ def parser() -> argparse.ArgumentParser:
         help="write generator_model.png and discriminator_model.png into --workdir, and end",
     )
     return parse
-
-
-def _numbers(text):
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 0,1") from None
-
-
-def _count(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
-    return int(text)
 
 
 def main(argv) -> int:
@@ -123,6 +107,7 @@ def train(config, flags) -> dict:
             workdir=flags.workdir,
             runtime=runtime,
             restore_from=flags.restore_from,
+            on_bad_record=flags.on_bad_record,
         )
         result = trainer.train()
     return result | {"group": runtime.group}
@@ -134,14 +119,15 @@ def dry_run(config, flags) -> int:
     from hazeheal.training import checkpoint, resume
     from hazeheal.training.run_dir import RunDirectory
 
-    cluster.from_environment()
+    group = cluster.from_environment()
     print(configs.to_json(config), end="")
     if config.loss.perceptual_weight:
         from hazeheal.models.perceptual import check_perceptual_weights
 
         check_perceptual_weights(config.loss.perceptual_weights, config.loss.perceptual_layer)
     if flags.cpu_replicas or flags.gpus:
-        configs.check_batch(config, replicas=flags.cpu_replicas or len(flags.gpus))
+        local = flags.cpu_replicas or len(flags.gpus)
+        configs.check_batch(config, replicas=local * (1 if group is None else group.num_groups))
     fingerprint = records.load_manifest(flags.data_dir)["fingerprint"]
     train = records.open_split(flags.data_dir, config.data.train_split)
     configs.check_crop(config, train)

@@ -23,6 +23,9 @@ from hazeheal.data.pairing_rules import RULES, Rule, find_rule
 from hazeheal.data.pictures import PICTURE_SUFFIXES
 from hazeheal.errors import DataError, UsageError
 
+# To one folder, through links: where many folders link to each other, there is no end of ways.
+MOST_WAYS = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class PairName:
@@ -224,9 +227,10 @@ def _list_pictures(folder: pathlib.Path, flag: str, *, other: pathlib.Path) -> t
     `other` is left out where it lies inside `folder`: its files have the other role.
     """
     names, passed_over, notes = [], collections.Counter(), []
-    other_identity = _identity(other)
-
-    def walk(path, prefix, above):
+    other_identity, ways = _identity(other), collections.Counter()
+    pending = [(os.fspath(folder), "", frozenset([_identity(folder)]))]
+    while pending:  # no recursion: folders can lie deeper than Python calls
+        path, prefix, above = pending.pop()
         try:
             with os.scandir(path) as opened:
                 entries = list(opened)
@@ -236,20 +240,23 @@ def _list_pictures(folder: pathlib.Path, flag: str, *, other: pathlib.Path) -> t
             suffix = os.path.splitext(entry.name)[1].lower()
             if entry.name.startswith("."):
                 passed_over["hidden"] += 1
-            elif entry.is_dir():  # through links too, but never in a circle
+            elif _is_folder(entry):  # through links too, but never in a circle
                 identity = _identity(entry.path)
+                ways[identity] += identity not in above
                 if identity in above:
                     passed_over["circular link"] += 1
                 elif identity == other_identity:
                     notes.append(f"{flag}: left out {prefix}{entry.name}/, which is the other folder")
+                elif ways[identity] > MOST_WAYS:
+                    raise DataError(
+                        f"{flag}: links lead to folder {entry.path} in more than {MOST_WAYS} ways; remove some of them"
+                    )
                 else:
-                    walk(entry.path, f"{prefix}{entry.name}/", above | {identity})
+                    pending.append((entry.path, f"{prefix}{entry.name}/", above | {identity}))
             elif suffix in PICTURE_SUFFIXES:
                 names.append(prefix + entry.name)
             else:
                 passed_over[suffix or "without suffix"] += 1
-
-    walk(folder, "", frozenset([_identity(folder)]))
     for name in names:
         try:
             name.encode()
@@ -266,6 +273,13 @@ def _list_pictures(folder: pathlib.Path, flag: str, *, other: pathlib.Path) -> t
     if text:
         notes.append(f"{flag}: passed over {sum(passed_over.values())} that are no pictures ({text})")
     return sorted(names), sorted(notes)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself: named when it is read
+        return False
 
 
 def _identity(path) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import warnings
 
 from hazeheal.errors import UsageError
 
@@ -78,8 +79,15 @@ def find_rule(text: str) -> Rule:
             return rule
     names = ", ".join(["auto", *(rule.name for rule in RULES), *ALIASES])
     try:
-        pattern = re.compile(text)
-    except re.error as error:
+        with warnings.catch_warnings():  # of a future Python in which it would mean something else
+            warnings.simplefilter("ignore")
+            pattern = re.compile(text)
+    except (
+        re.error,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ) as error:  # a flag, a count, a depth it cannot have
         raise UsageError(
             f"pairing {text!r} is no rule and no regular expression ({error}); rules: {names}"
         ) from None

@@ -24,6 +24,7 @@ import pathlib
 import re
 import stat
 import threading
+import warnings
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
@@ -39,6 +40,7 @@ _SUFFIXES = """
 PICTURE_SUFFIXES = frozenset(_SUFFIXES.split())
 _MAGIC = {b"\xff\xd8\xff": "JPEG", PNG_SIGNATURE: "PNG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 _EXIF_ORIENTATION = 0x0112
+MAX_PIXELS = 300_000_000
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,7 +56,7 @@ class _Refused(Exception):
     """A picture that can be opened and is not wanted; the text is the reason."""
 
 
-def load_rgb(source, *, max_pixels: int = 300_000_000, name: str | None = None) -> tuple[np.ndarray, Kept]:
+def load_rgb(source, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> tuple[np.ndarray, Kept]:
     """Reads one picture.
 
     Args:
@@ -95,13 +97,51 @@ def load_rgb(source, *, max_pixels: int = 300_000_000, name: str | None = None) 
         raise DataError(f"{name}: truncated or damaged ({_one_line(error)}); replace it") from error
 
 
+def read_size(path, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> tuple[int, int]:
+    """Upright (height, width) of a picture file as its header tells; nothing is decoded.
+
+    Args:
+        path, max_pixels, name: As in `load_rgb`.
+
+    Raises:
+        DataError: The header cannot be read, or the file is larger than such a picture can be; the message names it.
+    """
+    name = name or os.fsdecode(path)
+    try:
+        size = os.stat(path).st_size
+        if size and os.path.isfile(path):
+            with _strict_pillow(max_pixels), Image.open(path) as image:
+                width, height = image.size
+                # A PNG may keep its EXIF behind the pixels, and Pillow would decode them to look there.
+                turned = False
+                if image.format != "PNG" or "exif" in image.info:
+                    with contextlib.suppress(Exception):  # damaged: taken as upright, as `load_rgb` does
+                        turned = image.getexif().get(_EXIF_ORIENTATION) in (5, 6, 7, 8)
+            if size > _most_bytes(width * height):
+                raise DataError(
+                    f"{name}: {size:,} bytes are more than {width}x{height} pixels take; save it anew"
+                )
+            if width * height <= max_pixels:
+                return (width, height) if turned else (height, width)
+    except DataError:
+        raise
+    except Exception:  # whatever it is, load_rgb gives it a name
+        pass
+    return load_rgb(path, max_pixels=max_pixels, name=name)[0].shape[:2]
+
+
+def _most_bytes(pixels: int) -> int:
+    """Of a file: 8 bytes hold an uncompressed pixel of 16-bit RGBA, and there may be much beside them."""
+    return 2**26 + 8 * pixels
+
+
 def _read(source, name: str, max_pixels: int) -> bytes:
     """The whole file, so that no handle stays open while, or because, a decoder fails."""
     try:
         status = os.stat(source)
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{name}: a folder or a device; give a picture file")
-        if status.st_size > 2**26 + 8 * max_pixels:  # 8 bytes hold an uncompressed pixel of 16-bit RGBA
+        if status.st_size > _most_bytes(max_pixels):
             raise DataError(f"{name}: {status.st_size:,} bytes are more than {max_pixels:,} pixels take")
         return pathlib.Path(os.fsdecode(source)).read_bytes()
     except FileNotFoundError:
@@ -112,20 +152,23 @@ def _read(source, name: str, max_pixels: int) -> bytes:
 
 _lock = threading.Lock()
 _decoding: list[int] = []  # max_pixels of every thread inside `_strict_pillow`
-_found: tuple = ()  # Pillow's settings before the first of them came
+_found: tuple = ()  # Pillow's settings before the first of them came, and the filters of warnings
 
 
 @contextlib.contextmanager
 def _strict_pillow(max_pixels: int):
     """Makes Pillow refuse truncated files and go by our limit of size, whatever the program has set.
 
-    Both are module globals that Pillow reads while it decodes. Threads that decode at the same time share the
-    strict settings; the last to leave puts back what the first one found.
+    Both are module globals that Pillow reads while it decodes, and so are the filters of its warnings, which are
+    of damaged metadata and would stand in a program's output without the name of a file. Threads that decode at
+    the same time share the strict settings; the last to leave puts back what the first one found.
     """
     global _found
     with _lock:
         if not _decoding:
-            _found = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+            _found = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, warnings.catch_warnings()
+            _found[2].__enter__()
+            warnings.simplefilter("ignore")
         _decoding.append(max_pixels)
         ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, max(_decoding)
     try:
@@ -136,7 +179,8 @@ def _strict_pillow(max_pixels: int):
             if _decoding:
                 Image.MAX_IMAGE_PIXELS = max(_decoding)
             else:
-                ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = _found
+                ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, filters = _found
+                filters.__exit__(None, None, None)
 
 
 def _decode(image: Image.Image, data: bytes, max_pixels: int) -> tuple[np.ndarray, Kept]:
@@ -199,7 +243,7 @@ def _to_rgb(image: Image.Image, white: int | None) -> Image.Image:
         return ImageCms.applyTransform(image, ImageCms.buildTransform(lab, srgb, "LAB", "RGB"))
     if image.mode in ("P", "PA", "La", "RGBa"):
         image = image.convert("RGBA")  # undoes premultiplied alpha and resolves a transparent palette
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _too_large(pixels: int, max_pixels: int) -> str:

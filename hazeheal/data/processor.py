@@ -14,10 +14,12 @@ several, see the same pictures.
 The pipeline. positions -> record numbers -> bytes (one Python call a batch, CRC compared) -> decode
 the crop alone, in parallel -> turn and mirror -> batch. Pictures stay uint8: they are normalised on
 the device, which costs nothing there and a third of the throughput here.
+
+A damaged record ends the run, which names it, or is skipped (`on_bad_record`): then position p takes the
+next whole record in the order, with the augmentation of p. That, too, is a function of (seed, p) and of
+which records are damaged.
 """
 
-import collections
-import itertools
 import os
 
 import numpy as np
@@ -26,6 +28,7 @@ import tensorflow as tf
 from hazeheal import records
 from hazeheal.data import augment
 from hazeheal.data.decode import decode_crop, decode_whole, split_record
+from hazeheal.data.graph_reader import GraphReader
 from hazeheal.data.order import shuffled_numbers
 from hazeheal.data.readers import open_reader
 from hazeheal.errors import DataError, UsageError
@@ -46,6 +49,8 @@ class DehazeDataProcessor:
         flip, rot90: Which augmentations to apply (see `augment.flip_rot90`).
         workers: Threads that decode; by default one for each CPU core this process may use.
         reader: `auto`, `local` or `gfile` (see `readers`).
+        on_bad_record: What to do about a record that cannot be read or whose CRC is wrong: `fail`, or
+            `skip` (see `graph_reader`), which logs it once, as a warning of the logger "hazeheal".
 
     Raises:
         UsageError: A value that cannot be meant; the message says which would do.
@@ -66,6 +71,7 @@ class DehazeDataProcessor:
         rot90=True,
         workers=None,
         reader="auto",
+        on_bad_record="fail",
     ):
         _check_at_least(1, batch_size=batch_size, num_replicas=num_replicas)
         _check_at_least(-(2**63), seed=seed)
@@ -104,15 +110,35 @@ class DehazeDataProcessor:
         self._flip = flip
         self._rot90 = rot90
         self._workers = workers
-        # For `translate_error`: what was damaged, and which records are on their way to the decoder.
-        self._damaged = {}
-        self._marks = itertools.count()
-        self._in_flight = collections.deque(maxlen=32 * (batch_size + workers))
+        self._records = GraphReader(
+            self._split,
+            self._reader,
+            on_bad_record=on_bad_record,
+            remembered=32 * (batch_size + workers),
+        )
 
     @property
     def num_pictures(self) -> int:
         """N: pairs in the split, and so positions in an epoch."""
         return len(self._split)
+
+    @property
+    def bad_records(self) -> tuple:
+        """Numbers of the records found damaged so far with `on_bad_record="skip"`, in ascending order.
+
+        Of several processes, each finds those that it reads.
+        """
+        return self._records.bad.numbers
+
+    def note_bad_records(self, numbers) -> None:
+        """Counts the `bad_records` of a run that is resumed; they are not logged again.
+
+        What is read does not depend on it: a record that is whole again is used again.
+
+        Raises:
+            UsageError: One of them is not the number of a record.
+        """
+        self._records.bad.preload(numbers)
 
     def dataset(self, start_step=0) -> tf.data.Dataset:
         """Training batches from step `start_step` on, without end.
@@ -137,12 +163,14 @@ class DehazeDataProcessor:
         share = self._batch_size // self._num_replicas
         local_replicas = tf.constant(self._local_replicas, tf.int64)
 
+        def order(positions):
+            return shuffled_numbers(positions, seed=self._seed, count=self.num_pictures)
+
         def read(turn):
             step = turn // len(self._local_replicas)
             replica = local_replicas[turn % len(self._local_replicas)]
             positions = step * self._batch_size + replica * share + tf.range(share, dtype=tf.int64)
-            numbers = shuffled_numbers(positions, seed=self._seed, count=self.num_pictures)
-            return positions, numbers, *self._read(numbers)
+            return positions, *self._records.read(positions, order)
 
         def decode(position, number, size, payload):
             y, x = augment.random_crop_window(
@@ -181,16 +209,19 @@ class DehazeDataProcessor:
         if not 0 <= replica < replicas:
             raise UsageError(f"replica={replica} is not one of {replicas} replicas; use 0 to {replicas - 1}")
 
-        def read(number):
-            size, payload = self._read(number[tf.newaxis])
-            return number, size[0], payload[0]
+        def order(positions):
+            return positions % self.num_pictures
+
+        def read(position):
+            number, size, payload = self._records.read(position[tf.newaxis], order)
+            return number[0], size[0], payload[0]
 
         def decode(number, size, payload):
             hazy, clear = (decode_whole(picture, size) for picture in split_record(payload))
             return {"hazy": hazy, "clear": clear, "number": number}
 
-        numbers = tf.data.Dataset.range(replica, self.num_pictures, replicas)
-        pictures = numbers.map(read, num_parallel_calls=self._reader.batches_at_once)
+        positions = tf.data.Dataset.range(replica, self.num_pictures, replicas)
+        pictures = positions.map(read, num_parallel_calls=self._reader.batches_at_once)
         pictures = pictures.map(decode, num_parallel_calls=self._workers).prefetch(1)
         return pictures.with_options(self._options())
 
@@ -206,24 +237,7 @@ class DehazeDataProcessor:
         Returns:
             The DataError that names shard, record and source, or None: the data had no part in it.
         """
-        if not isinstance(error, tf.errors.OpError):
-            return None
-        for mark, damaged in self._damaged.items():
-            if mark in str(error):
-                return damaged
-        for number in list(self._in_flight):
-            try:
-                size = [int(self._split.index[side][number]) for side in ("height", "width")]
-                for picture in split_record(self._reader.read(number)):
-                    decode_whole(picture, size)
-            except DataError as damaged:
-                return damaged
-            except tf.errors.OpError as undecodable:
-                return DataError(
-                    f"a picture cannot be decoded: {self._split.describe(number)}: "
-                    f"{undecodable.message.splitlines()[0]}; convert the data set again"
-                )
-        return None
+        return self._records.explain(error)
 
     def _check_crop_fits(self, crop_size):
         sides = np.minimum(self._split.index["height"], self._split.index["width"])
@@ -234,29 +248,6 @@ class DehazeDataProcessor:
                 f"crop_size={crop_size} is larger than the smallest picture, {row['width']}x{row['height']} "
                 f"pixels: {self._split.describe(smallest)}; use crop_size={sides[smallest]} or less"
             )
-
-    def _read(self, numbers):
-        """Sizes ([n, 2] int32: height, width) and payloads ([n] string) of [n] int64 record numbers."""
-
-        @tf.autograph.experimental.do_not_convert
-        def from_shards(numbers):
-            self._in_flight.extend(numbers.tolist())
-            rows = self._split.index[numbers]
-            sizes = np.stack([rows["height"], rows["width"]], axis=1).astype(np.int32)
-            try:
-                return sizes, self._reader.read_many(numbers), b""
-            except DataError as damaged:
-                # Raised here, TensorFlow would print Python's traceback three times over.
-                mark = f"data error {next(self._marks)}:"
-                self._damaged[mark] = damaged
-                return sizes, np.full(len(numbers), b"", object), f"{mark} {damaged}".encode()
-
-        kinds = [tf.int32, tf.string, tf.string]
-        sizes, payloads, problem = tf.numpy_function(from_shards, [numbers], kinds, stateful=False)
-        with tf.control_dependencies([tf.debugging.Assert(tf.equal(problem, ""), [problem])]):
-            sizes = tf.ensure_shape(sizes, [numbers.shape[0], 2])
-            payloads = tf.ensure_shape(payloads, numbers.shape)
-        return sizes, payloads
 
     def _options(self):
         options = tf.data.Options()

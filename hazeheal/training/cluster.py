@@ -55,7 +55,7 @@ def from_environment(environ=None) -> Cluster | None:
         return None
     try:
         config = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{VARIABLE}={text!r} is no JSON ({error}); unset it to train alone") from None
     if not isinstance(config, dict):
         raise UsageError(
@@ -107,7 +107,7 @@ def to_json(addresses, *, group: int) -> str:
 
 def _checked(address):
     match = re.fullmatch(
-        r"(?:[^\s:/]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", address if isinstance(address, str) else ""
+        r"(?:[^\s:/,\[\]]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", address if isinstance(address, str) else ""
     )
     if match is None or not 1 <= int(match[1]) <= 65535:
         raise UsageError(f"{VARIABLE}: {address!r} is no host:port, as in 10.0.0.1:7000")

@@ -49,8 +49,8 @@ def other_groups_lost(num_groups: int):
             raise
         others = "the other replica group" if num_groups == 2 else "another replica group"
         raise GroupLostError(
-            f"{others} is gone or does not answer ({_reason(error)}); nothing since the last checkpoint is kept: start "
-            "all groups again with the same command (the launcher does it)"
+            f"{others} is gone or does not answer ({_reason(error)}); start all groups again with the same command, and "
+            "they go on from the last checkpoint (the launcher does it)"
         ) from error
 
 

@@ -39,10 +39,10 @@ class Reports:
         if restored is None:
             self._summaries.text("config", summaries.config_markdown(configs.flat(self._config)))
 
-    def log(self, at, *, means, rates, skipped, line) -> None:
-        """The means since the last log and the rates, to TensorBoard and the progress line."""
+    def log(self, at, *, means, rates, counts, line) -> None:
+        """The means since the last log, the rates, and counts so far, to TensorBoard and the progress line."""
         values = {name: value for name, value in means.items() if name != "skipped"}
-        self._summaries.scalars("train", {**values, **rates, "skipped_steps": skipped}, step=at)
+        self._summaries.scalars("train", {**values, **rates, **counts}, step=at)
         line.update(
             at,
             epoch=self._schedule.epochs_done(at),

@@ -29,12 +29,13 @@ class Session:
         checkpoints, reports: The group's files.
     """
 
-    def __init__(self, *, config, state, directory, groups, schedule, data_set):
-        """Args: as of the trainer; `data_set`: (path, fingerprint) of what the run is trained on."""
+    def __init__(self, *, config, state, directory, groups, schedule, data, data_set):
+        """Args: as of the trainer; `data` reads the training split of `data_set`, (path, fingerprint)."""
         self._config = config
         self._state = state
         self._directory = directory
         self._groups = groups
+        self._data = data
         self._data_dir, self._fingerprint = data_set
         self.tally = Tally(step.METRICS)
         self.clock = Clock(config.train.batch_size)
@@ -79,6 +80,7 @@ class Session:
         self._state.load(restored.values, source=restored.source)
         self.tally.load_json(restored.progress["tally"])
         self.clock.load_json(restored.progress["clock"])
+        self._data.note_bad_records(restored.progress.get("bad_records", ()))
         self.quality = restored.metrics or None
         self.reports.begin(restored=restored.step)
         if not restored.is_own:
@@ -92,7 +94,10 @@ class Session:
     def report(self, at, *, line) -> None:
         """The means and the rates since the last time, to TensorBoard and the progress line."""
         means, rates = self.tally.take("log"), self.clock.take()
-        self.reports.log(at, means=means, rates=rates, skipped=self.tally.skipped, line=line)
+        counts = {"skipped_steps": self.tally.skipped}
+        if self._data.bad_records:
+            counts["bad_records"] = len(self._data.bad_records)
+        self.reports.log(at, means=means, rates=rates, counts=counts, line=line)
 
     def report_epoch(self, at) -> None:
         """The row of the epoch that ends at step `at`."""
@@ -116,6 +121,7 @@ class Session:
         progress = {
             "tally": self.tally.to_json(),
             "clock": self.clock.to_json(),
+            "bad_records": list(self._data.bad_records),
             "fingerprint": self._fingerprint,
         }
         self.checkpoints.save(self._state.snapshot(), step=at, metrics=self.quality, progress=progress)

@@ -41,7 +41,7 @@ class DehazeTrainer:
         total_steps: At which the run is complete.
     """
 
-    def __init__(self, config, *, data_dir, workdir, runtime=None, restore_from=None):
+    def __init__(self, config, *, data_dir, workdir, runtime=None, restore_from=None, on_bad_record="fail"):
         """Checks everything that can be checked, then builds.
 
         Args:
@@ -50,6 +50,8 @@ class DehazeTrainer:
             workdir: The run's directory; a run that is there already goes on.
             runtime: What to compute on (`distribute.choose`); by default all GPUs, else one CPU.
             restore_from: A run or a checkpoint whose networks a new run starts with (fine-tuning).
+            on_bad_record: `fail`: a damaged record ends the run, which names it. `skip`: the next whole one
+                in the order takes its place; it is named, and counted in the summaries.
 
         Raises:
             HazeHealError: What is wrong, which value, what to do.
@@ -63,6 +65,7 @@ class DehazeTrainer:
         self._fingerprint = records.load_manifest(data_dir)["fingerprint"]
         configs.check_crop(config, records.open_split(data_dir, config.data.train_split))
         self._data_dir = data_dir
+        self._on_bad_record = on_bad_record
         self._data = self._open(config.data.train_split)
         self._val_data = self._open(config.data.val_split) if config.data.val_split else None
         self._directory = RunDirectory(workdir, group=self.runtime.group)
@@ -76,9 +79,8 @@ class DehazeTrainer:
         self.total_steps = self._schedule.total_steps(config)
         self._heartbeat = Heartbeat()
         self._groups = Groups(self.runtime)
-        self._groups.check_same(
-            self.runtime.facts() | configs.shared(config) | {"the data set": self._fingerprint}
-        )
+        facts = {"the data set": self._fingerprint, "--on_bad_record": on_bad_record}
+        self._groups.check_same(self.runtime.facts() | configs.shared(config) | facts)
 
         with self.runtime.strategy.scope():
             self.gan = DehazeGAN(config, precision=self.runtime.precision)
@@ -115,6 +117,7 @@ class DehazeTrainer:
             rot90=data.rot90,
             workers=data.workers or None,
             reader=data.reader,
+            on_bad_record=self._on_bad_record,
         )
 
     def _check_data_set(self, saved):
@@ -164,6 +167,7 @@ class DehazeTrainer:
                 directory=self._directory,
                 groups=self._groups,
                 schedule=self._schedule,
+                data=self._data,
                 data_set=(self._data_dir, self._fingerprint),
             )
             try:

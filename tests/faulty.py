@@ -1,0 +1,103 @@
+"""`python tests/faulty.py FAULT ... -- ARGV`: runs `hazeheal ARGV` in a process to which something happens.
+
+The faults are put in from outside, so that no code of the project knows of them:
+
+    nan GROUP FIRST LAST        in that group the gradients of steps FIRST to LAST - 1 hold a NaN
+    inf GROUP FIRST LAST        the same with an infinity
+    clock SECONDS               the clock reads so much less from the 20th look at it on
+    full FOLDER STEP            from the checkpoint of that step on nothing more fits into the files of this process
+    damage SHARD OFFSET STEP    at that step a bit of that byte of the shard flips
+"""
+
+import pathlib
+import resource
+import sys
+import time
+
+
+def not_finite(value, group, first, last):
+    import tensorflow as tf
+
+    from hazeheal.training import cluster, step
+
+    if (cluster.from_environment() or cluster.Cluster((), 0)).group != int(group):
+        return
+    build = step.make_update
+    make = step.make_forward_backward
+
+    def spoiling(gan, **options):
+        compute = make(gan, **options)
+
+        def forward_backward(*arguments):
+            outputs = compute(*arguments)
+            # The step is no argument of the pure function; it counts the calls of the update instead.
+            now = steps[0].read_value()
+            bad = (now >= int(first)) & (now < int(last))
+            spoiled = outputs["gradients"][3]
+            outputs["gradients"][3] = tf.where(bad, tf.fill(spoiled.shape, float(value)), spoiled)
+            return outputs
+
+        return forward_backward
+
+    def noting(state, *, replica, **options):
+        steps.append(state.step.values[replica] if hasattr(state.step, "values") else state.step)
+        return build(state, replica=replica, **options)
+
+    steps = []
+    step.make_forward_backward, step.make_update = spoiling, noting
+
+
+def clock(seconds):
+    real, looks = time.time, [0]
+
+    def stepped():
+        looks[0] += 1
+        return real() - (float(seconds) if looks[0] > 20 else 0)
+
+    time.time = stepped
+    time.time_ns = lambda: int(stepped() * 1e9)
+
+
+def at_step(number, action):
+    """Calls `action` when the loop is about to go on at that step or later."""
+    from hazeheal.training import trainer
+
+    run, done = trainer.DehazeTrainer._run_loop, []
+
+    def watched(self, iterator, count):
+        if not done and self.state.step.numpy() >= int(number):
+            done.append(True)
+            action(self)
+        return run(self, iterator, count)
+
+    trainer.DehazeTrainer._run_loop = watched
+
+
+def full(step):
+    def fill(trainer):
+        trainer._session.checkpoints.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+
+    at_step(step, fill)
+
+
+def damage(shard, offset, step):
+    def flip(trainer):
+        path = pathlib.Path(shard)
+        content = bytearray(path.read_bytes())
+        content[int(offset)] ^= 1
+        path.write_bytes(bytes(content))
+
+    at_step(step, flip)
+
+
+if __name__ == "__main__":
+    border = sys.argv.index("--")
+    name, *values = sys.argv[1:border]
+    if name in ("nan", "inf"):
+        not_finite(name, *values)
+    else:
+        {"clock": clock, "full": full, "damage": damage}[name](*values)
+    from hazeheal.__main__ import main
+
+    sys.exit(main(sys.argv[border + 1 :]))

@@ -1,0 +1,162 @@
+"""What the tests of several processes share: jobs of real processes, faults done to them, what they left."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import tiny
+
+from hazeheal.launch import placement
+from hazeheal.training import checkpoint, cluster
+
+PATIENCE = 240.0  # seconds that anything may take; a machine may be slow, but nothing may wait for ever
+TOTAL = 360
+FIELDS = {
+    "train__steps": TOTAL,
+    "train__save_every": "12 steps",
+    "train__log_every": "20 steps",
+    "train__validate_every": "120 steps",
+    "train__sample_every": "never",
+    "samples__count": 1,
+}
+
+
+def flags(data, workdir, **overrides):
+    return [f"--data_dir={data}", f"--workdir={workdir}", *tiny.arguments(**FIELDS | overrides)]
+
+
+def launch(data, workdir, *more, groups=2, **overrides):
+    """Starts `hazeheal launch`."""
+    return tiny.start("launch", f"--groups={groups}", *flags(data, workdir, **overrides), *more)
+
+
+def groups(data, workdirs, *more, program=("-m", "hazeheal", "train"), of_the_last=None, **overrides):
+    """Starts one `hazeheal train` a group without a launcher, each with a directory of its own if wished.
+
+    `of_the_last`: overrides that only the last group gets.
+    """
+    addresses = [f"127.0.0.1:{port}" for port in placement.free_ports(len(workdirs))]
+    started = []
+    for group, workdir in enumerate(workdirs):
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment["TF_NUM_INTRAOP_THREADS"] = (
+            "1"  # as the launcher sets it: bit for bit means the same threads too
+        )
+        environment[cluster.VARIABLE] = cluster.to_json(addresses, group=group)
+        fields = overrides | (of_the_last or {} if group == len(workdirs) - 1 else {})
+        command = [sys.executable, *program, *flags(data, workdir, **fields), *more]
+        started.append(
+            subprocess.Popen(
+                list(map(str, command)),
+                cwd=tiny.ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return started
+
+
+def finish(process):
+    """(exit code, stdout, stderr without TensorFlow's own lines)."""
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"it did not end within {PATIENCE:.0f} s:\n{err}") from None
+    return process.returncode, out, err
+
+
+def workers(process, count=2):
+    """Process numbers of a launcher's training processes, in the order of their groups."""
+
+    def running():
+        found = {}
+        for child in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            try:
+                variables = pathlib.Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            text = next((v.partition(b"=")[2] for v in variables if v.startswith(b"TF_CONFIG=")), b"")
+            found[json.loads(text)["task"]["index"] if text else 0] = int(child)
+        return found
+
+    wait_for(lambda: len(running()) == count, process)
+    return [pid for _, pid in sorted(running().items())]
+
+
+def newest(run, group=0):
+    folder = pathlib.Path(run) / f"group_{group:02d}/checkpoints"
+    return max(checkpoint.steps(folder), default=-1)
+
+
+def wait_for(condition, process):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, f"it ended with {process.returncode}:\n{process.communicate()[1]}"
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.02)
+
+
+def fault(process, run, *, group, number, after=None, count=2):
+    """Sends a signal to a group's process once the run has got further by a checkpoint; returns its number."""
+    before = newest(run) if after is None else after
+    wait_for(lambda: newest(run) > before, process)
+    pid = workers(process, count)[group]
+    os.kill(pid, number)
+    return pid
+
+
+def stop(process, run, *, after=-1):
+    """Lets a job get past step `after`, then stops it as a scheduler would; returns the step."""
+    wait_for(lambda: newest(run) > after, process)
+    process.send_signal(signal.SIGTERM)
+    code, _, err = finish(process)
+    assert code == 75, err
+    return newest(run)
+
+
+def same_curves(run, other, *, group=0, step=TOTAL):
+    """Asserts that a group of `run` left, bit for bit, what the same group of `other` did."""
+    ours, theirs = (pathlib.Path(r) / f"group_{group:02d}" for r in (run, other))
+    assert (ours / "training_log.csv").read_text() == (theirs / "training_log.csv").read_text()
+    values = [checkpoint.read(checkpoint.path_of(g / "checkpoints", step)) for g in (ours, theirs)]
+    assert values[0].keys() == values[1].keys()
+    for name, value in values[0].items():
+        assert value.tobytes() == values[1][name].tobytes(), name
+    shown = [[e for e in tiny.timeless(r, group=group) if e[1] != "config"] for r in (run, other)]
+    places = [event[:3] for event in shown[0]]
+    assert len(places) == len(set(places))
+    assert shown[0] == shown[1]
+
+
+def curve(run, group=0):
+    """[(step, gen_total_loss, disc_loss), ...] of the log."""
+    import csv
+
+    with open(pathlib.Path(run) / f"group_{group:02d}/training_log.csv", newline="") as file:
+        return [
+            (int(r["step"]), float(r["gen_total_loss"]), float(r["disc_loss"])) for r in csv.DictReader(file)
+        ]
+
+
+def run(*command):
+    """(exit code, stdout, stderr) of a command, run from the repository."""
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    process = subprocess.Popen(
+        list(map(str, command)),
+        cwd=tiny.ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return finish(process)

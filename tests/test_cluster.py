@@ -1,0 +1,168 @@
+"""TF_CONFIG: who trains together, and every way in which that can be written wrongly."""
+
+import json
+
+import pytest
+
+from hazeheal.errors import UsageError
+from hazeheal.training import cluster
+
+TWO = {"worker": ["10.0.0.1:7000", "10.0.0.2:7000"]}
+
+
+def read(config):
+    text = config if isinstance(config, str) else json.dumps(config)
+    return cluster.from_environment({"TF_CONFIG": text})
+
+
+def refusal(config):
+    with pytest.raises(UsageError) as caught:
+        read(config)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert message.startswith("TF_CONFIG")
+    return message
+
+
+@pytest.mark.parametrize("environ", [{}, {"TF_CONFIG": ""}, {"TF_CONFIG": " \n"}, {"TF_CONFIG": "{}"}])
+def test_without_a_cluster_a_process_trains_alone(environ):
+    assert cluster.from_environment(environ) is None
+
+
+@pytest.mark.parametrize("nothing", [{}, None])
+def test_a_cluster_of_nobody_is_none(nothing):
+    assert read({"cluster": nothing, "task": {"type": "worker", "index": 0}}) is None
+
+
+@pytest.mark.parametrize("kind", ["worker", "chief"])
+def test_one_process_trains_alone(kind):
+    assert read({"cluster": {kind: ["h:7000"]}, "task": {"type": kind, "index": 0}}) is None
+
+
+def test_the_process_has_its_own_variables_by_default(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert cluster.from_environment() is None
+    monkeypatch.setenv("TF_CONFIG", cluster.to_json(["a:1", "b:2"], group=1))
+    assert cluster.from_environment() == cluster.Cluster(("a:1", "b:2"), group=1, job="worker", task=1)
+
+
+@pytest.mark.parametrize("index", [0, 1, "0", "1"])
+def test_a_worker_is_the_group_of_its_index_also_as_text(index):
+    found = read({"cluster": TWO, "task": {"type": "worker", "index": index}, "environment": "cloud"})
+    assert found == cluster.Cluster(tuple(TWO["worker"]), group=int(index), job="worker", task=int(index))
+    assert found.num_groups == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "group"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2), ("worker", "1", 2)]
+)
+def test_the_chief_comes_before_the_workers_wherever_it_is_written(kind, index, group):
+    found = read(
+        {"cluster": {"worker": ["w0:1", "w1:1"], "chief": ["c:1"]}, "task": {"type": kind, "index": index}}
+    )
+    assert found.addresses == ("c:1", "w0:1", "w1:1")
+    assert (found.group, found.job, found.task) == (group, kind, int(index))
+
+
+def test_addresses_of_every_kind():
+    addresses = ["[fe80::1]:7000", "[::1]:1", "10.0.0.1:65535", "node-1.example_x.org:7000", "nöde:7000"]
+    found = read({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 4}})
+    assert found.addresses == tuple(addresses)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("worker", "TF_CONFIG='worker' is no JSON"),
+        ('{"cluster":\n{"worker": ["a:1", "b:1"]}', "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ("[1, 2]", "TF_CONFIG='[1, 2]' is no object with `cluster` and `task`"),
+        ("null", "TF_CONFIG='null' is no object"),
+        ('"a\\nb"', "is no object"),
+    ],
+)
+def test_what_is_no_object_is_refused_and_shown(text, said):
+    message = refusal(text)
+    assert said in message
+    assert message.endswith("unset it to train alone")
+
+
+@pytest.mark.parametrize(
+    ("cluster_", "task", "said"),
+    [
+        (["a:1", "b:1"], None, '`cluster` and `task` must be objects, got \'{"cluster": ["a:1", '),
+        ("a:1,b:1", None, "`cluster` and `task` must be objects"),
+        (TWO, "worker", "`cluster` and `task` must be objects"),
+        (TWO, [0], "`cluster` and `task` must be objects"),
+        (TWO | {"ps": ["p:1"], "evaluator": ["e:1"]}, None, "has processes of kind evaluator, ps;"),
+        ({"worker": "a:1"}, None, "cluster.worker='a:1' is no list of host:port"),
+        ({"worker": {"0": "a:1"}}, None, "cluster.worker={'0': 'a:1'} is no list"),
+        ({"worker": None}, None, "cluster.worker=None is no list"),
+        ({"worker": ["a:1", "b:1", "a:1"]}, None, "names a:1 twice"),
+        ({"chief": ["a:1"], "worker": ["a:1"]}, None, "names a:1 twice"),
+        ({"chief": ["a:1", "b:1"]}, None, "has 2 chiefs; one is the most"),
+    ],
+)
+def test_a_cluster_that_cannot_be_meant_is_refused(cluster_, task, said):
+    task = {"type": "worker", "index": 0} if task is None else task
+    assert said in refusal({"cluster": cluster_, "task": task})
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "a", "a:", ":7000", "a:b", "a:0", "a:65536", "a:123456", "a:-1", "a:7000:1", "fe80::1:7000"),
+        *("a b:7000", "grpc://a:7000", "[g]:7000", "a:7000\n", "a,b:7000", "a:７０００", "a: 7000"),
+        *(7000, None, ["a:1"], True),
+    ],
+)
+def test_what_is_no_address_is_refused_and_named(address):
+    message = refusal({"cluster": {"worker": ["b:1", address]}, "task": {"type": "worker", "index": 0}})
+    assert message == f"TF_CONFIG: {address!r} is no host:port, as in 10.0.0.1:7000"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        *(
+            {},
+            {"type": "worker"},
+            {"index": 0},
+            {"type": "chief", "index": 0},
+            {"type": ["worker"], "index": 0},
+        ),
+        *({"type": "worker", "index": index} for index in (2, -1, "2", "-1", "x", "", 0.0, True, None, [0])),
+        *({"type": kind, "index": 0} for kind in ("evaluator", "Worker", None, 0)),
+    ],
+)
+def test_a_task_that_is_none_of_the_processes_is_refused(task):
+    message = refusal({"cluster": TWO, "task": task})
+    assert message == (
+        f"TF_CONFIG: task={task!r} is none of the processes in cluster (2 worker); give its type and index"
+    )
+
+
+def test_the_processes_there_are_are_counted():
+    config = {"cluster": {"worker": ["b:1", "c:1"], "chief": ["a:1"]}, "task": {"type": "chief", "index": 1}}
+    assert "(1 chief, 2 worker)" in refusal(config)
+    assert "(0 worker)" in refusal({"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}})
+
+
+def test_a_task_of_its_own_is_needed_even_alone():
+    assert "task={} is none" in refusal({"cluster": {"worker": ["a:1"]}})
+
+
+@pytest.mark.parametrize("count", [2, 3, 12])
+def test_what_is_written_is_read_back(count):
+    addresses = [f"node{i}:7000" for i in range(count - 1)] + ["[::1]:7000"]
+    for group in range(count):
+        text = cluster.to_json(addresses, group=group)
+        found = read(text)
+        assert (found.addresses, found.group, found.num_groups) == (tuple(addresses), group, count)
+        assert (found.job, found.task) == ("worker", group)
+    # What every process must have alike is alike.
+    assert json.loads(text)["cluster"] == json.loads(cluster.to_json(addresses, group=0))["cluster"]
+
+
+def test_a_tuple_of_addresses_is_written_too():
+    assert cluster.to_json(("a:1", "b:1"), group=0) == cluster.to_json(["a:1", "b:1"], group=0)

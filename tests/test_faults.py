@@ -1,0 +1,258 @@
+"""Faults done to real processes: nothing is lost, and the curve is that of the run that met none.
+
+Each row of docs/reliability.md names the test that shows it. What takes minutes is marked slow.
+"""
+
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+import time
+
+import jobs
+import pytest
+import tiny
+from jobs import TOTAL
+
+from hazeheal import records
+from hazeheal.training import checkpoint
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    return tiny.data_set(tmp_path_factory.getbasetemp())
+
+
+def completed(process):
+    code, out, err = jobs.finish(process)
+    assert code == 0, err
+    assert "Traceback" not in err, err
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def unbroken(data, tmp_path_factory):
+    """A run of two groups that nobody disturbed."""
+    run = tmp_path_factory.mktemp("faults") / "run"
+    completed(jobs.launch(data, run))
+    return run
+
+
+@pytest.fixture(scope="module")
+def unbroken_alone(data, tmp_path_factory):
+    """A run of one process with two replicas that nobody disturbed."""
+    run = tmp_path_factory.mktemp("faults") / "run"
+    completed(jobs.launch(data, run, "--cpu_replicas=2", groups=1))
+    return run
+
+
+def same_in_both_groups(run, other):
+    for group in (0, 1):
+        jobs.same_curves(run, other, group=group)
+        log = (run / f"group_{group:02d}/log.txt").read_text()
+        assert "damaged" not in log
+
+
+def restarts(err):
+    return [line for line in err.splitlines() if line.startswith("launcher: ") and " again in " in line]
+
+
+def test_preempted_and_then_one_of_two_is_killed(unbroken, data, tmp_path):
+    run = tmp_path / "run"
+    process = jobs.launch(data, run)
+    jobs.fault(process, run, group=1, number=signal.SIGTERM, after=24)
+    code, _, err = jobs.finish(process)
+    assert code == 75, err
+    stopped = [checkpoint.steps(run / g / "checkpoints")[-1] for g in ("group_00", "group_01")]
+    assert stopped[0] == stopped[1] < TOTAL
+    for group in ("group_00", "group_01"):
+        assert f"stopped by SIGTERM at step {stopped[0]};" in (run / group / "log.txt").read_text()
+
+    # What a scheduler starts again goes on there; then a worker dies.
+    process = jobs.launch(data, run)
+    pid = jobs.fault(process, run, group=1, number=signal.SIGKILL)
+    before = time.monotonic()
+    jobs.wait_for(lambda: pid not in jobs.workers(process), process)
+    assert time.monotonic() - before < 60
+    _, err = completed(process)
+    (line,) = restarts(err)
+    assert f"group_01 (process {pid}) was ended by SIGKILL" in line
+    assert "hazeheal train: error: the other replica group is gone or does not answer" in err
+    assert f"resumed at step {stopped[0]} from" in (run / "group_00/log.txt").read_text()
+    same_in_both_groups(run, unbroken)
+
+
+@pytest.mark.slow
+def test_killed_five_times_at_random(unbroken_alone, data, tmp_path):
+    """The only process: the launcher starts it again each time."""
+    process = jobs.launch(data, tmp_path, "--cpu_replicas=2", groups=1)
+    for _ in range(5):
+        before = jobs.newest(tmp_path)
+        jobs.wait_for(lambda b=before: jobs.newest(tmp_path) > b, process)
+        time.sleep(random.uniform(0, 0.15))
+        os.kill(jobs.workers(process, 1)[0], signal.SIGKILL)
+    _, err = completed(process)
+    assert len(restarts(err)) == 5
+    jobs.same_curves(tmp_path, unbroken_alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [0, 1])
+def test_either_worker_may_be_killed(unbroken, data, tmp_path, group):
+    process = jobs.launch(data, tmp_path)
+    jobs.fault(process, tmp_path, group=group, number=signal.SIGKILL, after=40)
+    _, err = completed(process)
+    assert len(restarts(err)) == 1
+    same_in_both_groups(tmp_path, unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_silent_hang_is_noticed(unbroken, unbroken_alone, data, tmp_path, groups):
+    more = ["--cpu_replicas=2"] if groups == 1 else []
+    process = jobs.launch(data, tmp_path, "--hang_timeout=20", *more, groups=groups)
+    before = time.monotonic()
+    pid = jobs.fault(process, tmp_path, group=groups - 1, number=signal.SIGSTOP, after=40, count=groups)
+    jobs.wait_for(lambda: pid not in jobs.workers(process, groups), process)
+    assert time.monotonic() - before < 20 + 60
+    _, err = completed(process)
+    (line,) = restarts(err)
+    if groups == 1:
+        assert f"group_00 (process {pid}) shows no sign of life for 20 s" in line
+        jobs.same_curves(tmp_path, unbroken_alone)
+    else:
+        same_in_both_groups(tmp_path, unbroken)
+
+
+@pytest.mark.slow
+def test_two_launchers_as_two_hosts(unbroken, data, tmp_path):
+    """A worker of one host is killed; both launchers start theirs again, and they find each other."""
+    ports = jobs.placement.free_ports(2)
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    hosts = [jobs.launch(data, tmp_path, f"--hosts={hosts}", f"--index={i}", groups=1) for i in (0, 1)]
+    jobs.wait_for(lambda: jobs.newest(tmp_path) > 40, hosts[0])
+    os.kill(jobs.workers(hosts[1], 1)[0], signal.SIGKILL)
+    for host in hosts:
+        _, err = completed(host)
+        assert restarts(err)
+    same_in_both_groups(tmp_path, unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "no index", "no manifest"])
+def test_a_damaged_checkpoint(unbroken, data, tmp_path, damage):
+    """In both groups: the one before is used, the bad one is named and kept aside."""
+    process = jobs.launch(data, tmp_path)
+    at = jobs.stop(process, tmp_path, after=40)
+    for group in ("group_00", "group_01"):
+        bad = checkpoint.path_of(tmp_path / group / "checkpoints", at)
+        values = bad / "state.data-00000-of-00001"
+        if damage == "truncated":
+            os.truncate(values, 1000)
+        elif damage == "flipped":
+            content = bytearray(values.read_bytes())
+            content[5000] ^= 64
+            values.write_bytes(bytes(content))
+        else:
+            (bad / {"no index": "state.index", "no manifest": "manifest.json"}[damage]).unlink()
+    completed(jobs.launch(data, tmp_path))
+    for group in (0, 1):
+        folder = tmp_path / f"group_{group:02d}"
+        log = (folder / "log.txt").read_text()
+        assert re.search(
+            rf"checkpoint .*ckpt-{at:08d} is damaged \(.*\); kept aside as ckpt-{at:08d}.damaged", log
+        )
+        assert (folder / f"checkpoints/ckpt-{at:08d}.damaged").is_dir()
+        jobs.same_curves(tmp_path, unbroken, group=group)
+
+
+def test_gradients_that_are_not_finite_in_one_group_only(data, tmp_path):
+    """Three times apart: skipped everywhere. Ten in a row: back once with half the rate. Again: a clear stop."""
+    fields = {"train__steps": 120, "optimizer__max_skipped": 10, "train__log_every": "1 steps"}
+    program = ["tests/faulty.py", "nan", "1", "31", "34", "--", "train"]
+    for process in jobs.groups(data, [tmp_path / "few"] * 2, program=program, **fields):
+        completed(process)
+    for group in (0, 1):
+        shown = {e[1:3]: e[3] for e in tiny.events(tmp_path / "few", group=group) if e[0] == "train"}
+        assert [shown["skipped_steps", n] for n in (31, 32, 34, 35, 120)] == [0, 1, 3, 3, 3]
+    states = [checkpoint.read(tmp_path / f"few/group_{g:02d}/checkpoints/ckpt-00000120") for g in (0, 1)]
+    assert states[0]["updates"] == 117
+    assert all(value.tobytes() == states[1][name].tobytes() for name, value in states[0].items())
+
+
+@pytest.mark.slow
+def test_many_gradients_in_a_row_that_are_not_finite(data, tmp_path):
+    program = ["tests/faulty.py", "inf", "1", "31", "999", "--", "train"]
+    for process in jobs.groups(data, [tmp_path] * 2, program=program, train__steps=120):
+        code, _, err = jobs.finish(process)
+        assert code == 1
+        assert "Traceback" not in err
+        assert "10 steps in a row were not finite (up to step 42): back to step 24, with half" in err
+        (line,) = [line for line in err.splitlines() if "error: " in line]
+        assert "again after going back with half the learning rate; the last checkpoint is whole" in line
+    assert checkpoint.damage(checkpoint.find(tmp_path / "group_00/checkpoints")) is None
+
+
+def test_a_shard_that_is_damaged_while_training(data, tmp_path):
+    """Named, with record and source; or left out, and counted."""
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    split = records.open_split(copy, "train")
+    row = split.index[4]
+    shard = split.shards[row["shard"]]
+    offset = int(row["offset"]) + int(row["length"]) // 2
+    program = [sys.executable, "tests/faulty.py", "damage", shard, offset, "30", "--"]
+    code, _, err = jobs.run(*program, "train", *jobs.flags(copy, tmp_path / "fail"), "--cpu_replicas=2")
+    assert code == 1
+    (line,) = [line for line in err.splitlines() if "error: " in line]
+    assert f"damaged record: {shard}, record 4 (number 4 of split train), key " in line
+    assert ", made of " in line
+    assert 0 < jobs.newest(tmp_path / "fail") <= 36
+
+    arguments = ["train", *jobs.flags(copy, tmp_path / "skip"), "--cpu_replicas=2", "--on_bad_record=skip"]
+    code, _, err = jobs.run(sys.executable, "-m", "hazeheal", *arguments)
+    assert code == 0, err
+    assert err.count(f"skipped: damaged record: {shard}, record 4") == 1
+    counts = [e[3] for e in tiny.events(tmp_path / "skip") if e[1] == "bad_records"]
+    assert counts[-1] == 1
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up(unbroken_alone, data, tmp_path):
+    """Every save fails from a step on: a warning each, the last checkpoint whole, and an error at the end."""
+    program = [sys.executable, "tests/faulty.py", "full", "100", "--"]
+    arguments = ["train", *jobs.flags(data, tmp_path), "--cpu_replicas=2"]
+    code, _, err = jobs.run(*program, *arguments)
+    assert code == 1
+    assert "checkpoint of step 108 could not be written" in err
+    assert f"step {TOTAL} could not be saved in" in err.splitlines()[-1]
+    assert jobs.newest(tmp_path) == 96
+    assert checkpoint.damage(checkpoint.path_of(tmp_path / "group_00/checkpoints", 96)) is None
+    code, _, err = jobs.run(sys.executable, "-m", "hazeheal", *arguments)
+    assert code == 0, err
+    jobs.same_curves(tmp_path, unbroken_alone)
+
+
+@pytest.mark.slow
+def test_a_clock_that_steps_back(unbroken_alone, data, tmp_path):
+    """By an hour in the first process, and the second begins before the first did."""
+    arguments = ["train", *jobs.flags(data, tmp_path), "--cpu_replicas=2"]
+    code, _, err = jobs.run(
+        *(sys.executable, "tests/faulty.py", "clock", "3600", "--", *arguments, "--config.train.steps=100")
+    )
+    assert code == 0, err
+    code, _, err = jobs.run(sys.executable, "tests/faulty.py", "clock", "90000", "--", *arguments)
+    assert code == 0, err
+    jobs.same_curves(tmp_path, unbroken_alone)
+
+
+def test_a_workdir_that_cannot_be_written(data, tmp_path):
+    """A file system mounted read-only; root may write everywhere else."""
+    code, out, err = jobs.run(
+        *(sys.executable, "-m", "hazeheal", "train", *jobs.flags(data, "/proc/run")), "--cpu_replicas=1"
+    )
+    assert (code, out) == (1, "")
+    (line,) = [line for line in err.splitlines() if "error: " in line]
+    assert "--workdir=/proc/run cannot be written" in line

@@ -1,0 +1,164 @@
+"""Replica groups: real processes that train as one job, agree on everything, and help each other out.
+
+What is done to a job by kills, hangs and full disks is in test_faults.py.
+"""
+
+import json
+import shutil
+
+import jobs
+import numpy as np
+import pytest
+import tiny
+
+from hazeheal.training import checkpoint, distribute
+from hazeheal.training.groups import Groups
+
+TOTAL = 50
+SHORT = {
+    "train__steps": TOTAL,
+    "optimizer__learning_rate": 2e-4,  # the default: at the tiny runs' 1e-3 rounding grows faster
+    "train__save_every": "20 steps",
+    "train__log_every": "1 steps",
+    "train__validate_every": "25 steps",
+    "train__sample_every": "25 steps",
+}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    return tiny.data_set(tmp_path_factory.getbasetemp())
+
+
+def complete(*processes):
+    """Waits for processes that must complete; returns what they wrote to stderr."""
+    said = []
+    for process in processes:
+        code, _, err = jobs.finish(process)
+        assert code == 0, err
+        assert "Traceback" not in err, err
+        said.append(err)
+    return said
+
+
+def one_process(data, run, *more, **overrides):
+    return tiny.start("train", *jobs.flags(data, run, **SHORT | overrides), *more)
+
+
+@pytest.fixture(scope="module")
+def two_groups(data, tmp_path_factory):
+    """The run of two groups of one replica each that all others here are compared with."""
+    run = tmp_path_factory.mktemp("groups") / "two groups, übrigens"
+    process = jobs.launch(data, run, **SHORT)
+    code, out, err = jobs.finish(process)
+    assert code == 0, err
+    return run, out, err
+
+
+def losses(run, group=0):
+    names = ("gen_total_loss", "disc_loss")
+    return {e[1:3]: e[3] for e in tiny.events(run, group=group) if e[0] == "train" and e[1] in names}
+
+
+def assert_same_losses(run, other):
+    """To the design's tolerance: rounding grows in a GAN."""
+    ours, theirs = losses(run), losses(other)
+    assert ours.keys() == theirs.keys()
+    assert {step for _, step in ours} == set(range(1, TOTAL + 1))
+    for (name, step), value in ours.items():
+        tolerance = 1e-6 if step == 1 else 1e-3 if step <= 10 else 1e-2
+        assert value == pytest.approx(theirs[name, step], rel=tolerance), (name, step)
+
+
+def test_every_group_writes_its_own(two_groups, data):
+    run, out, err = two_groups
+    for group in ("group_00", "group_01"):
+        assert checkpoint.steps(run / group / "checkpoints") == [25, 40, 50]
+        assert sorted(p.name for p in (run / group / "samples").iterdir()) == [
+            f"step_{n:08d}.png" for n in (0, 25, 50)
+        ]
+        assert "2 replicas on CPU:0 of each of 2 groups" in (run / group / "log.txt").read_text()
+    logs = [(run / g / "training_log.csv").read_text() for g in ("group_00", "group_01")]
+    assert logs[0] == logs[1]
+    # Each shows other pictures: 2 of 3 that there are.
+    sheets = [(run / g / "samples/step_00000050.png").read_bytes() for g in ("group_00", "group_01")]
+    assert sheets[0] != sheets[1]
+    result = json.loads((run / "result.json").read_text())
+    assert (result["replicas"], result["steps"]) == (2, TOTAL)
+    # Told once, by the first.
+    assert out.count("complete: 50 steps") == 1
+    assert err.count("data      ") == 1
+    assert err.count("step 50: validation PSNR") == 1
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_same_losses_as_one_group(two_groups, data, tmp_path, replicas):
+    complete(one_process(data, tmp_path, f"--cpu_replicas={replicas}"))
+    assert_same_losses(tmp_path, two_groups[0])
+    figures = [json.loads((r / "result.json").read_text()) for r in (tmp_path, two_groups[0])]
+    for name in ("psnr_input", "ssim_input"):
+        assert figures[0][name] == pytest.approx(figures[1][name], rel=1e-9)
+    assert figures[0]["psnr"] == pytest.approx(figures[1]["psnr"], abs=0.1)
+
+
+def test_a_run_that_changes_its_groups_and_replicas_on_the_way(two_groups, data, tmp_path):
+    complete(jobs.launch(data, tmp_path, **SHORT | {"train__steps": 17}))
+    complete(one_process(data, tmp_path, "--cpu_replicas=2", train__steps=34))
+    assert checkpoint.steps(tmp_path / "group_00/checkpoints")[-1] == 34
+    assert checkpoint.steps(tmp_path / "group_01/checkpoints")[-1] == 17
+    complete(jobs.launch(data, tmp_path, **SHORT))
+    # Group 1 was not there from 17 to 34: it takes the other's checkpoint, and keeps one of its own.
+    log = (tmp_path / "group_01/log.txt").read_text()
+    assert f"resumed at step 34 from {tmp_path}/group_00/checkpoints/ckpt-00000034" in log
+    assert 34 in checkpoint.steps(tmp_path / "group_01/checkpoints")
+    assert_same_losses(tmp_path, two_groups[0])
+
+
+def test_groups_that_share_no_file_system(two_groups, data, tmp_path):
+    """Each has a directory of its own; what one lacks comes over the network, bit for bit."""
+    first, second = tmp_path / "host a", tmp_path / "host b"
+    complete(*jobs.groups(data, [first, second], **SHORT | {"train__steps": 17}))
+    shutil.rmtree(second)
+    complete(*jobs.groups(data, [first, second], **SHORT | {"train__steps": 34}))
+    log = (second / "group_01/log.txt").read_text()
+    assert "resumed at step 17 from group 0 over the network" in log
+    for run in (first, second):
+        assert json.loads((run / "result.json").read_text())["steps"] == 34
+        assert json.loads((run / "config.json").read_text())["train"]["steps"] == 34
+    newest = first / "group_00/checkpoints/ckpt-00000034/state.data-00000-of-00001"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    complete(*jobs.groups(data, [first, second], **SHORT))
+    log = (first / "group_00/log.txt").read_text()
+    assert "ckpt-00000034 is damaged (state.data-00000-of-00001 has " in log
+    assert "resumed at step 34 from group 1 over the network" in log
+    assert losses(first) == losses(two_groups[0])
+    final = [
+        checkpoint.read(g / f"checkpoints/ckpt-{TOTAL:08d}")
+        for g in (first / "group_00", second / "group_01", two_groups[0] / "group_00")
+    ]
+    for name, value in final[2].items():
+        assert value.tobytes() == final[0][name].tobytes() == final[1][name].tobytes(), name
+
+
+def test_groups_that_do_not_agree_are_refused(data, tmp_path):
+    """Started with other flags they would wait for each other for ever, or train on other pictures."""
+    run = tmp_path / "run"
+    for number, process in enumerate(jobs.groups(data, [run, run], of_the_last={"seed": 7}, **SHORT)):
+        code, out, err = jobs.finish(process)
+        assert (code, out) == (2, "")
+        (line,) = [line for line in err.splitlines() if "error: " in line]
+        assert "the replica groups do not agree on --config.seed: it is " in line
+        assert f"it is {(0, 7)[number]} in group {number} and something else in group {1 - number}" in line
+        assert "Traceback" not in err
+    assert not list(run.rglob("ckpt-*"))
+
+
+def test_a_single_group_talks_to_nobody():
+    runtime = distribute.choose(cpu_replicas=1, precision="float32")
+    groups = Groups(runtime)
+    assert groups.is_first
+    np.testing.assert_array_equal(groups.gather([1.5, -2.0]), [[1.5, -2.0]])
+    groups.barrier()
+    groups.check_same({"anything": 1})
+    content = ({"a": np.arange(3)}, {"b": 1})
+    assert groups.broadcast(content, source=0) is content

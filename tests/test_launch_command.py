@@ -1,0 +1,318 @@
+"""`hazeheal launch`: what it starts, with which flags and variables, and what it refuses."""
+
+import json
+import os
+import pathlib
+import resource
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from hazeheal.__main__ import main
+from hazeheal.commands import launch, train
+from hazeheal.launch import supervisor
+from hazeheal.training import cluster
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TRAIN = [sys.executable, "-m", "hazeheal", "train"]
+JOB = cluster.to_json(["h1:7000", "h2:7000", "h3:7000"], group=2)
+
+
+@pytest.fixture(autouse=True)
+def no_gpus(monkeypatch):
+    for name in ("TF_CONFIG", "CUDA_DEVICE_ORDER", "TF_NUM_INTRAOP_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What a `hazeheal launch` in this process hands to its supervisor; nothing is started."""
+    found = []
+
+    class Stand:
+        def __init__(self, start, **options):
+            self.start, self.options = start, options
+            found.append(self)
+
+        def run(self):
+            return 75
+
+    monkeypatch.setattr(supervisor, "Supervisor", Stand)
+    return found
+
+
+@pytest.fixture
+def dry(monkeypatch):
+    """What a dry run in this process asks `hazeheal train` for: (arguments, variables)."""
+    asked = []
+    monkeypatch.setattr(train, "main", lambda argv: asked.append((argv, dict(os.environ))) or 0)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    return asked
+
+
+def refused(capsys, *argv):
+    """What `hazeheal launch ARGV` says in its one line, with which it ends."""
+    assert main(["launch", *argv]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("hazeheal launch: error: ")
+    return line.removeprefix("hazeheal launch: error: ")
+
+
+def processes(started):
+    (one,) = started
+    return one.start()
+
+
+HELP = """
+import sys
+from hazeheal.__main__ import main
+code = main(["launch", "--help"])
+print(sorted({"tensorflow", "keras", "numpy", "ml_collections"} & set(sys.modules)))
+sys.exit(code)
+"""
+
+
+def test_help_is_quick_and_imports_nothing_large():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", HELP], cwd=ROOT, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (done.returncode, done.stderr) == (0, "")
+    text, loaded = done.stdout.rstrip("\n").rsplit("\n", 1)
+    assert loaded == "[]"
+    assert text.startswith("usage: hazeheal launch")
+    for word in (
+        "groups",
+        "hosts",
+        "index",
+        "gpus",
+        "cpu_replicas",
+        "max_restarts",
+        "hang_timeout",
+        "dry_run",
+    ):
+        assert f"--{word}" in text
+    assert all(f" {code} " in text for code in (0, 1, 2, 75, 130))
+    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--groups=0"], "argument --groups: '0' is no number of 1 or more; see hazeheal launch --help"),
+        (["--groups=two"], "argument --groups: 'two' is no number of 1 or more"),
+        (["--groups=-1"], "argument --groups: '-1' is no number of 1 or more"),
+        (["--groups"], "argument --groups: expected one argument"),
+        (
+            ["--groups=2", "--cpu_replicas=3"],
+            "--cpu_replicas=3 and --groups=2: of several groups each drives",
+        ),
+        (["--hosts=a,b"], "--hosts and --index belong together; one is missing"),
+        (["--index=0"], "--hosts and --index belong together; one is missing"),
+        (["--hosts=a,b", "--index=2"], "--index=2 is none of the 2 hosts; use 0 to 1"),
+        (["--hosts=a,b", "--index=-1"], "argument --index: '-1' is no number of 0 or more"),
+        (["--hosts=", "--index=0"], "--hosts: '' is no host or host:port, as in node1:7710"),
+        (["--hosts=a\nb,c", "--index=0"], r"'a\nb' is no host or host:port"),
+        (["--hosts=a,a", "--index=0"], "--hosts: a:7710 would serve two groups"),
+        (["--gpus=0,x"], "argument --gpus: '0,x' is no list of numbers such as 0,1"),
+        (["--gpus=-1"], "argument --gpus: '-1' is no list of numbers such as 0,1"),
+        (["--gpus="], "argument --gpus: '' is no list of numbers such as 0,1"),
+        (["--gpus=0"], "--gpus=0: there is no GPU 0 among the 0 that CUDA_VISIBLE_DEVICES= leaves"),
+        (["--gpus=0,0"], "--gpus=0,0 names a GPU twice; name each once"),
+        (["--gpus=0", "--cpu_replicas=1"], "--gpus and --cpu_replicas exclude each other; give one of them"),
+        (["--max_restarts=-1"], "argument --max_restarts: '-1' is no number of 0 or more"),
+        (["--max_restarts=1.5"], "argument --max_restarts: '1.5' is no number of 0 or more"),
+        *(
+            (["--hang_timeout", text], f"'{text}' is no number of seconds")
+            for text in ("soon", "-5", "nan", "inf")
+        ),
+        (["--dry_run=yes"], "argument --dry_run: ignored explicit argument 'yes'"),
+        (["--config"], "--config needs a value"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [[], ["--dry_run"]])
+def test_bad_usage_is_one_line_and_starts_nothing(capsys, started, argv, said, dry_run):
+    assert said in refused(capsys, *dry_run, *argv)
+    assert not started
+
+
+@pytest.mark.parametrize("extra", [["--groups=2"], ["--hosts=a,b", "--index=0"]])
+def test_tf_config_and_groups_of_ones_own_exclude_each_other(capsys, monkeypatch, started, extra):
+    monkeypatch.setenv("TF_CONFIG", JOB)
+    said = refused(capsys, *extra)
+    assert said.startswith("TF_CONFIG is set, and says already which processes train together; unset it")
+    assert not started
+
+
+def test_a_tf_config_that_cannot_be_meant_is_refused(capsys, monkeypatch, started):
+    monkeypatch.setenv("TF_CONFIG", "{")
+    assert refused(capsys, "--groups=2").startswith("TF_CONFIG='{' is no JSON")
+    assert not started
+
+
+def test_tf_config_is_taken_as_it_is(monkeypatch, started):
+    """The process is called by its number in the job, and finds TF_CONFIG where it was."""
+    monkeypatch.setenv("TF_CONFIG", JOB)
+    assert main(["launch", "--workdir=w"]) == 75
+    assert processes(started) == [("group_02", [*TRAIN, "--workdir=w"], {})]
+
+
+def test_a_tf_config_of_one_process_does_not_stand_in_the_way(monkeypatch, started):
+    monkeypatch.setenv("TF_CONFIG", cluster.to_json(["a:1"], group=0))
+    assert main(["launch", "--groups=2"]) == 75
+    assert [cluster.from_environment(variables).group for _, _, variables in processes(started)] == [0, 1]
+
+
+def test_by_default_one_process_is_watched(started):
+    assert main(["launch", "--config=rice1", "--workdir=w"]) == 75
+    assert processes(started) == [("group_00", [*TRAIN, "--config=rice1", "--workdir=w"], {})]
+    assert started[0].options == {"max_restarts": 10, "hang_timeout": 600.0}
+
+
+def test_its_own_flags_are_not_handed_on(started):
+    flags = ["--groups=2", "--cpu_replicas", "2", "--max_restarts=0", "--hang_timeout", "1.5"]
+    assert main(["launch", *flags, "--hosts=a:7000,b:7000", "--index", "1", "--workdir=w"]) == 75
+    found = processes(started)
+    assert started[0].options == {"max_restarts": 0, "hang_timeout": 1.5}
+    assert [name for name, _, _ in found] == ["group_02", "group_03"]
+    for group, (_, command, variables) in enumerate(found, start=2):
+        assert command == [*TRAIN, "--workdir=w", "--cpu_replicas=1"]
+        job = cluster.from_environment(variables)
+        assert (job.group, job.addresses) == (group, ("a:7000", "a:7001", "b:7000", "b:7001"))
+
+
+def test_every_attempt_on_one_host_has_ports_of_its_own_and_all_groups_the_same(started):
+    main(["launch", "--groups=2"])
+    attempts = [started[0].start() for _ in range(3)]
+    told = [[cluster.from_environment(v).addresses for _, _, v in attempt] for attempt in attempts]
+    assert all(one == other for one, other in told)
+    assert len({one for one, _ in told}) > 1
+
+
+def test_its_exit_code_is_the_jobs(started, monkeypatch):
+    for code in (0, 1, 2, 75, 130):
+        monkeypatch.setattr(supervisor.Supervisor, "run", lambda _, code=code: code)
+        assert main(["launch"]) == code
+
+
+WHOLE = [
+    "--config=default",
+    "--config.note=two  words; $HOME `x` 'y' \"z\"",
+    "--workdir",
+    "a run/mit Umläuten/日本",
+    "--restore_from=-x y",
+    "--restore_from",
+    "- -- -",
+    "",
+    "*",
+    "a\nb",
+    "--group=3",  # no abbreviation of --groups
+    "--unknown",
+]
+
+
+def test_everything_else_arrives_whole_and_in_its_order(started):
+    assert main(["launch", *WHOLE[:4], "--groups=2", *WHOLE[4:]]) == 75
+    for _, command, _ in processes(started):
+        assert command[: len(TRAIN)] == TRAIN
+        assert sorted(command[len(TRAIN) : -1]) == sorted(WHOLE)
+        # What belongs to the configuration comes first.
+        assert command[len(TRAIN) : -1] == [*WHOLE[:2], *WHOLE[2:]]
+
+
+def test_everything_else_arrives_whole_in_a_real_process(tmp_path):
+    """The whole way: arguments, a process, `hazeheal train`, which names what it was given."""
+    place = "/dev/null/a run; 'Umläute' 日本"
+    argv = ["--config=default", f"--restore_from={place}", f"--workdir={tmp_path / 'x y'}", "--data_dir=d"]
+    for extra, said in (
+        (["--config.note=ein  Wort"], "--config.note=ein  Wort: the configuration has no field 'note'"),
+        (["--nothing='x  y' ß"], "unrecognized arguments: --nothing='x  y' ß; see hazeheal train --help"),
+        (["--cpu_replicas=1", "straße"], "unrecognized arguments: straße; see"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "hazeheal", "launch", *argv, *extra],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("hazeheal train: error: ")
+        assert said in line
+
+
+def test_dry_run_of_one_process_prints_it_and_asks_the_trainer(capsys, dry, started):
+    assert main(["launch", "--dry_run", "--workdir=a run", "--config=rice1"]) == 0
+    assert capsys.readouterr().out == (
+        f"group_00: {shlex.join([*TRAIN, '--config=rice1', '--workdir=a run'])}\n"
+    )
+    ((argv, variables),) = dry
+    assert argv == ["--config=rice1", "--workdir=a run", "--dry_run"]
+    assert "TF_CONFIG" not in variables
+    assert not started
+
+
+def test_dry_run_prints_one_line_a_group_that_a_shell_would_take(capsys, dry, started, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c,GPU-d")
+    assert main(["launch", "--dry_run", "--groups=2", "--workdir=a run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = []
+    for group, line in enumerate(lines):
+        name, *words = shlex.split(line)
+        assert name == f"group_{group:02d}:"
+        variables = dict(word.split("=", 1) for word in words[:2])
+        assert words[2:] == [*TRAIN, "--workdir=a run", "--gpus=0,1"]
+        assert variables["CUDA_VISIBLE_DEVICES"] == ("GPU-a,GPU-b", "GPU-c,GPU-d")[group]
+        told.append(json.loads(variables["TF_CONFIG"]))
+    assert [config["task"]["index"] for config in told] == [0, 1]
+    assert told[0]["cluster"] == told[1]["cluster"]
+    ((argv, variables),) = dry
+    assert argv == ["--workdir=a run", "--gpus=0,1", "--dry_run"]
+    assert cluster.from_environment(variables).num_groups == 2
+    assert not started
+
+
+def test_dry_run_names_a_process_of_tf_config(capsys, dry, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", JOB)
+    assert main(["launch", "--dry_run"]) == 0
+    assert capsys.readouterr().out == f"group_02: {shlex.join(TRAIN)}\n"
+    assert cluster.from_environment(dry[0][1]).group == 2
+
+
+def test_dry_run_ends_as_the_trainers_does(capsys):
+    argv = ["--dry_run", "--config=default", "--workdir=w", "--data_dir=/nowhere"]
+    assert main(["launch", *argv]) == 1
+    out, err = capsys.readouterr()
+    assert "/nowhere/manifest.json does not exist" in err
+    assert err.startswith("hazeheal launch: error: ") and err.count("\n") == 1
+    assert out.startswith("group_00: ")
+
+
+def test_dry_run_into_a_pipe_that_closes():
+    process = subprocess.Popen(
+        [*TRAIN[:-1], "launch", "--dry_run", "--config=default", "--workdir=w", "--data_dir=/nowhere"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    process.stdout = None
+    assert process.wait(60) == 1
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_only_flags_that_are_handed_on_again_are_those_of_both_commands():
+    """Another one of `hazeheal train` that is called like one of `hazeheal launch` would never reach it."""
+    both = [
+        {flag for action in command.parser()._actions for flag in action.option_strings}
+        for command in (launch, train)
+    ]
+    assert both[0] & both[1] == {"-h", "--help", "--gpus", "--cpu_replicas", "--dry_run"}

@@ -1,0 +1,334 @@
+"""Who trains where: devices and addresses divided over the groups of a host, and what does not divide."""
+
+import json
+import os
+import socket
+import stat
+
+import pytest
+
+from hazeheal.errors import UsageError
+from hazeheal.launch import placement
+from hazeheal.training import cluster
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch, tmp_path):
+    """A machine of 8 cores without GPUs; returns a function that gives it some, as nvidia-smi names them."""
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "TF_NUM_INTRAOP_THREADS", "TF_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    def say(text, code=0):
+        tool = tmp_path / "nvidia-smi"
+        tool.write_text(f"#!/bin/sh\ncat <<'TEXT'\n{text}\nTEXT\nexit {code}\n")
+        tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+
+    say("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", code=9)
+    return say
+
+
+def refusal(**arguments):
+    with pytest.raises(UsageError) as caught:
+        placement.place(**arguments)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def environments(found):
+    """What is set for each of this host's groups."""
+    addresses = found.addresses()
+    return [found.environment(i, addresses) for i in range(len(found.groups))]
+
+
+def configs_of(environments):
+    return [json.loads(e["TF_CONFIG"]) for e in environments]
+
+
+def test_one_group_is_left_alone():
+    found = placement.place()
+    assert found.is_single
+    assert found.groups == (0,)
+    assert found.flags() == []
+    assert environments(found) == [{}]
+
+
+def test_one_group_is_left_alone_on_gpus_too(machine):
+    machine("0\n1")
+    assert placement.place() == placement.Placement((0,))
+
+
+def test_one_group_may_drive_several_cpu_replicas(machine):
+    machine("0\n1")
+    found = placement.place(cpu_replicas=4)
+    assert found.flags() == ["--cpu_replicas=4"]
+    assert environments(found) == [{}]
+
+
+def test_one_host_of_one_group_is_a_group_alone():
+    found = placement.place(hosts="h1:7000", index=0)
+    assert found.is_single
+    assert (found.flags(), environments(found)) == ([], [{}])
+
+
+@pytest.mark.parametrize("cpu_replicas", [None, 2])
+def test_groups_without_gpus_drive_one_cpu_replica_each_and_share_the_cores(cpu_replicas):
+    found = placement.place(groups=2, cpu_replicas=cpu_replicas)
+    assert not found.is_single
+    assert found.groups == (0, 1)
+    assert found.flags() == ["--cpu_replicas=1"]
+    set_for = environments(found)
+    for one in set_for:
+        assert sorted(one) == ["CUDA_VISIBLE_DEVICES", "TF_CONFIG", "TF_NUM_INTRAOP_THREADS"]
+        assert (one["CUDA_VISIBLE_DEVICES"], one["TF_NUM_INTRAOP_THREADS"]) == ("-1", "4")
+    told = configs_of(set_for)
+    assert [c["task"] for c in told] == [{"type": "worker", "index": 0}, {"type": "worker", "index": 1}]
+    assert told[0]["cluster"] == told[1]["cluster"]
+    found = [cluster.from_environment(one) for one in set_for]
+    assert [c.group for c in found] == [0, 1]
+    assert all(a.startswith("127.0.0.1:") for c in found for a in c.addresses)
+
+
+def test_cpu_groups_are_cpu_groups_also_where_there_are_gpus(machine):
+    machine("0\n1")
+    found = placement.place(groups=2, cpu_replicas=2)
+    assert found.gpus == ()
+    assert [e["CUDA_VISIBLE_DEVICES"] for e in environments(found)] == ["-1", "-1"]
+
+
+def test_more_groups_than_cores_get_a_thread_each():
+    assert environments(placement.place(groups=9))[8]["TF_NUM_INTRAOP_THREADS"] == "1"
+
+
+def test_where_cores_cannot_be_counted_by_process_they_are_by_machine(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert environments(placement.place(groups=2))[0]["TF_NUM_INTRAOP_THREADS"] == "3"
+
+
+def test_threads_that_the_user_has_set_stay(monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")
+    assert "TF_NUM_INTRAOP_THREADS" not in environments(placement.place(groups=2))[0]
+
+
+@pytest.mark.parametrize(
+    ("groups", "shares"), [(1, ["3,1,2,0"]), (2, ["3,1", "2,0"]), (4, ["3", "1", "2", "0"])]
+)
+def test_gpus_that_are_visible_are_divided_in_their_order(monkeypatch, groups, shares):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1, 2,0")
+    found = placement.place(groups=groups, hosts="a,b", index=1)
+    set_for = environments(found)
+    assert [e["CUDA_VISIBLE_DEVICES"] for e in set_for] == shares
+    # TensorFlow counts those that the process sees, and takes what is left of the cores.
+    assert found.flags() == [f"--gpus={','.join(map(str, range(4 // groups)))}"]
+    assert all(sorted(e) == ["CUDA_VISIBLE_DEVICES", "TF_CONFIG"] for e in set_for)
+
+
+def test_gpus_have_names_too(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937-d72c,MIG-1f2e-3,GPU-1,GPU-2")
+    shares = [e["CUDA_VISIBLE_DEVICES"] for e in environments(placement.place(groups=2))]
+    assert shares == ["GPU-8932f937-d72c,MIG-1f2e-3", "GPU-1,GPU-2"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        *[("", []), ("-1", []), ("NoDevFiles", []), ("void", []), (" ", [])],
+        *[("0", ["0"]), ("2,0", ["2", "0"]), ("0,-1,1", ["0"]), ("0,1,x,2", ["0", "1"]), ("0,,1", ["0"])],
+    ],
+)
+def test_visible_gpus_are_those_that_cuda_would_show(monkeypatch, machine, visible, names):
+    machine("0\n1\n2\n3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert placement.visible_gpus() == names
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("0\n1\n10", ["0", "1", "10"]),
+        (" 0 \n1 ", ["0", "1"]),
+        ("", []),
+        ("No devices were found", []),
+        ("Unable to determine the device handle for GPU 0 : Unknown Error 999\n1", ["1"]),
+    ],
+)
+def test_nvidia_smi_says_which_gpus_there_are(machine, text, names):
+    machine(text, code=9)
+    assert placement.visible_gpus() == names
+
+
+def test_without_nvidia_smi_the_devices_are_counted(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    listed = ["nvidia1", "null", "nvidia-uvm", "nvidiactl", "nvidia0", "nvidia-caps", "xnvidia2"]
+    monkeypatch.setattr(os, "listdir", lambda path: listed if path == "/dev" else [])
+    assert placement.visible_gpus() == ["0", "1"]
+    listed.clear()
+    assert placement.visible_gpus() == []
+
+
+def test_gpus_of_nvidia_smi_are_divided_and_keep_its_numbers(machine):
+    machine("0\n1\n2\n3")
+    set_for = environments(placement.place(groups=2))
+    assert [e["CUDA_VISIBLE_DEVICES"] for e in set_for] == ["0,1", "2,3"]
+    assert [e["CUDA_DEVICE_ORDER"] for e in set_for] == ["PCI_BUS_ID"] * 2
+
+
+@pytest.mark.parametrize("name", ["CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES"])
+def test_the_order_of_gpus_is_the_users_where_he_has_a_word_in_it(monkeypatch, machine, name):
+    machine("0\n1")
+    monkeypatch.setenv(name, "0,1" if name == "CUDA_VISIBLE_DEVICES" else "FASTEST_FIRST")
+    assert all("CUDA_DEVICE_ORDER" not in e for e in environments(placement.place(groups=2)))
+
+
+def test_chosen_gpus_are_divided(machine):
+    machine("0\n1\n2\n3")
+    set_for = environments(placement.place(groups=2, gpus=[3, 1]))
+    assert [e["CUDA_VISIBLE_DEVICES"] for e in set_for] == ["3", "1"]
+
+
+def test_one_group_gets_the_chosen_gpus_and_must_find_them(machine):
+    machine("0\n1\n2\n3")
+    found = placement.place(gpus=[3, 1])
+    assert found.flags() == ["--gpus=0,1"]
+    assert environments(found) == [{"CUDA_VISIBLE_DEVICES": "3,1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}]
+
+
+def test_chosen_gpus_count_among_the_visible_ones(monkeypatch):
+    """A scheduler has given this job GPUs 4 and 6: number 1 of them is 6, and never 1 of the machine."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert placement.place(gpus=[1]).gpus == (("6",),)
+    assert refusal(gpus=[0, 4]) == (
+        "--gpus=0,4: there is no GPU 4 among the 2 that CUDA_VISIBLE_DEVICES=4,6 leaves; they count from 0"
+    )
+
+
+def test_gpus_that_are_not_there_are_refused(machine):
+    machine("0\n1")
+    assert refusal(gpus=[0, 7]) == "--gpus=0,7: there is no GPU 7 (there are 0 1)"
+    assert refusal(gpus=[1, 1]) == "--gpus=1,1 names a GPU twice; name each once"
+
+
+def test_where_it_is_not_known_which_gpus_there_are_the_training_finds_out():
+    found = placement.place(gpus=[0, 1])
+    assert environments(found)[0]["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert found.flags() == ["--gpus=0,1"]
+
+
+@pytest.mark.parametrize(("groups", "use"), [(4, "1 or 2 or 3 or 6"), (12, "1 or 2 or 3 or 6")])
+def test_gpus_that_do_not_divide_are_refused_with_what_would(machine, groups, use):
+    machine("0\n1\n2\n3\n4\n5")
+    assert refusal(groups=groups) == (
+        f"--groups={groups}: 6 GPUs do not divide over {groups} groups; use {use}"
+    )
+
+
+def test_one_gpu_is_not_shared(machine):
+    machine("0\n1")
+    assert refusal(groups=2, gpus=[1]) == "--groups=2: 1 GPUs do not divide over 2 groups; use 1"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_cpu_replicas_that_are_no_group_each_are_refused(count):
+    assert refusal(groups=2, cpu_replicas=count).endswith(f"use --groups={count}")
+    assert "--cpu_replicas=3 and --groups=1" in refusal(groups=1, cpu_replicas=3, hosts="a,b", index=0)
+
+
+@pytest.mark.parametrize(("index", "mine"), [(0, (0, 1)), (1, (2, 3)), (2, (4, 5))])
+def test_groups_of_several_hosts_are_numbered_through(index, mine):
+    found = placement.place(groups=2, hosts="h1:7000,h2,[fe80::1]:9000", index=index)
+    assert found.groups == mine
+    addresses = [
+        *("h1:7000", "h1:7001", "h2:7710", "h2:7711"),
+        *("[fe80::1]:9000", "[fe80::1]:9001"),
+    ]
+    assert found.addresses() == addresses
+    told = [cluster.from_environment(e) for e in environments(found)]
+    assert [c.group for c in told] == list(mine)
+    assert all(c.addresses == tuple(addresses) for c in told)
+
+
+def test_every_host_tells_the_same_addresses_each_time():
+    found = [placement.place(hosts="h1, h2", index=i) for i in (0, 1)]
+    assert found[0].addresses() == found[1].addresses() == found[0].addresses() == ["h1:7710", "h2:7710"]
+    assert found[0].flags() == ["--cpu_replicas=1"]
+
+
+def test_hosts_may_be_several_times_the_same_with_ports_of_their_own():
+    assert placement.place(groups=2, hosts="h:7000,h:7002", index=1).groups == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("groups", "hosts", "said"),
+    [
+        (1, "h,h", "--hosts: h:7710 would serve two groups; give ports that are 1 apart"),
+        (2, "h:7000,h:7001", "--hosts: h:7001 would serve two groups; give ports that are 2 apart"),
+        (4, "h:7003,g,h:7000", "--hosts: h:7003 would serve two groups; give ports that are 4 apart"),
+        (1, "h:0,g", "--hosts: h:0 is no port; use 1 to 65535"),
+        (1, "h:65536,g", "--hosts: h:65536 is no port; use 1 to 65535"),
+        (3, "g,h:65534", "--hosts: h:65536 is no port; use 1 to 65533"),
+    ],
+)
+def test_ports_that_cannot_be_are_refused(groups, hosts, said):
+    assert refusal(groups=groups, hosts=hosts, index=0) == said
+
+
+@pytest.mark.parametrize(
+    ("hosts", "entry"),
+    [
+        *[("", ""), ("h1,", ""), ("h1,,h2", ""), ("h1:", "h1:"), (":7000,h", ":7000"), ("h1 h2", "h1 h2")],
+        *[("h:x,g", "h:x"), ("ssh://h,g", "ssh://h"), ("fe80::1,g", "fe80::1"), ("h:７,g", "h:７")],
+        *[("h:123456,g", "h:123456"), ("h:-1,g", "h:-1"), ("[h],g", "[h]")],
+    ],
+)
+def test_what_is_no_host_is_refused_and_named(hosts, entry):
+    said = refusal(hosts=hosts, index=0)
+    assert said == f"--hosts: {entry!r} is no host or host:port, as in node1:7710"
+
+
+@pytest.mark.parametrize("index", [2, 5, -1])
+def test_an_index_that_is_none_of_the_hosts_is_refused(index):
+    assert refusal(hosts="a,b", index=index) == f"--index={index} is none of the 2 hosts; use 0 to 1"
+
+
+@pytest.mark.parametrize("arguments", [{"hosts": "a,b"}, {"index": 0}])
+def test_hosts_and_index_belong_together(arguments):
+    assert refusal(**arguments) == "--hosts and --index belong together; one is missing"
+
+
+def test_free_ports_are_distinct_and_really_free():
+    ports = placement.free_ports(50)
+    assert len(set(ports)) == 50
+    for port in ports:
+        with socket.socket() as one:
+            one.bind(("", port))  # on all addresses, as TensorFlow does
+            one.listen()
+
+
+def test_a_port_that_somebody_listens_on_at_any_address_is_not_free(monkeypatch):
+    """All that the system offers is tried: none may be a port that is taken at another address."""
+    taken = [socket.socket() for _ in range(20)]
+    try:
+        for one in taken:
+            one.bind(("127.0.0.2", 0))
+            one.listen()
+        assert not {one.getsockname()[1] for one in taken} & set(placement.free_ports(500))
+    finally:
+        for one in taken:
+            one.close()
+
+
+def test_a_job_on_one_host_gets_new_ports_each_time():
+    """Those of the processes before may still be held."""
+    found = placement.place(groups=2)
+    first = found.addresses()
+    held = []
+    try:
+        for address in first:
+            held.append(socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))))
+        assert not set(first) & set(found.addresses())
+    finally:
+        for one in held:
+            one.close()
