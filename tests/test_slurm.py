@@ -26,7 +26,7 @@ done
 exit "$worst"
 """
 SCONTROL = """#!/usr/bin/env bash
-if [[ "$1" == show ]]; then printf 'node%d\\n' $(seq 1 "$SLURM_JOB_NUM_NODES"); else echo "$*" > "$FOLDER/scontrol"; fi
+if [[ "$1" == show ]]; then printf 'node%d\\n' $(seq 1 "$SLURM_JOB_NUM_NODES"); else echo "$*" > "$FOLDER/requeued"; fi
 """
 TRAIN = """
 trap 'exit 75' TERM
@@ -79,7 +79,7 @@ def test_every_node_gets_all_hosts_and_its_own_number(start, tmp_path):
             "--config=rice1",
             "--workdir=two words",
         ]
-    assert not (tmp_path / "scontrol").exists()
+    assert not (tmp_path / "requeued").exists()
 
 
 def test_one_node_trains_alone(start, tmp_path):
@@ -94,12 +94,12 @@ def test_preempted_it_saves_and_is_queued_again(start, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 75
-    assert (tmp_path / "scontrol").read_text().strip() == "requeue 40123"
+    assert (tmp_path / "requeued").read_text().strip() == "requeue 40123"
 
 
 def test_an_error_is_not_queued_again(start, tmp_path):
     assert start(2, CODE="1").wait(30) == 1
-    assert not (tmp_path / "scontrol").exists()
+    assert not (tmp_path / "requeued").exists()
 
 
 def test_submitted_from_elsewhere(start, tmp_path):
