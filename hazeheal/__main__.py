@@ -6,6 +6,7 @@ import sys
 
 from hazeheal import __version__
 from hazeheal.errors import EXIT_ERROR, EXIT_GROUP_LOST, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, HazeHealError
+from hazeheal.lines import one_line, print_any_text
 
 COMMANDS = {
     "train": "train a generator on a data set, or go on with a run",
@@ -32,6 +33,7 @@ def usage() -> str:
 
 def main(argv=None) -> int:
     """Runs one command; returns the exit code: 0 done, 1 error, 2 bad usage, 75 restart me."""
+    print_any_text()
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv and argv[0] in ("-h", "--help", "help"):
         print(usage())
@@ -42,7 +44,7 @@ def main(argv=None) -> int:
     if not argv or argv[0] not in COMMANDS:
         problem = f"there is no command {argv[0]!r}" if argv else "no command was given"
         print(usage(), file=sys.stderr)
-        print(f"\nhazeheal: error: {problem}; use one of {', '.join(COMMANDS)}", file=sys.stderr)
+        print(f"\nhazeheal: error: {one_line(problem)}; use one of {', '.join(COMMANDS)}", file=sys.stderr)
         return EXIT_USAGE
     try:
         return importlib.import_module(f"hazeheal.commands.{argv[0]}").main(argv[1:])
@@ -52,7 +54,7 @@ def main(argv=None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except HazeHealError as error:
-        print(f"hazeheal {argv[0]}: error: {error}", file=sys.stderr)
+        print(f"hazeheal {argv[0]}: error: {one_line(error)}", file=sys.stderr)
         if error.exit_code == EXIT_GROUP_LOST:
             # What is left to do at the end of a process is to wait for the group that is gone.
             sys.stdout.flush()
@@ -61,7 +63,7 @@ def main(argv=None) -> int:
         return error.exit_code
     except OSError as error:
         # A disk that is full, a folder that may not be read: nothing that a traceback would help with.
-        print(f"hazeheal {argv[0]}: error: {error}", file=sys.stderr)
+        print(f"hazeheal {argv[0]}: error: {one_line(error)}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

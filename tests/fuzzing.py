@@ -185,6 +185,7 @@ def run_process(module: str, argv) -> Ended:
     """Runs `python -m MODULE ARGV` as a process of its own, with a limit on its address space."""
     argv = tuple(map(str, argv))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
+    environment["TF_CPP_MIN_LOG_LEVEL"] = "3"  # a driver that is not there is no matter of these commands
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, watchdog(argv):
         process = subprocess.Popen(
             [sys.executable, "-m", module, *argv],

@@ -376,7 +376,7 @@ VALUES = {
     "--seed": ("0", "-5", "7", "x", *HUGE),
     "--name": ("set", "a-b", "", "S_9", "é", "a\nb", "n" * 150, "n" * 300, "../x"),
     "--pairing": PAIRINGS,
-    "--workers": ("0", "99999999999", "x"),
+    "--workers": ("0", "-1", "x"),  # never more than 1: a pool would start a server of its own
 }
 FLAGS = [f"{name}={value}" for name, values in VALUES.items() for value in values]
 FLAGS += [
@@ -694,28 +694,20 @@ def check_output(case, root, output, folders, written, run):
 
 
 def pixels_are_right(pair, options, written):
-    """Lossless records of pictures of one size show what was put in; kept ones are the files themselves."""
-    put_in = written[0].get(pair.hazy_source), written[1].get(pair.clear_source)
-    if written[0] is not written[1] and (pair.hazy_source in written[1] or pair.clear_source in written[0]):
-        put_in = tuple(c if c is not None else None for c in put_in)
-    same_size = (
-        all(c is not None and c.rgb is not None for c in put_in)
-        and put_in[0].rgb.shape == put_in[1].rgb.shape
-    )
+    """Lossless records of pictures of one size show what was put in, and kept ones are the files themselves."""
+    put_in = [
+        files.get(name) for files, name in zip(written, (pair.hazy_source, pair.clear_source), strict=True)
+    ]
+    known = all(content is not None and content.rgb is not None for content in put_in)
+    unchanged = known and put_in[0].rgb.shape == put_in[1].rgb.shape
+    unchanged &= not (options["max_side"] or options["image_size"] or options["encoding"] == "jpeg")
     for data, content in zip((pair.hazy, pair.clear), put_in, strict=True):
         with Image.open(io.BytesIO(data)) as image:
-            assert image.format in ("PNG", "JPEG")
+            assert image.format in ("PNG", "JPEG", "MPO")
             shown = np.asarray(image.convert("RGB"))
         assert shown.shape[:2] == (pair.height, pair.width)
-        if options["encoding"] == "jpeg" or options["max_side"] or options["image_size"] or not same_size:
-            continue
-        np.testing.assert_array_equal(shown, content.rgb)
-        assert (
-            options["encoding"] != "keep"
-            or data == content.data
-            or content.data[:4] != data[:4]
-            or len(data) > 20
-        )
+        if unchanged:
+            np.testing.assert_array_equal(shown, content.rgb)
 
 
 def check_extracted(pairs, target, written, *, whole):

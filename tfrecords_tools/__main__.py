@@ -9,7 +9,7 @@ import shlex
 import sys
 
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, HazeHealError, UsageError
-from tfrecords_tools.lines import one_line, print_any_text
+from hazeheal.lines import one_line, print_any_text
 
 PROGRAM = "hazeheal-tfrecords"
 

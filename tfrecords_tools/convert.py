@@ -16,9 +16,9 @@ import time
 
 from hazeheal import records
 from hazeheal.errors import DataError, HazeHealError, UsageError
+from hazeheal.lines import one_line
 from tfrecords_tools import finish, plan, pool, resume, shard
 from tfrecords_tools.info import format_bytes
-from tfrecords_tools.lines import one_line
 from tfrecords_tools.options import Options
 from tfrecords_tools.shard import ShardSpec, write_shard  # the two that a Beam pipeline needs
 

@@ -12,8 +12,8 @@ import shutil
 
 from hazeheal import records
 from hazeheal.errors import DataError, HazeHealError, UsageError
+from hazeheal.lines import one_line
 from tfrecords_tools import quiet, resume, shard
-from tfrecords_tools.lines import one_line
 
 SUFFIX = {"jpeg": ".jpg", "png": ".png"}
 NAME_BYTES = 255  # of a file name, in most file systems

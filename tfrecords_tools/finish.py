@@ -18,8 +18,8 @@ import numpy as np
 import hazeheal
 from hazeheal import records
 from hazeheal.errors import DataError
+from hazeheal.lines import one_line
 from tfrecords_tools import quiet, shard
-from tfrecords_tools.lines import one_line
 
 SKIPPED = "skipped.txt"
 TFDS_FILES = ("dataset_info.json", "features.json")

@@ -17,9 +17,9 @@ import numpy as np
 from hazeheal import records
 from hazeheal.data import pictures
 from hazeheal.errors import DataError, HazeHealError, UsageError
+from hazeheal.lines import one_line
 from tfrecords_tools import finish, pool, quiet, shard
 from tfrecords_tools.info import format_bytes
-from tfrecords_tools.lines import one_line
 
 
 @dataclasses.dataclass(frozen=True)

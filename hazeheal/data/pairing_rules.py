@@ -30,7 +30,9 @@ class Rule:
 
     def keys(self, names: list[str], *, hazy: bool) -> dict[str, tuple[str, str]]:
         """{name: (folder, key)} of those file names, relative and with `/`, that fit the pattern."""
-        pattern = re.compile(self.hazy if hazy else self.clear, re.IGNORECASE if self.ignore_case else 0)
+        # DOTALL, because a name may hold a line break; a user's own expression means what it says.
+        flags = re.IGNORECASE | re.DOTALL if self.ignore_case else 0
+        pattern = re.compile(self.hazy if hazy else self.clear, flags)
         group = "key" if "key" in pattern.groupindex else 1
         keys = {}
         for name in names:

@@ -172,6 +172,10 @@ class Supervisor:
                 if not self._signals:
                     # One was asked itself. Not SIGINT: others may have had one too, and a second ends them unsaved.
                     self._send(signal.SIGTERM)
+            if asked_at is not None and time.monotonic() - asked_at > SECONDS_TO_STOP:
+                for worker in self._workers:
+                    if worker.step() < 0:
+                        worker.send(signal.SIGKILL)
             ended = [worker for worker in self._workers if worker.code is not None]
             if lost_at is None and any(self._is_lost(w.code) or w.code in FINAL for w in ended):
                 lost_at = time.monotonic()
@@ -183,10 +187,6 @@ class Supervisor:
             elif silent is not None:
                 reason = f"{silent.name} (process {silent.process.pid}) shows no sign of life for {self._limit(silent):g} s"
                 self._send(signal.SIGKILL)
-            elif asked_at is not None and time.monotonic() - asked_at > SECONDS_TO_STOP:
-                for worker in self._workers:
-                    if worker.step() < 0:
-                        worker.send(signal.SIGKILL)
             time.sleep(POLL_SECONDS)
         others = [worker for worker in self._workers if worker not in followers]
         lost = [worker for worker in others if self._is_lost(worker.code)]
