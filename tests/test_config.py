@@ -154,6 +154,18 @@ def test_the_configuration_is_named_exactly_once(count):
         ("def get_config():\n    raise ValueError('a\\nb')\n", "ValueError in PATH, line 2: a;"),
         ("def get_config():\n    raise ValueError\n", "ValueError in PATH, line 2: ;"),
         ("raise SystemExit('enough')\n", "SystemExit in PATH, line 1: enough"),
+        ("raise BaseException('x')\n", "BaseException in PATH, line 1: x;"),
+        ("class E(Exception):\n    msg = 5\n    lineno = 'x'\nraise E\n", "E in PATH, line 4: 5;"),
+        ("class E(Exception):\n    def __str__(self): 1 / 0\nraise E\n", "E in PATH, line 3: ;"),
+        ("import json\nget_config = lambda: json.loads('{')\n", "JSONDecodeError in PATH, line 2: Expecting"),
+        (
+            "class C:\n    def to_dict(self): return [1]\nget_config = C\n",
+            "get_config() returned C, not a ConfigDict",
+        ),
+        (
+            "import ml_collections\nget_config = lambda: ml_collections.ConfigDict({1: 2, 'a': 3})\n",
+            "TypeError in PATH",
+        ),
         ("x = 1\n", "has no attribute 'get_config'"),
         ("get_config = 3\n", "not callable"),
         ("def get_config():\n    return {'seed': 1}\n", "get_config() returned dict, not a ConfigDict"),
@@ -179,11 +191,27 @@ def test_a_broken_file_is_named(folder, source, said, overrides):
         ("del config.model.norm", "lacks model.norm"),
         ("config.train.batch_size = 0", "--config.train.batch_size=0 is too small"),
         ("config.train = type(config)({'steps': 'many'})", "lacks train.batch_size"),
+        (
+            "config.seed = 10**400",
+            f"--config.seed=1{'0' * 59}... is too large; it must be 9223372036854775807",
+        ),
+        ("config.seed = 10**5000", "--config.seed=(an integer of thousands of digits) is too large"),
+        ("config.data = config", "RecursionError in PATH"),
+        (
+            "import ml_collections as m; config.seed = m.config_dict.required_placeholder(int)",
+            "RequiredValueError in",
+        ),
     ],
 )
 def test_a_file_with_a_wrong_field_is_refused(folder, line, said):
     (folder / "wrong.py").write_text(changing(line))
-    assert said in refusal(load, name="wrong")
+    assert said.replace("PATH", str(folder / "wrong.py")) in refusal(load, name="wrong")
+
+
+def test_a_frozen_configuration_does(folder):
+    frozen = "import ml_collections; config = ml_collections.FrozenConfigDict(config)"
+    (folder / "frozen.py").write_text(changing(frozen))
+    assert load(name="frozen").to_dict() == load().to_dict()
 
 
 @pytest.mark.parametrize(
@@ -218,6 +246,10 @@ def test_a_file_with_a_wrong_field_is_refused(folder, line, said):
         ("profile.steps=9", "--config.profile.steps='9' is no range of steps; write FIRST:LAST"),
         ("profile.steps=9:9", "is no range of steps"),
         ("profile.steps=9:2", "is no range of steps"),
+        (f"profile.steps=1:{'9' * 5000}", "is no range of steps"),
+        (f"train.steps={'9' * 400}", f"--config.train.steps={'9' * 60}... is too large"),
+        (f"train.log_every={'9' * 5000} steps", "is no interval"),
+        ("model.depth=10000000000", "--config.model.depth=10000000000 is too large; it must be 12 or less"),
         ("train.steps=5", "epochs=200 and --config.train.steps=5: exactly one of them"),
         ("train.epochs=0", "epochs=0 and --config.train.steps=0: exactly one of them"),
         ("data.crop_size=63", "crop_size=63 is too small for --config.model.depth=5; use 64 or more"),

@@ -21,7 +21,8 @@ from PIL import Image
 from hazeheal import records
 from hazeheal.data import pictures
 from hazeheal.errors import HazeHealError
-from tfrecords_tools import making, plan, pool, resume, shard
+from tfrecords_tools import convert as conversion
+from tfrecords_tools import extract, making, plan, pool, resume, shard
 from tfrecords_tools.__main__ import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -360,8 +361,6 @@ def test_extract_refuses_names_that_lead_out(name, source, tmp_path, monkeypatch
             pairs[0], hazy_dir=source / "hazy", gt_dir=source / "GT", options=making.RecordOptions()
         )
     )
-    from tfrecords_tools import extract
-
     monkeypatch.setattr(extract, "WINDOWS", "\\" in name or ":" in name)  # elsewhere they lead nowhere
     writer = extract._Writer(tiled=False)
     writer.folder = tmp_path / "a" / "b"
@@ -369,6 +368,55 @@ def test_extract_refuses_names_that_lead_out(name, source, tmp_path, monkeypatch
     with pytest.raises(HazeHealError, match="out of the folder"):
         writer.write(evil, made.source)
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_extract_leaves_a_file_its_name_though_another_one_would_become_the_same(tmp_path):
+    source = tmp_path / "in"
+    for number, name in enumerate(("1.bmp", "1.png", "2.bmp", "2.png/3.png")):  # 2.png is a folder
+        (source / "hazy" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(number)).save(source / "hazy" / name)
+    (source / "GT").mkdir()
+    for name in ("1.png", "2.png", "3.png"):
+        Image.fromarray(picture(9)).save(source / "GT" / name)
+    assert convert(source, tmp_path / "out", "--val_fraction=0", "--pairing=same_name") == 0
+    assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
+    hazy = tmp_path / "files/hazy"
+    found = {str(path.relative_to(hazy)) for path in hazy.rglob("*") if path.is_file()}
+    assert found == {"1.png", "1.bmp.png", "2.bmp.png", "2.png/3.png"}
+    assert (hazy / "1.png").read_bytes() == (source / "hazy/1.png").read_bytes()
+
+
+def test_extract_shortens_names_that_its_suffixes_make_too_long(tmp_path):
+    source = tmp_path / "in"
+    for folder, seed in (("hazy", 1), ("GT", 2)):
+        (source / folder).mkdir(parents=True)
+        Image.fromarray(picture(seed)).save(source / folder / f"{'é' * 125}.png")
+    assert convert(source, tmp_path / "out", "--val_fraction=0", "--tile_size=30") == 0
+    assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
+    names = [path.name for path in (tmp_path / "files/hazy").iterdir()]
+    assert len(names) == 4 and all(len(name.encode()) <= 255 and name.endswith(".png") for name in names)
+
+
+def test_extract_into_directories_that_are_there(converted, tmp_path, monkeypatch, capsys):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "target/.extract.tmp-7/hazy").mkdir(parents=True)  # left by one that was killed
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    monkeypatch.chdir(tmp_path / "here")
+    for output in (".", "../link"):
+        assert main(["extract", str(converted), f"--output_dir={output}"]) == 0
+        assert sorted(os.listdir(output)) == ["GT", "hazy"]
+        assert len(os.listdir(f"{output}/hazy")) == 16
+    for output in ("", ".", "../dangling"):
+        assert main(["extract", str(converted), f"--output_dir={output}"]) == 2
+    assert "--output_dir is empty" in capsys.readouterr().err
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(extract._Writer, "write", full)
+    assert main(["extract", str(converted), "--output_dir=new/deep/er"]) == 1
+    assert sorted(os.listdir()) == ["GT", "hazy"]
 
 
 def test_tiles_cover_the_picture_and_hold_its_pixels(source, tmp_path, capsys):
@@ -570,6 +618,141 @@ def test_output_directory_of_somebody_else_is_refused(source, tmp_path, capsys):
     assert "missing" in capsys.readouterr().err
 
 
+ODD = "a\nb\t\x1b[31m\u2028\x85\\C:é"
+
+
+def test_odd_names_stay_on_their_lines_and_come_back(tmp_path, capsys):
+    source = tmp_path / "in \n\x1b"
+    for folder, names in (("hazy", (ODD, f"bad {ODD}", f"alone {ODD}")), ("GT", (ODD, f"bad {ODD}"))):
+        (source / folder).mkdir(parents=True)
+        for number, name in enumerate(names):
+            Image.fromarray(picture(number)).save(source / folder / f"{name}.png")
+    (source / f"hazy/bad {ODD}.png").write_bytes(b"no picture")
+    (source / f"hazy/x.{ODD}").write_bytes(b"")
+    flags = ("--val_fraction=0", "--pairing=same_name")
+    assert convert(source, tmp_path / "out", *flags) == 1
+    shown = r"a\nb\t\x1b[31m\u2028\x85\C:é"
+    lines = capsys.readouterr().err.split("\n")
+    assert lines[:2] == ["hazy pictures without a clear one: 1", f"  alone {shown}.png"]
+    assert lines[3].startswith(f"  bad {shown}.png: not a picture")
+    assert len(lines) == 6 and lines[-1] == ""
+    assert convert(source, tmp_path / "out", *flags, "--allow_orphans", "--skip_bad") == 0
+    _, row, end = (tmp_path / "out/skipped.txt").read_text().split("\n")
+    assert row.split("\t")[:3] == [f"bad {shown}", f"bad {shown}.png", f"bad {shown}.png"] and end == ""
+    assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
+    path = tmp_path / f"files/hazy/{ODD}.png"
+    assert path.read_bytes() == (source / f"hazy/{ODD}.png").read_bytes()
+    copy = str(shutil.copytree(tmp_path / "out", f"{tmp_path}/caf\udce9 \n"))  # no UTF-8, and a line break
+    capsys.readouterr()
+    for command in (["verify", "--workers=1"], ["info"], ["extract", f"--output_dir={tmp_path}/\udcff"]):
+        assert main([*command, copy]) == 0
+    damaged = pathlib.Path(copy, "set-train.tfrecord-00000-of-00001")
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    assert main(["verify", copy, "--workers=1"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_no_output_is_left_where_nothing_was_written(source, tmp_path, capsys):
+    (tmp_path / "loop").symlink_to("loop")
+    for output in ("new/deep/er", "loop", "loop/er", "n" * 256):
+        assert main(arguments(source, tmp_path / output, "--num_shards=99")) == 2
+        assert "hazeheal-tfrecords: error: " in capsys.readouterr().err
+        assert os.listdir(tmp_path) == ["loop"]
+    assert plan.default_name(tmp_path / "loop") == "loop"  # before Python 3.13 pathlib raises there
+    assert plan.default_name("n" * 255) == "n" * 150
+
+
+def test_files_of_others_are_neither_removed_nor_overlooked(source, tmp_path, capsys):
+    output = tmp_path / "out"
+    (output / ".mine.tmp-old").mkdir(parents=True)
+    (output / "x.tmp-1.png").touch()
+    (output / ".set-train.index.npy.tmp-12").touch()  # of a conversion that was killed
+    assert convert(source, output) == 2
+    assert "other files (.mine.tmp-old, x.tmp-1.png)" in capsys.readouterr().err
+    assert len(os.listdir(output)) == 3
+
+
+NOTE = ".set-val.tfrecord-00000-of-00001.done.json"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        *((resume.STATE, content, 2) for content in (b"3", b"[" * 100_000, "pipe")),
+        *((NOTE, content, 0) for content in (b"[]", b'{"note": 3}', b"[" * 100_000, "pipe", "flip")),
+    ],
+)
+def test_a_damaged_unfinished_conversion_is_mended_or_refused(
+    name, content, code, source, converted, tmp_path, capsys, monkeypatch
+):
+    def stop(**_):
+        raise KeyboardInterrupt
+
+    output, flags = tmp_path / "out", ("--num_shards=3", "--val_fraction=0.25")
+    with monkeypatch.context() as patch:
+        patch.setattr("tfrecords_tools.finish.assemble", stop)
+        assert convert(source, output, *flags) == 130
+    data = (output / name).read_bytes()
+    (output / name).unlink()
+    if content == "pipe":
+        os.mkfifo(output / name)
+    else:  # a flip that leaves the note a note
+        (output / name).write_bytes(data.replace(b"skipped", b"skippee") if content == "flip" else content)
+    assert convert(source, output, *flags) == code
+    if code == 0:
+        assert contents(output) == contents(converted)
+    else:
+        assert "cannot be read" in capsys.readouterr().err
+
+
+def test_again_with_damaged_sources(source, tmp_path, capsys):
+    assert convert(source, tmp_path / "out") == 0
+    (tmp_path / "out/set-train.sources.jsonl").write_text("{\n")
+    for path in (source / "hazy").iterdir():
+        os.utime(path)
+    assert convert(source, tmp_path / "out") == 1
+    assert "sources.jsonl: its SHA-256 is not" in capsys.readouterr().err
+
+
+def test_nothing_left_to_train_on(tmp_path, capsys):
+    source = write_pairs(tmp_path / "in", scenes=2, versions=1, kind="png")
+    (source / "hazy/0001_0.8_1.png").write_bytes(b"")
+    (tmp_path / "keys").write_text("0002.png\n")
+    flags = (f"--val_keys={tmp_path / 'keys'}", "--skip_bad", "--num_shards=1")
+    assert convert(source, tmp_path / "out", *flags) == 1
+    assert "nothing is left to train on" in capsys.readouterr().err
+    assert plan.auto_shards(2, num_bytes=2**40) == 2  # never more than pairs
+
+
+def test_a_file_that_holds_far_more_than_its_picture(tmp_path, capsys):
+    source = write_pairs(tmp_path / "in", scenes=3, versions=1, kind="png")
+    os.truncate(source / "hazy/0002_0.8_1.png", 2**32)  # sparse: zeros behind the picture
+    assert convert(source, tmp_path / "out", "--skip_bad", "--val_fraction=0") == 0
+    assert "4,294,967,296 bytes are more than 56x40 pixels take" in capsys.readouterr().err
+
+
+def test_pictures_too_long_for_jpeg_are_bad_pictures(tmp_path, capsys):
+    source = write_pairs(tmp_path / "in", scenes=2, versions=1, kind="png")
+    for name in ("hazy/0001_0.8_1.png", "GT/0001.png"):
+        Image.fromarray(np.zeros((1, 65501, 3), np.uint8)).save(source / name)
+    flags = ("--encoding=jpeg", "--val_fraction=0")
+    assert convert(source, tmp_path / "out", *flags) == 1
+    assert "bad: 0001_0.8_1: 65501x1: JPEG holds 65500 pixels" in capsys.readouterr().err
+    assert convert(source, tmp_path / "out", *flags, "--skip_bad") == 0
+
+
+def test_too_little_memory_is_one_line(source, tmp_path, capsys, monkeypatch):
+    def starve(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(conversion, "write_shard", starve)
+    assert convert(source, tmp_path / "out") == 1
+    assert "error: not enough memory; use fewer --workers" in capsys.readouterr().err
+
+
 def test_two_conversions_into_one_directory(source, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     with resume.claimed(tmp_path / "out"):
@@ -612,6 +795,14 @@ def test_unfinished_conversion_of_another_kind_is_refused(source, tmp_path, caps
         (["--pairing=("], "("),
         (["--hazy_dir=/nowhere"], "/nowhere"),
         (["--output_dir=gs://b/c"], "gs://b/c"),
+        (["--output_dir="], "--output_dir is empty"),
+        (["--output_dir=\udcff"], "\\udcff is no valid UTF-8"),
+        (["--num_shards=" + "9" * 400], "9 is more than the "),
+        (["--image_size=100000"], "--image_size=100000 makes pictures of more than 300,000,000 pixels"),
+        (["--name=" + "n" * 151], "has 151 letters"),
+        (["--pairing=(?L)(a)"], "(?L)(a)"),
+        (["--pairing=(a{99999999999})"], "repetition number is too large"),
+        (["--nothing=a\nb\x1b"], "--nothing=a\\nb\\x1b"),
         (["--encoding=webp"], "webp"),
         (["--imagesize=3"], "--imagesize"),
     ],
@@ -639,7 +830,7 @@ def test_help_does_not_wait_for_tensorflow():
 
 
 def test_imports_only_what_lies_below():
-    allowed = {"errors", "records", "data.pictures", "data.pairing", "data.synthetic"}
+    allowed = {"errors", "lines", "records", "data.pictures", "data.pairing", "data.synthetic"}
     for path in (ROOT / "tfrecords_tools").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = []

@@ -527,7 +527,7 @@ class Case:
 
 
 # `good` scenes must be converted with these outputs and flags; FORGIVING lets everything else lie beside them.
-FINE = ("new", "a/b/c", "empty", "link", "odd \n[x]*?{0}%s", "-out", "n" * 255, "é", ".", "", "hazy/out")
+FINE = ("new", "a/b/c", "empty", "link", "odd \n[x]*?{0}%s", "-out", "n" * 255, "é", ".", "hazy/out")
 MORE = st.sampled_from(
     ("--encoding=png", "--encoding=jpeg", "--max_side=7", "--seed=7", "--name=S_9", "--tile_size=9")
 )

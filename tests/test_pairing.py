@@ -4,6 +4,7 @@ import os
 import pathlib
 import random
 import re
+import subprocess
 import time
 import unicodedata
 
@@ -230,7 +231,9 @@ def test_a_regular_expression_joins_by_its_group(tmp_path, expression):
     assert (result.rule, result.orphans_hazy) == (expression, ["x.png"])
 
 
-@pytest.mark.parametrize("rule", ["nonsense", "(", "(a)(b)", ""])
+@pytest.mark.parametrize(
+    "rule", ["nonsense", "(", "(a)(b)", "", "(?L)(a)", "(a{99999999999})", "(" * 5000 + ")" * 5000]
+)
 def test_bad_rules_are_named(tmp_path, rule):
     with pytest.raises(UsageError, match=re.escape(repr(rule)) + ".*dense_haze"):
         pair_folders(*two(tmp_path, ["1.png"], ["1.png"]), rule=rule)
@@ -274,6 +277,43 @@ def test_circular_links_end(tmp_path):
     result = pair_folders(hazy, clear)
     assert joined(result) == {"s/1.png": "s/1.png"}
     assert "1 circular link" in result.notes[1]
+
+
+def test_folders_deeper_than_python_calls(tmp_path):
+    hazy, clear = two(tmp_path, ["1.png"], ["1.png"])
+    here = os.open(hazy, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("d", dir_fd=here)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(here)
+    try:
+        assert joined(pair_folders(hazy, clear)) == {"1.png": "1.png"}
+    finally:
+        subprocess.run(["rm", "-r", str(hazy)], check=True)  # Python's own removal would call too deep
+
+
+def test_folders_that_all_link_to_each_other_are_refused(tmp_path):
+    hazy, clear = two(tmp_path, ["1.png"], ["1.png"])
+    for number in range(12):  # 12! ways
+        (hazy / f"f{number}").mkdir()
+        for other in range(12):
+            (hazy / f"f{number}/to{other}").symlink_to(f"../f{other}")
+    with pytest.raises(DataError, match=f"links lead to folder .* in more than {pairing.MOST_WAYS} ways"):
+        pair_folders(hazy, clear)
+
+
+def test_a_link_to_itself_is_a_picture_that_cannot_be_read(tmp_path):
+    hazy, clear = two(tmp_path, ["1.png"], ["1.png", "loop.png"])
+    (hazy / "loop.png").symlink_to("loop.png")
+    assert joined(pair_folders(hazy, clear)) == {"1.png": "1.png", "loop.png": "loop.png"}
+
+
+@pytest.mark.parametrize("rule", ["same_name", "auto", "rice"])
+def test_names_with_line_breaks_pair(tmp_path, rule):
+    folders = two(tmp_path, ["a\nb.png", "\n.png"], ["a\nb.png", "\n.png"])
+    assert joined(pair_folders(*folders, rule=rule)) == {"a\nb.png": "a\nb.png", "\n.png": "\n.png"}
 
 
 def test_linked_subfolders_are_walked(tmp_path):

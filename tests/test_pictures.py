@@ -393,6 +393,39 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked():
     assert load_rgb(encode(RGB), max_pixels=height * width)[0].shape == RGB.shape
 
 
+def test_sizes_are_read_from_headers_alone(tmp_path):
+    header = struct.pack(">IIBBBBB", 17000, 17000, 8, 2, 0, 0, 0)
+    files = {  # some pixels are missing, which no header tells
+        "large.png": (
+            b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT") + chunk(b"IEND"),
+            (17000, 17000),
+        ),
+        "turned.jpg": (saved(RGB, "JPEG", exif=exif(6))[:-200], (64, 48)),
+        "upright.jpg": (saved(RGB, "JPEG")[:-200], (48, 64)),
+        "bad exif.jpg": (saved(RGB, "JPEG", exif=b"Exif\0\0II*\0\xff\xff"), (48, 64)),
+    }
+    for name, (data, expected) in files.items():
+        (tmp_path / name).write_bytes(data)
+        assert pictures.read_size(tmp_path / name) == expected
+    with pytest.raises(DataError, match=r"289,000,000 pixels are more than the 1,000 allowed"):
+        pictures.read_size(tmp_path / "large.png", max_pixels=1000)
+    for name in ("nowhere.png", ".", "turned.jpg"):
+        path = tmp_path / name
+        if path.is_file():
+            os.truncate(path, 2**26 + 8 * 64 * 48 + 1)
+        with pytest.raises(DataError, match=f"{name}: .*(exist|folder|bytes are more than)"):
+            pictures.read_size(path, name=name)
+
+
+def test_damaged_metadata_make_no_noise():
+    data = saved(RGB, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\0\0zzzz")
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        load_rgb(data)
+        warnings.warn("mine", stacklevel=1)
+    assert [str(warning.message) for warning in shown] == ["mine"]
+
+
 def test_every_truncation_is_refused():
     small = RGB[:16, :16]
     files = [

@@ -1,6 +1,7 @@
 """`verify` finds every flipped byte and names what it hit; `info` counts what is there."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from hazeheal import records
+from hazeheal.errors import DataError
 from tfrecords_tools.__main__ import main
 from tfrecords_tools.verify import find_problems
 
@@ -170,6 +172,84 @@ def test_changed_manifest_is_refused(copy, capsys):
     (copy / "manifest.json").write_text(text.replace('"records": 6', '"records": 5'))
     assert main(["verify", str(copy)]) == 1
     assert "fingerprint" in capsys.readouterr().err
+
+
+def signed_anew(directory, change):
+    """Changes the manifest and gives it the fingerprint that fits, as nobody but a fuzzer does."""
+    path = directory / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    manifest["fingerprint"] = records.fingerprint(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.pop("options"),
+        lambda m: m.update(name=None),
+        lambda m: m.update(provenance=[]),
+        lambda m: m["provenance"].update(versions="x"),
+        lambda m: m["provenance"].update(tfds_sha256={"../../etc/passwd": "x"}),
+        lambda m: m["splits"].update(val=3),
+        lambda m: m["splits"]["val"].update(records=-1),
+        lambda m: m["splits"]["val"].pop("index"),
+        lambda m: m["splits"]["val"]["shards"].append(None),
+        lambda m: m["splits"]["val"]["shards"][0].update(file="../set-val.tfrecord-00000-of-00001"),
+        lambda m: m["splits"]["val"]["shards"][0].update(bytes=True),
+        lambda m: m["splits"]["val"].update(sources_sha256=3),
+    ],
+)
+def test_a_manifest_of_another_form_is_refused(change, copy, tmp_path, capsys):
+    signed_anew(copy, change)
+    for command in (["verify"], ["info"], ["extract", f"--output_dir={tmp_path / 'files'}"]):
+        assert main([*command, str(copy)]) == 1
+        assert "lacks an entry, or has one of a wrong kind" in capsys.readouterr().err
+
+
+def test_a_manifest_that_no_longer_knows_the_metadata_is_no_whole_one(copy, capsys):
+    signed_anew(copy, lambda manifest: manifest["provenance"].pop("tfds_sha256"))
+    assert main(["verify", str(copy), "--workers=1"]) == 1
+    out = capsys.readouterr().out
+    assert all(
+        f"{name}: manifest.json lacks its SHA-256" in out for name in ("features.json", "dataset_info.json")
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "set-train.index.npy", "set-val.sources.jsonl", "features.json", "shard"]
+)
+def test_what_is_no_file_is_named_and_not_waited_for(name, copy, capsys):
+    path = first_shard(copy)[0] if name == "shard" else copy / name
+    path.unlink()
+    os.mkfifo(path)
+    assert main(["verify", str(copy), "--workers=1"]) == 1
+    assert str(path) in "".join(capsys.readouterr())
+    assert main(["info", str(copy)]) in (0, 1)  # it does not look at all of them
+
+
+def test_a_manifest_nested_without_end_is_refused(copy, capsys):
+    (copy / "manifest.json").write_text("[" * 100_000)
+    assert main(["verify", str(copy)]) == 1
+    assert "manifest.json cannot be read" in capsys.readouterr().err
+
+
+def test_extract_goes_by_the_sources_that_were_written(copy, tmp_path, capsys):
+    path = copy / "set-train.sources.jsonl"
+    path.write_text(path.read_text().replace(".png", ".pnh"))
+    assert main(["extract", str(copy), f"--output_dir={tmp_path / 'files'}"]) == 1
+    assert f"{path}: its SHA-256 is not the one written" in capsys.readouterr().err
+    assert not (tmp_path / "files").exists()
+
+
+def test_texts_that_are_no_utf8_make_no_record(copy):
+    path, rows, _ = first_shard(copy)
+    payload = path.read_bytes()[int(rows["offset"][0]) :][: int(rows["length"][0])]
+    pair = records.parse(payload)
+    damaged = payload.replace(pair.hazy_source.encode(), b"\xff" * len(pair.hazy_source))
+    with pytest.raises(DataError, match="not a hazeheal record"):
+        records.parse(damaged)
 
 
 def test_a_set_that_lies_consistently_is_found_by_decoding(copy):

@@ -36,6 +36,8 @@ def extract(directory, *, output_dir, split: str | None = None) -> int:
         UsageError: `output_dir` is not empty, or there is no such split.
         DataError: Records are damaged; all others were written.
     """
+    if not os.fspath(output_dir):
+        raise UsageError("--output_dir is empty; name a directory (. is the current one)")
     manifest = records.load_manifest(directory)
     names = list(manifest["splits"]) if split is None else [split]
     if split is not None and split not in manifest["splits"]:

@@ -43,6 +43,8 @@ class Options:
 
     def _problem(self) -> str | None:
         """The first thing that cannot be meant."""
+        if not str(self.output_dir):
+            return "--output_dir is empty; name a directory (. is the current one)"
         changes = [n for n in ("image_size", "max_side", "tile_size") if getattr(self, n) is not None]
         for name in ("num_shards", "image_size", "max_side", "tile_size", "workers"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
