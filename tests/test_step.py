@@ -292,7 +292,8 @@ def test_gradients_are_those_of_the_whole_objective(training, batches, vgg):
 @pytest.mark.parametrize("norm", LOCAL_NORMS)
 def test_parts_of_a_batch_add_up_to_the_batch(training, batches, norm):
     """What makes replicas and micro-batches exact: sums over pictures, divided by the global count."""
-    trial = awaken(training(model__norm=norm))
+    # Over fewer channels a layer norm divides by next to nothing: rounding alone moves the gradients by a thousandth.
+    trial = awaken(training(model__norm=norm, model__width=16))
     hazy, clear = (x[0] for x in batches(1))
     function = step.make_forward_backward(trial.gan, config=trial.config, scaled=False)
     mine = step.Local(trial.state, 0)
@@ -352,12 +353,12 @@ def test_clipping_and_balancing_on_two_replicas_are_those_of_one(everything, bat
     runs, states = [], []
     for replicas in (1, 2):
         trial = everything(replicas)
-        runs.append(trial.run(*batches(6)))
+        # Enough for the norms of the step before, twice. Later a sign of a difference of features, zero but for
+        # rounding, flips on some machines, and the runs part by a thousandth.
+        runs.append(trial.run(*batches(3)))
         states.append(trial)
-    # Not the gradients' norms: where a picture is flat and dark, an absolute difference of features changes
-    # its sign in many places at once, by rounding.
     for name in step.LOSSES:
-        np.testing.assert_allclose(runs[1][name], runs[0][name], rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(runs[1][name], runs[0][name], rtol=1e-5, err_msg=name)
     norms = [trial.state.snapshot()["gradient_norms"] for trial in states]
     np.testing.assert_allclose(*norms, rtol=1e-3)
     assert (norms[0] > 0).all()
