@@ -1,19 +1,17 @@
-"""What the tests of several processes share: jobs of real processes, faults done to them, what they left."""
+"""What the tests of several processes share: jobs of replica groups, faults done to them, what they left."""
 
 import json
 import os
 import pathlib
 import signal
-import subprocess
 import sys
-import time
 
+import processes
 import tiny
 
 from hazeheal.launch import placement
 from hazeheal.training import checkpoint, cluster
 
-PATIENCE = 240.0  # seconds that anything may take; a machine may be slow, but nothing may wait for ever
 TOTAL = 360
 FIELDS = {
     "train__steps": TOTAL,
@@ -42,36 +40,13 @@ def groups(data, workdirs, *more, program=("-m", "hazeheal", "train"), of_the_la
     addresses = [f"127.0.0.1:{port}" for port in placement.free_ports(len(workdirs))]
     started = []
     for group, workdir in enumerate(workdirs):
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        environment["TF_NUM_INTRAOP_THREADS"] = (
-            "1"  # as the launcher sets it: bit for bit means the same threads too
-        )
-        environment[cluster.VARIABLE] = cluster.to_json(addresses, group=group)
+        # As the launcher sets it: bit for bit means the same threads too.
+        variables = {"TF_NUM_INTRAOP_THREADS": "1"}
+        variables[cluster.VARIABLE] = cluster.to_json(addresses, group=group)
         fields = overrides | (of_the_last or {} if group == len(workdirs) - 1 else {})
         command = [sys.executable, *program, *flags(data, workdir, **fields), *more]
-        started.append(
-            subprocess.Popen(
-                list(map(str, command)),
-                cwd=tiny.ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+        started.append(processes.start(*command, **variables))
     return started
-
-
-def finish(process):
-    """(exit code, stdout, stderr without TensorFlow's own lines)."""
-    try:
-        out, err = process.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        raise AssertionError(f"it did not end within {PATIENCE:.0f} s:\n{err}") from None
-    return process.returncode, out, err
 
 
 def workers(process, count=2):
@@ -88,27 +63,14 @@ def workers(process, count=2):
             found[json.loads(text)["task"]["index"] if text else 0] = int(child)
         return found
 
-    wait_for(lambda: len(running()) == count, process)
+    processes.wait_for(lambda: len(running()) == count, process)
     return [pid for _, pid in sorted(running().items())]
-
-
-def newest(run, group=0):
-    folder = pathlib.Path(run) / f"group_{group:02d}/checkpoints"
-    return max(checkpoint.steps(folder), default=-1)
-
-
-def wait_for(condition, process):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None, f"it ended with {process.returncode}:\n{process.communicate()[1]}"
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.02)
 
 
 def fault(process, run, *, group, number, after=None, count=2):
     """Sends a signal to a group's process once the run has got further by a checkpoint; returns its number."""
-    before = newest(run) if after is None else after
-    wait_for(lambda: newest(run) > before, process)
+    before = tiny.newest(run) if after is None else after
+    processes.wait_for(lambda: tiny.newest(run) > before, process)
     pid = workers(process, count)[group]
     os.kill(pid, number)
     return pid
@@ -116,11 +78,11 @@ def fault(process, run, *, group, number, after=None, count=2):
 
 def stop(process, run, *, after=-1):
     """Lets a job get past step `after`, then stops it as a scheduler would; returns the step."""
-    wait_for(lambda: newest(run) > after, process)
+    processes.wait_for(lambda: tiny.newest(run) > after, process)
     process.send_signal(signal.SIGTERM)
-    code, _, err = finish(process)
+    code, _, err = processes.finish(process)
     assert code == 75, err
-    return newest(run)
+    return tiny.newest(run)
 
 
 def same_curves(run, other, *, group=0, step=TOTAL):
@@ -145,18 +107,3 @@ def curve(run, group=0):
         return [
             (int(r["step"]), float(r["gen_total_loss"]), float(r["disc_loss"])) for r in csv.DictReader(file)
         ]
-
-
-def run(*command):
-    """(exit code, stdout, stderr) of a command, run from the repository."""
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.Popen(
-        list(map(str, command)),
-        cwd=tiny.ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    return finish(process)

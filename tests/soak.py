@@ -17,6 +17,7 @@ import sys
 import time
 
 import jobs
+import processes
 import tiny
 
 PROBE_SECONDS = 60.0
@@ -72,10 +73,10 @@ def start(data, run, *, steps):
 
 def steps_per_second(data, run):
     process = start(data, run, steps=10**7)
-    jobs.wait_for(lambda: jobs.newest(run) > 0, process)
-    first, began = jobs.newest(run), time.monotonic()
+    processes.wait_for(lambda: tiny.newest(run) > 0, process)
+    first, began = tiny.newest(run), time.monotonic()
     time.sleep(PROBE_SECONDS)
-    rate = (jobs.newest(run) - first) / (time.monotonic() - began)
+    rate = (tiny.newest(run) - first) / (time.monotonic() - began)
     process.send_signal(signal.SIGTERM)
     process.wait()
     assert rate > 0, f"nothing was saved within {PROBE_SECONDS:.0f} s: {run}.log"
@@ -99,7 +100,7 @@ def disturb(process, run, *, every, generator):
             os.kill(pid, signal.SIGKILL)
         except (AssertionError, OSError):  # the job ended, or is between two attempts
             continue
-        kills.append({"after": jobs.newest(run), "group": group})
+        kills.append({"after": tiny.newest(run), "group": group})
         print(f"killed group {group} after step {kills[-1]['after']}", file=sys.stderr, flush=True)
     return kills
 

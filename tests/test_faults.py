@@ -12,6 +12,7 @@ import sys
 import time
 
 import jobs
+import processes
 import pytest
 import tiny
 from jobs import TOTAL
@@ -26,7 +27,7 @@ def data(tmp_path_factory):
 
 
 def completed(process):
-    code, out, err = jobs.finish(process)
+    code, out, err = processes.finish(process)
     assert code == 0, err
     assert "Traceback" not in err, err
     return out, err
@@ -63,7 +64,7 @@ def test_preempted_and_then_one_of_two_is_killed(unbroken, data, tmp_path):
     run = tmp_path / "run"
     process = jobs.launch(data, run)
     jobs.fault(process, run, group=1, number=signal.SIGTERM, after=24)
-    code, _, err = jobs.finish(process)
+    code, _, err = processes.finish(process)
     assert code == 75, err
     stopped = [checkpoint.steps(run / g / "checkpoints")[-1] for g in ("group_00", "group_01")]
     assert stopped[0] == stopped[1] < TOTAL
@@ -74,7 +75,7 @@ def test_preempted_and_then_one_of_two_is_killed(unbroken, data, tmp_path):
     process = jobs.launch(data, run)
     pid = jobs.fault(process, run, group=1, number=signal.SIGKILL)
     before = time.monotonic()
-    jobs.wait_for(lambda: pid not in jobs.workers(process), process)
+    processes.wait_for(lambda: pid not in jobs.workers(process), process)
     assert time.monotonic() - before < 60
     _, err = completed(process)
     (line,) = restarts(err)
@@ -89,8 +90,8 @@ def test_killed_five_times_at_random(unbroken_alone, data, tmp_path):
     """The only process: the launcher starts it again each time."""
     process = jobs.launch(data, tmp_path, "--cpu_replicas=2", groups=1)
     for _ in range(5):
-        before = jobs.newest(tmp_path)
-        jobs.wait_for(lambda b=before: jobs.newest(tmp_path) > b, process)
+        before = tiny.newest(tmp_path)
+        processes.wait_for(lambda b=before: tiny.newest(tmp_path) > b, process)
         time.sleep(random.uniform(0, 0.15))
         os.kill(jobs.workers(process, 1)[0], signal.SIGKILL)
     _, err = completed(process)
@@ -115,7 +116,7 @@ def test_a_silent_hang_is_noticed(unbroken, unbroken_alone, data, tmp_path, grou
     process = jobs.launch(data, tmp_path, "--hang_timeout=20", *more, groups=groups)
     before = time.monotonic()
     pid = jobs.fault(process, tmp_path, group=groups - 1, number=signal.SIGSTOP, after=40, count=groups)
-    jobs.wait_for(lambda: pid not in jobs.workers(process, groups), process)
+    processes.wait_for(lambda: pid not in jobs.workers(process, groups), process)
     assert time.monotonic() - before < 20 + 60
     _, err = completed(process)
     (line,) = restarts(err)
@@ -132,7 +133,7 @@ def test_two_launchers_as_two_hosts(unbroken, data, tmp_path):
     ports = jobs.placement.free_ports(2)
     hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
     hosts = [jobs.launch(data, tmp_path, f"--hosts={hosts}", f"--index={i}", groups=1) for i in (0, 1)]
-    jobs.wait_for(lambda: jobs.newest(tmp_path) > 40, hosts[0])
+    processes.wait_for(lambda: tiny.newest(tmp_path) > 40, hosts[0])
     os.kill(jobs.workers(hosts[1], 1)[0], signal.SIGKILL)
     for host in hosts:
         _, err = completed(host)
@@ -186,7 +187,7 @@ def test_gradients_that_are_not_finite_in_one_group_only(data, tmp_path):
 def test_many_gradients_in_a_row_that_are_not_finite(data, tmp_path):
     program = ["tests/faulty.py", "inf", "1", "31", "999", "--", "train"]
     for process in jobs.groups(data, [tmp_path] * 2, program=program, train__steps=120):
-        code, _, err = jobs.finish(process)
+        code, _, err = processes.finish(process)
         assert code == 1
         assert "Traceback" not in err
         assert "10 steps in a row were not finite (up to step 42): back to step 24, with half" in err
@@ -204,15 +205,15 @@ def test_a_shard_that_is_damaged_while_training(data, tmp_path):
     shard = split.shards[row["shard"]]
     offset = int(row["offset"]) + int(row["length"]) // 2
     program = [sys.executable, "tests/faulty.py", "damage", shard, offset, "30", "--"]
-    code, _, err = jobs.run(*program, "train", *jobs.flags(copy, tmp_path / "fail"), "--cpu_replicas=2")
+    code, _, err = processes.run(*program, "train", *jobs.flags(copy, tmp_path / "fail"), "--cpu_replicas=2")
     assert code == 1
     (line,) = [line for line in err.splitlines() if "error: " in line]
     assert f"damaged record: {shard}, record 4 (number 4 of split train), key " in line
     assert ", made of " in line
-    assert 0 < jobs.newest(tmp_path / "fail") <= 36
+    assert 0 < tiny.newest(tmp_path / "fail") <= 36
 
     arguments = ["train", *jobs.flags(copy, tmp_path / "skip"), "--cpu_replicas=2", "--on_bad_record=skip"]
-    code, _, err = jobs.run(sys.executable, "-m", "hazeheal", *arguments)
+    code, _, err = processes.run(sys.executable, "-m", "hazeheal", *arguments)
     assert code == 0, err
     assert err.count(f"skipped: damaged record: {shard}, record 4") == 1
     counts = [e[3] for e in tiny.events(tmp_path / "skip") if e[1] == "bad_records"]
@@ -224,13 +225,13 @@ def test_a_disk_that_fills_up(unbroken_alone, data, tmp_path):
     """Every save fails from a step on: a warning each, the last checkpoint whole, and an error at the end."""
     program = [sys.executable, "tests/faulty.py", "full", "100", "--"]
     arguments = ["train", *jobs.flags(data, tmp_path), "--cpu_replicas=2"]
-    code, _, err = jobs.run(*program, *arguments)
+    code, _, err = processes.run(*program, *arguments)
     assert code == 1
     assert "checkpoint of step 108 could not be written" in err
     assert f"step {TOTAL} could not be saved in" in err.splitlines()[-1]
-    assert jobs.newest(tmp_path) == 96
+    assert tiny.newest(tmp_path) == 96
     assert checkpoint.damage(checkpoint.path_of(tmp_path / "group_00/checkpoints", 96)) is None
-    code, _, err = jobs.run(sys.executable, "-m", "hazeheal", *arguments)
+    code, _, err = processes.run(sys.executable, "-m", "hazeheal", *arguments)
     assert code == 0, err
     jobs.same_curves(tmp_path, unbroken_alone)
 
@@ -239,18 +240,18 @@ def test_a_disk_that_fills_up(unbroken_alone, data, tmp_path):
 def test_a_clock_that_steps_back(unbroken_alone, data, tmp_path):
     """By an hour in the first process, and the second begins before the first did."""
     arguments = ["train", *jobs.flags(data, tmp_path), "--cpu_replicas=2"]
-    code, _, err = jobs.run(
+    code, _, err = processes.run(
         *(sys.executable, "tests/faulty.py", "clock", "3600", "--", *arguments, "--config.train.steps=100")
     )
     assert code == 0, err
-    code, _, err = jobs.run(sys.executable, "tests/faulty.py", "clock", "90000", "--", *arguments)
+    code, _, err = processes.run(sys.executable, "tests/faulty.py", "clock", "90000", "--", *arguments)
     assert code == 0, err
     jobs.same_curves(tmp_path, unbroken_alone)
 
 
 def test_a_workdir_that_cannot_be_written(data, tmp_path):
     """A file system mounted read-only; root may write everywhere else."""
-    code, out, err = jobs.run(
+    code, out, err = processes.run(
         *(sys.executable, "-m", "hazeheal", "train", *jobs.flags(data, "/proc/run")), "--cpu_replicas=1"
     )
     assert (code, out) == (1, "")

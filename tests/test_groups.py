@@ -8,6 +8,7 @@ import shutil
 
 import jobs
 import numpy as np
+import processes
 import pytest
 import tiny
 
@@ -34,7 +35,7 @@ def complete(*processes):
     """Waits for processes that must complete; returns what they wrote to stderr."""
     said = []
     for process in processes:
-        code, _, err = jobs.finish(process)
+        code, _, err = processes.finish(process)
         assert code == 0, err
         assert "Traceback" not in err, err
         said.append(err)
@@ -50,7 +51,7 @@ def two_groups(data, tmp_path_factory):
     """The run of two groups of one replica each that all others here are compared with."""
     run = tmp_path_factory.mktemp("groups") / "two groups, übrigens"
     process = jobs.launch(data, run, **SHORT)
-    code, out, err = jobs.finish(process)
+    code, out, err = processes.finish(process)
     assert code == 0, err
     return run, out, err
 
@@ -144,7 +145,7 @@ def test_groups_that_do_not_agree_are_refused(data, tmp_path):
     """Started with other flags they would wait for each other for ever, or train on other pictures."""
     run = tmp_path / "run"
     for number, process in enumerate(jobs.groups(data, [run, run], of_the_last={"seed": 7}, **SHORT)):
-        code, out, err = jobs.finish(process)
+        code, out, err = processes.finish(process)
         assert (code, out) == (2, "")
         (line,) = [line for line in err.splitlines() if "error: " in line]
         assert "the replica groups do not agree on --config.seed: it is " in line

@@ -3,19 +3,19 @@
 The names of the tests say what a run must do; this module only makes one that takes seconds.
 """
 
-import os
 import pathlib
 import shutil
 import subprocess
 import sys
 
+import processes
 import tensorflow as tf
+from processes import ROOT
 
 from hazeheal import config as configs
 from hazeheal.data import synthetic
 from hazeheal.training import checkpoint
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 # 11 training pairs in batches of 4: an epoch is no whole number of steps, and no interval a multiple of a loop.
 OVERRIDES = {
     "data.crop_size": 16,
@@ -65,16 +65,7 @@ def config(**overrides):
 
 def start(*argv, stderr=subprocess.PIPE):
     """Starts `hazeheal ARGV` as a process of its own."""
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "hazeheal", *map(str, argv)],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-    )
+    return processes.start(sys.executable, "-m", "hazeheal", *argv, stderr=stderr)
 
 
 def files(run):
@@ -83,8 +74,13 @@ def files(run):
     return {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
 
 
-def steps(run):
-    return checkpoint.steps(pathlib.Path(run) / "group_00/checkpoints")
+def steps(run, *, group=0):
+    """The steps of a group's checkpoints, in order."""
+    return checkpoint.steps(pathlib.Path(run) / f"group_{group:02d}/checkpoints")
+
+
+def newest(run, *, group=0):
+    return max(steps(run, group=group), default=-1)
 
 
 def tensors(run, step):

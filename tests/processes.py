@@ -1,0 +1,54 @@
+"""Processes that tests start: one way to start them, to wait for something they do, and for their end."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PATIENCE = 240.0  # seconds that anything may take; a machine may be slow, but nothing may wait for ever
+
+
+def start(*command, cwd=ROOT, stderr=subprocess.PIPE, **variables):
+    """Starts a command in the repository, with no input, no GPU and without TensorFlow's own lines."""
+    quiet = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.Popen(
+        list(map(str, command)),
+        cwd=cwd,
+        env=os.environ | quiet | variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )
+
+
+def finish(process):
+    """(exit code, stdout, stderr) of a process, which must end."""
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"it did not end within {PATIENCE:.0f} s:\n{err}") from None
+    return process.returncode, out, err
+
+
+def run(*command, **options):
+    """(exit code, stdout, stderr) of a command; the options are those of `start`."""
+    return finish(start(*command, **options))
+
+
+def run_python(code, *argv, **options):
+    """(exit code, stdout, stderr) of a Python of its own that runs `code`."""
+    return run(sys.executable, "-c", code, *argv, **options)
+
+
+def wait_for(condition, process):
+    """Returns when `condition()` holds, which it must while the process runs."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, f"it ended with {process.returncode}:\n{process.communicate()[1]}"
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.01)
