@@ -1,6 +1,10 @@
-"""Four logical CPU devices for all tests, and small trainings on them that several tests share."""
+"""Four logical CPU devices for all tests, and what tests of several files share.
 
-import contextlib
+Fixtures of a session are made once a process, and pytest-xdist gives each of its processes whole files: what
+takes long to make is asked for in as few files as can be.
+"""
+
+import logging
 import os
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -11,99 +15,32 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
+from trainings import SIZE, Training, make_config
 
 from hazeheal import config as configs
 from hazeheal.data import synthetic
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.training import distribute, step
-from hazeheal.training.state import TrainState, local
 
 CPU_DEVICES = 4
-SIZE = 32  # of the training crops
 # Before anything else starts TensorFlow.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * CPU_DEVICES
 )
 
 
-def make_config(**fields):
-    """The default configuration at a size for tests; `fields` as model__norm="none"."""
-    small = {
-        "data__crop_size": SIZE,
-        "model__width": 4,
-        "model__depth": 1,
-        "model__disc_width": 4,
-        "loss__perceptual_weight": 0.0,
-    }
-    overrides = [f"--config.{k.replace('__', '.')}={v}" for k, v in (small | fields).items()]
-    return configs.load(["--config=default", *overrides])
+@pytest.fixture
+def restored_logger():
+    """Puts the logger "hazeheal" back as it was, for tests that set it up."""
+    logger = logging.getLogger("hazeheal")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
 
 
-@contextlib.contextmanager
-def graphs_as_they_are(enabled=True):
-    """Switches TensorFlow's optimisation of graphs off: on these small ones it takes longer than all the rest."""
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": enabled})
-    try:
-        yield
-    finally:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
-
-
-class Training:
-    """Networks, state and compiled loop of one small training, on 1 to 4 CPU replicas.
-
-    Attributes:
-        config, runtime, gan, state: As a trainer makes them.
-        loop: The compiled loop.
-    """
-
-    def __init__(
-        self, *, replicas=1, precision="float32", xla=False, optimise=False, total_steps=1000, **fields
-    ):
-        self._optimise = optimise
-        self.config = make_config(**fields)
-        # `choose` refuses float16 on CPUs, rightly.
-        strategy = distribute.choose(cpu_replicas=replicas, precision="float32").strategy
-        devices = tuple(f"CPU:{i}" for i in range(replicas))
-        self.runtime = distribute.Runtime(strategy=strategy, devices=devices, precision=precision, xla=xla)
-        with strategy.scope():
-            self.gan = DehazeGAN(self.config, precision=precision)
-            self.state = TrainState(self.gan, use_ema=True)
-        self.loop = step.make_loop(
-            self.state, config=self.config, runtime=self.runtime, total_steps=total_steps, warmup_steps=0
-        )
-        self._initial = self.state.snapshot()
-
-    def reset(self):
-        self.state.load(self._initial, source="the start")
-        return self
-
-    def run(self, hazy, clear):
-        """Trains one step for each global batch.
-
-        Args:
-            hazy, clear: [steps, batch, H, W, 3] in [0, 255], uint8, or float32, which can hold a NaN.
-
-        Returns:
-            {metric: [steps] float32}.
-        """
-        with graphs_as_they_are(not self._optimise):
-            rows, _ = self.loop(self._feed(hazy, clear), tf.constant(len(hazy)))
-        return dict(zip(step.METRICS, rows.numpy().T, strict=True))
-
-    def _feed(self, hazy, clear):
-        shares = [x.reshape(len(x) * self.runtime.replicas, -1, *x.shape[2:]) for x in (hazy, clear)]
-        dataset = tf.data.Dataset.from_tensor_slices(dict(zip(("hazy", "clear"), shares, strict=True)))
-        return iter(self.runtime.strategy.distribute_datasets_from_function(lambda _: dataset))
-
-    def graph_functions(self, hazy, clear):
-        """The functions that the loop is made of, as FunctionDefs."""
-        loop = self.loop.get_concrete_function(self._feed(hazy, clear), tf.constant(1))
-        return loop.graph.as_graph_def().library.function
-
-    def copies(self, replica):
-        """Every variable of one replica: {name: np.ndarray}."""
-        return {name: np.array(local(v, replica).numpy()) for name, v in self.state.variables.items()}
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """The tiny data set: 11 pairs to train on, 3 to validate."""
+    return tiny.data_set(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")

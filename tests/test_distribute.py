@@ -4,7 +4,8 @@ import pathlib
 
 import pytest
 import tensorflow as tf
-from conftest import CPU_DEVICES, make_config
+from conftest import CPU_DEVICES
+from trainings import make_config
 
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.models.gan import DehazeGAN

@@ -21,11 +21,6 @@ from hazeheal import records
 from hazeheal.training import checkpoint
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    return tiny.data_set(tmp_path_factory.getbasetemp())
-
-
 def completed(process):
     code, out, err = processes.finish(process)
     assert code == 0, err

@@ -26,11 +26,6 @@ SHORT = {
 }
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    return tiny.data_set(tmp_path_factory.getbasetemp())
-
-
 def complete(*processes):
     """Waits for processes that must complete; returns what they wrote to stderr."""
     said = []

@@ -4,7 +4,6 @@ import csv
 import errno
 import fcntl
 import io
-import logging
 import math
 import os
 import pathlib
@@ -26,13 +25,7 @@ from hazeheal.training.runlog import COLUMNS, ProgressLine, TrainingLog, setup_l
 REFERENCE = pathlib.Path(__file__).resolve().parents[2] / "shared" / "reference" / "original_training_log.csv"
 SMALL = ("epoch", "loss", "step")
 
-
-@pytest.fixture(autouse=True)
-def restored_logger():
-    logger = logging.getLogger("hazeheal")
-    before = logger.handlers[:], logger.level, logger.propagate
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
+pytestmark = pytest.mark.usefixtures("restored_logger")
 
 
 def rows_of(path):

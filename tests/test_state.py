@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import make_config
+from trainings import make_config
 
 from hazeheal.errors import HazeHealError
 from hazeheal.models.gan import DehazeGAN

@@ -7,7 +7,8 @@ nothing in it to learn, and rounding errors grow faster than on pictures.
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import CPU_DEVICES, make_config
+from conftest import CPU_DEVICES
+from trainings import make_config
 
 from hazeheal import losses
 from hazeheal.models.gan import DehazeGAN, normalise

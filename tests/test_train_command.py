@@ -36,11 +36,6 @@ RUN = {
 PATIENCE = 240  # seconds for what takes a few on a free machine
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    return tiny.data_set(tmp_path_factory.getbasetemp())
-
-
 def flags(data, run, **overrides):
     return ["train", f"--data_dir={data}", f"--workdir={run}", *tiny.arguments(**RUN | overrides)]
 

@@ -28,6 +28,8 @@ from hazeheal.training import checkpoint, distribute, step
 from hazeheal.training.run_dir import RunDirectory
 from hazeheal.training.trainer import DehazeTrainer
 
+pytestmark = pytest.mark.usefixtures("restored_logger")
+
 TOTAL = 22
 EPOCH_ENDS = [3, 6, 9, 11, 14, 17, 20, 22]  # ceil(11 e / 4)
 EVERY = {"train__validate_every": "10 steps", "train__sample_every": "16 steps", "train__steps": TOTAL}
@@ -46,11 +48,6 @@ KEYS = [
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return tiny.data_set(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="module")
 def runtime():
     return distribute.choose(cpu_replicas=2, precision="float32", xla="off")
 
@@ -64,14 +61,6 @@ def unoptimised():
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     yield
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
-
-
-@pytest.fixture(autouse=True)
-def restored_logger():
-    logger = logging.getLogger("hazeheal")
-    before = logger.handlers[:], logger.level, logger.propagate
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
 
 
 class Machine:

@@ -5,8 +5,8 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import graphs_as_they_are, make_config
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from trainings import graphs_as_they_are, make_config
 
 from hazeheal import losses
 from hazeheal.data import synthetic
