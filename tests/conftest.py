@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from converting import convert, write_pairs
 from trainings import SIZE, Training, make_config
 
 from hazeheal import config as configs
@@ -41,6 +42,20 @@ def restored_logger():
 def data(tmp_path_factory):
     """The tiny data set: 11 pairs to train on, 3 to validate."""
     return tiny.data_set(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    """Pictures to convert: hazy/ and GT/ of 16 JPEG pairs of 8 scenes."""
+    return write_pairs(tmp_path_factory.mktemp("source") / "set")
+
+
+@pytest.fixture(scope="session")
+def converted(source, tmp_path_factory):
+    """The data set that `source` becomes, in three shards; a quarter of the scenes validates."""
+    output = tmp_path_factory.mktemp("converted") / "set"
+    assert convert(source, output, "--num_shards=3", "--val_fraction=0.25") == 0
+    return output
 
 
 @pytest.fixture(scope="session")

@@ -34,8 +34,8 @@ import unicodedata
 import warnings
 
 from hypothesis import HealthCheck, Phase, given, settings
+from places import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 TOOLS, TRAIN = "hazeheal-tfrecords", "hazeheal train"
 SECONDS = 60  # of one command, which takes well under one on a free machine
 # A picture of 300 million pixels, the most that is read, is 1.2 GB to Pillow, however few bytes it has on the disk.

@@ -45,7 +45,7 @@ def groups(data, workdirs, *more, program=("-m", "hazeheal", "train"), of_the_la
         variables[cluster.VARIABLE] = cluster.to_json(addresses, group=group)
         fields = overrides | (of_the_last or {} if group == len(workdirs) - 1 else {})
         command = [sys.executable, *program, *flags(data, workdir, **fields), *more]
-        started.append(processes.start(*command, **variables))
+        started.append(processes.start(*command, variables=variables))
     return started
 
 

@@ -1,27 +1,28 @@
 """Processes that tests start: one way to start them, to wait for something they do, and for their end."""
 
 import os
-import pathlib
 import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from places import ROOT
+
 PATIENCE = 240.0  # seconds that anything may take; a machine may be slow, but nothing may wait for ever
 
 
-def start(*command, cwd=ROOT, stderr=subprocess.PIPE, **variables):
-    """Starts a command in the repository, with no input, no GPU and without TensorFlow's own lines."""
+def start(*command, variables=None, **options):
+    """Starts a command in the repository, with no input, no GPU and without TensorFlow's own lines.
+
+    Args:
+        *command: The program and its arguments, of any type that has a text.
+        variables: {name: value} of more environment variables.
+        **options: Of `subprocess.Popen`, in place of those here.
+    """
     quiet = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.Popen(
-        list(map(str, command)),
-        cwd=cwd,
-        env=os.environ | quiet | variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-    )
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = os.environ | quiet | (variables or {})
+    defaults = {"cwd": ROOT, "env": environment, "text": True, **pipes}
+    return subprocess.Popen(list(map(str, command)), **defaults | options)
 
 
 def finish(process):

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -13,12 +12,11 @@ import time
 
 import numpy as np
 import pytest
+from places import ROOT
 
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.training import checkpoint
 from hazeheal.training.checkpoint import Checkpoints
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def snapshot(step, size=1000):

@@ -2,17 +2,16 @@
 
 import json
 import math
-import pathlib
 import subprocess
 import sys
 
 import pytest
 from ml_collections import ConfigDict
+from places import ROOT
 
 from hazeheal import config as configs
 from hazeheal.errors import EXIT_USAGE, UsageError
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHIPPED = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
 
 

@@ -15,11 +15,12 @@ import os
 import pathlib
 import shutil
 
+import converting
 import fuzzing
 import pytest
-import test_convert
 import tiny
 from hypothesis import strategies as st
+from PIL import Image
 
 from hazeheal import __main__ as hazeheal_main
 from hazeheal import config as configs
@@ -44,21 +45,21 @@ class DataSets:
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
-    source = test_convert.write_pairs(
+    source = converting.write_pairs(
         folder / "in", scenes=4, versions=2, kind="png", height=SIDE[0], width=SIDE[1]
     )
     for scene in ("0001", "0002"):  # some as JPEG
         path = source / f"GT/{scene}.png"
-        test_convert.Image.open(path).save(path.with_suffix(".jpg"))
+        Image.open(path).save(path.with_suffix(".jpg"))
         path.unlink()
-    assert test_convert.convert(source, folder / "whole", *CONVERT) == 0
+    assert converting.convert(source, folder / "whole", *CONVERT) == 0
 
     def killed(**_):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finish, "assemble", killed)
-        assert test_convert.convert(source, folder / "unfinished", *CONVERT) == 130
+        assert converting.convert(source, folder / "unfinished", *CONVERT) == 130
     return DataSets(source, folder / "whole", folder / "unfinished")
 
 
@@ -691,7 +692,7 @@ def must_find(ended, word, changed, sets, kind, data):
 
 def convert_again(sets, kind, data, before, changed) -> str:
     """A whole data set is left as it is; an unfinished one becomes what it would have become, or is refused."""
-    ended = tools(test_convert.arguments(sets.source, data, *CONVERT, "--workers=1"))
+    ended = tools(converting.arguments(sets.source, data, *CONVERT, "--workers=1"))
     word = fuzzing.judge(ended, fuzzing.TOOLS)
     if kind == "whole":
         assert changed or word == "success", ended
@@ -699,8 +700,8 @@ def convert_again(sets, kind, data, before, changed) -> str:
         return word
     assert changed or word == "success", ended
     if word == "success":
-        found = test_convert.contents(data)
-        assert found == test_convert.contents(sets.whole), ended
+        found = converting.contents(data)
+        assert found == converting.contents(sets.whole), ended
     else:
         assert not [name for name in os.listdir(data) if ".tmp-" in name]
         assert (data / resume.STATE).exists() or resume.STATE in changed, ended

@@ -1,7 +1,6 @@
 """Pairing by names: every rule, sub-folders, one folder, leftovers, and names that file systems allow."""
 
 import os
-import pathlib
 import random
 import re
 import subprocess
@@ -9,12 +8,11 @@ import time
 import unicodedata
 
 import pytest
+from places import SHARED
 
 from hazeheal.data import pairing, pairing_rules
 from hazeheal.data.pairing import pair_folders
 from hazeheal.errors import DataError, UsageError
-
-SHARED = pathlib.Path(__file__).resolve().parents[1].parent / "shared"
 
 
 def make(folder, names):

@@ -17,6 +17,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from places import SHARED
 from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -24,8 +25,6 @@ from hazeheal.data import pictures
 from hazeheal.data.kept import inspect
 from hazeheal.data.pictures import encode, load_rgb, psnr, save
 from hazeheal.errors import DataError, UsageError
-
-SHARED = pathlib.Path(__file__).resolve().parents[1].parent / "shared"
 
 
 def scene(height=48, width=64, seed=0):

@@ -10,7 +10,7 @@ import sys
 
 import processes
 import tensorflow as tf
-from processes import ROOT
+from places import ROOT
 
 from hazeheal import config as configs
 from hazeheal.data import synthetic

@@ -1,0 +1,200 @@
+"""Conversions that are killed, interrupted or short of room: the same command goes on, to the same bytes."""
+
+import os
+import pathlib
+import resource
+import signal
+import sys
+import time
+
+import processes
+import pytest
+from converting import arguments, contents, convert, write_pairs
+
+from hazeheal.errors import HazeHealError
+from tfrecords_tools import pool, resume
+
+
+def start(source, output, *more, **options):
+    command = [sys.executable, "-m", "tfrecords_tools", *arguments(source, output, *more)]
+    return processes.start(*command, start_new_session=True, **options)
+
+
+def wait_for_a_finished_shard(process, output):
+    processes.wait_for(lambda: list(output.glob(".*.done.json")), process)
+
+
+def alive(session):
+    """The processes of a session that still run (those that ended and were not waited for do not count)."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, rest = path.parent.name, path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(rest[3]) == session and rest[0] not in "ZX":
+            found.append(int(pid))
+    return found
+
+
+@pytest.fixture(scope="module")
+def big_source(tmp_path_factory):
+    """Takes seconds to re-encode, so that a run can be hit in the middle."""
+    return write_pairs(tmp_path_factory.mktemp("big") / "set", scenes=18, versions=1, height=320, width=480)
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_killed_conversion_goes_on_and_gives_the_same_bytes(big_source, tmp_path):
+    flags = ("--num_shards=8", "--encoding=png")
+    output, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start(big_source, output, *flags, "--workers=2")
+    wait_for_a_finished_shard(process, output)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while alive(process.pid):
+        assert time.monotonic() < deadline, f"workers outlive the conversion: {alive(process.pid)}"
+        time.sleep(0.05)
+    state = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
+    assert "manifest.json" not in state
+    finished = [name[1 : -len(".done.json")] for name in state if name.endswith(".done.json")]
+    assert 0 < len(finished) < 9
+    (output / ".set-train.tfrecord-00003-of-00008.tmp-1").write_bytes(b"half a shard")
+    assert convert(big_source, output, *flags) == 0
+    for name in finished:
+        assert (output / name).stat().st_mtime_ns == state[name], f"{name} was written again"
+    assert convert(big_source, whole, *flags) == 0
+    assert contents(output) == contents(whole)
+
+
+def test_interrupt_ends_quickly_with_130(big_source, tmp_path):
+    process = start(big_source, tmp_path / "out", "--num_shards=8", "--encoding=png", "--workers=2")
+    wait_for_a_finished_shard(process, tmp_path / "out")
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    begin = time.monotonic()
+    assert process.wait(20) == 130
+    assert time.monotonic() - begin < 5
+    error = process.stderr.read()
+    assert "interrupted" in error and "Traceback" not in error
+    assert not list((tmp_path / "out").glob(".*tmp-*"))
+
+
+def test_full_disk_is_one_line_and_leaves_no_half_shard(big_source, tmp_path):
+    def limit():  # a file of more than 300 KB cannot be written, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    process = start(big_source, tmp_path / "out", "--workers=1", "--encoding=png", preexec_fn=limit)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in error and "cannot be written" in error.splitlines()[-1]
+    assert not list((tmp_path / "out").glob("*tfrecord*"))
+
+
+def _die(task, progress):
+    if task == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return task
+
+
+def test_killed_worker_is_a_clear_error():
+    with pytest.raises(HazeHealError, match=r"worker process was killed.*--workers=2"):
+        pool.run_tasks(_die, range(6), workers=2, total=6, unit="task")
+
+
+def _slow(task, progress):
+    for _ in range(task * 300):
+        time.sleep(0.1)
+        progress(1)
+    return task
+
+
+def test_running_tasks_are_stopped_with_the_first_error():
+    def interrupt(result):
+        raise KeyboardInterrupt
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        pool.run_tasks(_slow, range(3), workers=2, total=900, unit="task", stop_after=interrupt)
+    assert time.monotonic() - begin < 20  # they would sleep for 30 s and more
+
+
+def test_a_repaired_source_costs_only_its_shard(tmp_path, capsys):
+    source = write_pairs(tmp_path / "in", scenes=12, versions=1, kind="png")
+    last = sorted((source / "hazy").iterdir())[-1]
+    whole = last.read_bytes()
+    data = bytearray(whole)
+    data[len(data) // 2] ^= 255
+    last.write_bytes(data)
+    flags = ("--num_shards=4", "--val_fraction=0")
+    assert convert(source, tmp_path / "out", *flags) == 1
+    assert last.stem in capsys.readouterr().err
+    first = (tmp_path / "out/set-train.tfrecord-00000-of-00004").stat().st_mtime_ns
+    last.write_bytes(whole)
+    assert convert(source, tmp_path / "out", *flags) == 0
+    assert "taken up: 3 of 4" in capsys.readouterr().out
+    assert (tmp_path / "out/set-train.tfrecord-00000-of-00004").stat().st_mtime_ns == first
+    assert not (tmp_path / "out/skipped.txt").exists()
+
+
+NOTE = ".set-val.tfrecord-00000-of-00001.done.json"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        *((resume.STATE, content, 2) for content in (b"3", b"[" * 100_000, "pipe")),
+        *((NOTE, content, 0) for content in (b"[]", b'{"note": 3}', b"[" * 100_000, "pipe", "flip")),
+    ],
+)
+def test_a_damaged_unfinished_conversion_is_mended_or_refused(
+    name, content, code, source, converted, tmp_path, capsys, monkeypatch
+):
+    def stop(**_):
+        raise KeyboardInterrupt
+
+    output, flags = tmp_path / "out", ("--num_shards=3", "--val_fraction=0.25")
+    with monkeypatch.context() as patch:
+        patch.setattr("tfrecords_tools.finish.assemble", stop)
+        assert convert(source, output, *flags) == 130
+    data = (output / name).read_bytes()
+    (output / name).unlink()
+    if content == "pipe":
+        os.mkfifo(output / name)
+    else:  # a flip that leaves the note a note
+        (output / name).write_bytes(data.replace(b"skipped", b"skippee") if content == "flip" else content)
+    assert convert(source, output, *flags) == code
+    if code == 0:
+        assert contents(output) == contents(converted)
+    else:
+        assert "cannot be read" in capsys.readouterr().err
+
+
+def test_again_with_damaged_sources(source, tmp_path, capsys):
+    assert convert(source, tmp_path / "out") == 0
+    (tmp_path / "out/set-train.sources.jsonl").write_text("{\n")
+    for path in (source / "hazy").iterdir():
+        os.utime(path)
+    assert convert(source, tmp_path / "out") == 1
+    assert "sources.jsonl: its SHA-256 is not" in capsys.readouterr().err
+
+
+def test_two_conversions_into_one_directory(source, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    with resume.claimed(tmp_path / "out"):
+        assert convert(source, tmp_path / "out") == 1
+    assert "another conversion" in capsys.readouterr().err
+    assert convert(source, tmp_path / "out") == 0
+
+
+def test_unfinished_conversion_of_another_kind_is_refused(source, tmp_path, capsys, monkeypatch):
+    def stop(spec, progress=None):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tfrecords_tools.convert.write_shard", stop)
+        assert convert(source, tmp_path / "out") == 130
+    assert convert(source, tmp_path / "out", "--seed=5") == 2
+    assert "seed=0 there, 5 now" in capsys.readouterr().err
+    assert convert(source, tmp_path / "out") == 0

@@ -1,0 +1,152 @@
+"""What `hazeheal-tfrecords` refuses, in one line and before it writes anything; its help; what it imports."""
+
+import ast
+import os
+import shutil
+
+import processes
+import pytest
+from converting import arguments, contents, convert
+from places import ROOT
+
+from tfrecords_tools import convert as conversion
+from tfrecords_tools import plan
+from tfrecords_tools.__main__ import main
+
+
+def test_too_small_a_disk_is_refused(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    assert convert(source, tmp_path / "out") == 1
+    assert "free" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_directory_of_somebody_else_is_refused(source, tmp_path, capsys):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "thesis.tex").write_text("x")
+    assert convert(source, output) == 2
+    assert "thesis.tex" in capsys.readouterr().err
+    (output / "thesis.tex").unlink()
+    assert convert(source, output) == 0
+    before = contents(output)
+    assert convert(source, output) == 0
+    assert "complete" in capsys.readouterr().out
+    for path in (source / "hazy").iterdir():  # newer, and still the same
+        os.utime(path)
+    assert convert(source, output, "--workers=2") == 0
+    assert "complete" in capsys.readouterr().out
+    assert convert(source, output, "--encoding=png") == 2
+    assert "encoding=keep there, png now" in capsys.readouterr().err
+    other = shutil.copytree(source, tmp_path / "other")
+    data = bytearray((other / "GT/0004.jpg").read_bytes())
+    data[-20] ^= 1  # as long as before
+    (other / "GT/0004.jpg").write_bytes(data)
+    assert convert(other, output) == 2
+    assert "0004.jpg" in capsys.readouterr().err
+    (other / "GT/0004.jpg").unlink()
+    assert convert(other, output, "--allow_orphans") == 2
+    assert contents(output) == before
+    (output / "set-val.tfrecord-00000-of-00001").unlink()
+    assert convert(source, output) == 1
+    assert "missing" in capsys.readouterr().err
+
+
+def test_no_output_is_left_where_nothing_was_written(source, tmp_path, capsys):
+    (tmp_path / "loop").symlink_to("loop")
+    for output in ("new/deep/er", "loop", "loop/er", "n" * 256):
+        assert main(arguments(source, tmp_path / output, "--num_shards=99")) == 2
+        assert "hazeheal-tfrecords: error: " in capsys.readouterr().err
+        assert os.listdir(tmp_path) == ["loop"]
+    assert plan.default_name(tmp_path / "loop") == "loop"  # before Python 3.13 pathlib raises there
+    assert plan.default_name("n" * 255) == "n" * 150
+
+
+def test_files_of_others_are_neither_removed_nor_overlooked(source, tmp_path, capsys):
+    output = tmp_path / "out"
+    (output / ".mine.tmp-old").mkdir(parents=True)
+    (output / "x.tmp-1.png").touch()
+    (output / ".set-train.index.npy.tmp-12").touch()  # of a conversion that was killed
+    assert convert(source, output) == 2
+    assert "other files (.mine.tmp-old, x.tmp-1.png)" in capsys.readouterr().err
+    assert len(os.listdir(output)) == 3
+
+
+def test_too_little_memory_is_one_line(source, tmp_path, capsys, monkeypatch):
+    def starve(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(conversion, "write_shard", starve)
+    assert convert(source, tmp_path / "out") == 1
+    assert "error: not enough memory; use fewer --workers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags, word",
+    [
+        (["--encoding=keep", "--image_size=64"], "--encoding=keep"),
+        (["--encoding=keep", "--tile_size=64"], "--encoding=keep"),
+        (["--image_size=64", "--max_side=64"], "--max_side"),
+        (["--tile_overlap=3"], "--tile_size"),
+        (["--tile_size=8", "--tile_overlap=8"], "less than"),
+        (["--image_size=0"], "--image_size=0"),
+        (["--num_shards=x"], "--num_shards"),
+        (["--num_shards=1000"], "--num_shards=1000"),
+        (["--val_fraction=1.5"], "1.5"),
+        (["--val_fraction=nan"], "nan"),
+        (["--val_fraction=0.1", "--val_keys=x"], "--val_keys"),
+        (["--val_keys=/nowhere"], "/nowhere"),
+        (["--quality=80"], "--encoding=jpeg"),
+        (["--quality=0", "--encoding=jpeg"], "--quality=0"),
+        (["--workers=0"], "--workers=0"),
+        (["--name=a-b"], "--name=a-b"),
+        (["--pairing=("], "("),
+        (["--hazy_dir=/nowhere"], "/nowhere"),
+        (["--output_dir=gs://b/c"], "gs://b/c"),
+        (["--output_dir="], "--output_dir is empty"),
+        (["--output_dir=\udcff"], "\\udcff is no valid UTF-8"),
+        (["--num_shards=" + "9" * 400], "9 is more than the "),
+        (["--image_size=100000"], "--image_size=100000 makes pictures of more than 300,000,000 pixels"),
+        (["--name=" + "n" * 151], "has 151 letters"),
+        (["--pairing=(?L)(a)"], "(?L)(a)"),
+        (["--pairing=(a{99999999999})"], "repetition number is too large"),
+        (["--nothing=a\nb\x1b"], "--nothing=a\\nb\\x1b"),
+        (["--encoding=webp"], "webp"),
+        (["--imagesize=3"], "--imagesize"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_2(flags, word, source, tmp_path, capsys):
+    assert convert(source, tmp_path / "out", *flags) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1].startswith("hazeheal-tfrecords: error: ") and word in error[-1]
+    assert not [line for line in error if "Traceback" in line]
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_and_no_command(capsys):
+    for argv in ([], ["convert"], ["verify"], ["info"], ["extract"]):
+        assert main([*argv, "--help"]) == 0
+        assert "usage: hazeheal-tfrecords" in capsys.readouterr().out
+    assert main([]) == 2
+    assert main(["info", "/nowhere"]) == 1
+    assert "hazeheal-tfrecords: error:" in capsys.readouterr().err
+
+
+def test_help_does_not_wait_for_tensorflow():
+    code = "import sys; from tfrecords_tools.__main__ import main; main(['convert', '--help']); sys.exit('tensorflow' in sys.modules)"
+    assert processes.run_python(code)[0] == 0
+
+
+def test_imports_only_what_lies_below():
+    allowed = {"errors", "lines", "records", "data.pictures", "data.pairing", "data.synthetic"}
+    for path in (ROOT / "tfrecords_tools").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hazeheal"):
+                base = node.module.removeprefix("hazeheal").lstrip(".")
+                names = (
+                    [base]
+                    if base and base != "data"
+                    else [f"{base}.{a.name}".lstrip(".") for a in node.names]
+                )
+            assert set(names) <= allowed, f"{path.name}: {names}"

@@ -1,0 +1,145 @@
+"""Extraction: the files of a data set come back under their names, and nowhere else."""
+
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from converting import convert, picture, write_pairs
+from PIL import Image
+
+from hazeheal import records
+from hazeheal.errors import HazeHealError
+from tfrecords_tools import extract, making, plan
+from tfrecords_tools.__main__ import main
+
+
+def test_extract_finds_names_for_two_sources_that_become_one(tmp_path):
+    source = write_pairs(tmp_path / "in", scenes=2, versions=1, kind="png")
+    (source / "hazy/0001_0.8_1.png").unlink()
+    for seed, kind in ((7, "bmp"), (8, "tif")):
+        Image.fromarray(picture(seed)).save(source / f"hazy/0001_0.8_1.{kind}")
+    assert convert(source, tmp_path / "out", "--val_fraction=0") == 0
+    assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
+    for seed, name in ((7, "0001_0.8_1.png"), (8, "0001_0.8_1.tif.png")):
+        np.testing.assert_array_equal(Image.open(tmp_path / "files/hazy" / name), picture(seed))
+
+
+def test_extract_gives_back_the_folders(source, converted, tmp_path, capsys):
+    assert main(["extract", str(converted), f"--output_dir={tmp_path / 'all'}"]) == 0
+    for folder in ("hazy", "GT"):
+        expected = {path.name: path.read_bytes() for path in (source / folder).iterdir()}
+        assert {path.name: path.read_bytes() for path in (tmp_path / "all" / folder).iterdir()} == expected
+    assert main(["extract", str(converted), f"--output_dir={tmp_path / 'val'}", "--split=val"]) == 0
+    assert (
+        len(list((tmp_path / "val/hazy").iterdir())) == 4 and len(list((tmp_path / "val/GT").iterdir())) == 2
+    )
+    capsys.readouterr()
+    assert main(["extract", str(converted), f"--output_dir={tmp_path / 'all'}"]) == 2
+    assert main(["extract", str(converted), f"--output_dir={tmp_path / 'x'}", "--split=test"]) == 2
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.png", "/etc/a.png", "a/../../b.png", "..\\a.png", "C:a.png", "a//b", ""]
+)
+def test_extract_refuses_names_that_lead_out(name, source, tmp_path, monkeypatch):
+    pairs = plan.find_sources(hazy_dir=source / "hazy", gt_dir=source / "GT", rule="auto").pairs
+    made = next(
+        making.make_records(
+            pairs[0], hazy_dir=source / "hazy", gt_dir=source / "GT", options=making.RecordOptions()
+        )
+    )
+    monkeypatch.setattr(extract, "WINDOWS", "\\" in name or ":" in name)  # elsewhere they lead nowhere
+    writer = extract._Writer(tiled=False)
+    writer.folder = tmp_path / "a" / "b"
+    evil = records.Pair(**{**vars(made.pair), "hazy_source": name})
+    with pytest.raises(HazeHealError, match="out of the folder"):
+        writer.write(evil, made.source)
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_extract_leaves_a_file_its_name_though_another_one_would_become_the_same(tmp_path):
+    source = tmp_path / "in"
+    for number, name in enumerate(("1.bmp", "1.png", "2.bmp", "2.png/3.png")):  # 2.png is a folder
+        (source / "hazy" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(number)).save(source / "hazy" / name)
+    (source / "GT").mkdir()
+    for name in ("1.png", "2.png", "3.png"):
+        Image.fromarray(picture(9)).save(source / "GT" / name)
+    assert convert(source, tmp_path / "out", "--val_fraction=0", "--pairing=same_name") == 0
+    assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
+    hazy = tmp_path / "files/hazy"
+    found = {str(path.relative_to(hazy)) for path in hazy.rglob("*") if path.is_file()}
+    assert found == {"1.png", "1.bmp.png", "2.bmp.png", "2.png/3.png"}
+    assert (hazy / "1.png").read_bytes() == (source / "hazy/1.png").read_bytes()
+
+
+def test_extract_shortens_names_that_its_suffixes_make_too_long(tmp_path):
+    source = tmp_path / "in"
+    for folder, seed in (("hazy", 1), ("GT", 2)):
+        (source / folder).mkdir(parents=True)
+        Image.fromarray(picture(seed)).save(source / folder / f"{'é' * 125}.png")
+    assert convert(source, tmp_path / "out", "--val_fraction=0", "--tile_size=30") == 0
+    assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
+    names = [path.name for path in (tmp_path / "files/hazy").iterdir()]
+    assert len(names) == 4 and all(len(name.encode()) <= 255 and name.endswith(".png") for name in names)
+
+
+def test_extract_into_directories_that_are_there(converted, tmp_path, monkeypatch, capsys):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "target/.extract.tmp-7/hazy").mkdir(parents=True)  # left by one that was killed
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    monkeypatch.chdir(tmp_path / "here")
+    for output in (".", "../link"):
+        assert main(["extract", str(converted), f"--output_dir={output}"]) == 0
+        assert sorted(os.listdir(output)) == ["GT", "hazy"]
+        assert len(os.listdir(f"{output}/hazy")) == 16
+    for output in ("", ".", "../dangling"):
+        assert main(["extract", str(converted), f"--output_dir={output}"]) == 2
+    assert "--output_dir is empty" in capsys.readouterr().err
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(extract._Writer, "write", full)
+    assert main(["extract", str(converted), "--output_dir=new/deep/er"]) == 1
+    assert sorted(os.listdir()) == ["GT", "hazy"]
+
+
+ODD = "a\nb\t\x1b[31m\u2028\x85\\C:é"
+
+
+def test_odd_names_stay_on_their_lines_and_come_back(tmp_path, capsys):
+    source = tmp_path / "in \n\x1b"
+    for folder, names in (("hazy", (ODD, f"bad {ODD}", f"alone {ODD}")), ("GT", (ODD, f"bad {ODD}"))):
+        (source / folder).mkdir(parents=True)
+        for number, name in enumerate(names):
+            Image.fromarray(picture(number)).save(source / folder / f"{name}.png")
+    (source / f"hazy/bad {ODD}.png").write_bytes(b"no picture")
+    (source / f"hazy/x.{ODD}").write_bytes(b"")
+    flags = ("--val_fraction=0", "--pairing=same_name")
+    assert convert(source, tmp_path / "out", *flags) == 1
+    shown = r"a\nb\t\x1b[31m\u2028\x85\C:é"
+    lines = capsys.readouterr().err.split("\n")
+    assert lines[:2] == ["hazy pictures without a clear one: 1", f"  alone {shown}.png"]
+    assert lines[3].startswith(f"  bad {shown}.png: not a picture")
+    assert len(lines) == 6 and lines[-1] == ""
+    assert convert(source, tmp_path / "out", *flags, "--allow_orphans", "--skip_bad") == 0
+    _, row, end = (tmp_path / "out/skipped.txt").read_text().split("\n")
+    assert row.split("\t")[:3] == [f"bad {shown}", f"bad {shown}.png", f"bad {shown}.png"] and end == ""
+    assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
+    path = tmp_path / f"files/hazy/{ODD}.png"
+    assert path.read_bytes() == (source / f"hazy/{ODD}.png").read_bytes()
+    copy = str(shutil.copytree(tmp_path / "out", f"{tmp_path}/caf\udce9 \n"))  # no UTF-8, and a line break
+    capsys.readouterr()
+    for command in (["verify", "--workers=1"], ["info"], ["extract", f"--output_dir={tmp_path}/\udcff"]):
+        assert main([*command, copy]) == 0
+    damaged = pathlib.Path(copy, "set-train.tfrecord-00000-of-00001")
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    assert main(["verify", copy, "--workers=1"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
