@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from converting import convert, write_pairs
+from record_sets import write_ten
 from trainings import SIZE, Training, make_config
 
 from hazeheal import config as configs
@@ -56,6 +57,12 @@ def converted(source, tmp_path_factory):
     output = tmp_path_factory.mktemp("converted") / "set"
     assert convert(source, output, "--num_shards=3", "--val_fraction=0.25") == 0
     return output
+
+
+@pytest.fixture(scope="session")
+def ten_pairs(tmp_path_factory):
+    """Ten PNG pairs of three sizes in three shards; the smallest is 32x32."""
+    return write_ten(tmp_path_factory.mktemp("data") / "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,82 @@
+"""Readers of records: both kinds give the same, whatever is collected while they read."""
+
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+import processes
+import tensorflow as tf
+from record_sets import COUNT, assert_equal, make_pair, take, write_dataset
+
+from hazeheal import records
+from hazeheal.data import readers
+from hazeheal.data.processor import DehazeDataProcessor
+
+
+# -------------------------------------------------------------------------------------------- readers
+def test_both_readers_give_the_same_batches(ten_pairs):
+    batches = [
+        take(DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=16, reader=kind).dataset(), 8)
+        for kind in ("auto", "local", "gfile")
+    ]
+    assert_equal(batches[0], batches[1])
+    assert_equal(batches[0], batches[2])
+
+
+def test_remote_shards_are_read_through_gfile(ten_pairs):
+    split = records.open_split(ten_pairs, "train")
+    assert readers.open_reader(split).kind == "local"
+    remote = []
+    for shard in split.shards:
+        tf.io.gfile.copy(str(shard), f"ram://shards/{shard.name}", overwrite=True)
+        remote.append(pathlib.PurePosixPath(f"ram://shards/{shard.name}"))  # pathlib drops one slash
+    reader = readers.open_reader(dataclasses.replace(split, shards=tuple(remote)))
+    assert reader.kind == "gfile"
+    local = readers.open_reader(split, kind="local")
+    assert reader.read_many(range(COUNT)).tolist() == local.read_many(range(COUNT)).tolist()
+
+
+def test_many_shards_need_few_descriptors(tmp_path):
+    import resource
+
+    data = write_dataset(tmp_path / "many", [make_pair(i) for i in range(200)], shards=200)
+    processor = DehazeDataProcessor(data, batch_size=50, crop_size=16)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_use = max(int(name) for name in os.listdir("/dev/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 40, hard))
+    try:
+        seen = np.concatenate([batch["number"] for batch in take(processor.dataset(), 4)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert sorted(seen) == list(range(200))
+
+
+def test_garbage_collected_during_a_read_stops_nothing(ten_pairs):
+    """A read in which Python collects an iterator that was given up, whose own reads are still running."""
+    code = f"""
+import gc, time
+from hazeheal.data import readers
+from hazeheal.data.processor import DehazeDataProcessor
+gc.disable()
+read = readers.RecordReader.read
+def slow(self, number):
+    if self is not collecting._reader:
+        time.sleep(0.2)
+    elif todo:
+        todo.pop()
+        gc.collect()
+    return read(self, number)
+readers.RecordReader.read = slow
+for kind in ("local", "gfile"):
+    make = lambda: DehazeDataProcessor({str(ten_pairs)!r}, batch_size=4, crop_size=16, reader=kind)
+    given_up, collecting, todo = make(), make(), ["collect"]
+    cycle = [iter(given_up.dataset())]
+    next(cycle[0])
+    cycle.append(cycle)
+    del cycle
+    print(len(list(collecting.dataset().take(20))))
+"""
+    code, out, err = processes.run_python(code)
+    assert code == 0, err
+    assert out.split()[-2:] == ["20", "20"]
