@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from converting import convert, write_pairs
+from fuzz_sets import make_sets
 from record_sets import write_ten
 from trainings import SIZE, Training, make_config
 
@@ -63,6 +64,22 @@ def converted(source, tmp_path_factory):
 def ten_pairs(tmp_path_factory):
     """Ten PNG pairs of three sizes in three shards; the smallest is 32x32."""
     return write_ten(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def sets(tmp_path_factory):
+    """The data sets of the fuzz tests, see `fuzz_sets.DataSets`; the tests damage copies."""
+    return make_sets(tmp_path_factory.mktemp("fuzz"))
+
+
+@pytest.fixture
+def never_train(monkeypatch):
+    """`hazeheal train` must not come to train."""
+
+    def trained(*_):
+        raise AssertionError("--dry_run trains")
+
+    monkeypatch.setattr("hazeheal.commands.train.train", trained)
 
 
 @pytest.fixture(scope="session")
