@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 from hypothesis import strategies as st
+from picture_files import chunk, png_header, saved
 from PIL import Image
 
 
@@ -19,23 +20,6 @@ class Content:
     data: bytes
     suffix: str
     rgb: np.ndarray | None = None
-
-
-def _saved(image, format, **options):
-    """Of a copy: Pillow leaves the settings of one encoder on a picture that another one trips over."""
-    buffer, image = io.BytesIO(), image if isinstance(image, Image.Image) else Image.fromarray(image)
-    more = {"append_images": [other.copy() for other in options.pop("append_images", ())]}
-    image.copy().save(buffer, format, **options, **(more if "save_all" in options else {}))
-    return buffer.getvalue()
-
-
-def _chunk(kind, content=b""):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def _png_header(width, height, depth=8, colour=2):
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header
 
 
 def _resized_header(data, marker, at, form, *sizes):
@@ -69,52 +53,52 @@ def contents(height: int, width: int) -> dict:
     one_bit = np.repeat(((gray > 99) * np.uint8(255))[..., None], 3, axis=2)
     two = {"save_all": True, "append_images": [image.rotate(180)]}
     made = {
-        "png": (lambda: _saved(rgb, "PNG"), ".png", rgb),
-        "png gray": (lambda: _saved(gray, "PNG"), ".png", gray3),
-        "png alpha": (lambda: _saved(alpha, "PNG"), ".png", rgb),
-        "png gray alpha": (lambda: _saved(alpha.convert("LA"), "PNG"), ".png", True),
-        "png palette": (lambda: _saved(palette, "PNG"), ".png", of_palette),
-        "png see-through": (lambda: _saved(palette, "PNG", transparency=bytes(range(8))), ".png", of_palette),
-        "png 1 bit": (lambda: _saved(Image.fromarray(gray > 99), "PNG"), ".png", one_bit),
-        "png 16 bit": (lambda: _saved(gray.astype(np.uint16) * 257, "PNG"), ".png", gray3),
-        "png turned": (lambda: _saved(turned, "PNG", exif=_exif(x0112=6)), ".png", rgb),
-        "png trailing": (lambda: _saved(rgb, "PNG") + b"\xff\0more", ".png", rgb),
-        "jpeg": (lambda: _saved(rgb, "JPEG", quality=90), ".jpg", True),
-        "jpeg gray": (lambda: _saved(gray, "JPEG"), ".jpeg", True),
-        "jpeg progressive": (lambda: _saved(rgb, "JPEG", progressive=True), ".JPG", True),
-        "jpeg cmyk": (lambda: _saved(image.convert("CMYK"), "JPEG"), ".jpg", True),
+        "png": (lambda: saved(rgb, "PNG"), ".png", rgb),
+        "png gray": (lambda: saved(gray, "PNG"), ".png", gray3),
+        "png alpha": (lambda: saved(alpha, "PNG"), ".png", rgb),
+        "png gray alpha": (lambda: saved(alpha.convert("LA"), "PNG"), ".png", True),
+        "png palette": (lambda: saved(palette, "PNG"), ".png", of_palette),
+        "png see-through": (lambda: saved(palette, "PNG", transparency=bytes(range(8))), ".png", of_palette),
+        "png 1 bit": (lambda: saved(Image.fromarray(gray > 99), "PNG"), ".png", one_bit),
+        "png 16 bit": (lambda: saved(gray.astype(np.uint16) * 257, "PNG"), ".png", gray3),
+        "png turned": (lambda: saved(turned, "PNG", exif=_exif(x0112=6)), ".png", rgb),
+        "png trailing": (lambda: saved(rgb, "PNG") + b"\xff\0more", ".png", rgb),
+        "jpeg": (lambda: saved(rgb, "JPEG", quality=90), ".jpg", True),
+        "jpeg gray": (lambda: saved(gray, "JPEG"), ".jpeg", True),
+        "jpeg progressive": (lambda: saved(rgb, "JPEG", progressive=True), ".JPG", True),
+        "jpeg cmyk": (lambda: saved(image.convert("CMYK"), "JPEG"), ".jpg", True),
         "jpeg exif": (
-            lambda: _saved(rgb, "JPEG", exif=_exif(x010E="x" * 60000, x0112=1), comment=b"c" * 60000),
+            lambda: saved(rgb, "JPEG", exif=_exif(x010E="x" * 60000, x0112=1), comment=b"c" * 60000),
             ".jpg",
             True,
         ),
-        "jpeg bad exif": (lambda: _saved(rgb, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\0\0zzzz"), ".jpg", True),
-        "png bad exif": (lambda: _saved(rgb, "PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09ab"), ".png", True),
-        "mpo": (lambda: _saved(image, "MPO", **two), ".jpg", True),
-        "gif": (lambda: _saved(palette, "GIF"), ".gif", of_palette),
-        "gif animated": (lambda: _saved(image, "GIF", **two), ".gif", None),
-        "webp": (lambda: _saved(rgb, "WEBP", lossless=True), ".webp", rgb),
-        "webp lossy": (lambda: _saved(rgb, "WEBP", quality=80), ".webp", True),
-        "webp animated": (lambda: _saved(image, "WEBP", **two), ".webp", None),
-        "png animated": (lambda: _saved(image, "PNG", **two), ".png", None),
-        "bmp": (lambda: _saved(rgb, "BMP"), ".bmp", rgb),
-        "tiff": (lambda: _saved(rgb, "TIFF"), ".tif", rgb),
-        "tiff lzw": (lambda: _saved(rgb, "TIFF", compression="tiff_lzw"), ".tiff", rgb),
-        "tiff jpeg": (lambda: _saved(rgb, "TIFF", compression="jpeg"), ".tiff", True),
-        "tiff float": (lambda: _saved(gray.astype(np.float32), "TIFF"), ".tif", None),
-        "tiff 32 bit": (lambda: _saved(gray.astype(np.int32), "TIFF"), ".tif", None),
-        "tiff 16 bit": (lambda: _saved(gray.astype(np.uint16) * 257, "TIFF"), ".tif", gray3),
-        "tiff pages": (lambda: _saved(image, "TIFF", **two), ".tif", None),
-        "tiff lab": (lambda: _saved(Image.frombytes("LAB", image.size, rgb.tobytes()), "TIFF"), ".tif", True),
-        "ppm": (lambda: _saved(rgb, "PPM"), ".ppm", rgb),
-        "tga": (lambda: _saved(rgb, "TGA"), ".tga", rgb),
-        "pcx": (lambda: _saved(rgb, "PCX"), ".pcx", rgb),
-        "jpeg 2000": (lambda: _saved(rgb, "JPEG2000"), ".jp2", rgb),
-        "avif": (lambda: _saved(rgb, "AVIF"), ".avif", True),
-        "sgi": (lambda: _saved(rgb, "SGI"), ".sgi", rgb),
-        "eps": (lambda: _saved(rgb, "EPS"), ".png", None),
-        "pdf": (lambda: _saved(rgb, "PDF"), ".jpg", None),
-        "icns": (lambda: _saved(Image.new("RGBA", (16, 16)), "ICNS"), ".png", None),
+        "jpeg bad exif": (lambda: saved(rgb, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\0\0zzzz"), ".jpg", True),
+        "png bad exif": (lambda: saved(rgb, "PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09ab"), ".png", True),
+        "mpo": (lambda: saved(image, "MPO", **two), ".jpg", True),
+        "gif": (lambda: saved(palette, "GIF"), ".gif", of_palette),
+        "gif animated": (lambda: saved(image, "GIF", **two), ".gif", None),
+        "webp": (lambda: saved(rgb, "WEBP", lossless=True), ".webp", rgb),
+        "webp lossy": (lambda: saved(rgb, "WEBP", quality=80), ".webp", True),
+        "webp animated": (lambda: saved(image, "WEBP", **two), ".webp", None),
+        "png animated": (lambda: saved(image, "PNG", **two), ".png", None),
+        "bmp": (lambda: saved(rgb, "BMP"), ".bmp", rgb),
+        "tiff": (lambda: saved(rgb, "TIFF"), ".tif", rgb),
+        "tiff lzw": (lambda: saved(rgb, "TIFF", compression="tiff_lzw"), ".tiff", rgb),
+        "tiff jpeg": (lambda: saved(rgb, "TIFF", compression="jpeg"), ".tiff", True),
+        "tiff float": (lambda: saved(gray.astype(np.float32), "TIFF"), ".tif", None),
+        "tiff 32 bit": (lambda: saved(gray.astype(np.int32), "TIFF"), ".tif", None),
+        "tiff 16 bit": (lambda: saved(gray.astype(np.uint16) * 257, "TIFF"), ".tif", gray3),
+        "tiff pages": (lambda: saved(image, "TIFF", **two), ".tif", None),
+        "tiff lab": (lambda: saved(Image.frombytes("LAB", image.size, rgb.tobytes()), "TIFF"), ".tif", True),
+        "ppm": (lambda: saved(rgb, "PPM"), ".ppm", rgb),
+        "tga": (lambda: saved(rgb, "TGA"), ".tga", rgb),
+        "pcx": (lambda: saved(rgb, "PCX"), ".pcx", rgb),
+        "jpeg 2000": (lambda: saved(rgb, "JPEG2000"), ".jp2", rgb),
+        "avif": (lambda: saved(rgb, "AVIF"), ".avif", True),
+        "sgi": (lambda: saved(rgb, "SGI"), ".sgi", rgb),
+        "eps": (lambda: saved(rgb, "EPS"), ".png", None),
+        "pdf": (lambda: saved(rgb, "PDF"), ".jpg", None),
+        "icns": (lambda: saved(Image.new("RGBA", (16, 16)), "ICNS"), ".png", None),
     }
     found = {}
     for kind, (make, suffix, shown) in made.items():
@@ -129,14 +113,14 @@ def contents(height: int, width: int) -> dict:
 def bombs() -> dict:
     """{kind: Content} of files that claim more pixels than they have."""
     tiny = Image.new("RGB", (8, 8))
-    jpeg, gif, tiff = _saved(tiny, "JPEG"), _saved(tiny, "GIF"), _saved(tiny, "TIFF")
-    bmp, webp, jp2 = _saved(tiny, "BMP"), _saved(tiny, "WEBP"), _saved(tiny, "JPEG2000", no_jp2=True)
-    pixels = _chunk(b"IDAT", zlib.compress(bytes(5000))) + _chunk(b"IEND")
-    text = _chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100_000_000), 9))
+    jpeg, gif, tiff = saved(tiny, "JPEG"), saved(tiny, "GIF"), saved(tiny, "TIFF")
+    bmp, webp, jp2 = saved(tiny, "BMP"), saved(tiny, "WEBP"), saved(tiny, "JPEG2000", no_jp2=True)
+    pixels = chunk(b"IDAT", zlib.compress(bytes(5000))) + chunk(b"IEND")
+    text = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100_000_000), 9))
     return {
-        "png beyond": Content(_png_header(60000, 50000) + pixels, ".png"),
-        "png just allowed": Content(_png_header(17000, 17000) + pixels, ".png"),
-        "png text": Content(_png_header(8, 8) + text + _saved(tiny, "PNG")[33:], ".png"),
+        "png beyond": Content(png_header(60000, 50000) + pixels, ".png"),
+        "png just allowed": Content(png_header(17000, 17000) + pixels, ".png"),
+        "png text": Content(png_header(8, 8) + text + saved(tiny, "PNG")[33:], ".png"),
         "jpeg beyond": Content(_resized_header(jpeg, b"\xff\xc0", 5, ">HH", 65500, 65500), ".jpg"),
         "gif beyond": Content(_resized_header(gif, b"GIF8", 6, "<HH", 65535, 65535), ".gif"),
         "bmp beyond": Content(_resized_header(bmp, b"BM", 18, "<ii", 2**31 - 1, 2**31 - 1), ".bmp"),
@@ -153,7 +137,7 @@ def bombs() -> dict:
 def blanks() -> dict:
     """{kind: Content} of files of some hundred bytes that their decoders make whole, large, empty pictures of."""
     tiny = Image.new("RGB", (8, 8))
-    jpeg, jp2 = _saved(tiny, "JPEG"), _saved(tiny, "JPEG2000", no_jp2=True)
+    jpeg, jp2 = saved(tiny, "JPEG"), saved(tiny, "JPEG2000", no_jp2=True)
     jp2 = _resized_header(jp2, b"\xff\x51", 6, ">II", 2000, 2000)
     return {
         "jpeg blank": Content(_resized_header(jpeg, b"\xff\xc0", 5, ">HH", 2000, 2000), ".jpg"),
@@ -182,9 +166,9 @@ JUNK |= {
     "text": Content(b"no picture at all\n", ".jpg"),
     "html": Content(b"<!doctype html><title>404</title>", ".png"),
     "svg": Content(b"<svg xmlns='http://www.w3.org/2000/svg'/>", ".png"),
-    "no IDAT": Content(_png_header(8, 8) + _chunk(b"IEND"), ".png"),
-    "png 0x0": Content(_png_header(0, 0) + _chunk(b"IDAT") + _chunk(b"IEND"), ".png"),
-    "short IHDR": Content(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", b"\0\0\0\1") + _chunk(b"IEND"), ".png"),
+    "no IDAT": Content(png_header(8, 8) + chunk(b"IEND"), ".png"),
+    "png 0x0": Content(png_header(0, 0) + chunk(b"IDAT") + chunk(b"IEND"), ".png"),
+    "short IHDR": Content(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", b"\0\0\0\1") + chunk(b"IEND"), ".png"),
 }
 ODD = JUNK | bombs() | blanks()
 SPARSE = "sparse"  # a whole PNG, and so many zeros behind it

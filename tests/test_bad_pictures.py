@@ -1,0 +1,180 @@
+"""Files that are no whole picture are refused with the reason; nothing is left open, nothing global changed."""
+
+import contextlib
+import gc
+import os
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from picture_files import IMAGE, REFUSED, REUSABLE, RGB, chunk, exif, png_header, saved
+from PIL import Image, ImageFile
+
+from hazeheal.data import pictures
+from hazeheal.data.pictures import encode, load_rgb, save
+from hazeheal.errors import DataError
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_files_are_named_with_the_reason(tmp_path, name):
+    data, reason = REFUSED[name]
+    path = tmp_path / "some picture.png"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=f"some picture.png: .*{reason}") as raised:
+        load_rgb(path)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(DataError, match=f"^who: .*{reason}"):
+        load_rgb(data, name="who")
+
+
+def test_reduced_copies_in_a_tiff_are_not_pages():
+    small = IMAGE.resize((32, 24))
+    data = saved(IMAGE, "TIFF", save_all=True, append_images=[small], tiffinfo={254: 0})
+    entry = b"\xfe\0\4\0\1\0\0\0"  # NewSubfileType, a long, one of it
+    with pytest.raises(DataError, match="2 frames"):
+        load_rgb(data)
+    at = data.rindex(entry) + len(entry)
+    assert data.count(entry) == 2 and data[at] == 0
+    np.testing.assert_array_equal(load_rgb(data[:at] + b"\1" + data[at + 1 :])[0], RGB)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked():
+    data = png_header(60000, 50000) + chunk(b"IDAT") + chunk(b"IEND")
+    with pytest.raises(DataError, match="3,000,000,000 pixels are more than the 300,000,000 allowed"):
+        load_rgb(data)
+    height, width = RGB.shape[:2]
+    for allowed in (1, height * width // 3, height * width - 1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pytest.raises(DataError, match=f"{height * width:,} pixels are more than the {allowed:,}"):
+                load_rgb(encode(RGB), max_pixels=allowed)
+    assert load_rgb(encode(RGB), max_pixels=height * width)[0].shape == RGB.shape
+
+
+def test_sizes_are_read_from_headers_alone(tmp_path):
+    files = {  # some pixels are missing, which no header tells
+        "large.png": (
+            png_header(17000, 17000) + chunk(b"IDAT") + chunk(b"IEND"),
+            (17000, 17000),
+        ),
+        "turned.jpg": (saved(RGB, "JPEG", exif=exif(6))[:-200], (64, 48)),
+        "upright.jpg": (saved(RGB, "JPEG")[:-200], (48, 64)),
+        "bad exif.jpg": (saved(RGB, "JPEG", exif=b"Exif\0\0II*\0\xff\xff"), (48, 64)),
+    }
+    for name, (data, expected) in files.items():
+        (tmp_path / name).write_bytes(data)
+        assert pictures.read_size(tmp_path / name) == expected
+    with pytest.raises(DataError, match=r"289,000,000 pixels are more than the 1,000 allowed"):
+        pictures.read_size(tmp_path / "large.png", max_pixels=1000)
+    for name in ("nowhere.png", ".", "turned.jpg"):
+        path = tmp_path / name
+        if path.is_file():
+            os.truncate(path, 2**26 + 8 * 64 * 48 + 1)
+        with pytest.raises(DataError, match=f"{name}: .*(exist|folder|bytes are more than)"):
+            pictures.read_size(path, name=name)
+
+
+def test_damaged_metadata_make_no_noise():
+    data = saved(RGB, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\0\0zzzz")
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        load_rgb(data)
+        warnings.warn("mine", stacklevel=1)
+    assert [str(warning.message) for warning in shown] == ["mine"]
+
+
+def test_every_truncation_is_refused():
+    small = RGB[:16, :16]
+    files = [
+        encode(small),
+        encode(small, format="jpeg"),
+        saved(small, "JPEG", progressive=True),
+        saved(small, "JPEG", subsampling=2),
+    ]
+    for data in files:
+        for length in range(len(data)):
+            with pytest.raises(DataError):
+                load_rgb(data[:length])
+
+
+def test_every_flipped_bit_of_a_png_is_noticed():
+    data = encode(RGB[:8, :8])
+    for position in range(len(data)):
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises(DataError):
+            load_rgb(bytes(damaged))
+
+
+def test_missing_files_folders_and_devices_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.png: the file does not exist"):
+        load_rgb(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match="a folder or a device"):
+        load_rgb(tmp_path)
+    with pytest.raises(DataError, match="cannot be read"):
+        load_rgb("a\0b.png")
+    with open(tmp_path / "huge.png", "wb") as file:
+        file.truncate(2**26 + 8 * 1000 + 1)  # sparse
+    with pytest.raises(DataError, match="bytes are more than 1,000 pixels take"):
+        load_rgb(tmp_path / "huge.png", max_pixels=1000)
+
+
+def test_pillows_globals_do_not_matter_and_are_put_back(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(load_rgb(encode(RGB))[0], RGB)
+        for name in ("truncated jpeg", "truncated png", "truncated tiff"):
+            with pytest.raises(DataError, match="truncated"):
+                load_rgb(REFUSED[name][0])
+    assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS) == (True, 10)
+
+
+def test_threads_decode_side_by_side(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    good, bad = list(REUSABLE.values()), [REFUSED["truncated jpeg"][0], REFUSED["truncated png"][0]]
+    expected, failures = [load_rgb(data)[0] for data in good], []
+    start = threading.Barrier(6)
+
+    def work(number):
+        start.wait()
+        for turn in range(30):
+            which = (number * 7 + turn) % len(good)
+            if not np.array_equal(load_rgb(good[which], max_pixels=10_000 + turn)[0], expected[which]):
+                failures.append(which)
+            try:
+                load_rgb(bad[turn % 2])
+                failures.append("a truncated picture was accepted")
+            except DataError:
+                pass
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert not pictures._decoding
+    assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS) == (True, 10)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts handles in /proc")
+def test_no_handle_stays_open(tmp_path):
+    paths = []
+    for name, (data, _) in REFUSED.items():
+        paths.append(tmp_path / name)
+        paths[-1].write_bytes(data)
+    paths.append(tmp_path / "good.png")
+    save(RGB, paths[-1])
+    before = len(os.listdir("/proc/self/fd"))
+    gc.disable()  # a handle that only the collector would close counts as open
+    try:
+        for path in paths:
+            with contextlib.suppress(DataError):
+                load_rgb(path)
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        gc.enable()
