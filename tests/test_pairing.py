@@ -1,105 +1,17 @@
-"""Pairing by names: every rule, sub-folders, one folder, leftovers, and names that file systems allow."""
+"""Pairing by names: sub-folders, links, one folder, leftovers, and names that file systems allow."""
 
 import os
 import random
-import re
 import subprocess
 import time
 import unicodedata
 
 import pytest
-from places import SHARED
+from named_folders import joined, make, two
 
-from hazeheal.data import pairing, pairing_rules
+from hazeheal.data import pairing
 from hazeheal.data.pairing import pair_folders
 from hazeheal.errors import DataError, UsageError
-
-
-def make(folder, names):
-    """Creates empty files (pairing opens none) in a shuffled order; returns the folder."""
-    names = list(names)
-    random.Random(0).shuffle(names)
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
-
-
-def two(tmp_path, hazy, clear):
-    return make(tmp_path / "hazy", hazy), make(tmp_path / "GT", clear)
-
-
-def joined(result):
-    return {pair.hazy: pair.clear for pair in result.pairs}
-
-
-# rule, hazy files, clear files, {hazy: clear}
-SETS = {
-    "same_name": (["b c.PNG", "a.jpg"], ["a.png", "b c.png"], {"a.jpg": "a.png", "b c.PNG": "b c.png"}),
-    "dense_haze": (
-        ["01_hazy.png", "55_hazy.PNG"],
-        ["01_GT.png", "55_gt.jpg"],
-        {"01_hazy.png": "01_GT.png", "55_hazy.PNG": "55_gt.jpg"},
-    ),
-    "o_haze": (["01_outdoor_hazy.jpg"], ["01_outdoor_GT.JPG"], {"01_outdoor_hazy.jpg": "01_outdoor_GT.JPG"}),
-    "i_haze": (["01_indoor_hazy.jpg"], ["01_indoor_GT.jpg"], {"01_indoor_hazy.jpg": "01_indoor_GT.jpg"}),
-    "sots_indoor": (
-        ["1400_3.png", "1400_10.png", "140_1.png"],
-        ["1400.png", "140.png"],
-        {"1400_3.png": "1400.png", "1400_10.png": "1400.png", "140_1.png": "140.png"},
-    ),
-    "its": (
-        ["1_1_0.90179.png", "1_2_0.97842.png", "11_1_0.7.png"],
-        ["1.png", "11.png"],
-        {"1_1_0.90179.png": "1.png", "1_2_0.97842.png": "1.png", "11_1_0.7.png": "11.png"},
-    ),
-    "sots_outdoor": (
-        ["0001_0.8_0.2.jpg", "0001_1_0.08.jpg", "0002_0.85_0.16.jpg"],
-        ["0001.png", "0002.jpg"],
-        {"0001_0.8_0.2.jpg": "0001.png", "0001_1_0.08.jpg": "0001.png", "0002_0.85_0.16.jpg": "0002.jpg"},
-    ),
-    "satehaze1k": (["12-inputs.png"], ["12-targets.png"], {"12-inputs.png": "12-targets.png"}),
-    "pix2pix": (["7_real_A.png"], ["7_real_B.png"], {"7_real_A.png": "7_real_B.png"}),
-    "rice": (
-        ["007_hazy.png", "8.png"],
-        ["007_GT.png", "8.png"],
-        {"007_hazy.png": "007_GT.png", "8.png": "8.png"},
-    ),
-}
-
-
-def test_every_rule_has_a_case():
-    assert sorted(SETS) == sorted(rule.name for rule in pairing_rules.RULES)
-
-
-@pytest.mark.parametrize("rule", SETS)
-def test_each_rule_by_name_and_by_auto(tmp_path, rule):
-    hazy, clear, expected = SETS[rule]
-    folders = two(tmp_path, hazy, clear)
-    for asked in (rule, rule.upper().replace("_", "-"), "auto"):
-        result = pair_folders(*folders, rule=asked)
-        assert joined(result) == expected
-        assert result.rule == rule
-        assert result.leftovers == 0
-        assert [pair.scene for pair in result.pairs] == [pair.clear for pair in result.pairs]
-    assert f"rule {rule} pairs everything" in result.notes[0]
-
-
-@pytest.mark.parametrize("rule", [rule.name for rule in pairing_rules.RULES if not rule.two_folders])
-def test_each_rule_in_one_folder(tmp_path, rule):
-    hazy, clear, expected = SETS[rule]
-    folder = make(tmp_path, [*hazy, *clear])
-    other_spelling = tmp_path / ".." / tmp_path.name
-    for asked in (rule, "auto"):
-        result = pair_folders(folder, other_spelling, rule=asked)
-        assert (joined(result), result.rule, result.leftovers) == (expected, rule, 0)
-        assert result.complete
-
-
-@pytest.mark.parametrize("alias", pairing_rules.ALIASES)
-def test_aliases(alias):
-    assert pairing_rules.find_rule(alias).name == pairing_rules.ALIASES[alias]
 
 
 @pytest.mark.parametrize("rule", ["same_name", "rice", r"^(\d+)"])
@@ -187,56 +99,6 @@ def test_two_clear_files_of_one_key_are_reported_not_guessed(tmp_path):
         assert name in line
 
 
-def test_auto_without_a_full_match_returns_the_best_with_its_orphans(tmp_path):
-    folders = two(tmp_path, ["1_1.png", "2_1.png", "9_1.png", "7.png"], ["1.png", "2.png", "3.png", "7.png"])
-    result = pair_folders(*folders)
-    assert result.rule == "sots_indoor"
-    assert joined(result) == {"1_1.png": "1.png", "2_1.png": "2.png"}
-    assert result.orphans_hazy == ["7.png", "9_1.png"]
-    assert result.orphans_clear == ["3.png", "7.png"]
-    assert "no rule pairs everything" in result.notes[0]
-
-
-def test_auto_takes_the_first_of_rules_that_agree(tmp_path):
-    folders = two(tmp_path, ["1_1_0.2.jpg"], ["1.png"])
-    result = pair_folders(*folders)
-    assert result.rule == "its"
-    assert "sots_outdoor" in result.notes[0]
-
-
-def test_auto_refuses_rules_that_contradict_each_other(tmp_path, monkeypatch):
-    folders = two(tmp_path, ["1_2.png", "2_1.png", "3_3.png"], ["1.png", "2.png", "3.png"])
-    first = pairing.Rule("first", r"^(\d)_\d$", r"^(\d)$", "")
-    second = pairing.Rule("second", r"^\d_(\d)$", r"^(\d)$", "")
-    monkeypatch.setattr(pairing, "RULES", (first, second))
-    with pytest.raises(
-        UsageError, match=r"first and second .* differ in 2 files \(1_2.png with 1.png or 2.png"
-    ):
-        pair_folders(*folders)
-
-
-@pytest.mark.parametrize("expression", [r"^(\d+)", r"^(?P<key>\d+)(_.*)?$"])
-def test_a_regular_expression_joins_by_its_group(tmp_path, expression):
-    folders = two(tmp_path, ["01_fog.png", "01_mist.png", "02_fog.png", "x.png"], ["01-sharp.png", "02.png"])
-    if "key" in expression:
-        (folders[1] / "01-sharp.png").rename(folders[1] / "01_sharp.png")
-    result = pair_folders(*folders, rule=expression)
-    assert {hazy: clear[:2] for hazy, clear in joined(result).items()} == {
-        "01_fog.png": "01",
-        "01_mist.png": "01",
-        "02_fog.png": "02",
-    }
-    assert (result.rule, result.orphans_hazy) == (expression, ["x.png"])
-
-
-@pytest.mark.parametrize(
-    "rule", ["nonsense", "(", "(a)(b)", "", "(?L)(a)", "(a{99999999999})", "(" * 5000 + ")" * 5000]
-)
-def test_bad_rules_are_named(tmp_path, rule):
-    with pytest.raises(UsageError, match=re.escape(repr(rule)) + ".*dense_haze"):
-        pair_folders(*two(tmp_path, ["1.png"], ["1.png"]), rule=rule)
-
-
 def test_missing_and_empty_folders_are_named(tmp_path):
     hazy, clear = two(tmp_path, ["1.png"], ["1.png"])
     with pytest.raises(UsageError, match=r"hazy_dir='.*nowhere' does not exist"):
@@ -251,13 +113,6 @@ def test_missing_and_empty_folders_are_named(tmp_path):
     make(tmp_path / "texts", ["a.txt", "b.txt", ".hidden.png"])
     with pytest.raises(DataError, match=r"hazy_dir=.*\(found: 2 \.txt, 1 hidden\)"):
         pair_folders(tmp_path / "texts", clear)
-
-
-def test_no_pair_at_all_shows_both_kinds_of_names(tmp_path):
-    with pytest.raises(DataError, match=r"'fog_a\.png'.*'sun_b\.png'.*regular expression"):
-        pair_folders(*two(tmp_path, ["fog_a.png"], ["sun_b.png"]))
-    with pytest.raises(DataError, match="rule its pairs any"):
-        pair_folders(tmp_path / "hazy", tmp_path / "GT", rule="its")
 
 
 def test_other_files_are_passed_over_and_counted(tmp_path):
@@ -391,22 +246,3 @@ def test_twenty_thousand_files_pair_quickly(tmp_path):
     seconds = time.process_time() - start
     assert (len(result.pairs), result.leftovers) == (18000, 0)
     assert seconds < 5
-
-
-@pytest.mark.parametrize(
-    ("name", "rule", "pairs", "scenes"),
-    [
-        ("rice1", "dense_haze", 60, 60),
-        ("sots_outdoor_288", "sots_outdoor", 415, 408),
-        ("sots_outdoor_full", "sots_outdoor", 24, 24),
-    ],
-)
-def test_real_folders(name, rule, pairs, scenes):
-    folder = SHARED / "data" / name
-    if not folder.is_dir():
-        pytest.skip(f"no real data set {name} beside the repository")
-    result = pair_folders(folder / "hazy", folder / "GT")
-    assert (result.rule, len(result.pairs), result.leftovers) == (rule, pairs, 0)
-    assert len({pair.scene for pair in result.pairs}) == scenes
-    for pair in result.pairs:
-        assert re.match(r"\d+", pair.hazy)[0] == re.match(r"\d+", pair.clear)[0]

@@ -1,30 +1,24 @@
-"""training_log.csv, log.txt and the progress line; all of them also where the disk is full."""
+"""training_log.csv and log.txt; both of them also where the disk is full or the console closed."""
 
 import csv
 import errno
-import fcntl
 import io
 import math
-import os
-import pathlib
-import pty
 import re
 import struct
-import subprocess
-import sys
-import termios
 import textwrap
 
 import numpy as np
+import processes
 import pytest
+from places import SHARED
 
 from hazeheal.errors import HazeHealError
-from hazeheal.training import progress, runlog
+from hazeheal.training import runlog
 from hazeheal.training.runlog import COLUMNS, ProgressLine, TrainingLog, setup_logging
 
-REFERENCE = pathlib.Path(__file__).resolve().parents[2] / "shared" / "reference" / "original_training_log.csv"
+REFERENCE = SHARED / "reference/original_training_log.csv"
 SMALL = ("epoch", "loss", "step")
-
 pytestmark = pytest.mark.usefixtures("restored_logger")
 
 
@@ -203,17 +197,10 @@ FULL_DISK = """
 
 @pytest.mark.parametrize("limit", [1, 17, 20, 24])
 def test_full_disk_is_survived_and_rows_follow(tmp_path, limit):
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(tmp_path), str(limit)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert done.stdout.count("log.csv could not be written") == 1
-    assert done.stdout.count("log.txt could not be written") == 1
+    code, out, err = processes.run_python(textwrap.dedent(FULL_DISK), tmp_path, limit)
+    assert (code, err) == (0, "")
+    assert out.count("log.csv could not be written") == 1
+    assert out.count("log.txt could not be written") == 1
     assert (tmp_path / "log.csv").read_text() == "epoch,step\n0,10\n1,20\n2,30\n3,40\n4,50\n"
     lines = [line.split(" ", 2)[2] for line in (tmp_path / "log.txt").read_text().splitlines()]
     assert lines[0] == "first" and lines[-1] == "last"
@@ -282,73 +269,3 @@ def test_a_closed_console_ends_nothing(tmp_path, capsys):
         line.update(1)
     assert (tmp_path / "log.txt").read_text().endswith("into the file\n")
     assert capsys.readouterr().err == ""
-
-
-def test_plain_lines_where_there_is_no_terminal(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    stream = io.StringIO()
-    with ProgressLine(1000, initial_step=400, stream=stream, interval=30) as line:
-        for step in range(401, 501):
-            line.update(step, epoch=3, losses={"gen_total_loss": 7.3123456}, images_per_second=41.04)
-            now[0] += 1.0
-    lines = stream.getvalue().splitlines()
-    assert [re.match(r"step (\d+)/1000", text)[1] for text in lines] == ["401", "431", "461", "491", "500"]
-    assert lines[0] == "step 401/1000 (40%), epoch 3, gen_total_loss 7.312, 41.0 images/s"
-    assert lines[1] == "step 431/1000 (43%), epoch 3, gen_total_loss 7.312, 41.0 images/s, 0:09:29 left"
-
-
-def test_progress_without_any_update_prints_nothing():
-    stream = io.StringIO()
-    ProgressLine(10, stream=stream).close()
-    assert stream.getvalue() == ""
-
-
-ON_A_TERMINAL = """
-    import sys
-    from hazeheal.training.runlog import ProgressLine, setup_logging
-    import time
-
-    logger = setup_logging(None)
-    with ProgressLine(60, initial_step=10) as line:
-        for step in range(11, 61):
-            line.update(step, epoch=1, losses={"loss": 0.5}, images_per_second=9.0)
-            time.sleep(0.01)
-            if step in (20, 40):
-                logger.info("validated at %d", step)
-"""
-
-
-@pytest.mark.parametrize("columns", [0, 120], ids=["of_unknown_width", "120_wide"])
-def test_one_line_in_place_on_a_terminal_and_log_lines_stay_whole(columns):
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(ON_A_TERMINAL)],
-        stderr=follower,
-    )
-    os.close(follower)
-    output = b""
-    while True:
-        try:
-            piece = os.read(leader, 65536)
-        except OSError:  # Linux's way to say that the other end is closed
-            break
-        if not piece:
-            break
-        output += piece
-    os.close(leader)
-    assert process.wait(timeout=30) == 0
-    # A terminal in small: a carriage return writes over the line.
-    screen = []
-    for line in output.decode().split("\r\n"):
-        cells = []
-        for part in line.split("\r"):
-            cells[: len(part)] = part
-        screen.append("".join(cells).rstrip())
-    assert screen[:2] == ["validated at 20", "validated at 40"]
-    assert re.fullmatch(
-        r"step 60/60 100%, epoch 1, loss 0\.5, 9\.0 images/s \|█{9,}\| 00:0\d<00:00", screen[2]
-    ), screen
-    assert screen[3:] in ([], [""])
-    assert output.count(b"\r") > 4

@@ -1,56 +1,17 @@
 """TensorBoard summaries: what is written is read back with TensorBoard's own reader."""
 
-import itertools
 import logging
-import os
 import shutil
-import subprocess
-import sys
 import textwrap
 
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.backend.event_processing.io_wrapper import IsTensorFlowEventsFile
+from event_reading import event_paths, read, steps, write_run
 
 from hazeheal.training import event_files
 from hazeheal.training.summaries import SummaryWriters, config_markdown
-
-
-def read(directory):
-    """Returns {tag: [(step, tensor), ...]} of a folder, as TensorBoard sees it."""
-    accumulator = EventAccumulator(str(directory), size_guidance={"tensors": 0})
-    accumulator.Reload()
-    return {
-        tag: [(event.step, tf.make_ndarray(event.tensor_proto)) for event in accumulator.Tensors(tag)]
-        for tag in accumulator.Tags()["tensors"]
-    }
-
-
-def steps(directory, tag="loss"):
-    return [step for step, _ in read(directory).get(tag, [])] if directory.exists() else []
-
-
-def visible(directory):
-    """Returns all (folder, tag, step) that TensorBoard shows for a log directory."""
-    found = []
-    for folder, _, names in sorted(os.walk(directory)):
-        if any(IsTensorFlowEventsFile(name) for name in names):
-            found += [(folder, tag, step) for tag, events in read(folder).items() for step, _ in events]
-    return found
-
-
-def event_paths(directory):
-    return sorted(directory.glob("events.out.tfevents.*"))
-
-
-def write_run(directory, first, last):
-    """A process that writes steps `first` to `last` and goes."""
-    writers = SummaryWriters(directory)
-    for step in range(first, last + 1):
-        writers.scalars("train", {"loss": step + 0.5}, step=step)
-    writers.close()
 
 
 @pytest.fixture
@@ -180,18 +141,10 @@ FULL_DISK = """
     [("pictures", 1000), ("pictures", 200_000), ("scalars", 40)],
 )
 def test_full_disk_costs_only_what_did_not_fit(tmp_path, kind, limit):
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(tmp_path), str(limit), kind],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("could not be written") == 1
-    assert "FAILURES 3" in done.stdout
+    code, out, err = processes.run_python(textwrap.dedent(FULL_DISK), tmp_path, limit, kind)
+    assert code == 0, err
+    assert out.count("could not be written") == 1
+    assert "FAILURES 3" in out
     assert steps(tmp_path / "train") == [1, 5]
     assert steps(tmp_path / "train", "hazy_restored_clear/00") == [6]
     assert not any(tag.startswith("s") for tag in read(tmp_path / "train"))
@@ -222,143 +175,6 @@ def test_an_event_file_deleted_under_the_writer(tmp_path, warnings_of):
     writers.close()
     assert len(warnings_of()) == 1
     assert steps(tmp_path / "train") == [3, 4]
-
-
-def test_restore_shows_each_step_once_and_loses_none(tmp_path):
-    write_run(tmp_path, 1, 10)
-    writers = SummaryWriters(tmp_path)
-    assert writers.set_aside_after(6) == 4
-    for step in range(7, 13):
-        writers.scalars("train", {"loss": 100.0 + step}, step=step)
-    writers.close()
-    assert steps(tmp_path / "train") == list(range(1, 13))
-    assert [float(value) for _, value in read(tmp_path / "train")["loss"]][5:8] == [6.5, 107.0, 108.0]
-    # Restored at 8 after a second process had gone further, and at -1: from the beginning.
-    assert SummaryWriters(tmp_path).set_aside_after(8) == 4
-    assert steps(tmp_path / "train") == list(range(1, 9))
-    assert sorted(path.name for path in (tmp_path / "set_aside").iterdir()) == ["1", "2"]
-    assert SummaryWriters(tmp_path).set_aside_after(-1) == 8
-    assert visible(tmp_path) == []
-    # Every event that was ever written is still there.
-    written = set()
-    for path in tmp_path.glob("set_aside/*/train/*"):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            event = tf.compat.v1.Event.FromString(record)
-            written |= {(event.step, float(tf.make_ndarray(v.tensor))) for v in event.summary.value}
-    assert written == {(s, s + 0.5) for s in range(1, 11)} | {(s, 100.0 + s) for s in range(7, 13)}
-
-
-def test_files_without_later_steps_are_left_as_they_are(tmp_path):
-    write_run(tmp_path, 1, 3)
-    (tmp_path / "train" / "events.out.tfevents.1.empty").touch()
-    before = {path: (path.stat().st_ino, path.read_bytes()) for path in event_paths(tmp_path / "train")}
-    assert SummaryWriters(tmp_path).set_aside_after(3) == 0
-    assert {p: (p.stat().st_ino, p.read_bytes()) for p in event_paths(tmp_path / "train")} == before
-    assert not (tmp_path / "set_aside").exists()
-    assert SummaryWriters(tmp_path / "absent").set_aside_after(3) == 0
-
-
-def test_steps_out_of_order_and_several_splits(tmp_path):
-    writers = SummaryWriters(tmp_path)
-    for step in (1, 5, 2, 6, 3):
-        writers.scalars("train", {"loss": step}, step=step)
-        writers.scalars("val", {"loss": step}, step=step)
-    assert writers.set_aside_after(3) == 4
-    for split in ("train", "val"):
-        assert steps(tmp_path / split) == [1, 2, 3]
-
-
-def test_torn_anywhere(tmp_path):
-    write_run(tmp_path / "whole", 1, 4)
-    (source,) = event_paths(tmp_path / "whole" / "train")
-    data = source.read_bytes()
-    # Where each event ends; the first is the version.
-    ends = [0]
-    while ends[-1] < len(data):
-        ends.append(ends[-1] + 16 + int.from_bytes(data[ends[-1] : ends[-1] + 8], "little"))
-    near = {end + offset for end in ends for offset in (-1, 0, 1)} | set(range(0, len(data), 5))
-    for cut in sorted(near & set(range(len(data) + 1))):
-        run = tmp_path / f"cut{cut}"
-        (run / "train").mkdir(parents=True)
-        path = run / "train" / source.name
-        path.write_bytes(data[:cut])
-        event_files.set_aside_after(run, step=2)
-        kept = max(0, min(2, sum(end <= cut for end in ends[2:])))
-        old = list(run.glob("set_aside/1/train/*"))
-        rest = path.read_bytes() if path.exists() else b""
-        assert rest == (data[: ends[kept + 1]] if kept else data[:cut] if cut in ends[:2] else b"")
-        if rest != data[:cut]:
-            assert [other.read_bytes() for other in old] == [data[:cut]]
-        else:
-            assert old == []
-        shutil.rmtree(run)
-
-
-def test_damage_in_the_middle_ends_the_file_there(tmp_path):
-    write_run(tmp_path, 1, 6)
-    (path,) = event_paths(tmp_path / "train")
-    data = bytearray(path.read_bytes())
-    data[-3 * 60] ^= 255
-    path.write_bytes(data)
-    readable = steps(tmp_path / "train")
-    assert 0 < len(readable) < 6
-    event_files.set_aside_after(tmp_path, step=6)
-    assert steps(tmp_path / "train") == readable
-    (old,) = tmp_path.glob("set_aside/1/train/*")
-    assert old.read_bytes() == bytes(data)
-
-
-class Killed(BaseException):
-    pass
-
-
-@pytest.mark.parametrize("links", [True, False], ids=["links", "no_links"])
-def test_killed_between_any_two_actions(tmp_path, monkeypatch, links):
-    """Stops before the n-th change of the file system, for every n; then the next process goes on."""
-    ledger = tmp_path / "ledger"
-    write_run(ledger, 1, 3)
-    write_run(ledger, 4, 6)
-    write_run(ledger, 7, 8)
-    original = [path.read_bytes() for path in event_paths(ledger / "train")]
-    count = itertools.count()
-    names = [(os, "link"), (os, "replace"), (os, "rename"), (shutil, "copy2"), (event_files, "_copy_ranges")]
-    real = {name: getattr(module, name) for module, name in names}
-    state = {}
-
-    def wrap(name):
-        def stand_in(*args, **options):
-            if state["left"] == 0:
-                raise Killed
-            state["left"] -= 1
-            if name == "link" and not links:
-                raise OSError("no links here")
-            return real[name](*args, **options)
-
-        return stand_in
-
-    for module, name in names:
-        monkeypatch.setattr(module, name, wrap(name))
-    for stop in count:
-        run = tmp_path / f"run{stop}"
-        shutil.copytree(ledger, run, copy_function=shutil.copy)
-        state["left"] = stop
-        try:
-            event_files.set_aside_after(run, step=5)
-            finished = True
-        except Killed:
-            finished = False
-        # No step twice, none up to the restored one missing, whatever the moment.
-        seen = steps(run / "train")
-        assert len(seen) == len(set(seen)) and set(seen) >= {1, 2, 3, 4, 5}
-        state["left"] = 10**6
-        event_files.set_aside_after(run, step=5)
-        assert visible(run) == [(str(run / "train"), "loss", step) for step in range(1, 6)]
-        aside = [path.read_bytes() for path in run.glob("set_aside/*/train/*")]
-        assert original[1] in aside and original[2] in aside
-        assert not list(run.rglob("*.tmp"))
-        if finished:
-            break
-    assert stop >= 4
 
 
 def test_a_failing_set_aside_warns_and_goes_on(tmp_path, monkeypatch, warnings_of):

@@ -1,0 +1,45 @@
+"""Checkpoints for tests: small ones whose values tell their step, and a log that remembers its lines."""
+
+import logging
+
+import numpy as np
+
+from hazeheal.training.checkpoint import Checkpoints
+
+
+def snapshot(step, size=1000):
+    values = np.random.default_rng(step).normal(size=size).astype(np.float32)
+    return {"generator/a/kernel": values, "step": np.array(step, np.int64), "b": np.float32(step / 3)}
+
+
+class Log(logging.Logger):
+    """A logger that remembers its lines."""
+
+    def __init__(self):
+        super().__init__("test")
+        self.lines = []
+        self.addHandler(logging.Handler())
+        self.handlers[0].emit = lambda record: self.lines.append(record.getMessage())
+
+
+def write(folder, *entries, log, keep=10):
+    """Writes checkpoints [(step, psnr or None), ...] and returns their folder."""
+    checkpoints = Checkpoints(folder, keep=keep, log=log)
+    for step, psnr in entries:
+        metrics = {} if psnr is None else {"psnr": psnr, "ssim": 0.5}
+        checkpoints.save(snapshot(step), step=step, metrics=metrics, progress={"fingerprint": "f", "n": step})
+    assert checkpoints.wait()
+    checkpoints.close()
+    return folder
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(
+        np.asarray(a[k]).dtype == np.asarray(b[k]).dtype and np.array_equal(a[k], b[k]) for k in a
+    )
+
+
+def flip(path, at, bit=0):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1 << bit
+    path.write_bytes(bytes(data))

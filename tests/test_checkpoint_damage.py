@@ -1,0 +1,213 @@
+"""Checkpoints that were damaged, half written or not written at all: set aside, and the one before is taken."""
+
+import functools
+import json
+import shutil
+import textwrap
+
+import processes
+import pytest
+from checkpoints_made import Log, equal, flip, snapshot, write
+
+from hazeheal.training import checkpoint
+from hazeheal.training.checkpoint import Checkpoints
+
+
+@pytest.fixture
+def log():
+    return Log()
+
+
+@pytest.fixture
+def saved(tmp_path, log):
+    """A function that writes checkpoints [(step, psnr or None), ...] and returns their folder."""
+    return functools.partial(write, tmp_path / "checkpoints", log=log)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+DAMAGES = {
+    "a data file cut short": lambda c: truncate(c / "state.data-00000-of-00001"),
+    "an empty data file": lambda c: (c / "state.data-00000-of-00001").write_bytes(b""),
+    "a flipped bit in the data": lambda c: flip(c / "state.data-00000-of-00001", 2001, bit=3),
+    "no data file": lambda c: (c / "state.data-00000-of-00001").unlink(),
+    "no index": lambda c: (c / "state.index").unlink(),
+    "an index cut short": lambda c: truncate(c / "state.index"),
+    "a flipped bit in the index": lambda c: flip(c / "state.index", 40),
+    "no manifest": lambda c: (c / "manifest.json").unlink(),
+    "a manifest cut short": lambda c: truncate_text(c / "manifest.json"),
+    "an empty manifest": lambda c: (c / "manifest.json").write_text(""),
+    "a manifest of another kind": lambda c: (c / "manifest.json").write_text("[1, 2]"),
+    "a manifest that is no text": lambda c: (c / "manifest.json").write_bytes(b"\xff\xfe\x00"),
+    "a changed metric": lambda c: replace(c / "manifest.json", "21.5", "91.5"),
+    "a changed sum": lambda c: replace(c / "manifest.json", '"n": 8', '"n": 9'),
+    "a manifest without hashes": lambda c: replace(c / "manifest.json", "sha256", "sha257"),
+    "an empty directory": lambda c: [p.unlink() for p in c.iterdir()],
+}
+
+
+def truncate_text(path):
+    path.write_text(path.read_text()[:-20])
+
+
+def replace(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_restored(saved, log, name):
+    folder = saved((4, None), (8, 21.5))
+    DAMAGES[name](folder / "ckpt-00000008")
+    before = {p.name: p.read_bytes() for p in (folder / "ckpt-00000008").iterdir()}
+    assert checkpoint.find(folder) == folder / "ckpt-00000004"
+    assert checkpoint.find(folder, which="best") == folder / "ckpt-00000004"
+    assert checkpoint.find(folder, which=8) is None
+    assert log.lines == []
+
+    path, step = Checkpoints(folder, keep=2, log=log).restore()
+    assert (path, step) == (folder / "ckpt-00000004", 4)
+    assert equal(checkpoint.read(path), snapshot(4))
+    (line,) = log.lines
+    assert "ckpt-00000008 is damaged (" in line
+    assert "ckpt-00000008.damaged" in line
+    assert "\n" not in line
+    aside = folder / "ckpt-00000008.damaged"
+    assert {p.name: p.read_bytes() for p in aside.iterdir()} == before
+    assert checkpoint.steps(folder) == [4]
+
+
+def test_every_bit_of_the_manifest_counts(saved):
+    path = checkpoint.find(saved((8, 21.5))) / "manifest.json"
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        flip(path, at, bit=at % 8)
+        if checkpoint.damage(path.parent) is None:  # a blank between two values may be any blank
+            assert json.loads(path.read_bytes()) == json.loads(whole)
+        path.write_bytes(whole)
+    assert checkpoint.damage(path.parent) is None
+
+
+def test_several_damaged_ones_in_a_row(saved, log):
+    folder = saved((4, None), (8, None), (12, None), (16, None))
+    for step in (8, 12, 16):
+        (folder / f"ckpt-{step:08d}" / "state.index").unlink()
+    assert Checkpoints(folder, keep=2, log=log).restore() == (folder / "ckpt-00000004", 4)
+    assert len(log.lines) == 3
+    # And again, with a name that is taken.
+    shutil.copytree(folder / "ckpt-00000016.damaged", folder / "ckpt-00000016")
+    assert Checkpoints(folder, keep=2, log=log).restore()[1] == 4
+    assert (folder / "ckpt-00000016.damaged.1").is_dir()
+
+
+def test_all_damaged_is_as_none(saved, log):
+    folder = saved((4, None))
+    (folder / "ckpt-00000004" / "manifest.json").unlink()
+    assert Checkpoints(folder, keep=2, log=log).restore() is None
+    assert checkpoint.find(folder) is None
+
+
+def test_what_a_killed_process_left_is_taken_for_nothing(saved, log):
+    folder = saved((4, None))
+    left = folder / ".writing-ckpt-00000008-123"
+    shutil.copytree(folder / "ckpt-00000004", left)
+    (folder / "notes").mkdir()
+    assert checkpoint.find(folder) == folder / "ckpt-00000004"
+    assert checkpoint.steps(folder) == [4]
+    assert Checkpoints(folder, keep=2, log=log).restore()[1] == 4
+    assert not left.exists()
+    assert (folder / "notes").exists()
+
+
+MOMENTS = ("SaveV2", "json.dumps", "_fsync", "rename")
+
+
+def test_a_crash_at_any_moment_of_the_writing(tmp_path):
+    """Processes end themselves, as SIGKILL would, between the first byte and the rename."""
+    code = f"""
+    import logging, os, pathlib, sys
+    import numpy as np
+    import tensorflow as tf
+    from hazeheal.training import checkpoint
+
+    def die(*args, **options):
+        os._exit(9)
+
+    def write(moment):
+        checkpoints = checkpoint.Checkpoints(f"{{sys.argv[1]}}/{{moment}}", keep=2, log=logging.getLogger("test"))
+        values = dict(a=np.arange(1000, dtype=np.float32))
+        checkpoints.save(values, step=4)
+        assert checkpoints.wait()
+        if moment == "SaveV2":
+            save = tf.raw_ops.SaveV2
+            tf.raw_ops.SaveV2 = lambda **options: (save(**options), die())
+        elif moment == "json.dumps":
+            checkpoint.json.dumps = die
+        elif moment == "_fsync":
+            checkpoint._fsync = die
+        else:
+            pathlib.PosixPath.rename = die
+        checkpoints.save(values, step=8)
+        checkpoints.wait()
+
+    for moment in {MOMENTS!r}:  # TensorFlow is imported once, and has not started yet
+        child = os.fork()
+        if not child:
+            write(moment)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, moment
+    """
+    code, _, err = processes.run_python(textwrap.dedent(code), tmp_path)
+    assert code == 0, err
+    for moment in MOMENTS:
+        folder, log = tmp_path / moment, Log()
+        assert len(list(folder.glob(".writing-*"))) == 1
+        assert checkpoint.steps(folder) == [4]
+        assert Checkpoints(folder, keep=2, log=log).restore()[1] == 4
+        assert log.lines == []
+        assert [p.name for p in folder.iterdir()] == ["ckpt-00000004"]
+
+
+def test_the_next_best_where_the_best_is_damaged(saved):
+    folder = saved((4, 20.0), (8, 22.5), (12, 21.0))
+    (folder / "ckpt-00000008" / "state.index").unlink()
+    assert checkpoint.find(folder, which="best") == folder / "ckpt-00000012"
+
+
+def test_a_full_disk_costs_a_warning_and_nothing_that_was_there(tmp_path):
+    """With a limit on the size of files in another process, once for the data and once for the manifest."""
+    code = """
+    import logging, resource, sys
+    import numpy as np
+    from hazeheal.training import checkpoint
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    checkpoints = checkpoint.Checkpoints(sys.argv[1], keep=1, log=logging.getLogger("test"))
+    values = dict(a=np.random.default_rng(0).normal(size=100_000).astype(np.float32))
+    checkpoints.save(values, step=4)
+    print(checkpoints.wait())
+    for step, limit in ((8, 100_000), (12, 50), (16, 0)):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        checkpoints.save(values, step=step)
+        print(checkpoints.wait(), checkpoints.wait())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    checkpoints.save(dict(a=values["a"][:100]), step=20, progress={"long": "x" * 5000})
+    print(checkpoints.wait())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+    checkpoints.save(dict(a=values["a"][:100]), step=24, progress={"long": "x" * 5000})
+    print(checkpoints.wait())
+    checkpoints.close()
+    """
+    code, out, err = processes.run_python(textwrap.dedent(code), tmp_path)
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0] == "True"
+    warnings = [line for line in lines if "could not be written" in line]
+    assert [line.split()[3] for line in warnings] == ["8", "12", "16", "24"]
+    assert all("training goes on" in line for line in warnings)
+    others = [line for line in lines if line not in warnings]
+    assert others == ["True", "False False", "False False", "False False", "True", "False"]
+    assert [p.name for p in tmp_path.iterdir()] == ["ckpt-00000020"]
+    assert checkpoint.damage(tmp_path / "ckpt-00000020") is None
