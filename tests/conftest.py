@@ -105,6 +105,16 @@ def training():
 
 
 @pytest.fixture(scope="session")
+def vgg(tmp_path_factory):
+    """Weights for the first convolution of the perceptual network, made up."""
+    generator = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("vgg") / "vgg.npz"
+    kernel = generator.normal(0, 0.05, (3, 3, 3, 64)).astype("float32")
+    np.savez(path, **{"block1_conv1/kernel": kernel, "block1_conv1/bias": np.zeros(64, "float32")})
+    return str(path)
+
+
+@pytest.fixture(scope="session")
 def batches():
     """Gives batches(steps): hazy, clear of [steps, 4, 32, 32, 3] float32 in [0, 255], of uneven content."""
     pairs = [synthetic.make_pair(i, size=SIZE) for i in range(12)]
