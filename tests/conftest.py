@@ -18,11 +18,13 @@ import tensorflow as tf
 import tiny
 from converting import convert, write_pairs
 from fuzz_sets import make_sets
+from machine import Machine
 from record_sets import write_ten
 from trainings import SIZE, Training, make_config
 
 from hazeheal import config as configs
 from hazeheal.data import synthetic
+from hazeheal.training import distribute
 
 CPU_DEVICES = 4
 # Before anything else starts TensorFlow.
@@ -44,6 +46,24 @@ def restored_logger():
 def data(tmp_path_factory):
     """The tiny data set: 11 pairs to train on, 3 to validate."""
     return tiny.data_set(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def runtime():
+    return distribute.choose(cpu_replicas=2, precision="float32", xla="off")
+
+
+@pytest.fixture(scope="session")
+def machine(data, runtime, tmp_path_factory):
+    return Machine(data, runtime, tmp_path_factory.mktemp("machine"))
+
+
+@pytest.fixture(scope="session")
+def whole_run(machine, tmp_path_factory):
+    """(directory, result, metrics of every step) of a run of `machine` that was not stopped."""
+    run = tmp_path_factory.mktemp("whole_run") / "run"
+    result = machine.run(run, profile__steps="2:4")
+    return run, result, np.array(machine.rows)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,242 @@
+"""DehazeTrainer where something is wrong: refused before anything is built, or survived, or the end in one line."""
+
+import csv
+import math
+import re
+import resource
+
+import pytest
+import tensorflow as tf
+import tiny
+from machine import EVERY, log_of, same_run
+
+from hazeheal import records
+from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.errors import DataError, HazeHealError, UsageError
+from hazeheal.training import checkpoint
+from hazeheal.training.run_dir import RunDirectory
+from hazeheal.training.trainer import DehazeTrainer
+
+pytestmark = pytest.mark.usefixtures("restored_logger")
+
+
+@pytest.fixture
+def building_fails(monkeypatch):
+    """Everything must be refused before a network is built."""
+
+    def built(*_, **__):
+        raise AssertionError("a network was built before the input was checked")
+
+    monkeypatch.setattr("hazeheal.training.trainer.DehazeGAN", built)
+
+
+def refusal(kind, config, **options):
+    with pytest.raises(kind) as caught:
+        DehazeTrainer(config, **options)
+    assert type(caught.value) is kind
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_another_data_set_is_refused(building_fails, whole_run, runtime, tmp_path_factory):
+    other = tiny.data_set(tmp_path_factory.getbasetemp(), name="other", seed=1)
+    before = tiny.files(whole_run[0])
+    message = refusal(UsageError, tiny.config(**EVERY), data_dir=other, workdir=whole_run[0], runtime=runtime)
+    assert f"--data_dir={other} is not the data set that the run in {whole_run[0]} was trained on" in message
+    assert f"--restore_from={whole_run[0]}" in message
+    assert tiny.files(whole_run[0]) == before
+
+
+def test_a_directory_in_use_is_refused(building_fails, runtime, data, tmp_path):
+    with RunDirectory(tmp_path).locked():
+        message = refusal(
+            HazeHealError, tiny.config(**EVERY), data_dir=data, workdir=tmp_path, runtime=runtime
+        )
+    assert f"--workdir={tmp_path} is in use by process " in message
+
+
+def test_bad_input_is_refused_before_anything_is_built(building_fails, runtime, data, tmp_path):
+    def message(kind, *, where=data, **overrides):
+        config = tiny.config(**EVERY | overrides)
+        return refusal(kind, config, data_dir=where, workdir=tmp_path / "run", runtime=runtime)
+
+    assert "train.batch_size=5 does not divide over 2 replicas; use 4 or 6" in message(
+        UsageError, train__batch_size=5
+    )
+    assert "--config.data.crop_size=41 is larger than the smallest picture, 40x40 pixels: " in message(
+        UsageError, data__crop_size=41
+    )
+    weights = {"loss__perceptual_weight": 0.005, "loss__perceptual_weights": str(tmp_path / "no.npz")}
+    assert f"perceptual weights {tmp_path / 'no.npz'} not found" in message(UsageError, **weights)
+    assert "manifest.json does not exist" in message(DataError, where=tmp_path)
+    assert "has no split 'test'" in message(DataError, data__val_split="test")
+    locked = tiny.config(**EVERY)
+    with locked.unlocked():
+        locked.train.batch_size = 0
+    assert "batch_size=0 is too small" in refusal(
+        UsageError, locked, data_dir=data, workdir=tmp_path / "run", runtime=runtime
+    )
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").touch()
+    assert "cannot be written: " in refusal(
+        HazeHealError, tiny.config(**EVERY), data_dir=data, workdir=tmp_path / "file", runtime=runtime
+    )
+
+
+def test_damaged_shards_are_refused(building_fails, runtime, data, tmp_path):
+    copy = tiny.damage_record(data, tmp_path / "copy", split="train")
+    shard = records.open_split(copy, "train").shards[0]
+    with open(shard, "ab") as file:
+        file.write(b"x")
+    options = {"data_dir": copy, "workdir": tmp_path / "run", "runtime": runtime}
+    assert f"shard {shard} has " in refusal(DataError, tiny.config(**EVERY), **options)
+    shard.unlink()
+    assert f"shard {shard} is missing" in refusal(DataError, tiny.config(**EVERY), **options)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_damaged_record_is_named(machine, data, tmp_path, monkeypatch, split):
+    copy = tiny.damage_record(data, tmp_path / "copy", split=split)
+    options = {"crop_size": 16, "num_replicas": 2} if split == "train" else {}
+    processor = DehazeDataProcessor(copy, split=split, batch_size=4, **options)
+    if split == "train":
+        monkeypatch.setattr(machine.trainer, "_data", processor)
+    else:
+        monkeypatch.setattr(machine.trainer, "_val_data", processor)
+        monkeypatch.setattr(machine.trainer._validator, "_processor", processor)
+    with pytest.raises(DataError) as caught:
+        machine.run(tmp_path / "run", samples__count=0)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("damaged record: ")
+    assert f"record 1 (number 1 of split {split}), key " in message
+    assert tiny.steps(tmp_path / "run") == ([] if split == "train" else [4, 8])
+    if split == "val":
+        with pytest.raises(DataError, match="damaged record"):
+            machine.run(tmp_path / "samples")
+
+
+def spoil(machine):
+    """From now on no step is finite, until a checkpoint is restored."""
+    variable = machine.trainer.state.trainable["generator"][0]
+    return lambda: variable.assign(tf.fill(variable.shape, math.nan))
+
+
+NOT_FINITE = {"optimizer__max_skipped": 4, "train__validate_every": "never"}
+
+
+def test_steps_that_are_not_finite_send_the_run_back_once(machine, tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    result = machine.run(run, before={6: spoil(machine)}, **NOT_FINITE)
+    assert result["complete"]
+    message = "4 steps in a row were not finite (up to step 10): back to step 4, with half the learning rate"
+    assert message in log_of(run)
+    # As a run whose rates were halved at step 4, and that never saw the others.
+    halve = machine.trainer.state.rate_factor.assign
+    machine.run(other, before={4: lambda: halve(0.5)}, **NOT_FINITE)
+    same_run(run, other)
+    rates = {e[2]: e[3] for e in tiny.events(run) if e[1] == "learning_rate"}
+    assert rates[22] == pytest.approx(0.5e-3)
+    with open(run / "group_00/training_log.set_aside.csv", newline="") as file:
+        rows = [
+            (row["step"], row["skipped_steps"], row["gen_l1_loss"] == "NA") for row in csv.DictReader(file)
+        ]
+    assert rows == [("6", "0", False), ("9", "3", True)]
+    assert (run / "group_00/checkpoints/ckpt-00000008.set_aside").is_dir()
+
+
+def test_steps_that_are_not_finite_again_end_the_run(machine, tmp_path):
+    with pytest.raises(HazeHealError) as caught:
+        machine.run(tmp_path, before={6: spoil(machine), 12: spoil(machine)}, **NOT_FINITE)
+    assert re.match(
+        r"4 steps in a row were not finite \(up to step 10\), again after going back with half the learning rate; "
+        r"the last checkpoint is whole; lower --config.optimizer.learning_rate",
+        str(caught.value),
+    )
+    folder = tmp_path / "group_00/checkpoints"
+    assert checkpoint.read(checkpoint.path_of(folder, 4))["updates"] == 4
+    assert all(checkpoint.damage(checkpoint.path_of(folder, s)) is None for s in tiny.steps(tmp_path))
+
+
+def test_steps_that_are_not_finite_from_the_start_end_the_run(machine, tmp_path):
+    with pytest.raises(
+        HazeHealError, match=r"4 steps in a row .* and no checkpoint is from before them; lower"
+    ):
+        machine.run(tmp_path, before={0: spoil(machine)}, **NOT_FINITE)
+
+
+def test_too_little_memory_is_one_line(machine, tmp_path):
+    def exhausted():
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\ntensor")
+
+    with pytest.raises(
+        HazeHealError, match=r"^out of memory on CPU:0, CPU:1; lower --config.train.batch_size.*"
+    ):
+        machine.run(tmp_path, before={3: exhausted})
+
+
+def test_an_error_of_another_kind_is_not_disguised(machine, tmp_path):
+    def broken():
+        raise tf.errors.InternalError(None, None, "a bug")
+
+    with pytest.raises(tf.errors.InternalError, match="a bug"):
+        machine.run(tmp_path, before={3: broken})
+
+
+def test_a_checkpoint_that_cannot_be_written(machine, whole_run, tmp_path, monkeypatch):
+    save = tf.raw_ops.SaveV2
+
+    def full(**options):
+        if b"ckpt-00000008" in options["prefix"].encode():
+            raise OSError(28, "No space left on device")
+        save(**options)
+
+    monkeypatch.setattr(tf.raw_ops, "SaveV2", full)
+    machine.run(tmp_path)
+    assert "checkpoint of step 8 could not be written: [Errno 28] No space left on device" in log_of(tmp_path)
+    same_run(tmp_path, whole_run[0])
+
+
+def test_the_end_of_a_run_that_cannot_be_saved_is_an_error(machine, tmp_path, monkeypatch):
+    write = checkpoint.Checkpoints._write
+
+    def full(self, snapshot, step, *rest):
+        return step < 9 and write(self, snapshot, step, *rest)
+
+    monkeypatch.setattr(checkpoint.Checkpoints, "_write", full)
+    with pytest.raises(
+        HazeHealError, match=r"step 9 could not be saved in .*; make room, and the same command"
+    ):
+        machine.run(tmp_path, train__steps=9)
+    assert not (tmp_path / "result.json").exists()
+    assert tiny.steps(tmp_path) == [4, 8]
+    monkeypatch.setattr(checkpoint.Checkpoints, "_write", write)
+    assert machine.run(tmp_path, resumed_at=8, train__steps=9)["complete"]
+
+
+def test_a_full_disk_costs_nothing_that_was_saved(machine, whole_run, tmp_path):
+    """From step 9 on no file can grow past 20 kB; then there is room again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill():
+        assert machine.trainer._session.checkpoints.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+
+    try:
+        with pytest.raises(HazeHealError, match=r"step 22 could not be saved in .*; make room"):
+            machine.run(tmp_path, before={9: fill})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert tiny.steps(tmp_path) == [4, 8]
+    assert not (tmp_path / "result.json").exists()
+    text = log_of(tmp_path)
+    for part in (
+        "checkpoint of step 12 could",
+        "TensorBoard summaries in",
+        "the sample sheet",
+        "training goes on",
+    ):
+        assert part in text, part
+    machine.run(tmp_path, resumed_at=8)
+    assert "damaged" not in log_of(tmp_path)
+    same_run(tmp_path, whole_run[0])

@@ -1,0 +1,168 @@
+"""DehazeTrainer goes on where a run was stopped, as if it had not been; and begins anew from another run's networks."""
+
+import csv
+import json
+import logging
+import signal
+
+import numpy as np
+import pytest
+import tiny
+from machine import EPOCH_ENDS, EVERY, csv_rows, log_of, same_run
+
+from hazeheal.errors import HazeHealError
+from hazeheal.training import checkpoint
+from hazeheal.training.trainer import DehazeTrainer
+
+pytestmark = pytest.mark.usefixtures("restored_logger")
+
+
+@pytest.mark.parametrize("stops", [[1], [7], [19], [2, 3, 13]])
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(machine, whole_run, tmp_path, stops):
+    done = 0
+    for at in stops:
+        done = machine.stopped(tmp_path, at, resumed_at=done)["steps"]
+        assert tiny.steps(tmp_path)[-1] == done >= at
+        assert f"stopped by SIGTERM at step {done}" in log_of(tmp_path)
+    result = machine.run(tmp_path, resumed_at=done)
+    assert result["complete"]
+    assert f"resumed at step {done} from " in log_of(tmp_path)
+    np.testing.assert_array_equal(np.array(machine.rows), whole_run[2][done:])
+    same_run(tmp_path, whole_run[0])
+
+
+def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(machine, whole_run, tmp_path):
+    def crash():
+        raise RuntimeError("as good as killed")
+
+    with pytest.raises(RuntimeError):
+        machine.run(tmp_path, before={15: crash})
+    # The row of step 14 and the scalars of step 15 are past the checkpoint of step 12.
+    assert [int(row["step"]) for row in csv_rows(tmp_path)] == EPOCH_ENDS[:5]
+    assert max(event[2] for event in tiny.events(tmp_path)) == 15
+    machine.run(tmp_path, resumed_at=12)
+    assert "resumed at step 12" in log_of(tmp_path)
+    same_run(tmp_path, whole_run[0])
+    with open(tmp_path / "group_00/training_log.set_aside.csv", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["14"]
+
+
+def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(machine, whole_run, tmp_path):
+    machine.stopped(tmp_path, 13)
+    newest = tmp_path / f"group_00/checkpoints/ckpt-{machine.at:08d}"
+    with open(newest / "state.data-00000-of-00001", "r+b") as file:
+        file.truncate(1000)
+    machine.run(tmp_path, resumed_at=12)
+    text = log_of(tmp_path)
+    assert f"{newest} is damaged (state.data-00000-of-00001 has 1000 bytes" in text
+    assert "resumed at step 12" in text
+    assert newest.with_name(newest.name + ".damaged").is_dir()
+    same_run(tmp_path, whole_run[0])
+
+
+def test_stopped_before_the_first_step(machine, whole_run, tmp_path):
+    signal_at_once = {"samples__count": 2}
+    original = machine.trainer.describe
+    machine.trainer.describe = lambda: (signal.raise_signal(signal.SIGINT), original())[1]
+    try:
+        result = machine.run(tmp_path, **signal_at_once)
+    finally:
+        machine.trainer.describe = original
+    assert result == {"complete": False, "signal": "SIGINT", "steps": 0}
+    assert tiny.steps(tmp_path) == [0]
+    machine.run(tmp_path)
+    same_run(tmp_path, whole_run[0])  # the pictures of step 0 once
+
+
+def test_a_complete_run_is_left_alone(machine, whole_run):
+    run, result, _ = whole_run
+    before = tiny.files(run)
+    again = machine.run(run, profile__steps="2:4")
+    assert again == result | {"complete": True, "signal": None}
+    assert machine.rows == []
+    after = tiny.files(run)
+    assert [name for name in after if after[name] != before.get(name)] == ["group_00/log.txt"]
+    assert after.keys() == before.keys()
+    assert f"the run in {run} is complete (22 steps)" in log_of(run)
+
+
+def test_a_complete_run_is_made_longer(machine, tmp_path):
+    long = {
+        "train__validate_every": "never",
+        "train__sample_every": "never",
+        "train__save_every": "100 steps",
+    }
+    machine.run(tmp_path / "straight", **long | {"train__steps": 17})
+    machine.run(tmp_path / "longer", **long | {"train__steps": 12})
+    old = (tmp_path / "longer/config.json").read_bytes()
+    result = machine.run(tmp_path / "longer", resumed_at=12, **long | {"train__steps": 17})
+    assert result["steps"] == json.loads((tmp_path / "longer/result.json").read_text())["steps"] == 17
+    assert (tmp_path / "longer/config.before-step-12.json").read_bytes() == old
+    assert json.loads((tmp_path / "longer/config.json").read_text())["train"]["steps"] == 17
+    assert "the configuration has changed: train.steps: 12 -> 17" in log_of(tmp_path / "longer")
+    assert tiny.tensors(tmp_path / "straight", 17) == tiny.tensors(tmp_path / "longer", 17)
+    logs = [
+        (r / "group_00/training_log.csv").read_bytes() for r in (tmp_path / "straight", tmp_path / "longer")
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_killed_between_the_last_checkpoint_and_the_result(machine, tmp_path):
+    short = {"train__steps": 6, "train__sample_every": "never"}
+    result = machine.run(tmp_path, **short)
+    for content in (None, "", json.dumps({"steps": 3, "psnr": 1.0})):  # none, torn, of a shorter run
+        path = tmp_path / "result.json"
+        path.unlink() if content is None else path.write_text(content)
+        again = machine.run(tmp_path, resumed_at=6, **short)
+        assert machine.rows == []
+        assert again == result
+        assert json.loads(path.read_text())["psnr"] == result["psnr"]
+
+
+@pytest.mark.parametrize("place", ["", "group_00/checkpoints"])
+def test_fine_tuning_begins_at_step_0_with_the_networks(machine, whole_run, runtime, tmp_path, data, place):
+    source = whole_run[0] / place
+    config = tiny.config(**EVERY | {"train__steps": 100, "samples__count": 0, "seed": 5})
+    trainer = DehazeTrainer(config, data_dir=data, workdir=tmp_path, runtime=runtime, restore_from=source)
+    describe = trainer.describe
+    trainer.describe = lambda: (signal.raise_signal(signal.SIGTERM), describe())[1]
+    own = trainer.state.snapshot()
+    assert trainer.train() == {"complete": False, "signal": "SIGTERM", "steps": 0}
+    taken = checkpoint.read(tmp_path / "group_00/checkpoints/ckpt-00000000")
+    best = checkpoint.read(checkpoint.find(whole_run[0] / "group_00/checkpoints", which="best"))
+    assert taken["step"] == taken["updates"] == 0
+    changed = 0
+    for name, value in taken.items():
+        network = name.split("/")[0] in ("generator", "discriminator", "ema")
+        np.testing.assert_array_equal(value, best[name] if network else own[name], err_msg=name)
+        changed += not np.array_equal(value, own[name])
+    assert changed > 20
+    assert "networks taken from" in log_of(tmp_path)
+    # Going on, it is not needed any more.
+    DehazeTrainer(config, data_dir=data, workdir=tmp_path, runtime=runtime, restore_from=tmp_path / "gone")
+
+
+def test_fine_tuning_from_a_run_without_an_average(machine, whole_run, tmp_path):
+    values = checkpoint.read(checkpoint.find(whole_run[0] / "group_00/checkpoints"))
+    values = {name: value for name, value in values.items() if not name.startswith("ema/")}
+    source = checkpoint.Checkpoints(tmp_path / "source", keep=1, log=logging.getLogger("test"))
+    source.save(values, step=5)
+    source.close()
+    machine.stopped(tmp_path / "run", 1, restore_from=checkpoint.resolve(tmp_path / "source"))
+    taken = checkpoint.read(checkpoint.find(tmp_path / "run/group_00/checkpoints"))
+    name = "generator/head/kernel"
+    assert name in values
+    # A step of training later the average is still near the networks that were taken, not near new ones.
+    np.testing.assert_allclose(taken[f"ema/{name}"], values[name], atol=1e-2)
+    assert np.abs(values[name] - machine.initial[f"ema/{name}"]).max() > 0
+
+
+def test_restore_from_nothing_is_refused(runtime, tmp_path, data):
+    with pytest.raises(HazeHealError, match=r"--restore_from=.*none: no whole checkpoint there"):
+        DehazeTrainer(
+            tiny.config(**EVERY),
+            data_dir=data,
+            workdir=tmp_path / "run",
+            runtime=runtime,
+            restore_from=tmp_path / "none",
+        )
