@@ -44,7 +44,7 @@ setup(
     ],
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.20"],
-        "test": ["pytest", "hypothesis", "scikit-image", "ruff"],
+        "test": ["pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff"],
         "benchmarks": ["torch"],
         "plots": ["pydot"],
         "beam": ["apache-beam"],

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# The tests: style first, then pytest. Arguments go to pytest; `--slow` runs the whole-system tests of minutes.
+# The tests: style first, then pytest in as many processes as there are cores, at most 4, as each loads TensorFlow.
+# Arguments go to pytest (`-n 0`: one process); `--slow` runs the whole-system tests of minutes, one at a time.
 set -euo pipefail
 # shellcheck source=launch/environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
-chosen=(-m "not slow") arguments=()
+chosen=(-m "not slow") workers="--numprocesses=logical --maxprocesses=4 --dist=loadfile" arguments=()
 for argument in "$@"; do
   case "$argument" in
     -h | --help)
-      say "usage: bash launch/test.sh [--slow] [pytest's arguments: files, -k WORD, -x, ...]"
+      say "usage: bash launch/test.sh [--slow] [pytest's arguments: files, -k WORD, -x, -n 0, ...]"
       exit 0
       ;;
-    --slow) chosen=(-m slow) ;;
+    --slow) chosen=(-m slow) workers="--numprocesses=0" ;;
     *) arguments+=("$argument") ;;
   esac
 done
@@ -22,4 +23,6 @@ cd "$root"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"
+# By way of a variable, which arguments overrule: -n 0 runs all in one process.
+export PYTEST_ADDOPTS="$workers ${PYTEST_ADDOPTS:-}"
 exec "$python" -m pytest -q "${chosen[@]}" ${arguments[@]+"${arguments[@]}"}

@@ -4,6 +4,7 @@ Fixtures of a session are made once a process, and pytest-xdist gives each of it
 takes long to make is asked for in as few files as can be.
 """
 
+import functools
 import logging
 import os
 
@@ -12,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Half the time to compile, for code that runs a few steps on 32 pixels.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import checkpoints_made
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,6 +42,18 @@ def restored_logger():
     before = logger.handlers[:], logger.level, logger.propagate
     yield
     logger.handlers[:], logger.level, logger.propagate = before
+
+
+@pytest.fixture
+def log():
+    """A logger that remembers its lines."""
+    return checkpoints_made.Log()
+
+
+@pytest.fixture
+def saved(tmp_path, log):
+    """A function that writes checkpoints [(step, psnr or None), ...] and returns their folder."""
+    return functools.partial(checkpoints_made.write, tmp_path / "checkpoints", log=log)
 
 
 @pytest.fixture(scope="session")

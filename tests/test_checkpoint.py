@@ -1,6 +1,5 @@
 """Checkpoints: complete or absent, checked before they are read, the newest and the best kept."""
 
-import functools
 import math
 import shutil
 import threading
@@ -8,22 +7,11 @@ import time
 
 import numpy as np
 import pytest
-from checkpoints_made import Log, equal, flip, snapshot, write
+from checkpoints_made import equal, flip, snapshot
 
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.training import checkpoint
 from hazeheal.training.checkpoint import Checkpoints
-
-
-@pytest.fixture
-def log():
-    return Log()
-
-
-@pytest.fixture
-def saved(tmp_path, log):
-    """A function that writes checkpoints [(step, psnr or None), ...] and returns their folder."""
-    return functools.partial(write, tmp_path / "checkpoints", log=log)
 
 
 @pytest.fixture

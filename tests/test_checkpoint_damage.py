@@ -1,27 +1,15 @@
 """Checkpoints that were damaged, half written or not written at all: set aside, and the one before is taken."""
 
-import functools
 import json
 import shutil
 import textwrap
 
 import processes
 import pytest
-from checkpoints_made import Log, equal, flip, snapshot, write
+from checkpoints_made import Log, equal, flip, snapshot
 
 from hazeheal.training import checkpoint
 from hazeheal.training.checkpoint import Checkpoints
-
-
-@pytest.fixture
-def log():
-    return Log()
-
-
-@pytest.fixture
-def saved(tmp_path, log):
-    """A function that writes checkpoints [(step, psnr or None), ...] and returns their folder."""
-    return functools.partial(write, tmp_path / "checkpoints", log=log)
 
 
 def truncate(path):
