@@ -7,7 +7,7 @@ The oracle, whatever the arguments and whatever lies on the disk:
                nothing but the lists that `hazeheal-tfrecords convert` documents (`is_report`): orphans, ambiguous
                names, sizes that differ, pictures that cannot be read, each with one line an entry
     never      a traceback, a warning, a control character on stderr (a name with a line break or an escape sequence
-               is shown escaped), more than `SECONDS`, more memory than the bounds below
+               is shown escaped), more than `SECONDS` (`SECONDS_PROCESS`), more memory than the bounds below
 """
 
 import contextlib
@@ -32,7 +32,8 @@ from hazeheal import __main__ as hazeheal_main
 from tfrecords_tools import __main__ as tools_main
 
 TOOLS, TRAIN = "hazeheal-tfrecords", "hazeheal train"
-SECONDS = 60  # of one command, which takes well under one on a free machine
+SECONDS = 60  # of one command in this process, which takes well under one on a free machine
+SECONDS_PROCESS = 240  # of a process of its own, some of which first import TensorFlow
 MEMORY_PROCESS = 5 * 2**29  # resident, of a process of its own
 ADDRESS_SPACE = 16 * 2**30  # RLIMIT_AS of such a process: what goes for more than a machine has fails there
 
@@ -53,15 +54,15 @@ class Hang(BaseException):
 
 
 @contextlib.contextmanager
-def watchdog(what):
+def watchdog(what, seconds):
     """Turns a hang into a failure: by an exception, and, where Python's code is not reached, by ending the tests."""
 
     def hang(*_):
-        raise Hang(f"more than {SECONDS} s: {what}")
+        raise Hang(f"more than {seconds} s: {what}")
 
     previous = signal.signal(signal.SIGALRM, hang)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    faulthandler.dump_traceback_later(3 * SECONDS, exit=True, file=sys.__stderr__)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    faulthandler.dump_traceback_later(3 * seconds, exit=True, file=sys.__stderr__)
     try:
         yield
     except Hang as error:
@@ -83,7 +84,7 @@ def run(main, argv) -> Ended:
         tempfile.TemporaryFile() as err,
         warnings.catch_warnings(record=True) as shown,
         _streams(out, err),
-        watchdog(argv),
+        watchdog(argv, SECONDS),
     ):
         warnings.resetwarnings()
         for unseen in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
@@ -137,7 +138,7 @@ def run_process(module: str, argv) -> Ended:
     argv = tuple(map(str, argv))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
     environment["TF_CPP_MIN_LOG_LEVEL"] = "3"  # a driver that is not there is no matter of these commands
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, watchdog(argv):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, watchdog(argv, SECONDS_PROCESS):
         process = subprocess.Popen(
             [sys.executable, "-m", module, *argv],
             env=environment,
