@@ -1,12 +1,13 @@
 """Four logical CPU devices for all tests, and what tests of several files share.
 
-Fixtures of a session are made once a process, and pytest-xdist gives each of its processes whole files: what
-takes long to make is asked for in as few files as can be.
+Fixtures of a session are made once a process. pytest-xdist gives each of its processes whole files, so what takes
+long to make is asked for in one file alone, or in files of one group (`TOGETHER`).
 """
 
 import functools
 import logging
 import os
+import pathlib
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -33,6 +34,25 @@ CPU_DEVICES = 4
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * CPU_DEVICES
 )
+
+
+# Files whose names begin alike and share what takes long to make: `machine`. One process gets them all.
+TOGETHER = ("test_trainer",)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of --dist=loadfile: the same, with groups of files."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return next((g for g in TOGETHER if pathlib.PurePath(file).name.startswith(g)), file)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture
