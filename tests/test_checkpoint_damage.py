@@ -4,9 +4,11 @@ import json
 import shutil
 import textwrap
 
+import numpy as np
 import processes
 import pytest
 from checkpoints_made import Log, equal, flip, snapshot
+from disks import full_disk
 
 from hazeheal.training import checkpoint
 from hazeheal.training.checkpoint import Checkpoints
@@ -165,37 +167,24 @@ def test_the_next_best_where_the_best_is_damaged(saved):
     assert checkpoint.find(folder, which="best") == folder / "ckpt-00000012"
 
 
-def test_a_full_disk_costs_a_warning_and_nothing_that_was_there(tmp_path):
-    """With a limit on the size of files in another process, once for the data and once for the manifest."""
-    code = """
-    import logging, resource, sys
-    import numpy as np
-    from hazeheal.training import checkpoint
-    logging.basicConfig(stream=sys.stdout, format="%(message)s")
-    checkpoints = checkpoint.Checkpoints(sys.argv[1], keep=1, log=logging.getLogger("test"))
-    values = dict(a=np.random.default_rng(0).normal(size=100_000).astype(np.float32))
+def test_a_full_disk_costs_a_warning_and_nothing_that_was_there(tmp_path, log):
+    """Once there is no room for the data, and once none for the manifest."""
+    checkpoints = Checkpoints(tmp_path, keep=1, log=log)
+    values = {"a": np.random.default_rng(0).normal(size=100_000).astype(np.float32)}
     checkpoints.save(values, step=4)
-    print(checkpoints.wait())
+    assert checkpoints.wait()
     for step, limit in ((8, 100_000), (12, 50), (16, 0)):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-        checkpoints.save(values, step=step)
-        print(checkpoints.wait(), checkpoints.wait())
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    checkpoints.save(dict(a=values["a"][:100]), step=20, progress={"long": "x" * 5000})
-    print(checkpoints.wait())
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
-    checkpoints.save(dict(a=values["a"][:100]), step=24, progress={"long": "x" * 5000})
-    print(checkpoints.wait())
-    checkpoints.close()
-    """
-    code, out, err = processes.run_python(textwrap.dedent(code), tmp_path)
-    assert code == 0, err
-    lines = out.splitlines()
-    assert lines[0] == "True"
-    warnings = [line for line in lines if "could not be written" in line]
-    assert [line.split()[3] for line in warnings] == ["8", "12", "16", "24"]
-    assert all("training goes on" in line for line in warnings)
-    others = [line for line in lines if line not in warnings]
-    assert others == ["True", "False False", "False False", "False False", "True", "False"]
+        with full_disk(limit):
+            checkpoints.save(values, step=step)
+            assert [checkpoints.wait(), checkpoints.wait()] == [False, False]
+    small, progress = {"a": values["a"][:100]}, {"long": "x" * 5000}
+    checkpoints.save(small, step=20, progress=progress)
+    assert checkpoints.wait()
+    with full_disk(3000):
+        checkpoints.save(small, step=24, progress=progress)
+        assert not checkpoints.wait()
+        checkpoints.close()
+    assert [line.split()[3] for line in log.lines] == ["8", "12", "16", "24"]
+    assert all("could not be written" in line and "training goes on" in line for line in log.lines)
     assert [p.name for p in tmp_path.iterdir()] == ["ckpt-00000020"]
     assert checkpoint.damage(tmp_path / "ckpt-00000020") is None

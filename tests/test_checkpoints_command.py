@@ -6,11 +6,11 @@ import os
 import re
 import resource
 import shutil
-import subprocess
 import sys
 import time
 
 import numpy as np
+import processes
 import pytest
 import tiny
 
@@ -312,8 +312,6 @@ from hazeheal.__main__ import main
 codes = [main(["checkpoints", *argv]) for argv in (["--help"], [sys.argv[1]])]
 print(codes, sorted({"tensorflow", "keras"} & set(sys.modules)))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(run)], cwd=tiny.ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[0, 0] []"
+    ended, out, err = processes.run_python(code, run)
+    assert ended == 0, err
+    assert out.splitlines()[-1] == "[0, 0] []"

@@ -6,12 +6,12 @@ import json
 import logging
 import os
 import pathlib
-import resource
 import subprocess
 import sys
 import time
 
 import pytest
+from disks import full_disk
 
 from hazeheal import config as configs
 from hazeheal.errors import EXIT_ERROR, HazeHealError
@@ -229,12 +229,8 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
     path.write_text("old")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
+    with full_disk(100):
         message = refusal(write_aside, path, "x" * 1000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert message == f"{path} cannot be written: File too large"
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]

@@ -6,11 +6,10 @@ import io
 import math
 import re
 import struct
-import textwrap
 
 import numpy as np
-import processes
 import pytest
+from disks import full_disk
 from places import SHARED
 
 from hazeheal.errors import HazeHealError
@@ -173,34 +172,22 @@ def test_set_aside_killed_between_any_two_actions(tmp_path, monkeypatch):
     assert 4 <= stop < 50
 
 
-FULL_DISK = """
-    import resource, sys
-    from hazeheal.training.runlog import TrainingLog, setup_logging
-
-    def limit(size):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-    logger = setup_logging(sys.argv[1] + "/log.txt", stream=sys.stdout)
-    log = TrainingLog(sys.argv[1] + "/log.csv", columns=("epoch", "step"))
+@pytest.mark.parametrize("limit", [1, 17, 20, 24])
+def test_full_disk_is_survived_and_rows_follow(tmp_path, capsys, limit):
+    console = io.StringIO()
+    logger = setup_logging(tmp_path / "log.txt", stream=console)
+    log = TrainingLog(tmp_path / "log.csv", columns=("epoch", "step"))
     log.append({"epoch": 0, "step": 10})
     logger.info("first")
-    limit(int(sys.argv[2]))
-    for epoch in (1, 2, 3):
-        log.append({"epoch": epoch, "step": 10 + 10 * epoch})
-        logger.info("message %d %s", epoch, "x" * 100)
-    limit(resource.RLIM_INFINITY)
+    with full_disk(limit):
+        for epoch in (1, 2, 3):
+            log.append({"epoch": epoch, "step": 10 + 10 * epoch})
+            logger.info("message %d %s", epoch, "x" * 100)
     log.append({"epoch": 4, "step": 50})
     logger.info("last")
-    print("FAILURES", log.failures)
-"""
-
-
-@pytest.mark.parametrize("limit", [1, 17, 20, 24])
-def test_full_disk_is_survived_and_rows_follow(tmp_path, limit):
-    code, out, err = processes.run_python(textwrap.dedent(FULL_DISK), tmp_path, limit)
-    assert (code, err) == (0, "")
-    assert out.count("log.csv could not be written") == 1
-    assert out.count("log.txt could not be written") == 1
+    assert capsys.readouterr().err == ""
+    assert console.getvalue().count("log.csv could not be written") == 1
+    assert console.getvalue().count("log.txt could not be written") == 1
     assert (tmp_path / "log.csv").read_text() == "epoch,step\n0,10\n1,20\n2,30\n3,40\n4,50\n"
     lines = [line.split(" ", 2)[2] for line in (tmp_path / "log.txt").read_text().splitlines()]
     assert lines[0] == "first" and lines[-1] == "last"

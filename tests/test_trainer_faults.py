@@ -1,13 +1,14 @@
 """DehazeTrainer where something is wrong: refused before anything is built, or survived, or the end in one line."""
 
+import contextlib
 import csv
 import math
 import re
-import resource
 
 import pytest
 import tensorflow as tf
 import tiny
+from disks import full_disk
 from machine import EVERY, log_of, same_run
 
 from hazeheal import records
@@ -216,17 +217,14 @@ def test_the_end_of_a_run_that_cannot_be_saved_is_an_error(machine, tmp_path, mo
 
 def test_a_full_disk_costs_nothing_that_was_saved(machine, whole_run, tmp_path):
     """From step 9 on no file can grow past 20 kB; then there is room again."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with contextlib.ExitStack() as full:
 
-    def fill():
-        assert machine.trainer._session.checkpoints.wait()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        def fill():
+            assert machine.trainer._session.checkpoints.wait()
+            full.enter_context(full_disk(20_000))
 
-    try:
         with pytest.raises(HazeHealError, match=r"step 22 could not be saved in .*; make room"):
             machine.run(tmp_path, before={9: fill})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert tiny.steps(tmp_path) == [4, 8]
     assert not (tmp_path / "result.json").exists()
     text = log_of(tmp_path)
