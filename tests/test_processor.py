@@ -1,7 +1,6 @@
 """DehazeDataProcessor: order, replicas, resume, evaluation, refusals, on a data set written here."""
 
 import numpy as np
-import processes
 import pytest
 import tensorflow as tf
 from record_sets import (
@@ -93,28 +92,19 @@ def test_one_pair_serves_a_larger_batch(tmp_path):
 
 
 def test_feeds_a_mirrored_strategy(ten_pairs):
-    """Two CPU replicas of one process; in a process of its own, as devices are split once."""
-    code = f"""
-import tensorflow as tf
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-from hazeheal.data.processor import DehazeDataProcessor
-make = lambda n: DehazeDataProcessor({str(ten_pairs)!r}, batch_size=4, crop_size=16, num_replicas=n).dataset(5)
-iterator = iter(strategy.distribute_datasets_from_function(lambda context: make(2)))
-for whole in make(1).take(3):
-    parts = strategy.experimental_local_results(next(iterator))
-    for name in ("hazy", "clear", "number"):
-        found = tf.concat([part[name] for part in parts], 0)
-        tf.debugging.assert_equal(found, whole[name])
-print("equal")
-"""
-    code, out, err = processes.run_python(code)
-    assert code == 0, err
-    assert out.split()[-1:] == ["equal"]
+    def make(replicas):
+        options = {"batch_size": 4, "crop_size": 16, "num_replicas": replicas}
+        return DehazeDataProcessor(ten_pairs, **options).dataset(5)
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    iterator = iter(strategy.distribute_datasets_from_function(lambda context: make(2)))
+    for whole in take(make(1), 3):
+        parts = strategy.experimental_local_results(next(iterator))
+        for name in ("hazy", "clear", "number"):
+            found = np.concatenate([part[name] for part in parts])
+            np.testing.assert_array_equal(found, whole[name])
 
 
-# ----------------------------------------------------------------------------------------- evaluation
 def test_evaluation_gives_whole_pictures_in_order(ten_pairs):
     dataset = DehazeDataProcessor(ten_pairs, batch_size=1).evaluation_dataset()
     assert dataset.element_spec["hazy"] == tf.TensorSpec([None, None, 3], tf.uint8)

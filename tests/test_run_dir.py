@@ -123,22 +123,9 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, place):
 
 
 def test_a_full_disk_is_refused(tmp_path):
-    code = (
-        "import resource, sys\nfrom hazeheal.training.run_dir import RunDirectory\n"
-        "from hazeheal.errors import HazeHealError\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
-        "try:\n    with RunDirectory(sys.argv[1]).locked():\n        print('held')\n"
-        "except HazeHealError as error:\n    print(error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "run")],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=pathlib.Path(run_dir.__file__).parents[2],
-    )
-    assert done.stdout == f"--workdir={tmp_path / 'run'} cannot be written: File too large; name another\n"
-    assert done.stderr == ""
+    with full_disk(0):
+        message = refusal(lock, RunDirectory(tmp_path / "run"))
+    assert message == f"--workdir={tmp_path / 'run'} cannot be written: File too large; name another"
 
 
 def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatch, caplog):
