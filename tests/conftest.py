@@ -36,13 +36,25 @@ tf.config.set_logical_device_configuration(
 )
 
 
-# Files whose names begin alike and share what takes long to make: `machine`. One process gets them all.
+# How files begin that share what takes long to make (`machine`): one process gets them all.
 TOGETHER = ("test_trainer",)
+# How the files begin that take longest: begun last, they would keep one process busy when the others are done.
+FIRST = ("test_trainer", "test_train_command", "test_faults", "test_groups", "test_step", "test_fuzz")
+
+
+def pytest_collection_modifyitems(config, items):
+    """In a process of pytest-xdist, the longest files first."""
+    if hasattr(config, "workerinput"):
+        items.sort(
+            key=lambda item: next(
+                (i for i, n in enumerate(FIRST) if item.path.name.startswith(n)), len(FIRST)
+            )
+        )
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Of --dist=loadfile: the same, with groups of files."""
+    """That of --dist=loadfile, but for groups of files, and in the order of collection."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -50,8 +62,9 @@ def pytest_xdist_make_scheduler(config, log):
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
             file = super()._split_scope(nodeid)
-            return next((g for g in TOGETHER if pathlib.PurePath(file).name.startswith(g)), file)
+            return next((n for n in TOGETHER if pathlib.PurePath(file).name.startswith(n)), file)
 
+    config.option.loadscopereorder = False
     return Scheduling(config, log)
 
 
