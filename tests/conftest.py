@@ -14,9 +14,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Half the time to compile, for code that runs a few steps on 32 pixels.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import pytest
+
+# Assertions of the modules that tests share show their values too; before any of these is imported.
+pytest.register_assert_rewrite(*(path.stem for path in pathlib.Path(__file__).parent.glob("*.py")))
+
 import checkpoints_made
 import numpy as np
-import pytest
 import tensorflow as tf
 import tiny
 from converting import convert, write_pairs

@@ -26,10 +26,10 @@ SHORT = {
 }
 
 
-def complete(*processes):
+def complete(*started):
     """Waits for processes that must complete; returns what they wrote to stderr."""
     said = []
-    for process in processes:
+    for process in started:
         code, _, err = processes.finish(process)
         assert code == 0, err
         assert "Traceback" not in err, err
