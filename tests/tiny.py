@@ -3,6 +3,8 @@
 The names of the tests say what a run must do; this module only makes one that takes seconds.
 """
 
+import contextlib
+import io
 import pathlib
 import shutil
 import subprocess
@@ -10,11 +12,11 @@ import sys
 
 import processes
 import tensorflow as tf
-from places import ROOT
 
 from hazeheal import config as configs
 from hazeheal.data import synthetic
 from hazeheal.training import checkpoint
+from tfrecords_tools import __main__ as tools
 
 # 11 training pairs in batches of 4: an epoch is no whole number of steps, and no interval a multiple of a loop.
 OVERRIDES = {
@@ -47,9 +49,12 @@ def data_set(folder, *, name="tiny", seed=0, size=40):
         pictures = data.with_name(f"{name}-pictures")
         synthetic.write_dataset(pictures, pairs=14, size=size, seed=seed, progress=False)
         flags = {"hazy_dir": pictures / "hazy", "gt_dir": pictures / "GT", "output_dir": data}
-        command = [sys.executable, "-m", "tfrecords_tools", "convert", "--val_fraction=0.2", "--workers=1"]
-        command += [f"--{key}={value}" for key, value in flags.items()]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        arguments = ["convert", "--val_fraction=0.2", "--workers=1"]
+        arguments += [f"--{key}={value}" for key, value in flags.items()]
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = tools.main(arguments)
+        assert code == 0, said.getvalue()
     return data
 
 
