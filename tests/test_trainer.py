@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 from machine import EPOCH_ENDS, EVERY, KEYS, LOSSES, TOTAL, csv_rows, log_of, same_run
+from trainings import graphs_as_they_are
 
 from hazeheal import config as configs
 from hazeheal.data.processor import DehazeDataProcessor
@@ -193,21 +194,22 @@ def test_the_best_checkpoint_stays_when_later_validations_are_worse(machine, tmp
     assert checkpoint.metrics(best)["psnr"] == 30.0
 
     # from_run restores what the trainer shows at that step: the average's weights.
-    trainer = machine.trainer
-    pictures = DehazeDataProcessor(data, split="val", batch_size=1).evaluation_dataset()
-    hazy = [row["hazy"] for row in pictures.as_numpy_iterator()]
-    newest = [trainer._restore(picture) for picture in hazy]
-    trainer.state.load(checkpoint.read(best), source=best)
-    wanted = [trainer._restore(picture) for picture in hazy]
-    for average, variable in zip(trainer.state.ema, trainer.state.trainable["generator"], strict=True):
-        average.assign(variable)
-    raw = [trainer._restore(picture) for picture in hazy]
-    gan = DehazeGAN.from_run(tmp_path)
-    assert all(np.array_equal(gan.restore(h), w) for h, w in zip(hazy, wanted, strict=True))
-    gan = DehazeGAN.from_run(tmp_path, which="newest")
-    assert all(np.array_equal(gan.restore(h), w) for h, w in zip(hazy, newest, strict=True))
-    assert not all(np.array_equal(a, b) for a, b in zip(wanted, newest, strict=True))
-    assert not all(np.array_equal(a, b) for a, b in zip(wanted, raw, strict=True))
+    with graphs_as_they_are():
+        trainer = machine.trainer
+        pictures = DehazeDataProcessor(data, split="val", batch_size=1).evaluation_dataset()
+        hazy = [row["hazy"] for row in pictures.as_numpy_iterator()]
+        newest = [trainer._restore(picture) for picture in hazy]
+        trainer.state.load(checkpoint.read(best), source=best)
+        wanted = [trainer._restore(picture) for picture in hazy]
+        for average, variable in zip(trainer.state.ema, trainer.state.trainable["generator"], strict=True):
+            average.assign(variable)
+        raw = [trainer._restore(picture) for picture in hazy]
+        gan = DehazeGAN.from_run(tmp_path)
+        assert all(np.array_equal(gan.restore(h), w) for h, w in zip(hazy, wanted, strict=True))
+        gan = DehazeGAN.from_run(tmp_path, which="newest")
+        assert all(np.array_equal(gan.restore(h), w) for h, w in zip(hazy, newest, strict=True))
+        assert not all(np.array_equal(a, b) for a, b in zip(wanted, newest, strict=True))
+        assert not all(np.array_equal(a, b) for a, b in zip(wanted, raw, strict=True))
 
 
 def test_what_is_saved_is_a_copy(machine, whole_run, tmp_path, monkeypatch):
