@@ -1,0 +1,123 @@
+"""One training step of HazeHeal, written to a file: what it was given and what came out, for others to compare.
+
+    python benchmarks/reference_step.py --output=step.npz [--width=16 --crop_size=64 ...]
+
+float32 on the CPU. The weights are the initial ones with noise on all of them, since some start at zero and
+would hide what they are multiplied with. The spectral vectors are the kernels' exact singular vectors, so that
+it does not matter in which order another implementation iterates. The arrays:
+
+    weights/NETWORK/PATH, gradients/NETWORK/PATH     of the generator and the discriminator
+    vectors/PATH                                     the spectral vectors
+    hazy, clear                                      [B, H, W, 3] uint8
+    restored                                         [B, H, W, 3] float32
+    losses                                           [5] float32, in the order of hazeheal.training.step.LOSSES
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # TF32 would blur a comparison.
+
+import numpy as np
+import tensorflow as tf
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from hazeheal import config as configs  # noqa: E402
+from hazeheal.models.gan import DehazeGAN  # noqa: E402
+from hazeheal.training.step import LOSSES, make_forward_backward  # noqa: E402
+
+NETWORKS = ("generator", "discriminator")
+
+
+def disturb(gan, rng):
+    """Noise on all weights; the spectral vectors become the kernels' exact singular vectors."""
+    for network in NETWORKS:
+        for variable in getattr(gan, network).trainable_variables:
+            scale = 0.02 if variable.path.endswith("kernel") else 0.1
+            variable.assign(variable.numpy() + scale * rng.standard_normal(variable.shape, np.float32))
+    kernels = {v.path: v.numpy() for v in gan.discriminator.trainable_variables}
+    for u in gan.discriminator.non_trainable_variables:
+        kernel = kernels[u.path.removesuffix("u") + "kernel"]
+        matrix = kernel.reshape(-1, kernel.shape[-1]).astype(np.float64)
+        # Of the smaller of the two symmetric products; its last eigenvector is the singular vector.
+        u.assign(np.linalg.eigh(matrix.T @ matrix)[1][:, -1])
+
+
+def run(gan, config, hazy, clear):
+    """The pure function that training compiles, at the present weights: its outputs as arrays."""
+
+    def tensors(variables):
+        return [v.value.read_value() for v in variables]
+
+    networks = [getattr(gan, name) for name in NETWORKS]
+    function = tf.function(make_forward_backward(gan, config=config, scaled=False), autograph=False)
+    outputs = function(
+        *(tensors(n.trainable_variables) for n in networks),
+        *(tensors(n.non_trainable_variables) for n in networks),
+        tensors(gan.perceptual.variables) if gan.perceptual is not None else [],
+        tf.constant(1.0),
+        tf.zeros([3]),
+        tf.constant(hazy),
+        tf.constant(clear),
+        1.0 / len(hazy),
+    )
+    restored = gan.generator(tf.constant(hazy, tf.float32) / 127.5 - 1.0, training=True)
+    names = [f"{name}/{v.path}" for name in NETWORKS for v in getattr(gan, name).trainable_variables]
+    gradients = zip(names, outputs["gradients"], strict=True)
+    return {
+        "losses": outputs["sums"].numpy()[: len(LOSSES)],
+        "restored": restored.numpy(),
+        **{f"gradients/{name}": gradient.numpy() for name, gradient in gradients},
+    }
+
+
+def record(config, *, batch_size=2, seed=0):
+    """All arrays of one step (see above) of the networks that `config` describes."""
+    gan = DehazeGAN(config)
+    rng = np.random.default_rng(seed)
+    disturb(gan, rng)
+    shape = (batch_size, config.data.crop_size, config.data.crop_size, 3)
+    clear = rng.integers(0, 256, shape, np.uint8)
+    hazy = clear // 2 + rng.integers(0, 100, shape, np.uint8)
+    arrays = {"hazy": hazy, "clear": clear}
+    for name in NETWORKS:
+        for variable in getattr(gan, name).trainable_variables:
+            arrays[f"weights/{name}/{variable.path}"] = variable.numpy()
+    for u in gan.discriminator.non_trainable_variables:
+        arrays[f"vectors/{u.path}"] = u.numpy()
+    return arrays | run(gan, config, hazy, clear)
+
+
+def main(argv=None):
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--output", required=True, help=".npz to write")
+    parse.add_argument("--width", type=int, default=16)
+    parse.add_argument("--depth", type=int, default=5)
+    parse.add_argument("--norm", default="layer")
+    parse.add_argument("--output_kind", default="residual", help="of the generator: residual or direct")
+    parse.add_argument("--crop_size", type=int, default=64)
+    parse.add_argument("--perceptual_weights", help=".npz of VGG19; without it the term is left out")
+    flags = parse.parse_args(argv)
+    config = configs.load(
+        [
+            "--config=default",
+            f"--config.model.width={flags.width}",
+            f"--config.model.disc_width={flags.width}",
+            f"--config.model.depth={flags.depth}",
+            f"--config.model.norm={flags.norm}",
+            f"--config.model.output={flags.output_kind}",
+            f"--config.data.crop_size={flags.crop_size}",
+            f"--config.loss.perceptual_weights={flags.perceptual_weights or 'imagenet'}",
+            *([] if flags.perceptual_weights else ["--config.loss.perceptual_weight=0.0"]),
+        ]
+    )
+    np.savez(flags.output, **record(config))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
