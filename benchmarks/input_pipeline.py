@@ -13,8 +13,7 @@ by quarters as well, gives uint8 (the device normalises), and crops at the full 
 
 The pipelines take turns within each round, so that other work on the machine slows all of them, and
 what is compared is the median of the rounds' ratios. CPU time a pair, beside it, depends on other work
-even less. A picture by rule has the spectrum of a photograph (amplitude 1/f^1.5, the planes
-correlated), as pure noise would make PNG and JPEG dearer than they are.
+even less.
 """
 
 import argparse
@@ -31,59 +30,15 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # The input pipeline is the CPU's.
 
-import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.pictures import write_folder  # noqa: E402
 from hazeheal.data.processor import DehazeDataProcessor  # noqa: E402
-from hazeheal.data.synthetic import add_haze  # noqa: E402
 
 CROP, RESIZED, BATCH = 256, 286, 4
-
-
-def made_picture(index, *, height, width):
-    """float32 [H, W, 3] in [0, 1] with a photograph's spectrum; `index` alone decides the pixels."""
-    rng = np.random.default_rng(index)
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    frequency[0, 0] = 1
-
-    def field(power):
-        spectrum = np.fft.rfft2(rng.standard_normal((height, width))) / frequency**power
-        values = np.fft.irfft2(spectrum, s=(height, width))
-        return values / values.std()
-
-    shared = field(1.5)
-    planes = [0.46 + 0.18 * shared + 0.05 * field(1.9) for _ in range(3)]
-    return np.clip(np.stack(planes, -1), 0, 1).astype(np.float32)
-
-
-def source_pictures(folder):
-    """Paths of the pictures below `folder`, sorted."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    if not found:
-        sys.exit(f"--source={folder} holds no PNG or JPEG pictures; give a folder that does")
-    return found
-
-
-def write_folder(directory, *, pairs, height, width, source):
-    """directory/hazy/NNNN.png and directory/GT/NNNN.png."""
-    sources = source_pictures(source) if source else None
-    rows = np.linspace(1, 0, height, dtype=np.float32)[:, None]
-    for index in range(pairs):
-        if sources:
-            with Image.open(sources[index % len(sources)]) as picture:
-                enlarged = picture.convert("RGB").resize((width, height), Image.LANCZOS)
-            clear = np.asarray(enlarged, np.float32) / 255
-        else:
-            clear = made_picture(index, height=height, width=width)
-        hazy = add_haze(clear, depth=np.broadcast_to(rows, (height, width)), beta=1.0)
-        for name, values in (("hazy", hazy), ("GT", clear)):
-            path = directory / name / f"{index:04d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.rint(values * 255).astype(np.uint8)).save(path)
 
 
 def convert(folder, output, *options):

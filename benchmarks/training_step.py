@@ -11,10 +11,13 @@ round by round. Pictures are uint8 noise on the device's host: the input pipelin
 import argparse
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 EXIT_USAGE = 2
 MODES = (("float32", "off"), ("float32", "on"), ("mixed_bfloat16", "off"), ("mixed_bfloat16", "on"))
@@ -65,9 +68,10 @@ def measure(flags):
     compiled = time.perf_counter()
     loop(iterator, tf.constant(flags.steps))
     seconds = time.perf_counter() - compiled
-    print(
-        json.dumps({"images_per_second": flags.steps * flags.batch_size / seconds, "start": compiled - begin})
-    )
+    figures = {"images_per_second": flags.steps * flags.batch_size / seconds, "start": compiled - begin}
+    if runtime.on_gpu:
+        figures["peak_memory_bytes"] = tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    print(json.dumps(figures))
     return 0
 
 

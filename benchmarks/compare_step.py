@@ -1,0 +1,113 @@
+"""The training step against PyTorch's: images/s of both in alternating rounds, each mode a process of its own.
+
+    python benchmarks/compare_step.py --perceptual_weights=vgg19.npz     # width 64, 128x128, batch 4
+    python benchmarks/compare_step.py --exported=STEP ...                # ours under JAX, see benchmarks/gpu
+
+First the peer is checked to compute what ours computes (output, losses, gradients at equal weights); if it does
+not, nothing is timed. Then every mode runs `--rounds` times: ours by precision and XLA, PyTorch by precision,
+eager and under torch.compile. A mode that the device lacks is left out, and named. The last lines are the ratio
+of our best mode to the peer's best, each chosen by its median.
+"""
+
+import argparse
+import pathlib
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import rounds  # noqa: E402
+
+UNIT = "images_per_second"
+OURS = {
+    "hazeheal float32": "float32,off",
+    "hazeheal float32 XLA": "float32,on",
+    "hazeheal bfloat16": "mixed_bfloat16,off",
+    "hazeheal bfloat16 XLA": "mixed_bfloat16,on",
+}
+
+
+def contestants(flags):
+    """{name: contestant} of all modes."""
+
+    def script(name, *arguments):
+        return rounds.process([sys.executable, str(ROOT / "benchmarks" / name), *arguments])
+
+    sizes = [f"--width={flags.width}", f"--crop_size={flags.crop_size}", f"--batch_size={flags.batch_size}"]
+    sizes += [f"--perceptual_weights={flags.perceptual_weights}"] * bool(flags.perceptual_weights)
+    sizes += [f"--steps={flags.steps}"]
+    if flags.exported:
+        found = {
+            f"hazeheal {pathlib.Path(p).name} JAX": script("gpu/run_jax.py", p, f"--steps={flags.steps}")
+            for p in flags.exported
+        }
+    else:
+        found = {name: script("training_step.py", *sizes, f"--mode={mode}") for name, mode in OURS.items()}
+    for precision in ("float32", "bfloat16"):
+        for mode in ("eager", "compile"):
+            arguments = [*sizes, f"--precision={precision}", f"--mode={mode}"]
+            found[f"pytorch {precision} {mode}"] = script("peers/pytorch_step.py", *arguments)
+    return found
+
+
+def check_equality(flags):
+    """Ends the program where the peer is not the same network with the same losses."""
+    command = [sys.executable, str(ROOT / "benchmarks/peers/pytorch_equality.py")]
+    command += [f"--perceptual_weights={flags.perceptual_weights}"] * bool(flags.perceptual_weights)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout, end="", file=sys.stderr, flush=True)
+    if done.returncode:
+        raise SystemExit(f"nothing was timed: {done.stderr.strip()}")
+
+
+def main(argv=None):
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--width", type=int, default=64)
+    parse.add_argument("--crop_size", type=int, default=128)
+    parse.add_argument("--batch_size", type=int, default=4)
+    parse.add_argument("--perceptual_weights", help=".npz of VGG19; without it the term is off in both")
+    parse.add_argument("--steps", type=int, default=10, help="timed steps a round (default: %(default)s)")
+    parse.add_argument("--rounds", type=int, default=3)
+    parse.add_argument("--exported", nargs="+", metavar="DIR", help="steps of benchmarks/gpu/export_step.py")
+    parse.add_argument("--only", nargs="+", metavar="NAME", help="modes whose name begins with one of these")
+    parse.add_argument("--json", metavar="FILE", help="write all figures here too")
+    flags = parse.parse_args(argv)
+    chosen = contestants(flags)
+    if flags.only:
+        chosen = {name: c for name, c in chosen.items() if name.startswith(tuple(flags.only))}
+        if not chosen:
+            parse.error(f"--only={' '.join(flags.only)}: the modes are {', '.join(contestants(flags))}")
+    if flags.exported:
+        # Without TensorFlow there; export_step.py and run_jax.py check their own equality.
+        print("equality with PyTorch is checked where the step is exported", file=sys.stderr)
+    else:
+        check_equality(flags)
+    found, left_out = rounds.alternate(chosen, rounds=flags.rounds, unit=UNIT)
+    if not found:
+        raise SystemExit("this device has none of the modes")
+    ours, peer = (rounds.best(found, unit=UNIT, prefix=prefix) for prefix in ("hazeheal", "pytorch"))
+    base = peer or next(iter(found))
+    table = rounds.ratios(found, unit=UNIT, base=base)
+    print(rounds.markdown(table, unit=UNIT, base=base))
+    for name, reason in left_out.items():
+        print(f"not measured: {name} ({reason})")
+    result = {
+        "machine": rounds.machine(),
+        "settings": {k: v for k, v in vars(flags).items() if k not in ("json", "only")},
+        "table": table,
+        "left_out": left_out,
+        "rounds": found,
+    }
+    if ours and peer:
+        print(f"best of ours ({ours}) to best of PyTorch ({peer}): {table[ours]['ratio']:.2f}")
+        result["best"] = {"ours": ours, "peer": peer, "ratio": table[ours]["ratio"]}
+        starts = {name: statistics.median(f["start"] for f in found[name]) for name in (ours, peer)}
+        print(", ".join(f"{name}: {seconds:.0f} s to the first steps" for name, seconds in starts.items()))
+    rounds.write(flags.json, result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Folders of pictures to measure with: made by rule, or enlarged from a folder's own.
+
+A picture by rule has the spectrum of a photograph (amplitude 1/f^1.5, the planes correlated), as pure noise
+would make PNG and JPEG dearer than they are.
+"""
+
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from hazeheal.data.synthetic import add_haze  # noqa: E402
+
+
+def made_picture(index, *, height, width):
+    """float32 [H, W, 3] in [0, 1] with a photograph's spectrum; `index` alone decides the pixels."""
+    rng = np.random.default_rng(index)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = 1
+
+    def field(power):
+        spectrum = np.fft.rfft2(rng.standard_normal((height, width))) / frequency**power
+        values = np.fft.irfft2(spectrum, s=(height, width))
+        return values / values.std()
+
+    shared = field(1.5)
+    planes = [0.46 + 0.18 * shared + 0.05 * field(1.9) for _ in range(3)]
+    return np.clip(np.stack(planes, -1), 0, 1).astype(np.float32)
+
+
+def source_pictures(folder):
+    """Paths of the pictures below `folder`, sorted."""
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not found:
+        sys.exit(f"--source={folder} holds no PNG or JPEG pictures; give a folder that does")
+    return found
+
+
+def write_folder(directory, *, pairs, height, width, source=None, suffix=".png", distinct=None):
+    """Writes directory/hazy/NNNNN.SUFFIX and directory/GT/NNNNN.SUFFIX.
+
+    Args:
+        directory: Where to.
+        pairs: How many.
+        height, width: Of each picture.
+        source: A folder of pictures to enlarge; None: made by rule.
+        suffix: .png, or .jpg (quality 95, as cameras and data sets have it).
+        distinct: So many different pairs, copied until there are `pairs`; None: all differ.
+    """
+    sources = source_pictures(source) if source else None
+    rows = np.linspace(1, 0, height, dtype=np.float32)[:, None]
+    for index in range(min(pairs, distinct or pairs)):
+        if sources:
+            with Image.open(sources[index % len(sources)]) as picture:
+                enlarged = picture.convert("RGB").resize((width, height), Image.LANCZOS)
+            clear = np.asarray(enlarged, np.float32) / 255
+        else:
+            clear = made_picture(index, height=height, width=width)
+        hazy = add_haze(clear, depth=np.broadcast_to(rows, (height, width)), beta=1.0)
+        for name, values in (("hazy", hazy), ("GT", clear)):
+            path = directory / name / f"{index:05d}{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            options = {"quality": 95} if suffix == ".jpg" else {}
+            Image.fromarray(np.rint(values * 255).astype(np.uint8)).save(path, **options)
+            for copy in range(index + distinct, pairs, distinct) if distinct else ():
+                shutil.copyfile(path, path.with_name(f"{copy:05d}{suffix}"))
