@@ -86,9 +86,7 @@ def main(argv=None):
                 folder, pairs=flags.pairs, height=height, width=width, suffix=".jpg", distinct=16
             )
             convert(folder, data_dir)
-            found, _ = rounds.alternate(
-                contestants(folder, data_dir, flags), rounds=flags.rounds, unit=UNIT
-            )
+            found, _ = rounds.alternate(contestants(folder, data_dir, flags), rounds=flags.rounds, unit=UNIT)
         to_peer, to_limit = (rounds.ratios(found, unit=UNIT, base=base) for base in (PEER, LIMIT))
         print(f"\n{size}\n\n{rounds.markdown(to_peer, unit=UNIT, base=PEER)}")
         print(f"\nhazeheal to {LIMIT}: {to_limit['hazeheal']['ratio']:.2f}", flush=True)

@@ -45,7 +45,9 @@ def make_decoder(folder, crop):
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             window = [tops[i], lefts[i], crop, crop]
             for pictures in (hazy, clear):
-                picture = tf.image.decode_and_crop_jpeg(pictures[indices[i]], window, channels=3, dct_method=DCT)
+                picture = tf.image.decode_and_crop_jpeg(
+                    pictures[indices[i]], window, channels=3, dct_method=DCT
+                )
                 # The next decoding waits for this one: a thread decodes one picture at a time.
                 with tf.control_dependencies([picture]):
                     total += tf.cast(picture[0, 0, 0], tf.int32)

@@ -1,0 +1,108 @@
+"""Restoring one picture: the generator, by width, against the dark channel prior in OpenCV.
+
+    python benchmarks/compare_restore.py [--widths 4 8 16 32 --depth=3]
+
+`DehazeGAN.restore` of a 550x412 picture, uint8 in and out, against `peers/opencv_dark_channel.py`, which uses all
+cores too. Contestants take turns, each in a process of its own. The speed does not depend on what the weights are, so they
+are the initial ones. The last line is the width at which ours would be as fast, between the two widths around
+it on a straight line of logarithms.
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import rounds  # noqa: E402
+
+UNIT, PEER = "pictures_per_second", "OpenCV dark channel"
+
+
+def measure(flags):
+    """Times one width in this process; prints its figures as JSON."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import numpy as np
+
+    from hazeheal import config as configs
+    from hazeheal.models.gan import DehazeGAN
+    from hazeheal.training import distribute
+
+    runtime = distribute.choose(precision=flags.precision)
+    model = {"width": flags.measure, "depth": flags.depth}
+    config = configs.load(["--config=default", *(f"--config.model.{k}={v}" for k, v in model.items())])
+    gan = DehazeGAN(config, precision=runtime.precision, for_training=False)
+    hazy = np.random.default_rng(0).integers(0, 256, (flags.height, flags.picture_width, 3), np.uint8)
+    for _ in range(2):
+        gan.restore(hazy)
+    count, start = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - start) < flags.seconds:
+        gan.restore(hazy)
+        count += 1
+    print(json.dumps({UNIT: count / seconds, "precision": runtime.precision}))
+    return 0
+
+
+def equal_width(speeds, peer):
+    """The width at which the speed would be `peer`.
+
+    Args:
+        speeds: {width: speed}, falling.
+        peer: The speed to reach.
+
+    Returns:
+        A float; 0.0 where even the smallest width is slower, infinity where the largest is faster.
+    """
+    widths = sorted(speeds)
+    if speeds[widths[0]] < peer:
+        return 0.0
+    for narrow, wide in zip(widths, widths[1:], strict=False):
+        if speeds[narrow] >= peer > speeds[wide]:
+            share = math.log(speeds[narrow] / peer) / math.log(speeds[narrow] / speeds[wide])
+            return narrow * (wide / narrow) ** share
+    return math.inf
+
+
+def main(argv=None):
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--widths", type=int, nargs="+", default=[4, 8, 16, 32], help="of the generator")
+    parse.add_argument("--depth", type=int, default=3, help="of the generator (default: the quickstart's)")
+    parse.add_argument("--precision", default="auto", help="auto, float32, mixed_bfloat16 or mixed_float16")
+    parse.add_argument("--height", type=int, default=412)
+    parse.add_argument("--picture_width", type=int, default=550)
+    parse.add_argument("--seconds", type=float, default=5, help="a measurement (default: %(default)s)")
+    parse.add_argument("--rounds", type=int, default=5)
+    parse.add_argument("--json", metavar="FILE", help="write all figures here too")
+    parse.add_argument("--measure", type=int, metavar="WIDTH", help=argparse.SUPPRESS)
+    flags = parse.parse_args(argv)
+    if flags.measure:
+        return measure(flags)
+    size = [f"--height={flags.height}", f"--seconds={flags.seconds}"]
+
+    def ours(width):
+        command = [sys.executable, str(ROOT / "benchmarks/compare_restore.py"), f"--measure={width}", *size]
+        command += [f"--picture_width={flags.picture_width}", f"--depth={flags.depth}"]
+        return rounds.process([*command, f"--precision={flags.precision}"])
+
+    peer = [sys.executable, str(ROOT / "benchmarks/peers/opencv_dark_channel.py"), *size]
+    names = {f"hazeheal width {width}": width for width in sorted(flags.widths)}
+    contestants = {PEER: rounds.process([*peer, f"--width={flags.picture_width}"])}
+    contestants |= {name: ours(width) for name, width in names.items()}
+    found, _ = rounds.alternate(contestants, rounds=flags.rounds, unit=UNIT)
+    table = rounds.ratios(found, unit=UNIT, base=PEER)
+    print(rounds.markdown(table, unit=UNIT, base=PEER))
+    # Ratios, not speeds: each was taken within its round.
+    width = equal_width({w: table[name]["ratio"] for name, w in names.items()}, 1.0)
+    print(f"precision {found[next(iter(names))][0]['precision']}; as fast as {PEER} at width {width:.1f}")
+    result = {"machine": rounds.machine(), "settings": vars(flags), "table": table, "rounds": found}
+    rounds.write(flags.json, result | {"equal_width": width})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

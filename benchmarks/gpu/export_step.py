@@ -1,0 +1,206 @@
+"""Writes the compiled training step as HLO, for a machine that has JAX and no TensorFlow.
+
+    python benchmarks/gpu/export_step.py --output=STEP [--width=64 --crop_size=256 --batch_size=8]
+        [--precision=mixed_bfloat16] [--perceptual_weights=vgg19.npz]
+
+STEP/ then holds the two functions that one replica runs (hazeheal/training/step.py): `forward.hlo`, the forward and
+backward passes, and `update.hlo`, the update; `state.npz`, every variable at the start and a batch of pictures;
+and `step.json`, which variable is which parameter and output, and the losses of the first steps.
+
+The losses to compare with are computed here in float32, at a batch of the few different pairs that the exported batch
+repeats: losses and gradients are means over the batch, so that a hundred copies of a pair give what the pair gives.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+import numpy as np
+import tensorflow as tf
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from hazeheal import config as configs  # noqa: E402
+from hazeheal.data import synthetic  # noqa: E402
+from hazeheal.models.gan import DehazeGAN  # noqa: E402
+from hazeheal.training.state import TrainState  # noqa: E402
+from hazeheal.training.step import LOSSES, make_forward_backward, make_update  # noqa: E402
+
+PAIRS = 2  # different ones in a batch
+STEPS = 3  # whose losses are compared
+
+
+class Step:
+    """The two functions of one replica, and the names of all that goes in and comes out.
+
+    Args:
+        config: The configuration; its batch size is the one exported.
+        precision: Keras dtype policy.
+    """
+
+    def __init__(self, config, *, precision):
+        gan = DehazeGAN(config, precision=precision)
+        self.state = TrainState(gan, use_ema=True)
+        scaled = precision == "mixed_float16"
+        self.forward = tf.function(
+            make_forward_backward(gan, config=config, scaled=scaled), jit_compile=True, autograph=False
+        )
+        self.update = tf.function(
+            make_update(
+                self.state, replica=0, config=config, scaled=scaled, total_steps=10**6, warmup_steps=0
+            ),
+            jit_compile=True,
+            autograph=False,
+        )
+        self.share = 1.0 / config.train.batch_size
+        # Frozen weights are no part of what is saved, and have no name in the state.
+        self.variables = self.state.variables | {f"frozen/{i}": v for i, v in enumerate(self.state.frozen)}
+        self.names = {id(v): name for name, v in self.variables.items()}
+
+    def forward_groups(self):
+        """The variables that the forward pass is given, as it is given them."""
+        state = self.state
+        trainable, other = state.trainable, state.non_trainable
+        groups = [trainable["generator"], trainable["discriminator"], other["generator"]]
+        groups += [other["discriminator"], state.frozen]
+        return groups, [state.loss_scale, state.gradient_norms]
+
+    def arguments(self, hazy, clear):
+        groups, scalars = self.forward_groups()
+        tensors = [[v.read_value() for v in group] for group in groups]
+        return [*tensors, *(v.read_value() for v in scalars), hazy, clear, self.share]
+
+    def update_arguments(self, outputs):
+        return outputs["gradients"], outputs["sums"], outputs["statistics"], outputs["vectors"]
+
+    def run(self, hazy, clear, steps):
+        """Trains `steps` steps on one batch, uncompiled: [steps, 5] float32 losses."""
+        forward, update = (
+            tf.function(f.python_function, autograph=False) for f in (self.forward, self.update)
+        )
+        rows = []
+        for _ in range(steps):
+            outputs = forward(*self.arguments(tf.constant(hazy), tf.constant(clear)))
+            rows.append(update(*self.update_arguments(outputs)).numpy()[: len(LOSSES)])
+        return np.stack(rows)
+
+    def export(self, folder, hazy, clear):
+        """Writes both functions to `folder`; returns the names of their parameters and outputs."""
+        arguments = self.arguments(tf.constant(hazy), tf.constant(clear))
+        (folder / "forward.hlo").write_bytes(hlo(self.forward, arguments))
+        concrete = self.forward.get_concrete_function(*arguments)
+        if concrete.captured_inputs:
+            raise ValueError(f"the forward pass is not pure: it captures {concrete.captured_inputs}")
+        groups, scalars = self.forward_groups()
+        given = [self.names[id(v)] for group in [*groups, scalars] for v in group]
+        outputs = tf.nest.map_structure(
+            lambda spec: tf.zeros(spec.shape, spec.dtype), concrete.structured_outputs
+        )
+        made = [f"output/{i}" for i in range(len(tf.nest.flatten(outputs)))]
+        by_key = tf.nest.pack_sequence_as(outputs, made)
+
+        arguments = self.update_arguments(outputs)
+        (folder / "update.hlo").write_bytes(hlo(self.update, arguments))
+        concrete = self.update.get_concrete_function(*arguments)
+        handles = {id(v.handle): name for name, v in self.variables.items()}
+        captured = [handles[id(handle)] for handle in concrete.captured_inputs]
+        written = written_names(concrete, captured)
+        return {
+            "forward": {"parameters": [*given, "hazy", "clear"], "outputs": made},
+            "update": {
+                "parameters": [*tf.nest.flatten(self.update_arguments(by_key)), *captured],
+                "outputs": ["metrics", *written],
+            },
+        }
+
+
+def hlo(function, arguments):
+    """The function as a serialised HloModuleProto, before any optimisation for a device."""
+    return function.experimental_get_compiler_ir(*arguments)(stage="hlo_serialized")
+
+
+WRITING = {"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "ResourceApplyAdam"}
+
+
+def written_names(concrete, captured):
+    """The names, of those in `captured`, of the variables that a graph writes, in order.
+
+    XLA returns their new values in this order behind what the function returns. A variable that is written in a branch
+    is an input of the `If` and, inside, of the branch's function.
+    """
+    library = {f.signature.name: f for f in concrete.graph.as_graph_def().library.function}
+
+    def written(nodes, inputs):
+        """Which of the values called `inputs` are written by `nodes`."""
+        found = set()
+        for node in nodes:
+            names = [name.split(":")[0] for name in node.input if not name.startswith("^")]
+            if node.op in WRITING:
+                # Adam's first three inputs are the variable and its slots.
+                found.update(names[: 3 if node.op == "ResourceApplyAdam" else 1])
+            called = [node.attr[key].func.name for key in ("then_branch", "else_branch", "f")]
+            for name in filter(None, called):
+                function = library[name]
+                parameters = [arg.name for arg in function.signature.input_arg]
+                passed = names[1:] if node.op in ("If", "StatelessIf") else names
+                inside = written(function.node_def, set(parameters))
+                found.update(p for p, q in zip(passed, parameters, strict=True) if q in inside)
+        return found & inputs
+
+    placeholders = [tensor.op.name for tensor in concrete.graph.internal_captures]
+    found = written(concrete.graph.as_graph_def().node, set(placeholders))
+    return [name for name, node in zip(captured, placeholders, strict=True) if node in found]
+
+
+def settings(flags, batch_size):
+    return configs.load(
+        [
+            "--config=default",
+            f"--config.model.width={flags.width}",
+            f"--config.model.disc_width={flags.width}",
+            f"--config.data.crop_size={flags.crop_size}",
+            f"--config.train.batch_size={batch_size}",
+            f"--config.loss.perceptual_weights={flags.perceptual_weights or 'imagenet'}",
+            *([] if flags.perceptual_weights else ["--config.loss.perceptual_weight=0.0"]),
+        ]
+    )
+
+
+def main(argv=None):
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--output", required=True, type=pathlib.Path, help="new directory")
+    parse.add_argument("--width", type=int, default=64)
+    parse.add_argument("--crop_size", type=int, default=256)
+    parse.add_argument("--batch_size", type=int, default=8)
+    parse.add_argument(
+        "--precision", choices=("float32", "mixed_bfloat16", "mixed_float16"), default="mixed_bfloat16"
+    )
+    parse.add_argument("--perceptual_weights", help=".npz or .h5 of VGG19; without it the term is off")
+    flags = parse.parse_args(argv)
+    if flags.batch_size % PAIRS:
+        parse.error(f"--batch_size={flags.batch_size} must be a multiple of {PAIRS}")
+    flags.output.mkdir(parents=True)
+    pairs = [synthetic.make_pair(i, size=flags.crop_size) for i in range(PAIRS)]
+    hazy, clear = (np.stack(side) for side in zip(*pairs, strict=True))
+
+    reference = Step(settings(flags, PAIRS), precision="float32").run(hazy, clear, STEPS)
+    step = Step(settings(flags, flags.batch_size), precision=flags.precision)
+    values = {name: v.numpy() for name, v in step.variables.items()}
+    hazy, clear = (np.tile(side, [flags.batch_size // PAIRS, 1, 1, 1]) for side in (hazy, clear))
+    names = step.export(flags.output, hazy, clear)
+    np.savez(flags.output / "state.npz", hazy=hazy, clear=clear, **values)
+    described = {k: v for k, v in vars(flags).items() if k not in ("output", "perceptual_weights")}
+    described |= {"perceptual": bool(flags.perceptual_weights), "tensorflow": tf.__version__}
+    names |= {"settings": described, "losses": dict(zip(LOSSES, reference.T.tolist(), strict=True))}
+    (flags.output / "step.json").write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {flags.output}: {', '.join(sorted(p.name for p in flags.output.iterdir()))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
