@@ -19,6 +19,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import itertools
+
 from benchmarks import rounds  # noqa: E402
 
 UNIT, PEER = "pictures_per_second", "OpenCV dark channel"
@@ -61,7 +63,7 @@ def equal_width(speeds, peer):
     widths = sorted(speeds)
     if speeds[widths[0]] < peer:
         return 0.0
-    for narrow, wide in zip(widths, widths[1:], strict=False):
+    for narrow, wide in itertools.pairwise(widths):
         if speeds[narrow] >= peer > speeds[wide]:
             share = math.log(speeds[narrow] / peer) / math.log(speeds[narrow] / speeds[wide])
             return narrow * (wide / narrow) ** share

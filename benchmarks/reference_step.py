@@ -26,9 +26,9 @@ import tensorflow as tf
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from hazeheal import config as configs  # noqa: E402
-from hazeheal.models.gan import DehazeGAN  # noqa: E402
-from hazeheal.training.step import LOSSES, make_forward_backward  # noqa: E402
+from hazeheal import config as configs
+from hazeheal.models.gan import DehazeGAN
+from hazeheal.training.step import LOSSES, make_forward_backward
 
 NETWORKS = ("generator", "discriminator")
 

@@ -25,11 +25,11 @@ import tensorflow as tf
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from hazeheal import config as configs  # noqa: E402
-from hazeheal.data import synthetic  # noqa: E402
-from hazeheal.models.gan import DehazeGAN  # noqa: E402
-from hazeheal.training.state import TrainState  # noqa: E402
-from hazeheal.training.step import LOSSES, make_forward_backward, make_update  # noqa: E402
+from hazeheal import config as configs
+from hazeheal.data import synthetic
+from hazeheal.models.gan import DehazeGAN
+from hazeheal.training.state import TrainState
+from hazeheal.training.step import LOSSES, make_forward_backward, make_update
 
 PAIRS = 2  # different ones in a batch
 STEPS = 3  # whose losses are compared

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax._src.lib import xla_client
 
+jax.config.update("jax_enable_x64", True)  # the step's counters are int64
 # Relative, of each loss; the later steps' losses carry the updates of those before.
 TOLERANCES = {"float32": 5e-3, "mixed_bfloat16": 5e-2, "mixed_float16": 2e-2}
 
@@ -33,7 +34,7 @@ class Executable:
 
     def __init__(self, path):
         client = jax.devices()[0].client
-        computation = xla_client._xla.XlaComputation(path.read_bytes())
+        computation = xla_client.XlaComputation(path.read_bytes())
         module = xla_client._xla.mlir.xla_computation_to_mlir_module(computation)
         devices = xla_client.DeviceList(tuple(jax.devices()[:1]))
         self._compiled = client.compile_and_load(module, devices, xla_client.CompileOptions())
@@ -61,8 +62,7 @@ class Step:
         self.reset()
 
     def reset(self):
-        with jax.enable_x64(True):  # the counters are int64
-            self.values = {name: jax.device_put(v) for name, v in self.initial.items()}
+        self.values = {name: jax.device_put(v) for name, v in self.initial.items()}
 
     def run(self):
         """One step; returns the metrics, on the device."""

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from benchmarks.peers.pytorch_networks import Discriminator, Generator, Perceptual  # noqa: E402
+from benchmarks.peers.pytorch_networks import Discriminator, Generator, Perceptual
 
 EXIT_USAGE = 2
 L1_WEIGHT, GAN_WEIGHT, PERCEPTUAL_WEIGHT = 150.0, 1.0, 0.005
