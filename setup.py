@@ -45,7 +45,7 @@ setup(
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.20"],
         "test": ["pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff"],
-        "benchmarks": ["torch"],
+        "benchmarks": ["torch", "opencv-python-headless", "jax"],
         "plots": ["pydot"],
         "beam": ["apache-beam"],
     },

@@ -9,6 +9,7 @@ it on a straight line of logarithms.
 """
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -18,8 +19,6 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-
-import itertools
 
 from benchmarks import rounds  # noqa: E402
 
@@ -102,7 +101,7 @@ def main(argv=None):
     width = equal_width({w: table[name]["ratio"] for name, w in names.items()}, 1.0)
     print(f"precision {found[next(iter(names))][0]['precision']}; as fast as {PEER} at width {width:.1f}")
     result = {"machine": rounds.machine(), "settings": vars(flags), "table": table, "rounds": found}
-    rounds.write(flags.json, result | {"equal_width": width})
+    rounds.write(flags.json, result | {"equal_width": width if math.isfinite(width) else None})
     return 0
 
 

@@ -55,6 +55,8 @@ def contestants(flags):
 def check_equality(flags):
     """Ends the program where the peer is not the same network with the same losses."""
     command = [sys.executable, str(ROOT / "benchmarks/peers/pytorch_equality.py")]
+    if flags.exported:  # where TensorFlow is not
+        command += [f"--reference={pathlib.Path(flags.exported[0]) / 'reference.npz'}"]
     command += [f"--perceptual_weights={flags.perceptual_weights}"] * bool(flags.perceptual_weights)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     print(done.stdout, end="", file=sys.stderr, flush=True)
@@ -79,11 +81,7 @@ def main(argv=None):
         chosen = {name: c for name, c in chosen.items() if name.startswith(tuple(flags.only))}
         if not chosen:
             parse.error(f"--only={' '.join(flags.only)}: the modes are {', '.join(contestants(flags))}")
-    if flags.exported:
-        # Without TensorFlow there; export_step.py and run_jax.py check their own equality.
-        print("equality with PyTorch is checked where the step is exported", file=sys.stderr)
-    else:
-        check_equality(flags)
+    check_equality(flags)
     found, left_out = rounds.alternate(chosen, rounds=flags.rounds, unit=UNIT)
     if not found:
         raise SystemExit("this device has none of the modes")

@@ -33,6 +33,17 @@ from hazeheal.training.step import LOSSES, make_forward_backward
 NETWORKS = ("generator", "discriminator")
 
 
+def settings(*, width, crop_size, perceptual_weights, batch_size=4, **model):
+    """The default configuration of this size; `model` are further fields of config.model."""
+    fields = {"model.width": width, "model.disc_width": width, "data.crop_size": crop_size}
+    fields |= {"train.batch_size": batch_size} | {f"model.{name}": value for name, value in model.items()}
+    if perceptual_weights:
+        fields["loss.perceptual_weights"] = perceptual_weights
+    else:
+        fields["loss.perceptual_weight"] = 0.0
+    return configs.load(["--config=default", *(f"--config.{name}={value}" for name, value in fields.items())])
+
+
 def disturb(gan, rng):
     """Noise on all weights; the spectral vectors become the kernels' exact singular vectors."""
     for network in NETWORKS:
@@ -102,18 +113,13 @@ def main(argv=None):
     parse.add_argument("--crop_size", type=int, default=64)
     parse.add_argument("--perceptual_weights", help=".npz of VGG19; without it the term is left out")
     flags = parse.parse_args(argv)
-    config = configs.load(
-        [
-            "--config=default",
-            f"--config.model.width={flags.width}",
-            f"--config.model.disc_width={flags.width}",
-            f"--config.model.depth={flags.depth}",
-            f"--config.model.norm={flags.norm}",
-            f"--config.model.output={flags.output_kind}",
-            f"--config.data.crop_size={flags.crop_size}",
-            f"--config.loss.perceptual_weights={flags.perceptual_weights or 'imagenet'}",
-            *([] if flags.perceptual_weights else ["--config.loss.perceptual_weight=0.0"]),
-        ]
+    config = settings(
+        width=flags.width,
+        crop_size=flags.crop_size,
+        perceptual_weights=flags.perceptual_weights,
+        depth=flags.depth,
+        norm=flags.norm,
+        output=flags.output_kind,
     )
     np.savez(flags.output, **record(config))
     return 0

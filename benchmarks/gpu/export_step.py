@@ -5,7 +5,8 @@
 
 STEP/ then holds the two functions that one replica runs (hazeheal/training/step.py): `forward.hlo`, the forward and
 backward passes, and `update.hlo`, the update; `state.npz`, every variable at the start and a batch of pictures;
-and `step.json`, which variable is which parameter and output, and the losses of the first steps.
+`step.json`, which variable is which parameter and output, and the losses of the first steps; and `reference.npz`, a small
+step for `benchmarks/peers/pytorch_equality.py`.
 
 The losses to compare with are computed here in float32, at a batch of the few different pairs that the exported batch
 repeats: losses and gradients are means over the batch, so that a hundred copies of a pair give what the pair gives.
@@ -25,7 +26,7 @@ import tensorflow as tf
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from hazeheal import config as configs
+from benchmarks import reference_step
 from hazeheal.data import synthetic
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.training.state import TrainState
@@ -157,20 +158,6 @@ def written_names(concrete, captured):
     return [name for name, node in zip(captured, placeholders, strict=True) if node in found]
 
 
-def settings(flags, batch_size):
-    return configs.load(
-        [
-            "--config=default",
-            f"--config.model.width={flags.width}",
-            f"--config.model.disc_width={flags.width}",
-            f"--config.data.crop_size={flags.crop_size}",
-            f"--config.train.batch_size={batch_size}",
-            f"--config.loss.perceptual_weights={flags.perceptual_weights or 'imagenet'}",
-            *([] if flags.perceptual_weights else ["--config.loss.perceptual_weight=0.0"]),
-        ]
-    )
-
-
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--output", required=True, type=pathlib.Path, help="new directory")
@@ -188,12 +175,22 @@ def main(argv=None):
     pairs = [synthetic.make_pair(i, size=flags.crop_size) for i in range(PAIRS)]
     hazy, clear = (np.stack(side) for side in zip(*pairs, strict=True))
 
-    reference = Step(settings(flags, PAIRS), precision="float32").run(hazy, clear, STEPS)
-    step = Step(settings(flags, flags.batch_size), precision=flags.precision)
+    def settings(batch_size):
+        return reference_step.settings(
+            width=flags.width,
+            crop_size=flags.crop_size,
+            perceptual_weights=flags.perceptual_weights,
+            batch_size=batch_size,
+        )
+
+    reference = Step(settings(PAIRS), precision="float32").run(hazy, clear, STEPS)
+    step = Step(settings(flags.batch_size), precision=flags.precision)
     values = {name: v.numpy() for name, v in step.variables.items()}
     hazy, clear = (np.tile(side, [flags.batch_size // PAIRS, 1, 1, 1]) for side in (hazy, clear))
     names = step.export(flags.output, hazy, clear)
     np.savez(flags.output / "state.npz", hazy=hazy, clear=clear, **values)
+    small = reference_step.settings(width=16, crop_size=64, perceptual_weights=flags.perceptual_weights)
+    np.savez(flags.output / "reference.npz", **reference_step.record(small))
     described = {k: v for k, v in vars(flags).items() if k not in ("output", "perceptual_weights")}
     described |= {"perceptual": bool(flags.perceptual_weights), "tensorflow": tf.__version__}
     names |= {"settings": described, "losses": dict(zip(LOSSES, reference.T.tolist(), strict=True))}

@@ -116,6 +116,23 @@ def difference(found, wanted):
     return float(np.linalg.norm(found - wanted) / (np.linalg.norm(wanted) or 1.0))
 
 
+def read(path):
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def write_reference(path, flags):
+    """Has our step written to `path`, in a process of its own; returns the path."""
+    command = [sys.executable, str(ROOT / "benchmarks/reference_step.py"), f"--output={path}"]
+    command += [f"--{name}={getattr(flags, name)}" for name in ("width", "depth", "norm", "crop_size")]
+    command += [f"--output_kind={flags.output}"]
+    command += [f"--perceptual_weights={flags.perceptual_weights}"] * bool(flags.perceptual_weights)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"our step failed:\n{done.stderr[-2000:]}")
+    return path
+
+
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--width", type=int, default=16)
@@ -124,19 +141,14 @@ def main(argv=None):
     parse.add_argument("--output", default="residual", help="residual or direct")
     parse.add_argument("--crop_size", type=int, default=64)
     parse.add_argument("--perceptual_weights", help=".npz of VGG19; without it the term is left out")
+    parse.add_argument("--reference", metavar="FILE", help="our step, written before by reference_step.py")
     flags = parse.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder, "step.npz")
-        command = [sys.executable, str(ROOT / "benchmarks/reference_step.py"), f"--output={path}"]
-        command += [f"--{name}={getattr(flags, name)}" for name in ("width", "depth", "norm", "crop_size")]
-        command += [f"--output_kind={flags.output}"]
-        command += [f"--perceptual_weights={flags.perceptual_weights}"] * bool(flags.perceptual_weights)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(f"our step failed:\n{done.stderr[-2000:]}", file=sys.stderr)
-            return 1
-        with np.load(path, allow_pickle=False) as arrays:
-            found = compare(dict(arrays), flags)
+    torch.set_num_threads(1)  # So little work is done sooner without threads that wait for one another.
+    if flags.reference:
+        found = compare(read(flags.reference), flags)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            found = compare(read(write_reference(pathlib.Path(folder, "step.npz"), flags)), flags)
     for name, value in found.items():
         print(f"{name}: relative difference {value:.1e}, at most {TOLERANCES[name]:.0e}")
     wrong = [name for name, value in found.items() if not value <= TOLERANCES[name]]

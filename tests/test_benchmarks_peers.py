@@ -1,0 +1,114 @@
+"""The peers that HazeHeal is measured against: do they compute the same, and are the ratios taken right?"""
+
+import importlib.util
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import compare_restore, reference_step, rounds  # noqa: E402
+
+VGG19 = ROOT.parent / "shared/weights/vgg19_block1to3_float32.npz"
+
+
+def reference(tmp_path, *, perceptual_weights=None, **model):
+    """A step of ours in a file, small enough for a test."""
+    config = reference_step.settings(
+        width=4, crop_size=32, perceptual_weights=perceptual_weights, depth=2, **model
+    )
+    arrays = reference_step.record(config)
+    np.savez(tmp_path / "step.npz", **arrays)
+    return arrays
+
+
+def equality(tmp_path, *flags):
+    """Runs the check as its users do: PyTorch and TensorFlow do not bear one process."""
+    command = [sys.executable, ROOT / "benchmarks/peers/pytorch_equality.py", "--depth=2"]
+    command += [f"--reference={tmp_path / 'step.npz'}", *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="torch is not installed (pip install '.[benchmarks]')"
+)
+
+
+@needs_torch
+def test_pytorch_computes_the_same_output_losses_and_gradients(tmp_path):
+    """With the perceptual loss where its weights are at hand."""
+    weights = VGG19 if VGG19.is_file() else None
+    arrays = reference(tmp_path, perceptual_weights=weights)
+    assert (arrays["losses"] > 1e-2).tolist() == [True, True, True, weights is not None, True]
+    done = equality(tmp_path, *([f"--perceptual_weights={weights}"] if weights else []))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_torch
+@pytest.mark.slow
+@pytest.mark.parametrize("norm, output", [("none", "direct"), ("instance", "residual"), ("group", "direct")])
+def test_pytorch_has_the_other_norms_and_outputs_too(tmp_path, norm, output):
+    reference(tmp_path, norm=norm, output=output)
+    done = equality(tmp_path, f"--norm={norm}", f"--output={output}")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("weights/generator/decoder_0/up/kernel", "restored, losses, gradients"),
+        ("gradients/discriminator/conv_2/kernel", "gradients"),
+    ],
+)
+def test_a_difference_is_refused(tmp_path, name, said):
+    arrays = reference(tmp_path)
+    arrays[name] = arrays[name] * np.float32(1.05)
+    np.savez(tmp_path / "step.npz", **arrays)
+    done = equality(tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr.strip().endswith(said)
+
+
+def contestant(*figures):
+    left = list(figures)
+    return lambda: {"speed": left.pop(0)}
+
+
+def test_ratios_are_taken_within_a_round():
+    # A machine that is ten times as slow in the second round, and a lucky third one of ours alone.
+    found, left_out = rounds.alternate(
+        {"peer": contestant(10.0, 1.0, 10.0), "ours": contestant(20.0, 2.0, 90.0)}, rounds=3, unit="speed"
+    )
+    row = rounds.ratios(found, unit="speed", base="peer")["ours"]
+    assert row == {"median": 20.0, "ratio": 2.0, "lowest": 2.0, "highest": 9.0}
+    assert not left_out
+    assert rounds.best(found | {"ours slow": [{"speed": 1.0}]}, unit="speed", prefix="ours") == "ours"
+
+
+def test_a_contestant_that_the_device_lacks_is_named_and_left_out():
+    def script(text):
+        return rounds.process([sys.executable, "-c", text])
+
+    lacking = script("import sys; print('no such unit', file=sys.stderr); sys.exit(2)")
+    works = script(f"print('noise'); print({json.dumps(json.dumps({'speed': 3.0}))})")
+    found, left_out = rounds.alternate({"a": lacking, "b": works}, rounds=2, unit="speed")
+    assert found == {"b": [{"speed": 3.0}] * 2}
+    assert left_out == {"a": "no such unit"}
+    with pytest.raises(SystemExit, match="exit code 1"):
+        rounds.alternate({"a": script("raise ValueError('broken')")}, rounds=1, unit="speed")
+
+
+def test_the_width_of_equal_speed():
+    # Speed falls with the square of the width, from 400 at width 4.
+    speeds = {4: 400.0, 8: 100.0, 16: 25.0}
+    assert compare_restore.equal_width(speeds, 100.0) == pytest.approx(8.0)
+    assert compare_restore.equal_width(speeds, 50.0) == pytest.approx(8 * math.sqrt(2))
+    assert compare_restore.equal_width(speeds, 500.0) == 0.0
+    assert compare_restore.equal_width(speeds, 1.0) == math.inf
