@@ -62,17 +62,23 @@ class Step:
         self.reset()
 
     def reset(self):
-        self.values = {name: jax.device_put(v) for name, v in self.initial.items()}
+        self.variables = {}  # before the new ones come: peak memory is a figure
+        self.variables = {name: jax.device_put(v) for name, v in self.initial.items()}
 
     def run(self):
         """One step; returns the metrics, on the device."""
         # From the host, as a pipeline gives them.
-        self.values |= {name: jax.device_put(v) for name, v in self.pictures.items()}
-        for name in ("forward", "update"):
-            described = self.described[name]
-            made = getattr(self, name)([self.values[p] for p in described["parameters"]])
-            self.values |= dict(zip(described["outputs"], made, strict=True))
-        return self.values["metrics"]
+        pictures = {name: jax.device_put(v) for name, v in self.pictures.items()}
+        made = self._call("forward", self.forward, self.variables | pictures)
+        made = self._call("update", self.update, self.variables | made)
+        metrics = made.pop("metrics")
+        self.variables |= made
+        return metrics
+
+    def _call(self, name, function, values):
+        described = self.described[name]
+        made = function([values[parameter] for parameter in described["parameters"]])
+        return dict(zip(described["outputs"], made, strict=True))
 
 
 def check(step):
@@ -124,7 +130,6 @@ def main(argv=None):
     parse.add_argument("--steps", type=int, default=20, help="timed steps (default: %(default)s)")
     flags = parse.parse_args(argv)
     device = jax.devices()[0]
-    peak, bandwidth = peaks(device)
     begin = time.perf_counter()
     step = Step(flags.step)
     step.run().block_until_ready()
@@ -138,6 +143,8 @@ def main(argv=None):
     seconds = (time.perf_counter() - begin) / flags.steps
     if not np.isfinite(np.asarray(metrics)).all():
         raise SystemExit("the losses are no longer finite after the timed steps; nothing is reported")
+    memory = device.memory_stats() or {}  # before `peaks` uses some
+    peak, bandwidth = peaks(device)
     flops = step.forward.flops + step.update.flops
     moved = step.forward.bytes + step.update.bytes
     figures = {
@@ -154,7 +161,6 @@ def main(argv=None):
         "device": device.device_kind,
         "jax": jax.__version__,
     }
-    memory = device.memory_stats() or {}
     if "peak_bytes_in_use" in memory:
         figures["peak_memory_bytes"] = memory["peak_bytes_in_use"]
     print(json.dumps(figures))
