@@ -32,7 +32,7 @@ def equality(tmp_path, *flags):
     """Runs the check as its users do: PyTorch and TensorFlow do not bear one process."""
     command = [sys.executable, ROOT / "benchmarks/peers/pytorch_equality.py", "--depth=2"]
     command += [f"--reference={tmp_path / 'step.npz'}", *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
 
 
 needs_torch = pytest.mark.skipif(
