@@ -6,7 +6,7 @@ from hazeheal import config as configs
 from hazeheal.commands.parsing import CommandParser, count, numbers
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.training import cluster
-from hazeheal.training.signals import restart_on_sigterm
+from hazeheal.training.signals import ending_at_once
 
 EPILOG = """\
 configuration:
@@ -72,7 +72,7 @@ def main(argv) -> int:
         raise UsageError("--data_dir=DIR is needed: a data set made by `hazeheal-tfrecords convert`")
     if flags.dry_run:
         return dry_run(config, flags)
-    with restart_on_sigterm():
+    with ending_at_once("hazeheal train"):
         result = train(config, flags)
     if not result["complete"]:
         return EXIT_INTERRUPTED if result["signal"] == "SIGINT" else EXIT_RESTART

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import hazeheal
 from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.training import rendezvous
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +75,7 @@ def choose(*, gpus=None, cpu_replicas=None, precision="auto", xla="auto", cluste
 
     Raises:
         UsageError: Devices or a precision were asked for that this machine does not have.
+        HazeHealError: Another program listens where the other groups are to find this one.
     """
     if gpus is not None and cpu_replicas is not None:
         raise UsageError("--gpus and --cpu_replicas exclude each other; give one of them")
@@ -96,6 +98,7 @@ def choose(*, gpus=None, cpu_replicas=None, precision="auto", xla="auto", cluste
     if cluster is None:
         strategy = _one_process(devices, on_gpu=bool(chosen))
     else:
+        rendezvous.wait_for_others(cluster)
         strategy = _several_processes(on_gpu=bool(chosen))
     return Runtime(
         strategy=strategy,
@@ -117,7 +120,8 @@ def _one_process(devices, *, on_gpu):
 
 
 def _several_processes(*, on_gpu):
-    # It reads TF_CONFIG itself, starts a server on this process's port and waits for the others.
+    # It reads TF_CONFIG itself, starts a server on this process's port and waits for the others, which are about
+    # to do the same.
     kinds = tf.distribute.experimental.CommunicationImplementation
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=kinds.NCCL if on_gpu else kinds.RING
@@ -134,7 +138,7 @@ def check_gpus(gpus, *, found: int) -> None:
         hint = (
             ""
             if found
-            else "; use --cpu_replicas=N, or install NVIDIA's libraries with pip install 'hazeheal[cuda]'"
+            else "; use --cpu_replicas=N, or install NVIDIA's libraries: pip install '.[cuda]' in HazeHeal's repository"
         )
         raise UsageError(f"--gpus={asked}: this machine has {have}{hint}")
 

@@ -1,26 +1,43 @@
 """SIGTERM and SIGINT ask a run to save itself and end; a SIGINT after that ends it at once."""
 
 import contextlib
+import os
 import signal
-import sys
 import threading
 
-from hazeheal.errors import EXIT_RESTART
+from hazeheal.errors import EXIT_INTERRUPTED, EXIT_RESTART
 
 STOP_SIGNALS = ("SIGTERM", "SIGINT")
 
 
 @contextlib.contextmanager
-def restart_on_sigterm():
-    """Until the run is open, SIGTERM has nothing to save: the process just ends with "restart me"."""
+def ending_at_once(program: str):
+    """Until the run is open there is nothing to save: SIGTERM and SIGINT end the process, with codes 75 and 130.
+
+    On the spot, as the way out through the interpreter may wait for groups that are gone. What stands on the
+    disk is whole at any moment. `StopSignals`, within the block, puts its own handlers in front.
+
+    Args:
+        program: As whose line it is said.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_RESTART))
+
+    def end(number, frame):
+        del frame
+        name = signal.Signals(number).name
+        # Past Python's buffers: the main program may be in the middle of a line of its own.
+        os.write(2, f"{program}: stopped by {name} with nothing to save; the same command goes on\n".encode())
+        os._exit(EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_RESTART)
+
+    numbers = [signal.Signals[name] for name in STOP_SIGNALS]
+    previous = {number: signal.signal(number, end) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 class StopSignals:

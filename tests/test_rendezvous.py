@@ -1,0 +1,199 @@
+"""Groups that wait for each other: who is missing is said, and a request to stop is heard meanwhile."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import tiny
+
+from hazeheal.errors import HazeHealError
+from hazeheal.launch import placement
+from hazeheal.training import cluster, rendezvous
+
+PATIENCE = 60
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(rendezvous, "PAUSE_SECONDS", 0.02)
+
+
+@pytest.fixture
+def addresses():
+    return [f"127.0.0.1:{port}" for port in placement.free_ports(3)]
+
+
+class Waiting(threading.Thread):
+    """A group that waits for the others, in a thread, and then listens itself, as TensorFlow does.
+
+    Attributes:
+        lines: What it has said.
+        is_through: It has met all of them.
+    """
+
+    def __init__(self, addresses, group):
+        super().__init__(daemon=True)
+        self.cluster = cluster.Cluster(tuple(addresses), group=group)
+        self.lines, self.is_through = [], False
+        self.start()
+
+    def run(self):
+        rendezvous.wait_for_others(self.cluster, say=self.lines.append)
+        self.server = listening(self.cluster.addresses[self.cluster.group])
+        self.is_through = True
+
+    def met(self):
+        self.join(PATIENCE)
+        return self.is_through
+
+
+def listening(address):
+    return socket.create_server(("", int(address.rpartition(":")[2])))
+
+
+def wait_for(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.01)
+
+
+def answers(address):
+    return rendezvous.problem(address) is None
+
+
+def test_all_wait_for_the_last_one_and_say_who_it_is(addresses, monkeypatch):
+    monkeypatch.setattr(rendezvous, "REMIND_SECONDS", 0.1)
+    two = [Waiting(addresses, group) for group in (0, 1)]
+    for one in two:
+        wait_for(
+            lambda one=one: any(addresses[2] in line and addresses[0] not in line[20:] for line in one.lines)
+        )
+    for group, one in enumerate(two):
+        assert not one.is_through
+        assert one.lines[-1] == (
+            f"group {group} at {addresses[group]}: still waiting for {addresses[2]} (Connection refused)"
+        )
+    last = Waiting(addresses, 2)
+    assert all(one.met() for one in (*two, last))
+    assert last.lines == []
+
+
+def test_one_that_is_started_again_finds_the_others_further_on(addresses):
+    """Their TensorFlow listens where they did; and it is found though it has never met this one."""
+    servers = [listening(address) for address in addresses[1:]]
+    try:
+        assert Waiting(addresses, 0).met()
+    finally:
+        for server in servers:
+            server.close()
+
+
+def test_one_that_was_there_once_is_not_waited_for_again(addresses):
+    """It has gone on, and its TensorFlow does not listen yet."""
+    first = Waiting(addresses, 0)
+    wait_for(lambda: answers(addresses[0]))
+    with listening(addresses[1]) as second:
+        second.accept()[0].close()
+    wait_for(lambda: not answers(addresses[1]))
+    assert not first.is_through
+    with listening(addresses[2]):
+        assert first.met()
+
+
+def test_many_that_come_and_go_do_not_close_the_door(addresses):
+    """More than the system keeps in its queue: as when the others are started again and again."""
+    Waiting(addresses, 0)
+    wait_for(lambda: answers(addresses[0]))
+    for _ in range(600):
+        assert answers(addresses[0])
+
+
+def test_many_that_are_missing_are_counted(monkeypatch):
+    monkeypatch.setattr(rendezvous, "REMIND_SECONDS", 0.05)
+    one = Waiting([f"127.0.0.1:{port}" for port in placement.free_ports(6)], 2)
+    wait_for(lambda: one.lines)
+    assert one.lines[0].count("Connection refused") == 3
+    assert one.lines[0].endswith(" and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("no-such-host.invalid:7000", "ame"),  # "Name or service not known", in the words of the system
+        (f"{'a' * 70}.example:7000", "no name of a host"),
+        ("[::1]:1", ""),
+    ],
+)
+def test_why_nobody_answers(address, words):
+    assert words in rendezvous.problem(address)
+
+
+def test_one_that_does_not_answer_at_all(monkeypatch):
+    def late(*_, **__):
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(socket, "create_connection", late)
+    assert rendezvous.problem("10.255.255.1:7000") == "no answer"
+
+
+def test_a_port_that_another_program_uses_is_named(addresses, monkeypatch):
+    monkeypatch.setattr(rendezvous, "PORT_SECONDS", 0.1)
+    port = int(addresses[0].rpartition(":")[2])
+    with listening(addresses[0]), pytest.raises(HazeHealError) as caught:
+        rendezvous.wait_for_others(cluster.Cluster(tuple(addresses), group=0))
+    assert str(caught.value) == (
+        f"{addresses[0]}, where this group is to be reached, cannot be used: port {port} of this host: Address already "
+        "in use; end what uses it, or name another port with --hosts"
+    )
+
+
+def test_a_port_that_becomes_free_is_waited_for(addresses):
+    with listening(addresses[0]):
+        one = Waiting(addresses[:2], 0)
+        time.sleep(0.1)
+        assert one.is_alive()
+    other = Waiting(addresses[:2], 1)
+    assert one.met() and other.met()
+
+
+def test_a_request_to_stop_is_heard_while_a_training_waits(addresses, tmp_path):
+    """Two of three groups, one with SIGTERM and one with SIGINT: at once, with one line, and nothing written."""
+    processes = []
+    for group in (0, 1):
+        variables = {"TF_CONFIG": cluster.to_json(addresses, group=group), "CUDA_VISIBLE_DEVICES": "-1"}
+        flags = [f"--data_dir={tmp_path}", f"--workdir={tmp_path / 'run'}", "--cpu_replicas=1"]
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "hazeheal", "train", *tiny.arguments(train__steps=1), *flags],
+                cwd=tiny.ROOT,
+                env=os.environ | variables | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    wanted = [("SIGTERM", 75), ("SIGINT", 130)]
+    try:
+        for address, process in zip(addresses, processes, strict=False):
+            wait_for(lambda a=address, p=process: answers(a) or p.poll() is not None)
+        for process, (name, code) in zip(processes, wanted, strict=True):
+            process.send_signal(signal.Signals[name])
+            out, err = process.communicate(timeout=20)
+            assert (process.returncode, out) == (code, ""), err
+            assert err.splitlines()[-1] == (
+                f"hazeheal train: stopped by {name} with nothing to save; the same command goes on"
+            )
+            assert "waiting for the others" in err
+            assert "Traceback" not in err
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert not (tmp_path / "run").exists()
