@@ -68,10 +68,15 @@ def main(argv) -> int:
         for path in plot_models(config, directory=flags.workdir):
             print(path)
         return EXIT_OK
-    if not flags.data_dir:
+    # What can be checked before the data set is made is worth to be known then.
+    if not flags.data_dir and not (flags.dry_run and flags.data_dir is None):
         raise UsageError("--data_dir=DIR is needed: a data set made by `hazeheal-tfrecords convert`")
     if flags.dry_run:
-        return dry_run(config, flags)
+        from hazeheal.training.dry_run import check
+
+        print(configs.to_json(config), end="")
+        print(check(config, flags, group=cluster.from_environment()))
+        return EXIT_OK
     with ending_at_once("hazeheal train"):
         result = train(config, flags)
     if not result["complete"]:
@@ -111,33 +116,3 @@ def train(config, flags) -> dict:
         )
         result = trainer.train()
     return result | {"group": runtime.group}
-
-
-def dry_run(config, flags) -> int:
-    """Prints the configuration and checks what can be checked without TensorFlow."""
-    from hazeheal import records
-    from hazeheal.training import checkpoint, resume
-    from hazeheal.training.run_dir import RunDirectory
-
-    group = cluster.from_environment()
-    print(configs.to_json(config), end="")
-    if config.loss.perceptual_weight:
-        from hazeheal.models.perceptual import check_perceptual_weights
-
-        check_perceptual_weights(config.loss.perceptual_weights, config.loss.perceptual_layer)
-    if flags.cpu_replicas or flags.gpus:
-        local = flags.cpu_replicas or len(flags.gpus)
-        configs.check_batch(config, replicas=local * (1 if group is None else group.num_groups))
-    fingerprint = records.load_manifest(flags.data_dir)["fingerprint"]
-    train = records.open_split(flags.data_dir, config.data.train_split)
-    configs.check_crop(config, train)
-    val = records.open_split(flags.data_dir, config.data.val_split) if config.data.val_split else ()
-    found = resume.newest(RunDirectory(flags.workdir))
-    if found is not None:
-        saved = checkpoint.progress(found)
-        checkpoint.check_data_set(saved, fingerprint, data_dir=flags.data_dir, workdir=flags.workdir)
-    elif flags.restore_from:
-        checkpoint.resolve(flags.restore_from)
-    print(f"data      {flags.data_dir}: {len(train)} training, {len(val)} validation pairs")
-    print(f"workdir   {flags.workdir}: " + (f"goes on from {found.name}" if found else "a new run"))
-    return EXIT_OK

@@ -76,7 +76,8 @@ def place(*, groups=1, hosts=None, index=None, gpus=None, cpu_replicas=None) -> 
         groups: Replica groups on this host.
         hosts: `h1:7710,h2:7710`: all hosts of the job, each with the port of its first group; None: this one.
         index: Number of this host among them.
-        gpus: Numbers of the GPUs to use, among those that are visible; None: all of these.
+        gpus: Numbers of the GPUs to use, among those that are visible; `all`: all of these, and there must be
+            some; None: all of these, if there are any.
         cpu_replicas: Use CPUs: so many replicas on this host.
 
     Raises:
@@ -90,9 +91,8 @@ def place(*, groups=1, hosts=None, index=None, gpus=None, cpu_replicas=None) -> 
     mine = tuple(range((index or 0) * groups, ((index or 0) + 1) * groups))
     _check_ports(parsed, groups)
     single = groups == 1 and len(parsed) < 2
-    if single and gpus is None:
-        return Placement(mine, hosts=parsed, cpu_replicas=cpu_replicas)
     if cpu_replicas is None:
+        # Named one by one for one group too: left to itself TensorFlow without CUDA would go on with a CPU.
         gpus = visible_gpus() if gpus is None else _chosen(gpus)
         if gpus:
             if len(gpus) % groups:
@@ -148,7 +148,13 @@ def _cores():
 
 
 def _chosen(numbers):
-    """Names of the GPUs with these numbers."""
+    """Names of the GPUs with these numbers, or of all."""
+    if numbers == "all":
+        visible = visible_gpus()
+        if not visible:
+            why = f"{VISIBLE}={os.environ[VISIBLE]} hides them" if VISIBLE in os.environ else "nvidia-smi shows none"
+            raise UsageError(f"--gpus=all: there is no GPU ({why}); leave --gpus out, or use --cpu_replicas=N")
+        return visible
     asked = f"--gpus={','.join(map(str, numbers))}"
     if len(set(numbers)) != len(numbers):
         raise UsageError(f"{asked} names a GPU twice; name each once")

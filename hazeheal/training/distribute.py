@@ -129,6 +129,11 @@ def _several_processes(*, on_gpu):
     return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 
+def count_gpus() -> int:
+    """How many GPUs TensorFlow can use here."""
+    return len(tf.config.list_physical_devices("GPU"))
+
+
 def check_gpus(gpus, *, found: int) -> None:
     asked = ",".join(map(str, gpus))
     if len(set(gpus)) != len(gpus):
