@@ -96,32 +96,33 @@ fi
 if [[ -n "$hosts" && -z "$index" ]] || [[ -z "$hosts" && -n "$index" ]]; then
   fail 2 "--hosts and --index belong together; one is missing"
 fi
+# CUDA_VISIBLE_DEVICES from outside (SLURM sets it) counts: --gpus chooses among what it leaves, which
+# `hazeheal launch` checks.
+hidden=""
+[[ -z "${CUDA_VISIBLE_DEVICES+set}" || "$CUDA_VISIBLE_DEVICES" =~ ^(GPU-|MIG-|[0-9]) ]] || hidden=1
 if [[ -n "$gpus" ]]; then
-  there="there are ${present[*]:-none}"
-  ((${#present[@]})) || there="nvidia-smi shows none; leave --gpus out, or use --cpu_replicas=N"
-  if [[ "$gpus" == all ]]; then
-    ((${#present[@]})) || fail 2 "--gpus=all: there is no GPU: $there"
-    gpus="$(IFS=,; printf '%s' "${present[*]}")"
+  [[ "$gpus" =~ ^(all|[0-9]+(,[0-9]+)*)$ ]] || fail 2 "--gpus=$gpus is not a list of numbers such as 0,1, or all"
+  [[ -z "$hidden" ]] ||
+    fail 2 "--gpus=$gpus: there is no GPU: CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES hides them; unset it, or leave --gpus out"
+  ((${#present[@]})) ||
+    fail 2 "--gpus=$gpus: there is no GPU: nvidia-smi shows none; leave --gpus out, or use --cpu_replicas=N"
+  if [[ "$gpus" != all && -z "${CUDA_VISIBLE_DEVICES+set}" ]]; then
+    seen=","
+    for gpu in ${gpus//,/ }; do
+      [[ " ${present[*]} " == *" $gpu "* ]] || fail 2 "--gpus=$gpus: there is no GPU $gpu (there are ${present[*]})"
+      [[ "$seen" != *",$gpu,"* ]] || fail 2 "--gpus=$gpus names GPU $gpu twice"
+      seen+="$gpu,"
+    done
   fi
-  [[ "$gpus" =~ ^[0-9]+(,[0-9]+)*$ ]] || fail 2 "--gpus=$gpus is not a list of numbers such as 0,1"
-  seen=","
-  for gpu in ${gpus//,/ }; do
-    [[ " ${present[*]:-} " == *" $gpu "* ]] || fail 2 "--gpus=$gpus: there is no GPU $gpu ($there)"
-    [[ "$seen" != *",$gpu,"* ]] || fail 2 "--gpus=$gpus names GPU $gpu twice"
-    seen+="$gpu,"
-  done
 fi
 
-# Which GPUs will be used, and how that was decided. CUDA_VISIBLE_DEVICES from outside (SLURM sets it) counts.
+# Which GPUs will be used, and how that was decided. `hazeheal launch` sets what CUDA has to know.
 if [[ -n "$cpu_replicas" ]]; then
   devices="$cpu_replicas CPU replicas, as asked"
   export CUDA_VISIBLE_DEVICES=-1
 elif [[ -n "$gpus" ]]; then
   devices="GPUs $gpus, as asked"
-  export CUDA_VISIBLE_DEVICES="$gpus"
-  # Left alone CUDA puts the fastest first: number 0 would not be that of nvidia-smi.
-  export CUDA_DEVICE_ORDER="${CUDA_DEVICE_ORDER:-PCI_BUS_ID}"
-elif [[ -n "${CUDA_VISIBLE_DEVICES+set}" && ( -z "$CUDA_VISIBLE_DEVICES" || "$CUDA_VISIBLE_DEVICES" == -1 ) ]]; then
+elif [[ -n "$hidden" ]]; then
   devices="no GPU (CUDA_VISIBLE_DEVICES hides them)"
 elif ((${#present[@]})); then
   devices="GPUs ${CUDA_VISIBLE_DEVICES:-${present[*]}}"
@@ -177,10 +178,16 @@ export NCCL_DEBUG="${NCCL_DEBUG:-WARN}"
 train=(-m hazeheal launch)
 [[ -z "$data_dir" ]] || train+=("--data_dir=$data_dir")
 [[ -z "$workdir" ]] || train+=("--workdir=$workdir")
-for option in cpu_replicas groups hosts index max_restarts hang_timeout; do
+for option in gpus cpu_replicas groups hosts index max_restarts hang_timeout; do
   [[ -z "${!option}" ]] || train+=("--$option=${!option}")
 done
 train+=(${train_flags[@]+"${train_flags[@]}"})
+# The same without the data set, for before it is made.
+check=()
+for argument in "${train[@]}"; do
+  [[ "$argument" == --data_dir=* ]] || check+=("$argument")
+done
+check+=(--dry_run)
 
 make=() convert=()
 if [[ -n "$quickstart" ]]; then
@@ -212,7 +219,7 @@ if [[ -n "$dry_run" ]]; then
   if ! is_installed "$extra"; then
     printf 'the configuration was not checked: hazeheal is not installed yet\n'
   elif ((${#convert[@]})) && [[ ! -f "$data_dir/manifest.json" ]]; then
-    printf 'the configuration was not checked: %s is not made yet\n' "$data_dir"
+    exec "$python" "${check[@]}"
   else
     exec "$python" "${train[@]}" --dry_run
   fi
@@ -223,6 +230,8 @@ use_environment
 is_installed "$extra" || say "$why"
 install_package "$extra"
 say "devices: $devices"
+# Hours of conversion should not come before a misspelt value; nor before a TensorFlow that does not see the GPUs.
+((${#convert[@]} == 0)) || [[ -f "$data_dir/manifest.json" ]] || "$python" "${check[@]}" >/dev/null
 ((${#make[@]} == 0)) || run_step "$python" "${make[@]}"
 ((${#convert[@]} == 0)) || run_step "$python" "${convert[@]}"
 # In place of this script: the launcher answers signals itself, and its exit code is this script's.

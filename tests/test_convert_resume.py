@@ -180,14 +180,6 @@ def test_again_with_damaged_sources(source, tmp_path, capsys):
     assert "sources.jsonl: its SHA-256 is not" in capsys.readouterr().err
 
 
-def test_two_conversions_into_one_directory(source, tmp_path, capsys):
-    (tmp_path / "out").mkdir()
-    with resume.claimed(tmp_path / "out"):
-        assert convert(source, tmp_path / "out") == 1
-    assert "another conversion" in capsys.readouterr().err
-    assert convert(source, tmp_path / "out") == 0
-
-
 def test_unfinished_conversion_of_another_kind_is_refused(source, tmp_path, capsys, monkeypatch):
     def stop(spec, progress=None):
         raise KeyboardInterrupt

@@ -118,7 +118,7 @@ def test_scripts_are_valid_bash():
 def test_quickstart_makes_converts_and_trains_on_two_cpu_replicas(machine):
     result = machine.run(cwd=machine.root)
     assert result.returncode == 0, result.stderr
-    made, converted, trained = machine.calls()
+    checked, made, converted, trained = machine.calls()
     pairs, shards = "data/quickstart/pairs", "data/quickstart/tfrecords"
     assert made == ["-m", "hazeheal.data.synthetic", f"--output_dir={pairs}"]
     assert converted[:3] == ["-m", "tfrecords_tools", "convert"]
@@ -127,6 +127,7 @@ def test_quickstart_makes_converts_and_trains_on_two_cpu_replicas(machine):
         *("-m", "hazeheal", "launch", f"--data_dir={shards}", "--workdir=runs/quickstart"),
         *("--cpu_replicas=2", "--config=quickstart"),
     ]
+    assert checked == [*trained[:3], *trained[4:], "--dry_run"]
     assert machine.variables()["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
 
 
@@ -156,11 +157,12 @@ def test_own_data_is_converted_and_arguments_arrive_whole(machine, joined):
     passed = ["--config=rice1", "--config.note=two words; $HOME `x` 'y'", "--restore_from", "old run", ""]
     result = machine.run(*flags, "--convert.tile_size=64", *passed)
     assert result.returncode == 0, result.stderr
-    converted, trained = machine.calls()
+    checked, converted, trained = machine.calls()
     folders = [f"--hazy_dir={hazy}", f"--gt_dir={clear}", f"--output_dir={run}/tfrecords"]
     assert converted == ["-m", "tfrecords_tools", "convert", *folders, "--tile_size=64"]
     named = [f"--data_dir={run}/tfrecords", f"--workdir={run}", "--cpu_replicas=3"]
     assert trained == ["-m", "hazeheal", "launch", *named, *passed]
+    assert checked == ["-m", "hazeheal", "launch", *named[1:], *passed, "--dry_run"]
     assert machine.variables()["CUDA_VISIBLE_DEVICES"] == "-1"
 
 
@@ -171,7 +173,7 @@ def test_shards_made_before_are_not_converted(machine):
     ]
 
 
-def test_chosen_gpus_are_checked_and_set(tmp_path):
+def test_chosen_gpus_are_checked_and_handed_on(tmp_path):
     machine = Machine(tmp_path, gpus=TWO_GPUS)
     for wrong in ("7", "0,7"):
         result = machine.run(f"--gpus={wrong}", "--config=rice1", "--data_dir=d")
@@ -179,15 +181,25 @@ def test_chosen_gpus_are_checked_and_set(tmp_path):
         assert "no GPU 7 (there are 0 1)" in result.stderr
     assert "names GPU 1 twice" in machine.run("--gpus=1,1", "--config=rice1", "--data_dir=d").stderr
     assert not machine.calls()
-    for gpus, visible in (("1", "1"), ("1,0", "1,0"), ("all", "0,1")):
+    for gpus in ("1", "1,0", "all"):
         assert machine.run("--gpus", gpus, "--config=rice1", "--data_dir=d").returncode == 0
-        assert machine.variables()["CUDA_VISIBLE_DEVICES"] == visible
-        # The numbers are those of nvidia-smi; CUDA has others of its own.
-        assert machine.variables()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
-    assert machine.run("--config=rice1", "--data_dir=d").returncode == 0
-    assert "CUDA_DEVICE_ORDER" not in machine.variables()
-    machine.run("--gpus=1", "--config=rice1", "--data_dir=d", CUDA_DEVICE_ORDER="FASTEST_FIRST")
-    assert machine.variables()["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
+        # The launcher chooses them, for each process: they are not left to a TensorFlow that may not see them.
+        assert f"--gpus={gpus}" in machine.calls()[-1]
+        assert not {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"} & set(machine.variables())
+
+
+def test_gpus_count_among_those_that_a_scheduler_has_left(tmp_path):
+    """SLURM gave 4 and 6 of the machine's: which of them is number 1 is for the launcher to say."""
+    machine = Machine(tmp_path, gpus=TWO_GPUS)
+    for gpus in ("4", "all"):
+        flags = [f"--gpus={gpus}", "--config=rice1", "--data_dir=d"]
+        assert machine.run(*flags, CUDA_VISIBLE_DEVICES="4,6").returncode == 0
+        assert f"--gpus={gpus}" in machine.calls()[-1]
+        assert machine.variables()["CUDA_VISIBLE_DEVICES"] == "4,6"
+    for hidden in ("", "-1", "NoDevFiles"):
+        result = machine.run("--gpus=all", "--config=rice1", "--data_dir=d", CUDA_VISIBLE_DEVICES=hidden)
+        assert result.returncode == 2
+        assert f"--gpus=all: there is no GPU: CUDA_VISIBLE_DEVICES={hidden} hides them" in result.stderr
 
 
 PROCESSES = {
@@ -296,12 +308,37 @@ def test_dry_run_asks_the_trainer_when_it_can(machine):
     assert "my\\ shards" in result.stdout
 
 
-def test_dry_run_does_not_convert(machine):
+def test_dry_run_does_not_convert_and_checks_without_the_data(machine):
     result = machine.run("--dry_run", "--hazy_dir=.", "--gt_dir=.", "--workdir=w")
     assert result.returncode == 0
-    assert not machine.calls()
+    assert machine.calls() == [["-m", "hazeheal", "launch", "--workdir=w", "--dry_run"]]
     assert "tfrecords_tools convert" in result.stdout
-    assert "w/tfrecords is not made yet" in result.stdout
+
+
+def test_a_wrong_configuration_is_refused_before_the_conversion(tmp_path):
+    """With the real `hazeheal launch`: one line, the value, exit 2, and nothing is made."""
+    machine = Machine(tmp_path)
+    Machine.script(
+        tmp_path / "env/bin/python",
+        f"#!/usr/bin/env bash\nexport PYTHONPATH={shlex.quote(str(ROOT))}\n"
+        f'echo "$2" >> {shlex.quote(str(machine.calls_file))}\nexec {shlex.quote(sys.executable)} "$@"\n',
+    )
+    own = ["--config=rice1", "--hazy_dir=.", "--gt_dir=.", "--workdir=w", "--config.loss.perceptual_weight=0"]
+    for value, said in (("x", "is not an integer"), ("-3", "--config.train.batch_size=-3")):
+        result = machine.run(*own, f"--config.train.batch_size={value}")
+        assert (result.returncode, result.stdout) == (2, "")
+        *_, line = result.stderr.splitlines()
+        assert line.startswith("hazeheal launch: error: --config.train.batch_size=")
+        assert said in line
+    assert "tfrecords_tools" not in machine.calls_file.read_text()
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_data_set_that_is_there_is_checked_with_the_training_alone(machine):
+    (machine.folder / "w/tfrecords").mkdir(parents=True)
+    (machine.folder / "w/tfrecords/manifest.json").touch()
+    assert machine.run("--hazy_dir=.", "--gt_dir=.", "--workdir=w").returncode == 0
+    assert [call[1] for call in machine.calls()] == ["tfrecords_tools", "hazeheal"]
 
 
 def test_settings_of_the_user_win(machine):
@@ -320,7 +357,7 @@ def test_a_failed_conversion_stops_before_training(tmp_path):
     stand_in = machine.folder / "env/bin/python"
     stand_in.write_text(stand_in.read_text().replace("exit 0\n", '[[ "$*" != *convert* ]] || exit 1\n'))
     assert machine.run("--hazy_dir=.", "--gt_dir=.", "--workdir=w").returncode == 1
-    assert [call[1] for call in machine.calls()] == ["tfrecords_tools"]
+    assert [call[1] for call in machine.calls()] == ["hazeheal", "tfrecords_tools"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

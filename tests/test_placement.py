@@ -55,9 +55,27 @@ def test_one_group_is_left_alone():
     assert environments(found) == [{}]
 
 
-def test_one_group_is_left_alone_on_gpus_too(machine):
+def test_one_group_gets_all_gpus_and_must_find_them(machine):
+    """A TensorFlow without CUDA would go on with a CPU, and nobody would have said so."""
     machine("0\n1")
-    assert placement.place() == placement.Placement((0,))
+    found = placement.place()
+    assert found.flags() == ["--gpus=0,1"]
+    assert environments(found) == [{"CUDA_VISIBLE_DEVICES": "0,1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}]
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_all_gpus_are_those_that_are_visible_and_there_must_be_some(monkeypatch, machine, groups):
+    machine("0\n1\n2\n3")
+    assert placement.place(groups=groups, gpus="all") == placement.place(groups=groups, gpus=[0, 1, 2, 3])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert placement.place(groups=groups, gpus="all") == placement.place(groups=groups, gpus=[0, 1])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "NoDevFiles")
+    assert refusal(groups=groups, gpus="all").startswith(
+        "--gpus=all: there is no GPU (CUDA_VISIBLE_DEVICES=NoDevFiles hides them); leave --gpus out"
+    )
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    machine("")
+    assert "(nvidia-smi shows none)" in refusal(groups=groups, gpus="all")
 
 
 def test_one_group_may_drive_several_cpu_replicas(machine):

@@ -91,7 +91,8 @@ def _add_convert(commands) -> None:
         "convert",
         help=text,
         description=f"{text}. Deterministic: the same pictures and flags give the same bytes, for any number of "
-        "workers. An interrupted conversion is taken up by the same command.",
+        "workers. An interrupted conversion is taken up by the same command; one that is at work, on this host or on "
+        "another, is waited for, and its data set taken as it is.",
         allow_abbrev=False,
     )
     command.set_defaults(run=_convert)

@@ -18,6 +18,7 @@ from hazeheal import records
 from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.lines import one_line
 from tfrecords_tools import finish, plan, pool, resume, shard
+from tfrecords_tools.claim import claimed
 from tfrecords_tools.info import format_bytes
 from tfrecords_tools.options import Options
 from tfrecords_tools.shard import ShardSpec, write_shard  # the two that a Beam pipeline needs
@@ -29,7 +30,7 @@ START_SECONDS = 5  # TensorFlow's import
 
 
 def convert(options: Options) -> int:
-    """Converts, goes on with an interrupted conversion, or finds that all is done.
+    """Converts, goes on with an interrupted conversion, or finds that all is done; waits for one that is at work.
 
     Returns:
         Exit code 0.
@@ -57,7 +58,7 @@ def convert(options: Options) -> int:
     output_dir = pathlib.Path(options.output_dir)
     state = {"name": options.name, "options": described["options"]}
     state |= {flag: str(pathlib.Path(folder).resolve()) for flag, folder in folders.items()}
-    with resume.claimed(output_dir):
+    with claimed(output_dir, before_waiting=lambda: resume.refuse_to_wait_in_vain(output_dir, state)):
         if resume.is_complete(output_dir, state, described, sources, folders):
             print(f"{output_dir} is complete; nothing to do")
             return 0

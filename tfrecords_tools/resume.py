@@ -1,53 +1,22 @@
-"""The output directory of a conversion: claimed, new, taken up, complete, or somebody else's."""
+"""The output directory of a conversion: new, taken up, complete, or somebody else's."""
 
 import contextlib
 import json
-import os
 import pathlib
 import re
 import shutil
 
 from hazeheal import records
-from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.errors import UsageError
 from tfrecords_tools import shard
 
 STATE = ".convert.json"
+LOCK = ".convert.lock"
 
 
 def write_state(output_dir: pathlib.Path, state: dict) -> None:
     """Marks the directory as an unfinished conversion of this kind."""
     shard.write_aside(output_dir / STATE, json.dumps(state, indent=1).encode())
-
-
-@contextlib.contextmanager
-def claimed(output_dir: pathlib.Path):
-    """Makes the directory and keeps a second conversion out of it; the claim ends with the process.
-
-    What was made here, with the directories above it, is removed again if it is still empty at the end.
-    """
-    made = []
-    try:
-        made = make_directories(output_dir)
-        directory = os.open(output_dir, os.O_RDONLY)
-    except OSError as error:
-        remove_empty(made)
-        raise UsageError(f"--output_dir={output_dir} cannot be made ({error.strerror or error})") from error
-    try:
-        with contextlib.suppress(ImportError):  # Windows has no flock
-            import fcntl
-
-            try:
-                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise HazeHealError(
-                    f"--output_dir={output_dir} is being written by another conversion; wait for it"
-                ) from None
-            except OSError:  # a file system without locks
-                pass
-        yield
-    finally:
-        os.close(directory)
-        remove_empty(made)
 
 
 def make_directories(path: pathlib.Path) -> list:
@@ -86,7 +55,7 @@ def is_complete(output_dir, state, described, sources, folders) -> bool:
         UsageError: The directory holds something else.
     """
     leftover = _leftovers(state["name"])
-    present = {path.name for path in output_dir.iterdir() if not leftover.fullmatch(path.name)}
+    present = {path.name for path in output_dir.iterdir() if not leftover.fullmatch(path.name)} - {LOCK}
     if not present:
         return False
     other = f"--output_dir={output_dir} is not empty and holds"
@@ -106,14 +75,33 @@ def is_complete(output_dir, state, described, sources, folders) -> bool:
     if STATE not in present:
         raise UsageError(f"{other} other files ({', '.join(sorted(present)[:3])}); choose another directory")
     try:
-        theirs = json.loads(records.read_file(output_dir / STATE))
-        mine, theirs = ({**s.pop("options"), **s} for s in ({**state}, theirs))
+        _refuse_other_kind(output_dir, state)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"{other} a conversion whose {STATE} cannot be read ({error}); remove the directory"
         ) from error
-    _refuse_difference(f"{other} an unfinished conversion of another kind", mine, theirs)
     return False
+
+
+def refuse_to_wait_in_vain(output_dir, state) -> None:
+    """Where another conversion is at work: one of another kind would be refused once that is done.
+
+    Raises:
+        UsageError: It is of another kind; from where its pictures come is not compared, as another host may have
+            another path to the same.
+    """
+    # It may be about to begin, or done just now.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        _refuse_other_kind(output_dir, {name: state[name] for name in ("name", "options")})
+
+
+def _refuse_other_kind(output_dir, state):
+    """Compares with the unfinished conversion there what `state` holds."""
+    there = json.loads(records.read_file(output_dir / STATE))
+    mine, theirs = ({**s["options"], **s} for s in (state, {name: there[name] for name in state}))
+    del mine["options"], theirs["options"]
+    what = f"--output_dir={output_dir} is not empty and holds an unfinished conversion of another kind"
+    _refuse_difference(what, mine, theirs)
 
 
 def _refuse_difference(what: str, mine: dict, theirs: dict) -> None:

@@ -34,7 +34,9 @@ def parser() -> CommandParser:
         "--hosts", help=f"all hosts of the job, as in h1:{placement.DEFAULT_PORT},h2:{placement.DEFAULT_PORT}"
     )
     parse.add_argument("--index", type=natural, help="number of this host among them, from 0")
-    parse.add_argument("--gpus", type=gpus, help="numbers of the GPUs to use, as in 0,1, or all (default: all there are)")
+    parse.add_argument(
+        "--gpus", type=gpus, help="numbers of the GPUs to use, as in 0,1, or all (default: all there are)"
+    )
     parse.add_argument(
         "--cpu_replicas", type=count, help="train on this many CPU replicas of this host instead"
     )

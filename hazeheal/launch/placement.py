@@ -152,8 +152,14 @@ def _chosen(numbers):
     if numbers == "all":
         visible = visible_gpus()
         if not visible:
-            why = f"{VISIBLE}={os.environ[VISIBLE]} hides them" if VISIBLE in os.environ else "nvidia-smi shows none"
-            raise UsageError(f"--gpus=all: there is no GPU ({why}); leave --gpus out, or use --cpu_replicas=N")
+            why = (
+                f"{VISIBLE}={os.environ[VISIBLE]} hides them"
+                if VISIBLE in os.environ
+                else "nvidia-smi shows none"
+            )
+            raise UsageError(
+                f"--gpus=all: there is no GPU ({why}); leave --gpus out, or use --cpu_replicas=N"
+            )
         return visible
     asked = f"--gpus={','.join(map(str, numbers))}"
     if len(set(numbers)) != len(numbers):

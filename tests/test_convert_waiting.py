@@ -1,0 +1,204 @@
+"""Two conversions into one directory: the second waits, is told for whom, and takes what the first has made."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from hazeheal.data import synthetic
+from tfrecords_tools import claim, resume
+from tfrecords_tools import convert as conversion
+from tfrecords_tools.__main__ import main
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PATIENCE = 60
+ME = f"process {os.getpid()} on {socket.gethostname()}"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    synthetic.write_dataset(folder, pairs=4, size=20, progress=False)
+    return folder
+
+
+def arguments(pictures, output, *more):
+    folders = [f"--hazy_dir={pictures}/hazy", f"--gt_dir={pictures}/GT", f"--output_dir={output}"]
+    return ["convert", *folders, "--name=set", "--workers=1", "--num_shards=1", *more]
+
+
+class Conversion(threading.Thread):
+    """`hazeheal-tfrecords convert` in a thread; `code` is its exit code once it is joined."""
+
+    def __init__(self, argv):
+        super().__init__(daemon=True)
+        self.argv, self.code = argv, None
+        self.start()
+
+    def run(self):
+        self.code = main(self.argv)
+
+    def end(self):
+        self.join(PATIENCE)
+        return self.code
+
+
+@pytest.fixture
+def held_up(monkeypatch):
+    """The first shard that is written waits: (Event that it has begun, Event to go on, list of what to raise)."""
+    begun, go_on, raises, write = threading.Event(), threading.Event(), [], conversion.write_shard
+
+    def slowly(spec, progress=None):
+        if not begun.is_set():
+            begun.set()
+            assert go_on.wait(PATIENCE)
+            for error in raises:
+                raise error
+        return write(spec, progress)
+
+    monkeypatch.setattr(conversion, "write_shard", slowly)
+    yield begun, go_on, raises
+    go_on.set()
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Lines about the claim, as they come."""
+    lines = []
+    monkeypatch.setattr(claim, "_say", lines.append)
+    return lines
+
+
+def wait_for(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.01)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_second_waits_and_finds_the_data_set_complete(pictures, tmp_path, held_up, said, capsys):
+    begun, go_on, _ = held_up
+    output = tmp_path / "new" / "out"
+    first = Conversion(arguments(pictures, output))
+    assert begun.wait(PATIENCE)
+    second = Conversion(arguments(pictures, output))
+    wait_for(lambda: said)
+    assert said == [f"{output} is being written by {ME}: waiting until that is done"]
+    assert second.is_alive()
+    go_on.set()
+    assert (first.end(), second.end()) == (0, 0)
+    out = capsys.readouterr().out
+    assert out.count("wrote 4 records") == 1
+    assert out.count(f"{output} is complete; nothing to do") == 1
+    assert not [name for name in names(output) if name.startswith(".")]
+
+
+def test_the_second_goes_on_where_the_first_was_interrupted(pictures, tmp_path, held_up, said):
+    begun, go_on, raises = held_up
+    raises.append(KeyboardInterrupt())
+    first = Conversion(arguments(pictures, tmp_path / "out"))
+    assert begun.wait(PATIENCE)
+    second, third = (Conversion(arguments(pictures, tmp_path / "out")) for _ in range(2))
+    wait_for(lambda: len(said) == 2)
+    go_on.set()
+    assert (first.end(), second.end(), third.end()) == (130, 0, 0)
+    assert resume.LOCK not in names(tmp_path / "out")
+
+
+def test_one_of_another_kind_is_refused_at_once(pictures, tmp_path, held_up, said, capsys):
+    begun, go_on, _ = held_up
+    first = Conversion(arguments(pictures, tmp_path / "out"))
+    assert begun.wait(PATIENCE)
+    assert main(arguments(pictures, tmp_path / "out", "--seed=5")) == 2
+    assert "an unfinished conversion of another kind (seed=0 there, 5 now)" in capsys.readouterr().err
+    assert said == []
+    go_on.set()
+    assert first.end() == 0
+
+
+def test_nothing_made_in_vain_is_left_and_the_one_that_waited_makes_it_again(pictures, tmp_path, said):
+    """The first ends before it has written anything, and removes its directories under the second's eyes."""
+    output = tmp_path / "deep" / "out"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(claim.claimed(output, before_waiting=pytest.fail))
+        second = Conversion(arguments(pictures, output))
+        wait_for(lambda: said)
+    assert second.end() == 0
+    with claim.claimed(tmp_path / "other", before_waiting=pytest.fail):
+        assert names(tmp_path / "other") == [resume.LOCK]
+    assert names(tmp_path) == ["deep"]
+
+
+HOLDER = """
+import pathlib, sys, time
+from tfrecords_tools import claim
+with claim.claimed(pathlib.Path(sys.argv[1]), before_waiting=None):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the claim on tmp_path/out."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "out")], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_process_that_died_keeps_nobody_out(pictures, tmp_path, holder, said):
+    second = Conversion(arguments(pictures, tmp_path / "out"))
+    wait_for(lambda: said)
+    assert f"process {holder.pid} on {socket.gethostname()}:" in said[0]
+    holder.kill()
+    assert second.end() == 0
+    (tmp_path / "out" / resume.LOCK).write_text("process 1 on a host that is gone")
+    assert main(arguments(pictures, tmp_path / "out")) == 0
+    assert len(said) == 1
+    assert resume.LOCK not in names(tmp_path / "out")
+
+
+def test_ctrl_c_ends_the_waiting_alone(pictures, tmp_path, holder):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tfrecords_tools", *arguments(pictures, tmp_path / "out")],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert f"is being written by process {holder.pid} on" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert err == "hazeheal-tfrecords: interrupted; the same command goes on from what is finished\n"
+    assert holder.poll() is None
+    assert names(tmp_path / "out") == [resume.LOCK]
+
+
+def test_a_file_system_without_locks_is_written_to_and_it_is_said(pictures, tmp_path, said, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    assert main(arguments(pictures, tmp_path / "out")) == 0
+    (line,) = said
+    assert line.startswith(f"{tmp_path / 'out'} cannot be locked (")
+    assert line.endswith("); start no second conversion into it")
+    assert resume.LOCK not in names(tmp_path / "out")
