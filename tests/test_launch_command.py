@@ -12,7 +12,7 @@ import pytest
 
 from hazeheal.__main__ import main
 from hazeheal.commands import launch, train
-from hazeheal.launch import supervisor
+from hazeheal.launch import notes, supervisor
 from hazeheal.training import cluster
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -118,6 +118,7 @@ def test_help_is_quick_and_imports_nothing_large():
         (["--hosts=", "--index=0"], "--hosts: '' is no host or host:port, as in node1:7710"),
         (["--hosts=a\nb,c", "--index=0"], r"'a\nb' is no host or host:port"),
         (["--hosts=a,a", "--index=0"], "--hosts: a:7710 would serve two groups"),
+        (["--gpus=all"], "--gpus=all: there is no GPU (CUDA_VISIBLE_DEVICES= hides them)"),
         (["--gpus=0,x"], "argument --gpus: '0,x' is no list of numbers such as 0,1"),
         (["--gpus=-1"], "argument --gpus: '-1' is no list of numbers such as 0,1"),
         (["--gpus="], "argument --gpus: '' is no list of numbers such as 0,1"),
@@ -170,14 +171,17 @@ def test_a_tf_config_of_one_process_does_not_stand_in_the_way(monkeypatch, start
 def test_by_default_one_process_is_watched(started):
     assert main(["launch", "--config=rice1", "--workdir=w"]) == 75
     assert processes(started) == [("group_00", [*TRAIN, "--config=rice1", "--workdir=w"], {})]
-    assert started[0].options == {"max_restarts": 10, "hang_timeout": 600.0}
+    assert started[0].options == {"max_restarts": 10, "hang_timeout": 600.0, "notes": None}
 
 
 def test_its_own_flags_are_not_handed_on(started):
     flags = ["--groups=2", "--cpu_replicas", "2", "--max_restarts=0", "--hang_timeout", "1.5"]
     assert main(["launch", *flags, "--hosts=a:7000,b:7000", "--index", "1", "--workdir=w"]) == 75
     found = processes(started)
-    assert started[0].options == {"max_restarts": 0, "hang_timeout": 1.5}
+    assert {name: started[0].options[name] for name in ("max_restarts", "hang_timeout")} == {
+        "max_restarts": 0,
+        "hang_timeout": 1.5,
+    }
     assert [name for name, _, _ in found] == ["group_02", "group_03"]
     for group, (_, command, variables) in enumerate(found, start=2):
         assert command == [*TRAIN, "--workdir=w", "--cpu_replicas=1"]
@@ -191,6 +195,37 @@ def test_every_attempt_on_one_host_has_ports_of_its_own_and_all_groups_the_same(
     told = [[cluster.from_environment(v).addresses for _, _, v in attempt] for attempt in attempts]
     assert all(one == other for one, other in told)
     assert len({one for one, _ in told}) > 1
+
+
+@pytest.mark.parametrize(
+    "workdir", [["--workdir=a run"], ["--config=rice1", "--workdir", "a run", "--seed", "-1"]]
+)
+@pytest.mark.parametrize(
+    ("flags", "own"),
+    [(["--hosts=a,b", "--index=1", "--groups=2"], "group_02"), (["--hosts=a,b", "--index=0"], "group_00")],
+)
+def test_launchers_of_several_hosts_tell_each_other_of_errors(
+    started, tmp_path, monkeypatch, workdir, flags, own
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["launch", *flags, *workdir]) == 75
+    started[0].options["notes"].leave(1)
+    assert [path.name for path in (tmp_path / "a run" / notes.FOLDER).iterdir()] == [own]
+
+
+def test_a_process_of_tf_config_has_others_elsewhere(monkeypatch, started, tmp_path):
+    monkeypatch.setenv("TF_CONFIG", JOB)
+    assert main(["launch", f"--workdir={tmp_path}"]) == 75
+    started[0].options["notes"].leave(1)
+    assert (tmp_path / notes.FOLDER / "group_02").is_file()
+
+
+@pytest.mark.parametrize(
+    "flags", [["--groups=2", "--workdir=w"], ["--hosts=a,b", "--index=0"], ["--hosts=a", "--index=0"]]
+)
+def test_one_host_alone_and_a_job_without_a_workdir_leave_no_notes(started, flags):
+    assert main(["launch", *flags]) == 75
+    assert started[0].options["notes"] is None
 
 
 def test_its_exit_code_is_the_jobs(started, monkeypatch):

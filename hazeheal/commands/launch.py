@@ -7,7 +7,7 @@ import sys
 from hazeheal import config as configs
 from hazeheal.commands.parsing import CommandParser, count, natural, numbers, seconds
 from hazeheal.errors import UsageError
-from hazeheal.launch import placement, supervisor
+from hazeheal.launch import notes, placement, supervisor
 from hazeheal.training import cluster
 
 EPILOG = """\
@@ -96,8 +96,22 @@ def main(argv) -> int:
 
     if flags.dry_run:
         return dry_run(start())
-    watched = supervisor.Supervisor(start, max_restarts=flags.max_restarts, hang_timeout=flags.hang_timeout)
+    workdir = workdir_in(rest)
+    alone = workdir is None or (len(where.hosts) < 2 and job is None)
+    watched = supervisor.Supervisor(
+        start,
+        max_restarts=flags.max_restarts,
+        hang_timeout=flags.hang_timeout,
+        notes=None if alone else notes.Notes(workdir, own=names[0]),
+    )
     return watched.run()
+
+
+def workdir_in(arguments) -> str | None:
+    """The --workdir among the arguments of `hazeheal train`, to which they go as they are."""
+    parse = CommandParser(prog="hazeheal train", add_help=False)
+    parse.add_argument("--workdir")
+    return parse.parse_known_args(arguments)[0].workdir
 
 
 def dry_run(processes) -> int:

@@ -4,9 +4,9 @@ A process is lost when a signal ended it, when it says that another group is gon
 it shows no sign of life for too long. Then all of this host's are ended and started anew; each goes on
 from the last checkpoint. The other hosts' launchers do the same, as their processes cannot go on either.
 
-An error that a person must act on (codes 1 and 2) ends the job, as does its completion, and a request to
-stop: the launcher hands SIGINT and SIGTERM on, and a process that received one itself takes the others
-with it.
+An error that a person must act on (codes 1 and 2) ends the job, on the other hosts too where they can know
+of it (notes.py), as does its completion, and a request to stop: the launcher hands SIGINT and SIGTERM on, and
+a process that received one itself takes the others with it.
 """
 
 import contextlib
@@ -28,9 +28,11 @@ STOPPED = (EXIT_RESTART, EXIT_INTERRUPTED)
 POLL_SECONDS = 0.1
 # For the others to notice by themselves, which tells their users why; in a second, usually.
 SECONDS_TO_FOLLOW = 30.0
-# For a process that was asked to stop before its first step: it has nothing to save, and while TensorFlow
-# waits for the other groups no signal handler of Python's runs.
+# For a process that was asked to stop before its first step: it has nothing to save. It ends at once, but for the
+# moment in which TensorFlow connects the groups: no signal handler of Python's runs, and one may be gone just then.
 SECONDS_TO_STOP = 20.0
+# Between two looks for notes of other hosts, over a file system that may be slow.
+LOOK_SECONDS = 3.0
 # Longer than this between two looks: the launcher was stopped itself (SIGSTOP, a frozen container), and its
 # processes most probably with it.
 UNWATCHED_SECONDS = 5.0
@@ -96,14 +98,17 @@ class Supervisor:
         start: Called for each attempt; returns [(name, command, environment), ...].
         max_restarts: Restarts in a row that bring no new step, after which it gives up.
         hang_timeout: Seconds without a sign of life that mean that a process hangs; 0: never.
+        notes: The `Notes` that it exchanges with the other hosts' launchers; None: there are no others.
         say: Called with a line for the user.
     """
 
-    def __init__(self, start, *, max_restarts, hang_timeout, say=None):
+    def __init__(self, start, *, max_restarts, hang_timeout, notes=None, say=None):
         self._start = start
         self._max_restarts = max_restarts
         self._hang_timeout = hang_timeout
+        self._notes = notes
         self._say = say or _say
+        self._looked_at, self._error_elsewhere = time.monotonic(), None
         self._signals = []
         self._workers = []
 
@@ -130,13 +135,17 @@ class Supervisor:
 
     def _run(self, folder):
         furthest, in_a_row = -1, 0
-        while not self._signals:
+        while not (self._signals or self._error_elsewhere):
             for leftover in pathlib.Path(folder).iterdir():
                 leftover.unlink()
             self._workers = []
             for one in self._start():
                 self._workers.append(Worker(*one, folder))
             code, reason = self._watch()
+            if code in FINAL and self._notes is not None:
+                self._notes.leave(code)
+            if code not in (EXIT_OK, *FINAL) and self._look(at_once=code is None):
+                break
             if code is not None:
                 return code
             reached = max(worker.step() for worker in self._workers)
@@ -154,6 +163,12 @@ class Supervisor:
                 f"most {most} without a new step)"
             )
             self._sleep(delay)
+        if self._error_elsewhere is not None:
+            code, whose = self._error_elsewhere
+            self._say(
+                f"{whose} has ended with an error (code {code}), which is told there; the job ends here too"
+            )
+            return code
         return self._stop_code()
 
     def _watch(self):
@@ -172,6 +187,10 @@ class Supervisor:
                 if not self._signals:
                     # One was asked itself. Not SIGINT: others may have had one too, and a second ends them unsaved.
                     self._send(signal.SIGTERM)
+            if lost_at is None and self._look():
+                # They cannot go on, but one may be done with all its steps.
+                lost_at = time.monotonic()
+                self._send(signal.SIGTERM)
             if asked_at is not None and time.monotonic() - asked_at > SECONDS_TO_STOP:
                 for worker in self._workers:
                     if worker.step() < 0:
@@ -197,6 +216,14 @@ class Supervisor:
                 names = " and ".join(worker.name for worker in followers)
                 reason += f", and {names} did not end by itself and was killed"
         return self._verdict(killed=any(worker.code == -signal.SIGKILL for worker in others)), reason
+
+    def _look(self, *, at_once=False):
+        """Whether another host's part has ended with an error, as a look now and then shows; then it is kept."""
+        now = time.monotonic()
+        due = at_once or now - self._looked_at > LOOK_SECONDS
+        if self._notes is not None and self._error_elsewhere is None and due:
+            self._looked_at, self._error_elsewhere = now, self._notes.news()
+        return self._error_elsewhere is not None
 
     def _verdict(self, *, killed):
         """The job's exit code where it has ended; None where it must be started again."""
@@ -247,9 +274,9 @@ class Supervisor:
             worker.send(number)
 
     def _sleep(self, seconds):
-        """Ends earlier when a signal comes."""
+        """Ends earlier when a signal comes, or a note."""
         end = time.monotonic() + seconds
-        while not self._signals and (left := end - time.monotonic()) > 0:
+        while not (self._signals or self._look()) and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, POLL_SECONDS))
 
 
