@@ -53,8 +53,8 @@ LAUNCHER = """
 import sys
 from hazeheal.launch import notes, supervisor
 vars(supervisor).update({constants!r})
-told = {told!r} and notes.Notes({told!r}[0], own={told!r}[1])
-sys.exit(supervisor.Supervisor(lambda: {processes!r}, notes=told, **{options!r}).run())
+told = {told!r}
+sys.exit(supervisor.Supervisor(lambda: {processes!r}, notes=told and notes.Notes(told[0], own=told[1]), **{options!r}).run())
 """
 
 

@@ -1,10 +1,7 @@
 """`hazeheal launch`: what it starts, with which flags and variables, and what it refuses."""
 
-import json
-import os
 import pathlib
 import resource
-import shlex
 import subprocess
 import sys
 
@@ -42,15 +39,6 @@ def started(monkeypatch):
 
     monkeypatch.setattr(supervisor, "Supervisor", Stand)
     return found
-
-
-@pytest.fixture
-def dry(monkeypatch):
-    """What a dry run in this process asks `hazeheal train` for: (arguments, variables)."""
-    asked = []
-    monkeypatch.setattr(train, "main", lambda argv: asked.append((argv, dict(os.environ))) or 0)
-    monkeypatch.setattr(os, "environ", os.environ.copy())
-    return asked
 
 
 def refused(capsys, *argv):
@@ -280,68 +268,6 @@ def test_everything_else_arrives_whole_in_a_real_process(tmp_path):
         (line,) = done.stderr.splitlines()
         assert line.startswith("hazeheal train: error: ")
         assert said in line
-
-
-def test_dry_run_of_one_process_prints_it_and_asks_the_trainer(capsys, dry, started):
-    assert main(["launch", "--dry_run", "--workdir=a run", "--config=rice1"]) == 0
-    assert capsys.readouterr().out == (
-        f"group_00: {shlex.join([*TRAIN, '--config=rice1', '--workdir=a run'])}\n"
-    )
-    ((argv, variables),) = dry
-    assert argv == ["--config=rice1", "--workdir=a run", "--dry_run"]
-    assert "TF_CONFIG" not in variables
-    assert not started
-
-
-def test_dry_run_prints_one_line_a_group_that_a_shell_would_take(capsys, dry, started, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c,GPU-d")
-    assert main(["launch", "--dry_run", "--groups=2", "--workdir=a run"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    told = []
-    for group, line in enumerate(lines):
-        name, *words = shlex.split(line)
-        assert name == f"group_{group:02d}:"
-        variables = dict(word.split("=", 1) for word in words[:2])
-        assert words[2:] == [*TRAIN, "--workdir=a run", "--gpus=0,1"]
-        assert variables["CUDA_VISIBLE_DEVICES"] == ("GPU-a,GPU-b", "GPU-c,GPU-d")[group]
-        told.append(json.loads(variables["TF_CONFIG"]))
-    assert [config["task"]["index"] for config in told] == [0, 1]
-    assert told[0]["cluster"] == told[1]["cluster"]
-    ((argv, variables),) = dry
-    assert argv == ["--workdir=a run", "--gpus=0,1", "--dry_run"]
-    assert cluster.from_environment(variables).num_groups == 2
-    assert not started
-
-
-def test_dry_run_names_a_process_of_tf_config(capsys, dry, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", JOB)
-    assert main(["launch", "--dry_run"]) == 0
-    assert capsys.readouterr().out == f"group_02: {shlex.join(TRAIN)}\n"
-    assert cluster.from_environment(dry[0][1]).group == 2
-
-
-def test_dry_run_ends_as_the_trainers_does(capsys):
-    argv = ["--dry_run", "--config=default", "--workdir=w", "--data_dir=/nowhere"]
-    assert main(["launch", *argv]) == 1
-    out, err = capsys.readouterr()
-    assert "/nowhere/manifest.json does not exist" in err
-    assert err.startswith("hazeheal launch: error: ") and err.count("\n") == 1
-    assert out.startswith("group_00: ")
-
-
-def test_dry_run_into_a_pipe_that_closes():
-    process = subprocess.Popen(
-        [*TRAIN[:-1], "launch", "--dry_run", "--config=default", "--workdir=w", "--data_dir=/nowhere"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    process.stdout.close()
-    process.stdout = None
-    assert process.wait(60) == 1
-    assert process.stderr.read() == ""
-    process.stderr.close()
 
 
 def test_only_flags_that_are_handed_on_again_are_those_of_both_commands():

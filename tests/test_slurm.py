@@ -10,14 +10,17 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# Skips srun's own options, then runs the command once for each node and hands a signal on to both.
+# Skips srun's own options, then runs the command once for each node. As the real one does it answers SIGTERM by
+# killing them (_srun_signal_mgr in SLURM's src/srun/libsrun/srun_job.c: "forcing job termination").
 SRUN = """#!/usr/bin/env bash
-while [[ "$1" == --* ]]; do shift; done
+while [[ "$1" == --* ]]; do printf '%s\\n' "$1" >> "$FOLDER/srun.said"; shift; done
+printf '%s\\n' "cores ${SRUN_CPUS_PER_TASK:-1}" >> "$FOLDER/srun.said"
 pids=()
 for ((node = 0; node < SLURM_JOB_NUM_NODES; node++)); do
   SLURM_NODEID=$node "$@" & pids+=($!)
 done
-trap 'kill -TERM "${pids[@]}" 2>/dev/null' TERM
+echo "${pids[*]}" > "$FOLDER/step"
+trap 'echo "srun: forcing job termination" >&2; kill -KILL "${pids[@]}" 2>/dev/null' TERM
 worst=0
 for pid in "${pids[@]}"; do
   while kill -0 "$pid" 2>/dev/null; do wait "$pid"; code=$?; done
@@ -28,12 +31,19 @@ exit "$worst"
 SCONTROL = """#!/usr/bin/env bash
 if [[ "$1" == show ]]; then printf 'node%d\\n' $(seq 1 "$SLURM_JOB_NUM_NODES"); else echo "$*" > "$FOLDER/requeued"; fi
 """
+# Signals the processes of a job's steps, and not the batch script.
+SCANCEL = """#!/usr/bin/env bash
+[[ "$*" == "--signal=TERM 40123" ]] && kill -TERM $(cat "$FOLDER/step")
+"""
 TRAIN = """
 trap 'exit 75' TERM
 printf '%s\\n' "$PWD" "$@" > "$FOLDER/node$SLURM_NODEID"
 for ((i = 0; i < ${SECONDS_TO_TRAIN:-0} * 20; i++)); do sleep 0.05; done
 exit "${CODE:-0}"
 """
+
+
+PATH = {"PATH": "/usr/bin:/bin"}
 
 
 @pytest.fixture
@@ -45,7 +55,7 @@ def start(tmp_path):
     script = tmp_path / "spool/slurm_script"  # SLURM runs a copy, elsewhere
     script.parent.mkdir()
     shutil.copy(ROOT / "launch/train_slurm.sbatch", script)
-    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL), ("scancel", SCANCEL)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
 
@@ -87,14 +97,38 @@ def test_one_node_trains_alone(start, tmp_path):
     assert told(tmp_path, 0)[1:] == ["--config=rice1"]
 
 
-def test_preempted_it_saves_and_is_queued_again(start, tmp_path):
-    process = start(2, "--config=rice1", SECONDS_TO_TRAIN="20")
+def begun(tmp_path):
     end = time.monotonic() + 20
-    while not all((tmp_path / f"node{n}").exists() for n in (0, 1)) and time.monotonic() < end:
+    while not all((tmp_path / f"node{n}").exists() for n in (0, 1)):
+        assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_when_its_time_is_over_it_saves_and_is_queued_again(start, tmp_path):
+    process = start(2, "--config=rice1", SECONDS_TO_TRAIN="20")
+    begun(tmp_path)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 75
+    assert process.stderr.read() == ""
     assert (tmp_path / "requeued").read_text().strip() == "requeue 40123"
+
+
+def test_a_scheduler_that_has_queued_it_already_changes_nothing(start, tmp_path):
+    """As it does itself with a job that it preempts: then the processes are told by it, and there is no way to do it twice."""
+    process = start(2, "--config=rice1", SECONDS_TO_TRAIN="20")
+    begun(tmp_path)
+    (tmp_path / "scontrol").write_text("#!/bin/sh\nexit 1\n")
+    subprocess.run(
+        [tmp_path / "scancel", "--signal=TERM", "40123"], env={"FOLDER": str(tmp_path)} | PATH, check=True
+    )
+    assert process.wait(30) == 75
+    assert "the scheduler did not queue it" in process.stderr.read()
+
+
+def test_every_task_gets_the_cores_that_were_asked_for(start, tmp_path):
+    assert start(2, SLURM_CPUS_PER_TASK="32").wait(30) == 0
+    options = (tmp_path / "srun.said").read_text().splitlines()
+    assert options == ["--ntasks-per-node=1", "--kill-on-bad-exit=0", "--wait=0", "cores 32"]
 
 
 def test_an_error_is_not_queued_again(start, tmp_path):

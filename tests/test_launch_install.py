@@ -1,0 +1,92 @@
+"""launch/*.sh: the environment and the installation, the tests and TensorBoard."""
+
+import sys
+
+from scripts import NO_GPU, TWO_GPUS, Machine
+
+pytest_plugins = ["scripts"]
+
+
+def pip_calls(machine):
+    return [call for call in machine.calls() if call[:3] == ["-m", "pip", "install"]]
+
+
+def test_installs_once_then_again_only_when_something_changed(tmp_path):
+    machine = Machine(tmp_path, skip_install=False)
+    flags = ("--config=rice1", "--data_dir=d")
+    for _ in range(2):
+        assert machine.run(*flags).returncode == 0
+    assert [call[-1] for call in pip_calls(machine)] == [str(machine.root)]
+    assert machine.run(script="tensorboard.sh").returncode == 2
+    assert machine.run(tmp_path, script="tensorboard.sh").returncode == 0
+    assert len(pip_calls(machine)) == 1
+    (machine.root / "setup.py").write_text("changed")
+    assert machine.run(*flags).returncode == 0
+    assert len(pip_calls(machine)) == 2
+    Machine.script(tmp_path / "bin/nvidia-smi", f"#!/usr/bin/env bash\n{TWO_GPUS}")
+    result = machine.run(*flags)
+    assert pip_calls(machine)[-1][-1] == f"{machine.root}[cuda]"
+    assert "nvidia-smi shows 2 GPU(s)" in result.stderr
+    Machine.script(tmp_path / "bin/nvidia-smi", f"#!/usr/bin/env bash\n{NO_GPU}")
+    assert machine.run(*flags).returncode == 0
+    assert [call[2] for call in machine.calls()].count("launch") == 5  # each run went on after it
+    assert len(pip_calls(machine)) == 3  # what was brought for GPUs serves the CPU too
+
+
+def test_a_failed_installation_is_reported_and_tried_again(tmp_path):
+    machine = Machine(tmp_path, skip_install=False, pip="echo ERROR: no such thing; exit 1")
+    for attempts in (1, 2):
+        result = machine.run("--config=rice1", "--data_dir=d")
+        assert result.returncode == 1
+        assert "ERROR: no such thing" in result.stderr
+        assert result.stderr.splitlines()[-1].startswith("error: pip could not install")
+        assert len(pip_calls(machine)) == attempts
+    assert not any("launch" in call for call in machine.calls())
+
+
+def test_an_old_python_is_refused(tmp_path):
+    machine = Machine(tmp_path)
+    del machine.environ["VIRTUAL_ENV"]
+    Machine.script(tmp_path / "old/python", "#!/usr/bin/env bash\nexit 1\n")
+    result = machine.run(PYTHON=str(tmp_path / "old/python"))
+    assert result.returncode == 2
+    assert "is not a Python 3.10 to 3.13" in result.stderr
+    assert not (machine.root / ".venv").exists()
+
+
+def test_an_environment_is_made_where_none_is_active_and_mended(machine):
+    del machine.environ["VIRTUAL_ENV"]
+    made = machine.root / ".venv/bin/python"
+    for _ in range(2):
+        result = machine.run("--config=rice1", "--data_dir=d", PYTHON=sys.executable)
+        assert "making" in result.stderr and made.exists()
+        assert "making" not in machine.run("--config=rice1", "--data_dir=d").stderr
+        made.unlink()
+        made.symlink_to("/nowhere/python")  # as after an upgrade of the system's Python
+
+
+def test_the_test_script_ends_with_pytest(machine):
+    result = machine.run("tests/test_a.py", "-k", "two words", script="test.sh")
+    assert result.returncode == 0, result.stderr
+    assert [call[1] for call in machine.calls()] == ["ruff", "ruff", "pytest"]
+    assert machine.calls()[-1][2:] == ["-q", "-m", "not slow", "tests/test_a.py", "-k", "two words"]
+    machine.run("--slow", script="test.sh")
+    assert machine.calls()[-1][2:] == ["-q", "-m", "slow"]
+
+
+def test_the_test_script_stops_at_a_style_error(tmp_path):
+    machine = Machine(tmp_path)
+    stand_in = tmp_path / "env/bin/python"
+    stand_in.write_text(stand_in.read_text().replace("exit 0\n", '[[ "$*" != *format* ]] || exit 1\n'))
+    assert machine.run(script="test.sh").returncode == 1
+    assert [call[1] for call in machine.calls()] == ["ruff", "ruff"]
+
+
+def test_tensorboard_gets_the_run(machine):
+    run = machine.folder / "my run"
+    assert machine.run(run, script="tensorboard.sh").returncode == 2
+    run.mkdir()
+    result = machine.run(run, "--port", "7007", "--bind_all", script="tensorboard.sh")
+    assert result.returncode == 0
+    assert "holds no summaries yet" in result.stderr
+    assert machine.calls() == [["-m", "tensorboard.main", f"--logdir={run}", "--port=7007", "--bind_all"]]
