@@ -1,6 +1,7 @@
 """Groups that wait for each other: who is missing is said, and a request to stop is heard meanwhile."""
 
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -9,12 +10,12 @@ import threading
 import time
 
 import pytest
-import tiny
 
 from hazeheal.errors import HazeHealError
 from hazeheal.launch import placement
 from hazeheal.training import cluster, rendezvous
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 PATIENCE = 60
 
 
@@ -170,8 +171,8 @@ def test_a_request_to_stop_is_heard_while_a_training_waits(addresses, tmp_path):
         flags = [f"--data_dir={tmp_path}", f"--workdir={tmp_path / 'run'}", "--cpu_replicas=1"]
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-m", "hazeheal", "train", *tiny.arguments(train__steps=1), *flags],
-                cwd=tiny.ROOT,
+                [sys.executable, "-m", "hazeheal", "train", "--config=quickstart", *flags],
+                cwd=ROOT,
                 env=os.environ | variables | {"TF_CPP_MIN_LOG_LEVEL": "3"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
