@@ -232,7 +232,14 @@ install_package "$extra"
 say "devices: $devices"
 # Hours of conversion should not come before a misspelt value; nor before a TensorFlow that does not see the GPUs.
 ((${#convert[@]} == 0)) || [[ -f "$data_dir/manifest.json" ]] || "$python" "${check[@]}" >/dev/null
-((${#make[@]} == 0)) || run_step "$python" "${make[@]}"
+if ((${#make[@]})); then
+  mkdir -p -- "${data_dir%/tfrecords}"
+  # One at a time, of several hosts that see this directory; the others then find the pairs there.
+  exec 8>"${data_dir%/tfrecords}/.lock"
+  if command -v flock >/dev/null; then flock 8; fi
+  run_step "$python" "${make[@]}"
+  exec 8>&-
+fi
 ((${#convert[@]} == 0)) || run_step "$python" "${convert[@]}"
 # In place of this script: the launcher answers signals itself, and its exit code is this script's.
 exec "$python" "${train[@]}"

@@ -99,3 +99,22 @@ def test_a_signal_at_any_moment_ends_script_and_step(tmp_path, seconds):
             *[(-term, b"", b""), (128 + term, b"", b"")],  # the script itself, the step
             *[(-term, b"complete\n", b""), (0, b"complete\n", b"")],
         }
+
+
+def test_two_quickstarts_make_their_pictures_one_after_the_other(tmp_path):
+    """As of two hosts that see one directory."""
+    machine = Machine(tmp_path)
+    stand_in = machine.folder / "env/bin/python"
+    making = f'd={shlex.quote(str(tmp_path))}/making; mkdir "$d" || touch "$d.twice"; sleep 0.5; rmdir "$d"'
+    stand_in.write_text(
+        stand_in.read_text().replace("exit 0\n", f'[[ "$*" != *synthetic* ]] || {{ {making}; }}\n')
+    )
+    hosts = [
+        subprocess.Popen(
+            machine.command("--hosts=a,b", f"--index={i}"), env=machine.environ, stdin=subprocess.DEVNULL
+        )
+        for i in (0, 1)
+    ]
+    assert [process.wait(30) for process in hosts] == [0, 0]
+    assert [call[1] for call in machine.calls()].count("hazeheal.data.synthetic") == 2
+    assert not (tmp_path / "making.twice").exists()
