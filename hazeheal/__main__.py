@@ -48,7 +48,7 @@ def main(argv=None) -> int:
         return EXIT_USAGE
     try:
         return importlib.import_module(f"hazeheal.commands.{argv[0]}").main(argv[1:])
-    except SystemExit as end:  # --help, or SIGTERM before there was anything to save
+    except SystemExit as end:  # --help
         return end.code or EXIT_OK
     except BrokenPipeError:  # `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

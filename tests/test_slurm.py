@@ -128,7 +128,7 @@ def test_a_scheduler_that_has_queued_it_already_changes_nothing(start, tmp_path)
 def test_every_task_gets_the_cores_that_were_asked_for(start, tmp_path):
     assert start(2, SLURM_CPUS_PER_TASK="32").wait(30) == 0
     options = (tmp_path / "srun.said").read_text().splitlines()
-    assert options == ["--ntasks-per-node=1", "--kill-on-bad-exit=0", "--wait=0", "cores 32"]
+    assert options == ["--ntasks-per-node=1", "--kill-on-bad-exit=0", "--wait=0", "--label", "cores 32"]
 
 
 def test_an_error_is_not_queued_again(start, tmp_path):
