@@ -5,7 +5,14 @@ import os
 import sys
 
 from hazeheal import __version__
-from hazeheal.errors import EXIT_ERROR, EXIT_GROUP_LOST, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, HazeHealError
+from hazeheal.errors import (
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    GroupLostError,
+    HazeHealError,
+)
 from hazeheal.lines import one_line, print_any_text
 
 COMMANDS = {
@@ -55,11 +62,11 @@ def main(argv=None) -> int:
         return EXIT_ERROR
     except HazeHealError as error:
         print(f"hazeheal {argv[0]}: error: {one_line(error)}", file=sys.stderr)
-        if error.exit_code == EXIT_GROUP_LOST:
+        if isinstance(error, GroupLostError):
             # What is left to do at the end of a process is to wait for the group that is gone.
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(EXIT_GROUP_LOST)
+            os._exit(error.exit_code)
         return error.exit_code
     except OSError as error:
         # A disk that is full, a folder that may not be read: nothing that a traceback would help with.

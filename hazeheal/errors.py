@@ -33,3 +33,15 @@ class GroupLostError(HazeHealError):
     """Another process of the same job is gone or does not answer; all must be started again."""
 
     exit_code = EXIT_GROUP_LOST
+
+
+class GroupFailedError(GroupLostError):
+    """Another process of the same job has ended with an error that a person must act on, and has told it."""
+
+    def __init__(self, message, *, exit_code=EXIT_ERROR):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class GroupsDisagreeError(UsageError):
+    """The processes of a job were started differently; every one of them has seen it."""

@@ -7,31 +7,60 @@ import jobs
 import pytest
 import tiny
 
+from hazeheal.training import rendezvous
+
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     return tiny.data_set(tmp_path_factory.getbasetemp())
 
 
+@pytest.fixture
+def host():
+    """Gives host(index, data, run, *more): one host's launcher, started; two of them are a job."""
+    addresses = [f"127.0.0.1:{port}" for port in jobs.placement.free_ports(2)]
+
+    def start(index, data, run, *more):
+        flags = [f"--hosts={','.join(addresses)}", f"--index={index}", *more]
+        process = jobs.launch(data, run, *flags, groups=1)
+        process.waits = lambda: rendezvous.problem(addresses[index]) is None
+        return process
+
+    return start
+
+
+def ended(process, code):
+    """What a launcher that must end with `code` has said."""
+    got, _, err = jobs.finish(process)
+    assert got == code, err
+    assert "Traceback" not in err
+    assert " again in " not in err
+    return err.splitlines()
+
+
 @pytest.mark.slow
-def test_an_error_on_one_host_ends_the_other(data, tmp_path):
-    """The second host's disk has lost a shard: the first one loses it, and is told why instead of waiting for it."""
+@pytest.mark.parametrize("index", [0, 1])
+def test_an_error_on_one_host_is_told_to_the_other(data, tmp_path, host, index):
+    """Its disk has lost a shard; they share no directory. The first group is the one that TensorFlow is led by."""
     copy = tmp_path / "copy"
     shutil.copytree(data, copy)
-    next(copy.glob("*-train.tfrecord-*")).unlink()
-    hosts = ",".join(f"127.0.0.1:{port}" for port in jobs.placement.free_ports(2))
-    first, second = (
-        jobs.launch(where, tmp_path / "run", f"--hosts={hosts}", f"--index={index}", groups=1)
-        for index, where in enumerate((data, copy))
-    )
-    code, _, err = jobs.finish(second)
-    assert code == 1, err
-    assert "Traceback" not in err
-    code, _, err = jobs.finish(first)
-    assert code == 1, err
-    assert "Traceback" not in err
-    assert err.splitlines()[-1] == (
-        f"launcher: group_01 on {socket.gethostname()} has ended with an error (code 1), which is told there; the job "
+    (shard,) = copy.glob("*-train.tfrecord-*")
+    shard.unlink()
+    failing, other = host(index, copy, tmp_path / "a"), host(1 - index, data, tmp_path / "b")
+    own = ended(failing, 1)[-1]
+    assert own.startswith("hazeheal train: error: ") and str(shard) in own
+    words = own.removeprefix("hazeheal train: error: ")
+    assert ended(other, 1)[-1] == f"hazeheal train: error: group {index} has ended with an error: {words}"
+
+
+@pytest.mark.slow
+def test_an_error_before_they_have_met_ends_the_one_that_waits(data, tmp_path, host):
+    """There is nobody to tell it to yet; the launchers leave notes in the workdir."""
+    first = host(0, data, tmp_path / "run")
+    jobs.wait_for(first.waits, first)
+    second = host(1, data, tmp_path / "run", "--config.train.steps=x")
+    assert ended(second, 2) == ["hazeheal train: error: --config.train.steps=x is not an integer"]
+    assert ended(first, 2)[-1] == (
+        f"launcher: group_01 on {socket.gethostname()} has ended with an error (code 2), which is told there; the job "
         "ends here too"
     )
-    assert err.count(" again in ") <= 1

@@ -98,7 +98,7 @@ def train(config, flags) -> dict:
     if num_groups > 1:
         where = group.addresses[group.group]
         print(f"group {group.group} of {num_groups} at {where}: waiting for the others", file=sys.stderr)
-    with failures.other_groups_lost(num_groups):
+    with failures.other_groups_lost(num_groups), failures.told_to_other_groups(group):
         runtime = distribute.choose(
             gpus=flags.gpus,
             cpu_replicas=flags.cpu_replicas,

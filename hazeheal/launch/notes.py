@@ -1,9 +1,10 @@
 """What the launchers of several hosts tell each other: that one of them has ended with an error.
 
-A process that has lost another group does not know why. Where that was killed all start again; where it met an
-error that a person must act on, its launcher ends, and the others would start theirs again and wait for
-what does not come. So a launcher that ends like that leaves a note in the run's directory, and the others
-look for it. Where the hosts share no file system nobody sees it, and they give up by themselves.
+A process that meets an error that a person must act on tells the others over the network
+(`training.failures`), once they have met. Before that, and where it could tell nothing, its launcher ends
+and the others would wait, or start theirs again, for what does not come. So a launcher that ends like
+that leaves a note in the run's directory, and the others look for it; on hosts that share no file system nobody
+sees it, and they give up by themselves.
 
 No clock tells an old note from a new one. What lies there when a launcher starts is of a job before, and each
 note has a name of its own in it; a launcher begins by removing its own.

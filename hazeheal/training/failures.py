@@ -4,8 +4,15 @@ import contextlib
 import re
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
-from hazeheal.errors import DataError, GroupLostError, HazeHealError
+from hazeheal.errors import DataError, GroupFailedError, GroupLostError, GroupsDisagreeError, HazeHealError
+from hazeheal.lines import one_line
+
+# What a group that ends with an error has the others' collectives fail with.
+_TOLD = "hazeheal: group {} has ended with an error (code {}): {}"
+_TOLD_PATTERN = re.compile(r"hazeheal: group ([0-9]+) has ended with an error \(code ([12])\): ([^\n]+)")
+_LONGEST = 500
 
 
 @contextlib.contextmanager
@@ -31,15 +38,47 @@ def explained(*, processor, devices):
 
 
 @contextlib.contextmanager
+def told_to_other_groups(group):
+    """Lets the other groups know of an error of the block that a person must act on, before this one goes.
+
+    Their collectives then fail with these words at once, on hosts too that share no file system; else they would take
+    this group for one that is merely lost, and wait for it to be started again.
+
+    Args:
+        group: This process's `cluster.Cluster`; None: there are no others.
+    """
+    try:
+        yield
+    except (GroupLostError, GroupsDisagreeError):  # of which the others know as much
+        raise
+    except HazeHealError as error:
+        if group is not None:
+            text = one_line(error)[:_LONGEST]
+            # Before the groups have met there is nobody to tell it to.
+            with contextlib.suppress(Exception):
+                context.context().report_error_to_cluster(
+                    tf.errors.FAILED_PRECONDITION, _TOLD.format(group.group, error.exit_code, text)
+                )
+        raise
+
+
+@contextlib.contextmanager
 def other_groups_lost(num_groups: int):
     """Explains errors of the block that come of another group's end: a collective that cannot be completed.
 
     Raises:
+        GroupFailedError: One of the other groups has told its error.
         GroupLostError: One of the other groups crashed, was killed, or does not answer.
     """
     try:
         yield
     except tf.errors.OpError as error:
+        match = _TOLD_PATTERN.search(str(error))
+        if match is not None:
+            number, code, text = match.groups()
+            raise GroupFailedError(
+                f"group {number} has ended with an error: {text}", exit_code=int(code)
+            ) from error
         # What reaches the waiting side differs with the moment: a connection that is reset, one that is
         # refused, a heartbeat that is missed, or the abort that the first of these sets off.
         kinds = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)

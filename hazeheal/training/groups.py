@@ -12,7 +12,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from hazeheal.errors import UsageError
+from hazeheal.errors import GroupsDisagreeError
 from hazeheal.training.distribute import local_number
 
 BLOCK = 1 << 20  # 64-bit words sent at once: 8 MB
@@ -56,7 +56,7 @@ class Groups:
             facts: {what: value}, the same names in every group; compared as JSON.
 
         Raises:
-            UsageError: What differs, with this group's value, in every group alike.
+            GroupsDisagreeError: What differs, with this group's value, in every group alike.
         """
         if self.count == 1:
             return
@@ -66,7 +66,7 @@ class Groups:
         for column, (what, value) in enumerate(facts.items()):
             others = [g for g in range(self.count) if table[g, column] != table[self.number, column]]
             if others:
-                raise UsageError(
+                raise GroupsDisagreeError(
                     f"the replica groups do not agree on {what}: it is {value} in group {self.number} and something "
                     f"else in group {', '.join(map(str, others))}; start all of them alike"
                 )
