@@ -20,13 +20,15 @@ data
   --convert.FLAG=VALUE           --FLAG=VALUE for that conversion, such as --convert.tile_size=256
   --data_dir DIR                 shards that were made before
 devices
-  --gpus 0,1 | all               these GPUs (default: all that are there); numbers as nvidia-smi gives them
+  --gpus 0,1 | all               these GPUs (default: all that are there); numbers as nvidia-smi gives them, or where
+                                 CUDA_VISIBLE_DEVICES is set, counted from 0 among those that it leaves
   --cpu_replicas N               no GPU, N replicas on the CPU (the quickstart without GPUs: 2)
 processes
   --groups N                     divide the devices over N processes that train as one job
   --hosts h1:PORT,h2:PORT --index I
                                  join several hosts: the same command on each, with its own number I from 0.
-                                 The data set and, best, WORKDIR lie on a file system that all of them see
+                                 The data set and, best, WORKDIR lie on a file system that all of them see; of
+                                 --hazy_dir one of them makes the data set, and the others wait for it
   --max_restarts N               a process that is killed, hangs or loses the others is started again, and goes on
                                  from the last checkpoint; N restarts in a row without a new step are the most (10)
   --hang_timeout SECONDS         how long a process may show no sign of life (600; 0: for ever)
