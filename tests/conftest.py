@@ -33,9 +33,6 @@ from hazeheal import config as configs
 from hazeheal.data import synthetic
 from hazeheal.training import distribute
 
-# What the tests share beside this file; before any of it is imported.
-pytest.register_assert_rewrite("supervised", "scripts")
-
 CPU_DEVICES = 4
 # Before anything else starts TensorFlow.
 tf.config.set_logical_device_configuration(
