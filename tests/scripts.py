@@ -1,6 +1,6 @@
 """What the tests of the launch scripts share: a stand-in for Python that records how it was called.
 
-Nothing is installed or trained. A plugin: `pytest_plugins = ["scripts"]` in a test module brings the fixture.
+Nothing is installed or trained.
 """
 
 import os
@@ -10,8 +10,6 @@ import shutil
 import stat
 import subprocess
 import sys
-
-import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NO_GPU = "exit 9\n"  # what nvidia-smi does on a machine without a driver
@@ -79,8 +77,3 @@ class Machine:
     def variables(self):
         lines = pathlib.Path(f"{self.calls_file}.env").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
-
-
-@pytest.fixture
-def machine(tmp_path):
-    return Machine(tmp_path)

@@ -5,14 +5,8 @@ import socket
 
 import jobs
 import pytest
-import tiny
 
 from hazeheal.training import rendezvous
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    return tiny.data_set(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

@@ -7,7 +7,10 @@ import sys
 import pytest
 from scripts import ROOT, TWO_GPUS, Machine
 
-pytest_plugins = ["scripts"]
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
 
 
 @pytest.mark.parametrize("script", ["train_multigpu.sh", "test.sh", "tensorboard.sh"])

@@ -2,9 +2,13 @@
 
 import sys
 
+import pytest
 from scripts import NO_GPU, TWO_GPUS, Machine
 
-pytest_plugins = ["scripts"]
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
 
 
 def pip_calls(machine):

@@ -9,9 +9,6 @@ import time
 import pytest
 from scripts import ROOT, Machine
 
-pytest_plugins = ["scripts"]
-
-
 TRAINER = """
 import pathlib, signal, sys, time
 here = pathlib.Path(sys.argv[1])

@@ -23,7 +23,8 @@ echo "${pids[*]}" > "$FOLDER/step"
 trap 'echo "srun: forcing job termination" >&2; kill -KILL "${pids[@]}" 2>/dev/null' TERM
 worst=0
 for pid in "${pids[@]}"; do
-  while kill -0 "$pid" 2>/dev/null; do wait "$pid"; code=$?; done
+  code=0
+  wait "$pid" || code=$?
   ((code > worst)) && worst=$code
 done
 exit "$worst"
@@ -131,9 +132,18 @@ def test_every_task_gets_the_cores_that_were_asked_for(start, tmp_path):
     assert options == ["--ntasks-per-node=1", "--kill-on-bad-exit=0", "--wait=0", "--label", "cores 32"]
 
 
-def test_an_error_is_not_queued_again(start, tmp_path):
-    assert start(2, CODE="1").wait(30) == 1
+@pytest.mark.parametrize("code", ["1", "2"])
+def test_an_error_is_not_queued_again(start, tmp_path, code):
+    assert start(2, CODE=code).wait(30) == int(code)
     assert not (tmp_path / "requeued").exists()
+
+
+def test_a_step_that_ends_before_it_is_waited_for_has_its_code(start, tmp_path):
+    """As where srun cannot start it: the shell may have buried it by then, which is no success."""
+    (tmp_path / "srun").write_text("#!/bin/sh\nexit 3\n")
+    script = tmp_path / "spool/slurm_script"
+    script.write_text(script.read_text().replace("step=$!\n", "step=$!\nsleep 0.5\n"))
+    assert start(2).wait(30) == 3
 
 
 def test_submitted_from_elsewhere(start, tmp_path):
