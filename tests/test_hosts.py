@@ -4,6 +4,7 @@ import shutil
 import socket
 
 import jobs
+import processes
 import pytest
 
 from hazeheal.training import rendezvous
@@ -25,7 +26,7 @@ def host():
 
 def ended(process, code):
     """What a launcher that must end with `code` has said."""
-    got, _, err = jobs.finish(process)
+    got, _, err = processes.finish(process)
     assert got == code, err
     assert "Traceback" not in err
     assert " again in " not in err
@@ -51,7 +52,7 @@ def test_an_error_on_one_host_is_told_to_the_other(data, tmp_path, host, index):
 def test_an_error_before_they_have_met_ends_the_one_that_waits(data, tmp_path, host):
     """There is nobody to tell it to yet; the launchers leave notes in the workdir."""
     first = host(0, data, tmp_path / "run")
-    jobs.wait_for(first.waits, first)
+    processes.wait_for(first.waits, first)
     second = host(1, data, tmp_path / "run", "--config.train.steps=x")
     assert ended(second, 2) == ["hazeheal train: error: --config.train.steps=x is not an integer"]
     assert ended(first, 2)[-1] == (
