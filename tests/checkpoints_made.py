@@ -37,9 +37,3 @@ def equal(a, b):
     return a.keys() == b.keys() and all(
         np.asarray(a[k]).dtype == np.asarray(b[k]).dtype and np.array_equal(a[k], b[k]) for k in a
     )
-
-
-def flip(path, at, bit=0):
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1 << bit
-    path.write_bytes(bytes(data))

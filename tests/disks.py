@@ -1,4 +1,4 @@
-"""A disk that is full, as a process sees it."""
+"""What disks do to a process and its files: they are full, flip a bit, lose the end of a file."""
 
 import contextlib
 import resource
@@ -13,3 +13,15 @@ def full_disk(largest):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def flip(path, at=None, *, bits=1):
+    """Flips bits of one byte of a file: of byte `at`, or of that in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if at is None else at] ^= bits
+    path.write_bytes(content)
+
+
+def truncate(path):
+    """Cuts off the last byte of a file."""
+    path.write_bytes(path.read_bytes()[:-1])

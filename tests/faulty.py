@@ -14,6 +14,8 @@ import resource
 import sys
 import time
 
+import disks
+
 
 def not_finite(value, group, first, last):
     import tensorflow as tf
@@ -82,13 +84,7 @@ def full(step):
 
 
 def damage(shard, offset, step):
-    def flip(trainer):
-        path = pathlib.Path(shard)
-        content = bytearray(path.read_bytes())
-        content[int(offset)] ^= 1
-        path.write_bytes(bytes(content))
-
-    at_step(step, flip)
+    at_step(step, lambda trainer: disks.flip(pathlib.Path(shard), int(offset)))
 
 
 if __name__ == "__main__":

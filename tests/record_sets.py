@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from disks import flip
 from PIL import Image
 
 from hazeheal import records
@@ -124,11 +125,7 @@ def first_error(processor, dataset):
 def flip_byte(data, number):
     split = records.open_split(data, "train")
     row = split.index[number]
-    with open(split.shards[row["shard"]], "r+b") as file:
-        file.seek(int(row["offset"]) + int(row["length"]) // 2)
-        byte = file.read(1)
-        file.seek(-1, 1)
-        file.write(bytes([byte[0] ^ 1]))
+    flip(split.shards[row["shard"]], int(row["offset"]) + int(row["length"]) // 2)
     return split.shards[row["shard"]]
 
 

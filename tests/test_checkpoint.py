@@ -7,7 +7,8 @@ import time
 
 import numpy as np
 import pytest
-from checkpoints_made import equal, flip, snapshot
+from checkpoints_made import equal, snapshot
+from disks import flip
 
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.training import checkpoint

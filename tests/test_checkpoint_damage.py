@@ -7,21 +7,16 @@ import textwrap
 import numpy as np
 import processes
 import pytest
-from checkpoints_made import Log, equal, flip, snapshot
-from disks import full_disk
+from checkpoints_made import Log, equal, snapshot
+from disks import flip, full_disk, truncate
 
 from hazeheal.training import checkpoint
 from hazeheal.training.checkpoint import Checkpoints
 
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-1])
-
-
 DAMAGES = {
     "a data file cut short": lambda c: truncate(c / "state.data-00000-of-00001"),
     "an empty data file": lambda c: (c / "state.data-00000-of-00001").write_bytes(b""),
-    "a flipped bit in the data": lambda c: flip(c / "state.data-00000-of-00001", 2001, bit=3),
+    "a flipped bit in the data": lambda c: flip(c / "state.data-00000-of-00001", 2001, bits=8),
     "no data file": lambda c: (c / "state.data-00000-of-00001").unlink(),
     "no index": lambda c: (c / "state.index").unlink(),
     "an index cut short": lambda c: truncate(c / "state.index"),
@@ -74,7 +69,7 @@ def test_every_bit_of_the_manifest_counts(saved):
     path = checkpoint.find(saved((8, 21.5))) / "manifest.json"
     whole = path.read_bytes()
     for at in range(len(whole)):
-        flip(path, at, bit=at % 8)
+        flip(path, at, bits=1 << at % 8)
         if checkpoint.damage(path.parent) is None:  # a blank between two values may be any blank
             assert json.loads(path.read_bytes()) == json.loads(whole)
         path.write_bytes(whole)

@@ -13,6 +13,7 @@ import numpy as np
 import processes
 import pytest
 import tiny
+from disks import flip, truncate
 
 from hazeheal.__main__ import main
 from hazeheal.commands import checkpoints as command
@@ -113,16 +114,6 @@ def test_one_may_be_the_newest_and_the_best_and_none_validated(tmp_path, capsys)
     first = ["group_00", "state", "whole", "whole", "whole, newest, best"]
     assert ends == [*first, "", "group_01", "state", "whole", "whole, newest"]
     assert [line.split()[-2:] for line in out.splitlines()[-2:]] == [["-", "whole"], ["whole,", "newest"]]
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(bytes(content))
 
 
 DAMAGES = {

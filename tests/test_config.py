@@ -6,10 +6,12 @@ import sys
 
 import processes
 import pytest
-from configuring import SHIPPED, load, refusal
+from configuring import SHIPPED, load
 from ml_collections import ConfigDict
+from refusals import refusal
 
 from hazeheal import config as configs
+from hazeheal.errors import UsageError
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -65,12 +67,12 @@ def test_values_with_equal_signs_blanks_and_signs_are_kept():
 
 @pytest.mark.parametrize("argv", [["--config"], ["--config.train.steps"], ["--config", "--dry_run"]])
 def test_a_missing_value_is_refused(argv):
-    assert f"{argv[0]} needs a value" in refusal(configs.split_argv, argv)
+    assert f"{argv[0]} needs a value" in refusal(UsageError, configs.split_argv, argv)
 
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_the_configuration_is_named_exactly_once(count):
-    message = refusal(configs.load, ["--config=default"] * count + ["--config.seed=1"])
+    message = refusal(UsageError, configs.load, ["--config=default"] * count + ["--config.seed=1"])
     assert f"exactly once (it was given {count} times)" in message
 
 
@@ -117,7 +119,7 @@ def test_the_configuration_is_named_exactly_once(count):
     ],
 )
 def test_a_wrong_override_is_refused(override, said):
-    assert said in refusal(load, override)
+    assert said in refusal(UsageError, load, override)
 
 
 def test_the_last_of_two_overrides_counts():
@@ -156,7 +158,9 @@ def test_check_refuses_wrong_types_from_python(key, value):
     for part in key.split(".")[:-1]:
         place = place[part]
     place[key.split(".")[-1]] = value
-    assert f"--config.{key}={value!r} is not an integer" in refusal(configs.check, configs.from_dict(fields))
+    assert f"--config.{key}={value!r} is not an integer" in refusal(
+        UsageError, configs.check, configs.from_dict(fields)
+    )
 
 
 def test_json_round_trip():
@@ -186,7 +190,7 @@ def test_flat_names_nested_fields_in_alphabetical_order():
 )
 def test_a_batch_that_does_not_divide_is_refused(batch, accumulate, replicas, said):
     config = load(f"train.batch_size={batch}", f"optimizer.accumulate={accumulate}")
-    assert said in refusal(configs.check_batch, config, replicas=replicas)
+    assert said in refusal(UsageError, configs.check_batch, config, replicas=replicas)
 
 
 @pytest.mark.parametrize(("batch", "accumulate", "replicas"), [(4, 1, 1), (4, 1, 2), (8, 2, 4), (5, 1, 5)])
@@ -219,7 +223,7 @@ def test_parse_interval(text, number, unit):
     "text", ["", "5", "steps", "-1 steps", "1e3 steps", "nan epochs", "5 stepss", "never 5"]
 )
 def test_parse_interval_refuses(text):
-    assert repr(text) in refusal(configs.parse_interval, text)
+    assert repr(text) in refusal(UsageError, configs.parse_interval, text)
 
 
 def test_loading_does_not_import_tensorflow():

@@ -1,10 +1,12 @@
 """Where configurations are found, and what is said of files that are none."""
 
 import pytest
-from configuring import SHIPPED, changing, load, refusal
+from configuring import SHIPPED, changing, load
 from places import ROOT
+from refusals import refusal
 
 from hazeheal import config as configs
+from hazeheal.errors import UsageError
 
 
 @pytest.fixture
@@ -37,17 +39,17 @@ def test_shipped_names_are_found_from_anywhere(folder):
 @pytest.mark.parametrize("name", ["nothing", "configs/nothing.py", "nothing.py", "configs", "configs/", ""])
 def test_a_name_that_means_no_file_is_refused(folder, name):
     (folder / "notes.txt").write_text("no Python")
-    assert refusal(load, name=name).startswith(f"--config={name}: there is no such")
+    assert refusal(UsageError, load, name=name).startswith(f"--config={name}: there is no such")
 
 
 def test_a_file_that_is_no_python_is_refused(folder):
     (folder / "notes.txt").write_text("no Python")
-    assert "no such Python file" in refusal(load, name="configs/notes.txt")
+    assert "no such Python file" in refusal(UsageError, load, name="configs/notes.txt")
 
 
 def test_an_unknown_name_lists_the_known_ones(folder):
     (folder / "mine.py").write_text(changing())
-    message = refusal(load, name="rise1")
+    message = refusal(UsageError, load, name="rise1")
     assert {"mine", *SHIPPED} <= set(message.partition("there are ")[2].split(", "))
     assert "__init__" not in message
 
@@ -84,7 +86,7 @@ def test_an_unknown_name_lists_the_known_ones(folder):
 def test_a_broken_file_is_named(folder, source, said, overrides):
     path = folder / "broken.py"
     path.write_text(source)
-    message = refusal(load, *overrides, name="broken")
+    message = refusal(UsageError, load, *overrides, name="broken")
     if overrides and "lacks" in said:
         said = "no field 'seed'"
     assert said.replace("PATH", str(path)) in message
@@ -112,7 +114,7 @@ def test_a_broken_file_is_named(folder, source, said, overrides):
 )
 def test_a_file_with_a_wrong_field_is_refused(folder, line, said):
     (folder / "wrong.py").write_text(changing(line))
-    assert said.replace("PATH", str(folder / "wrong.py")) in refusal(load, name="wrong")
+    assert said.replace("PATH", str(folder / "wrong.py")) in refusal(UsageError, load, name="wrong")
 
 
 def test_a_frozen_configuration_does(folder):

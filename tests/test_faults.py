@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 
+import disks
 import jobs
 import processes
 import pytest
@@ -148,9 +149,7 @@ def test_a_damaged_checkpoint(unbroken, data, tmp_path, damage):
         if damage == "truncated":
             os.truncate(values, 1000)
         elif damage == "flipped":
-            content = bytearray(values.read_bytes())
-            content[5000] ^= 64
-            values.write_bytes(bytes(content))
+            disks.flip(values, 5000, bits=64)
         else:
             (bad / {"no index": "state.index", "no manifest": "manifest.json"}[damage]).unlink()
     completed(jobs.launch(data, tmp_path))

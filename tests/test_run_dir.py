@@ -12,9 +12,10 @@ import time
 
 import pytest
 from disks import full_disk
+from refusals import refusal
 
 from hazeheal import config as configs
-from hazeheal.errors import EXIT_ERROR, HazeHealError
+from hazeheal.errors import HazeHealError
 from hazeheal.training import run_dir
 from hazeheal.training.run_dir import RunDirectory, write_aside
 
@@ -29,14 +30,6 @@ with RunDirectory(sys.argv[1]).locked():
 
 def default(*overrides):
     return configs.load(["--config=default", *(f"--config.{o}" for o in overrides)])
-
-
-def refusal(action, *args, **options):
-    with pytest.raises(HazeHealError) as caught:
-        action(*args, **options)
-    assert caught.value.exit_code == EXIT_ERROR
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def lock(directory):
@@ -75,7 +68,7 @@ def test_layout(tmp_path):
 def test_a_second_holder_is_refused_and_told_who_holds_it(tmp_path):
     run = RunDirectory(tmp_path / "run")
     with run.locked():
-        message = refusal(lock, RunDirectory(tmp_path / "run"))
+        message = refusal(HazeHealError, lock, RunDirectory(tmp_path / "run"))
         assert f"--workdir={tmp_path / 'run'} is in use by process {os.getpid()} on " in message
         lock(RunDirectory(tmp_path / "run", group=1))  # another group writes elsewhere
     lock(run)
@@ -90,7 +83,7 @@ def test_the_lock_of_a_killed_process_stops_nobody(tmp_path):
     )
     try:
         assert holder.stdout.readline() == "held\n"
-        assert f"process {holder.pid} on" in refusal(lock, RunDirectory(tmp_path))
+        assert f"process {holder.pid} on" in refusal(HazeHealError, lock, RunDirectory(tmp_path))
     finally:
         holder.kill()
         holder.communicate()
@@ -118,13 +111,13 @@ def test_the_lock_is_given_back_after_an_error(tmp_path):
 @pytest.mark.parametrize("place", ["file", "file/run", "/dev/null/run"])
 def test_a_place_that_cannot_be_written_is_refused(tmp_path, place):
     (tmp_path / "file").touch()
-    message = refusal(lock, RunDirectory(tmp_path / place))
+    message = refusal(HazeHealError, lock, RunDirectory(tmp_path / place))
     assert f"--workdir={tmp_path / place} cannot be written" in message
 
 
 def test_a_full_disk_is_refused(tmp_path):
     with full_disk(0):
-        message = refusal(lock, RunDirectory(tmp_path / "run"))
+        message = refusal(HazeHealError, lock, RunDirectory(tmp_path / "run"))
     assert message == f"--workdir={tmp_path / 'run'} cannot be written: File too large; name another"
 
 
@@ -165,7 +158,7 @@ def test_a_changed_configuration_is_kept_and_named(tmp_path):
 def test_a_damaged_configuration_is_refused(tmp_path, text):
     run = RunDirectory(tmp_path)
     run.config.write_text(text)
-    message = refusal(run.save_config, default(), step=0)
+    message = refusal(HazeHealError, run.save_config, default(), step=0)
     assert f"{run.config} cannot be read" in message
     assert run.config.read_text() == text
 
@@ -217,7 +210,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
     path.write_text("old")
     with full_disk(100):
-        message = refusal(write_aside, path, "x" * 1000)
+        message = refusal(HazeHealError, write_aside, path, "x" * 1000)
     assert message == f"{path} cannot be written: File too large"
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tiny
 from disks import full_disk
 from machine import EVERY, log_of, same_run
+from refusals import refusal
 
 from hazeheal import records
 from hazeheal.data.processor import DehazeDataProcessor
@@ -31,18 +32,12 @@ def building_fails(monkeypatch):
     monkeypatch.setattr("hazeheal.training.trainer.DehazeGAN", built)
 
 
-def refusal(kind, config, **options):
-    with pytest.raises(kind) as caught:
-        DehazeTrainer(config, **options)
-    assert type(caught.value) is kind
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def test_another_data_set_is_refused(building_fails, whole_run, runtime, tmp_path_factory):
     other = tiny.data_set(tmp_path_factory.getbasetemp(), name="other", seed=1)
     before = tiny.files(whole_run[0])
-    message = refusal(UsageError, tiny.config(**EVERY), data_dir=other, workdir=whole_run[0], runtime=runtime)
+    message = refusal(
+        UsageError, DehazeTrainer, tiny.config(**EVERY), data_dir=other, workdir=whole_run[0], runtime=runtime
+    )
     assert f"--data_dir={other} is not the data set that the run in {whole_run[0]} was trained on" in message
     assert f"--restore_from={whole_run[0]}" in message
     assert tiny.files(whole_run[0]) == before
@@ -51,7 +46,12 @@ def test_another_data_set_is_refused(building_fails, whole_run, runtime, tmp_pat
 def test_a_directory_in_use_is_refused(building_fails, runtime, data, tmp_path):
     with RunDirectory(tmp_path).locked():
         message = refusal(
-            HazeHealError, tiny.config(**EVERY), data_dir=data, workdir=tmp_path, runtime=runtime
+            HazeHealError,
+            DehazeTrainer,
+            tiny.config(**EVERY),
+            data_dir=data,
+            workdir=tmp_path,
+            runtime=runtime,
         )
     assert f"--workdir={tmp_path} is in use by process " in message
 
@@ -59,7 +59,7 @@ def test_a_directory_in_use_is_refused(building_fails, runtime, data, tmp_path):
 def test_bad_input_is_refused_before_anything_is_built(building_fails, runtime, data, tmp_path):
     def message(kind, *, where=data, **overrides):
         config = tiny.config(**EVERY | overrides)
-        return refusal(kind, config, data_dir=where, workdir=tmp_path / "run", runtime=runtime)
+        return refusal(kind, DehazeTrainer, config, data_dir=where, workdir=tmp_path / "run", runtime=runtime)
 
     assert "train.batch_size=5 does not divide over 2 replicas; use 4 or 6" in message(
         UsageError, train__batch_size=5
@@ -75,12 +75,17 @@ def test_bad_input_is_refused_before_anything_is_built(building_fails, runtime, 
     with locked.unlocked():
         locked.train.batch_size = 0
     assert "batch_size=0 is too small" in refusal(
-        UsageError, locked, data_dir=data, workdir=tmp_path / "run", runtime=runtime
+        UsageError, DehazeTrainer, locked, data_dir=data, workdir=tmp_path / "run", runtime=runtime
     )
     assert not (tmp_path / "run").exists()
     (tmp_path / "file").touch()
     assert "cannot be written: " in refusal(
-        HazeHealError, tiny.config(**EVERY), data_dir=data, workdir=tmp_path / "file", runtime=runtime
+        HazeHealError,
+        DehazeTrainer,
+        tiny.config(**EVERY),
+        data_dir=data,
+        workdir=tmp_path / "file",
+        runtime=runtime,
     )
 
 
@@ -90,9 +95,9 @@ def test_damaged_shards_are_refused(building_fails, runtime, data, tmp_path):
     with open(shard, "ab") as file:
         file.write(b"x")
     options = {"data_dir": copy, "workdir": tmp_path / "run", "runtime": runtime}
-    assert f"shard {shard} has " in refusal(DataError, tiny.config(**EVERY), **options)
+    assert f"shard {shard} has " in refusal(DataError, DehazeTrainer, tiny.config(**EVERY), **options)
     shard.unlink()
-    assert f"shard {shard} is missing" in refusal(DataError, tiny.config(**EVERY), **options)
+    assert f"shard {shard} is missing" in refusal(DataError, DehazeTrainer, tiny.config(**EVERY), **options)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from disks import flip
 from PIL import Image
 
 from hazeheal import records
@@ -40,12 +41,6 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def copy(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "set")
-
-
-def flip(path, position, bits=1):
-    data = bytearray(path.read_bytes())
-    data[position] ^= bits
-    path.write_bytes(data)
 
 
 def problems(directory):

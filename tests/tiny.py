@@ -12,6 +12,7 @@ import sys
 
 import processes
 import tensorflow as tf
+from disks import flip
 
 from hazeheal import config as configs
 from hazeheal.data import synthetic
@@ -124,7 +125,5 @@ def damage_record(data, copy, *, split, record=1):
     opened = records.open_split(copy, split)
     row = opened.index[record]
     path = opened.shards[row["shard"]]
-    content = bytearray(path.read_bytes())
-    content[int(row["offset"]) + int(row["length"]) // 2] ^= 1
-    path.write_bytes(bytes(content))
+    flip(path, int(row["offset"]) + int(row["length"]) // 2)
     return copy
