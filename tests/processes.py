@@ -7,7 +7,7 @@ import time
 
 from places import ROOT
 
-PATIENCE = 240.0  # seconds that anything may take; a machine may be slow, but nothing may wait for ever
+PATIENCE = 480.0  # seconds that anything may take: other tests may keep the cores busy, but nothing may wait for ever
 
 
 def start(*command, variables=None, **options):
