@@ -9,7 +9,9 @@ import tensorflow as tf
 
 _BT601 = np.array([65.481, 128.553, 24.966]) / 255.0
 # From linear sRGB to CIE XYZ over the white of D65; the digits are scikit-image's.
-_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
+_XYZ = np.array(
+    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
+)
 _WHITE = np.array([0.95047, 1.0, 1.08883])
 
 

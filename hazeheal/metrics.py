@@ -8,6 +8,7 @@ channel_axis=-1)`, the settings of Wang et al. 2004.
 import numpy as np
 import tensorflow as tf
 
+PSNR_LIMIT = 100.0  # what a picture without any error counts in a mean, which infinity would swallow
 SSIM_WINDOW = 11
 _RADIUS = SSIM_WINDOW // 2
 _SIGMA = 1.5

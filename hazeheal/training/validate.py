@@ -16,7 +16,7 @@ from hazeheal.training.step import LOSSES, Local, fixed_factors, traced_once
 
 QUALITY = ("psnr", "ssim", "psnr_input", "ssim_input")
 ROUNDS_AT_ONCE = 16  # pictures on each replica between two returns to Python
-PSNR_LIMIT = 100.0  # of a picture without any error; infinity would swallow the mean
+PSNR_LIMIT = metrics.PSNR_LIMIT
 
 
 class Validator:

@@ -1,0 +1,221 @@
+"""`hazeheal evaluate`: scores of restored pictures beside those of the hazy ones and of the dark channel prior."""
+
+import csv
+import importlib.metadata
+import io
+import json
+import os
+import pathlib
+import platform
+import shlex
+import sys
+
+from tqdm import tqdm
+
+import hazeheal
+from hazeheal.commands.parsing import CommandParser, count, natural
+from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
+from hazeheal.training.run_dir import write_aside
+
+FILES = ("scores.csv", "summary.json", "report.html")
+RESERVED = ("input", "dark_channel", "clear")
+PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
+EPILOG = """\
+examples:
+  hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --output=scores/mine
+  hazeheal evaluate --model=runs/a --model=runs/b --hazy_dir=D/hazy --gt_dir=D/GT --output=scores/a_b
+  hazeheal evaluate --hazy_dir=D/hazy --gt_dir=D/GT      what the input and the dark channel prior reach
+
+--output gets scores.csv (a row a picture), summary.json (means, gains, protocol, versions) and report.html (one file
+with a before/after slider for each picture, worst first).
+
+exit codes: 0 done, 1 error, 2 bad usage, 130 after SIGINT (nothing was written)
+"""
+
+
+def parser() -> CommandParser:
+    parse = CommandParser(
+        prog="hazeheal evaluate",
+        description="Scores restored pictures against clear ones: PSNR and SSIM in RGB and on Y, and CIEDE2000, each\n"
+        "beside what the hazy input and the dark channel prior (He et al.) reach.",
+        epilog=EPILOG,
+    )
+    add = parse.add_argument
+    add(
+        "--model", action="append", default=[], metavar="RUN", help="a run's directory; again for another one"
+    )
+    add(
+        "--which",
+        default="best",
+        help="its checkpoint: best (default; by validation PSNR), newest, or a step",
+    )
+    add("--data_dir", metavar="DIR", help="data set made by `hazeheal-tfrecords convert`")
+    add("--split", help="of --data_dir: val (default) or train")
+    add("--hazy_dir", metavar="DIR", help="or: folder of the hazy pictures")
+    add("--gt_dir", metavar="DIR", help="folder of the clear ones; may be the same folder")
+    add("--pairing", help="how their names pair, as in `hazeheal-tfrecords convert --help` (default: auto)")
+    add(
+        "--size_mismatch",
+        choices=("error", "center_crop"),
+        help="pairs of two sizes: error (default) ends; center_crop cuts both to the common size",
+    )
+    add("--allow_orphans", action="store_true", help="leave out pictures without a partner")
+    add("--limit", type=count, metavar="N", help="only the first N pairs by key")
+    add("--no_baseline", action="store_true", help="leave out the dark channel prior")
+    add("--output", metavar="DIR", help="folder for the results; without it they are only printed")
+    add("--overwrite", action="store_true", help="replace the results of an earlier evaluation in --output")
+    add(
+        "--report_pictures", type=natural, default=100, metavar="N", help="worst in the report (default: 100)"
+    )
+    return parse
+
+
+def main(argv) -> int:
+    """Runs the command; `argv` is what stands behind `hazeheal evaluate`.
+
+    Raises:
+        HazeHealError: What is wrong, which value, what to do; `hazeheal.__main__` prints it.
+    """
+    flags = parser().parse_args(argv)
+    names = model_names(flags.model)
+    _check(flags)
+    pairs = _find_pairs(flags)
+
+    from hazeheal.restore import dark_channel, evaluation, report  # waits for TensorFlow
+
+    methods = {evaluation.INPUT: evaluation.unchanged}
+    methods |= {} if flags.no_baseline else {"dark_channel": dark_channel.restore}
+    models = {name: _load(run, flags.which) for name, run in names.items()}
+    methods |= {name: restore for name, (restore, _) in models.items()}
+    judged = next(iter(names), [*methods][-1])  # the first model, else the best that there is
+
+    gallery = report.Gallery(by=judged, size=flags.report_pictures if flags.output else 0)
+    rows = []
+    with _progress(len(pairs.pairs), "scoring") as bar:
+        for scored in evaluation.evaluate(pairs.pairs, methods):
+            rows.append(scored.row)
+            gallery.add(scored)
+            bar.update()
+    summary = evaluation.summarise(rows)
+    print(f"{len(rows)} pairs of {pairs.title}\n{evaluation.table(summary, count=len(rows))}")
+    if not flags.output:
+        return EXIT_OK
+    about = {"models": {name: description for name, (_, description) in models.items()}}
+    about |= {"data": pairs.description, "protocol": evaluation.PROTOCOL, "versions": _versions()}
+    about["command"] = shlex.join(["hazeheal", "evaluate", *argv])
+    page = report.build(
+        gallery,
+        rows=rows,
+        summary=summary,
+        title="HazeHeal: evaluation",
+        subtitle=f"{len(rows)} pairs of {pairs.title}",
+        details=about["protocol"] | {name: _phrase(about[name]) for name in about if name != "protocol"},
+    )
+    content = {"pictures": len(rows), "methods": summary, **about}
+    _write(flags.output, (to_csv(rows), json.dumps(content, indent=1, ensure_ascii=False) + "\n", page))
+    print(f"wrote {', '.join(FILES)} to {flags.output}")
+    return EXIT_OK
+
+
+def model_names(runs) -> dict[str, str]:
+    """{name: run}: the last part of each path, or the whole where that is taken; UsageError for one given twice."""
+    paths = [os.path.normpath(run) for run in runs]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise UsageError(f"--model={path} is given twice; name each run once")
+    ends = [os.path.basename(os.path.abspath(path)) for path in paths]
+    return {
+        path if ends.count(end) > 1 or end in RESERVED else end: run
+        for run, path, end in zip(runs, paths, ends, strict=True)
+    }
+
+
+def _check(flags) -> None:
+    folders = {f"--{name}": getattr(flags, name) for name in ("hazy_dir", "gt_dir")}
+    if (flags.data_dir is None) == (folders == dict.fromkeys(folders)):
+        raise UsageError("give either --data_dir, or --hazy_dir and --gt_dir")
+    if flags.data_dir is None and None in folders.values():
+        missing = next(name for name, value in folders.items() if value is None)
+        raise UsageError(f"--hazy_dir and --gt_dir belong together; {missing} is missing")
+    others = ("pairing", "size_mismatch", "allow_orphans") if flags.data_dir else ("split",)
+    for name in others:
+        if getattr(flags, name):
+            raise UsageError(
+                f"--{name} has no meaning with {'--data_dir' if flags.data_dir else '--hazy_dir'}"
+            )
+    if flags.output is None:
+        if flags.overwrite:
+            raise UsageError("--overwrite has no meaning without --output")
+        return
+    output = pathlib.Path(flags.output)
+    if not flags.output or (os.path.lexists(output) and not output.is_dir()):
+        raise UsageError(f"--output={flags.output!r} is no folder; name one, it is made if it is missing")
+    found = [name for name in FILES if os.path.lexists(output / name)]
+    if found and not flags.overwrite:
+        raise UsageError(f"--output={output} holds {', '.join(found)}; name another, or give --overwrite")
+
+
+def _find_pairs(flags):
+    from hazeheal.restore import pairs
+
+    if flags.data_dir:
+        return pairs.from_records(flags.data_dir, split=flags.split or "val").first(flags.limit)
+    with _progress(None, "looking at sizes") as bar:
+        found = pairs.from_folders(
+            flags.hazy_dir,
+            flags.gt_dir,
+            pairing=flags.pairing or "auto",
+            size_mismatch=flags.size_mismatch or "error",
+            allow_orphans=flags.allow_orphans,
+            advance=bar.update,
+        )
+    return found.first(flags.limit)
+
+
+def _load(run, which):
+    """(function that restores, description for the summary) of one --model."""
+    from hazeheal.models.gan import DehazeGAN
+    from hazeheal.training import checkpoint
+
+    gan = DehazeGAN.from_run(run, which=which)
+    found = checkpoint.find(pathlib.Path(run) / "group_00" / "checkpoints", which=which)
+    return gan.restore, {"run": str(run), "which": which, "checkpoint": found.name, "precision": "float32"}
+
+
+def _progress(total, title):
+    return tqdm(
+        total=total, desc=title, unit=" pairs", leave=False, disable=not sys.stderr.isatty(), ncols=80
+    )
+
+
+def to_csv(rows) -> str:
+    """One line a picture; a column METHOD_METRIC for every figure, in full precision."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    known = [name for name in rows[0] if name != "scores"]
+    columns = [(method, metric) for method, scores in rows[0]["scores"].items() for metric in scores]
+    writer.writerow([*known, *(f"{method}_{metric}" for method, metric in columns)])
+    for row in rows:
+        writer.writerow([*(row[name] for name in known), *(row["scores"][m][k] for m, k in columns)])
+    return file.getvalue()
+
+
+def _versions() -> dict:
+    versions = {"hazeheal": hazeheal.__version__, "python": platform.python_version()}
+    return versions | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def _phrase(value) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return "; ".join(f"{key} {_phrase(v)}" for key, v in value.items()) or "none"
+
+
+def _write(output, texts) -> None:
+    folder = pathlib.Path(output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HazeHealError(f"--output={output} cannot be made: {error.strerror}; name another") from error
+    for name, text in zip(FILES, texts, strict=True):
+        write_aside(folder / name, text)

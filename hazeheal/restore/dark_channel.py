@@ -1,0 +1,124 @@
+"""The dark channel prior: dehazing without learning, as a baseline that every method should beat.
+
+He, Sun, Tang, "Single Image Haze Removal Using Dark Channel Prior" (CVPR 2009, TPAMI 2011), with the guided filter of
+"Guided Image Filtering" (ECCV 2010, TPAMI 2013) in place of the soft matting. Clear outdoor pictures are nearly
+black in some channel in every small patch; what is not black there is taken for haze:
+
+    I = J t + A (1 - t)   =>   t = 1 - omega min_patch min_channel I / A,   J = (I - A) / max(t, t0) + A
+
+Pixel values are float64 in [0, 1] here, and NumPy computes all of it.
+"""
+
+import numpy as np
+
+PATCH = 15  # side of the patches, pixels
+OMEGA = 0.95  # share of the haze that is removed
+T_MIN = 0.1
+BRIGHTEST = 0.001  # share of the pixels, haziest first, among which the atmospheric light is looked for
+RADIUS = 60  # of the guided filter
+EPS = 1e-4
+
+
+def restore(picture, *, patch=PATCH, omega=OMEGA, t_min=T_MIN, radius=RADIUS, eps=EPS) -> np.ndarray:
+    """Removes haze from one picture.
+
+    Args:
+        picture: uint8 [H, W, 3] RGB of any size.
+        patch: Side of the square patches of the dark channel, odd.
+        omega: Share of the haze to remove, in [0, 1].
+        t_min: Lower bound of the transmission.
+        radius, eps: Of the guided filter.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    hazy = np.asarray(picture) / 255.0
+    light = atmospheric_light(hazy, dark_channel(hazy, patch=patch))
+    t = 1.0 - omega * dark_channel(hazy / light, patch=patch)
+    t = np.maximum(guided_filter(hazy, t, radius=radius, eps=eps), t_min)
+    clear = (hazy - light) / t[..., None] + light
+    return np.round(255.0 * np.clip(clear, 0.0, 1.0)).astype(np.uint8)
+
+
+def dark_channel(picture, *, patch=PATCH) -> np.ndarray:
+    """Smallest value of all channels in the patch around each pixel; patches end at the border.
+
+    Args:
+        picture: float [H, W, 3].
+        patch: Side of the patch, odd.
+
+    Returns:
+        float [H, W].
+    """
+    dark = picture.min(axis=2)
+    for axis in (0, 1):
+        margin = [(0, 0), (0, 0)]
+        margin[axis] = (patch // 2, patch // 2)
+        padded = np.pad(dark, margin, constant_values=np.inf)
+        dark = np.lib.stride_tricks.sliding_window_view(padded, patch, axis=axis).min(axis=-1)
+    return dark
+
+
+def atmospheric_light(picture, dark) -> np.ndarray:
+    """Colour of the haze: the brightest pixel among the 0.1 % (at least one) of the highest dark channel.
+
+    Args:
+        picture: float [H, W, 3] in [0, 1].
+        dark: float [H, W], its dark channel.
+
+    Returns:
+        float [3], at least 1/255, so that it can divide.
+    """
+    count = max(1, int(dark.size * BRIGHTEST))
+    candidates = np.argpartition(dark, dark.size - count, axis=None)[-count:]
+    colours = picture.reshape(-1, 3)[candidates]
+    return np.maximum(colours[np.argmax(colours.sum(axis=1))], 1 / 255)
+
+
+def guided_filter(guide, x, *, radius=RADIUS, eps=EPS) -> np.ndarray:
+    """Smooths `x` except at edges of the guide: in each window it becomes a linear function of the guide's colour.
+
+    Equations 14 to 16 of He, Sun, Tang 2013 (colour guide).
+
+    Args:
+        guide: float [H, W, 3] in [0, 1].
+        x: float [H, W].
+        radius: Windows are squares of 2 radius + 1 pixels; they end at the border.
+        eps: Variance of the guide below which a window counts as flat.
+
+    Returns:
+        float [H, W].
+    """
+    mean_guide = [box_mean(guide[..., i], radius) for i in range(3)]
+    mean_x = box_mean(x, radius)
+    cross = [box_mean(guide[..., i] * x, radius) - mean_guide[i] * mean_x for i in range(3)]
+    s = {}
+    for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
+        s[i, j] = box_mean(guide[..., i] * guide[..., j], radius) - mean_guide[i] * mean_guide[j]
+    for i in range(3):
+        s[i, i] += eps
+    # (covariance + eps 1) a = cross by the adjugate: three times as quick as LAPACK on 3x3 matrices.
+    adjugate = {
+        (0, 0): s[1, 1] * s[2, 2] - s[1, 2] * s[1, 2],
+        (0, 1): s[0, 2] * s[1, 2] - s[0, 1] * s[2, 2],
+        (0, 2): s[0, 1] * s[1, 2] - s[0, 2] * s[1, 1],
+        (1, 1): s[0, 0] * s[2, 2] - s[0, 2] * s[0, 2],
+        (1, 2): s[0, 1] * s[0, 2] - s[0, 0] * s[1, 2],
+        (2, 2): s[0, 0] * s[1, 1] - s[0, 1] * s[0, 1],
+    }
+    determinant = sum(s[0, i] * adjugate[0, i] for i in range(3))
+    slope = [sum(adjugate[min(i, j), max(i, j)] * cross[j] for j in range(3)) / determinant for i in range(3)]
+    offset = mean_x - sum(slope[i] * mean_guide[i] for i in range(3))
+    return box_mean(offset, radius) + sum(box_mean(slope[i], radius) * guide[..., i] for i in range(3))
+
+
+def box_mean(x, radius) -> np.ndarray:
+    """Mean over the square of 2 radius + 1 pixels around each pixel, as far as it lies inside: [H, W] to [H, W]."""
+    for axis in (0, 1):
+        side = x.shape[axis]
+        sums = np.insert(np.cumsum(x, axis=axis), 0, 0.0, axis=axis)
+        places = np.arange(side)
+        low, high = np.maximum(places - radius, 0), np.minimum(places + radius + 1, side)
+        counts = (high - low).reshape((-1, 1) if axis == 0 else (1, -1))
+        x = (sums.take(high, axis=axis) - sums.take(low, axis=axis)) / counts
+    return x

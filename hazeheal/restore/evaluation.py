@@ -1,0 +1,171 @@
+"""How good restored pictures are: pairs and methods in, one row a picture out, then the summary of all.
+
+    methods = {"input": unchanged, "dark_channel": dark_channel.restore, "mine": gan.restore}
+    rows = [scored.row for scored in evaluate(pairs, methods)]
+    summary = summarise(rows)                   # {"mine": {"psnr": {"mean": ...}, ...}, ...}
+
+Every method gets the same 8-bit picture, and its 8-bit result is what is scored: what a file would hold.
+"""
+
+import dataclasses
+import math
+import statistics
+
+import numpy as np
+import tensorflow as tf
+
+from hazeheal import colour, metrics
+from hazeheal.errors import HazeHealError
+
+INPUT = "input"  # the method that changes nothing
+CLEAR = "clear"  # not a method: what the others are compared with
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """How a metric is shown."""
+
+    title: str
+    decimals: int
+    lower_is_better: bool = False
+
+
+METRICS = {
+    "psnr": Metric("PSNR", 2),
+    "ssim": Metric("SSIM", 4),
+    "psnr_y": Metric("PSNR Y", 2),
+    "ssim_y": Metric("SSIM Y", 4),
+    "ciede2000": Metric("CIEDE2000", 2, lower_is_better=True),
+}
+PROTOCOL = {
+    "psnr": "20 log10(255) - 10 log10(mean squared error over all pixels and channels), dB; at most 100, which is "
+    "what equal pictures count",
+    "ssim": "Wang et al. 2004: Gaussian window of 11x11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03, population covariance, "
+    "mean over channels and over the places where the window fits; pictures with a side under 11 pixels are mirrored outwards",
+    "psnr_y, ssim_y": "the same on Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255 (ITU-R BT.601), not rounded",
+    "ciede2000": "mean over all pixels of CIEDE2000 (kL = kC = kH = 1) of sRGB, white D65, 2 degrees observer; "
+    "lower is better",
+    "colour_space": "8-bit RGB as decoded, embedded colour profiles not applied",
+    "data_range": 255,
+    "border": "none is cut off",
+    "resize": "none",
+    "restored": "whole pictures, rounded to 8 bits and not saved between",
+    "mean": "over pictures, each counts the same",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """One pair, restored by every method.
+
+    Attributes:
+        row: {`key`, `hazy`, `clear`, `width`, `height`, `scores`: {METHOD: {metric: value}}}.
+        pictures: {METHOD: uint8 [H, W, 3], ..., CLEAR: uint8 [H, W, 3]}.
+    """
+
+    row: dict
+    pictures: dict
+
+
+def evaluate(pairs, methods):
+    """Yields a `Scored` for each pair.
+
+    Args:
+        pairs: `pairs.EvaluationPair`s, or anything with their attributes.
+        methods: {name: function from uint8 [H, W, 3] to the same}, INPUT: `unchanged` among them; CLEAR is no name.
+
+    Raises:
+        DataError: A picture is damaged.
+        HazeHealError: The pictures of a pair differ in size, or a method returned something else than it must.
+    """
+    for pair in pairs:
+        hazy, clear = pair.load()
+        if hazy.shape != clear.shape:
+            sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (hazy, clear))
+            raise HazeHealError(f"{pair.key}: the hazy and the clear picture are of two sizes, {sizes}")
+        outputs = {name: _checked(method(hazy), hazy, name=name) for name, method in methods.items()}
+        row = {"key": pair.key, "hazy": pair.hazy, "clear": pair.clear}
+        row |= {"width": hazy.shape[1], "height": hazy.shape[0]}
+        row["scores"] = {name: score(output, clear) for name, output in outputs.items()}
+        yield Scored(row, outputs | {CLEAR: clear})
+
+
+def unchanged(hazy):
+    """The method that a method must beat."""
+    return hazy
+
+
+def score(picture, clear) -> dict:
+    """{metric: float} of one picture against the clear one, uint8 [H, W, 3] in [0, 255] each; see `PROTOCOL`."""
+    values = _score(tf.constant(picture[None]), tf.constant(clear[None])).numpy()
+    return {name: float(value) for name, value in zip(METRICS, values, strict=True)}
+
+
+@tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)] * 2, autograph=False)
+def _score(a, b):
+    y_a, y_b = colour.luma(a), colour.luma(b)
+    values = [
+        tf.minimum(metrics.psnr(a, b), metrics.PSNR_LIMIT),
+        metrics.ssim(a, b),
+        tf.minimum(metrics.psnr(y_a, y_b), metrics.PSNR_LIMIT),
+        metrics.ssim(y_a, y_b),
+        colour.ciede2000(a, b),
+    ]
+    return tf.concat(values, axis=0)
+
+
+def _checked(output, hazy, *, name):
+    output = np.asarray(output)
+    if output.dtype != np.uint8 or output.shape != hazy.shape:
+        raise HazeHealError(
+            f"{name} made {output.dtype} {list(output.shape)} of a picture of uint8 {list(hazy.shape)}; "
+            "both must be alike"
+        )
+    return output
+
+
+def summarise(rows) -> dict:
+    """Sums rows up.
+
+    Args:
+        rows: At least one, as `evaluate` makes them.
+
+    Returns:
+        {METHOD: {metric: {`mean`, `std`, `min`, `median`, `max`, and for all but the input `gain` (mean difference to
+        the input; below 0 is better for CIEDE2000), `gain_stderr` (None for one picture) and `better_than_input`
+        (number of pictures)}}}. `std` is over the pictures and divided by N.
+    """
+    return {
+        name: {metric: _summary(rows, name, metric) for metric in scores}
+        for name, scores in rows[0]["scores"].items()
+    }
+
+
+def _summary(rows, name, metric):
+    values = [row["scores"][name][metric] for row in rows]
+    found = {
+        "mean": statistics.fmean(values),
+        "std": statistics.pstdev(values),
+        "min": min(values),
+        "median": statistics.median(values),
+        "max": max(values),
+    }
+    if name != INPUT:
+        gains = [value - row["scores"][INPUT][metric] for value, row in zip(values, rows, strict=True)]
+        sign = -1 if METRICS[metric].lower_is_better else 1
+        found["gain"] = statistics.fmean(gains)
+        found["gain_stderr"] = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
+        found["better_than_input"] = sum(sign * gain > 0 for gain in gains)
+    return found
+
+
+def table(summary, *, count) -> str:
+    """The summary for a terminal: one line a method."""
+    width = max(map(len, summary))
+    head = "  ".join(f"{METRICS[metric].title:>9}" for metric in summary[INPUT])
+    lines = [f"{'':{width}}  {head}  PSNR better than the input's"]
+    for name, values in summary.items():
+        cells = "  ".join(f"{v['mean']:9.{METRICS[m].decimals}f}" for m, v in values.items())
+        better = values["psnr"].get("better_than_input")
+        lines.append(f"{name:{width}}  {cells}" + ("" if better is None else f"  {better} of {count}"))
+    return "\n".join(lines)
