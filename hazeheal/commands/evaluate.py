@@ -1,25 +1,18 @@
 """`hazeheal evaluate`: scores of restored pictures beside those of the hazy ones and of the dark channel prior."""
 
-import csv
-import importlib.metadata
-import io
-import json
 import os
 import pathlib
-import platform
 import shlex
 import sys
 
 from tqdm import tqdm
 
-import hazeheal
 from hazeheal.commands.parsing import CommandParser, count, natural
 from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
 from hazeheal.training.run_dir import write_aside
 
 FILES = ("scores.csv", "summary.json", "report.html")
 RESERVED = ("input", "dark_channel", "clear")
-PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
 EPILOG = """\
 examples:
   hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --output=scores/mine
@@ -81,7 +74,7 @@ def main(argv) -> int:
     _check(flags)
     pairs = _find_pairs(flags)
 
-    from hazeheal.restore import dark_channel, evaluation, report  # waits for TensorFlow
+    from hazeheal.restore import dark_channel, evaluation, report, results  # waits for TensorFlow
 
     methods = {evaluation.INPUT: evaluation.unchanged}
     methods |= {} if flags.no_baseline else {"dark_channel": dark_channel.restore}
@@ -97,23 +90,13 @@ def main(argv) -> int:
             gallery.add(scored)
             bar.update()
     summary = evaluation.summarise(rows)
-    print(f"{len(rows)} pairs of {pairs.title}\n{evaluation.table(summary, count=len(rows))}")
-    if not flags.output:
-        return EXIT_OK
-    about = {"models": {name: description for name, (_, description) in models.items()}}
-    about |= {"data": pairs.description, "protocol": evaluation.PROTOCOL, "versions": _versions()}
-    about["command"] = shlex.join(["hazeheal", "evaluate", *argv])
-    page = report.build(
-        gallery,
-        rows=rows,
-        summary=summary,
-        title="HazeHeal: evaluation",
-        subtitle=f"{len(rows)} pairs of {pairs.title}",
-        details=about["protocol"] | {name: _phrase(about[name]) for name in about if name != "protocol"},
-    )
-    content = {"pictures": len(rows), "methods": summary, **about}
-    _write(flags.output, (to_csv(rows), json.dumps(content, indent=1, ensure_ascii=False) + "\n", page))
-    print(f"wrote {', '.join(FILES)} to {flags.output}")
+    print(f"{len(rows)} pairs of {pairs.title}\n{results.table(summary, count=len(rows))}")
+    if flags.output:
+        about = {"models": {name: description for name, (_, description) in models.items()}}
+        about |= {"data": pairs.description, "protocol": evaluation.PROTOCOL, "versions": results.versions()}
+        about["command"] = shlex.join(["hazeheal", "evaluate", *argv])
+        page = report.build(gallery, rows=rows, summary=summary, source=pairs.title, about=about)
+        _write(flags.output, (results.to_csv(rows), results.to_json(rows, summary, about), page))
     return EXIT_OK
 
 
@@ -188,29 +171,6 @@ def _progress(total, title):
     )
 
 
-def to_csv(rows) -> str:
-    """One line a picture; a column METHOD_METRIC for every figure, in full precision."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    known = [name for name in rows[0] if name != "scores"]
-    columns = [(method, metric) for method, scores in rows[0]["scores"].items() for metric in scores]
-    writer.writerow([*known, *(f"{method}_{metric}" for method, metric in columns)])
-    for row in rows:
-        writer.writerow([*(row[name] for name in known), *(row["scores"][m][k] for m, k in columns)])
-    return file.getvalue()
-
-
-def _versions() -> dict:
-    versions = {"hazeheal": hazeheal.__version__, "python": platform.python_version()}
-    return versions | {name: importlib.metadata.version(name) for name in PACKAGES}
-
-
-def _phrase(value) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    return "; ".join(f"{key} {_phrase(v)}" for key, v in value.items()) or "none"
-
-
 def _write(output, texts) -> None:
     folder = pathlib.Path(output)
     try:
@@ -219,3 +179,4 @@ def _write(output, texts) -> None:
         raise HazeHealError(f"--output={output} cannot be made: {error.strerror}; name another") from error
     for name, text in zip(FILES, texts, strict=True):
         write_aside(folder / name, text)
+    print(f"wrote {', '.join(FILES)} to {output}")

@@ -157,15 +157,3 @@ def _summary(rows, name, metric):
         found["gain_stderr"] = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
         found["better_than_input"] = sum(sign * gain > 0 for gain in gains)
     return found
-
-
-def table(summary, *, count) -> str:
-    """The summary for a terminal: one line a method."""
-    width = max(map(len, summary))
-    head = "  ".join(f"{METRICS[metric].title:>9}" for metric in summary[INPUT])
-    lines = [f"{'':{width}}  {head}  PSNR better than the input's"]
-    for name, values in summary.items():
-        cells = "  ".join(f"{v['mean']:9.{METRICS[m].decimals}f}" for m, v in values.items())
-        better = values["psnr"].get("better_than_input")
-        lines.append(f"{name:{width}}  {cells}" + ("" if better is None else f"  {better} of {count}"))
-    return "\n".join(lines)

@@ -3,7 +3,7 @@
     gallery = Gallery(by="mine", size=100)
     for scored in evaluate(pairs, methods):
         gallery.add(scored)
-    html = build(gallery, rows=rows, summary=summary, title=..., subtitle=..., details={...})
+    html = build(gallery, rows=rows, summary=summarise(rows), source="D/hazy and D/GT", about={"protocol": PROTOCOL})
 
 Pictures are embedded as JPEG of bounded size; figures are those of the whole pictures. Text that comes from outside
 (names of files and of runs) is escaped.
@@ -64,15 +64,15 @@ def jpeg(picture, *, max_side=MAX_SIDE, quality=QUALITY) -> bytes:
     return buffer.getvalue()
 
 
-def build(gallery, *, rows, summary, title, subtitle, details) -> str:
+def build(gallery, *, rows, summary, source, about) -> str:
     """Makes the page.
 
     Args:
         gallery: A `Gallery` of some of the rows.
         rows: All rows, as `evaluation.evaluate` makes them.
         summary: As `evaluation.summarise` makes it.
-        title, subtitle: Texts.
-        details: {name: text or number} for the list at its end: protocol, data, versions.
+        source: Where the pairs come from, as a phrase.
+        about: {name: text, number or dict of such} for the list at its end; `protocol` stands first.
 
     Returns:
         HTML in one piece.
@@ -91,9 +91,10 @@ def build(gallery, *, rows, summary, title, subtitle, details) -> str:
     counted = (
         f"{len(kept)} pairs" if len(kept) == len(rows) else f"the {len(kept)} worst of {len(rows)} pairs"
     )
+    details = about.get("protocol", {}) | {name: value for name, value in about.items() if name != "protocol"}
     return PAGE.substitute(
-        title=_text(title),
-        subtitle=_text(subtitle),
+        title="HazeHeal: evaluation",
+        subtitle=_text(f"{len(rows)} pairs of {source}"),
         style=STYLE,
         script=SCRIPT,
         summary=_summary_table(summary, count=len(rows)),
@@ -103,7 +104,7 @@ def build(gallery, *, rows, summary, title, subtitle, details) -> str:
         orders=_options(orders, selected="psnr 1"),
         shown=_text(f"{counted}; worst is the lowest PSNR of {_called(gallery.by)}"),
         cards="\n".join(cards),
-        protocol="".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in details.items()),
+        protocol="".join(f"<dt>{_text(k)}</dt><dd>{_text(_phrase(v))}</dd>" for k, v in details.items()),
     )
 
 
@@ -190,6 +191,12 @@ def _options(texts, *, selected):
 
 def _called(name):
     return CALLED.get(name, name)
+
+
+def _phrase(value):
+    if not isinstance(value, dict):
+        return str(value)
+    return "; ".join(f"{key} {_phrase(v)}" for key, v in value.items()) or "none"
 
 
 def _text(value):

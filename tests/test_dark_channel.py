@@ -1,0 +1,113 @@
+"""The dark channel prior: each part against its definition, the whole on haze made by its own equation."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from scipy.ndimage import minimum_filter
+
+from hazeheal.data.pairing import pair_folders
+from hazeheal.data.pictures import load_rgb, psnr
+from hazeheal.restore import dark_channel
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared/data/sots_outdoor_288"
+GENERATOR = np.random.default_rng(3)
+
+
+def colourful(height, width):
+    """Random patches of 4 pixels, one channel of each black: the prior holds exactly."""
+    blocks = np.random.default_rng(0).uniform(0.1, 0.7, (height // 4 + 1, width // 4 + 1, 3))
+    blocks[np.arange(len(blocks))[:, None], np.arange(blocks.shape[1]), np.arange(blocks.shape[1]) % 3] = 0
+    return blocks.repeat(4, 0).repeat(4, 1)[:height, :width]
+
+
+def to_uint8(picture):
+    return np.round(255 * picture).astype("uint8")
+
+
+@pytest.mark.parametrize("size", [(30, 41), (5, 40), (1, 1), (15, 14)])
+def test_dark_channel_is_the_minimum_over_channels_and_patch(size):
+    picture = GENERATOR.random((*size, 3))
+    wanted = minimum_filter(picture.min(2), size=15, mode="constant", cval=np.inf)
+    np.testing.assert_array_equal(dark_channel.dark_channel(picture), wanted)
+
+
+def test_atmospheric_light_is_no_white_thing_before_the_haze():
+    picture = np.full((60, 60, 3), 0.2)
+    picture[:20] = 0.7, 0.75, 0.8  # haze
+    picture[4, 30] = 0.72, 0.78, 0.83  # its brightest place
+    picture[40:45, 40:45] = 1.0  # a car, smaller than a patch
+    dark = dark_channel.dark_channel(picture)
+    dark[4, 30] += 1e-6  # of equals, any may be among the 0.1 %
+    np.testing.assert_array_equal(dark_channel.atmospheric_light(picture, dark), [0.72, 0.78, 0.83])
+
+
+@pytest.mark.parametrize("radius", [1, 3, 60])
+def test_box_mean(radius):
+    x = GENERATOR.random((11, 17))
+    wanted = [
+        [x[max(i - radius, 0) : i + radius + 1, max(j - radius, 0) : j + radius + 1].mean() for j in range(17)]
+        for i in range(11)
+    ]
+    np.testing.assert_allclose(dark_channel.box_mean(x, radius), wanted, atol=1e-12)
+
+
+def test_guided_filter_is_ridge_regression_in_every_window():
+    """Equations 14 to 16 as they stand: coefficients of each window, then their mean over the windows of a pixel."""
+    guide, x, radius, eps = GENERATOR.random((9, 12, 3)), GENERATOR.random((9, 12)), 2, 1e-3
+    slopes, offsets = np.empty_like(guide), np.empty_like(x)
+    for i, j in np.ndindex(x.shape):
+        window = np.s_[max(i - radius, 0) : i + radius + 1, max(j - radius, 0) : j + radius + 1]
+        colours, values = guide[window].reshape(-1, 3), x[window].ravel()
+        covariance = np.cov(colours.T, bias=True) + eps * np.eye(3)
+        cross = (colours * values[:, None]).mean(0) - colours.mean(0) * values.mean()
+        slopes[i, j] = np.linalg.solve(covariance, cross)
+        offsets[i, j] = values.mean() - slopes[i, j] @ colours.mean(0)
+    mean = [dark_channel.box_mean(slopes[..., c], radius) for c in range(3)]
+    wanted = (np.stack(mean, -1) * guide).sum(-1) + dark_channel.box_mean(offsets, radius)
+    found = dark_channel.guided_filter(guide, x, radius=radius, eps=eps)
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
+@pytest.mark.parametrize("t", [0.35, 0.6])
+def test_haze_of_the_equation_is_taken_away(t):
+    clear, light = colourful(120, 150), np.array([0.9, 0.92, 0.95])
+    clear[:20, :20] = light  # where nothing but haze is seen
+    hazy = clear * t + light * (1 - t)
+    restored = dark_channel.restore(to_uint8(hazy), omega=1.0)
+    inner = np.s_[50:, 50:]  # away from the haze, which is no part of the prior
+    before, after = (psnr(np.ascontiguousarray(x[inner]), to_uint8(clear)[inner]) for x in (to_uint8(hazy), restored))
+    assert before < 16
+    assert after > before + 12
+
+
+def test_omega_leaves_some_haze():
+    hazy = to_uint8(colourful(60, 60) * 0.5 + 0.45)
+    none, some, all_of_it = (dark_channel.restore(hazy, omega=omega) for omega in (0.0, 0.5, 1.0))
+    np.testing.assert_array_equal(none, hazy)
+    assert none.mean() > some.mean() > all_of_it.mean()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 2), (33, 16)])
+@pytest.mark.parametrize("value", [0, 1, 255])
+def test_any_size_and_flat_pictures(size, value):
+    picture = np.full((*size, 3), value, "uint8")
+    restored = dark_channel.restore(picture)
+    assert restored.dtype == np.uint8 and restored.shape == picture.shape
+    np.testing.assert_array_equal(restored, picture)  # a flat picture is its own atmospheric light
+    noise = GENERATOR.integers(0, 256, (*size, 3), dtype="uint8")
+    kept = noise.copy()
+    assert dark_channel.restore(noise).shape == noise.shape
+    np.testing.assert_array_equal(noise, kept)
+
+
+def test_real_photographs_get_better():
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there: no real pairs to score")
+    pairs = pair_folders(SHARED / "hazy", SHARED / "GT").pairs[::40]
+    before, after = [], []
+    for pair in pairs:
+        hazy, clear = (load_rgb(SHARED / name)[0] for name in (f"hazy/{pair.hazy}", f"GT/{pair.clear}"))
+        before.append(psnr(hazy, clear))
+        after.append(psnr(dark_channel.restore(hazy), clear))
+    assert np.mean(after) > np.mean(before) + 1
