@@ -64,7 +64,9 @@ def test_a_batch_is_taken_picture_by_picture():
     both = colour.ciede2000(a, b)
     assert both.dtype == tf.float64
     for i in range(2):
-        assert both.numpy()[i] == pytest.approx(colour.ciede2000(a[i : i + 1], b[i : i + 1]).numpy()[0], abs=1e-12)
+        assert both.numpy()[i] == pytest.approx(
+            colour.ciede2000(a[i : i + 1], b[i : i + 1]).numpy()[0], abs=1e-12
+        )
 
 
 def test_luma_is_that_of_scikit_image_and_spans_16_to_235():

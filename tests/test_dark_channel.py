@@ -46,7 +46,10 @@ def test_atmospheric_light_is_no_white_thing_before_the_haze():
 def test_box_mean(radius):
     x = GENERATOR.random((11, 17))
     wanted = [
-        [x[max(i - radius, 0) : i + radius + 1, max(j - radius, 0) : j + radius + 1].mean() for j in range(17)]
+        [
+            x[max(i - radius, 0) : i + radius + 1, max(j - radius, 0) : j + radius + 1].mean()
+            for j in range(17)
+        ]
         for i in range(11)
     ]
     np.testing.assert_allclose(dark_channel.box_mean(x, radius), wanted, atol=1e-12)
@@ -76,7 +79,9 @@ def test_haze_of_the_equation_is_taken_away(t):
     hazy = clear * t + light * (1 - t)
     restored = dark_channel.restore(to_uint8(hazy), omega=1.0)
     inner = np.s_[50:, 50:]  # away from the haze, which is no part of the prior
-    before, after = (psnr(np.ascontiguousarray(x[inner]), to_uint8(clear)[inner]) for x in (to_uint8(hazy), restored))
+    before, after = (
+        psnr(np.ascontiguousarray(x[inner]), to_uint8(clear)[inner]) for x in (to_uint8(hazy), restored)
+    )
     assert before < 16
     assert after > before + 12
 

@@ -21,7 +21,7 @@ LAYERS = (
         *("hazeheal.data.pairing", "hazeheal.data.scene_canvas", "hazeheal.data.scene_layers"),
         *("hazeheal.data.scenes", "hazeheal.data.synthetic"),
     ),
-    ("hazeheal.losses", "hazeheal.metrics", "hazeheal.models"),
+    ("hazeheal.losses", "hazeheal.metrics", "hazeheal.colour", "hazeheal.models"),
     (
         *("hazeheal.data.augment", "hazeheal.data.order", "hazeheal.data.decode", "hazeheal.data.readers"),
         *("hazeheal.data.bad_records", "hazeheal.data.graph_reader", "hazeheal.data.processor"),
@@ -176,6 +176,7 @@ def test_new_modules_need_a_layer():
         *("hazeheal", "hazeheal.__main__", "hazeheal.records", "hazeheal.config", "hazeheal.data.synthetic"),
         *("hazeheal.data.pairing", "hazeheal.training.checkpoint", "tfrecords_tools.__main__"),
         *("hazeheal.commands.train", "hazeheal.commands.checkpoints"),
+        *("hazeheal.commands.evaluate", "hazeheal.restore.dark_channel", "hazeheal.restore.pairs"),
     ],
 )
 def test_light_modules_do_not_import_tensorflow(module):

@@ -1,0 +1,247 @@
+"""`hazeheal evaluate` as a user calls it: on folders, on records, with runs, and where it must refuse."""
+
+import csv
+import json
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from hazeheal import config as configs
+from hazeheal.__main__ import main
+from hazeheal.commands import evaluate as command
+from hazeheal.data import pictures, synthetic
+from hazeheal.data.pictures import psnr
+from hazeheal.models.gan import DehazeGAN
+from hazeheal.restore import dark_channel, evaluation
+from hazeheal.training.checkpoint import Checkpoints
+
+FILES = ["report.html", "scores.csv", "summary.json"]
+
+
+def call(capsys, *argv):
+    """(exit code, stdout, stderr) without the prefix of the command."""
+    capsys.readouterr()
+    code = main(["evaluate", *map(str, argv)])
+    out, err = capsys.readouterr()
+    return code, out, err.strip().removeprefix("hazeheal evaluate: error: ")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """14 pairs as folders and, beside them, as records."""
+    return tiny.data_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def folders(data):
+    pair = data.with_name(f"{data.name}-pictures")
+    return {"hazy": pair / "hazy", "GT": pair / "GT"}
+
+
+def flags_of(folders):
+    return f"--hazy_dir={folders['hazy']}", f"--gt_dir={folders['GT']}"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run's directory with two checkpoints of an untrained generator; the better is the older."""
+    path = tmp_path_factory.mktemp("runs") / "mine"
+    path.mkdir()
+    config = tiny.config()
+    (path / "config.json").write_text(configs.to_json(config))
+    gan = DehazeGAN(config, for_training=False)
+    checkpoints = Checkpoints(path / "group_00/checkpoints", keep=3, log=logging.getLogger("test"))
+    for step, score in ((4, 21.0), (8, 20.0)):
+        values = {f"generator/{v.path}": v.numpy() * (1 + step / 16) for v in gan.generator.variables}
+        checkpoints.save(values, step=step, metrics={"psnr": score})
+        assert checkpoints.wait()
+    checkpoints.close()
+    return path
+
+
+def test_folders_with_a_model(run, folders, tmp_path, capsys):
+    output = tmp_path / "scores"
+    code, out, err = call(capsys, *flags_of(folders), f"--model={run}", f"--output={output}", "--limit=3")
+    assert (code, err) == (0, "")
+    assert sorted(p.name for p in output.iterdir()) == FILES
+    with open(output / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    gan = DehazeGAN.from_run(run)
+    for row in rows:
+        hazy, clear = (
+            pictures.load_rgb(folders[k] / row[n])[0] for k, n in (("hazy", "hazy"), ("GT", "clear"))
+        )
+        for name, picture in (
+            ("input", hazy),
+            ("dark_channel", dark_channel.restore(hazy)),
+            ("mine", gan.restore(hazy)),
+        ):
+            assert float(row[f"{name}_psnr"]) == pytest.approx(psnr(picture, clear), abs=1e-9)
+            assert float(row[f"{name}_ciede2000"]) == pytest.approx(
+                evaluation.score(picture, clear)["ciede2000"]
+            )
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["pictures"] == 3
+    mean = np.mean([float(row["mine_ssim_y"]) for row in rows])
+    assert summary["methods"]["mine"]["ssim_y"]["mean"] == pytest.approx(mean)
+    assert summary["models"]["mine"]["checkpoint"] == "ckpt-00000004"  # the best
+    assert summary["data"] | {"limit": 3, "of": 14} == summary["data"]
+    assert summary["protocol"]["data_range"] == 255 and summary["protocol"]["resize"] == "none"
+    assert summary["versions"]["tensorflow"] == tf.__version__
+    page = (output / "report.html").read_text()
+    assert page.count('<figure class="card"') == 3 and "worst is the lowest PSNR of mine" in page
+    table = out.splitlines()
+    assert table[0].startswith(f"3 pairs of {folders['hazy']} and {folders['GT']}, the first 3 of 14")
+    assert [line.split()[0] for line in table[2:5]] == ["input", "dark_channel", "mine"]
+    assert table[4].split()[1] == f"{summary['methods']['mine']['psnr']['mean']:.2f}"
+
+
+def test_records_are_scored_like_the_files_they_were_made_of(data, folders, capsys, tmp_path):
+    code, _, err = call(capsys, f"--data_dir={data}", f"--output={tmp_path / 'a'}")
+    assert (code, err) == (0, "")
+    assert call(capsys, *flags_of(folders), f"--output={tmp_path / 'b'}")[0] == 0
+    of_records, of_files = ((tmp_path / name / "scores.csv").read_text().splitlines() for name in "ab")
+    assert len(of_records) == 1 + 3  # the split `val`
+    assert set(of_records) < set(of_files)
+    summary = json.loads((tmp_path / "a/summary.json").read_text())
+    assert (summary["data"]["split"], len(summary["data"]["fingerprint"])) == ("val", 64)
+
+
+def test_two_models_and_no_baseline(run, folders, tmp_path, capsys):
+    other = tmp_path / "mine"
+    other.symlink_to(run)
+    code, out, err = call(
+        capsys, *flags_of(folders), f"--model={run}", f"--model={other}", "--no_baseline", "--limit=2"
+    )
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == [
+        "input",
+        str(run),
+        str(other),
+    ]  # one name for both would mislead
+    assert lines[3].split()[1:] == lines[4].split()[1:]
+
+
+def test_nothing_is_overwritten_unless_asked(folders, tmp_path, capsys):
+    output = tmp_path / "scores"
+    arguments = [*flags_of(folders), "--limit=2", f"--output={output}", "--no_baseline"]
+    assert call(capsys, *arguments)[0] == 0
+    (output / "notes.txt").write_text("mine")
+    before = tiny.files(output)
+    (output / "scores.csv").unlink()
+    code, out, err = call(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err == f"--output={output} holds summary.json, report.html; name another, or give --overwrite"
+    assert call(capsys, *arguments, "--overwrite")[0] == 0
+    assert {k: v for k, v in tiny.files(output).items() if k in ("notes.txt", "scores.csv")} == {
+        k: before[k] for k in ("notes.txt", "scores.csv")
+    }
+    (tmp_path / "file").touch()
+    assert call(capsys, *flags_of(folders), f"--output={tmp_path / 'file'}")[0] == 2
+
+
+def test_a_damaged_picture_is_named_and_nothing_written(folders, tmp_path, capsys):
+    for kind, folder in folders.items():
+        (tmp_path / kind).mkdir()
+        for file in sorted(folder.iterdir())[:3]:
+            (tmp_path / kind / file.name).write_bytes(file.read_bytes())
+    bad = sorted((tmp_path / "GT").iterdir())[1]
+    bad.write_bytes(bad.read_bytes()[:-40])
+    flags = flags_of({"hazy": tmp_path / "hazy", "GT": tmp_path / "GT"})
+    code, out, err = call(capsys, *flags, f"--output={tmp_path / 'scores'}", "--no_baseline")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"{bad}: truncated or damaged")
+    assert not (tmp_path / "scores").exists()
+
+
+def write(folder, name, size, seed=0):
+    folder.mkdir(exist_ok=True)
+    hazy, _ = synthetic.make_pair(seed, size=64)
+    pictures.save(np.ascontiguousarray(hazy[: size[0], : size[1]]), folder / name)
+
+
+def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
+    write(tmp_path / "hazy", "1.png", (20, 30))
+    write(tmp_path / "GT", "1.png", (24, 30))
+    flags = flags_of({"hazy": tmp_path / "hazy", "GT": tmp_path / "GT"})
+    code, _, err = call(capsys, *flags)
+    assert code == 1
+    assert err.startswith(
+        "1 pairs are of two sizes (1.png 30x20, 1.png 30x24); evaluate what both show with --size"
+    )
+    code, _, err = call(capsys, *flags, "--size_mismatch=center_crop", f"--output={tmp_path / 'out'}")
+    assert (code, err) == (0, "")
+    with open(tmp_path / "out/scores.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["width"], row["height"]) == ("30", "20")
+    hazy, clear = (pictures.load_rgb(tmp_path / kind / "1.png")[0] for kind in ("hazy", "GT"))
+    assert float(row["input_psnr"]) == pytest.approx(psnr(hazy, np.ascontiguousarray(clear[2:22])))
+    write(tmp_path / "hazy", "2.png", (20, 30))
+    code, _, err = call(capsys, *flags, "--size_mismatch=center_crop")
+    assert code == 1 and "have no partner (2.png)" in err and "--allow_orphans" in err
+    assert call(capsys, *flags, "--size_mismatch=center_crop", "--allow_orphans")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "give either --data_dir, or --hazy_dir and --gt_dir"),
+        (
+            ["--data_dir=a", "--hazy_dir=b", "--gt_dir=c"],
+            "give either --data_dir, or --hazy_dir and --gt_dir",
+        ),
+        (["--hazy_dir=b"], "--hazy_dir and --gt_dir belong together; --gt_dir is missing"),
+        (["--data_dir=a", "--pairing=rice"], "--pairing has no meaning with --data_dir"),
+        (["--hazy_dir=a", "--gt_dir=b", "--split=val"], "--split has no meaning with --hazy_dir"),
+        (["--data_dir=a", "--overwrite"], "--overwrite has no meaning without --output"),
+        (["--data_dir=a", "--output="], "--output='' is no folder; name one, it is made if it is missing"),
+        (["--data_dir=a", "--model=x", "--model=./x/"], "--model=x is given twice; name each run once"),
+        (
+            ["--data_dir=a", "--limit=0"],
+            "argument --limit: '0' is no number of 1 or more; see hazeheal evaluate --help",
+        ),
+        (
+            ["--hazy_dir=/nowhere", "--gt_dir=/"],
+            "hazy_dir='/nowhere' does not exist; give the folder that holds the pictures",
+        ),
+    ],
+)
+def test_bad_usage(capsys, argv, said):
+    assert call(capsys, *argv) == (2, "", said)
+
+
+def test_what_is_no_run_or_has_no_such_checkpoint(run, folders, capsys, tmp_path):
+    code, _, err = call(capsys, *flags_of(folders), f"--model={tmp_path}")
+    assert code == 1 and err.startswith(f"{tmp_path} is no run's directory: config.json cannot be read")
+    code, _, err = call(capsys, *flags_of(folders), f"--model={run}", "--which=5")
+    assert code == 1 and "holds no whole checkpoint (5)" in err
+
+
+def test_names_of_models():
+    assert command.model_names(["runs/a", "runs/b/"]) == {"a": "runs/a", "b": "runs/b/"}
+    assert command.model_names(["x/a", "y/a", "z/input"]) == {
+        "x/a": "x/a",
+        "y/a": "y/a",
+        "z/input": "z/input",
+    }
+
+
+def test_help_does_without_tensorflow():
+    code = """
+import sys
+from hazeheal.__main__ import main
+print(main(["evaluate", "--help"]), sorted({"tensorflow", "keras"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tiny.ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "0 []"
+    assert all(word in done.stdout for word in ("--hazy_dir", "examples", "exit codes", "scores.csv"))

@@ -1,0 +1,179 @@
+"""Scores against scikit-image and BasicSR's published definitions; rows and their sums."""
+
+import math
+import types
+
+import numpy as np
+import pytest
+from scipy.signal import correlate2d
+from skimage import color
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from test_metrics import noise, noisy, scene
+
+from hazeheal.errors import HazeHealError
+from hazeheal.restore import evaluation, results
+
+FIXED = {
+    "a little noise": (scene(40, 53), noisy(scene(40, 53))),
+    "haze": (scene(31, 24), (scene(31, 24) * 0.6 + 90).astype("uint8")),
+    "unlike": (noise(20, 37), scene(20, 37)),
+}
+
+
+def basicsr_y(picture):
+    """`to_y_channel`: BGR in [0, 1] as float32, weighed, back to [0, 255]."""
+    bgr = picture[..., ::-1].astype(np.float32) / 255.0
+    y = (np.dot(bgr, [24.966, 128.553, 65.481]) + 16.0) / 255.0
+    return y.astype(np.float32)[..., None] * 255.0
+
+
+def basicsr_psnr(a, b):
+    """`calculate_psnr` with crop_border=0."""
+    mse = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
+    return 10.0 * np.log10(255.0 * 255.0 / mse)
+
+
+def basicsr_ssim(a, b):
+    """`calculate_ssim` with crop_border=0: cv2.getGaussianKernel(11, 1.5), filter2D, [5:-5, 5:-5], mean of channels."""
+    line = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
+    kernel = np.outer(line / line.sum(), line / line.sum())
+    c1, c2, found = (0.01 * 255) ** 2, (0.03 * 255) ** 2, []
+    for x, y in zip(*(np.moveaxis(p.astype(np.float64), -1, 0) for p in (a, b)), strict=True):
+        mu1, mu2, xx, yy, xy = (correlate2d(z, kernel, "valid") for z in (x, y, x * x, y * y, x * y))
+        s1, s2, s12 = xx - mu1**2, yy - mu2**2, xy - mu1 * mu2
+        found.append(
+            ((2 * mu1 * mu2 + c1) * (2 * s12 + c2) / ((mu1**2 + mu2**2 + c1) * (s1 + s2 + c2))).mean()
+        )
+    return np.mean(found)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_scores_are_those_of_basicsr(name):
+    a, b = FIXED[name]
+    found = evaluation.score(a, b)
+    assert found["psnr"] == pytest.approx(basicsr_psnr(a, b), abs=1e-9)
+    assert found["ssim"] == pytest.approx(basicsr_ssim(a, b), abs=1e-9)
+    # Its Y went through float32.
+    assert found["psnr_y"] == pytest.approx(basicsr_psnr(basicsr_y(a), basicsr_y(b)), abs=1e-4)
+    assert found["ssim_y"] == pytest.approx(basicsr_ssim(basicsr_y(a), basicsr_y(b)), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_scores_are_those_of_scikit_image(name):
+    a, b = FIXED[name]
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    y_a, y_b = (color.rgb2ycbcr(x)[..., 0] for x in (a, b))
+    wanted = {
+        "psnr": peak_signal_noise_ratio(a, b, data_range=255),
+        "ssim": structural_similarity(a, b, channel_axis=-1, **settings),
+        "psnr_y": peak_signal_noise_ratio(y_a, y_b, data_range=255),
+        "ssim_y": structural_similarity(y_a, y_b, **settings),
+        "ciede2000": color.deltaE_ciede2000(color.rgb2lab(a), color.rgb2lab(b)).mean(),
+    }
+    assert evaluation.score(a, b) == pytest.approx(wanted, abs=1e-8)
+
+
+def test_equal_pictures_count_100_db():
+    a = scene(20, 20)
+    wanted = {"psnr": 100, "ssim": 1, "psnr_y": 100, "ssim_y": 1, "ciede2000": 0}
+    assert evaluation.score(a, a) == pytest.approx(wanted, abs=1e-12)
+
+
+def pair(key, hazy, clear):
+    return types.SimpleNamespace(key=key, hazy=f"{key}.png", clear=f"{key}.jpg", load=lambda: (hazy, clear))
+
+
+def halfway(picture):
+    """A method: brings a picture halfway to gray."""
+    return (picture // 2 + 64).astype("uint8")
+
+
+def test_rows_hold_every_method_in_order():
+    pairs = [pair("a", scene(20, 31), noisy(scene(20, 31))), pair("b", noise(15, 12), scene(15, 12))]
+    methods = {"input": evaluation.unchanged, "halfway": halfway}
+    first, second = evaluation.evaluate(pairs, methods)
+    assert {k: v for k, v in first.row.items() if k != "scores"} == {
+        "key": "a",
+        "hazy": "a.png",
+        "clear": "a.jpg",
+        "width": 31,
+        "height": 20,
+    }
+    assert list(first.row["scores"]) == ["input", "halfway"]
+    hazy, clear = pairs[1].load()
+    assert second.row["scores"] == {
+        "input": evaluation.score(hazy, clear),
+        "halfway": evaluation.score(halfway(hazy), clear),
+    }
+    assert list(second.pictures) == ["input", "halfway", "clear"]
+    np.testing.assert_array_equal(second.pictures["halfway"], halfway(hazy))
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (lambda x: x[1:], r"bad made uint8 \[19, 20, 3\] of a picture of uint8 \[20, 20, 3\]"),
+        (lambda x: x / 255, r"bad made float64 \[20, 20, 3\]"),
+    ],
+)
+def test_a_method_must_keep_size_and_type(method, said):
+    with pytest.raises(HazeHealError, match=said):
+        list(
+            evaluation.evaluate(
+                [pair("a", scene(20, 20), scene(20, 20))], {"input": evaluation.unchanged, "bad": method}
+            )
+        )
+
+
+def test_pairs_of_two_sizes_are_refused():
+    with pytest.raises(
+        HazeHealError, match="a: the hazy and the clear picture are of two sizes, 30x20 and 20x20"
+    ):
+        list(evaluation.evaluate([pair("a", scene(20, 30), scene(20, 20))], {"input": evaluation.unchanged}))
+
+
+def rows():
+    """Three pictures; the method gains 2, 4 and -3 dB, and its colours are nearer in one."""
+    figures = [((20, 6), (22, 5)), ((10, 3), (14, 7)), ((15, 4), (12, 9))]
+    made = []
+    for i, ((psnr, colour), (psnr_after, colour_after)) in enumerate(figures):
+        before = {"psnr": psnr, "ssim": 0.5, "psnr_y": 0.0, "ssim_y": 0.0, "ciede2000": colour}
+        after = before | {"psnr": psnr_after, "ciede2000": colour_after}
+        made.append(
+            {
+                "key": f"k{i}",
+                "hazy": "h",
+                "clear": "c",
+                "width": 4,
+                "height": 3,
+                "scores": {"input": before, "mine": after},
+            }
+        )
+    return made
+
+
+def test_summary():
+    summary = evaluation.summarise(rows())
+    assert "gain" not in summary["input"]["psnr"]
+    psnr = summary["mine"]["psnr"]
+    assert psnr["mean"] == pytest.approx(16)
+    assert psnr["std"] == pytest.approx(np.std([22, 14, 12]))
+    assert (psnr["min"], psnr["median"], psnr["max"]) == (12, 14, 22)
+    assert psnr["gain"] == pytest.approx(1)
+    assert psnr["gain_stderr"] == pytest.approx(np.std([2, 4, -3], ddof=1) / math.sqrt(3))
+    assert psnr["better_than_input"] == 2
+    colours = summary["mine"]["ciede2000"]
+    assert (colours["gain"], colours["better_than_input"]) == (pytest.approx((7 + 5 + 9 - 13) / 3), 1)
+    assert summary["mine"]["ssim"]["better_than_input"] == 0  # the same is not better
+    assert evaluation.summarise(rows()[:1])["mine"]["psnr"]["gain_stderr"] is None
+
+
+def test_csv_and_table():
+    lines = results.to_csv(rows()).splitlines()
+    assert lines[0].startswith(
+        "key,hazy,clear,width,height,input_psnr,input_ssim,input_psnr_y,input_ssim_y,input_ciede2000,mine_psnr"
+    )
+    assert lines[2] == "k1,h,c,4,3,10,0.5,0.0,0.0,3,14,0.5,0.0,0.0,7"
+    table = results.table(evaluation.summarise(rows()), count=3).splitlines()
+    assert table[0].split()[:2] == ["PSNR", "SSIM"]
+    assert table[2].split() == ["mine", "16.00", "0.5000", "0.00", "0.0000", "7.00", "2", "of", "3"]

@@ -1,0 +1,145 @@
+"""The report as a browser shows it, and what may stand in it."""
+
+import io
+import re
+
+import browser
+import numpy as np
+import pytest
+from PIL import Image
+
+from hazeheal.restore import evaluation, report
+
+RED, GREEN, BLUE, GRAY = (200, 40, 30), (30, 170, 60), (40, 60, 210), (128, 128, 128)
+VIEWS = """[...document.querySelectorAll(".view")].map(v => {
+    const b = v.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })"""
+
+
+def flat(colour, *, size=(60, 90)):
+    return np.full((*size, 3), colour, "uint8")
+
+
+def scored(key, psnr, *, before=10.0, colours=(RED, GREEN, BLUE), hazy="h.png", size=(60, 90)):
+    """A pair whose input, method and clear picture are flat."""
+    figures = {"ssim": 0.5, "psnr_y": 12.0, "ssim_y": 0.5, "ciede2000": 9.0}
+    scores = {"input": {"psnr": before, **figures}, "mine": {"psnr": psnr, **figures}}
+    row = {"key": key, "hazy": hazy, "clear": "c.png", "width": size[1], "height": size[0], "scores": scores}
+    return evaluation.Scored(
+        row, dict(zip(("input", "mine", "clear"), (flat(c, size=size) for c in colours), strict=True))
+    )
+
+
+def build(*all_scored, by="mine", size=100, source="D/hazy and D/GT"):
+    gallery = report.Gallery(by=by, size=size)
+    for one in all_scored:
+        gallery.add(one)
+    rows = [one.row for one in all_scored]
+    summary = evaluation.summarise(rows)
+    about = {"protocol": evaluation.PROTOCOL, "versions": {"numpy": "2.0"}}
+    return report.build(gallery, rows=rows, summary=summary, source=source, about=about)
+
+
+def at(picture, view, x):
+    """The colour of a screenshot at `x` of a view's width, halfway down."""
+    left, top, width, height = view
+    return picture[int(top + height / 2), int(left + width * x)].astype(int)
+
+
+def near(colour, wanted):
+    return np.abs(colour - wanted).max() <= 12
+
+
+@browser.needed
+def test_the_slider_shows_before_on_its_left_and_after_on_its_right(tmp_path):
+    page = build(scored("good", 30.0), scored("bad", 11.0))
+    views, shown = browser.look(page, tmp_path / "at rest", script=VIEWS)
+    assert len(views) == 2
+    for view in views:
+        assert view[2] / view[3] == pytest.approx(1.5, rel=0.01)
+        for x, colour in ((0.1, RED), (0.45, RED), (0.55, GREEN), (0.9, GREEN)):
+            assert near(at(shown, view, x), colour), (view, x)
+    move = f"""(() => {{ const slider = document.querySelector(".view input"); slider.value = 20;
+        slider.dispatchEvent(new Event("input")); return {VIEWS}; }})()"""
+    views, shown = browser.look(page, tmp_path / "moved", script=move)
+    for x, colour in ((0.1, RED), (0.25, GREEN), (0.45, GREEN)):
+        assert near(at(shown, views[0], x), colour), x
+    assert near(at(shown, views[1], 0.45), RED)  # each has its own
+
+
+@browser.needed
+def test_what_stands_on_either_side_and_the_order_can_be_chosen(tmp_path):
+    page = build(
+        scored("b", 30.0, before=29.0), scored("a", 11.0, before=5.0), scored("c", 20.0, before=25.0)
+    )
+    script = f"""(() => {{
+        const keys = () => [...document.querySelectorAll(".card strong")].map(e => e.textContent).join("");
+        const choose = (id, value) => {{ const s = document.getElementById(id); s.value = value;
+            s.dispatchEvent(new Event("change")); }};
+        const orders = [keys()];
+        for (const order of ["psnr -1", "gain 1", "gain -1", "order 1", "psnr 1"]) {{ choose("sort", order); orders.push(keys()); }}
+        choose("left", "mine"); choose("right", "clear");
+        const tags = [...document.querySelectorAll(".card:first-child .tag")].map(e => e.textContent);
+        return [orders, tags, {VIEWS}]; }})()"""
+    (orders, tags, views), shown = browser.look(page, tmp_path / "page", script=script)
+    assert orders == ["acb", "bca", "cba", "abc", "abc", "acb"]
+    assert tags == ["mine", "clear (ground truth)"]
+    assert near(at(shown, views[0], 0.25), GREEN) and near(at(shown, views[0], 0.75), BLUE)
+
+
+@browser.needed
+def test_names_are_text_whatever_they_hold(tmp_path):
+    name = '<script>document.title = "broken"</script>"><img src=x onerror="document.title=1">\n\u2028&amp;'
+    page = build(scored(name, 30.0, hazy=name), source=name)
+    script = '[document.title, document.querySelector(".card strong").textContent, document.querySelectorAll("img").length]'
+    (title, key, images), _ = browser.look(page, tmp_path / "page", script=script)
+    assert title == "HazeHeal: evaluation"
+    assert key == name.replace("\n", "\\n").replace("\u2028", "\\u2028")
+    assert images == 3
+
+
+def test_nothing_comes_from_elsewhere():
+    page = build(scored("a", 30.0))
+    sources = re.findall(r'(?:src|href|srcset|action)\s*=\s*"([^"]{0,30})', page)
+    assert len(sources) == 3 and all(s.startswith("data:image/jpeg;base64,") for s in sources)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
+    assert "default-src 'none'; img-src data:" in page
+
+
+def test_worst_first_and_no_more_than_asked_for():
+    several = [scored(f"k{i}", psnr) for i, psnr in enumerate([20.0, 12.0, 30.0, 12.0, 8.0, 25.0])]
+    assert re.findall("<strong>(k.)</strong>", build(*several)) == ["k4", "k1", "k3", "k0", "k5", "k2"]
+    page = build(*several, size=3)
+    assert re.findall("<strong>(k.)</strong>", page) == ["k4", "k1", "k3"]
+    assert "the 3 worst of 6 pairs; worst is the lowest PSNR of mine" in page
+    assert page.count("<circle") == 6  # all are in the figure
+    assert "<strong>" not in build(*several, size=0)
+
+
+def test_only_the_input():
+    one = scored("a", 30.0)
+    one.row["scores"].pop("mine")
+    one.pictures.pop("mine")
+    page = build(one, by="input")
+    assert "<circle" not in page and "gained" not in page.split("<script>")[0].replace("PSNR gained", "")
+    assert re.findall(r'data-method="(\w+)" class="(\w+)"', page) == [("input", "left"), ("clear", "right")]
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [((1000, 2000), (320, 640)), ((640, 3), (640, 3)), ((1, 1), (1, 1)), ((4000, 2), (640, 1))],
+)
+def test_pictures_are_bounded(size, wanted):
+    data = report.jpeg(flat(GRAY, size=size))
+    image = Image.open(io.BytesIO(data))
+    assert image.format == "JPEG" and image.size == wanted[::-1]
+    assert near(np.asarray(image).astype(int), GRAY)
+
+
+def test_the_best_figure_of_each_metric_is_bold():
+    worse, better = ({"psnr": p, "ciede2000": c} for p, c in ((10.0, 3.0), (12.0, 5.0)))
+    table = report._table({"input": worse, "mine": better})
+    assert table.count('class="best"') == 2
+    assert (
+        '<td class="best">12.00</td><td>5.00</td>' in table
+        and '<td>10.00</td><td class="best">3.00</td>' in table
+    )
