@@ -61,11 +61,12 @@ def lab_difference(first, second):
     # Hue angles in [0, 2 pi]; a gray has none.
     h1, h2 = (tf.math.floormod(tf.atan2(b, a), 2 * np.pi) for a, b in ((a1, b1), (a2, b2)))
     gray = c1 * c2 == 0.0
-    turn = tf.where(h2 - h1 > np.pi, -2 * np.pi, tf.where(h2 - h1 < -np.pi, 2 * np.pi, tf.zeros_like(h1)))
-    hue_step = tf.where(gray, tf.zeros_like(h1), h2 - h1 + turn)
+    circle, zero = tf.constant(2 * np.pi, tf.float64), tf.zeros([], tf.float64)
+    turn = tf.where(h2 - h1 > np.pi, -circle, tf.where(h2 - h1 < -np.pi, circle, zero))
+    hue_step = tf.where(gray, zero, h2 - h1 + turn)
     # The mean hue lies on the shorter arc between the two.
-    across = tf.where(h1 + h2 < 2 * np.pi, 2 * np.pi, tf.constant(-2 * np.pi, tf.float64))
-    total = h1 + h2 + tf.where(turn == 0.0, tf.zeros_like(h1), across)
+    across = tf.where(h1 + h2 < circle, circle, -circle)
+    total = h1 + h2 + tf.where(turn == zero, zero, across)
     hue = tf.where(gray, h1 + h2, 0.5 * total)
 
     chroma, offset = 0.5 * (c1 + c2), (0.5 * (l1 + l2) - 50.0) ** 2

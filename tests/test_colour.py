@@ -77,3 +77,12 @@ def test_luma_is_that_of_scikit_image_and_spans_16_to_235():
     # BasicSR's bgr2ycbcr: the same weights, on BGR in [0, 1].
     basicsr = cube()[..., ::-1] / 255.0 @ [24.966, 128.553, 65.481] + 16.0
     np.testing.assert_allclose(y[..., 0], basicsr, atol=1e-9)
+
+
+def test_open_sizes_in_a_graph_give_the_same():
+    spec = tf.TensorSpec([None, None, None, 3], tf.uint8)
+    graph = tf.function(colour.ciede2000, input_signature=[spec, spec])
+    for part in (cube()[:, :7, :31], cube()):
+        np.testing.assert_allclose(
+            graph(part, part[:, ::-1]), colour.ciede2000(part, part[:, ::-1]), atol=1e-9
+        )

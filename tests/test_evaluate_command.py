@@ -14,12 +14,14 @@ import tiny
 from hazeheal import config as configs
 from hazeheal.__main__ import main
 from hazeheal.commands import evaluate as command
+from hazeheal.commands.parsing import names_of_runs
 from hazeheal.data import pictures, synthetic
 from hazeheal.data.pictures import psnr
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.restore import dark_channel, evaluation
 from hazeheal.training.checkpoint import Checkpoints
 
+SEE = "; see hazeheal evaluate --help"
 FILES = ["report.html", "scores.csv", "summary.json"]
 
 
@@ -192,7 +194,7 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ([], "give either --data_dir, or --hazy_dir and --gt_dir"),
+        ([], f"one of the arguments --data_dir --hazy_dir is required{SEE}"),
         (
             ["--data_dir=a", "--hazy_dir=b", "--gt_dir=c"],
             "give either --data_dir, or --hazy_dir and --gt_dir",
@@ -205,7 +207,7 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
         (["--data_dir=a", "--model=x", "--model=./x/"], "--model=x is given twice; name each run once"),
         (
             ["--data_dir=a", "--limit=0"],
-            "argument --limit: '0' is no number of 1 or more; see hazeheal evaluate --help",
+            f"argument --limit: '0' is no number of 1 or more{SEE}",
         ),
         (
             ["--hazy_dir=/nowhere", "--gt_dir=/"],
@@ -224,13 +226,14 @@ def test_what_is_no_run_or_has_no_such_checkpoint(run, folders, capsys, tmp_path
     assert code == 1 and "holds no whole checkpoint (5)" in err
 
 
-def test_names_of_models():
-    assert command.model_names(["runs/a", "runs/b/"]) == {"a": "runs/a", "b": "runs/b/"}
-    assert command.model_names(["x/a", "y/a", "z/input"]) == {
-        "x/a": "x/a",
-        "y/a": "y/a",
-        "z/input": "z/input",
-    }
+def test_names_of_models(tmp_path, monkeypatch):
+    def names(*runs):
+        return names_of_runs(runs, taken=command.RESERVED)
+
+    assert names("runs/a", "runs/b/") == {"a": "runs/a", "b": "runs/b/"}
+    assert names("x/a", "/y/a", "clear") == {"./x/a": "x/a", "/y/a": "/y/a", "./clear": "clear"}
+    monkeypatch.chdir(tmp_path)
+    assert names(".", "a\nb") == {tmp_path.name: ".", "a\\nb": "a\nb"}
 
 
 def test_help_does_without_tensorflow():

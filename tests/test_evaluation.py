@@ -153,7 +153,7 @@ def rows():
 
 
 def test_summary():
-    summary = evaluation.summarise(rows())
+    summary = results.summarise(rows())
     assert "gain" not in summary["input"]["psnr"]
     psnr = summary["mine"]["psnr"]
     assert psnr["mean"] == pytest.approx(16)
@@ -165,7 +165,7 @@ def test_summary():
     colours = summary["mine"]["ciede2000"]
     assert (colours["gain"], colours["better_than_input"]) == (pytest.approx((7 + 5 + 9 - 13) / 3), 1)
     assert summary["mine"]["ssim"]["better_than_input"] == 0  # the same is not better
-    assert evaluation.summarise(rows()[:1])["mine"]["psnr"]["gain_stderr"] is None
+    assert results.summarise(rows()[:1])["mine"]["psnr"]["gain_stderr"] is None
 
 
 def test_csv_and_table():
@@ -174,6 +174,6 @@ def test_csv_and_table():
         "key,hazy,clear,width,height,input_psnr,input_ssim,input_psnr_y,input_ssim_y,input_ciede2000,mine_psnr"
     )
     assert lines[2] == "k1,h,c,4,3,10,0.5,0.0,0.0,3,14,0.5,0.0,0.0,7"
-    table = results.table(evaluation.summarise(rows()), count=3).splitlines()
+    table = results.table(results.summarise(rows()), count=3).splitlines()
     assert table[0].split()[:2] == ["PSNR", "SSIM"]
     assert table[2].split() == ["mine", "16.00", "0.5000", "0.00", "0.0000", "7.00", "2", "of", "3"]

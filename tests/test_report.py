@@ -2,13 +2,14 @@
 
 import io
 import re
+import types
 
 import browser
 import numpy as np
 import pytest
 from PIL import Image
 
-from hazeheal.restore import evaluation, report
+from hazeheal.restore import report, results
 
 RED, GREEN, BLUE, GRAY = (200, 40, 30), (30, 170, 60), (40, 60, 210), (128, 128, 128)
 VIEWS = """[...document.querySelectorAll(".view")].map(v => {
@@ -24,9 +25,8 @@ def scored(key, psnr, *, before=10.0, colours=(RED, GREEN, BLUE), hazy="h.png", 
     figures = {"ssim": 0.5, "psnr_y": 12.0, "ssim_y": 0.5, "ciede2000": 9.0}
     scores = {"input": {"psnr": before, **figures}, "mine": {"psnr": psnr, **figures}}
     row = {"key": key, "hazy": hazy, "clear": "c.png", "width": size[1], "height": size[0], "scores": scores}
-    return evaluation.Scored(
-        row, dict(zip(("input", "mine", "clear"), (flat(c, size=size) for c in colours), strict=True))
-    )
+    pictures = {name: flat(c, size=size) for name, c in zip(("input", "mine", "clear"), colours, strict=True)}
+    return types.SimpleNamespace(row=row, pictures=pictures)
 
 
 def build(*all_scored, by="mine", size=100, source="D/hazy and D/GT"):
@@ -34,8 +34,8 @@ def build(*all_scored, by="mine", size=100, source="D/hazy and D/GT"):
     for one in all_scored:
         gallery.add(one)
     rows = [one.row for one in all_scored]
-    summary = evaluation.summarise(rows)
-    about = {"protocol": evaluation.PROTOCOL, "versions": {"numpy": "2.0"}}
+    summary = results.summarise(rows)
+    about = {"protocol": {"border": "none"}, "versions": {"numpy": "2.0"}}
     return report.build(gallery, rows=rows, summary=summary, source=source, about=about)
 
 

@@ -7,8 +7,9 @@ import sys
 
 from tqdm import tqdm
 
-from hazeheal.commands.parsing import CommandParser, count, natural
+from hazeheal.commands.parsing import CommandParser, count, names_of_runs, natural
 from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
+from hazeheal.lines import one_line
 from hazeheal.training.run_dir import write_aside
 
 FILES = ("scores.csv", "summary.json", "report.html")
@@ -42,16 +43,14 @@ def parser() -> CommandParser:
         default="best",
         help="its checkpoint: best (default; by validation PSNR), newest, or a step",
     )
-    add("--data_dir", metavar="DIR", help="data set made by `hazeheal-tfrecords convert`")
-    add("--split", help="of --data_dir: val (default) or train")
-    add("--hazy_dir", metavar="DIR", help="or: folder of the hazy pictures")
+    source = parse.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data_dir", metavar="DIR", help="data set made by `hazeheal-tfrecords convert`")
+    source.add_argument("--hazy_dir", metavar="DIR", help="or: folder of the hazy pictures, with")
     add("--gt_dir", metavar="DIR", help="folder of the clear ones; may be the same folder")
+    add("--split", help="of --data_dir: val (default) or train")
     add("--pairing", help="how their names pair, as in `hazeheal-tfrecords convert --help` (default: auto)")
-    add(
-        "--size_mismatch",
-        choices=("error", "center_crop"),
-        help="pairs of two sizes: error (default) ends; center_crop cuts both to the common size",
-    )
+    text = "pairs of two sizes: error (default) ends; center_crop cuts both to the common size"
+    add("--size_mismatch", choices=("error", "center_crop"), help=text)
     add("--allow_orphans", action="store_true", help="leave out pictures without a partner")
     add("--limit", type=count, metavar="N", help="only the first N pairs by key")
     add("--no_baseline", action="store_true", help="leave out the dark channel prior")
@@ -70,13 +69,13 @@ def main(argv) -> int:
         HazeHealError: What is wrong, which value, what to do; `hazeheal.__main__` prints it.
     """
     flags = parser().parse_args(argv)
-    names = model_names(flags.model)
+    names = names_of_runs(flags.model, taken=RESERVED)
     _check(flags)
     pairs = _find_pairs(flags)
 
     from hazeheal.restore import dark_channel, evaluation, report, results  # waits for TensorFlow
 
-    methods = {evaluation.INPUT: evaluation.unchanged}
+    methods = {results.INPUT: evaluation.unchanged}
     methods |= {} if flags.no_baseline else {"dark_channel": dark_channel.restore}
     models = {name: _load(run, flags.which) for name, run in names.items()}
     methods |= {name: restore for name, (restore, _) in models.items()}
@@ -89,8 +88,8 @@ def main(argv) -> int:
             rows.append(scored.row)
             gallery.add(scored)
             bar.update()
-    summary = evaluation.summarise(rows)
-    print(f"{len(rows)} pairs of {pairs.title}\n{results.table(summary, count=len(rows))}")
+    summary = results.summarise(rows)
+    print(f"{len(rows)} pairs of {one_line(pairs.title)}\n{results.table(summary, count=len(rows))}")
     if flags.output:
         about = {"models": {name: description for name, (_, description) in models.items()}}
         about |= {"data": pairs.description, "protocol": evaluation.PROTOCOL, "versions": results.versions()}
@@ -100,35 +99,17 @@ def main(argv) -> int:
     return EXIT_OK
 
 
-def model_names(runs) -> dict[str, str]:
-    """{name: run}: the last part of each path, or the whole where that is taken; UsageError for one given twice."""
-    paths = [os.path.normpath(run) for run in runs]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise UsageError(f"--model={path} is given twice; name each run once")
-    ends = [os.path.basename(os.path.abspath(path)) for path in paths]
-    return {
-        path if ends.count(end) > 1 or end in RESERVED else end: run
-        for run, path, end in zip(runs, paths, ends, strict=True)
-    }
-
-
 def _check(flags) -> None:
-    folders = {f"--{name}": getattr(flags, name) for name in ("hazy_dir", "gt_dir")}
-    if (flags.data_dir is None) == (folders == dict.fromkeys(folders)):
-        raise UsageError("give either --data_dir, or --hazy_dir and --gt_dir")
-    if flags.data_dir is None and None in folders.values():
-        missing = next(name for name, value in folders.items() if value is None)
-        raise UsageError(f"--hazy_dir and --gt_dir belong together; {missing} is missing")
-    others = ("pairing", "size_mismatch", "allow_orphans") if flags.data_dir else ("split",)
-    for name in others:
+    if flags.hazy_dir is not None and flags.gt_dir is None:
+        raise UsageError("--hazy_dir and --gt_dir belong together; --gt_dir is missing")
+    given = "--hazy_dir" if flags.data_dir is None else "--data_dir"
+    of_folders = ("gt_dir", "pairing", "size_mismatch", "allow_orphans")
+    for name in of_folders if given == "--data_dir" else ("split",):
         if getattr(flags, name):
-            raise UsageError(
-                f"--{name} has no meaning with {'--data_dir' if flags.data_dir else '--hazy_dir'}"
-            )
+            raise UsageError(f"--{name} has no meaning with {given}")
+    if flags.output is None and flags.overwrite:
+        raise UsageError("--overwrite has no meaning without --output")
     if flags.output is None:
-        if flags.overwrite:
-            raise UsageError("--overwrite has no meaning without --output")
         return
     output = pathlib.Path(flags.output)
     if not flags.output or (os.path.lexists(output) and not output.is_dir()):
@@ -141,16 +122,12 @@ def _check(flags) -> None:
 def _find_pairs(flags):
     from hazeheal.restore import pairs
 
-    if flags.data_dir:
+    if flags.data_dir is not None:
         return pairs.from_records(flags.data_dir, split=flags.split or "val").first(flags.limit)
+    options = {"pairing": flags.pairing or "auto", "size_mismatch": flags.size_mismatch or "error"}
     with _progress(None, "looking at sizes") as bar:
         found = pairs.from_folders(
-            flags.hazy_dir,
-            flags.gt_dir,
-            pairing=flags.pairing or "auto",
-            size_mismatch=flags.size_mismatch or "error",
-            allow_orphans=flags.allow_orphans,
-            advance=bar.update,
+            flags.hazy_dir, flags.gt_dir, allow_orphans=flags.allow_orphans, advance=bar.update, **options
         )
     return found.first(flags.limit)
 

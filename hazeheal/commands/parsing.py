@@ -1,8 +1,10 @@
 """What the commands share in reading their arguments."""
 
 import argparse
+import os
 
 from hazeheal.errors import UsageError
+from hazeheal.lines import one_line
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -45,3 +47,28 @@ def seconds(text):
     if not 0 <= value < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
     return value
+
+
+def names_of_runs(runs, *, taken=()) -> dict[str, str]:
+    """What to call several runs.
+
+    Args:
+        runs: Paths.
+        taken: Names that none of them may get.
+
+    Returns:
+        {name: path}: the last part of the path, or all of it where that is taken or names two of them.
+
+    Raises:
+        UsageError: One is given twice.
+    """
+    paths = [os.path.normpath(run) for run in runs]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise UsageError(f"--model={path} is given twice; name each run once")
+    ends = [os.path.basename(os.path.abspath(path)) for path in paths]
+    names = [
+        os.path.join(".", path) if ends.count(end) > 1 or end in taken else end
+        for path, end in zip(paths, ends, strict=True)
+    ]
+    return {one_line(name): run for name, run in zip(names, runs, strict=True)}

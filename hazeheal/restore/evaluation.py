@@ -1,42 +1,21 @@
-"""How good restored pictures are: pairs and methods in, one row a picture out, then the summary of all.
+"""How good restored pictures are: pairs and methods in, one row a picture out.
 
     methods = {"input": unchanged, "dark_channel": dark_channel.restore, "mine": gan.restore}
     rows = [scored.row for scored in evaluate(pairs, methods)]
-    summary = summarise(rows)                   # {"mine": {"psnr": {"mean": ...}, ...}, ...}
+    results.summarise(rows)                     # {"mine": {"psnr": {"mean": ...}, ...}, ...}
 
 Every method gets the same 8-bit picture, and its 8-bit result is what is scored: what a file would hold.
 """
 
 import dataclasses
-import math
-import statistics
 
 import numpy as np
 import tensorflow as tf
 
 from hazeheal import colour, metrics
 from hazeheal.errors import HazeHealError
+from hazeheal.restore.results import CLEAR, METRICS
 
-INPUT = "input"  # the method that changes nothing
-CLEAR = "clear"  # not a method: what the others are compared with
-
-
-@dataclasses.dataclass(frozen=True)
-class Metric:
-    """How a metric is shown."""
-
-    title: str
-    decimals: int
-    lower_is_better: bool = False
-
-
-METRICS = {
-    "psnr": Metric("PSNR", 2),
-    "ssim": Metric("SSIM", 4),
-    "psnr_y": Metric("PSNR Y", 2),
-    "ssim_y": Metric("SSIM Y", 4),
-    "ciede2000": Metric("CIEDE2000", 2, lower_is_better=True),
-}
 PROTOCOL = {
     "psnr": "20 log10(255) - 10 log10(mean squared error over all pixels and channels), dB; at most 100, which is "
     "what equal pictures count",
@@ -72,7 +51,7 @@ def evaluate(pairs, methods):
 
     Args:
         pairs: `pairs.EvaluationPair`s, or anything with their attributes.
-        methods: {name: function from uint8 [H, W, 3] to the same}, INPUT: `unchanged` among them; CLEAR is no name.
+        methods: {name: function from uint8 [H, W, 3] to the same}, `results.INPUT`: `unchanged` among them; `results.CLEAR` is no name.
 
     Raises:
         DataError: A picture is damaged.
@@ -122,38 +101,3 @@ def _checked(output, hazy, *, name):
             "both must be alike"
         )
     return output
-
-
-def summarise(rows) -> dict:
-    """Sums rows up.
-
-    Args:
-        rows: At least one, as `evaluate` makes them.
-
-    Returns:
-        {METHOD: {metric: {`mean`, `std`, `min`, `median`, `max`, and for all but the input `gain` (mean difference to
-        the input; below 0 is better for CIEDE2000), `gain_stderr` (None for one picture) and `better_than_input`
-        (number of pictures)}}}. `std` is over the pictures and divided by N.
-    """
-    return {
-        name: {metric: _summary(rows, name, metric) for metric in scores}
-        for name, scores in rows[0]["scores"].items()
-    }
-
-
-def _summary(rows, name, metric):
-    values = [row["scores"][name][metric] for row in rows]
-    found = {
-        "mean": statistics.fmean(values),
-        "std": statistics.pstdev(values),
-        "min": min(values),
-        "median": statistics.median(values),
-        "max": max(values),
-    }
-    if name != INPUT:
-        gains = [value - row["scores"][INPUT][metric] for value, row in zip(values, rows, strict=True)]
-        sign = -1 if METRICS[metric].lower_is_better else 1
-        found["gain"] = statistics.fmean(gains)
-        found["gain_stderr"] = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
-        found["better_than_input"] = sum(sign * gain > 0 for gain in gains)
-    return found

@@ -17,8 +17,8 @@ import io
 from PIL import Image
 
 from hazeheal.lines import one_line
-from hazeheal.restore.evaluation import CLEAR, INPUT, METRICS
 from hazeheal.restore.report_page import PAGE, SCRIPT, STYLE
+from hazeheal.restore.results import CLEAR, INPUT, METRICS
 
 MAX_SIDE = 640
 QUALITY = 85

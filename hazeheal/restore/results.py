@@ -1,15 +1,75 @@
-"""The results of an evaluation as text: CSV with a row a picture, JSON with everything that a figure depends on, a table."""
+"""The results of an evaluation: what is scored, rows summed up, and both as text: CSV, JSON, a table.
+
+A row: {`key`, `hazy`, `clear`, `width`, `height`, `scores`: {METHOD: {metric: value}}}. The method INPUT is in every row.
+"""
 
 import csv
+import dataclasses
 import importlib.metadata
 import io
 import json
+import math
 import platform
+import statistics
 
 import hazeheal
-from hazeheal.restore.evaluation import INPUT, METRICS
 
+INPUT = "input"  # the method that changes nothing
+CLEAR = "clear"  # not a method: what the others are compared with
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """How a metric is shown."""
+
+    title: str
+    decimals: int
+    lower_is_better: bool = False
+
+
+METRICS = {
+    "psnr": Metric("PSNR", 2),
+    "ssim": Metric("SSIM", 4),
+    "psnr_y": Metric("PSNR Y", 2),
+    "ssim_y": Metric("SSIM Y", 4),
+    "ciede2000": Metric("CIEDE2000", 2, lower_is_better=True),
+}
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
+
+
+def summarise(rows) -> dict:
+    """Sums rows up.
+
+    Args:
+        rows: At least one, as `evaluate` makes them.
+
+    Returns:
+        {METHOD: {metric: {`mean`, `std`, `min`, `median`, `max`, and for all but the input `gain` (mean difference to
+        the input; below 0 is better for CIEDE2000), `gain_stderr` (None for one picture) and `better_than_input`
+        (number of pictures)}}}. `std` is over the pictures and divided by N.
+    """
+    return {
+        name: {metric: _summary(rows, name, metric) for metric in scores}
+        for name, scores in rows[0]["scores"].items()
+    }
+
+
+def _summary(rows, name, metric):
+    values = [row["scores"][name][metric] for row in rows]
+    found = {
+        "mean": statistics.fmean(values),
+        "std": statistics.pstdev(values),
+        "min": min(values),
+        "median": statistics.median(values),
+        "max": max(values),
+    }
+    if name != INPUT:
+        gains = [value - row["scores"][INPUT][metric] for value, row in zip(values, rows, strict=True)]
+        sign = -1 if METRICS[metric].lower_is_better else 1
+        found["gain"] = statistics.fmean(gains)
+        found["gain_stderr"] = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
+        found["better_than_input"] = sum(sign * gain > 0 for gain in gains)
+    return found
 
 
 def to_csv(rows) -> str:
@@ -33,7 +93,7 @@ def to_json(rows, summary, about) -> str:
         about: What else belongs to the figures: JSON types alone.
     """
     content = {"pictures": len(rows), "methods": summary, **about}
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(content, indent=1) + "\n"
 
 
 def versions() -> dict:
