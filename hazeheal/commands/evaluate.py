@@ -10,18 +10,18 @@ from tqdm import tqdm
 from hazeheal.commands.parsing import CommandParser, count, names_of_runs, natural
 from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
 from hazeheal.lines import one_line
+from hazeheal.restore import dark_channel, pairs, report, results
 from hazeheal.training.run_dir import write_aside
 
 FILES = ("scores.csv", "summary.json", "report.html")
-RESERVED = ("input", "dark_channel", "clear")
+RESERVED = (results.INPUT, "dark_channel", results.CLEAR)
 EPILOG = """\
 examples:
   hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --output=scores/mine
   hazeheal evaluate --model=runs/a --model=runs/b --hazy_dir=D/hazy --gt_dir=D/GT --output=scores/a_b
   hazeheal evaluate --hazy_dir=D/hazy --gt_dir=D/GT      what the input and the dark channel prior reach
 
---output gets scores.csv (a row a picture), summary.json (means, gains, protocol, versions) and report.html (one file
-with a before/after slider for each picture, worst first).
+--output gets scores.csv (a row a picture), summary.json (means, protocol, versions) and report.html (sliders).
 
 exit codes: 0 done, 1 error, 2 bad usage, 130 after SIGINT (nothing was written)
 """
@@ -69,11 +69,12 @@ def main(argv) -> int:
         HazeHealError: What is wrong, which value, what to do; `hazeheal.__main__` prints it.
     """
     flags = parser().parse_args(argv)
-    names = names_of_runs(flags.model, taken=RESERVED)
     _check(flags)
-    pairs = _find_pairs(flags)
+    names = names_of_runs(flags.model, taken=RESERVED)
+    found = _find_pairs(flags)
 
-    from hazeheal.restore import dark_channel, evaluation, report, results  # waits for TensorFlow
+    _make(flags.output)
+    from hazeheal.restore import evaluation  # waits for TensorFlow
 
     methods = {results.INPUT: evaluation.unchanged}
     methods |= {} if flags.no_baseline else {"dark_channel": dark_channel.restore}
@@ -83,18 +84,18 @@ def main(argv) -> int:
 
     gallery = report.Gallery(by=judged, size=flags.report_pictures if flags.output else 0)
     rows = []
-    with _progress(len(pairs.pairs), "scoring") as bar:
-        for scored in evaluation.evaluate(pairs.pairs, methods):
+    with _progress(len(found.pairs), "scoring") as bar:
+        for scored in evaluation.evaluate(found.pairs, methods):
             rows.append(scored.row)
             gallery.add(scored)
             bar.update()
     summary = results.summarise(rows)
-    print(f"{len(rows)} pairs of {one_line(pairs.title)}\n{results.table(summary, count=len(rows))}")
+    print(f"{len(rows)} pairs of {one_line(found.title)}\n{results.table(summary, count=len(rows))}")
     if flags.output:
         about = {"models": {name: description for name, (_, description) in models.items()}}
-        about |= {"data": pairs.description, "protocol": evaluation.PROTOCOL, "versions": results.versions()}
+        about |= {"data": found.description, "protocol": evaluation.PROTOCOL, "versions": results.versions()}
         about["command"] = shlex.join(["hazeheal", "evaluate", *argv])
-        page = report.build(gallery, rows=rows, summary=summary, source=pairs.title, about=about)
+        page = report.build(gallery, rows=rows, summary=summary, source=found.title, about=about)
         _write(flags.output, (results.to_csv(rows), results.to_json(rows, summary, about), page))
     return EXIT_OK
 
@@ -107,29 +108,25 @@ def _check(flags) -> None:
     for name in of_folders if given == "--data_dir" else ("split",):
         if getattr(flags, name):
             raise UsageError(f"--{name} has no meaning with {given}")
-    if flags.output is None and flags.overwrite:
+    if flags.overwrite and flags.output is None:
         raise UsageError("--overwrite has no meaning without --output")
     if flags.output is None:
         return
-    output = pathlib.Path(flags.output)
-    if not flags.output or (os.path.lexists(output) and not output.is_dir()):
+    folder = pathlib.Path(flags.output)
+    if not flags.output or (os.path.lexists(folder) and not folder.is_dir()):
         raise UsageError(f"--output={flags.output!r} is no folder; name one, it is made if it is missing")
-    found = [name for name in FILES if os.path.lexists(output / name)]
+    found = [name for name in FILES if os.path.lexists(folder / name)]
     if found and not flags.overwrite:
-        raise UsageError(f"--output={output} holds {', '.join(found)}; name another, or give --overwrite")
+        raise UsageError(f"--output={folder} holds {', '.join(found)}; name another, or give --overwrite")
 
 
 def _find_pairs(flags):
-    from hazeheal.restore import pairs
-
     if flags.data_dir is not None:
-        return pairs.from_records(flags.data_dir, split=flags.split or "val").first(flags.limit)
+        return pairs.from_records(flags.data_dir, split=flags.split or "val", limit=flags.limit)
     options = {"pairing": flags.pairing or "auto", "size_mismatch": flags.size_mismatch or "error"}
+    options |= {"allow_orphans": flags.allow_orphans, "limit": flags.limit}
     with _progress(None, "looking at sizes") as bar:
-        found = pairs.from_folders(
-            flags.hazy_dir, flags.gt_dir, allow_orphans=flags.allow_orphans, advance=bar.update, **options
-        )
-    return found.first(flags.limit)
+        return pairs.from_folders(flags.hazy_dir, flags.gt_dir, advance=bar.update, **options)
 
 
 def _load(run, which):
@@ -137,23 +134,27 @@ def _load(run, which):
     from hazeheal.models.gan import DehazeGAN
     from hazeheal.training import checkpoint
 
-    gan = DehazeGAN.from_run(run, which=which)
     found = checkpoint.find(pathlib.Path(run) / "group_00" / "checkpoints", which=which)
+    # By its number, as a run that trains meanwhile may save a better one; where none was found, from_run says so.
+    gan = DehazeGAN.from_run(run, which=which if found is None else found.name.rpartition("-")[2])
     return gan.restore, {"run": str(run), "which": which, "checkpoint": found.name, "precision": "float32"}
 
 
 def _progress(total, title):
-    return tqdm(
-        total=total, desc=title, unit=" pairs", leave=False, disable=not sys.stderr.isatty(), ncols=80
-    )
+    hidden = not sys.stderr.isatty()
+    return tqdm(total=total, desc=title, unit=" pairs", leave=False, disable=hidden, ncols=80)
 
 
-def _write(output, texts) -> None:
-    folder = pathlib.Path(output)
+def _make(folder) -> None:
+    """Now, as an evaluation may take hours."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder:
+            pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise HazeHealError(f"--output={output} cannot be made: {error.strerror}; name another") from error
+        raise HazeHealError(f"--output={folder} cannot be made: {error.strerror}; name another") from error
+
+
+def _write(folder, texts) -> None:
     for name, text in zip(FILES, texts, strict=True):
-        write_aside(folder / name, text)
-    print(f"wrote {', '.join(FILES)} to {output}")
+        write_aside(pathlib.Path(folder, name), text)
+    print(f"wrote {', '.join(FILES)} to {folder}")

@@ -48,18 +48,16 @@ class Pairs:
     description: dict
     title: str
 
-    def first(self, limit) -> "Pairs":
-        """The first `limit` of them; all for None."""
-        kept = self.pairs[:limit]
-        if len(kept) == len(self.pairs):
-            return self
-        described = self.description | {"limit": limit, "of": len(self.pairs)}
-        title = f"{self.title}, the first {limit} of {len(self.pairs)}"
-        return Pairs(pairs=kept, description=described, title=title)
-
 
 def from_folders(
-    hazy_dir, gt_dir, *, pairing="auto", size_mismatch="error", allow_orphans=False, advance=lambda: None
+    hazy_dir,
+    gt_dir,
+    *,
+    pairing="auto",
+    size_mismatch="error",
+    allow_orphans=False,
+    limit=None,
+    advance=lambda: None,
 ) -> Pairs:
     """Pairs the pictures of two folders and compares their sizes, as the headers of the files tell them.
 
@@ -68,6 +66,7 @@ def from_folders(
         size_mismatch: What to do about pairs of two sizes: `error`, or `center_crop` of both to the common size
             (RESIDE's indoor set needs it: its clear pictures have a margin that the hazy ones lack).
         allow_orphans: Evaluate though files have no partner.
+        limit: Only the first so many by key; None for all.
         advance: Called after each pair that was looked at.
 
     Raises:
@@ -81,7 +80,7 @@ def from_folders(
         )
     hazy_dir, gt_dir = pathlib.Path(hazy_dir), pathlib.Path(gt_dir)
     odd = []
-    for pair in found.pairs:
+    for pair in found.pairs[:limit]:
         sizes = [pictures.read_size(path) for path in (hazy_dir / pair.hazy, gt_dir / pair.clear)]
         if sizes[0] != sizes[1]:
             (h, w), (height, width) = sizes
@@ -100,13 +99,13 @@ def from_folders(
 
         return load
 
-    listed = [EvaluationPair(pair.key, pair.hazy, pair.clear, loader(pair)) for pair in found.pairs]
+    listed = [EvaluationPair(pair.key, pair.hazy, pair.clear, loader(pair)) for pair in found.pairs[:limit]]
     described = {"hazy_dir": str(hazy_dir), "gt_dir": str(gt_dir), "pairing": found.rule}
     described |= {"left_out": found.leftovers, "center_cropped": len(odd)}
-    return Pairs(pairs=listed, description=described, title=f"{hazy_dir} and {gt_dir}")
+    return _pairs(listed, described, f"{hazy_dir} and {gt_dir}", of=len(found.pairs))
 
 
-def from_records(data_dir, *, split="val") -> Pairs:
+def from_records(data_dir, *, split="val", limit=None) -> Pairs:
     """The pairs of one split of a data set made by `hazeheal-tfrecords convert`.
 
     Raises:
@@ -129,11 +128,17 @@ def from_records(data_dir, *, split="val") -> Pairs:
 
     listed = [
         EvaluationPair(row["key"], row["hazy"], row["clear"], loader(number))
-        for number, row in enumerate(_sources(opened))
+        for number, row in enumerate(_sources(opened)[:limit])
     ]
     described = {"data_dir": str(data_dir), "split": split}
     described["fingerprint"] = records.load_manifest(data_dir)["fingerprint"]
-    return Pairs(pairs=listed, description=described, title=f"split {split} of {data_dir}")
+    return _pairs(listed, described, f"split {split} of {data_dir}", of=len(opened))
+
+
+def _pairs(listed, described, title, *, of):
+    if len(listed) < of:
+        described, title = described | {"limited_to": len(listed), "of": of}, f"{title}, of {of}"
+    return Pairs(pairs=listed, description=described, title=title)
 
 
 def _sources(split):

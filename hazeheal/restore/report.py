@@ -129,7 +129,7 @@ def _card(row, jpegs, *, by, left, right, order):
 
 def _summary_table(summary, *, count):
     means = {name: {m: found["mean"] for m, found in values.items()} for name, values in summary.items()}
-    more = {}
+    more = dict.fromkeys(summary, "<td></td><td></td>")
     for name, values in summary.items():
         psnr = values["psnr"]
         if "gain" in psnr:
@@ -137,7 +137,8 @@ def _summary_table(summary, *, count):
             kind = "gain" if psnr["gain"] > 0 else "loss"
             more[name] = f'<td class="{kind}">{psnr["gain"]:+.2f}{spread}</td>'
             more[name] += f"<td>{psnr['better_than_input']} of {count}</td>"
-    return _table(means, titles="<th>PSNR gained, dB</th><th>better than the input</th>", more=more)
+    titles = "<th>PSNR gained, dB</th><th>better than the input</th>"
+    return _table(means, titles=titles, more=more) if len(means) > 1 else _table(means)
 
 
 def _table(values, *, titles="", more=None):
