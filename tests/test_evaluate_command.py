@@ -123,12 +123,13 @@ def test_two_models_and_no_baseline(run, folders, tmp_path, capsys):
     )
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == [
+    assert [line.split()[0] for line in lines[2:5]] == [
         "input",
         str(run),
         str(other),
     ]  # one name for both would mislead
     assert lines[3].split()[1:] == lines[4].split()[1:]
+    assert lines[5:] == [f"{other} against {run}: +0.00 dB PSNR (standard error 0.00), better on 0 of 2"]
 
 
 def test_nothing_is_overwritten_unless_asked(folders, tmp_path, capsys):

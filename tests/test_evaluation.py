@@ -177,3 +177,18 @@ def test_csv_and_table():
     table = results.table(results.summarise(rows()), count=3).splitlines()
     assert table[0].split()[:2] == ["PSNR", "SSIM"]
     assert table[2].split() == ["mine", "16.00", "0.5000", "0.00", "0.0000", "7.00", "2", "of", "3"]
+
+
+def test_one_method_against_another():
+    compared = results.compare(rows(), "mine", against="input")
+    summary = results.summarise(rows())["mine"]
+    for metric, found in compared.items():
+        assert (
+            found["gain"] == summary[metric]["gain"]
+            and found["better"] == summary[metric]["better_than_input"]
+        )
+    other = results.compare(rows(), "input", against="mine")["psnr"]
+    assert (other["gain"], other["better"]) == (pytest.approx(-1), 1)
+    line = results.versus("mine", "input", compared, count=3)
+    assert line == "mine against input: +1.00 dB PSNR (standard error 2.08), better on 2 of 3"
+    assert results.compare(rows()[:1], "mine", against="input")["psnr"]["gain_stderr"] is None

@@ -8,7 +8,7 @@ import sys
 from tqdm import tqdm
 
 from hazeheal.commands.parsing import CommandParser, count, names_of_runs, natural
-from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
+from hazeheal.errors import EXIT_OK, UsageError
 from hazeheal.lines import one_line
 from hazeheal.restore import dark_channel, pairs, report, results
 from hazeheal.training.run_dir import write_aside
@@ -35,14 +35,8 @@ def parser() -> CommandParser:
         epilog=EPILOG,
     )
     add = parse.add_argument
-    add(
-        "--model", action="append", default=[], metavar="RUN", help="a run's directory; again for another one"
-    )
-    add(
-        "--which",
-        default="best",
-        help="its checkpoint: best (default; by validation PSNR), newest, or a step",
-    )
+    add("--model", action="append", default=[], metavar="RUN", help="a run's directory; may be repeated")
+    add("--which", default="best", help="checkpoint: best (default; by validation PSNR), newest, or a step")
     source = parse.add_mutually_exclusive_group(required=True)
     source.add_argument("--data_dir", metavar="DIR", help="data set made by `hazeheal-tfrecords convert`")
     source.add_argument("--hazy_dir", metavar="DIR", help="or: folder of the hazy pictures, with")
@@ -56,9 +50,8 @@ def parser() -> CommandParser:
     add("--no_baseline", action="store_true", help="leave out the dark channel prior")
     add("--output", metavar="DIR", help="folder for the results; without it they are only printed")
     add("--overwrite", action="store_true", help="replace the results of an earlier evaluation in --output")
-    add(
-        "--report_pictures", type=natural, default=100, metavar="N", help="worst in the report (default: 100)"
-    )
+    text = "so many in the report, the worst (default: 100)"
+    add("--report_pictures", type=natural, default=100, metavar="N", help=text)
     return parse
 
 
@@ -71,9 +64,10 @@ def main(argv) -> int:
     flags = parser().parse_args(argv)
     _check(flags)
     names = names_of_runs(flags.model, taken=RESERVED)
-    found = _find_pairs(flags)
+    source = _find_pairs(flags)
 
-    _make(flags.output)
+    if flags.output:  # made now, as an evaluation may take hours
+        pathlib.Path(flags.output).mkdir(parents=True, exist_ok=True)
     from hazeheal.restore import evaluation  # waits for TensorFlow
 
     methods = {results.INPUT: evaluation.unchanged}
@@ -84,19 +78,24 @@ def main(argv) -> int:
 
     gallery = report.Gallery(by=judged, size=flags.report_pictures if flags.output else 0)
     rows = []
-    with _progress(len(found.pairs), "scoring") as bar:
-        for scored in evaluation.evaluate(found.pairs, methods):
+    with _progress(len(source.pairs), "scoring") as bar:
+        for scored in evaluation.evaluate(source.pairs, methods):
             rows.append(scored.row)
             gallery.add(scored)
             bar.update()
     summary = results.summarise(rows)
-    print(f"{len(rows)} pairs of {one_line(found.title)}\n{results.table(summary, count=len(rows))}")
+    table = results.table(summary, count=len(rows))
+    compared = {name: results.compare(rows, name, against=judged) for name in [*names][1:]}
+    lines = [results.versus(name, judged, found, count=len(rows)) for name, found in compared.items()]
+    print("\n".join([f"{len(rows)} pairs of {one_line(source.title)}", table, *lines]))
     if flags.output:
         about = {"models": {name: description for name, (_, description) in models.items()}}
-        about |= {"data": found.description, "protocol": evaluation.PROTOCOL, "versions": results.versions()}
+        about |= {"data": source.description, "protocol": evaluation.PROTOCOL, "versions": results.versions()}
         about["command"] = shlex.join(["hazeheal", "evaluate", *argv])
-        page = report.build(gallery, rows=rows, summary=summary, source=found.title, about=about)
-        _write(flags.output, (results.to_csv(rows), results.to_json(rows, summary, about), page))
+        text = results.to_json(rows, summary, about | ({f"against {judged}": compared} if compared else {}))
+        about |= {"comparison": "; ".join(lines)} if lines else {}
+        page = report.build(gallery, rows=rows, summary=summary, source=source.title, about=about)
+        _write(flags.output, (results.to_csv(rows), text, page))
     return EXIT_OK
 
 
@@ -143,15 +142,6 @@ def _load(run, which):
 def _progress(total, title):
     hidden = not sys.stderr.isatty()
     return tqdm(total=total, desc=title, unit=" pairs", leave=False, disable=hidden, ncols=80)
-
-
-def _make(folder) -> None:
-    """Now, as an evaluation may take hours."""
-    try:
-        if folder:
-            pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HazeHealError(f"--output={folder} cannot be made: {error.strerror}; name another") from error
 
 
 def _write(folder, texts) -> None:

@@ -64,12 +64,30 @@ def _summary(rows, name, metric):
         "max": max(values),
     }
     if name != INPUT:
-        gains = [value - row["scores"][INPUT][metric] for value, row in zip(values, rows, strict=True)]
-        sign = -1 if METRICS[metric].lower_is_better else 1
-        found["gain"] = statistics.fmean(gains)
-        found["gain_stderr"] = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
-        found["better_than_input"] = sum(sign * gain > 0 for gain in gains)
+        gain, stderr, better = _paired(rows, name, metric, against=INPUT)
+        found |= {"gain": gain, "gain_stderr": stderr, "better_than_input": better}
     return found
+
+
+def compare(rows, name, *, against) -> dict:
+    """One method against another on the same pictures.
+
+    Returns:
+        {metric: {`gain`: mean difference (below 0 is better for CIEDE2000), `gain_stderr`: None for one picture,
+        `better`: number of pictures}}.
+    """
+    keys = ("gain", "gain_stderr", "better")
+    return {
+        metric: dict(zip(keys, _paired(rows, name, metric, against=against), strict=True))
+        for metric in rows[0]["scores"][name]
+    }
+
+
+def _paired(rows, name, metric, *, against):
+    gains = [row["scores"][name][metric] - row["scores"][against][metric] for row in rows]
+    stderr = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
+    sign = -1 if METRICS[metric].lower_is_better else 1
+    return statistics.fmean(gains), stderr, sum(sign * gain > 0 for gain in gains)
 
 
 def to_csv(rows) -> str:
@@ -112,3 +130,10 @@ def table(summary, *, count) -> str:
         better = values["psnr"].get("better_than_input")
         lines.append(f"{name:{width}}  {cells}" + ("" if better is None else f"  {better} of {count}"))
     return "\n".join(lines)
+
+
+def versus(name, against, compared, *, count) -> str:
+    """What `compare` gave, as a line for a terminal."""
+    psnr = compared["psnr"]
+    spread = "" if psnr["gain_stderr"] is None else f" (standard error {psnr['gain_stderr']:.2f})"
+    return f"{name} against {against}: {psnr['gain']:+.2f} dB PSNR{spread}, better on {psnr['better']} of {count}"
