@@ -137,7 +137,7 @@ def from_records(data_dir, *, split="val", limit=None) -> Pairs:
 
 def _pairs(listed, described, title, *, of):
     if len(listed) < of:
-        described, title = described | {"limited_to": len(listed), "of": of}, f"{title}, of {of}"
+        described, title = described | {"limited_to": len(listed), "of": of}, f"{title}, the first of {of}"
     return Pairs(pairs=listed, description=described, title=title)
 
 
