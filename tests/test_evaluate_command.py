@@ -164,6 +164,15 @@ def test_a_damaged_picture_is_named_and_nothing_written(folders, tmp_path, capsy
     assert not any((tmp_path / "scores").iterdir())
 
 
+def test_a_damaged_record_is_named(data, tmp_path, capsys):
+    copy = tiny.damage_record(data, tmp_path / "copy", split="val")
+    code, out, err = call(capsys, f"--data_dir={copy}", "--no_baseline")
+    assert (code, out) == (1, "")
+    assert err.startswith("damaged record: ") and "number 1 of split val" in err
+    code, _, err = call(capsys, f"--data_dir={copy}", "--split=test")
+    assert (code, err) == (1, f"{copy} has no split 'test'; it has train, val")
+
+
 def write(folder, name, size, seed=0):
     folder.mkdir(exist_ok=True)
     hazy, _ = synthetic.make_pair(seed, size=64)

@@ -97,7 +97,7 @@ def guided_filter(guide, x, *, radius=RADIUS, eps=EPS) -> np.ndarray:
         s[i, j] = box_mean(guide[..., i] * guide[..., j], radius) - mean_guide[i] * mean_guide[j]
     for i in range(3):
         s[i, i] += eps
-    # (covariance + eps 1) a = cross by the adjugate: three times as quick as LAPACK on 3x3 matrices.
+    # (covariance + eps 1) slope = cross by the adjugate: plane by plane, with no 3x3 matrix for every pixel in memory.
     adjugate = {
         (0, 0): s[1, 1] * s[2, 2] - s[1, 2] * s[1, 2],
         (0, 1): s[0, 2] * s[1, 2] - s[0, 1] * s[2, 2],
