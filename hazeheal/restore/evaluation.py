@@ -28,7 +28,7 @@ PROTOCOL = {
     "data_range": 255,
     "border": "none is cut off",
     "resize": "none",
-    "restored": "whole pictures, rounded to 8 bits and not saved between",
+    "restored": "what a method makes of the picture, rounded to 8 bits, not saved between",
     "mean": "over pictures, each counts the same",
 }
 
