@@ -48,6 +48,7 @@ figcaption { padding: 10px 14px 12px; font-size: 13px; }
 figcaption strong { font-size: 15px; overflow-wrap: anywhere; }
 figcaption p { margin: 0 0 6px; overflow-wrap: anywhere; }
 figcaption th, figcaption td { padding: 1px 3px; font-size: 12px; }
+figcaption th { white-space: normal; vertical-align: bottom; }
 figcaption th:last-child, figcaption td:last-child { padding-right: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; }
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
