@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import pathlib
 import subprocess
 import sys
 
@@ -21,6 +22,7 @@ from hazeheal.models.gan import DehazeGAN
 from hazeheal.restore import dark_channel, evaluation
 from hazeheal.training.checkpoint import Checkpoints
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 SEE = "; see hazeheal evaluate --help"
 FILES = ["report.html", "scores.csv", "summary.json"]
 
@@ -251,7 +253,7 @@ from hazeheal.__main__ import main
 print(main(["evaluate", "--help"]), sorted({"tensorflow", "keras"} & set(sys.modules)))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tiny.ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "0 []"
