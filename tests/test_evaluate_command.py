@@ -252,9 +252,7 @@ import sys
 from hazeheal.__main__ import main
 print(main(["evaluate", "--help"]), sorted({"tensorflow", "keras"} & set(sys.modules)))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "0 []"
     assert all(word in done.stdout for word in ("--hazy_dir", "examples", "exit codes", "scores.csv"))
