@@ -20,6 +20,7 @@ COMMANDS = {
     "launch": "train in one or several processes, watched, and started again when one is lost",
     "evaluate": "score restored pictures beside the hazy input and a classical baseline; HTML report",
     "checkpoints": "list a run's checkpoints: step, size, validation PSNR, whole or damaged",
+    "benchmark": "measure this machine: input, step, reduction, conversion, restoring",
 }
 
 

@@ -32,6 +32,7 @@ LAYERS = (
     ("hazeheal.models.gan",),
     ("hazeheal.restore",),
     ("hazeheal.training",),
+    ("hazeheal.benchmark",),
     ("hazeheal.launch",),
     ("hazeheal.commands",),
     ("hazeheal.__main__",),
@@ -175,7 +176,7 @@ def test_new_modules_need_a_layer():
     [
         *("hazeheal", "hazeheal.__main__", "hazeheal.records", "hazeheal.config", "hazeheal.data.synthetic"),
         *("hazeheal.data.pairing", "hazeheal.training.checkpoint", "tfrecords_tools.__main__"),
-        *("hazeheal.commands.train", "hazeheal.commands.checkpoints"),
+        *("hazeheal.commands.train", "hazeheal.commands.checkpoints", "hazeheal.commands.benchmark"),
         *("hazeheal.commands.evaluate", "hazeheal.restore.dark_channel", "hazeheal.restore.pairs"),
     ],
 )

@@ -1,0 +1,51 @@
+"""How many training pairs a second the input pipeline makes ready on this machine's CPU."""
+
+import time
+
+from hazeheal import config as configs
+from hazeheal.benchmark.timing import spread, timed_rounds
+from hazeheal.data.processor import DehazeDataProcessor
+
+
+def measure(spec) -> dict:
+    """Runs the pipeline alone: nothing takes its batches but a loop that drops them.
+
+    Args:
+        spec: `config`, `data_dir`, `seconds` of a round, `rounds`.
+
+    Returns:
+        pairs_per_second, cpu_ms_per_pair: spreads.
+    """
+    config = configs.from_dict(spec["config"])
+    iterator = iter(open_data(config, spec["data_dir"]).dataset())
+
+    def work(count):
+        begin = time.process_time()
+        for _ in range(count):
+            next(iterator)
+        return time.process_time() - begin
+
+    work(4)  # what was prefetched while nobody asked
+    count, durations, used = timed_rounds(work, seconds=spec["seconds"], rounds=spec["rounds"])
+    pairs = count * config.train.batch_size
+    return {
+        "pairs_per_second": spread(pairs / duration for duration in durations),
+        "cpu_ms_per_pair": spread(1e3 * seconds / pairs for seconds in used),
+    }
+
+
+def open_data(config, data_dir, *, replicas=1) -> DehazeDataProcessor:
+    """The training split as a trainer of `config` on `replicas` replicas of one process reads it."""
+    data = config.data
+    return DehazeDataProcessor(
+        data_dir,
+        split=data.train_split,
+        batch_size=config.train.batch_size,
+        crop_size=data.crop_size,
+        num_replicas=replicas,
+        seed=config.seed,
+        flip=data.flip,
+        rot90=data.rot90,
+        workers=data.workers or None,
+        reader=data.reader,
+    )
