@@ -320,7 +320,7 @@ def test_a_failure_leaves_nothing_behind(monkeypatch, here, capsys):
         (["--json=there"], "--json=there is there already"),
         (["--json=no/where"], "no is no directory that can be written to"),
         (
-            ["--what=step", "--config=default"] + ["--config.loss.perceptual_weights=no.npz"],
+            ["--what=step", "--config=default", "--config.loss.perceptual_weights=no.npz"],
             "no.npz not found",
         ),
     ],

@@ -168,6 +168,18 @@ def _add_convert(commands) -> None:
         help="processes, at most one a shard; memory: a few pictures each (default: all cores, fewer if there is "
         "little to do); 1 stays in this process",
     )
+    add(
+        "--runner",
+        metavar="NAME",
+        help="write the shards in an Apache Beam pipeline instead: DirectRunner, DataflowRunner, FlinkRunner, ...; its "
+        "workers must see all three folders under these paths (pip install 'hazeheal[beam]')",
+    )
+    add(
+        "--beam_options",
+        default="",
+        metavar="FLAGS",
+        help="the pipeline's own, as one text: '--project=P --region=R'",
+    )
 
 
 def _number_or_auto(text):

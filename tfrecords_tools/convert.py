@@ -17,11 +17,11 @@ import time
 from hazeheal import records
 from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.lines import one_line
-from tfrecords_tools import finish, plan, pool, resume, shard
+from tfrecords_tools import beam, finish, plan, pool, resume, shard
 from tfrecords_tools.claim import claimed
 from tfrecords_tools.info import format_bytes
 from tfrecords_tools.options import Options
-from tfrecords_tools.shard import ShardSpec, write_shard  # the two that a Beam pipeline needs
+from tfrecords_tools.shard import ShardSpec, write_shard
 
 __all__ = ["Options", "ShardSpec", "convert", "write_shard"]
 
@@ -39,6 +39,8 @@ def convert(options: Options) -> int:
         HazeHealError: The message says what, which value, and what to do.
     """
     folders = {"hazy_dir": options.hazy_dir, "gt_dir": options.gt_dir}
+    if options.runner is not None:
+        beam.check(options.runner, options.beam_options)
     sources = plan.find_sources(**folders, rule=options.pairing)
     if options.val_keys is not None:
         val_scenes = plan.read_val_keys(options.val_keys, sources.pairs)
@@ -175,9 +177,12 @@ def _announce(options, sources, look, splits, guess, notes) -> int:
     print(f"  encoding: {encoding}")
     if notes:
         print(f"  taken up: {len(notes)} of {len(specs)} shards are finished already")
+    if options.runner is not None:
+        how = f"{seconds:.0f} s of one core's work, in a pipeline of {options.runner}"
+    else:
+        how = f"{START_SECONDS + seconds / workers:.0f} s with {workers} worker{'s' * (workers > 1)}"
     print(
-        f"  about {format_bytes(num_bytes)} to write to {options.output_dir} ({format_bytes(free)} free), about "
-        f"{START_SECONDS + seconds / workers:.0f} s with {workers} worker{'s' * (workers > 1)}",
+        f"  about {format_bytes(num_bytes)} to write to {options.output_dir} ({format_bytes(free)} free), about {how}",
         flush=True,
     )
     if free < 0.9 * num_bytes:
@@ -194,18 +199,19 @@ def _write(options, specs, notes, workers) -> dict:
     def hopeless(note):
         return bool(note["skipped"]) and not options.skip_bad
 
-    already = sum(len(spec.pairs) for spec in specs if spec.file in notes)
+    todo = [spec for spec in specs if spec.file not in notes]
+    pairs = {
+        "total": sum(len(spec.pairs) for spec in specs),
+        "already": sum(len(spec.pairs) for spec in specs if spec.file in notes),
+    }
     results = list(notes.values())
-    if not any(map(hopeless, results)):
-        results += pool.run_tasks(
-            write_shard,
-            [spec for spec in specs if spec.file not in notes],
-            workers=workers,
-            total=sum(len(spec.pairs) for spec in specs),
-            already=already,
-            unit="pair",
-            stop_after=hopeless,
-        )
+    if not any(map(hopeless, results)) and todo:
+        if options.runner is not None:
+            results += beam.write_shards(todo, runner=options.runner, options=options.beam_options, **pairs)
+        else:
+            results += pool.run_tasks(
+                write_shard, todo, workers=workers, unit="pair", stop_after=hopeless, **pairs
+            )
     results = [note for note in results if note]
     bad = [pair for note in results for pair in note["skipped"]]
     for pair in bad[:SHOWN]:

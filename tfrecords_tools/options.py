@@ -1,6 +1,7 @@
 """What can be asked of a conversion, checked as a whole before a picture is looked at."""
 
 import dataclasses
+import os
 import re
 
 from hazeheal.data import pictures
@@ -30,6 +31,8 @@ class Options:
     allow_orphans: bool = False
     skip_bad: bool = False
     workers: int | None = None
+    runner: str | None = None
+    beam_options: str = ""
     seed: int = 0
     command: str = ""
 
@@ -40,6 +43,9 @@ class Options:
             raise UsageError(problem)
         if self.val_fraction is None:
             self.val_fraction = 0.1
+        if self.runner is not None:  # its workers may run in other directories
+            for name in ("hazy_dir", "gt_dir", "output_dir"):
+                setattr(self, name, os.path.abspath(getattr(self, name)))
 
     def _problem(self) -> str | None:
         """The first thing that cannot be meant."""
@@ -74,6 +80,10 @@ class Options:
             return f"--quality={self.quality} needs --encoding=jpeg"
         if self.quality is not None and not 1 <= self.quality <= 100:
             return f"--quality={self.quality} must be from 1 to 100"
+        if self.runner is not None and self.workers is not None:
+            return f"--workers={self.workers} is of processes here, and --runner={self.runner} has workers of its own; give one"
+        if self.beam_options and self.runner is None:
+            return f"--beam_options={self.beam_options} needs --runner"
         if "://" in str(self.output_dir):
             return f"--output_dir={self.output_dir} must be a local directory; convert there, then copy it"
         try:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import pathlib
+import secrets
 import zlib
 
 import numpy as np
@@ -67,7 +68,7 @@ def write_shard(spec: ShardSpec, progress=None) -> dict:
         HazeHealError: The shard cannot be written (disk full, no permission).
     """
     tf = quiet.tensorflow()
-    temporary = spec.path.with_name(f".{spec.file}.tmp-{os.getpid()}")
+    temporary = spec.path.with_name(f".{spec.file}.tmp-{_number()}")
     rows, sources, skipped = [], [], []
     formats = {side: collections.Counter() for side in FOLDERS}
     reencoded = collections.Counter()
@@ -152,7 +153,7 @@ def read_done(spec: ShardSpec, *, detail: bool = False) -> dict | None:
 
 def write_aside(path: pathlib.Path, data: bytes) -> None:
     """Writes a file so that it is either absent or whole, through a power failure too."""
-    temporary = path.with_name(f".{path.name.lstrip('.')}.tmp-{os.getpid()}")
+    temporary = path.with_name(f".{path.name.lstrip('.')}.tmp-{_number()}")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
@@ -189,6 +190,11 @@ def hash_file(path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _number() -> str:
+    """Of a file that this call alone writes: process numbers of two hosts of a Beam pipeline may be alike."""
+    return f"{os.getpid()}{secrets.randbelow(10**9):09}"
 
 
 def _sync_and_hash(path: pathlib.Path) -> str:

@@ -33,7 +33,7 @@ def measure(spec) -> dict:
         images_per_second, step_seconds: spreads, fed from memory; fed_images_per_second,
         input_wait_share: spreads, fed by the pipeline; build_seconds, first_step_seconds,
         compile_seconds (the first step less an ordinary one), peak_memory_bytes: spreads of one value;
-        skipped_steps: how many were not finite; and flops_per_image where asked for.
+        skipped_steps: how many of the timed ones were not finite; and flops_per_image where asked for.
 
     Raises:
         UsageError: The device lacks what was asked for.
@@ -41,25 +41,23 @@ def measure(spec) -> dict:
     config = configs.from_dict(spec["config"])
     runtime = open_runtime(spec)
     begin = time.perf_counter()
-    with runtime.strategy.scope():
-        state = TrainState(
-            DehazeGAN(config, precision=runtime.precision), use_ema=config.optimizer.ema_half_life > 0
-        )
+    gan, train = open_training(config, runtime=runtime)
     built = time.perf_counter() - begin
-    loop = make_loop(state, config=config, runtime=runtime, total_steps=10**6, warmup_steps=0)
-    rows_seen = []
-
-    def train(iterator, count):
-        rows, waited = loop(iterator, tf.constant(count))
-        rows_seen.append(rows.numpy())
-        return float(waited)
-
-    feed = _batches(runtime, batch_in_memory(config, replicas=runtime.replicas))
-    begin = time.perf_counter()
-    train(feed, 1)
-    first = time.perf_counter() - begin
     timing = {"seconds": spec["seconds"], "rounds": spec["rounds"]}
-    count, durations, _ = timed_rounds(lambda n: train(feed, n), **timing)
+    skipped = []
+
+    def rounds(dataset):
+        feed = batches(runtime, dataset)
+        count, durations, results = timed_rounds(lambda n: train(feed, n), **timing)
+        skipped.extend(results)
+        waited = [min(1.0, waited / d) for (_, waited), d in zip(results, durations, strict=True)]
+        return count, durations, waited
+
+    memory = batch_in_memory(config, replicas=runtime.replicas)
+    begin = time.perf_counter()
+    train(batches(runtime, memory), 1)
+    first = time.perf_counter() - begin
+    count, durations, _ = rounds(memory)
     pictures = count * config.train.batch_size
     found = {
         "images_per_second": spread(pictures / duration for duration in durations),
@@ -68,22 +66,36 @@ def measure(spec) -> dict:
         "first_step_seconds": spread([first]),
         "compile_seconds": spread([max(0.0, first - min(durations) / count)]),
     }
-    del feed
     data = open_data(config, spec["data_dir"], replicas=runtime.replicas)
-    feed = _batches(runtime, data.dataset())
-    count, durations, waited = timed_rounds(lambda n: train(feed, n), **timing)
+    count, durations, waited = rounds(data.dataset())
     pictures = count * config.train.batch_size
     found |= {
         "fed_images_per_second": spread(pictures / duration for duration in durations),
-        "input_wait_share": spread(
-            min(1.0, seconds / duration) for seconds, duration in zip(waited, durations, strict=True)
-        ),
+        "input_wait_share": spread(waited),
         "peak_memory_bytes": spread([peak_bytes(runtime)]),
-        "skipped_steps": int(np.concatenate(rows_seen)[:, SKIPPED].sum()),
+        "skipped_steps": sum(int(rows[:, SKIPPED].sum()) for rows, _ in skipped),
     }
     if spec["flops"]:
-        found["flops_per_image"] = flops.of_step(state.gan, config=config)
+        found["flops_per_image"] = flops.of_step(gan, config=config)
     return found
+
+
+def open_training(config, *, runtime):
+    """Builds what a trainer builds for the steps.
+
+    Returns:
+        (the networks; train(feed, count) -> ([count, len(METRICS)] np.ndarray, seconds waited for input)).
+    """
+    use_ema = config.optimizer.ema_half_life > 0
+    with runtime.strategy.scope():
+        state = TrainState(DehazeGAN(config, precision=runtime.precision), use_ema=use_ema)
+    loop = make_loop(state, config=config, runtime=runtime, total_steps=10**6, warmup_steps=0)
+
+    def train(feed, count):
+        rows, waited = loop(feed, tf.constant(count))
+        return rows.numpy(), float(waited)
+
+    return state.gan, train
 
 
 def open_runtime(spec) -> distribute.Runtime:
@@ -101,5 +113,6 @@ def batch_in_memory(config, *, replicas) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensors(batch).cache().repeat()
 
 
-def _batches(runtime, dataset):
+def batches(runtime, dataset):
+    """An iterator over a dataset of one replica's batches after the other's."""
     return iter(runtime.strategy.distribute_datasets_from_function(lambda _: dataset))
