@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from hazeheal import config as configs
 from hazeheal.benchmark import step
+from hazeheal.benchmark.memory import peak_bytes
 from hazeheal.errors import EXIT_OK, EXIT_USAGE, UsageError
 from hazeheal.training import distribute
 
@@ -57,6 +58,8 @@ def main(argv=None):
     train(feed, flags.steps)
     seconds = time.perf_counter() - compiled
     figures = {"images_per_second": flags.steps * flags.batch_size / seconds, "start": compiled - begin}
+    if runtime.on_gpu:
+        figures["peak_memory_bytes"] = peak_bytes(runtime)
     print(json.dumps(figures))
     return EXIT_OK
 
