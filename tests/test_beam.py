@@ -120,7 +120,6 @@ def test_a_shard_that_cannot_be_written_is_named(pictures, tmp_path, monkeypatch
         (["--runner=DirectRunner", "--beam_options='"], "cannot be split"),
         (["--runner=DirectRunner", "--beam_options=--runner=X"], "names a runner too"),
         (["--runner=DirectRunner", "--beam_options=--direct_num_workers=many"], "--direct_num_workers"),
-        (["--runner=DirectRunner", "--beam_options=--no_such_option=1"], "--no_such_option"),
     ],
 )
 def test_what_beam_does_not_know_is_refused(pictures, tmp_path, capsys, flags, said):

@@ -5,6 +5,7 @@ import time
 from hazeheal import config as configs
 from hazeheal.benchmark.timing import spread, timed_rounds
 from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.training.failures import explained
 
 
 def measure(spec) -> dict:
@@ -17,7 +18,8 @@ def measure(spec) -> dict:
         pairs_per_second, cpu_ms_per_pair: spreads.
     """
     config = configs.from_dict(spec["config"])
-    iterator = iter(open_data(config, spec["data_dir"]).dataset())
+    data = open_data(config, spec["data_dir"])
+    iterator = iter(data.dataset())
 
     def work(count):
         begin = time.process_time()
@@ -25,8 +27,9 @@ def measure(spec) -> dict:
             next(iterator)
         return time.process_time() - begin
 
-    work(4)  # what was prefetched while nobody asked
-    count, durations, used = timed_rounds(work, seconds=spec["seconds"], rounds=spec["rounds"])
+    with explained(processor=data, devices=("CPU:0",)):
+        work(4)  # what was prefetched while nobody asked
+        count, durations, used = timed_rounds(work, seconds=spec["seconds"], rounds=spec["rounds"])
     pairs = count * config.train.batch_size
     return {
         "pairs_per_second": spread(pairs / duration for duration in durations),

@@ -16,6 +16,7 @@ from hazeheal.benchmark.memory import peak_bytes
 from hazeheal.benchmark.timing import spread, timed_rounds
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.training import distribute
+from hazeheal.training.failures import explained
 from hazeheal.training.state import TrainState
 from hazeheal.training.step import METRICS, make_loop
 
@@ -40,44 +41,47 @@ def measure(spec) -> dict:
     """
     config = configs.from_dict(spec["config"])
     runtime = open_runtime(spec)
+    data = open_data(config, spec["data_dir"], replicas=runtime.replicas)
     begin = time.perf_counter()
     gan, train = open_training(config, runtime=runtime)
-    built = time.perf_counter() - begin
-    timing = {"seconds": spec["seconds"], "rounds": spec["rounds"]}
-    skipped = []
+    found = {"build_seconds": spread([time.perf_counter() - begin])}
+    with explained(processor=data, devices=runtime.devices):
+        found |= _train(train, config=config, runtime=runtime, data=data, spec=spec)
+    found["peak_memory_bytes"] = spread([peak_bytes(runtime)])
+    if spec["flops"]:
+        found["flops_per_image"] = flops.of_step(gan, config=config)
+    return found
+
+
+def _train(train, *, config, runtime, data, spec):
+    skipped = 0
 
     def rounds(dataset):
+        nonlocal skipped
         feed = batches(runtime, dataset)
-        count, durations, results = timed_rounds(lambda n: train(feed, n), **timing)
-        skipped.extend(results)
-        waited = [min(1.0, waited / d) for (_, waited), d in zip(results, durations, strict=True)]
-        return count, durations, waited
+        count, durations, results = timed_rounds(
+            lambda n: train(feed, n), seconds=spec["seconds"], rounds=spec["rounds"]
+        )
+        skipped += sum(int(rows[:, SKIPPED].sum()) for rows, _ in results)
+        speed = spread(count * config.train.batch_size / duration for duration in durations)
+        waited = [min(1.0, seconds / d) for (_, seconds), d in zip(results, durations, strict=True)]
+        return [duration / count for duration in durations], speed, spread(waited)
 
     memory = batch_in_memory(config, replicas=runtime.replicas)
     begin = time.perf_counter()
     train(batches(runtime, memory), 1)
     first = time.perf_counter() - begin
-    count, durations, _ = rounds(memory)
-    pictures = count * config.train.batch_size
-    found = {
-        "images_per_second": spread(pictures / duration for duration in durations),
-        "step_seconds": spread(duration / count for duration in durations),
-        "build_seconds": spread([built]),
+    steps, speed, _ = rounds(memory)
+    _, fed_speed, waited = rounds(data.dataset())
+    return {
+        "images_per_second": speed,
+        "step_seconds": spread(steps),
         "first_step_seconds": spread([first]),
-        "compile_seconds": spread([max(0.0, first - min(durations) / count)]),
+        "compile_seconds": spread([max(0.0, first - min(steps))]),
+        "fed_images_per_second": fed_speed,
+        "input_wait_share": waited,
+        "skipped_steps": skipped,
     }
-    data = open_data(config, spec["data_dir"], replicas=runtime.replicas)
-    count, durations, waited = rounds(data.dataset())
-    pictures = count * config.train.batch_size
-    found |= {
-        "fed_images_per_second": spread(pictures / duration for duration in durations),
-        "input_wait_share": spread(waited),
-        "peak_memory_bytes": spread([peak_bytes(runtime)]),
-        "skipped_steps": sum(int(rows[:, SKIPPED].sum()) for rows, _ in skipped),
-    }
-    if spec["flops"]:
-        found["flops_per_image"] = flops.of_step(gan, config=config)
-    return found
 
 
 def open_training(config, *, runtime):

@@ -95,10 +95,20 @@ def main(argv) -> int:
 
 def chosen(config, flags) -> plan.Options:
     """The options that the flags name."""
-    names = ("what", "cpu", "per_replica", "xla", "seconds", "rounds", "passes", "pairs", "picture")
+    names = (
+        "what",
+        "data_dir",
+        "cpu",
+        "per_replica",
+        "xla",
+        "seconds",
+        "rounds",
+        "passes",
+        "pairs",
+        "picture",
+    )
     return plan.Options(
         **{name: getattr(flags, name) for name in names},
-        data_dir=None if flags.data_dir is None else os.path.abspath(flags.data_dir),
         replicas=None if flags.replicas is None else tuple(sorted(set(flags.replicas))),
         precisions=flags.precision,
         size=flags.size or max(16, config.data.crop_size * 5 // 3),
