@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 import tiny
-from conftest import make_config
+from conftest import graphs_as_they_are, make_config
 
 from hazeheal import config as configs
 from hazeheal.__main__ import main
@@ -31,12 +31,18 @@ GPU = CPU | {
     "left_out": {},
 }
 SHORT = {"seconds": 0.01, "rounds": 2}
+OVERRIDES = tiny.arguments(train__steps=1, model__se_ratio=0.25, model__norm="none")
 TOY = ["--seconds=0.01", "--rounds=2", "--cpu"]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return tiny.data_set(tmp_path_factory.mktemp("benchmark"))
+
+
+@pytest.fixture(scope="module")
+def gan():
+    return DehazeGAN(make_config(model__norm="none"))
 
 
 @pytest.fixture(autouse=True)
@@ -111,16 +117,19 @@ def test_flops_of_the_generator_are_exact(width, depth, height, side):
     assert flops.of_generator(gan, height=height, width=side) == expected
 
 
-def test_flops_of_the_step_are_exact():
-    config = make_config()
-    width, depth, side = config.model.width, config.model.depth, config.data.crop_size
-    generator = generator_flops(width, depth, side, side)
-    discriminator = discriminator_flops(config.model.disc_width, side)
+def step_flops(config):
+    """Of the step, for one picture and without a perceptual network."""
+    model, side = config.model, config.data.crop_size
+    generator = generator_flops(model.width, model.depth, side, side)
+    discriminator = discriminator_flops(model.disc_width, side)
     # Each convolution has two gradients as dear as itself; nobody needs that of the hazy picture.
-    expected = 3 * sum(generator.values()) - generator["stem"]
+    of_generator = 3 * sum(generator.values()) - generator["stem"]
     # Of real and fake: forward, the gradients of its own loss, and that of the generator's loss on the way to it.
-    expected += 2 * (4 * sum(discriminator) - discriminator[0])
-    assert flops.of_step(DehazeGAN(config), config=config) == expected
+    return of_generator + 2 * (4 * sum(discriminator) - discriminator[0])
+
+
+def test_flops_of_the_step_are_exact(gan):
+    assert flops.of_step(gan, config=gan.config) == step_flops(gan.config)
 
 
 # Timing
@@ -351,18 +360,17 @@ def assert_plausible(value, *, where="result"):
         assert math.isfinite(value) and value >= 0, f"{where} is {value}"
 
 
-def test_the_reduction_has_the_bytes_of_the_gradients():
-    config = make_config()
-    spec = {"config": config.to_dict(), "cpu": True, "replicas": 2, "precision": "float32", "xla": "off"}
-    found = comm.measure(spec | SHORT)
-    counts = DehazeGAN(config).parameter_counts()
-    assert found["bytes"] == 4 * (sum(counts.values()) + 8)
+def test_the_reduction_has_the_bytes_of_the_gradients(gan):
+    spec = {"config": gan.config.to_dict(), "cpu": True, "replicas": 2, "precision": "float32", "xla": "off"}
+    with graphs_as_they_are():
+        found = comm.measure(spec | SHORT)
+    assert found["bytes"] == 4 * (sum(gan.parameter_counts().values()) + 8)
     assert found["bytes_per_second"]["median"] > 0
     assert_plausible(found)
 
 
 def test_input_is_measured(data):
-    found = input.measure({"config": tiny.config().to_dict(), "data_dir": str(data)} | SHORT)
+    found = input.measure({"config": tiny.config(train__steps=1).to_dict(), "data_dir": str(data)} | SHORT)
     assert set(found) == {"pairs_per_second", "cpu_ms_per_pair"}
     assert len(found["pairs_per_second"]["values"]) == 2
     assert found["pairs_per_second"]["lowest"] > 0
@@ -393,9 +401,7 @@ RESTORE_KEYS = {
 
 def benchmark(capsys, *flags):
     """(what --json=found.json holds, stdout) of `hazeheal benchmark FLAGS`."""
-    assert main(["benchmark", *TOY, "--json=found.json", *flags, *tiny.arguments()]) == 0, (
-        capsys.readouterr().err
-    )
+    assert main(["benchmark", *TOY, "--json=found.json", *flags, *OVERRIDES]) == 0, capsys.readouterr().err
     with open("found.json", encoding="utf-8") as file:
         return json.load(file), capsys.readouterr().out
 
@@ -411,10 +417,8 @@ def test_step_and_restore_through_the_command(data, capsys):
     assert set(restore) == RESTORE_KEYS
     assert step["skipped_steps"] == 0
     assert step["input_wait_share"]["highest"] <= 1
-    config = configs.from_dict(found["config"])
-    gan = DehazeGAN(config)
-    assert step["flops_per_image"] == flops.of_step(gan, config=config)
-    assert restore["flops_per_picture"] == flops.of_generator(gan, height=18, width=21)
+    assert step["flops_per_image"] == step_flops(configs.from_dict(found["config"]))
+    assert restore["flops_per_picture"] == sum(generator_flops(4, 1, 18, 21).values())
     assert found["device"]["peak"]["float32"]["matmul"]["lowest"] > 0
     assert found["device"]["bandwidth"]["lowest"] > 0
     assert_plausible(found)
