@@ -10,7 +10,7 @@ from conftest import graphs_as_they_are, make_config
 
 from hazeheal import config as configs
 from hazeheal.__main__ import main
-from hazeheal.benchmark import child, comm, convert, flops, input, plan, report, suite, timing
+from hazeheal.benchmark import child, comm, convert, flops, input, plan, report, step, suite, timing
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.models.gan import DehazeGAN
 
@@ -247,7 +247,7 @@ def test_more_gpus_than_there_are_are_refused():
 # Report
 
 
-def step_row(precision, replicas, speeds):
+def row_of_step(precision, replicas, speeds):
     return {
         "precision": precision,
         "xla": "on",
@@ -259,8 +259,8 @@ def step_row(precision, replicas, speeds):
 
 def measured(kind):
     peak = {"matmul": timing.spread([800.0]), "conv": timing.spread([1000.0])}
-    rows = [step_row("float32", 1, [2.0, 4.0]), step_row("mixed_bfloat16", 1, [3.0, 6.0])]
-    rows += [step_row("mixed_bfloat16", 4, [9.0, 18.0])]
+    rows = [row_of_step("float32", 1, [2.0, 4.0]), row_of_step("mixed_bfloat16", 1, [3.0, 6.0])]
+    rows += [row_of_step("mixed_bfloat16", 4, [9.0, 18.0])]
     rows[0]["flops_per_image"] = 50
     peaks = {"float32": peak, "mixed_bfloat16": peak}
     return {"device": {"kind": kind, "peak": peaks}, "step": rows, "left_out": {}}
@@ -406,23 +406,31 @@ def benchmark(capsys, *flags):
         return json.load(file), capsys.readouterr().out
 
 
-def test_step_and_restore_through_the_command(data, capsys):
-    flags = [f"--data_dir={data}", "--what=step,restore", "--replicas=1", "--xla=off", "--precision=float32"]
-    found, out = benchmark(capsys, *flags, "--picture=21x18")
-    assert set(found) == {
-        *("schema", "begun", "command", "versions", "config", "device", "left_out", "step", "restore"),
-    }
-    (step,), (restore,) = found["step"], found["restore"]
-    assert set(step) == STEP_KEYS
-    assert set(restore) == RESTORE_KEYS
-    assert step["skipped_steps"] == 0
-    assert step["input_wait_share"]["highest"] <= 1
-    assert step["flops_per_image"] == step_flops(configs.from_dict(found["config"]))
-    assert restore["flops_per_picture"] == sum(generator_flops(4, 1, 18, 21).values())
+def test_the_step_is_measured(data):
+    config = tiny.config(train__steps=1, model__se_ratio=0.25, model__norm="none")
+    spec = {"config": config.to_dict(), "cpu": True, "replicas": 2, "precision": "float32", "xla": "off"}
+    with graphs_as_they_are():
+        found = step.measure(spec | SHORT | {"data_dir": str(data), "flops": True})
+    assert set(found) == STEP_KEYS - {"precision", "xla", "replicas", "batch_size", "ratio", "share_of_peak"}
+    assert found["skipped_steps"] == 0
+    assert found["input_wait_share"]["highest"] <= 1
+    assert found["images_per_second"]["lowest"] > 0 and found["peak_memory_bytes"]["lowest"] > 2**20
+    assert found["first_step_seconds"]["median"] >= found["compile_seconds"]["median"]
+    assert found["flops_per_image"] == step_flops(config)
+    assert_plausible(found)
+
+
+def test_restoring_is_measured_through_the_command(capsys):
+    found, out = benchmark(capsys, "--what=restore", "--precision=float32", "--picture=21x18")
+    assert set(found) == {"schema", "begun", "command", "versions", "config", "device", "left_out", "restore"}
+    (row,) = found["restore"]
+    assert set(row) == RESTORE_KEYS
+    assert row["flops_per_picture"] == sum(generator_flops(4, 1, 18, 21).values())
+    assert configs.from_dict(found["config"]).model.width == 4
     assert found["device"]["peak"]["float32"]["matmul"]["lowest"] > 0
     assert found["device"]["bandwidth"]["lowest"] > 0
     assert_plausible(found)
-    for shown in ("images/s", "of the peak", "21x18", "GB/s", "written to found.json"):
+    for shown in ("pictures/s", "of the peak", "21x18", "GB/s", "written to found.json"):
         assert shown in out
 
 

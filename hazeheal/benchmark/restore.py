@@ -16,7 +16,7 @@ def measure(spec) -> dict:
     """Restores one picture over and over, as `DehazeGAN.restore` does it: uint8 in, uint8 out.
 
     Args:
-        spec: `config`, `cpu`, `precision`, `picture`: (height, width), `seconds` of a round, `rounds`.
+        spec: `config`, `cpu`, `precision`, `height` and `width` of the picture, `seconds` of a round, `rounds`.
 
     Returns:
         pictures_per_second, megapixels_per_second: spreads; first_seconds, peak_memory_bytes: spreads of
@@ -25,7 +25,7 @@ def measure(spec) -> dict:
     Raises:
         UsageError: The device lacks the precision.
     """
-    height, width = spec["picture"]
+    height, width = spec["height"], spec["width"]
     runtime = open_runtime({"cpu": spec["cpu"], "replicas": 1, "precision": spec["precision"], "xla": "off"})
     gan = DehazeGAN(configs.from_dict(spec["config"]), precision=runtime.precision, for_training=False)
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
