@@ -8,6 +8,7 @@ workers must see the pictures and the output directory under the same paths, as 
 """
 
 import contextlib
+import io
 import re
 import shlex
 import sys
@@ -53,12 +54,13 @@ def pipeline_options(runner: str, options: str):
     for flag in flags:
         if re.match(r"--runner(=|$)", flag):
             raise UsageError(f"--beam_options={options!r} names a runner too; --runner={runner} does")
-    parsed = PipelineOptions([f"--runner={runner}", *flags])
+    parsed, said = PipelineOptions([f"--runner={runner}", *flags]), io.StringIO()
     try:
-        with contextlib.redirect_stderr(None):
+        with contextlib.redirect_stderr(said):
             parsed.get_all_options()
     except SystemExit:
-        raise UsageError(f"--beam_options={options!r}: Apache Beam does not take a value there") from None
+        reason = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+        raise UsageError(f"--beam_options={options!r}: {reason}") from None
     return parsed
 
 
