@@ -33,11 +33,7 @@ exit codes: 0 done, 1 error, 2 bad usage, 75 stopped by SIGTERM, 130 by SIGINT
 
 
 def parser() -> CommandParser:
-    parse = CommandParser(
-        prog="hazeheal benchmark",
-        description="Measures on this machine, prints tables and writes JSON.",
-        epilog=EPILOG,
-    )
+    parse = CommandParser(prog="hazeheal benchmark", description=__doc__, epilog=EPILOG)
     add = parse.add_argument
     add("--what", type=some_of(plan.KINDS), default=plan.KINDS, metavar="A,B", help=_listed(plan.KINDS))
     add("--config", metavar="NAME", help="and --config.x.y=VALUE, as in training (default: quickstart)")
