@@ -14,7 +14,6 @@ from hazeheal import config as configs
 from hazeheal.benchmark import plan, report, suite
 from hazeheal.commands.parsing import CommandParser, count, numbers, seconds
 from hazeheal.errors import EXIT_OK, UsageError
-from hazeheal.training.signals import restart_on_sigterm
 
 SCHEMA = 1
 PRECISIONS = configs.CHOICES["train.precision"][1:]
@@ -73,7 +72,7 @@ def main(argv) -> int:
     plan.check(config, options)
     begun = datetime.datetime.now().astimezone()
     path = new_file(flags.json or f"benchmark-{begun:%Y%m%d-%H%M%S}.json")
-    with restart_on_sigterm():
+    with suite.sigterm_unwinds():
         result = report.derive(suite.run(config, options))
     print(f"{report.tables(result)}\n", flush=True)
     about = {
