@@ -10,7 +10,8 @@ from trainings import graphs_as_they_are, make_config
 
 from hazeheal import losses
 from hazeheal.data import synthetic
-from hazeheal.models.gan import DehazeGAN, normalise, to_uint8
+from hazeheal.models.gan import DehazeGAN
+from hazeheal.models.values import normalise, to_uint8
 from hazeheal.training.step import LOSSES
 from hazeheal.training.validate import PSNR_LIMIT, QUALITY, Validator, make_restore
 

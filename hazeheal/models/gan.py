@@ -15,6 +15,7 @@ from hazeheal.errors import HazeHealError
 from hazeheal.models.discriminator import build_discriminator
 from hazeheal.models.generator import build_generator
 from hazeheal.models.perceptual import build_perceptual
+from hazeheal.restore.restorer import Restorer
 from hazeheal.training import checkpoint
 
 
@@ -57,10 +58,7 @@ class DehazeGAN:
                     layer=config.loss.perceptual_layer,
                     dtype=precision,
                 )
-        self._forward = tf.function(
-            lambda picture: to_uint8(self.generator(normalise(picture[None]), training=False))[0],
-            input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)],
-        )
+        self._restorer = None
 
     @classmethod
     def from_run(cls, run, *, which="best", group=0, precision="float32"):
@@ -108,8 +106,17 @@ class DehazeGAN:
             variable.assign(reader.get_tensor(name))
 
     def restore(self, picture) -> np.ndarray:
-        """Restores one picture: uint8 [H, W, 3] of any size from 1x1 up, to the same."""
-        return self._forward(tf.convert_to_tensor(picture, tf.uint8)).numpy()
+        """Restores one picture of any size from 1x1 up, with `restore.restorer.Restorer`'s defaults.
+
+        Args:
+            picture: uint8 or uint16 [H, W, 3].
+
+        Returns:
+            The same shape and type.
+        """
+        if self._restorer is None:
+            self._restorer = Restorer(self)
+        return self._restorer.restore(picture)
 
     def parameter_counts(self) -> dict:
         """Trainable parameters of the generator and the discriminator."""
@@ -119,13 +126,3 @@ class DehazeGAN:
             for name, network in networks.items()
             if network is not None
         }
-
-
-def normalise(picture):
-    """uint8 in [0, 255] to float32 in [-1, 1]."""
-    return tf.cast(picture, tf.float32) / 127.5 - 1.0
-
-
-def to_uint8(tensor):
-    """float32 in [-1, 1], clipped, to uint8 in [0, 255], rounded."""
-    return tf.cast(tf.round(tf.clip_by_value((tensor + 1.0) * 127.5, 0.0, 255.0)), tf.uint8)

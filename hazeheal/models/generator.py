@@ -70,6 +70,43 @@ def build_generator(
     return keras.Model(hazy, restored, name="generator")
 
 
+def receptive_field(depth):
+    """How far a pixel of a local generator sees (`is_local`); of any other, how far its convolutions reach.
+
+    Counted backwards through the network, along one side. The strided kernels of three reach from 2 p to
+    2 p + 2, as padding `same` puts its one pixel behind; that is why both numbers differ.
+
+    Args:
+        depth: Number of halvings.
+
+    Returns:
+        (before, after): a restored pixel p depends on the pixels p - before .. p + after of the hazy picture,
+        and for some p on both of these.
+    """
+    spans = [_seen(pixel, depth) for pixel in range(2**depth)]
+    return (
+        max(pixel - low for pixel, (low, _) in enumerate(spans)),
+        max(high - pixel for pixel, (_, high) in enumerate(spans)),
+    )
+
+
+def _seen(pixel, depth):
+    low, high, skips = pixel - 1, pixel + 1, []  # the head
+    for _ in range(depth):
+        low, high = low - 1, high + 1  # merge, of the stage below and the skip
+        skips.append((low, high))
+        low, high = -(-(low - 2) // 2), (high + 1) // 2  # up: 2x2 of its 4x4 taps reach any one pixel
+    low, high = low - 2, high + 2  # two MBConvs at the bottom
+    for skip_low, skip_high in reversed(skips):
+        low, high = min(2 * low, skip_low), max(2 * high + 2, skip_high)
+    return low - 1, high + 1  # the stem
+
+
+def is_local(*, norm, se_ratio):
+    """Whether a restored pixel depends on its neighbourhood alone, and on nothing gathered over the picture."""
+    return norm in ("none", "layer", "batch") and not se_ratio
+
+
 @keras.saving.register_keras_serializable("hazeheal")
 class EncoderStage(keras.layers.Layer):
     """Halves the sides in two ways, a strided convolution and an MBConv, and fuses them with a 1x1 convolution."""

@@ -16,7 +16,7 @@ Written in the forward pass, one NaN pixel would spoil a moving mean for good.
 import tensorflow as tf
 
 from hazeheal import losses
-from hazeheal.models.gan import normalise
+from hazeheal.models.values import normalise
 from hazeheal.training import optimizer
 from hazeheal.training.distribute import local_number
 from hazeheal.training.state import local

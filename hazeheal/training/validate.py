@@ -9,7 +9,7 @@ import math
 import tensorflow as tf
 
 from hazeheal import losses, metrics
-from hazeheal.models.gan import normalise, to_uint8
+from hazeheal.models.values import normalise, to_uint8
 from hazeheal.training.distribute import local_number
 from hazeheal.training.state import local
 from hazeheal.training.step import LOSSES, Local, fixed_factors, traced_once

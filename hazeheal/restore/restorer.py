@@ -1,0 +1,237 @@
+"""A generator -> pictures of any size: whole where they fit, in tiles where not, batched, on several devices.
+
+    restorer = Restorer(gan, tile_size=1024)     # a DehazeGAN, or anything with `generator` and `config`
+    restored = restorer.restore(hazy)            # uint8 or uint16 [H, W, 3] -> the same
+    for restored in restorer.restore_all(pictures):
+        ...                                      # in order, lazily: a folder or a film never lies in memory
+
+This is the one way by which pictures are restored after training: `DehazeGAN.restore`, `hazeheal dehaze` and
+`hazeheal evaluate` all take it.
+"""
+
+import collections
+import concurrent.futures
+import itertools
+import queue
+
+import numpy as np
+import tensorflow as tf
+
+from hazeheal.errors import HazeHealError
+from hazeheal.models.generator import is_local, receptive_field
+from hazeheal.models.layers import mirrored_indices
+from hazeheal.models.values import in_range, normalise
+from hazeheal.restore.tiles import plan_tiles
+
+TILE_SIZE = 1024
+
+
+class Restorer:
+    """Restores pictures with one generator.
+
+    Attributes:
+        tile_size: No more than its square of pixels are in the network at once on a device; this alone bounds
+            the memory, whatever the picture.
+        local: Whether a restored pixel depends on its neighbourhood alone. Tiles then give what the whole picture
+            would, to rounding.
+    """
+
+    def __init__(self, gan, *, tile_size=TILE_SIZE, devices=(None,)):
+        """Compiles nothing yet; each device compiles at its first picture.
+
+        Args:
+            gan: A `DehazeGAN`.
+            tile_size: As above; for depth 5 at least 448, and the more the less is computed twice.
+            devices: Names as `GPU:0`. With more than one each gets a copy of the weights as they are now; the
+                one device of the default uses those of `gan`, also when they change.
+
+        Raises:
+            UsageError: The tile size is too small for this network.
+        """
+        model = gan.config.model
+        self.tile_size = tile_size
+        self.local = is_local(norm=model.norm, se_ratio=model.se_ratio)
+        self._multiple = 2**model.depth
+        self._before, self._after = receptive_field(model.depth)
+        self.plan(1, 1)  # refuses a tile size now and not at the first picture
+        self._pool = concurrent.futures.ThreadPoolExecutor(len(devices), thread_name_prefix="restore")
+        self._ahead = 2 * len(devices)
+        self._free = queue.SimpleQueue()
+        for device in devices:
+            self._free.put(_forward(gan.generator, device, copy=len(devices) > 1))
+
+    def plan(self, height, width):
+        """The `tiles.Plan` of a picture of this size."""
+        return plan_tiles(
+            height,
+            width,
+            tile_size=self.tile_size,
+            multiple=self._multiple,
+            before=self._before,
+            after=self._after,
+        )
+
+    def restore(self, picture) -> np.ndarray:
+        """Restores one picture.
+
+        Args:
+            picture: uint8 or uint16 [H, W, 3] in RGB, of any size from 1x1 up.
+
+        Returns:
+            The restored one, of the same shape and type.
+
+        Raises:
+            HazeHealError: The device has not enough memory for a tile.
+            ValueError: It is no such picture.
+        """
+        return next(self.restore_all([picture]))
+
+    def restore_all(self, pictures):
+        """Restores pictures one after the other; those of one size that follow each other share a batch.
+
+        Args:
+            pictures: Any iterable of pictures as `restore` takes them; read a little ahead of what is yielded.
+
+        Yields:
+            The restored pictures, in order.
+        """
+        for batch, values in self._computed(_batches(self._pieces(pictures), self.tile_size**2)):
+            for piece, restored in zip(batch, values, strict=True):
+                if piece.canvas.add(piece.tile, restored):
+                    yield piece.canvas.picture
+
+    def _pieces(self, pictures):
+        """Cuts every picture into its tiles."""
+        for picture in pictures:
+            picture = _checked(picture)
+            plan = self.plan(*picture.shape[:2])
+            canvas = _Canvas(plan, picture.dtype)
+            for tile in plan.tiles:
+                yield _Piece(_cut_out(picture, plan, tile), tile, canvas)
+
+    def _computed(self, batches):
+        """Yields (batch, float32 [B, h, w, 3]) in order, while the devices work on those that follow."""
+        pending = collections.deque()
+        for batch in batches:
+            pending.append((batch, self._pool.submit(self._run, batch)))
+            if len(pending) > self._ahead:
+                batch, future = pending.popleft()
+                yield batch, future.result()
+        for batch, future in pending:
+            yield batch, future.result()
+
+    def _run(self, batch):
+        forward = self._free.get()
+        try:
+            return forward(np.stack([piece.hazy for piece in batch])).numpy()
+        except tf.errors.ResourceExhaustedError as error:
+            height, width = batch[0].hazy.shape[:2]
+            raise HazeHealError(
+                f"not enough memory for {len(batch)} x {width}x{height} pixels at once; use a smaller tile size than "
+                f"{self.tile_size}"
+            ) from error
+        finally:
+            self._free.put(forward)
+
+
+_Piece = collections.namedtuple("_Piece", "hazy tile canvas")
+
+
+def _checked(picture):
+    picture = np.asarray(picture)
+    if picture.dtype not in (np.uint8, np.uint16) or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(
+            f"a picture must be uint8 or uint16 [H, W, 3], not {picture.dtype} {list(picture.shape)}"
+        )
+    if 0 in picture.shape:
+        raise ValueError(f"a picture must have a pixel, and is {list(picture.shape)}")
+    return picture
+
+
+def _cut_out(picture, plan, tile):
+    """One tile of the picture, mirrored where it goes beyond. A picture that is one tile stays as it is."""
+    if len(plan.tiles) == 1:
+        return picture
+    for axis, start, side in ((0, tile.top, plan.rows.size), (1, tile.left, plan.columns.size)):
+        length = picture.shape[axis]
+        if start + side <= length:
+            picture = picture[(slice(None),) * axis + (slice(start, start + side),)]
+        else:
+            picture = picture.take(mirrored_indices(np.arange(start, start + side), length), axis=axis)
+    return picture
+
+
+def _batches(pieces, most_pixels):
+    """Groups pieces that follow each other, are of one size and type, and have no more pixels together."""
+    kinds = itertools.groupby(pieces, key=lambda piece: (piece.hazy.shape, piece.hazy.dtype))
+    for (shape, _), alike in kinds:
+        count = max(1, most_pixels // (shape[0] * shape[1]))
+        while batch := list(itertools.islice(alike, count)):
+            yield batch
+
+
+class _Canvas:
+    """A picture in the making. Of floats it holds one row of tiles alone, however high the picture is."""
+
+    def __init__(self, plan, dtype):
+        self._plan = plan
+        self.picture = np.empty((plan.height, plan.width, 3), dtype)
+        self._band = None
+
+    def add(self, tile, values) -> bool:
+        """Lays one tile, float32 in [0, white], onto the picture, in the plan's order; says whether it was the last."""
+        plan = self._plan
+        if len(plan.tiles) == 1:
+            self.picture[:] = np.rint(values)
+            return True
+        if self._band is None:
+            self._band = np.zeros((plan.rows.size, plan.columns.padded, 3), np.float32)
+        down, across = plan.rows.weights[tile.row], plan.columns.weights[tile.column]
+        weighted = values * (down[:, None] * across)[..., None]
+        self._band[:, tile.left : tile.left + plan.columns.size] += weighted
+        if tile.column + 1 < len(plan.columns.starts):
+            return False
+        last = tile.row + 1 == len(plan.rows.starts)
+        whole = (
+            plan.height if last else plan.rows.starts[tile.row + 1]
+        ) - tile.top  # nothing comes on top of them
+        self.picture[tile.top : tile.top + whole] = np.rint(self._band[:whole, : plan.width])
+        if not last:
+            self._band[:-whole] = self._band[whole:]
+            self._band[-whole:] = 0
+        return last
+
+
+def _forward(generator, device, *, copy):
+    """Returns forward(uint8 or uint16 [B, H, W, 3]) -> float32 in [0, white], not rounded, on one device."""
+    if copy:
+        with tf.device(device):
+            weights = [tf.Variable(v) for v in generator.trainable_variables]
+            statistics = [tf.Variable(v) for v in generator.non_trainable_variables]
+
+    def restore(batch, white):
+        x = normalise(batch, white=white)
+        if copy:
+            x, _ = generator.stateless_call(
+                [v.read_value() for v in weights],
+                [v.read_value() for v in statistics],
+                x,
+                training=False,
+            )
+        else:
+            x = generator(x, training=False)
+        return in_range(x, white=white)
+
+    def compiled(kind, white):
+        signature = [tf.TensorSpec([None, None, None, 3], kind)]
+        return tf.function(lambda batch: restore(batch, white), input_signature=signature, autograph=False)
+
+    # Few operations know uint16 on a GPU; float32 holds its values as they are.
+    known = {np.uint8: compiled(tf.uint8, 255), np.uint16: compiled(tf.float32, 65535)}
+
+    def forward(batch):
+        function = known[batch.dtype.type]
+        with tf.device(device):
+            return function(batch if batch.dtype == np.uint8 else batch.astype(np.float32))
+
+    return forward
