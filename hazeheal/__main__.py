@@ -18,6 +18,7 @@ from hazeheal.lines import one_line, print_any_text
 COMMANDS = {
     "train": "train a generator on a data set, or go on with a run",
     "launch": "train in one or several processes, watched, and started again when one is lost",
+    "dehaze": "remove haze from pictures and videos with a trained generator",
     "evaluate": "score restored pictures beside the hazy input and a classical baseline; HTML report",
     "checkpoints": "list a run's checkpoints: step, size, validation PSNR, whole or damaged",
     "benchmark": "measure this machine: input, step, reduction, conversion, restoring",

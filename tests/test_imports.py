@@ -30,7 +30,7 @@ LAYERS = (
     # Files on disk alone; DehazeGAN.from_run reads them, and so stands above the other models.
     ("hazeheal.training.checkpoint",),
     # What DehazeGAN.restore is made of; the rest of that folder uses DehazeGAN.
-    ("hazeheal.restore.tiles", "hazeheal.restore.restorer"),
+    ("hazeheal.restore.tiles", "hazeheal.restore.network", "hazeheal.restore.restorer"),
     ("hazeheal.models.gan",),
     ("hazeheal.restore",),
     ("hazeheal.training",),

@@ -80,7 +80,7 @@ def load_rgb(source, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -
     if not data:
         raise DataError(f"{name}: the file is empty (0 bytes); replace it")
     try:
-        with _strict_pillow(max_pixels), Image.open(io.BytesIO(data)) as image:
+        with strict_pillow(max_pixels), Image.open(io.BytesIO(data)) as image:
             return _decode(image, data, max_pixels)
     except _Refused as refusal:
         raise DataError(f"{name}: {refusal}") from None
@@ -110,7 +110,7 @@ def read_size(path, *, max_pixels: int = MAX_PIXELS, name: str | None = None) ->
     try:
         size = os.stat(path).st_size
         if size and os.path.isfile(path):
-            with _strict_pillow(max_pixels), Image.open(path) as image:
+            with strict_pillow(max_pixels), Image.open(path) as image:
                 width, height = image.size
                 # A PNG may keep its EXIF behind the pixels, and Pillow would decode them to look there.
                 turned = False
@@ -151,12 +151,12 @@ def _read(source, name: str, max_pixels: int) -> bytes:
 
 
 _lock = threading.Lock()
-_decoding: list[int] = []  # max_pixels of every thread inside `_strict_pillow`
+_decoding: list[int] = []  # max_pixels of every thread inside `strict_pillow`
 _found: tuple = ()  # Pillow's settings before the first of them came, and the filters of warnings
 
 
 @contextlib.contextmanager
-def _strict_pillow(max_pixels: int):
+def strict_pillow(max_pixels: int):
     """Makes Pillow refuse truncated files and go by our limit of size, whatever the program has set.
 
     Both are module globals that Pillow reads while it decodes, and so are the filters of its warnings, which are
@@ -198,14 +198,22 @@ def _decode(image: Image.Image, data: bytes, max_pixels: int) -> tuple[np.ndarra
     white = _white(image)
     image.load()
     check_size()  # some containers learn the true size here
-    try:  # asked after loading: Pillow has by then turned TIFF and AVIF upright itself, and says so
-        turn = _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION))
-    except Exception:  # damaged metadata of a whole picture: taken as upright
-        turn = None
+    turn = upright_turn(image)
     if kept.reusable and turn is not None:
         kept = Kept(False, kept.format, "its EXIF orientation had to be applied")
     rgb = _to_rgb(image, white)
     return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8), kept
+
+
+def upright_turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns a picture upright as its EXIF tells; None: nothing. To be asked when it is loaded.
+
+    Pillow has by then turned TIFF and AVIF upright itself, and says so.
+    """
+    try:
+        return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION))
+    except Exception:  # damaged metadata of a whole picture: taken as upright
+        return None
 
 
 def _count_frames(image) -> int:

@@ -65,7 +65,7 @@ class DehazeGAN:
         """Loads the generator that a run has trained: its moving average where it kept one.
 
         Args:
-            run: The run's directory.
+            run: The run's directory, or one checkpoint's in it; `which` and `group` then mean nothing.
             which: `best` (by validation PSNR; the newest if none was validated), `newest`, or a step.
             group: Replica group whose checkpoints are read.
             precision: Keras dtype policy to compute in.
@@ -73,20 +73,24 @@ class DehazeGAN:
         Raises:
             HazeHealError: The directory holds no run, or no whole checkpoint.
         """
-        run = pathlib.Path(run)
+        run, found = pathlib.Path(run), None
+        if (run / checkpoint.MANIFEST).is_file():
+            run, found = run.absolute().parents[2], run  # RUN/group_00/checkpoints/ckpt-00001000
+            if reason := checkpoint.damage(found):
+                raise HazeHealError(f"the checkpoint {found} is damaged ({reason}); name another")
         try:
             config = configs.from_dict(json.loads((run / "config.json").read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise HazeHealError(
                 f"{run} is no run's directory: config.json cannot be read ({error})"
             ) from error
-        gan = cls(config, precision=precision, for_training=False)
         folder = run / f"group_{group:02d}" / "checkpoints"
-        found = checkpoint.find(folder, which=which)
+        found = found or checkpoint.find(folder, which=which)
         if found is None:
             raise HazeHealError(
                 f"{folder} holds no whole checkpoint ({which}); train first, or name another step"
             )
+        gan = cls(config, precision=precision, for_training=False)
         gan.load_generator(found)
         return gan
 

@@ -12,6 +12,7 @@ This is the one way by which pictures are restored after training: `DehazeGAN.re
 import collections
 import concurrent.futures
 import itertools
+import math
 import queue
 
 import numpy as np
@@ -20,7 +21,7 @@ import tensorflow as tf
 from hazeheal.errors import HazeHealError
 from hazeheal.models.generator import is_local, receptive_field
 from hazeheal.models.layers import mirrored_indices
-from hazeheal.models.values import in_range, normalise
+from hazeheal.restore.network import Network
 from hazeheal.restore.tiles import plan_tiles
 
 TILE_SIZE = 1024
@@ -54,11 +55,12 @@ class Restorer:
         self._multiple = 2**model.depth
         self._before, self._after = receptive_field(model.depth)
         self.plan(1, 1)  # refuses a tile size now and not at the first picture
+        self.rounds = 1
         self._pool = concurrent.futures.ThreadPoolExecutor(len(devices), thread_name_prefix="restore")
         self._ahead = 2 * len(devices)
         self._free = queue.SimpleQueue()
         for device in devices:
-            self._free.put(_forward(gan.generator, device, copy=len(devices) > 1))
+            self._free.put(Network(gan.generator, device=device, copy=len(devices) > 1))
 
     def plan(self, height, width):
         """The `tiles.Plan` of a picture of this size."""
@@ -95,7 +97,8 @@ class Restorer:
         Yields:
             The restored pictures, in order.
         """
-        for batch, values in self._computed(_batches(self._pieces(pictures), self.tile_size**2)):
+        batches = _batches(self._pieces(pictures), self.tile_size**2)
+        for batch, values in self._map(_restore, batches):
             for piece, restored in zip(batch, values, strict=True):
                 if piece.canvas.add(piece.tile, restored):
                     yield piece.canvas.picture
@@ -105,36 +108,61 @@ class Restorer:
         for picture in pictures:
             picture = _checked(picture)
             plan = self.plan(*picture.shape[:2])
+            means = None if self.local or len(plan.tiles) == 1 else self._means(picture, plan)
             canvas = _Canvas(plan, picture.dtype)
             for tile in plan.tiles:
-                yield _Piece(_cut_out(picture, plan, tile), tile, canvas)
+                yield _Piece(_cut_out(picture, plan, tile), tile, canvas, means)
 
-    def _computed(self, batches):
-        """Yields (batch, float32 [B, h, w, 3]) in order, while the devices work on those that follow."""
+    def _means(self, picture, plan):
+        """Finds what a network that is not local takes for the means over the whole picture.
+
+        First those of the picture made small enough to fit; with them, those over the parts of all tiles. What stands
+        first in the network is then exact, and what follows is close.
+        """
+        small = _reduced(picture, self.tile_size, self._multiple)
+        height, width = small.shape[:2]
+        ((_, means),) = self._map(
+            lambda network, _: network.collect(small, ((0, height), (0, width))), [small]
+        )
+        for _ in range(self.rounds):
+
+            def collect(network, tile, means=means):
+                return network.collect(_cut_out(picture, plan, tile), plan.core(tile), means)
+
+            total = sum(plan.share(tile) * found for tile, found in self._map(collect, plan.tiles))
+            means = total.astype(np.float32)
+        return means
+
+    def _map(self, function, items):
+        """Yields (item, function(network, item)) in order, while the devices work on the items that follow."""
+
+        def run(item):
+            network = self._free.get()
+            try:
+                return function(network, item)
+            except tf.errors.ResourceExhaustedError as error:
+                raise HazeHealError(
+                    f"not enough memory on {network.device or 'the device'} for tile_size={self.tile_size}; use a "
+                    "smaller one"
+                ) from error
+            finally:
+                self._free.put(network)
+
         pending = collections.deque()
-        for batch in batches:
-            pending.append((batch, self._pool.submit(self._run, batch)))
+        for item in items:
+            pending.append((item, self._pool.submit(run, item)))
             if len(pending) > self._ahead:
-                batch, future = pending.popleft()
-                yield batch, future.result()
-        for batch, future in pending:
-            yield batch, future.result()
-
-    def _run(self, batch):
-        forward = self._free.get()
-        try:
-            return forward(np.stack([piece.hazy for piece in batch])).numpy()
-        except tf.errors.ResourceExhaustedError as error:
-            height, width = batch[0].hazy.shape[:2]
-            raise HazeHealError(
-                f"not enough memory for {len(batch)} x {width}x{height} pixels at once; use a smaller tile size than "
-                f"{self.tile_size}"
-            ) from error
-        finally:
-            self._free.put(forward)
+                item, future = pending.popleft()
+                yield item, future.result()
+        for item, future in pending:
+            yield item, future.result()
 
 
-_Piece = collections.namedtuple("_Piece", "hazy tile canvas")
+_Piece = collections.namedtuple("_Piece", "hazy tile canvas means")
+
+
+def _restore(network, batch):
+    return network.restore(np.stack([piece.hazy for piece in batch]), batch[0].means)
 
 
 def _checked(picture):
@@ -161,10 +189,19 @@ def _cut_out(picture, plan, tile):
     return picture
 
 
+def _reduced(picture, tile_size, multiple):
+    """The picture made smaller, to at most tile_size^2 pixels and to sides that need no mirroring."""
+    height, width = picture.shape[:2]
+    scale = min(1.0, tile_size / math.sqrt(height * width))
+    sides = [max(multiple, int(side * scale) // multiple * multiple) for side in (height, width)]
+    values = tf.image.resize(picture.astype(np.float32), sides, method="area")[...]
+    return np.rint(values.numpy()).astype(picture.dtype)
+
+
 def _batches(pieces, most_pixels):
-    """Groups pieces that follow each other, are of one size and type, and have no more pixels together."""
-    kinds = itertools.groupby(pieces, key=lambda piece: (piece.hazy.shape, piece.hazy.dtype))
-    for (shape, _), alike in kinds:
+    """Groups pieces that follow each other, are of one size, type and means, and have no more pixels together."""
+    kinds = itertools.groupby(pieces, key=lambda piece: (piece.hazy.shape, piece.hazy.dtype, id(piece.means)))
+    for (shape, _, _), alike in kinds:
         count = max(1, most_pixels // (shape[0] * shape[1]))
         while batch := list(itertools.islice(alike, count)):
             yield batch
@@ -200,38 +237,3 @@ class _Canvas:
             self._band[:-whole] = self._band[whole:]
             self._band[-whole:] = 0
         return last
-
-
-def _forward(generator, device, *, copy):
-    """Returns forward(uint8 or uint16 [B, H, W, 3]) -> float32 in [0, white], not rounded, on one device."""
-    if copy:
-        with tf.device(device):
-            weights = [tf.Variable(v) for v in generator.trainable_variables]
-            statistics = [tf.Variable(v) for v in generator.non_trainable_variables]
-
-    def restore(batch, white):
-        x = normalise(batch, white=white)
-        if copy:
-            x, _ = generator.stateless_call(
-                [v.read_value() for v in weights],
-                [v.read_value() for v in statistics],
-                x,
-                training=False,
-            )
-        else:
-            x = generator(x, training=False)
-        return in_range(x, white=white)
-
-    def compiled(kind, white):
-        signature = [tf.TensorSpec([None, None, None, 3], kind)]
-        return tf.function(lambda batch: restore(batch, white), input_signature=signature, autograph=False)
-
-    # Few operations know uint16 on a GPU; float32 holds its values as they are.
-    known = {np.uint8: compiled(tf.uint8, 255), np.uint16: compiled(tf.float32, 65535)}
-
-    def forward(batch):
-        function = known[batch.dtype.type]
-        with tf.device(device):
-            return function(batch if batch.dtype == np.uint8 else batch.astype(np.float32))
-
-    return forward

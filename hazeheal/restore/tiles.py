@@ -110,6 +110,15 @@ class Plan:
             for column, left in enumerate(self.columns.starts)
         )
 
+    def core(self, tile) -> tuple[tuple[int, int], tuple[int, int]]:
+        """((top, bottom), (left, right)) of the tile's part of the padded picture, in its own pixels."""
+        return self.rows.cores[tile.row], self.columns.cores[tile.column]
+
+    def share(self, tile) -> float:
+        """What of the padded picture that part is; the shares of all tiles sum to 1."""
+        (top, bottom), (left, right) = self.core(tile)
+        return (bottom - top) * (right - left) / (self.rows.padded * self.columns.padded)
+
 
 def plan_tiles(height, width, *, tile_size, multiple, before, after) -> Plan:
     """Plans the fewest tiles of at most tile_size^2 pixels, and the smallest that are not more.

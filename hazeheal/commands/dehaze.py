@@ -1,0 +1,100 @@
+"""`hazeheal dehaze`: restores pictures and videos with a trained generator."""
+
+import sys
+
+from tqdm import tqdm
+
+from hazeheal.commands.parsing import CommandParser, count, numbers
+from hazeheal.errors import EXIT_ERROR, EXIT_OK
+from hazeheal.lines import one_line
+
+EPILOG = """\
+examples:
+  hazeheal dehaze hazy.jpg --model=runs/rice1 --output=restored
+  hazeheal dehaze scans 'more/**/*.png' --model=runs/rice1 --output=restored --compare
+  hazeheal dehaze film.mp4 --model=runs/rice1/group_00/checkpoints/ckpt-00001000 --output=restored
+
+Folders are taken with all below them, and keep their structure. Format, EXIF, colour profile, alpha and 16 bits of a
+PNG are kept (docs/inference.md). Results that exist already are left as they are, so that the same command goes on
+where it was stopped.
+
+exit codes: 0 done, 1 a file could not be restored (it is named; all others are), 2 bad usage
+"""
+
+
+def parser() -> CommandParser:
+    parse = CommandParser(
+        prog="hazeheal dehaze",
+        description="Removes haze from pictures of any size, and from videos where ffmpeg is installed.",
+        epilog=EPILOG,
+    )
+    parse.add_argument("inputs", metavar="INPUT", nargs="+", help="files, folders, globs in quotes")
+    parse.add_argument("--model", required=True, help="a run's directory, or one checkpoint's")
+    parse.add_argument("--output", required=True, help="the folder of the results, made if it is missing")
+    parse.add_argument("--which", default="best", help="of a run: best, newest, or a step (default: best)")
+    parse.add_argument(
+        "--tile_size",
+        type=count,
+        default=1024,
+        help="larger pictures are cut into overlapping tiles of at most this squared in pixels; bounds the memory, "
+        "and the larger the faster (default: 1024)",
+    )
+    parse.add_argument(
+        "--precision",
+        choices=("float32", "auto"),
+        default="float32",
+        help="auto: bfloat16 or float16 where the device multiplies them fast (default: float32)",
+    )
+    parse.add_argument("--gpus", type=numbers, help="numbers of the GPUs to use, as in 0,1 (default: all)")
+    parse.add_argument("--compare", action="store_true", help="write hazy | restored too, as NAME.compare.*")
+    parse.add_argument("--overwrite", action="store_true", help="make results anew that exist already")
+    return parse
+
+
+def main(argv) -> int:
+    """Runs the command; `argv` is what stands behind `hazeheal dehaze`.
+
+    Raises:
+        HazeHealError: What is wrong, which value, what to do; `hazeheal.__main__` prints it.
+    """
+    flags = parser().parse_args(argv)
+    from hazeheal.restore import files
+
+    found = files.find(flags.inputs, output=flags.output, compare=flags.compare)
+    jobs = [job for job in found.jobs if flags.overwrite or not job.is_done]
+    kept = len(found.jobs) - len(jobs)
+    if found.others:
+        print(f"{found.others} files are neither pictures nor videos by their names, and were left out")
+    if kept:
+        print(f"{kept} results are there already, and stay as they are; --overwrite makes them anew")
+    if not jobs:
+        return EXIT_OK
+    from hazeheal.models.gan import DehazeGAN
+    from hazeheal.restore.pipeline import restore_pictures
+    from hazeheal.restore.restorer import Restorer
+    from hazeheal.training import distribute
+
+    runtime = distribute.choose(gpus=flags.gpus, precision=flags.precision, xla="off")
+    gan = DehazeGAN.from_run(flags.model, which=flags.which, precision=runtime.precision)
+    restorer = Restorer(gan, tile_size=flags.tile_size, devices=runtime.devices)
+    # No width is asked for, as some terminals (containers, `script`) say that they are 0 wide.
+    with tqdm(total=len(jobs), unit="file", ncols=80, disable=not sys.stderr.isatty()) as bar:
+        outcome = restore_pictures(jobs, restorer, overwrite=flags.overwrite, done=lambda job: bar.update())
+    return report(outcome, restorer, flags)
+
+
+def report(outcome, restorer, flags) -> int:
+    """Says what was done and what was not; returns the exit code."""
+    print(f"{outcome.restored} restored, in {flags.output}")
+    if outcome.tiled and not restorer.local:
+        print(
+            f"{outcome.tiled} were larger than --tile_size={flags.tile_size} allows at once. This network looks at means "
+            "over the whole picture, which were estimated from its tiles: see docs/inference.md"
+        )
+    sys.stdout.flush()
+    for reason in outcome.failed.values():
+        print(f"hazeheal dehaze: error: {one_line(reason)}", file=sys.stderr)
+    if outcome.failed:
+        print(f"hazeheal dehaze: error: {len(outcome.failed)} could not be restored", file=sys.stderr)
+        return EXIT_ERROR
+    return EXIT_OK
