@@ -21,7 +21,7 @@ import struct
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image
 
 from hazeheal.data import pictures
 from hazeheal.data.kept import PNG_SIGNATURE
@@ -96,7 +96,7 @@ def read(path) -> Photo:
 def _photo(rgb, image, data):
     turn = pictures.upright_turn(image)
     upright = _TURNS.get(turn, lambda a: a)
-    alpha, chunks = None, b""
+    alpha, chunks, gray = None, b"", image.mode in _GRAY_MODES
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         alpha = upright(np.asarray(image.convert("RGBA").getchannel("A")))
     if data.startswith(PNG_SIGNATURE):
@@ -105,13 +105,15 @@ def _photo(rgb, image, data):
             values = tf.io.decode_png(data, channels=3 if alpha is None else 4, dtype=tf.uint16).numpy()
             values = upright(values)
             rgb, alpha = values[..., :3], None if alpha is None else values[..., 3]
-    gray = image.mode in _GRAY_MODES
+        gray = png.is_gray(data)
     icc = image.info.get("icc_profile") or b""
     tags, options = None, {}
     if image.format == "TIFF":
         tags = image.getexif()
         for tag in set(tags) - _TIFF_TAGS:
             del tags[tag]
+        for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            tags.get_ifd(directory)  # read now, while the file is open
         compression = image.info.get("compression")
         options["compression"] = compression if compression in _TIFF_LOSSLESS else "tiff_adobe_deflate"
     if image.format == "WEBP" and b"VP8L" in data[:64]:

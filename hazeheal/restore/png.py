@@ -21,6 +21,11 @@ def bit_depth(data: bytes) -> int:
     return data[24]
 
 
+def is_gray(data: bytes) -> bool:
+    """Whether it holds one channel of light, with or without alpha."""
+    return data[25] in (0, 4)
+
+
 def kept_chunks(data: bytes) -> bytes:
     """Returns the whole chunks of a PNG that are kept, one behind the other."""
     kept, position = [], len(PNG_SIGNATURE)

@@ -1,0 +1,160 @@
+"""Tiles give what the whole picture gives; batches and devices change nothing."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hazeheal.models.gan import DehazeGAN
+from hazeheal.models.generator import build_generator, receptive_field
+from hazeheal.restore.restorer import Restorer
+from tests import tiny
+
+LOCAL = {"model__norm": "layer", "model__se_ratio": 0.0}
+
+
+def make_gan(seed=0, **fields):
+    """A tiny network that changes every pixel: the head of a residual one starts at zero."""
+    gan = DehazeGAN(tiny.config(train__steps=1, **fields), for_training=False)
+    random = np.random.default_rng(seed)
+    for variable in gan.generator.variables:
+        if "moving" not in variable.path:
+            noise = random.normal(0, 0.1, variable.shape) * (1 if "head" in variable.path else 0.3)
+            variable.assign(variable + noise)
+    return gan
+
+
+def noise(height, width, *, seed=1, dtype=np.uint8):
+    """A picture of smooth and of rough parts."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (height // 32 + 2, width // 32 + 2, 3)).astype(np.float32)
+    smooth = tf.image.resize(coarse, (height, width)).numpy()
+    rough = random.normal(0, 30, (height, width, 3)) * (np.arange(width) > width // 2)[:, None]
+    picture = np.clip(smooth + rough, 0, 255) / 255
+    return np.rint(picture * np.iinfo(dtype).max).astype(dtype)
+
+
+def whole(gan, picture):
+    """What the network says of the whole picture, without anything of ours around it."""
+    white = np.iinfo(picture.dtype).max
+    x = tf.constant(picture[None], tf.float32) / (white / 2) - 1
+    values = (gan.generator(x, training=False).numpy()[0] + 1) * (white / 2)
+    return np.rint(np.clip(values, 0, white)).astype(picture.dtype)
+
+
+def apart(a, b):
+    return np.abs(a.astype(int) - b)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("norm", ["none", "layer", "batch"])
+def test_the_receptive_field_is_that_of_the_gradient(depth, norm):
+    model = build_generator(width=2, depth=depth, norm=norm, se_ratio=0, output="direct", seed=3)
+    reach = before, after = receptive_field(depth)
+    side = 2**depth * 24
+    seen = np.zeros(2, int)
+    x = tf.random.stateless_uniform([1, side, side, 3], (0, 1), -1, 1)
+    for pixel in range(side // 2, side // 2 + 2**depth):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            row = tf.reduce_sum(model(x)[:, pixel] ** 2)
+        touched = np.flatnonzero(np.abs(tape.gradient(row, x).numpy()).max(axis=(0, 2, 3)))
+        assert pixel - before <= touched[0]
+        assert touched[-1] <= pixel + after
+        seen = np.maximum(seen, [pixel - touched[0], touched[-1] - pixel])
+    assert tuple(seen) == reach, "not more than needed either"
+
+
+@pytest.mark.parametrize("fields", [LOCAL, LOCAL | {"model__depth": 2, "model__norm": "batch"}])
+@pytest.mark.parametrize("size", [(301, 257), (97, 1501)])
+def test_tiles_equal_the_whole(fields, size):
+    gan, picture = make_gan(**fields), noise(*size)
+    restorer = Restorer(gan, tile_size=160)
+    assert restorer.local
+    assert len(restorer.plan(*size).tiles) > 2
+    restored, wanted = restorer.restore(picture), whole(gan, picture)
+    difference = apart(restored, wanted)
+    assert np.mean(difference <= 1) > 0.999
+    assert difference.max() <= 2
+    assert apart(wanted, picture).mean() > 3, "the network must have changed something"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model__se_ratio": 0.25},
+        {"model__norm": "instance", "model__se_ratio": 0.0},
+        {"model__norm": "group"},
+    ],
+)
+def test_tiles_of_a_network_that_is_not_local_come_close(fields, monkeypatch):
+    gan, picture = make_gan(**fields), noise(400, 420)
+    wanted = whole(gan, picture)
+    restorer = Restorer(gan, tile_size=160)
+    assert not restorer.local
+    ours = apart(restorer.restore(picture), wanted).mean()
+    monkeypatch.setattr(restorer, "_means", lambda picture, plan: None)
+    alone = apart(restorer.restore(picture), wanted).mean()
+    assert ours < alone / 2, "each tile by its own means would have done as well"
+    assert ours < 1
+
+
+def test_one_way_for_all_sizes_and_types():
+    gan = make_gan(**LOCAL)
+    for height, width in [(1, 1), (1, 50), (31, 2), (64, 64)]:
+        picture = noise(height, width)
+        assert apart(gan.restore(picture), whole(gan, picture)).max() <= 1
+    deep = noise(200, 231, dtype=np.uint16)
+    restored = Restorer(gan, tile_size=160).restore(deep)
+    assert restored.dtype == np.uint16
+    assert apart(restored, whole(gan, deep)).max() <= 64  # of 65535
+    assert len(np.unique(restored & 255)) == 256, "16 bits, not 8 made longer"
+
+
+def test_order_and_batches(monkeypatch):
+    gan = make_gan(**LOCAL)
+    restorer = Restorer(gan, tile_size=160)
+    pictures = [
+        noise(*size, seed=i) for i, size in enumerate([(40, 48)] * 12 + [(200, 200)] + [(20, 30)] * 3)
+    ]
+    expected, sizes, lazily = [restorer.restore(p) for p in pictures], [], []
+    network = restorer._free.get()
+    restore = network.restore
+    monkeypatch.setattr(
+        network, "restore", lambda batch, means: sizes.append(len(batch)) or restore(batch, means)
+    )
+    restorer._free.put(network)
+
+    def given():
+        for number, picture in enumerate(pictures):
+            lazily.append(number)
+            yield picture
+
+    results = restorer.restore_all(given())
+    first = next(results)
+    assert len(lazily) < len(pictures) or max(sizes) > 1
+    for restored, wanted in zip([first, *results], expected, strict=True):
+        assert apart(restored, wanted).max() <= 1
+    assert sizes[0] == 12, "pictures of one size share a batch"
+    assert sum(sizes) == 12 + len(restorer.plan(200, 200).tiles) + 3
+
+
+def test_several_devices_give_the_same():
+    gan, picture = make_gan(**LOCAL), noise(300, 300)
+    wanted = gan.restore(picture)
+    restorer = Restorer(gan, tile_size=160, devices=("CPU:0", "CPU:1"))
+    assert apart(restorer.restore(picture), wanted).max() <= 1
+    before = gan.restore(picture[:8, :8])
+    for variable in gan.generator.trainable_variables:
+        variable.assign(variable * 0)
+    assert np.array_equal(gan.restore(picture[:8, :8]), picture[:8, :8]), (
+        "one device uses the weights as they are"
+    )
+    assert not np.array_equal(before, picture[:8, :8])
+    assert apart(restorer.restore(picture), wanted).max() <= 1, "several have copies"
+
+
+def test_what_is_no_picture_is_refused():
+    gan = make_gan(**LOCAL)
+    for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(ValueError, match="a picture must"):
+            gan.restore(wrong)
