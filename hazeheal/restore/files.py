@@ -5,16 +5,16 @@
         job.source, job.output, job.compare
 
 A folder's files keep their places below it, a glob's those behind its last part without a wildcard, a file its name.
-A name stays as it is where its suffix tells a format that can hold the result; `.png` is put behind any other
-(`a.gif` becomes `a.gif.png`), so that no two of them meet.
+A name stays as it is where its suffix tells a format that can hold the result; `.png`, or `.mkv`, is put behind any
+other (`a.gif` becomes `a.gif.png`), so that no two of them meet.
 """
 
 import contextlib
 import dataclasses
 import glob
+import itertools
 import os
 import pathlib
-import threading
 
 from PIL import Image
 
@@ -32,6 +32,10 @@ FORMATS = {
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp")
 )
+
+VIDEO_KEPT = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm"))
+
+_numbers = itertools.count()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +120,10 @@ def find(inputs, *, output, compare=False) -> Found:
 def _job(source, output, compare):
     Image.init()
     suffix = output.suffix.lower()
-    if suffix not in VIDEO_SUFFIXES and FORMATS.get(suffix) not in Image.SAVE:
+    if suffix in VIDEO_SUFFIXES:
+        if suffix not in VIDEO_KEPT:
+            output = output.with_name(f"{output.name}.mkv")
+    elif FORMATS.get(suffix) not in Image.SAVE:
         output = output.with_name(f"{output.name}.png")
     beside = output.with_name(f"{output.stem}.compare{output.suffix}") if compare else None
     return Job(source, output, beside)
@@ -175,7 +182,7 @@ def written_aside(path, *, overwrite):
         DataError: The file cannot be written, or is there already and may not be overwritten.
     """
     # The suffix stays, as it tells programs the format.
-    aside = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part{path.suffix}")
+    aside = path.with_name(f".{os.getpid()}-{next(_numbers)}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside
