@@ -44,7 +44,8 @@ setup(
     ],
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.20"],
-        "test": ["pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff"],
+        "video": ["imageio-ffmpeg"],  # where the machine has no ffmpeg
+        "test": ["pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff", "imageio-ffmpeg"],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
         "plots": ["pydot"],
         "beam": ["apache-beam"],

@@ -180,6 +180,8 @@ def test_new_modules_need_a_layer():
         *("hazeheal.data.pairing", "hazeheal.training.checkpoint", "tfrecords_tools.__main__"),
         *("hazeheal.commands.train", "hazeheal.commands.checkpoints", "hazeheal.commands.benchmark"),
         *("hazeheal.commands.evaluate", "hazeheal.restore.dark_channel", "hazeheal.restore.pairs"),
+        *("hazeheal.commands.train", "hazeheal.commands.checkpoints", "hazeheal.commands.dehaze"),
+        *("hazeheal.restore.files", "hazeheal.restore.tiles", "hazeheal.restore.video"),
     ],
 )
 def test_light_modules_do_not_import_tensorflow(module):

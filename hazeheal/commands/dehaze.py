@@ -5,7 +5,7 @@ import sys
 from tqdm import tqdm
 
 from hazeheal.commands.parsing import CommandParser, count, numbers
-from hazeheal.errors import EXIT_ERROR, EXIT_OK
+from hazeheal.errors import EXIT_ERROR, EXIT_OK, DataError
 from hazeheal.lines import one_line
 
 EPILOG = """\
@@ -77,10 +77,39 @@ def main(argv) -> int:
     runtime = distribute.choose(gpus=flags.gpus, precision=flags.precision, xla="off")
     gan = DehazeGAN.from_run(flags.model, which=flags.which, precision=runtime.precision)
     restorer = Restorer(gan, tile_size=flags.tile_size, devices=runtime.devices)
-    # No width is asked for, as some terminals (containers, `script`) say that they are 0 wide.
-    with tqdm(total=len(jobs), unit="file", ncols=80, disable=not sys.stderr.isatty()) as bar:
-        outcome = restore_pictures(jobs, restorer, overwrite=flags.overwrite, done=lambda job: bar.update())
+    pictures, videos = ([job for job in jobs if job.is_video == kind] for kind in (False, True))
+    with progress_bar(total=len(jobs), unit="file") as bar:
+        outcome = restore_pictures(
+            pictures, restorer, overwrite=flags.overwrite, done=lambda job: bar.update()
+        )
+        for job in videos:
+            restore_video(job, restorer, outcome, overwrite=flags.overwrite)
+            bar.update()
     return report(outcome, restorer, flags)
+
+
+def progress_bar(**options):
+    # No width is asked for, as some terminals (containers, `script`) say that they are 0 wide.
+    return tqdm(ncols=80, disable=not sys.stderr.isatty(), **options)
+
+
+def restore_video(job, restorer, outcome, *, overwrite):
+    """Restores one video, with a bar of its own for the frames; notes in `outcome` what became of it."""
+    from hazeheal.restore import video
+
+    ffmpeg = video.find_ffmpeg()
+    try:
+        if ffmpeg is None:
+            raise DataError(
+                f"{job.source}: a video needs ffmpeg; install it, or pip install 'hazeheal[video]'"
+            )
+        stream = video.probe(job.source, ffmpeg=ffmpeg)
+        with progress_bar(total=stream.frames, unit="frame", desc=job.source.name, leave=False) as bar:
+            video.restore_video(job, restorer, ffmpeg=ffmpeg, overwrite=overwrite, advance=bar.update)
+        outcome.restored += 1
+        outcome.tiled += len(restorer.plan(stream.height, stream.width).tiles) > 1
+    except DataError as error:
+        outcome.failed[job.source] = str(error)
 
 
 def report(outcome, restorer, flags) -> int:

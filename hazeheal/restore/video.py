@@ -1,7 +1,7 @@
 """A video through a Restorer: ffmpeg decodes into a pipe, and encodes out of one; the sound is copied.
 
 Every frame of a video has one size, so that all are cut alike and nothing flickers at the edges of tiles. Frames are
-taken at the video's (average) rate: one of varying rate comes out with a constant one. Nothing of it lies in memory
+taken at the rate that ffmpeg finds: a video of varying rate comes out with a constant one. Nothing of it lies in memory
 or on the disk but the frames at work.
 """
 
@@ -22,7 +22,8 @@ from hazeheal.restore.files import written_aside
 # What is told to players beside the pixels is what they were made with; by itself ffmpeg would make them with the
 # matrix of SD television and say nothing, and players take HD for BT.709: a shift of colours.
 _COLOURS = (
-    "-vf scale=out_color_matrix=bt709:out_range=tv -colorspace bt709 -color_primaries bt709 -color_trc bt709"
+    "-vf scale=out_color_matrix=bt709:out_range=tv,"
+    "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
 )
 _ENCODERS = {".webm": "-c:v libvpx-vp9 -crf 20 -b:v 0 -row-mt 1"}
 _ENCODER = "-c:v libx264 -crf 16 -preset medium"

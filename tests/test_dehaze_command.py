@@ -1,0 +1,168 @@
+"""`hazeheal dehaze` as a user runs it: folders in, results out, and what it says."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hazeheal import __main__ as program
+from hazeheal import config as configs
+from hazeheal.data import pictures
+from hazeheal.models.gan import DehazeGAN
+from hazeheal.restore import video
+from hazeheal.training.checkpoint import Checkpoints
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run's directory with two checkpoints: what dehaze reads of a training."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    config = tiny.config(train__steps=9, model__se_ratio=0.25)
+    gan, random = DehazeGAN(config, for_training=False), np.random.default_rng(0)
+    path.mkdir()
+    (path / "config.json").write_text(configs.to_json(config))
+    checkpoints = Checkpoints(path / "group_00/checkpoints", keep=3, log=None)
+    for step, psnr in ((5, 20.0), (9, 10.0)):
+        values = {
+            f"generator/{v.path}": random.normal(0, 0.2, v.shape).astype("f4")
+            for v in gan.generator.variables
+        }
+        checkpoints.save(values, step=step, metrics={"psnr": psnr})
+    checkpoints.close()
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(1)
+    for name, size in {
+        "a.png": (30, 41),
+        "b/c.jpg": (30, 41),
+        "b/d.png": (200, 190),
+        "b/e.bmp": (1, 1),
+    }.items():
+        path = pathlib.Path("in", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (*size, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(path, quality=95)
+    return pathlib.Path("in")
+
+
+def dehaze(capsys, *argv):
+    """Returns (exit code, stdout, stderr)."""
+    code = program.main(["dehaze", *map(str, argv)])
+    return code, *capsys.readouterr()
+
+
+def names(folder):
+    return sorted(str(p.relative_to(folder)) for p in pathlib.Path(folder).rglob("*") if p.is_file())
+
+
+def load(path):
+    return pictures.load_rgb(path)[0]
+
+
+def test_a_folder(run, folder, capsys):
+    flags = [folder, f"--model={run}", "--output=out", "--tile_size=120", "--compare"]
+    code, said, wrong = dehaze(capsys, *flags)
+    assert code == 0, wrong
+    assert said.startswith("4 restored, in out\n1 were larger than --tile_size=120 allows at once.")
+    expected = ["a.png", "b/c.jpg", "b/d.png", "b/e.bmp"]
+    assert names("out") == sorted([*expected, *(n.replace(".", ".compare.") for n in expected)])
+    gan = DehazeGAN.from_run(run)
+    for name in ("a.png", "b/e.bmp"):
+        assert np.array_equal(load(f"out/{name}"), gan.restore(load(f"in/{name}")))
+    assert np.abs(load("out/b/c.jpg").astype(int) - gan.restore(load("in/b/c.jpg"))).mean() < 6
+    both = load("out/b/d.compare.png")
+    assert both.shape == (200, 380, 3)
+    assert np.array_equal(both, np.concatenate([load("in/b/d.png"), load("out/b/d.png")], axis=1))
+
+    before = {name: pathlib.Path("out", name).stat().st_mtime_ns for name in names("out")}
+    pathlib.Path("out/a.png").unlink()
+    code, said, _ = dehaze(capsys, *flags, "--which=newest")
+    assert code == 0
+    assert said == (
+        "3 results are there already, and stay as they are; --overwrite makes them anew\n1 restored, in out\n"
+    )
+    after = {name: pathlib.Path("out", name).stat().st_mtime_ns for name in names("out")}
+    assert {name for name in before if before[name] != after[name]} == {"a.png"}, "nor was its a.compare.png"
+    assert np.array_equal(load("out/a.png"), DehazeGAN.from_run(run, which=9).restore(load("in/a.png")))
+    assert not np.array_equal(load("out/a.png"), gan.restore(load("in/a.png")))
+    assert dehaze(capsys, *flags, "--overwrite")[0] == 0
+    assert np.array_equal(load("out/a.png"), gan.restore(load("in/a.png")))
+
+
+def test_a_bad_file_is_named_and_the_rest_goes_on(run, folder, capsys):
+    (folder / "b/d.png").write_bytes((folder / "b/d.png").read_bytes()[:999])
+    (folder / "0.jpg").write_bytes(b"")
+    code, said, wrong = dehaze(capsys, folder, f"--model={run}", "--output=out")
+    assert code == 1
+    assert said == "3 restored, in out\n"
+    assert names("out") == ["a.png", "b/c.jpg", "b/e.bmp"]
+    assert "error: in/0.jpg: the file is empty" in wrong
+    assert "error: in/b/d.png: truncated or damaged" in wrong
+    assert wrong.endswith("2 could not be restored\n")
+
+
+def test_a_checkpoint_as_the_model(run, folder, capsys):
+    checkpoint = run / "group_00/checkpoints/ckpt-00000009"
+    assert dehaze(capsys, folder / "a.png", f"--model={checkpoint}", "--output=out")[0] == 0
+    assert np.array_equal(
+        load("out/a.png"), DehazeGAN.from_run(run, which="newest").restore(load("in/a.png"))
+    )
+
+
+def test_a_video(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ffmpeg = video.find_ffmpeg()
+    if ffmpeg is None:
+        pytest.skip("needs ffmpeg, or the package imageio-ffmpeg")
+    clip = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
+    Image.fromarray(clip[0]).save("still.png")
+    stream, source = video.Stream(16, 16, "25/1", None), pathlib.Path("a.avi")
+    with video._encoder("still.png", source, source, stream=stream, width=16, ffmpeg=ffmpeg) as take:
+        for frame in clip:
+            take(frame)
+    code, said, wrong = dehaze(capsys, "a.avi", f"--model={run}", "--output=out")
+    assert (code, said) == (0, "1 restored, in out\n"), wrong
+    assert names("out") == ["a.avi.mkv"]
+    assert video.probe(pathlib.Path("out/a.avi.mkv"), ffmpeg=ffmpeg).width == 16
+    monkeypatch.setattr(video, "find_ffmpeg", lambda: None)
+    code, _, wrong = dehaze(capsys, "a.avi", "still.png", f"--model={run}", "--output=out2")
+    assert code == 1
+    assert "a.avi: a video needs ffmpeg" in wrong
+    assert names("out2") == ["still.png"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--model=runs/none"], 1, "runs/none is no run's directory"),
+        (["--which=7"], 1, "holds no whole checkpoint (7)"),
+        (["--which=last"], 2, "'last' names no checkpoint"),
+        (["--tile_size=32"], 2, "tile_size=32 is too small"),
+        (["--gpus=0,0"], 2, "--gpus=0,0 names a GPU twice"),
+        (["--precision=float64"], 2, "invalid choice: 'float64'"),
+        (["--output=in"], 2, "which is an input"),
+    ],
+)
+def test_refused_before_anything_is_done(run, folder, capsys, flags, code, said):
+    given = {"--model": f"--model={run}", "--output": "--output=out"}
+    given |= {flag.split("=")[0]: flag for flag in flags}
+    result, _, wrong = dehaze(capsys, folder, *given.values())
+    assert result == code
+    assert said in wrong
+    assert wrong.count("\n") == 1
+    assert not pathlib.Path("out").exists()
+
+
+def test_a_damaged_checkpoint_is_refused(run, folder, capsys, tmp_path):
+    checkpoint = tmp_path / "run/group_00/checkpoints/ckpt-00000009"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "manifest.json").write_text("{}")
+    code, _, wrong = dehaze(capsys, folder, f"--model={checkpoint}", "--output=out")
+    assert code == 1
+    assert "is damaged" in wrong

@@ -1,0 +1,128 @@
+"""Videos: every frame once and in order, the rate, the sound and the colours kept; damage is named."""
+
+import pathlib
+import subprocess
+
+import numpy as np
+import pytest
+
+from hazeheal.errors import DataError
+from hazeheal.restore import video
+from hazeheal.restore.files import Job
+
+FFMPEG = video.find_ffmpeg()
+pytestmark = pytest.mark.skipif(FFMPEG is None, reason="needs ffmpeg, or the package imageio-ffmpeg")
+
+
+class Darker:
+    """A restorer that halves all values, three frames at a time."""
+
+    def restore_all(self, pictures):
+        held = []
+        for picture in pictures:
+            held.append(picture // 2)
+            if len(held) == 3:
+                yield from held
+                held = []
+        yield from held
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """One second of moving patterns with a tone: 30000/1001 frames a second."""
+    path = tmp_path_factory.mktemp("film") / "-film.mp4"
+    inputs = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=30000/1001", "-f", "lavfi", "-i", "sine=440"]
+    codecs = ["-t", "1", "-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv444p", "-c:a", "aac"]
+    subprocess.run([FFMPEG, "-v", "error", *inputs, *codecs, f"file:{path}"], check=True)
+    return path
+
+
+def frames(path):
+    with video._decoder(path, stream=video.probe(path, ffmpeg=FFMPEG), ffmpeg=FFMPEG) as decoded:
+        return np.stack(list(decoded))
+
+
+def sound(path):
+    command = [FFMPEG, "-v", "error", "-i", f"file:{path}", "-map", "0:a", "-c", "copy", "-f", "adts", "-"]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def test_a_film(film, tmp_path):
+    job = Job(film, tmp_path / "out/film.mp4", tmp_path / "out/film.compare.mp4")
+    count = []
+    assert (
+        video.restore_video(job, Darker(), ffmpeg=FFMPEG, advance=lambda: count.append(1)) == 30 == len(count)
+    )
+    stream = video.probe(job.output, ffmpeg=FFMPEG)
+    assert (stream.width, stream.height, stream.rate) == (96, 64, "30000/1001")
+    assert stream.frames == pytest.approx(30, abs=1)
+    hazy, restored, both = map(frames, (film, job.output, job.compare))
+    assert len(hazy) == len(restored) == len(both) == 30
+    # Colours have half the resolution; so blocks are compared. Every frame, to see that none was moved.
+    wanted = blocks(hazy // 2)
+    assert np.abs(blocks(restored) - wanted).mean(axis=(1, 2, 3)).max() < 3
+    assert np.abs(blocks(restored)[1:] - wanted[:-1]).mean(axis=(1, 2, 3)).min() > 3
+    assert np.abs(blocks(both[:, :, :96]) - blocks(hazy)).mean() < 3
+    assert np.abs(blocks(both[:, :, 96:]) - wanted).mean() < 3
+    assert sound(job.output) == sound(film)
+    assert len(sound(film)) > 1000
+    assert sorted(p.name for p in job.output.parent.iterdir()) == ["film.compare.mp4", "film.mp4"]
+
+
+def blocks(clip):
+    return clip.astype(float).reshape(len(clip), 8, 8, -1, 8, 3).mean(axis=(2, 4))
+
+
+def test_odd_sides_and_matroska(tmp_path):
+    clip = np.random.default_rng(0).integers(0, 256, (7, 33, 21, 3)).astype(np.uint8)
+    clip[:] = clip[:, :1, :1]  # of one colour each
+    source, stream = tmp_path / "a.mkv", video.Stream(21, 33, "25/1", None)
+    # The sound comes from another file: here there is none.
+    still = tmp_path / "still.ppm"
+    still.write_bytes(b"P6 1 1 255\n...")
+    with video._encoder(still, source, source, stream=stream, width=21, ffmpeg=FFMPEG) as take:
+        for frame in clip:
+            take(frame)
+    assert np.abs(frames(source).astype(int) - clip).mean() < 4, "the colours are those that were given"
+    job = Job(source, tmp_path / "out.mkv", None)
+    assert video.restore_video(job, Darker(), ffmpeg=FFMPEG) == 7
+    assert np.abs(frames(job.output).astype(int) - clip // 2).mean() < 4
+
+
+def test_damage_is_named(film, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(film.read_bytes()[:3000])
+    job = Job(broken, tmp_path / "out/broken.mp4", None)
+    with pytest.raises(DataError, match=r"broken\.mp4: no video that ffmpeg can decode \(.*broken"):
+        video.restore_video(job, Darker(), ffmpeg=FFMPEG)
+    # A film whose container is whole, and pictures in its middle are not.
+    matroska = tmp_path / "cut.mkv"
+    subprocess.run(
+        [FFMPEG, "-v", "error", "-i", f"file:{film}", "-c", "copy", f"file:{matroska}"], check=True
+    )
+    assert len(frames(matroska)) == 30
+
+    class Stops:
+        def restore_all(self, pictures):
+            yield next(iter(pictures))
+            raise DataError("the restorer stopped")
+
+    job = Job(matroska, tmp_path / "out/cut.mkv", None)
+    with pytest.raises(DataError, match="the restorer stopped"):
+        video.restore_video(job, Stops(), ffmpeg=FFMPEG)
+    assert list(pathlib.Path(tmp_path / "out").iterdir()) == [], "no part of a result stays"
+
+
+def test_what_ffmpeg_says_is_passed_on(film, tmp_path):
+    (tmp_path / "out.mp4").mkdir()
+    job = Job(film, tmp_path / "out.mp4/none.nothing", None)
+    with pytest.raises(DataError, match=r"none\.nothing: ffmpeg cannot encode it \(.*"):
+        video.restore_video(job, Darker(), ffmpeg=FFMPEG)
+
+
+def test_nothing_is_overwritten(film, tmp_path):
+    job = Job(film, tmp_path / "a.mp4", tmp_path / "b.mp4")
+    job.output.write_bytes(b"mine")
+    video.restore_video(job, Darker(), ffmpeg=FFMPEG)
+    assert job.output.read_bytes() == b"mine"
+    assert frames(job.compare).shape == (30, 64, 192, 3)
