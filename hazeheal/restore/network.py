@@ -15,10 +15,13 @@ class Network:
     """
 
     def __init__(self, generator, *, device=None, copy=False):
-        """Args:
-        generator: As `build_generator` makes it.
-        device: See above.
-        copy: Take a copy of the weights to the device, as they are now. Without it they are used where they are.
+        """Compiles nothing yet; each function does at its first call.
+
+        Args:
+            generator: As `build_generator` makes it.
+            device: See above.
+            copy: Take a copy of the weights to the device, as they are now. Without it they are used where they
+                are, also when they change.
         """
         self.device = device
         self._generator = generator
@@ -27,12 +30,11 @@ class Network:
             with tf.device(device):
                 sides = (generator.trainable_variables, generator.non_trainable_variables)
                 self._copies = [[tf.Variable(v) for v in side] for side in sides]
-        pictures, vector = tf.TensorSpec([None, None, None, 3], tf.float32), tf.TensorSpec([None], tf.float32)
-        white, core = tf.TensorSpec([], tf.float32), tf.TensorSpec([4], tf.int32)
-        self._restore = _compiled(self._restored, [pictures, white])
-        self._restore_given = _compiled(self._restored, [pictures, white, vector])
-        self._collect = _compiled(self._collected, [pictures, white, core])
-        self._collect_given = _compiled(self._collected, [pictures, white, core, vector])
+        vector, core = tf.TensorSpec([None], tf.float32), tf.TensorSpec([4], tf.int32)
+        self._restore = _compiled(self._restored)
+        self._restore_given = _compiled(self._restored, vector)
+        self._collect = _compiled(self._collected, core)
+        self._collect_given = _compiled(self._collected, core, vector)
 
     def restore(self, batch, means=None) -> np.ndarray:
         """Restores a batch.
@@ -45,10 +47,9 @@ class Network:
         Returns:
             float32 [B, H, W, 3] in [0, 255] or [0, 65535], not rounded.
         """
-        with tf.device(self.device):
-            if means is None:
-                return self._restore(*_given(batch)).numpy()
-            return self._restore_given(*_given(batch), means).numpy()
+        if means is None:
+            return self._call(self._restore, batch)
+        return self._call(self._restore_given, batch, means)
 
     def collect(self, picture, core, means=None) -> np.ndarray:
         """Looks at the means over a part of a picture that the network takes over all pixels.
@@ -62,16 +63,20 @@ class Network:
             float32 [N]; empty for a network that takes none.
         """
         core = np.asarray(core, np.int32).reshape(4)
-        with tf.device(self.device):
-            if means is None:
-                return self._collect(*_given(picture[None]), core).numpy()
-            return self._collect_given(*_given(picture[None]), core, means).numpy()
+        if means is None:
+            return self._call(self._collect, picture[None], core)
+        return self._call(self._collect_given, picture[None], core, means)
 
-    def _restored(self, batch, white, means=None):
+    def _call(self, functions, batch, *arguments):
+        kind, function = functions[batch.dtype.type]
+        with tf.device(self.device):
+            return function(batch.astype(kind, copy=False), *arguments).numpy()
+
+    def _restored(self, white, batch, means=None):
         with pooled_by(None if means is None else Given(means)):
             return in_range(self._output(normalise(batch, white=white)), white=white)
 
-    def _collected(self, batch, white, core, means=None):
+    def _collected(self, white, batch, core, means=None):
         source = Collected(tf.shape(batch)[1], core, None if means is None else Given(means))
         with pooled_by(source):
             self._output(normalise(batch, white=white))
@@ -84,10 +89,17 @@ class Network:
         return self._generator.stateless_call(*values, hazy, training=False)[0]
 
 
-def _compiled(function, signature):
-    return tf.function(function, input_signature=signature, autograph=False)
+def _compiled(function, *others):
+    """{type of the pictures: (type they are handed over in, function(pictures, ...) compiled)}.
 
+    White is a constant, so that the arithmetic is that of validation to the bit. Few operations on a GPU know uint16.
+    """
 
-def _given(batch):
-    # As float32: few operations on a GPU know uint16.
-    return batch.astype(np.float32), np.float32(np.iinfo(batch.dtype).max)
+    def compiled(handed, white):
+        signature = [tf.TensorSpec([None, None, None, 3], handed), *others]
+        return tf.function(lambda *given: function(white, *given), input_signature=signature, autograph=False)
+
+    return {
+        np.uint8: (np.uint8, compiled(np.uint8, 255)),
+        np.uint16: (np.float32, compiled(np.float32, 65535)),
+    }
