@@ -22,7 +22,7 @@ from hazeheal.errors import HazeHealError
 from hazeheal.models.generator import is_local, receptive_field
 from hazeheal.models.layers import mirrored_indices
 from hazeheal.restore.network import Network
-from hazeheal.restore.tiles import plan_tiles
+from hazeheal.restore.tiles import plan_tiles, round_up
 
 TILE_SIZE = 1024
 
@@ -190,12 +190,15 @@ def _cut_out(picture, plan, tile):
 
 
 def _reduced(picture, tile_size, multiple):
-    """The picture made smaller, to at most tile_size^2 pixels and to sides that need no mirroring."""
-    height, width = picture.shape[:2]
-    scale = min(1.0, tile_size / math.sqrt(height * width))
-    sides = [max(multiple, int(side * scale) // multiple * multiple) for side in (height, width)]
-    values = tf.image.resize(picture.astype(np.float32), sides, method="area")[...]
-    return np.rint(values.numpy()).astype(picture.dtype)
+    """The picture made smaller by a whole number, to a tile's pixels, then mirrored to sides that the network takes."""
+    factor = math.ceil(math.sqrt(picture.shape[0] * picture.shape[1]) / tile_size)
+    down, across = (min(factor, side) for side in picture.shape[:2])
+    height, width = picture.shape[0] // down, picture.shape[1] // across
+    blocks = picture[: height * down, : width * across].reshape(height, down, width, across, 3)
+    small = np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(picture.dtype)
+    for axis, side in enumerate((height, width)):
+        small = small.take(mirrored_indices(np.arange(round_up(side, multiple)), side), axis=axis)
+    return small
 
 
 def _batches(pieces, most_pixels):
