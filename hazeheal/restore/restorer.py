@@ -35,6 +35,8 @@ class Restorer:
             the memory, whatever the picture.
         local: Whether a restored pixel depends on its neighbourhood alone. Tiles then give what the whole picture
             would, to rounding.
+        rounds: How often the means over a whole picture, which a network that is not local asks for, are taken from
+            all tiles. The first time they are those of the picture made small; docs/inference.md has the figures.
     """
 
     def __init__(self, gan, *, tile_size=TILE_SIZE, devices=(None,)):
@@ -105,13 +107,15 @@ class Restorer:
 
     def _pieces(self, pictures):
         """Cuts every picture into its tiles."""
-        for picture in pictures:
+        for number, picture in enumerate(pictures):
             picture = _checked(picture)
             plan = self.plan(*picture.shape[:2])
-            means = None if self.local or len(plan.tiles) == 1 else self._means(picture, plan)
+            means = alone = None
+            if not self.local and len(plan.tiles) > 1:
+                means, alone = self._means(picture, plan), number
             canvas = _Canvas(plan, picture.dtype)
             for tile in plan.tiles:
-                yield _Piece(_cut_out(picture, plan, tile), tile, canvas, means)
+                yield _Piece(_cut_out(picture, plan, tile), tile, canvas, means, alone)
 
     def _means(self, picture, plan):
         """Finds what a network that is not local takes for the means over the whole picture.
@@ -158,7 +162,9 @@ class Restorer:
             yield item, future.result()
 
 
-_Piece = collections.namedtuple("_Piece", "hazy tile canvas means")
+# One tile's pixels, its place, the picture it becomes part of, means for the network, and the number of the picture
+# where these are its own.
+_Piece = collections.namedtuple("_Piece", "hazy tile canvas means alone")
 
 
 def _restore(network, batch):
@@ -203,7 +209,7 @@ def _reduced(picture, tile_size, multiple):
 
 def _batches(pieces, most_pixels):
     """Groups pieces that follow each other, are of one size, type and means, and have no more pixels together."""
-    kinds = itertools.groupby(pieces, key=lambda piece: (piece.hazy.shape, piece.hazy.dtype, id(piece.means)))
+    kinds = itertools.groupby(pieces, key=lambda piece: (piece.hazy.shape, piece.hazy.dtype, piece.alone))
     for (shape, _, _), alike in kinds:
         count = max(1, most_pixels // (shape[0] * shape[1]))
         while batch := list(itertools.islice(alike, count)):
