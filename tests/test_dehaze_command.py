@@ -104,7 +104,7 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(run, folder, capsys):
     assert names("out") == ["a.png", "b/c.jpg", "b/e.bmp"]
     assert "error: in/0.jpg: the file is empty" in wrong
     assert "error: in/b/d.png: truncated or damaged" in wrong
-    assert wrong.endswith("2 could not be restored\n")
+    assert wrong.endswith("2 could not be restored in full\n")
 
 
 def test_a_checkpoint_as_the_model(run, folder, capsys):

@@ -84,6 +84,8 @@ def test_compare(tree):
         (["in/deep", "other"], "out", "other: no picture and no video there .1 other files"),
         (["in/a.jpg", "twin/a.jpg"], "out", "in/a.jpg and twin/a.jpg would both become out/a.jpg"),
         (["in/a.jpg"], "in", "in/a.jpg would become in/a.jpg, which is an input"),
+        (["in"], "in", "in/a.jpg would become in/a.jpg, which is an input"),
+        (["in/*.jpg"], "in", "in/a.jpg would become in/a.jpg, which is an input"),
         (["in/a.jpg"], "in/notes.txt", "--output=in/notes.txt is a file"),
     ],
 )

@@ -105,7 +105,11 @@ def restore_video(job, restorer, outcome, *, overwrite):
             )
         stream = video.probe(job.source, ffmpeg=ffmpeg)
         with progress_bar(total=stream.frames, unit="frame", desc=job.source.name, leave=False) as bar:
-            video.restore_video(job, restorer, ffmpeg=ffmpeg, overwrite=overwrite, advance=bar.update)
+            count, wrong = video.restore_video(
+                job, restorer, ffmpeg=ffmpeg, overwrite=overwrite, advance=bar.update
+            )
+        if wrong:
+            outcome.failed[job.source] = f"{job.source}: damaged; {count} frames could be restored ({wrong})"
         outcome.restored += 1
         outcome.tiled += len(restorer.plan(stream.height, stream.width).tiles) > 1
     except DataError as error:
@@ -124,6 +128,6 @@ def report(outcome, restorer, flags) -> int:
     for reason in outcome.failed.values():
         print(f"hazeheal dehaze: error: {one_line(reason)}", file=sys.stderr)
     if outcome.failed:
-        print(f"hazeheal dehaze: error: {len(outcome.failed)} could not be restored", file=sys.stderr)
+        print(f"hazeheal dehaze: error: {len(outcome.failed)} could not be restored in full", file=sys.stderr)
         return EXIT_ERROR
     return EXIT_OK

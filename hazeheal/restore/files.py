@@ -133,7 +133,7 @@ def _expand(text, *, besides):
     """Returns ([(source, its place below the output)], number of other files) of one input."""
     path = pathlib.Path(text)
     if path.is_dir():
-        return _below(path, pathlib.Path(), besides)
+        return _below(path, pathlib.Path(), _besides(path, besides))
     if path.exists():
         return [(path, path.name)], 0
     if not glob.has_magic(text):
@@ -141,6 +141,7 @@ def _expand(text, *, besides):
     parts = path.parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     base = pathlib.Path(*parts[:fixed])
+    besides = _besides(base, besides)
     files, others = [], 0
     for match in map(pathlib.Path, sorted(glob.glob(text, recursive=True))):
         place = match.relative_to(base)
@@ -150,6 +151,12 @@ def _expand(text, *, besides):
             more, left_out = _chosen([(match, place)], besides)
         files, others = files + more, others + left_out
     return files, others
+
+
+def _besides(folder, output):
+    """The folder of results, where it lies below the one of the inputs; None where all that is found is an input."""
+    inside, output = os.path.realpath(folder), os.path.realpath(output)
+    return None if f"{inside}{os.sep}".startswith(f"{output}{os.sep}") else f"{output}{os.sep}"
 
 
 def _below(folder, place, besides):
@@ -163,9 +170,9 @@ def _below(folder, place, besides):
 
 def _chosen(files, besides):
     """Of [(source, place)] those whose suffix is a picture's or a video's, and how many are not."""
-    besides, chosen, others = os.path.realpath(besides), [], 0
+    chosen, others = [], 0
     for source, place in files:
-        if not source.is_file() or os.path.realpath(source).startswith(besides + os.sep):
+        if not source.is_file() or (besides and os.path.realpath(source).startswith(besides)):
             continue
         if source.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
             chosen.append((source, place))

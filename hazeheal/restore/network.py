@@ -29,7 +29,7 @@ class Network:
         if copy:
             with tf.device(device):
                 sides = (generator.trainable_variables, generator.non_trainable_variables)
-                self._copies = [[tf.Variable(v) for v in side] for side in sides]
+                self._copies = [[tf.Variable(tf.convert_to_tensor(v)) for v in side] for side in sides]
         vector, core = tf.TensorSpec([None], tf.float32), tf.TensorSpec([4], tf.int32)
         self._restore = _compiled(self._restored)
         self._restore_given = _compiled(self._restored, vector)

@@ -79,8 +79,8 @@ def probe(path, *, ffmpeg) -> Stream:
     return Stream(width, height, f"{above}/{below}", seconds)
 
 
-def restore_video(job, restorer, *, ffmpeg, overwrite=False, advance=lambda: None) -> int:
-    """Restores one video; returns its number of frames.
+def restore_video(job, restorer, *, ffmpeg, overwrite=False, advance=lambda: None) -> tuple[int, str]:
+    """Restores one video, as far as it can be decoded.
 
     Args:
         job: A `files.Job`. Of its outputs those that exist stay as they are.
@@ -89,11 +89,14 @@ def restore_video(job, restorer, *, ffmpeg, overwrite=False, advance=lambda: Non
         overwrite: Write them anew instead.
         advance: Called after every frame.
 
+    Returns:
+        Its number of frames, and what ffmpeg found wrong with it on the way: "" if nothing.
+
     Raises:
-        DataError: The video cannot be decoded to its end, or the result cannot be written.
+        DataError: The video cannot be decoded, or the result cannot be written.
     """
     stream = probe(job.source, ffmpeg=ffmpeg)
-    hazy, count = collections.deque(), 0
+    hazy, count, wrong = collections.deque(), 0, []
 
     def kept(frames):
         for frame in frames:
@@ -111,19 +114,19 @@ def restore_video(job, restorer, *, ffmpeg, overwrite=False, advance=lambda: Non
                     _encoder(job.source, path, aside, stream=stream, width=width, ffmpeg=ffmpeg)
                 )
                 sinks.append((path, sink))
-        frames = stack.enter_context(_decoder(job.source, stream=stream, ffmpeg=ffmpeg))
+        frames = stack.enter_context(_decoder(job.source, stream=stream, ffmpeg=ffmpeg, wrong=wrong))
         for restored in restorer.restore_all(kept(frames)):
             before = hazy.popleft() if job.compare else None
             for path, sink in sinks:
                 sink(restored if path != job.compare else np.concatenate([before, restored], axis=1))
             count += 1
             advance()
-    return count
+    return count, "".join(wrong)
 
 
 @contextlib.contextmanager
-def _decoder(path, *, stream, ffmpeg):
-    """Gives an iterator of uint8 [H, W, 3]; what went wrong shows at its end."""
+def _decoder(path, *, stream, ffmpeg, wrong):
+    """Gives an iterator of uint8 [H, W, 3]; at its end what ffmpeg has found damaged, and passed over, is in `wrong`."""
     options = f"-map 0:v:0 -r {stream.rate} -f rawvideo -pix_fmt rgb24 -".split()
     command = [ffmpeg, "-v", "error", "-nostdin", "-i", _file(path), *options]
     shape = (stream.height, stream.width, 3)
@@ -136,6 +139,7 @@ def _decoder(path, *, stream, ffmpeg):
                 yield np.frombuffer(data, np.uint8).reshape(shape)
             if process.wait() or data or not count:
                 raise DataError(f"{path}: cannot be decoded after {count} frames ({_logged(log)})")
+            wrong.extend(filter(None, [_logged(log)]))
 
         yield frames()
 
@@ -208,4 +212,4 @@ def _logged(log) -> str:
 
 def _last_line(text) -> str:
     lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else "it says nothing"
+    return lines[-1].strip() if lines else ""
