@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
 from hazeheal import __main__ as program
@@ -12,7 +13,6 @@ from hazeheal.data import pictures
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.restore import video
 from hazeheal.training.checkpoint import Checkpoints
-from tests import tiny
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
 
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.models.generator import build_generator, receptive_field
 from hazeheal.restore.restorer import Restorer
-from tests import tiny
 
 LOCAL = {"model__norm": "layer", "model__se_ratio": 0.0}
 

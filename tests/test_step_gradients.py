@@ -10,7 +10,7 @@ from step_states import EVERYTHING, LOCAL_NORMS
 from trainings import make_config
 
 from hazeheal import losses
-from hazeheal.models.gan import normalise
+from hazeheal.models.values import normalise
 from hazeheal.training import step
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from step_states import COUNTERS, EVERYTHING, assert_equal_states, slots
 
 from hazeheal import losses
-from hazeheal.models.gan import normalise
+from hazeheal.models.values import normalise
 from hazeheal.training import optimizer, step
 
 
