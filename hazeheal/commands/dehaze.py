@@ -20,6 +20,10 @@ where it was stopped.
 
 exit codes: 0 done, 1 a file could not be restored (it is named; all others are), 2 bad usage
 """
+MEANS = {
+    True: "they were estimated, from the picture made small and from its tiles",
+    False: "each tile took its own, and a larger --tile_size comes closer to the whole",
+}
 
 
 def parser() -> CommandParser:
@@ -122,7 +126,7 @@ def report(outcome, restorer, flags) -> int:
     if outcome.tiled and not restorer.local:
         print(
             f"{outcome.tiled} were larger than --tile_size={flags.tile_size} allows at once. This network looks at means "
-            "over the whole picture, which were estimated from its tiles: see docs/inference.md"
+            f"over the whole picture; {MEANS[restorer.shares_means]}: see docs/inference.md"
         )
     sys.stdout.flush()
     for reason in outcome.failed.values():

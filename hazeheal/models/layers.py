@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hazeheal.models.pooling import spatial_mean, spatial_moments
+from hazeheal.models.pooling import spatial_mean
 
 NORMS = ("none", "layer", "instance", "group", "batch")
 
@@ -113,16 +113,14 @@ class Norm(keras.layers.Layer):
             size = tf.shape(x)
             split = tf.concat([size[:3], [self.groups, x.shape[-1] // self.groups]], axis=0)
             grouped = tf.reshape(x, split)
-            mean, variance = spatial_moments(grouped, also=[4])
+            mean, variance = tf.nn.moments(grouped, axes=[1, 2, 4], keepdims=True)
             x = tf.reshape((grouped - mean) * tf.math.rsqrt(variance + self.epsilon), size)
             return tf.cast(x * self.scale + self.offset, self.compute_dtype)
         if self.kind == "batch" and not training:
             mean = tf.convert_to_tensor(self.moving_mean)
             variance = tf.convert_to_tensor(self.moving_variance)
-        elif self.kind == "instance":
-            mean, variance = spatial_moments(x)
         else:
-            axes = {"layer": [3], "batch": [0, 1, 2]}[self.kind]
+            axes = {"layer": [3], "instance": [1, 2], "batch": [0, 1, 2]}[self.kind]
             mean, variance = tf.nn.moments(x, axes=axes, keepdims=True)
             if self.kind == "batch":
                 self._move(self.moving_mean, mean)

@@ -1,8 +1,10 @@
 """Means over all pixels inside the network, and how a tile comes by those of the picture that it was cut from.
 
-Squeeze-excite and the norms `instance` and `group` look at means over a whole picture, so that a tile alone gives
-something else than its place in the whole. Within `pooled_by(source)` their means are what `source` says instead.
-It is entered while a function is traced, and becomes part of that function; training never does.
+Squeeze-excite looks at means over a whole picture, so that a tile alone gives something else than its place in the
+whole. Within `pooled_by(source)` its means are what `source` says instead. It is entered while a function is traced,
+and becomes part of that function; training never does. The norms `instance` and `group` have none of this: their
+means and variances follow from each other, layer upon layer, and a guess at all of them was further off than each
+tile's own (docs/inference.md).
 """
 
 import contextlib
@@ -28,15 +30,6 @@ def spatial_mean(x):
     """The mean of x, float32 [B, H, W, ...], over H and W, kept as sides of 1."""
     source = _source.get()
     return tf.reduce_mean(x, axis=[1, 2], keepdims=True) if source is None else source(x)
-
-
-def spatial_moments(x, *, also=()):
-    """Mean and variance of x, float32 [B, H, W, ...], over H, W and the axes `also`, kept as sides of 1."""
-    if _source.get() is None:
-        return tf.nn.moments(x, axes=[1, 2, *also], keepdims=True)
-    mean = tf.reduce_mean(spatial_mean(x), axis=also, keepdims=True)
-    variance = tf.reduce_mean(spatial_mean(tf.math.squared_difference(x, mean)), axis=also, keepdims=True)
-    return mean, variance
 
 
 class Given:

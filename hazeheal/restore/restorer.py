@@ -35,6 +35,7 @@ class Restorer:
             the memory, whatever the picture.
         local: Whether a restored pixel depends on its neighbourhood alone. Tiles then give what the whole picture
             would, to rounding.
+        shares_means: Whether the tiles of a picture go by common means, as only squeeze-excite asks for any.
         rounds: How often the means over a whole picture, which a network that is not local asks for, are taken from
             all tiles. The first time they are those of the picture made small; docs/inference.md has the figures.
     """
@@ -54,6 +55,7 @@ class Restorer:
         model = gan.config.model
         self.tile_size = tile_size
         self.local = is_local(norm=model.norm, se_ratio=model.se_ratio)
+        self.shares_means = not self.local and is_local(norm=model.norm, se_ratio=0)
         self._multiple = 2**model.depth
         self._before, self._after = receptive_field(model.depth)
         self.plan(1, 1)  # refuses a tile size now and not at the first picture
@@ -111,7 +113,7 @@ class Restorer:
             picture = _checked(picture)
             plan = self.plan(*picture.shape[:2])
             means = alone = None
-            if not self.local and len(plan.tiles) > 1:
+            if self.shares_means and len(plan.tiles) > 1:
                 means, alone = self._means(picture, plan), number
             canvas = _Canvas(plan, picture.dtype)
             for tile in plan.tiles:
