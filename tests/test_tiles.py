@@ -53,7 +53,7 @@ def test_tiles_cover_a_side_and_keep_the_rules():
 
 
 def test_weights_are_smooth():
-    axis = plan(64, 4000, tile_size=500, depth=2).columns
+    axis = plan(64, 12000, tile_size=500, depth=2).columns
     assert len(axis.starts) > 2
     for weights in axis.weights:
         assert np.abs(np.diff(weights)).max() < 0.05, "from 0 to 1 in a step would be a seam"
@@ -61,7 +61,7 @@ def test_weights_are_smooth():
 
 @pytest.mark.parametrize(
     ("size", "tiles"),
-    [((1024, 1024), 1), ((1, 1), 1), ((33, 30000), 1), ((1025, 1024), 2), ((3000, 4000), 30)],
+    [((1024, 1024), 1), ((1, 1), 1), ((33, 10000), 1), ((1025, 1024), 2), ((3000, 4000), 30)],
 )
 def test_a_picture_that_fits_is_one_tile(size, tiles):
     assert len(plan(*size, tile_size=1024, depth=5).tiles) == tiles
