@@ -88,6 +88,7 @@ GAMMA = (
     + chunk(b"sBIT", b"\5\6\5")
 )
 RGBA = IMAGE.copy()
+RGBA.putalpha(Image.fromarray(GRAY))
 PALETTE = IMAGE.quantize(32)
 REUSABLE = {
     "png": encode(RGB),

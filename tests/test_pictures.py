@@ -18,8 +18,6 @@ from skimage.metrics import peak_signal_noise_ratio
 from hazeheal.data.pictures import encode, load_rgb, psnr, save
 from hazeheal.errors import DataError, UsageError
 
-RGBA.putalpha(Image.fromarray(GRAY))
-
 EXACT = {  # file, expected picture
     "rgb": (encode(RGB), RGB),
     "gray": (saved(GRAY, "PNG"), GRAY),

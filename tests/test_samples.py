@@ -151,7 +151,9 @@ def test_write_sheet_writes_what_was_drawn(tmp_path):
 
 
 def test_a_full_disk_costs_the_sheet_alone(tmp_path, monkeypatch, caplog):
+    # Set up or not by a test before: the record reaches pytest once, by way of the root.
     monkeypatch.setattr(logging.getLogger("hazeheal"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("hazeheal"), "handlers", [])
 
     def full(self, data):
         raise OSError(errno.ENOSPC, "No space left on device")
