@@ -82,6 +82,14 @@ def restored_logger():
 
 
 @pytest.fixture
+def no_gpus(monkeypatch):
+    """A machine without GPUs, and nothing in the environment that says which processes there are."""
+    for name in ("TF_CONFIG", "CUDA_DEVICE_ORDER", "TF_NUM_INTRAOP_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture
 def log():
     """A logger that remembers its lines."""
     return checkpoints_made.Log()

@@ -2,28 +2,19 @@
 
 import json
 import os
-import pathlib
 import shlex
 import subprocess
-import sys
 
 import pytest
+from launching import JOB, TRAIN
+from places import ROOT
 
 from hazeheal.__main__ import main
 from hazeheal.commands import train
 from hazeheal.launch import supervisor
 from hazeheal.training import cluster
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-TRAIN = [sys.executable, "-m", "hazeheal", "train"]
-JOB = cluster.to_json(["h1:7000", "h2:7000", "h3:7000"], group=2)
-
-
-@pytest.fixture(autouse=True)
-def no_gpus(monkeypatch):
-    for name in ("TF_CONFIG", "CUDA_DEVICE_ORDER", "TF_NUM_INTRAOP_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+pytestmark = pytest.mark.usefixtures("no_gpus")
 
 
 @pytest.fixture(autouse=True)
