@@ -1,5 +1,6 @@
 """`hazeheal train`: trains a generator on a data set, or goes on with a run."""
 
+import gc
 import sys
 
 from hazeheal import config as configs
@@ -79,6 +80,7 @@ def main(argv) -> int:
         return EXIT_OK
     with ending_at_once("hazeheal train"):
         result = train(config, flags)
+    gc.freeze()  # the process ends: nothing is gained by collecting what its end frees anyway
     if not result["complete"]:
         return EXIT_INTERRUPTED if result["signal"] == "SIGINT" else EXIT_RESTART
     if result["group"]:  # group 0 tells

@@ -7,6 +7,7 @@ Between two calls of the inner loop the trainer does what is due: log, validate,
 order, so that a checkpoint is written last and everything before it is on the disk.
 """
 
+import gc
 import logging
 import time
 
@@ -180,6 +181,7 @@ class DehazeTrainer:
                     self._sample(0)
                 done, signal = self._train_from(first, signals)
             finally:
+                gc.unfreeze()
                 self._session.close()
             if done < self.total_steps:
                 LOG.info("stopped by %s at step %d; the same command goes on there", signal, done)
@@ -201,6 +203,10 @@ class DehazeTrainer:
                 ends = (log, sample, validate, save, epoch, profile)
                 until = min(self.total_steps, at + train.steps_per_loop, *(e.next(at) for e in ends))
                 self._run_loop(iterator, until - at)
+                if not gc.get_freeze_count():
+                    # The graphs traced by now are a million objects that stay: the collector need not go through
+                    # them again and again, for seconds each time where their pages were reclaimed meanwhile.
+                    gc.freeze()
                 at, last = until, until == self.total_steps
                 if session.tally.skipped_in_a_row >= self.config.optimizer.max_skipped:
                     at = session.go_back(at)
