@@ -57,6 +57,7 @@ class DehazeTrainer:
         Raises:
             HazeHealError: What is wrong, which value, what to do.
         """
+        gc.unfreeze()  # what a training before in this process has left
         configs.check(config)
         if config.loss.perceptual_weight:
             check_perceptual_weights(config.loss.perceptual_weights, config.loss.perceptual_layer)
@@ -181,7 +182,6 @@ class DehazeTrainer:
                     self._sample(0)
                 done, signal = self._train_from(first, signals)
             finally:
-                gc.unfreeze()
                 self._session.close()
             if done < self.total_steps:
                 LOG.info("stopped by %s at step %d; the same command goes on there", signal, done)
