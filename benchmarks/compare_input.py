@@ -12,15 +12,14 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import pictures, rounds  # noqa: E402
+from hazeheal.benchmark.pairs import convert  # noqa: E402
 
 UNIT, PEER, LIMIT = "pairs_per_second", "torch DataLoader", "decoding alone"
 
@@ -29,17 +28,13 @@ def measure(flags):
     """Times our pipeline in this process; prints its figures as JSON."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from hazeheal.data.processor import DehazeDataProcessor
+    from hazeheal import config as configs
+    from hazeheal.benchmark import input as pipeline
 
-    processor = DehazeDataProcessor(flags.measure, batch_size=flags.batch_size, crop_size=flags.crop_size)
-    batches = iter(processor.dataset())
-    for _ in range(16):  # What lay ready before the clock ran.
-        next(batches)
-    count, start = 0, time.perf_counter()
-    while (seconds := time.perf_counter() - start) < flags.seconds:
-        next(batches)
-        count += 1
-    print(json.dumps({UNIT: count * flags.batch_size / seconds}))
+    fields = {"data.crop_size": flags.crop_size, "train.batch_size": flags.batch_size}
+    config = configs.load(["--config=default", *(f"--config.{k}={v}" for k, v in fields.items())])
+    spec = {"config": config.to_dict(), "data_dir": flags.measure, "seconds": flags.seconds, "rounds": 1}
+    print(json.dumps({UNIT: pipeline.measure(spec)[UNIT]["median"]}))
     return 0
 
 
@@ -54,14 +49,6 @@ def contestants(folder, data_dir, flags):
         "hazeheal": script("compare_input.py", f"--measure={data_dir}", batch),
         LIMIT: script("decode_alone.py", str(folder)),
     }
-
-
-def convert(folder, data_dir):
-    command = [sys.executable, "-m", "tfrecords_tools", "convert", "--val_fraction=0", "--encoding=keep"]
-    command += [f"--hazy_dir={folder / 'hazy'}", f"--gt_dir={folder / 'GT'}", f"--output_dir={data_dir}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"the conversion failed: {done.stderr.strip()}")
 
 
 def main(argv=None):
@@ -85,7 +72,7 @@ def main(argv=None):
             pictures.write_folder(
                 folder, pairs=flags.pairs, height=height, width=width, suffix=".jpg", distinct=16
             )
-            convert(folder, data_dir)
+            convert(folder, data_dir, encoding="keep")
             found, _ = rounds.alternate(contestants(folder, data_dir, flags), rounds=flags.rounds, unit=UNIT)
         to_peer, to_limit = (rounds.ratios(found, unit=UNIT, base=base) for base in (PEER, LIMIT))
         print(f"\n{size}\n\n{rounds.markdown(to_peer, unit=UNIT, base=PEER)}")

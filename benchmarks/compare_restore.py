@@ -15,7 +15,6 @@ import math
 import os
 import pathlib
 import sys
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -28,24 +27,16 @@ UNIT, PEER = "pictures_per_second", "OpenCV dark channel"
 def measure(flags):
     """Times one width in this process; prints its figures as JSON."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import numpy as np
-
     from hazeheal import config as configs
-    from hazeheal.models.gan import DehazeGAN
+    from hazeheal.benchmark import restore
     from hazeheal.training import distribute
 
     runtime = distribute.choose(precision=flags.precision)
     model = {"width": flags.measure, "depth": flags.depth}
     config = configs.load(["--config=default", *(f"--config.model.{k}={v}" for k, v in model.items())])
-    gan = DehazeGAN(config, precision=runtime.precision, for_training=False)
-    hazy = np.random.default_rng(0).integers(0, 256, (flags.height, flags.picture_width, 3), np.uint8)
-    for _ in range(2):
-        gan.restore(hazy)
-    count, start = 0, time.perf_counter()
-    while (seconds := time.perf_counter() - start) < flags.seconds:
-        gan.restore(hazy)
-        count += 1
-    print(json.dumps({UNIT: count / seconds, "precision": runtime.precision}))
+    spec = {"config": config.to_dict(), "cpu": not runtime.on_gpu, "precision": runtime.precision}
+    spec |= {"height": flags.height, "width": flags.picture_width, "seconds": flags.seconds, "rounds": 1}
+    print(json.dumps({UNIT: restore.measure(spec)[UNIT]["median"], "precision": runtime.precision}))
     return 0
 
 

@@ -22,7 +22,6 @@ import os
 import pathlib
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -36,19 +35,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.pictures import write_folder  # noqa: E402
+from hazeheal.benchmark.pairs import convert  # noqa: E402
 from hazeheal.data.processor import DehazeDataProcessor  # noqa: E402
 
 CROP, RESIZED, BATCH = 256, 286, 4
-
-
-def convert(folder, output, *options):
-    """Runs the conversion as its users do, and returns the data set's directory."""
-    command = [sys.executable, "-m", "tfrecords_tools", "convert", f"--hazy_dir={folder / 'hazy'}"]
-    command += [f"--gt_dir={folder / 'GT'}", f"--output_dir={output}", "--val_fraction=0", *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"the conversion failed (exit code {done.returncode}): {done.stderr.strip()}")
-    return output
 
 
 def original_dataset(folder):
@@ -87,8 +77,9 @@ def compare(directory, *, height, width, options):
     """Measures all pipelines at one picture size; returns {pipeline: figures}."""
     folder = directory / f"{width}x{height}"
     write_folder(folder, pairs=options.pairs, height=height, width=width, source=options.source)
-    jpeg = convert(folder, folder / "jpeg", "--encoding=jpeg", f"--quality={options.quality}")
-    png = convert(folder, folder / "png", "--encoding=keep")
+    jpeg, png = folder / "jpeg", folder / "png"
+    convert(folder, jpeg, encoding="jpeg", options=[f"--quality={options.quality}"])
+    convert(folder, png, encoding="keep")
 
     def ours(data_dir):
         made = DehazeDataProcessor(data_dir, batch_size=BATCH, crop_size=CROP, workers=options.workers)

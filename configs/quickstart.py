@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     config.optimizer.decay = "cosine"
     config.train.batch_size = 8
     config.train.epochs = 0.0
-    config.train.steps = 300
+    config.train.steps = 200
     config.train.log_every = "10 steps"
     config.train.sample_every = "100 steps"
     config.train.validate_every = "100 steps"

@@ -29,6 +29,10 @@ class DataError(HazeHealError):
     """A shard, an index, a record or a picture that is missing or damaged."""
 
 
+class OutputError(HazeHealError):
+    """A file that cannot be written, or is there already and must not be lost."""
+
+
 class GroupLostError(HazeHealError):
     """Another process of the same job is gone or does not answer; all must be started again."""
 

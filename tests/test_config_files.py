@@ -33,7 +33,7 @@ def test_a_path_is_taken_as_it_is(folder):
 
 
 def test_shipped_names_are_found_from_anywhere(folder):
-    assert load(name="quickstart").train.steps == 300
+    assert load(name="quickstart").train.steps == 200
 
 
 @pytest.mark.parametrize("name", ["nothing", "configs/nothing.py", "nothing.py", "configs", "configs/", ""])

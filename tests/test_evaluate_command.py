@@ -106,6 +106,13 @@ def test_folders_with_a_model(run, folders, tmp_path, capsys):
     assert table[4].split()[1] == f"{summary['methods']['mine']['psnr']['mean']:.2f}"
 
 
+def test_one_checkpoint_of_a_run(run, folders, capsys):
+    newest = run / "group_00/checkpoints/ckpt-00000008"
+    code, out, err = call(capsys, *flags_of(folders), f"--model={newest}", "--limit=1", "--no_baseline")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].startswith("ckpt-00000008 ")
+
+
 def test_records_are_scored_like_the_files_they_were_made_of(data, folders, capsys, tmp_path):
     code, _, err = call(capsys, f"--data_dir={data}", f"--output={tmp_path / 'a'}")
     assert (code, err) == (0, "")

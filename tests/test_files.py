@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from hazeheal.errors import DataError, UsageError
-from hazeheal.restore.files import find, written_aside
+from hazeheal.aside import written_aside
+from hazeheal.errors import OutputError, UsageError
+from hazeheal.restore.files import find
 
 
 def touch(root, *names):
@@ -106,7 +107,7 @@ def test_written_aside(tmp_path):
     with written_aside(path, overwrite=False) as aside:
         aside.write_bytes(b"1")
         assert not path.exists()
-    with pytest.raises(DataError, match="is there already"), written_aside(path, overwrite=False) as aside:
+    with pytest.raises(OutputError, match="is there already"), written_aside(path, overwrite=False) as aside:
         aside.write_bytes(b"2")
     with pytest.raises(RuntimeError), written_aside(path, overwrite=True) as aside:
         aside.write_bytes(b"3")

@@ -15,9 +15,10 @@ from disks import full_disk
 from refusals import refusal
 
 from hazeheal import config as configs
-from hazeheal.errors import HazeHealError
+from hazeheal.aside import write_aside
+from hazeheal.errors import HazeHealError, OutputError
 from hazeheal.training import run_dir
-from hazeheal.training.run_dir import RunDirectory, write_aside
+from hazeheal.training.run_dir import RunDirectory
 
 HOLD = """
 import sys, time
@@ -180,7 +181,7 @@ def test_a_damaged_result_counts_as_none(tmp_path, text):
 
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path):
     code = (
-        "import pathlib, sys\nfrom hazeheal.training.run_dir import write_aside\n"
+        "import pathlib, sys\nfrom hazeheal.aside import write_aside\n"
         "path = pathlib.Path(sys.argv[1])\nprint('go', flush=True)\n"
         "while True:\n    for mark in 'ab':\n        write_aside(path, mark * 200_000)\n"
     )
@@ -210,7 +211,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
     path.write_text("old")
     with full_disk(100):
-        message = refusal(HazeHealError, write_aside, path, "x" * 1000)
+        message = refusal(OutputError, write_aside, path, "x" * 1000)
     assert message == f"{path} cannot be written: File too large"
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]

@@ -18,7 +18,7 @@ def measure(spec) -> dict:
         pairs_per_second, cpu_ms_per_pair: spreads.
     """
     config = configs.from_dict(spec["config"])
-    data = open_data(config, spec["data_dir"])
+    data = DehazeDataProcessor.from_config(config, spec["data_dir"], split=config.data.train_split)
     iterator = iter(data.dataset())
 
     def work(count):
@@ -35,20 +35,3 @@ def measure(spec) -> dict:
         "pairs_per_second": spread(pairs / duration for duration in durations),
         "cpu_ms_per_pair": spread(1e3 * seconds / pairs for seconds in used),
     }
-
-
-def open_data(config, data_dir, *, replicas=1) -> DehazeDataProcessor:
-    """The training split as a trainer of `config` on `replicas` replicas of one process reads it."""
-    data = config.data
-    return DehazeDataProcessor(
-        data_dir,
-        split=data.train_split,
-        batch_size=config.train.batch_size,
-        crop_size=data.crop_size,
-        num_replicas=replicas,
-        seed=config.seed,
-        flip=data.flip,
-        rot90=data.rot90,
-        workers=data.workers or None,
-        reader=data.reader,
-    )

@@ -27,15 +27,15 @@ def write_pairs(folder, *, pairs: int, size: int) -> None:
                 os.link(folder / side / f"{index % drawn:04d}.png", target)
 
 
-def convert(folder, output_dir, *, encoding: str) -> None:
-    """Runs the conversion of a folder of pairs as its users do, as a process.
+def convert(folder, output_dir, *, encoding: str, options=()) -> None:
+    """Runs the conversion of a folder of pairs as its users do, as a process; `options` are more of its flags.
 
     Raises:
         HazeHealError: It failed; the message holds the last line it wrote.
     """
     command = [sys.executable, "-m", "tfrecords_tools", "convert", f"--encoding={encoding}"]
     command += [f"--hazy_dir={folder}/hazy", f"--gt_dir={folder}/GT", f"--output_dir={output_dir}"]
-    command += ["--val_fraction=0", "--name=benchmark"]
+    command += ["--val_fraction=0", "--name=benchmark", *options]
     done = subprocess.run(
         command, env=child.environment(cpu=True), stdin=subprocess.DEVNULL, capture_output=True, check=False
     )

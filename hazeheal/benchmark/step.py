@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from hazeheal import config as configs
 from hazeheal.benchmark import flops
-from hazeheal.benchmark.input import open_data
 from hazeheal.benchmark.memory import peak_bytes
 from hazeheal.benchmark.timing import spread, timed_rounds
+from hazeheal.data.processor import DehazeDataProcessor
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.training import distribute
 from hazeheal.training.failures import explained
@@ -41,7 +41,9 @@ def measure(spec) -> dict:
     """
     config = configs.from_dict(spec["config"])
     runtime = open_runtime(spec)
-    data = open_data(config, spec["data_dir"], replicas=runtime.replicas)
+    data = DehazeDataProcessor.from_config(
+        config, spec["data_dir"], split=config.data.train_split, num_replicas=runtime.replicas
+    )
     begin = time.perf_counter()
     gan, train = open_training(config, runtime=runtime)
     found = {"build_seconds": spread([time.perf_counter() - begin])}

@@ -11,8 +11,7 @@ import sys
 import tempfile
 import threading
 
-from tqdm import tqdm
-
+from hazeheal.bars import progress_bar
 from hazeheal.benchmark import child, convert, pairs, plan
 from hazeheal.benchmark.timing import merged
 from hazeheal.errors import EXIT_RESTART
@@ -33,9 +32,10 @@ def run(config, options: plan.Options) -> dict:
         HazeHealError: Something cannot be measured as asked; nothing is left behind.
     """
     timing = {"seconds": options.seconds, "rounds": options.rounds}
-    # No width is asked for, as some terminals (containers, `script`) say that they are 0 wide.
-    shown = {"leave": False, "disable": not sys.stderr.isatty(), "ncols": 100}
-    with tempfile.TemporaryDirectory(prefix="hazeheal-benchmark-") as folder, tqdm(**shown) as bar:
+    with (
+        tempfile.TemporaryDirectory(prefix="hazeheal-benchmark-") as folder,
+        progress_bar(leave=False, ncols=100) as bar,
+    ):
         folder = pathlib.Path(folder)
         bar.set_description("device")
         peak = bool({"step", "restore"} & set(options.what))

@@ -9,8 +9,7 @@ import pathlib
 import re
 import sys
 
-from tqdm import tqdm
-
+from hazeheal.bars import progress_bar
 from hazeheal.commands.parsing import CommandParser
 from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
 from hazeheal.training import checkpoint
@@ -49,9 +48,8 @@ def main(argv) -> int:
     folders = {name: pathlib.Path(flags.run, name, "checkpoints") for name in groups(flags.run)}
     entries = [entry for folder in folders.values() for entry in _entries(folder).items()]
     total = sum(_bytes(path) for path, (_, state) in entries if state is None)
-    # No width is asked for, as some terminals (containers, `script`) say that they are 0 wide.
-    shown = {"desc": "reading", "unit": "B", "unit_scale": True, "unit_divisor": 1024, "ncols": 80}
-    with tqdm(total=total, leave=False, disable=not sys.stderr.isatty(), **shown) as bar:
+    shown = {"desc": "reading", "unit": "B", "unit_scale": True, "unit_divisor": 1024}
+    with progress_bar(total=total, leave=False, **shown) as bar:
         listed = {name: look(folder, bar.update) for name, folder in folders.items()}
     if flags.json:
         print(json.dumps([{"group": name, **row} for name in listed for row in listed[name]], indent=1))

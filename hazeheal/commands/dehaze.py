@@ -2,10 +2,9 @@
 
 import sys
 
-from tqdm import tqdm
-
+from hazeheal.bars import progress_bar
 from hazeheal.commands.parsing import CommandParser, count, numbers
-from hazeheal.errors import EXIT_ERROR, EXIT_OK, DataError
+from hazeheal.errors import EXIT_ERROR, EXIT_OK, DataError, OutputError
 from hazeheal.lines import one_line
 
 EPILOG = """\
@@ -92,11 +91,6 @@ def main(argv) -> int:
     return report(outcome, restorer, flags)
 
 
-def progress_bar(**options):
-    # No width is asked for, as some terminals (containers, `script`) say that they are 0 wide.
-    return tqdm(ncols=80, disable=not sys.stderr.isatty(), **options)
-
-
 def restore_video(job, restorer, outcome, *, overwrite):
     """Restores one video, with a bar of its own for the frames; notes in `outcome` what became of it."""
     from hazeheal.restore import video
@@ -116,7 +110,7 @@ def restore_video(job, restorer, outcome, *, overwrite):
             outcome.failed[job.source] = f"{job.source}: damaged; {count} frames could be restored ({wrong})"
         outcome.restored += 1
         outcome.tiled += len(restorer.plan(stream.height, stream.width).tiles) > 1
-    except DataError as error:
+    except (DataError, OutputError) as error:
         outcome.failed[job.source] = str(error)
 
 

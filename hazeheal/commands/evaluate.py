@@ -3,15 +3,13 @@
 import os
 import pathlib
 import shlex
-import sys
 
-from tqdm import tqdm
-
+from hazeheal.aside import write_aside
+from hazeheal.bars import progress_bar
 from hazeheal.commands.parsing import CommandParser, count, names_of_runs, natural
 from hazeheal.errors import EXIT_OK, UsageError
 from hazeheal.lines import one_line
 from hazeheal.restore import dark_channel, pairs, report, results
-from hazeheal.training.run_dir import write_aside
 
 FILES = ("scores.csv", "summary.json", "report.html")
 RESERVED = (results.INPUT, "dark_channel", results.CLEAR)
@@ -35,7 +33,8 @@ def parser() -> CommandParser:
         epilog=EPILOG,
     )
     add = parse.add_argument
-    add("--model", action="append", default=[], metavar="RUN", help="a run's directory; may be repeated")
+    text = "a run's directory, or one checkpoint's; may be repeated"
+    add("--model", action="append", default=[], metavar="RUN", help=text)
     add("--which", default="best", help="checkpoint: best (default; by validation PSNR), newest, or a step")
     source = parse.add_mutually_exclusive_group(required=True)
     source.add_argument("--data_dir", metavar="DIR", help="data set made by `hazeheal-tfrecords convert`")
@@ -131,17 +130,14 @@ def _find_pairs(flags):
 def _load(run, which):
     """(function that restores, description for the summary) of one --model."""
     from hazeheal.models.gan import DehazeGAN
-    from hazeheal.training import checkpoint
 
-    found = checkpoint.find(pathlib.Path(run) / "group_00" / "checkpoints", which=which)
-    # By its number, as a run that trains meanwhile may save a better one; where none was found, from_run says so.
-    gan = DehazeGAN.from_run(run, which=which if found is None else found.name.rpartition("-")[2])
-    return gan.restore, {"run": str(run), "which": which, "checkpoint": found.name, "precision": "float32"}
+    gan = DehazeGAN.from_run(run, which=which)
+    described = {"run": str(run), "which": which, "checkpoint": gan.checkpoint.name, "precision": "float32"}
+    return gan.restore, described
 
 
 def _progress(total, title):
-    hidden = not sys.stderr.isatty()
-    return tqdm(total=total, desc=title, unit=" pairs", leave=False, disable=hidden, ncols=80)
+    return progress_bar(total=total, desc=title, unit=" pairs", leave=False)
 
 
 def _write(folder, texts) -> None:

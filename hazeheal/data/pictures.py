@@ -57,15 +57,21 @@ class _Refused(Exception):
 
 
 def load_rgb(source, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> tuple[np.ndarray, Kept]:
-    """Reads one picture.
+    """Reads one picture: the upright picture, and whether the bytes can be kept; as `load` does."""
+    return load(source, lambda image, data: None, max_pixels=max_pixels, name=name)[:2]
+
+
+def load(source, look, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> tuple:
+    """Reads one picture, and what else is wanted of its file.
 
     Args:
         source: A path, or the file's bytes.
+        look: Called with the `PIL.Image.Image`, decoded and as it lies in the file, and the file's bytes.
         max_pixels: Larger pictures are refused before they are decoded.
         name: What errors call the picture; by default its path.
 
     Returns:
-        The upright picture, uint8 [H, W, 3] RGB in [0, 255], and whether the bytes can be kept.
+        The upright picture, uint8 [H, W, 3] RGB in [0, 255], whether the bytes can be kept, and what `look` has returned.
 
     Raises:
         DataError: The file is missing, empty, truncated, damaged, animated, too large or not a picture; the
@@ -80,8 +86,10 @@ def load_rgb(source, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -
     if not data:
         raise DataError(f"{name}: the file is empty (0 bytes); replace it")
     try:
-        with strict_pillow(max_pixels), Image.open(io.BytesIO(data)) as image:
-            return _decode(image, data, max_pixels)
+        with _strict_pillow(max_pixels), Image.open(io.BytesIO(data)) as image:
+            return _decode(image, data, look, max_pixels)
+    except DataError:  # of `look`
+        raise
     except _Refused as refusal:
         raise DataError(f"{name}: {refusal}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -110,7 +118,7 @@ def read_size(path, *, max_pixels: int = MAX_PIXELS, name: str | None = None) ->
     try:
         size = os.stat(path).st_size
         if size and os.path.isfile(path):
-            with strict_pillow(max_pixels), Image.open(path) as image:
+            with _strict_pillow(max_pixels), Image.open(path) as image:
                 width, height = image.size
                 # A PNG may keep its EXIF behind the pixels, and Pillow would decode them to look there.
                 turned = False
@@ -151,12 +159,12 @@ def _read(source, name: str, max_pixels: int) -> bytes:
 
 
 _lock = threading.Lock()
-_decoding: list[int] = []  # max_pixels of every thread inside `strict_pillow`
+_decoding: list[int] = []  # max_pixels of every thread inside `_strict_pillow`
 _found: tuple = ()  # Pillow's settings before the first of them came, and the filters of warnings
 
 
 @contextlib.contextmanager
-def strict_pillow(max_pixels: int):
+def _strict_pillow(max_pixels: int):
     """Makes Pillow refuse truncated files and go by our limit of size, whatever the program has set.
 
     Both are module globals that Pillow reads while it decodes, and so are the filters of its warnings, which are
@@ -183,7 +191,7 @@ def strict_pillow(max_pixels: int):
                 filters.__exit__(None, None, None)
 
 
-def _decode(image: Image.Image, data: bytes, max_pixels: int) -> tuple[np.ndarray, Kept]:
+def _decode(image: Image.Image, data: bytes, look, max_pixels: int) -> tuple:
     def check_size():
         if image.width * image.height > max_pixels:
             raise _Refused(_too_large(image.width * image.height, max_pixels))
@@ -201,8 +209,9 @@ def _decode(image: Image.Image, data: bytes, max_pixels: int) -> tuple[np.ndarra
     turn = upright_turn(image)
     if kept.reusable and turn is not None:
         kept = Kept(False, kept.format, "its EXIF orientation had to be applied")
+    seen = look(image, data)
     rgb = _to_rgb(image, white)
-    return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8), kept
+    return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8), kept, seen
 
 
 def upright_turn(image: Image.Image) -> Image.Transpose | None:

@@ -117,6 +117,27 @@ class DehazeDataProcessor:
             remembered=32 * (batch_size + workers),
         )
 
+    @classmethod
+    def from_config(
+        cls, config, data_dir, *, split, num_replicas=1, local_replicas=None, on_bad_record="fail"
+    ):
+        """The reader of one split as a configuration describes it; `crop_size` is for its training split alone."""
+        data = config.data
+        return cls(
+            data_dir,
+            split=split,
+            batch_size=config.train.batch_size,
+            crop_size=data.crop_size if split == data.train_split else None,
+            num_replicas=num_replicas,
+            local_replicas=local_replicas,
+            seed=config.seed,
+            flip=data.flip,
+            rot90=data.rot90,
+            workers=data.workers or None,
+            reader=data.reader,
+            on_bad_record=on_bad_record,
+        )
+
     @property
     def num_pictures(self) -> int:
         """N: pairs in the split, and so positions in an epoch."""

@@ -16,6 +16,8 @@ import pathlib
 import socket
 import uuid
 
+from hazeheal.aside import write_aside
+from hazeheal.errors import OutputError
 from hazeheal.lines import one_line
 
 FOLDER = ".errors"
@@ -41,11 +43,8 @@ class Notes:
         """Tells the others that this host's part has ended with `code`, an error."""
         note = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "code": code}
         # A directory that cannot be written is most probably what the error is about.
-        with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            aside = self._folder / f".{self._own}.{note['id']}"
-            aside.write_text(json.dumps(note), encoding="utf-8")
-            aside.replace(self._folder / self._own)
+        with contextlib.suppress(OutputError):
+            write_aside(self._folder / self._own, json.dumps(note))
 
     def news(self) -> tuple | None:
         """Returns (exit code, whose) of the first launcher of this job that has ended with an error, or None."""

@@ -26,6 +26,7 @@ class DehazeGAN:
         generator: keras.Model, [B, H, W, 3] in [-1, 1] to the same shape, float32.
         discriminator: keras.Model of [hazy, picture], to logits.
         perceptual: keras.Model to VGG19 features, or None where its weight is 0.
+        checkpoint: The directory of the checkpoint that `from_run` has loaded, a `pathlib.Path`; else None.
     """
 
     def __init__(self, config, *, precision="float32", for_training=True):
@@ -58,7 +59,7 @@ class DehazeGAN:
                     layer=config.loss.perceptual_layer,
                     dtype=precision,
                 )
-        self._restorer = None
+        self.checkpoint = self._restorer = None
 
     @classmethod
     def from_run(cls, run, *, which="best", group=0, precision="float32"):
@@ -92,6 +93,7 @@ class DehazeGAN:
             )
         gan = cls(config, precision=precision, for_training=False)
         gan.load_generator(found)
+        gan.checkpoint = found
         return gan
 
     def load_generator(self, path) -> None:

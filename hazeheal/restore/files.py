@@ -9,17 +9,15 @@ A name stays as it is where its suffix tells a format that can hold the result; 
 other (`a.gif` becomes `a.gif.png`), so that no two of them meet.
 """
 
-import contextlib
 import dataclasses
 import glob
-import itertools
 import os
 import pathlib
 
 from PIL import Image
 
 from hazeheal.data.pictures import PICTURE_SUFFIXES
-from hazeheal.errors import DataError, UsageError
+from hazeheal.errors import UsageError
 
 # The suffixes that are kept, and what Pillow calls their formats.
 FORMATS = {
@@ -34,8 +32,6 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 VIDEO_KEPT = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm"))
-
-_numbers = itertools.count()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,25 +175,3 @@ def _chosen(files, besides):
         else:
             others += 1
     return chosen, others
-
-
-@contextlib.contextmanager
-def written_aside(path, *, overwrite):
-    """Gives a name beside `path` to write to, which becomes `path` at the end, whole, or goes away.
-
-    Raises:
-        DataError: The file cannot be written, or is there already and may not be overwritten.
-    """
-    # The suffix stays, as it tells programs the format.
-    aside = path.with_name(f".{os.getpid()}-{next(_numbers)}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        if path.exists() and not overwrite:
-            raise DataError(f"{path}: is there already, and was not overwritten; give --overwrite")
-        os.replace(aside, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink()

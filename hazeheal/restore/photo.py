@@ -81,22 +81,23 @@ def read(path) -> Photo:
     Raises:
         DataError: As `pictures.load_rgb` says.
     """
-    rgb, _ = pictures.load_rgb(path)
-    try:
-        data = path.read_bytes()
-        with pictures.strict_pillow(pictures.MAX_PIXELS), Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return _photo(rgb, image, data)
-    except Exception as error:  # whole, as load_rgb took it; so it is what belongs to it that cannot be read
-        raise DataError(
-            f"{path}: damaged metadata ({type(error).__name__}: {error}); save it anew"
-        ) from error
+
+    def look(image, data):
+        try:
+            return _belongings(image, data)
+        except Exception as error:  # the picture itself is whole: Pillow has just decoded it
+            raise DataError(
+                f"{path}: damaged metadata ({type(error).__name__}: {error}); save it anew"
+            ) from error
+
+    rgb, _, found = pictures.load(path, look)
+    return Photo(**{"rgb": rgb} | found)
 
 
-def _photo(rgb, image, data):
-    turn = pictures.upright_turn(image)
-    upright = _TURNS.get(turn, lambda a: a)
-    alpha, chunks, gray = None, b"", image.mode in _GRAY_MODES
+def _belongings(image, data):
+    """The fields of `Photo` but for 8-bit pixels, of a decoded picture and its file."""
+    upright = _TURNS.get(pictures.upright_turn(image), lambda a: a)
+    sixteen, alpha, chunks, gray = {}, None, b"", image.mode in _GRAY_MODES
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         alpha = upright(np.asarray(image.convert("RGBA").getchannel("A")))
     if data.startswith(PNG_SIGNATURE):
@@ -104,7 +105,8 @@ def _photo(rgb, image, data):
         if png.bit_depth(data) == 16:
             values = tf.io.decode_png(data, channels=3 if alpha is None else 4, dtype=tf.uint16).numpy()
             values = upright(values)
-            rgb, alpha = values[..., :3], None if alpha is None else values[..., 3]
+            alpha = None if alpha is None else values[..., 3]
+            sixteen["rgb"] = np.ascontiguousarray(values[..., :3])
         gray = png.is_gray(data)
     icc = image.info.get("icc_profile") or b""
     tags, options = None, {}
@@ -118,17 +120,16 @@ def _photo(rgb, image, data):
         options["compression"] = compression if compression in _TIFF_LOSSLESS else "tiff_adobe_deflate"
     if image.format == "WEBP" and b"VP8L" in data[:64]:
         options["lossless"] = True
-    return Photo(
-        rgb=np.ascontiguousarray(rgb),
-        alpha=alpha,
-        gray=gray,
-        exif=b"" if image.format == "TIFF" else upright_exif(image.info.get("exif") or b""),
-        icc=icc if icc[16:20] == (b"GRAY" if gray else b"RGB ") else b"",
-        dpi=image.info.get("dpi"),
-        chunks=chunks,
-        tags=tags,
-        options=options,
-    )
+    return sixteen | {
+        "alpha": alpha,
+        "gray": gray,
+        "exif": b"" if image.format == "TIFF" else upright_exif(image.info.get("exif") or b""),
+        "icc": icc if icc[16:20] == (b"GRAY" if gray else b"RGB ") else b"",
+        "dpi": image.info.get("dpi"),
+        "chunks": chunks,
+        "tags": tags,
+        "options": options,
+    }
 
 
 def upright_exif(exif: bytes) -> bytes:

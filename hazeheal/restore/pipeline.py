@@ -6,9 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from hazeheal.errors import DataError
+from hazeheal.aside import written_aside
+from hazeheal.errors import DataError, OutputError
 from hazeheal.restore import photo
-from hazeheal.restore.files import FORMATS, written_aside
+from hazeheal.restore.files import FORMATS
 
 READ_AHEAD = 4  # pictures
 WRITE_BEHIND = 8
@@ -60,7 +61,7 @@ def restore_pictures(jobs, restorer, *, overwrite=False, done=lambda job: None) 
     def settle(job, future):
         try:
             future.result()
-        except DataError as error:
+        except OutputError as error:
             failed(job, error)
         else:
             outcome.restored += 1
@@ -102,6 +103,6 @@ def _write(job, picture, restored, overwrite):
         try:
             data = photo.encode(shown, kept, format=FORMATS[path.suffix.lower()])
         except (OSError, ValueError, MemoryError) as error:
-            raise DataError(f"{path}: cannot be written ({error})") from error
+            raise OutputError(f"{path} cannot be written: {error}") from error
         with written_aside(path, overwrite=overwrite) as aside:
             aside.write_bytes(data)

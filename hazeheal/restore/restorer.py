@@ -36,8 +36,6 @@ class Restorer:
         local: Whether a restored pixel depends on its neighbourhood alone. Tiles then give what the whole picture
             would, to rounding.
         shares_means: Whether the tiles of a picture go by common means, as only squeeze-excite asks for any.
-        rounds: How often the means over a whole picture, which a network that is not local asks for, are taken from
-            all tiles. The first time they are those of the picture made small; docs/inference.md has the figures.
     """
 
     def __init__(self, gan, *, tile_size=TILE_SIZE, devices=(None,)):
@@ -59,7 +57,6 @@ class Restorer:
         self._multiple = 2**model.depth
         self._before, self._after = receptive_field(model.depth)
         self.plan(1, 1)  # refuses a tile size now and not at the first picture
-        self.rounds = 1
         self._pool = concurrent.futures.ThreadPoolExecutor(len(devices), thread_name_prefix="restore")
         self._ahead = 2 * len(devices)
         self._free = queue.SimpleQueue()
@@ -123,21 +120,19 @@ class Restorer:
         """Finds what a network that is not local takes for the means over the whole picture.
 
         First those of the picture made small enough to fit; with them, those over the parts of all tiles. What stands
-        first in the network is then exact, and what follows is close.
+        first in the network is then exact, and what follows is close; docs/inference.md has the figures.
         """
         small = _reduced(picture, self.tile_size, self._multiple)
         height, width = small.shape[:2]
         ((_, means),) = self._map(
             lambda network, _: network.collect(small, ((0, height), (0, width))), [small]
         )
-        for _ in range(self.rounds):
 
-            def collect(network, tile, means=means):
-                return network.collect(_cut_out(picture, plan, tile), plan.core(tile), means)
+        def collect(network, tile):
+            return network.collect(_cut_out(picture, plan, tile), plan.core(tile), means)
 
-            total = sum(plan.share(tile) * found for tile, found in self._map(collect, plan.tiles))
-            means = total.astype(np.float32)
-        return means
+        total = sum(plan.share(tile) * found for tile, found in self._map(collect, plan.tiles))
+        return total.astype(np.float32)
 
     def _map(self, function, items):
         """Yields (item, function(network, item)) in order, while the devices work on the items that follow."""

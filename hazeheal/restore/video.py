@@ -16,8 +16,8 @@ import tempfile
 
 import numpy as np
 
+from hazeheal.aside import written_aside
 from hazeheal.errors import DataError
-from hazeheal.restore.files import written_aside
 
 # What is told to players beside the pixels is what they were made with; by itself ffmpeg would make them with the
 # matrix of SD television and say nothing, and players take HD for BT.709: a shift of colours.
@@ -93,7 +93,8 @@ def restore_video(job, restorer, *, ffmpeg, overwrite=False, advance=lambda: Non
         Its number of frames, and what ffmpeg found wrong with it on the way: "" if nothing.
 
     Raises:
-        DataError: The video cannot be decoded, or the result cannot be written.
+        DataError: The video cannot be decoded, or ffmpeg cannot encode it.
+        OutputError: The result cannot be written.
     """
     stream = probe(job.source, ffmpeg=ffmpeg)
     hazy, count, wrong = collections.deque(), 0, []

@@ -14,6 +14,7 @@ import pathlib
 import socket
 
 from hazeheal import config as configs
+from hazeheal.aside import write_aside
 from hazeheal.errors import HazeHealError
 
 LOG = logging.getLogger("hazeheal")
@@ -120,14 +121,3 @@ class RunDirectory:
         except (OSError, ValueError):
             return {}
         return result if isinstance(result, dict) else {}
-
-
-def write_aside(path, text: str) -> None:
-    """Writes a small file so that a reader sees the old one or the new one, never a part."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise HazeHealError(f"{path} cannot be written: {error.strerror}") from error

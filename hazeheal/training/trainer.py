@@ -106,19 +106,13 @@ class DehazeTrainer:
             )
 
     def _open(self, split):
-        data, devices, group = self.config.data, len(self.runtime.devices), self.runtime.group
-        return DehazeDataProcessor(
+        devices, group = len(self.runtime.devices), self.runtime.group
+        return DehazeDataProcessor.from_config(
+            self.config,
             self._data_dir,
             split=split,
-            batch_size=self.config.train.batch_size,
-            crop_size=data.crop_size if split == data.train_split else None,
             num_replicas=self.runtime.replicas,
             local_replicas=range(group * devices, (group + 1) * devices),
-            seed=self.config.seed,
-            flip=data.flip,
-            rot90=data.rot90,
-            workers=data.workers or None,
-            reader=data.reader,
             on_bad_record=self._on_bad_record,
         )
 

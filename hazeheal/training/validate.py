@@ -16,7 +16,6 @@ from hazeheal.training.step import LOSSES, Local, fixed_factors, traced_once
 
 QUALITY = ("psnr", "ssim", "psnr_input", "ssim_input")
 ROUNDS_AT_ONCE = 16  # pictures on each replica between two returns to Python
-PSNR_LIMIT = metrics.PSNR_LIMIT
 
 
 class Validator:
@@ -123,7 +122,7 @@ class Validator:
         factors = fixed_factors(loss)
         total = tf.add_n([f * t for f, t in zip(factors, (l1, gan_loss, perceptual), strict=True)])
         picture = to_uint8(restored)
-        quality = [tf.minimum(metrics.psnr(p, clear), PSNR_LIMIT) for p in (picture, hazy)]
+        quality = [tf.minimum(metrics.psnr(p, clear), metrics.PSNR_LIMIT) for p in (picture, hazy)]
         quality = [quality[0], metrics.ssim(picture, clear), quality[1], metrics.ssim(hazy, clear)]
         values = [losses.discriminator(real, fake), gan_loss, l1, perceptual, total, *quality]
         return tf.stack([tf.cast(tf.reduce_sum(v), tf.float64) for v in values])

@@ -1,0 +1,41 @@
+"""Files that are there whole or not at all: written under another name, and renamed at the end."""
+
+import contextlib
+import itertools
+import os
+
+from hazeheal.errors import OutputError
+
+_numbers = itertools.count()
+
+
+@contextlib.contextmanager
+def written_aside(path, *, overwrite=True):
+    """Gives a name beside `path` to write to, which becomes `path` at the end, whole, or goes away.
+
+    Args:
+        path: A `pathlib.Path`; its folder is made if it is missing.
+        overwrite: Whether it may take the place of a file that is there already.
+
+    Raises:
+        OutputError: The file cannot be written, or is there already and may not be overwritten.
+    """
+    # The suffix stays, as it tells programs the format.
+    aside = path.with_name(f".{os.getpid()}-{next(_numbers)}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        if not overwrite and path.exists():
+            raise OutputError(f"{path} is there already, and was not overwritten; give --overwrite")
+        os.replace(aside, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+
+
+def write_aside(path, text: str) -> None:
+    """Writes a small file so that a reader sees the old one or the new one, never a part."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
