@@ -18,8 +18,13 @@ LAYERS = (
     ("hazeheal.records",),
     (
         *("hazeheal.data", "hazeheal.data.kept", "hazeheal.data.pictures", "hazeheal.data.pairing_rules"),
-        *("hazeheal.data.pairing", "hazeheal.data.scene_canvas", "hazeheal.data.scene_layers"),
-        *("hazeheal.data.scenes", "hazeheal.data.synthetic"),
+        *("hazeheal.data.folders", "hazeheal.data.pairing", "hazeheal.data.scene_canvas"),
+        *(
+            "hazeheal.data.scene_layers",
+            "hazeheal.data.scenes",
+            "hazeheal.data.synthetic",
+            "hazeheal.data.haze",
+        ),
     ),
     ("hazeheal.losses", "hazeheal.metrics", "hazeheal.colour", "hazeheal.models"),
     (
@@ -42,8 +47,10 @@ LAYERS = (
 # Whatever else is found below hazeheal/data must be put into the table by name.
 BY_NAME = ("hazeheal", "hazeheal.data")
 TOOLS_MAY_USE = {
-    *("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.records"),
-    *("hazeheal.data.pairing", "hazeheal.data.pictures", "hazeheal.data.synthetic"),
+    *("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.aside", "hazeheal.records"),
+    *("hazeheal.data.folders", "hazeheal.data.pairing", "hazeheal.data.pairing_rules"),
+    *("hazeheal.data.pictures", "hazeheal.data.synthetic", "hazeheal.data.haze"),
+    *("hazeheal.data.public_sets", "hazeheal.data.tfds"),
 }
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -178,6 +185,7 @@ def test_new_modules_need_a_layer():
     [
         *("hazeheal", "hazeheal.__main__", "hazeheal.records", "hazeheal.config", "hazeheal.data.synthetic"),
         *("hazeheal.data.pairing", "hazeheal.training.checkpoint", "tfrecords_tools.__main__"),
+        *("hazeheal.data.haze", "tfrecords_tools.synthesize"),
         *("hazeheal.commands.train", "hazeheal.commands.checkpoints", "hazeheal.commands.benchmark"),
         *("hazeheal.commands.evaluate", "hazeheal.restore.dark_channel", "hazeheal.restore.pairs"),
         *("hazeheal.commands.train", "hazeheal.commands.checkpoints", "hazeheal.commands.dehaze"),

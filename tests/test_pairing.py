@@ -9,7 +9,7 @@ import unicodedata
 import pytest
 from named_folders import joined, make, two
 
-from hazeheal.data import pairing
+from hazeheal.data import folders
 from hazeheal.data.pairing import pair_folders
 from hazeheal.errors import DataError, UsageError
 
@@ -153,7 +153,7 @@ def test_folders_that_all_link_to_each_other_are_refused(tmp_path):
         (hazy / f"f{number}").mkdir()
         for other in range(12):
             (hazy / f"f{number}/to{other}").symlink_to(f"../f{other}")
-    with pytest.raises(DataError, match=f"links lead to folder .* in more than {pairing.MOST_WAYS} ways"):
+    with pytest.raises(DataError, match=f"links lead to folder .* in more than {folders.MOST_WAYS} ways"):
         pair_folders(hazy, clear)
 
 

@@ -1,4 +1,4 @@
-"""`hazeheal-tfrecords convert | verify | info | extract`: flags in, exit code out.
+"""`hazeheal-tfrecords synthesize | convert | verify | info | extract`: flags in, exit code out.
 
 Exit codes: 0 done, 1 error (or, of verify, damage found), 2 bad usage, 130 interrupted.
 """
@@ -10,6 +10,7 @@ import sys
 
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, HazeHealError, UsageError
 from hazeheal.lines import one_line, print_any_text
+from tfrecords_tools.synthesize_flags import add_synthesize
 
 PROGRAM = "hazeheal-tfrecords"
 
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_synthesize(commands).set_defaults(run=_synthesize)
     _add_convert(commands)
     for name, run, text in (
         ("verify", _verify, "re-read everything (CRC, decode, sizes, hashes) and name what is damaged"),
@@ -195,6 +197,12 @@ def _convert(args, argv) -> int:
 
     flags = {name: value for name, value in vars(args).items() if name != "run"}
     return convert(Options(**flags, command=shlex.join([PROGRAM, *argv])))
+
+
+def _synthesize(args, argv) -> int:
+    from tfrecords_tools.synthesize import Options, synthesize
+
+    return synthesize(Options(**{name: value for name, value in vars(args).items() if name != "run"}))
 
 
 def _verify(args, argv) -> int:

@@ -18,7 +18,7 @@ import tqdm
 
 from hazeheal.errors import HazeHealError
 
-_PRELOAD = ["tfrecords_tools.preload"]
+_PRELOAD = "tfrecords_tools.preload"
 
 
 class Stopped(Exception):
@@ -30,7 +30,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_tasks(function, tasks, *, workers: int, total: int, already: int = 0, unit: str, stop_after=None):
+def run_tasks(
+    function,
+    tasks,
+    *,
+    workers: int,
+    total: int,
+    already: int = 0,
+    unit: str,
+    stop_after=None,
+    preload: str = _PRELOAD,
+):
     """Calls `function(task, progress)` for every task.
 
     Args:
@@ -40,6 +50,7 @@ def run_tasks(function, tasks, *, workers: int, total: int, already: int = 0, un
         total, already: Units of the progress bar, and how many of them were done before.
         unit: What the bar counts.
         stop_after: Called with each result; once true, tasks that run are finished and no other is started.
+        preload: The module that a fork server imports before it makes processes; by default TensorFlow too.
 
     Returns:
         The results in the order of the tasks; None for tasks that were not started.
@@ -55,7 +66,7 @@ def run_tasks(function, tasks, *, workers: int, total: int, already: int = 0, un
     with bar:
         if min(workers, len(tasks)) <= 1:
             return _run_here(function, tasks, bar, stop_after)
-        return _run_processes(function, tasks, min(workers, len(tasks)), bar, already, stop_after)
+        return _run_processes(function, tasks, min(workers, len(tasks)), bar, already, stop_after, preload)
 
 
 def _run_here(function, tasks, bar, stop_after):
@@ -67,11 +78,11 @@ def _run_here(function, tasks, bar, stop_after):
     return results
 
 
-def _run_processes(function, tasks, workers, bar, already, stop_after):
+def _run_processes(function, tasks, workers, bar, already, stop_after, preload):
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload(_PRELOAD)
+        context.set_forkserver_preload([preload])
         _start_fork_server()
     # One counter a task, each written by one process: no lock that a killed child could take along.
     counters = context.RawArray("Q", len(tasks))

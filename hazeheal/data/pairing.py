@@ -15,16 +15,12 @@ in the same sub-folder of the clear folder, then in the folders above it: `part1
 
 import collections
 import dataclasses
-import os
 import pathlib
 import unicodedata
 
+from hazeheal.data.folders import find_folder, identity, list_pictures
 from hazeheal.data.pairing_rules import RULES, Rule, find_rule
-from hazeheal.data.pictures import PICTURE_SUFFIXES
 from hazeheal.errors import DataError, UsageError
-
-# To one folder, through links: where many folders link to each other, there is no end of ways.
-MOST_WAYS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +105,8 @@ def pair_folders(hazy_dir, gt_dir, *, rule: str = "auto") -> Pairing:
         DataError: A folder holds no pictures, a file name is no valid text, not one pair was found, or both
             names of a pair lead to the same file.
     """
-    hazy_dir, gt_dir = _folder(hazy_dir, "hazy_dir"), _folder(gt_dir, "gt_dir")
-    one_folder = _identity(hazy_dir) == _identity(gt_dir)
+    hazy_dir, gt_dir = find_folder(hazy_dir, "hazy_dir"), find_folder(gt_dir, "gt_dir")
+    one_folder = identity(hazy_dir) == identity(gt_dir)
     rules = RULES if rule == "auto" else (find_rule(rule),)
     if one_folder:
         usable = [r for r in RULES if not r.two_folders]
@@ -120,14 +116,13 @@ def pair_folders(hazy_dir, gt_dir, *, rule: str = "auto") -> Pairing:
                 f"themselves; put them in two folders or use one of {', '.join(r.name for r in usable)}"
             )
         rules = usable if rule == "auto" else rules
-    hazy, notes = _list_pictures(hazy_dir, "hazy_dir", other=gt_dir)
+    hazy, notes = list_pictures(hazy_dir, "hazy_dir", other=gt_dir)
     if one_folder:
         clear = hazy
     else:
-        clear, more = _list_pictures(gt_dir, "gt_dir", other=hazy_dir)
+        clear, more = list_pictures(gt_dir, "gt_dir", other=hazy_dir)
         notes += more
-    results = [_join(r, hazy, clear, one_folder=one_folder) for r in rules]
-    best = max(results, key=lambda p: (p.complete, len(p.pairs), -p.leftovers))  # the first of equals
+    best = pair_names(hazy, clear, rules=rules, one_folder=one_folder)
     if not best.pairs:
         raise DataError(
             f"{'no rule' if rule == 'auto' else f'rule {rule}'} pairs any of the {len(hazy)} hazy files in {hazy_dir} "
@@ -135,10 +130,27 @@ def pair_folders(hazy_dir, gt_dir, *, rule: str = "auto") -> Pairing:
             f"{'; ' + best.ambiguous[0] if best.ambiguous else ''}; "
             f"give --pairing a rule ({', '.join(r.name for r in RULES)}) or a regular expression with one group"
         )
-    if rule == "auto":
-        notes.insert(0, _explain_auto(results, best))
     _refuse_same_file(best, hazy_dir, gt_dir)
-    return dataclasses.replace(best, notes=notes)
+    return dataclasses.replace(best, notes=(best.notes if rule == "auto" else []) + notes)
+
+
+def pair_names(hazy: list[str], clear: list[str], *, rules=RULES, one_folder: bool = False) -> Pairing:
+    """Pairs two lists of names as `pair_folders` pairs the files of two folders.
+
+    Args:
+        hazy, clear: Names relative to the two folders, with `/`, sorted.
+        rules: Of several, the first of those that pair everything; else the one that pairs most.
+        one_folder: Whether the two lists are of the same folder.
+
+    Returns:
+        The Pairing, which may be without pairs; its notes say why this rule.
+
+    Raises:
+        UsageError: Several rules pair everything, and differ.
+    """
+    results = [_join(r, hazy, clear, one_folder=one_folder) for r in rules]
+    best = max(results, key=lambda p: (p.complete, len(p.pairs), -p.leftovers))  # the first of equals
+    return dataclasses.replace(best, notes=[_explain_auto(results, best)]) if best.pairs else best
 
 
 def _join(rule: Rule, hazy: list[str], clear: list[str], *, one_folder: bool) -> Pairing:
@@ -210,89 +222,12 @@ def _explain_auto(results: list[Pairing], best: Pairing) -> str:
     return f"auto: rule {best.rule} pairs everything{also}"
 
 
-def _folder(folder, flag: str) -> pathlib.Path:
-    path = pathlib.Path(folder)
-    try:
-        state = "does not exist" if not os.path.lexists(path) or not path.exists() else "is not a folder"
-        if os.fspath(folder) and path.is_dir():
-            return path
-    except OSError as error:
-        state = f"cannot be reached ({error.strerror})"
-    raise UsageError(f"{flag}={os.fspath(folder)!r} {state}; give the folder that holds the pictures")
-
-
-def _list_pictures(folder: pathlib.Path, flag: str, *, other: pathlib.Path) -> tuple[list[str], list[str]]:
-    """Relative names of all picture files under `folder`, sorted; notes on what was passed over.
-
-    `other` is left out where it lies inside `folder`: its files have the other role.
-    """
-    names, passed_over, notes = [], collections.Counter(), []
-    other_identity, ways = _identity(other), collections.Counter()
-    pending = [(os.fspath(folder), "", frozenset([_identity(folder)]))]
-    while pending:  # no recursion: folders can lie deeper than Python calls
-        path, prefix, above = pending.pop()
-        try:
-            with os.scandir(path) as opened:
-                entries = list(opened)
-        except OSError as error:
-            raise DataError(f"{flag}: folder {path} cannot be read ({error.strerror}); check it") from error
-        for entry in entries:
-            suffix = os.path.splitext(entry.name)[1].lower()
-            if entry.name.startswith("."):
-                passed_over["hidden"] += 1
-            elif _is_folder(entry):  # through links too, but never in a circle
-                identity = _identity(entry.path)
-                ways[identity] += identity not in above
-                if identity in above:
-                    passed_over["circular link"] += 1
-                elif identity == other_identity:
-                    notes.append(f"{flag}: left out {prefix}{entry.name}/, which is the other folder")
-                elif ways[identity] > MOST_WAYS:
-                    raise DataError(
-                        f"{flag}: links lead to folder {entry.path} in more than {MOST_WAYS} ways; remove some of them"
-                    )
-                else:
-                    pending.append((entry.path, f"{prefix}{entry.name}/", above | {identity}))
-            elif suffix in PICTURE_SUFFIXES:
-                names.append(prefix + entry.name)
-            else:
-                passed_over[suffix or "without suffix"] += 1
-    for name in names:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"{flag}: the name {os.fsencode(name)!r} is no valid UTF-8; rename it") from None
-    kinds = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
-    text = ", ".join(f"{count} {kind}" for kind, count in kinds[:6]) + (", ..." if len(kinds) > 6 else "")
-    text = text.encode("utf-8", "backslashreplace").decode()
-    if not names:
-        suffixes = " ".join(sorted(PICTURE_SUFFIXES))
-        raise DataError(
-            f"{flag}={folder} holds no pictures (found: {text or 'nothing'}); looked for {suffixes}"
-        )
-    if text:
-        notes.append(f"{flag}: passed over {sum(passed_over.values())} that are no pictures ({text})")
-    return sorted(names), sorted(notes)
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself: named when it is read
-        return False
-
-
-def _identity(path) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
-
-
 def _refuse_same_file(pairing: Pairing, hazy_dir: pathlib.Path, gt_dir: pathlib.Path) -> None:
     """A link from one folder into the other would teach the network to change nothing."""
     same = []
     for pair in pairing.pairs:
         try:
-            if _identity(hazy_dir / pair.hazy) == _identity(gt_dir / pair.clear):
+            if identity(hazy_dir / pair.hazy) == identity(gt_dir / pair.clear):
                 same.append(pair.hazy)
         except OSError:
             continue  # a dangling link: it is named when it is read

@@ -27,16 +27,27 @@ def _spline(cells, n):
     return weights
 
 
-def fractal(rng, n, *, cells, octaves=5, gain=0.5):
-    """Smooth fractal noise: [n, n] float32 of mean 0 and deviation 1; `cells` is the coarsest lattice."""
-    total = np.zeros((n, n), np.float32)
+def fractal(rng, size, *, cells, octaves=5, gain=0.5):
+    """Smooth fractal noise of mean 0 and deviation 1.
+
+    Args:
+        rng: numpy Generator.
+        size: Side in pixels, or (height, width).
+        cells: Cells of the coarsest lattice along the longer side.
+        octaves, gain: How many lattices, each twice as fine as the one before and `gain` times as strong.
+
+    Returns:
+        float32 [height, width].
+    """
+    height, width = size if isinstance(size, tuple) else (size, size)
+    longer, total = max(height, width), np.zeros((height, width), np.float32)
     for octave in range(octaves):
         count = cells * 2**octave
-        if count > n / 2 and octave:
+        if count > longer / 2 and octave:
             break
-        weights = _spline(count, n)
-        lattice = rng.standard_normal((weights.shape[1],) * 2, np.float32)
-        total += gain**octave * (weights @ lattice @ weights.T)
+        down, right = (_spline(count * (side / longer), side) for side in (height, width))
+        lattice = rng.standard_normal((down.shape[1], right.shape[1]), np.float32)
+        total += gain**octave * (down @ lattice @ right.T)
     return (total - total.mean()) / max(float(total.std()), 1e-6)
 
 

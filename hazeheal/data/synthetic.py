@@ -62,8 +62,16 @@ def add_haze(clear, *, depth, beta, airlight=0.9):
     return clear * transmission + airlight * (1 - transmission)
 
 
-def _thickness(rng, size):
-    """A layer seen from above: a constant floor and drifting banks, [size, size] in [0, 1]."""
+def thickness(rng, size):
+    """A layer seen from above: a constant floor and drifting banks.
+
+    Args:
+        rng: numpy Generator; everything is drawn from it.
+        size: Side in pixels, or (height, width).
+
+    Returns:
+        float32 [height, width] in (0, 1], the optical thickness as a part of the greatest.
+    """
     banks = fractal(rng, size, cells=rng.uniform(1.2, 2.8), octaves=6, gain=rng.uniform(0.38, 0.55))
     banks = banks - banks.min()
     banks = (banks / max(float(banks.max()), 1e-6)) ** rng.uniform(0.9, 1.6)
@@ -98,7 +106,7 @@ def make_pair(index, *, size=160, seed=0):
     rng = np.random.Generator(np.random.PCG64([seed, index]))
     clear = make_scene(rng, size)
     airlight = np.clip(rng.uniform(0.84, 0.97) + rng.normal(0, 0.012, 3) * [1.4, 0.6, 1.4], 0, 1)
-    depth = _thickness(rng, size)
+    depth = thickness(rng, size)
     wanted = rng.uniform(10.5, 17.5)
     low, high = 0.0, -float(np.log(LOWEST_TRANSMISSION)) / float(depth.max())
     for _ in range(16):  # the error grows with beta, so halving finds it

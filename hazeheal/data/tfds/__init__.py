@@ -1,0 +1,11 @@
+"""Data sets for TensorFlow Datasets; importing this registers them.
+
+import hazeheal.data.tfds
+import tensorflow_datasets as tfds
+
+pairs = tfds.load("hazy_pairs/rice1", data_dir="D")       # from D/downloads/manual/RICE_DATASET/RICE1/
+"""
+
+from hazeheal.data.tfds.hazy_pairs import HazyPairs, HazyPairsConfig
+
+__all__ = ["HazyPairs", "HazyPairsConfig"]
