@@ -45,7 +45,15 @@ setup(
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.20"],
         "video": ["imageio-ffmpeg"],  # where the machine has no ffmpeg
-        "test": ["pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff", "imageio-ffmpeg"],
+        "test": [
+            "pytest",
+            "pytest-xdist>=3",
+            "hypothesis",
+            "scikit-image",
+            "ruff",
+            "imageio-ffmpeg",
+            "dill",
+        ],  # dill: of tfds.testing
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
         "plots": ["pydot"],
         "readers": ["tfrecord"],  # shards without TensorFlow, docs/datasets.md
