@@ -35,6 +35,7 @@ setup(
     install_requires=[
         "tensorflow>=2.20",
         "tensorflow-datasets",
+        "importlib_resources",  # of TFDS's builders, which does not name it for Python 3.9 and up
         "numpy",
         "absl-py",
         "pillow",

@@ -19,12 +19,8 @@ LAYERS = (
     (
         *("hazeheal.data", "hazeheal.data.kept", "hazeheal.data.pictures", "hazeheal.data.pairing_rules"),
         *("hazeheal.data.folders", "hazeheal.data.pairing", "hazeheal.data.scene_canvas"),
-        *(
-            "hazeheal.data.scene_layers",
-            "hazeheal.data.scenes",
-            "hazeheal.data.synthetic",
-            "hazeheal.data.haze",
-        ),
+        *("hazeheal.data.scene_layers", "hazeheal.data.scenes", "hazeheal.data.synthetic"),
+        *("hazeheal.data.haze", "hazeheal.data.public_sets", "hazeheal.data.tfds"),
     ),
     ("hazeheal.losses", "hazeheal.metrics", "hazeheal.colour", "hazeheal.models"),
     (
@@ -50,7 +46,6 @@ TOOLS_MAY_USE = {
     *("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.aside", "hazeheal.records"),
     *("hazeheal.data.folders", "hazeheal.data.pairing", "hazeheal.data.pairing_rules"),
     *("hazeheal.data.pictures", "hazeheal.data.synthetic", "hazeheal.data.haze"),
-    *("hazeheal.data.public_sets", "hazeheal.data.tfds"),
 }
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
