@@ -20,6 +20,7 @@ from hazeheal.errors import UsageError
 
 CHOICES = {
     "data.reader": ("auto", "local", "gfile"),
+    "data.fresh_haze.kind": ("ground", "aerial", "mixed"),
     "model.norm": ("none", "layer", "instance", "group", "batch"),
     "model.output": ("residual", "direct"),
     "loss.haze_mask": ("difference", "dark_channel"),
@@ -40,10 +41,20 @@ AT_LEAST = {
     **dict.fromkeys(("optimizer.beta1", "optimizer.beta2", "optimizer.clip_norm"), 0.0),
     "optimizer.ema_half_life": 0.0,
     **dict.fromkeys(("optimizer.epsilon", "loss.charbonnier_eps"), 1e-12),
+    **{f"data.fresh_haze.{name}": 0.0 for name in ("share", "share_clear", "tint", "noise", "jpeg_share")},
+    **{f"data.fresh_haze.{name}": 0.0 for name in ("airlight_min", "airlight_max")},
+    **{f"data.fresh_haze.{name}": 1e-6 for name in ("density_min", "density_max")},
+    **{f"data.fresh_haze.{name}": 1 for name in ("jpeg_quality_min", "jpeg_quality_max")},
 }
 INTEGERS_AT_MOST = 2**63 - 1
 AT_MOST = {"model.depth": 12, "loss.haze_share": 1.0}
 AT_MOST |= dict.fromkeys(("optimizer.beta1", "optimizer.beta2"), 0.999999)
+AT_MOST |= {
+    f"data.fresh_haze.{name}": 1.0 for name in ("share", "share_clear", "tint", "noise", "jpeg_share")
+}
+AT_MOST |= {"data.fresh_haze.airlight_max": 1.0, "data.fresh_haze.density_max": 100.0}
+AT_MOST |= {"data.fresh_haze.jpeg_quality_max": 100}
+RANGES = tuple(f"data.fresh_haze.{name}" for name in ("density", "airlight", "jpeg_quality"))  # _min to _max
 INTERVALS = tuple(f"train.{name}_every" for name in ("log", "sample", "validate", "save"))
 INTERVALS += ("optimizer.warmup",)
 TEXTS = ("data.train_split", "data.val_split", "loss.perceptual_weights", "loss.perceptual_layer")
@@ -263,10 +274,22 @@ def check(config) -> None:
             raise UsageError(f"--config.{key}={_shown(value)} is too small; it must be {least} or more")
         if value > most:
             raise UsageError(f"--config.{key}={_shown(value)} is too large; it must be {most} or less")
+    for key in RANGES:
+        low, high = fields[f"{key}_min"], fields[f"{key}_max"]
+        if low > high:
+            raise UsageError(
+                f"--config.{key}_min={low} is larger than --config.{key}_max={high}; exchange them, or give one value twice"
+            )
     for key in INTERVALS:
         parse_interval(fields[key], of=f"--config.{key}: ")
     if not config.data.train_split:
         raise UsageError("--config.data.train_split is empty; name the split to train on, as in train")
+    shares = config.data.fresh_haze.share, config.data.fresh_haze.share_clear
+    if sum(shares) > 1 + 1e-9:  # 0.9 and 0.1 are 1 and a little in floats
+        raise UsageError(
+            f"--config.data.fresh_haze.share={shares[0]:g} and --config.data.fresh_haze.share_clear={shares[1]:g} "
+            "add up to more than 1; lower one of them"
+        )
     if (config.train.epochs > 0) == (config.train.steps > 0):
         raise UsageError(
             f"--config.train.epochs={config.train.epochs:g} and --config.train.steps={config.train.steps}: "

@@ -175,6 +175,11 @@ def valid_values(key):
         "loss.haze_share": ("0.5", "1"),
     }
     special |= dict.fromkeys(("optimizer.beta1", "optimizer.beta2"), ("0", "0.9"))
+    # Right whatever the others of these are.
+    fresh = {"share": ("0", "0.5"), "share_clear": ("0", "0.5"), "density_min": ("1e-3", "1")}
+    fresh |= {"density_max": ("1", "9"), "airlight_min": ("0", "0.7"), "airlight_max": ("0.7", "1")}
+    fresh |= {"jpeg_quality_min": ("1", "60"), "jpeg_quality_max": ("60", "100")}
+    special |= {f"data.fresh_haze.{name}": values for name, values in fresh.items()}
     special |= dict.fromkeys(("seed", "data.workers"), ("0", "3"))
     kinds = {bool: ("true", "false"), int: ("1", "12"), float: ("1", "0.5", "2e-3")}
     return special.get(key) or kinds[type(FIELDS[key])]

@@ -116,10 +116,30 @@ def test_the_configuration_is_named_exactly_once(count):
         ("train.epochs=0", "epochs=0 and --config.train.steps=0: exactly one of them"),
         ("data.crop_size=63", "crop_size=63 is too small for --config.model.depth=5; use 64 or more"),
         ("model.width=33", "--config.model.width=33 is odd"),
+        (
+            "data.fresh_haze.share=1.5",
+            "--config.data.fresh_haze.share=1.5 is too large; it must be 1.0 or less",
+        ),
+        ("data.fresh_haze.kind=fog", "fresh_haze.kind=fog is not known; use one of ground, aerial, mixed"),
+        ("data.fresh_haze.density_min=0", "--config.data.fresh_haze.density_min=0.0 is too small"),
+        (
+            "data.fresh_haze.density_min=2",
+            "density_min=2.0 is larger than --config.data.fresh_haze.density_max=1.6",
+        ),
+        ("data.fresh_haze.airlight_max=0.5", "airlight_min=0.7 is larger than"),
+        ("data.fresh_haze.jpeg_quality_max=59", "jpeg_quality_min=60 is larger than"),
+        ("data.fresh_haze.jpeg_quality_max=101", "is too large; it must be 100 or less"),
     ],
 )
 def test_a_wrong_override_is_refused(override, said):
     assert said in refusal(UsageError, load, override)
+
+
+def test_shares_of_fresh_haze_that_add_up_to_more_than_one_are_refused():
+    shares = [f"data.fresh_haze.{name}" for name in ("share=0.9", "share_clear=0.2")]
+    message = refusal(UsageError, load, *shares)
+    assert "share=0.9 and --config.data.fresh_haze.share_clear=0.2 add up to more than 1" in message
+    load(shares[0], "data.fresh_haze.share_clear=0.1")
 
 
 def test_the_last_of_two_overrides_counts():

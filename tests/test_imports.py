@@ -25,7 +25,8 @@ LAYERS = (
     ("hazeheal.losses", "hazeheal.metrics", "hazeheal.colour", "hazeheal.models"),
     (
         *("hazeheal.data.augment", "hazeheal.data.order", "hazeheal.data.decode", "hazeheal.data.readers"),
-        *("hazeheal.data.bad_records", "hazeheal.data.graph_reader", "hazeheal.data.processor"),
+        *("hazeheal.data.bad_records", "hazeheal.data.graph_reader", "hazeheal.data.fresh_haze"),
+        "hazeheal.data.processor",
     ),
     ("hazeheal.config",),
     # Files on disk alone; DehazeGAN.from_run reads them, and so stands above the other models.

@@ -12,7 +12,7 @@ kept: a run that resumes at step t just begins to count there, and 1, 2 or 4 rep
 several, see the same pictures.
 
 The pipeline. positions -> record numbers -> bytes (one Python call a batch, CRC compared) -> decode
-the crop alone, in parallel -> turn and mirror -> batch. Pictures stay uint8: they are normalised on
+the crop alone, in parallel -> fresh haze, where it is asked for -> turn and mirror -> batch. Pictures stay uint8: they are normalised on
 the device, which costs nothing there and a third of the throughput here.
 
 A damaged record ends the run, which names it, or is skipped (`on_bad_record`): then position p takes the
@@ -20,13 +20,14 @@ next whole record in the order, with the augmentation of p. That, too, is a func
 which records are damaged.
 """
 
+import functools
 import os
 
 import numpy as np
 import tensorflow as tf
 
 from hazeheal import records
-from hazeheal.data import augment
+from hazeheal.data import augment, fresh_haze
 from hazeheal.data.decode import decode_crop, decode_whole, split_record
 from hazeheal.data.graph_reader import GraphReader
 from hazeheal.data.order import shuffled_numbers
@@ -47,6 +48,7 @@ class DehazeDataProcessor:
         local_replicas: Global numbers of the replicas that this process feeds, ascending; all by default.
         seed: Any 64-bit integer; decides the order and the augmentation.
         flip, rot90: Which augmentations to apply (see `augment.flip_rot90`).
+        haze: A `fresh_haze.FreshHaze`: inputs that `dataset` makes in place of the data set's own; None: none.
         workers: Threads that decode; by default one for each CPU core this process may use.
         reader: `auto`, `local` or `gfile` (see `readers`).
         on_bad_record: What to do about a record that cannot be read or whose CRC is wrong: `fail`, or
@@ -69,6 +71,7 @@ class DehazeDataProcessor:
         seed=0,
         flip=True,
         rot90=True,
+        haze=None,
         workers=None,
         reader="auto",
         on_bad_record="fail",
@@ -109,6 +112,7 @@ class DehazeDataProcessor:
         self._seed = seed
         self._flip = flip
         self._rot90 = rot90
+        self._haze = haze if haze is not None and haze.is_on else None
         self._workers = workers
         self._records = GraphReader(
             self._split,
@@ -133,6 +137,7 @@ class DehazeDataProcessor:
             seed=config.seed,
             flip=data.flip,
             rot90=data.rot90,
+            haze=fresh_haze.FreshHaze(**data.fresh_haze) if split == data.train_split else None,
             workers=data.workers or None,
             reader=data.reader,
             on_bad_record=on_bad_record,
@@ -183,6 +188,7 @@ class DehazeDataProcessor:
             raise UsageError("crop_size=None serves evaluation alone; give the side of the training crops")
         share = self._batch_size // self._num_replicas
         local_replicas = tf.constant(self._local_replicas, tf.int64)
+        grain = None if self._haze is None else fresh_haze.make_grain(self._crop_size)
 
         def order(positions):
             return shuffled_numbers(positions, seed=self._seed, count=self.num_pictures)
@@ -197,10 +203,17 @@ class DehazeDataProcessor:
             y, x = augment.random_crop_window(
                 size[0], size[1], size=self._crop_size, seed=[self._seed, 2 * position]
             )
-            hazy, clear = (
-                decode_crop(picture, y, x, size=self._crop_size, width=size[1])
+            real, clear = (
+                functools.partial(decode_crop, picture, y, x, size=self._crop_size, width=size[1])
                 for picture in split_record(payload)
             )
+            if self._haze is None:
+                hazy, clear = real(), clear()
+            else:
+                clear = clear()
+                hazy = fresh_haze.training_input(
+                    clear, real, settings=self._haze, seed=self._seed, position=position, grain=grain
+                )
             hazy, clear = augment.flip_rot90(
                 hazy, clear, seed=[self._seed, 2 * position + 1], flip=self._flip, rot90=self._rot90
             )

@@ -1,0 +1,271 @@
+"""Fresh haze: laid by rule on the clear picture of a pair, another one each time the pair is drawn.
+
+A training set shows each scene under the one haze that it was taken in. Of a configured share of the
+positions the input is made here instead, from the clear picture alone, so that the generator meets each
+scene under any haze; and of another, small share the input is the clear picture itself, so that it learns
+to leave alone what has no haze. The target is always the data set's own clear picture.
+
+The rule. I = J t + A (1 - t), t = exp(-d) (Koschmieder 1924), in sRGB values, as RESIDE (Li et al. 2019) and
+the sets made after it were: what is made must agree with the real pairs that it is mixed with. The optical
+thickness d is a blend, of the drawn mean `density`, of
+    a ramp   from near to far in the direction of the horizon, mostly upwards      (ground: mostly this)
+    clouds   fractal noise above a drawn cover, over a floor                       (aerial: mostly this)
+Then what a camera adds: noise (shot and read), JPEG blocks at any place of their grid, rounding to 8 bits.
+
+Everything is drawn from (seed, position) as augmentation is (see `augment`), whose seeds end in numbers of 0
+and more; those of this module end in negative ones. It needs no decoded hazy picture, and the pipeline decodes none for it.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from hazeheal.data.decode import DCT
+from hazeheal.errors import UsageError
+
+KINDS = ("ground", "aerial", "mixed")
+REAL, FRESH, CLEAR = range(3)  # what the input of a pair is, as `source` draws it
+
+MAX_THICKNESS = 3.0  # of any pixel: 5 % of the scene come through, about 12 of 256 levels
+COARSEST = 4  # cells of the coarsest octave along a side
+
+# What is drawn for one picture, each uniform over [0, 1). New ones go to the end: then the others stay.
+DRAWN = ("kind", "density", "blend", "airlight", "warm", "green", "sun", "sun_side")
+DRAWN += ("tilt", "turned", "turn", "horizon", "reach", "near", "curve")
+DRAWN += ("gain", "octave", "cover", "power", "floor")
+DRAWN += ("noise", "shot", "grain_y", "grain_x", "jpeg", "quality", "block_y", "block_x")
+
+
+@dataclasses.dataclass(frozen=True)
+class FreshHaze:
+    """What is laid on how many pictures; the fields of `config.data.fresh_haze`, which has the same defaults.
+
+    Attributes:
+        share: Of the positions, how many get fresh haze in place of their own, in [0, 1].
+        share_clear: How many get the clear picture itself; together with `share` at most 1.
+        kind: `ground` (ramps), `aerial` (clouds), or `mixed`: either, one picture in two.
+        density_min, density_max: Mean optical thickness of a picture's haze, above 0. It is drawn uniformly in its
+            logarithm, so that thin haze is as frequent as dense by PSNR.
+        airlight_min, airlight_max: The haze's own brightness, in [0, 1].
+        tint: How far its red and blue may stray from grey, relative, in [0, 1].
+        noise: The largest deviation of a camera's noise on white, of 1, at least 0.
+        jpeg_share: How many of the pictures with fresh haze were JPEG files, in [0, 1].
+        jpeg_quality_min, jpeg_quality_max: Their quality, 1 to 100.
+
+    Raises:
+        UsageError: A value that cannot be meant.
+    """
+
+    share: float = 0.0
+    share_clear: float = 0.0
+    kind: str = "mixed"
+    density_min: float = 0.08
+    density_max: float = 1.6
+    airlight_min: float = 0.7
+    airlight_max: float = 1.0
+    tint: float = 0.06
+    noise: float = 0.02
+    jpeg_share: float = 0.5
+    jpeg_quality_min: int = 60
+    jpeg_quality_max: int = 95
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise UsageError(f"fresh_haze.kind={self.kind!r} is not known; use one of {', '.join(KINDS)}")
+        limits = {"share": (0, 1), "share_clear": (0, 1), "tint": (0, 1), "jpeg_share": (0, 1)}
+        limits |= {"airlight_min": (0, self.airlight_max), "airlight_max": (0, 1), "noise": (0, math.inf)}
+        limits |= {"density_min": (1e-6, self.density_max), "density_max": (1e-6, 100)}
+        limits |= {"jpeg_quality_min": (1, self.jpeg_quality_max), "jpeg_quality_max": (1, 100)}
+        for name, (least, most) in limits.items():
+            value = getattr(self, name)
+            if not least <= value <= most:  # true for NaN too
+                raise UsageError(f"fresh_haze.{name}={value} must lie in {least} to {most}")
+        if self.share + self.share_clear > 1 + 1e-9:
+            raise UsageError(
+                f"fresh_haze.share={self.share} and share_clear={self.share_clear} add up to more than 1"
+            )
+
+    @property
+    def is_on(self) -> bool:
+        return self.share > 0 or self.share_clear > 0
+
+
+def make_grain(size):
+    """A field of normal deviates that is large enough to cut the noise of any picture from.
+
+    A window at a drawn place is as good as fresh noise, and costs a twentieth of it.
+
+    Args:
+        size: Side of the pictures.
+
+    Returns:
+        float32 [2 size, 2 size, 3] of mean 0 and deviation 1; always the same.
+    """
+    return np.random.Generator(np.random.PCG64(0)).standard_normal((2 * size, 2 * size, 3), np.float32)
+
+
+def training_input(clear, real, *, settings, seed, position, grain):
+    """What the generator is fed at `position`.
+
+    Args:
+        clear: uint8 [S, S, 3].
+        real: A function that returns the data set's own hazy picture, like `clear`; called where it is drawn.
+        settings: The `FreshHaze`.
+        seed: The run's seed, an integer of 64 bits.
+        position: int64 scalar, at least 0.
+        grain: `make_grain(S)`.
+
+    Returns:
+        uint8 [S, S, 3].
+    """
+    ours = -3 * position  # three seeds for each position, all negative
+    cases = {
+        REAL: real,
+        FRESH: lambda: lay(clear, settings=settings, seed=[seed, ours - 2], grain=grain),
+        CLEAR: lambda: tf.identity(clear),
+    }
+    chosen = source(settings=settings, seed=seed, position=position)
+    hazy = tf.switch_case(chosen, [cases[number] for number in (REAL, FRESH, CLEAR)])
+    return tf.ensure_shape(hazy, clear.shape)
+
+
+def source(*, settings, seed, position):
+    """Where the input at `position` comes from: REAL, FRESH or CLEAR, an int32 scalar."""
+    drawn = _uniform(1, [seed, -3 * position - 1])[0]
+    rest = tf.where(drawn < settings.share + settings.share_clear, CLEAR, REAL)
+    return tf.where(drawn < settings.share, FRESH, rest)
+
+
+def lay(clear, *, settings, seed, grain):
+    """Lays the haze that is drawn for `seed` on a picture.
+
+    Args:
+        clear: uint8 [S, S, 3].
+        settings: The `FreshHaze`; its shares do not matter.
+        seed: [2] integers; the second and the one below it are used.
+        grain: `make_grain(S)`.
+
+    Returns:
+        uint8 [S, S, 3].
+    """
+    size = clear.shape[0]
+    drawn = dict(zip(DRAWN, tf.unstack(_uniform(len(DRAWN), seed)), strict=True))
+    sides = _octave_sides(size)
+    noise = tf.random.stateless_normal(
+        [sum(side * side for side in sides)], seed=[seed[0], seed[1] - 1], alg="philox"
+    )
+    y, x = np.mgrid[: sides[-1], : sides[-1]].astype(np.float32) / sides[-1]
+    thickness = _thickness(drawn, noise, sides, y=y, x=x, settings=settings)
+    transmission = tf.exp(-tf.minimum(thickness, MAX_THICKNESS))
+    # Haze is brighter towards the sun.
+    angle = 2 * math.pi * drawn["sun_side"]
+    sun = 1 + 0.16 * drawn["sun"] * (tf.cos(angle) * (y - 0.5) + tf.sin(angle) * (x - 0.5))
+    # Smooth as they are, half the resolution does for both.
+    maps = _resized(tf.stack([transmission, sun * (1 - transmission)], axis=-1)[tf.newaxis], size)[0]
+    hazy = tf.cast(clear, tf.float32) * maps[..., :1] + 255 * _airlight(drawn, settings) * maps[..., 1:]
+    return _photographed(hazy, drawn, settings=settings, grain=grain)
+
+
+def _thickness(drawn, noise, sides, *, y, x, settings):
+    """Optical thickness [L, L] of mean `density`."""
+    # The direction of the horizon: upwards, a little tilted; of one picture in eight, any.
+    tilt = tf.where(drawn["turned"] < 0.125, 2 * math.pi * drawn["turn"], 0.8 * (drawn["tilt"] - 0.5))
+    way = tf.cos(tilt) * (0.5 - y) + tf.sin(tilt) * (x - 0.5) + 0.5
+    way = (way - _between(drawn["horizon"], -0.6, 0.3)) / _between(drawn["reach"], 0.7, 1.6)
+    curve = tf.exp(_between(drawn["curve"], math.log(0.7), math.log(3)))
+    near = drawn["near"]
+    ramp = near + (1 - near) * tf.clip_by_value(way, 1e-3, 1.0) ** curve
+
+    field = _fractal(drawn, noise, sides)
+    above = tf.maximum(field + _between(drawn["cover"], -0.3, 2.0), 1e-3)
+    clouds = above ** _between(drawn["power"], 0.8, 1.6)
+    floor = _between(drawn["floor"], 0.0, 0.7)
+    clouds = floor + (1 - floor) * clouds / tf.reduce_mean(clouds)
+
+    aerial_from = {"ground": 1.0, "aerial": 0.0, "mixed": 0.5}[settings.kind]
+    other = 0.25 * drawn["blend"]  # how much of the other kind there is
+    of_clouds = tf.where(drawn["kind"] < aerial_from, other, 1 - other)
+    low, high = math.log(settings.density_min), math.log(settings.density_max)
+    density = tf.exp(_between(drawn["density"], low, high))
+    return density * ((1 - of_clouds) * ramp / tf.reduce_mean(ramp) + of_clouds * clouds)
+
+
+def _fractal(drawn, noise, sides):
+    """Fractal noise [L, L] of mean 0 and deviation 1.
+
+    Each octave is added to the one before at twice its size. Bilinear interpolation between the centres of pixels
+    weighs by 3/4 and 1/4, as Chaikin's corner cutting (1974) does: repeated, it draws smooth quadratic splines, of
+    which no lattice shows.
+    """
+    octave = np.arange(len(sides), dtype=np.float32)
+    coarsest = tf.floor(3 * drawn["octave"])  # the coarsest octave that counts
+    weights = tf.where(octave < coarsest, 0.0, _between(drawn["gain"], 0.4, 0.7) ** (octave - coarsest))
+    parts = tf.split(noise, [side * side for side in sides])
+    field = None
+    for weight, part, side in zip(tf.unstack(weights), parts, sides, strict=True):
+        part = weight * tf.reshape(part, [1, side, side, 1])
+        field = part if field is None else _resized(field, side) + part
+    field = field[0, ..., 0] - tf.reduce_mean(field)
+    return field * tf.math.rsqrt(tf.reduce_mean(field * field) + 1e-12)
+
+
+def _airlight(drawn, settings):
+    """[3] in [0, 1]: a grey, tinted between blue and yellow, and less between green and purple."""
+    grey = _between(drawn["airlight"], settings.airlight_min, settings.airlight_max)
+    warm, green = 2 * drawn["warm"] - 1, 2 * drawn["green"] - 1
+    tint = settings.tint * (warm * np.float32([1, 0, -1]) + green * np.float32([-0.15, 0.3, -0.15]))
+    return tf.clip_by_value(grey * (1 + tint), 0.0, 1.0)
+
+
+def _photographed(hazy, drawn, *, settings, grain):
+    """float32 [S, S, 3], about 0 to 255 -> uint8, with noise and JPEG artefacts."""
+    size = hazy.shape[0]
+    if settings.noise:
+        # Strong noise is rare. Its variance grows with the light (shot) from a floor (read).
+        deviation = settings.noise * drawn["noise"] ** 2
+        shot = _between(drawn["shot"], 0.2, 0.9)
+        place = [tf.cast(drawn[name] * (size + 1), tf.int32) for name in ("grain_y", "grain_x")]
+        window = tf.slice(grain, [*place, 0], [size, size, 3])
+        hazy += window * (deviation * tf.sqrt(255 * (255 * (1 - shot) + shot * tf.maximum(hazy, 0.0))))
+    hazy = tf.cast(tf.clip_by_value(hazy + 0.5, 0.0, 255.0), tf.uint8)
+    if not settings.jpeg_share:
+        return hazy
+    choices = settings.jpeg_quality_max - settings.jpeg_quality_min + 1
+    quality = settings.jpeg_quality_min + tf.cast(drawn["quality"] * choices, tf.int32)
+    # A crop begins anywhere in the 8x8 grid of its file, of 16x16 where colour was halved.
+    block = [tf.cast(drawn[name] * min(16, size), tf.int32) for name in ("block_y", "block_x")]
+    return tf.cond(
+        drawn["jpeg"] < settings.jpeg_share, lambda: _through_jpeg(hazy, quality, block), lambda: hazy
+    )
+
+
+def _through_jpeg(picture, quality, block):
+    """`picture` as a JPEG file gives it back whose grid begins `block` ([y, x]) pixels before it."""
+    padded = tf.pad(picture, [[block[0], 0], [block[1], 0], [0, 0]], "REFLECT")
+    encoded = tf.io.encode_jpeg_variable_quality(padded, quality)
+    decoded = tf.io.decode_jpeg(encoded, channels=3, dct_method=DCT)
+    return tf.slice(decoded, [*block, 0], tf.shape(picture))
+
+
+def _octave_sides(size):
+    """Sides of the octaves' lattices: 4, 8, ... up to half the picture's side."""
+    sides = [COARSEST]
+    while 4 * sides[-1] <= size:
+        sides.append(2 * sides[-1])
+    return sides
+
+
+def _resized(maps, side):
+    """[1, side, side, C] of [1, L, L, C], bilinear between the centres of pixels."""
+    return tf.raw_ops.ResizeBilinear(images=maps, size=[side, side], half_pixel_centers=True)
+
+
+def _between(share, low, high):
+    return low + (high - low) * share
+
+
+def _uniform(count, seed):
+    """[count] float32, uniform over [0, 1); Philox by name, as `auto` depends on the device."""
+    return tf.random.stateless_uniform([count], seed=seed, alg="philox")
