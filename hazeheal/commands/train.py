@@ -43,6 +43,11 @@ def parser() -> CommandParser:
         "--dry_run", action="store_true", help="show the configuration and what would run, and end"
     )
     parse.add_argument(
+        "--preview",
+        metavar="FILE",
+        help="write the first training pairs, hazy beside clear, as a picture, and end",
+    )
+    parse.add_argument(
         "--plot_models",
         action="store_true",
         help="write generator_model.png and discriminator_model.png into --workdir, and end",
@@ -61,6 +66,8 @@ def main(argv) -> int:
     config = configs.load(ours)
     if flags.gpus is not None and flags.cpu_replicas is not None:
         raise UsageError("--gpus and --cpu_replicas exclude each other; give one of them")
+    if flags.preview is not None:
+        return preview(config, flags)
     if not flags.workdir:
         raise UsageError("--workdir=DIR is needed: where the run's checkpoints and summaries go")
     if flags.plot_models:
@@ -88,6 +95,15 @@ def main(argv) -> int:
     from hazeheal.training.reports import closing_words
 
     print(closing_words(result, workdir=flags.workdir))
+    return EXIT_OK
+
+
+def preview(config, flags) -> int:
+    if not flags.data_dir:
+        raise UsageError("--preview needs --data_dir=DIR: a data set made by `hazeheal-tfrecords convert`")
+    from hazeheal.training.preview import write_preview
+
+    print(write_preview(config, flags.preview, data_dir=flags.data_dir, on_bad_record=flags.on_bad_record))
     return EXIT_OK
 
 

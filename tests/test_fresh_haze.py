@@ -1,0 +1,267 @@
+"""Haze made by rule on the training pictures: what is drawn, how it looks in numbers, and that it stays reproducible."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from configuring import load
+from PIL import Image
+from places import SHARED
+from record_sets import assert_equal, joined, take
+from refusals import refusal
+
+from hazeheal.data import fresh_haze, pictures
+from hazeheal.data.fresh_haze import CLEAR, FRESH, REAL, FreshHaze
+from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.data.synthetic import make_pair
+from hazeheal.errors import UsageError
+
+# A haze of which nothing is drawn but its shape, and no camera.
+BARE = FreshHaze(airlight_min=1.0, airlight_max=1.0, tint=0.0, noise=0.0, jpeg_share=0.0)
+
+
+def lay_many(clear, count, settings=None, *, seed=5):
+    """uint8 [count, S, S, 3]: the haze of seeds (seed, -2), (seed, -5), ... on one picture, through tf.data."""
+    clear, settings = tf.constant(clear), settings or FreshHaze()
+    grain = fresh_haze.make_grain(clear.shape[0])
+
+    def draw(number):
+        return fresh_haze.lay(clear, settings=settings, seed=[seed, -3 * number - 2], grain=grain)
+
+    return np.stack(list(tf.data.Dataset.range(count).map(draw).as_numpy_iterator()))
+
+
+def flat(value, size=32):
+    return np.full((size, size, 3), value, np.uint8)
+
+
+# ------------------------------------------------------------------------------------------------- draws
+def test_the_sources_come_in_their_shares():
+    settings = FreshHaze(share=0.5, share_clear=0.1)
+    drawn = tf.data.Dataset.range(400).map(
+        lambda position: fresh_haze.source(settings=settings, seed=3, position=position)
+    )
+    counts = np.bincount(list(drawn.as_numpy_iterator()), minlength=3)
+    for number, share in ((REAL, 0.4), (FRESH, 0.5), (CLEAR, 0.1)):
+        assert abs(counts[number] - 400 * share) < 4 * np.sqrt(400 * share * (1 - share)), counts
+
+
+@pytest.mark.parametrize(
+    ("settings", "only"),
+    [(FreshHaze(), REAL), (FreshHaze(share=1.0), FRESH), (FreshHaze(share_clear=1.0), CLEAR)],
+)
+def test_a_share_of_one_leaves_nothing_else(settings, only):
+    drawn = tf.data.Dataset.range(200).map(
+        lambda position: fresh_haze.source(settings=settings, seed=0, position=position)
+    )
+    assert set(drawn.as_numpy_iterator()) == {only}
+
+
+def test_equal_seeds_give_equal_haze_and_others_another():
+    clear = make_pair(0, size=32)[1]
+    first, again = lay_many(clear, 12), lay_many(clear, 12)
+    np.testing.assert_array_equal(first, again)
+    everything = np.concatenate([first, lay_many(clear, 12, seed=6)])
+    assert len({picture.tobytes() for picture in everything}) == 24
+
+
+# -------------------------------------------------------------------------------------------------- haze
+@pytest.mark.parametrize("kind", fresh_haze.KINDS)
+def test_the_mean_thickness_is_the_density(kind):
+    settings = dataclasses.replace(BARE, kind=kind, density_min=0.3, density_max=0.3)
+    hazy = lay_many(flat(0), 40, settings) / 255
+    thickness = -np.log(1 - hazy).mean(axis=(1, 2, 3))
+    # The airlight varies over a picture, and 8 bits round.
+    assert 0.28 < thickness.mean() < 0.32
+    assert thickness.std() < 0.03
+
+
+def test_ground_haze_is_denser_towards_the_top_and_aerial_haze_is_not():
+    top_heavy = {}
+    for kind in ("ground", "aerial"):
+        settings = dataclasses.replace(BARE, kind=kind, density_min=0.5, density_max=0.5)
+        hazy = lay_many(flat(0), 120, settings).astype(float)
+        top_heavy[kind] = np.mean(hazy[:, :8].mean(axis=(1, 2, 3)) > hazy[:, -8:].mean(axis=(1, 2, 3)))
+    assert top_heavy["ground"] > 0.75
+    assert 0.3 < top_heavy["aerial"] < 0.7
+
+
+def test_clouds_are_smooth_and_leave_the_light_within_its_range():
+    settings = dataclasses.replace(BARE, kind="aerial", density_min=0.5, density_max=0.5)
+    hazy = lay_many(flat(0, size=64), 20, settings).astype(float)
+    spread = hazy.std(axis=(1, 2, 3)).mean()
+    step = np.abs(np.diff(hazy, axis=1)).mean()
+    assert spread > 10
+    assert step < spread / 4
+    assert (lay_many(flat(255), 20, BARE) >= 255 - 21).all()  # the sun's 8 %
+
+
+def test_from_thin_to_dense():
+    clear = make_pair(1, size=64)[1]
+    found = [pictures.psnr(hazy, clear) for hazy in lay_many(clear, 80)]
+    assert min(found) < 13
+    assert max(found) > 26
+    assert 15 < np.mean(found) < 23
+
+
+@pytest.mark.parametrize("size", [4, 12, 33])
+def test_any_side_and_the_darkest_and_brightest_pictures(size):
+    settings = FreshHaze(density_min=1e-6, density_max=100.0, airlight_min=0.0, tint=1.0, noise=5.0)
+    for value in (0, 255):
+        hazy = lay_many(flat(value, size), 12, settings)
+        assert hazy.shape == (12, size, size, 3)
+        assert hazy.dtype == np.uint8
+
+
+def test_hardly_any_haze_hardly_changes_a_picture():
+    settings = dataclasses.replace(BARE, density_min=1e-6, density_max=1e-6)
+    clear = make_pair(2, size=32)[1]
+    for hazy in lay_many(clear, 5, settings):
+        np.testing.assert_array_equal(hazy, clear)
+
+
+def test_tint_moves_red_against_blue():
+    settings = dataclasses.replace(BARE, airlight_min=0.8, airlight_max=0.8, tint=0.1, density_min=1.0)
+    for chosen, most in ((settings, 25), (dataclasses.replace(settings, tint=0.0), 0)):
+        hazy = lay_many(flat(0), 40, chosen).astype(int)
+        difference = (hazy[..., 0] - hazy[..., 2]).mean(axis=(1, 2))
+        assert np.abs(difference).max() <= most
+        if most:
+            assert difference.min() < -5
+            assert difference.max() > 5
+
+
+# ------------------------------------------------------------------------------------------------ camera
+def test_noise_has_its_strength_and_grows_with_the_light():
+    thin = dataclasses.replace(BARE, density_min=1e-6, density_max=1e-6, noise=0.05)
+    dark, bright = (lay_many(flat(value), 60, thin).astype(float) - value for value in (60, 200))
+    assert dark.std() < bright.std()
+    strongest = bright.std(axis=(1, 2, 3)).max()
+    assert 0.6 * 0.05 * 255 < strongest < 1.05 * 0.05 * 255
+    assert abs(bright.mean()) < 0.3
+
+
+def test_a_jpeg_is_that_of_a_file_and_its_grid_lies_where_it_was_drawn():
+    clear = make_pair(3, size=48)[1]
+    ours = fresh_haze._through_jpeg(tf.constant(clear), 30, [0, 0]).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(clear).save(buffer, "JPEG", quality=30)
+    theirs = np.asarray(Image.open(buffer))
+    assert np.abs(ours.astype(int) - theirs).mean() < 1
+    moved = fresh_haze._through_jpeg(tf.constant(clear), 5, [0, 3]).numpy().astype(int)
+    steps = np.abs(np.diff(moved, axis=1)).mean(axis=(0, 2))  # between columns x and x + 1
+    by_place = [steps[place::8].mean() for place in range(8)]
+    assert int(np.argmax(by_place)) == 4  # blocks begin at column 5, 8 less 3
+
+
+def test_jpeg_share():
+    settings = dataclasses.replace(
+        BARE, density_min=0.2, density_max=0.2, jpeg_quality_min=5, jpeg_quality_max=5
+    )
+    clear = make_pair(4, size=32)[1]
+    none, half, every = (
+        lay_many(clear, 40, dataclasses.replace(settings, jpeg_share=share)) for share in (0.0, 0.5, 1.0)
+    )
+    assert (none != every).any(axis=(1, 2, 3)).all()
+    changed = (none != half).any(axis=(1, 2, 3))
+    assert 8 <= changed.sum() <= 32
+    np.testing.assert_array_equal(half[changed], every[changed])
+
+
+# ---------------------------------------------------------------------------------------------- settings
+def test_the_defaults_are_those_of_the_configuration():
+    assert FreshHaze(**load().data.fresh_haze) == FreshHaze()
+    assert not FreshHaze().is_on
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (dict(share=1.5), "fresh_haze.share=1.5 must lie in 0 to 1"),
+        (dict(share=float("nan")), "fresh_haze.share=nan must lie"),
+        (dict(share=0.6, share_clear=0.5), "share=0.6 and share_clear=0.5 add up to more than 1"),
+        (dict(kind="fog"), "fresh_haze.kind='fog' is not known; use one of ground, aerial, mixed"),
+        (dict(density_min=2.0), "fresh_haze.density_min=2.0 must lie in 1e-06 to 1.6"),
+        (dict(airlight_max=0.5), "fresh_haze.airlight_min=0.7 must lie in 0 to 0.5"),
+        (dict(jpeg_quality_max=101), "fresh_haze.jpeg_quality_max=101 must lie in 1 to 100"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused(fields, said):
+    assert said in refusal(UsageError, FreshHaze, **fields)
+
+
+# ---------------------------------------------------------------------------------------------- pipeline
+MIXED = FreshHaze(share=0.5, share_clear=0.2)
+OPTIONS = dict(batch_size=4, crop_size=16, seed=11)
+
+
+def batches(data, count, *, start=0, **changes):
+    options = {**OPTIONS, "haze": MIXED, **changes}
+    return take(DehazeDataProcessor(data, **options).dataset(start), count)
+
+
+def test_without_a_share_nothing_changes(ten_pairs):
+    assert_equal(batches(ten_pairs, 6, haze=None), batches(ten_pairs, 6, haze=FreshHaze()))
+
+
+def test_each_input_is_what_was_drawn_for_its_position(ten_pairs):
+    plain, mixed = (joined(batches(ten_pairs, 10, haze=haze)) for haze in (None, MIXED))
+    for name in ("clear", "number"):
+        np.testing.assert_array_equal(mixed[name], plain[name])
+    seen = set()
+    for position in range(40):
+        drawn = int(
+            fresh_haze.source(settings=MIXED, seed=OPTIONS["seed"], position=tf.constant(position, tf.int64))
+        )
+        seen.add(drawn)
+        hazy, real, clear = mixed["hazy"][position], plain["hazy"][position], plain["clear"][position]
+        assert np.array_equal(hazy, real) == (drawn == REAL)
+        assert np.array_equal(hazy, clear) == (drawn == CLEAR)
+    assert seen == {REAL, FRESH, CLEAR}
+
+
+def test_the_same_pictures_whatever_the_replicas_workers_and_batches(ten_pairs):
+    whole = batches(ten_pairs, 6)
+    parts = batches(ten_pairs, 12, num_replicas=2, workers=3)
+    assert_equal(whole, [joined(parts[i : i + 2]) for i in range(0, 12, 2)])
+    assert_equal([joined(whole)], [joined(batches(ten_pairs, 3, batch_size=8))])
+
+
+def test_resume_is_a_skip_and_far_positions_do(ten_pairs):
+    assert_equal(batches(ten_pairs, 4, start=5), batches(ten_pairs, 9)[5:])
+    far = joined(batches(ten_pairs, 4, start=10**15, seed=2**63 - 1, haze=FreshHaze(share=1.0)))
+    assert len({picture.tobytes() for picture in far["hazy"]}) == 16
+
+
+def test_a_pair_gets_other_haze_each_time(tmp_path, ten_pairs):
+    found = joined(batches(ten_pairs, 10, haze=FreshHaze(share=1.0, noise=0.0, jpeg_share=0.0)))
+    of_one = found["hazy"][found["number"] == 1]  # 32x32 by a crop of 16: few crops, many hazes
+    assert len({picture.tobytes() for picture in of_one}) == len(of_one) == 4
+
+
+def test_validation_and_whole_pictures_keep_their_own_haze(data):
+    def whole(split, *overrides):
+        config = load("data.crop_size=16", "model.depth=1", *overrides)
+        processor = DehazeDataProcessor.from_config(config, data, split=split)
+        return list(processor.evaluation_dataset().take(3).as_numpy_iterator())
+
+    for split in ("val", "train"):
+        assert_equal(whole(split, "data.fresh_haze.share=1"), whole(split))
+
+
+# ------------------------------------------------------------------------------------------ real pictures
+@pytest.mark.parametrize(
+    ("folder", "kind", "real"), [("rice1", "aerial", 19.7), ("sots_outdoor_288", "ground", 16.4)]
+)
+def test_on_real_scenes_it_spans_what_the_real_haze_has(folder, kind, real):
+    if not (SHARED / "data" / folder).is_dir():
+        pytest.skip("../shared is absent")
+    found = []
+    for number, path in enumerate(sorted((SHARED / "data" / folder / "GT").iterdir())[:50]):
+        clear = pictures.load_rgb(path)[0][:128, :128]
+        found += [pictures.psnr(h, clear) for h in lay_many(clear, 2, FreshHaze(kind=kind), seed=number)]
+    assert min(found) < 12
+    assert max(found) > 28
+    assert abs(np.mean(found) - real) < 3
