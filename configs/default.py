@@ -24,14 +24,14 @@ def get_config() -> ConfigDict:
     )
     config.data.max_val_pictures = 0  # 0: the whole split
 
-    # Haze made by rule on the clear pictures, anew each time; docs/training_data.md says how to choose.
+    # Haze made by rule on the clear pictures, anew each time; docs/fresh_haze.md says how to choose.
     config.data.fresh_haze = ConfigDict()
     config.data.fresh_haze.share = 0.0  # of the training pairs, in place of their own haze
     config.data.fresh_haze.share_clear = 0.0  # of the training pairs: the clear picture itself is the input
     config.data.fresh_haze.kind = "mixed"  # ground: ramps | aerial: clouds | mixed: either
-    config.data.fresh_haze.density_min = 0.08  # mean optical thickness of a picture
-    config.data.fresh_haze.density_max = 1.6
-    config.data.fresh_haze.airlight_min = 0.7  # the haze's own brightness, 0 to 1
+    config.data.fresh_haze.density_min = 0.06  # mean optical thickness of a picture
+    config.data.fresh_haze.density_max = 1.2
+    config.data.fresh_haze.airlight_min = 0.5  # the haze's own brightness, 0 to 1
     config.data.fresh_haze.airlight_max = 1.0
     config.data.fresh_haze.tint = 0.06  # how far its colour may stray from grey
     config.data.fresh_haze.noise = 0.02  # the camera's strongest, on white

@@ -124,9 +124,9 @@ def test_the_configuration_is_named_exactly_once(count):
         ("data.fresh_haze.density_min=0", "--config.data.fresh_haze.density_min=0.0 is too small"),
         (
             "data.fresh_haze.density_min=2",
-            "density_min=2.0 is larger than --config.data.fresh_haze.density_max=1.6",
+            "density_min=2.0 is larger than --config.data.fresh_haze.density_max=1.2",
         ),
-        ("data.fresh_haze.airlight_max=0.5", "airlight_min=0.7 is larger than"),
+        ("data.fresh_haze.airlight_max=0.4", "airlight_min=0.5 is larger than"),
         ("data.fresh_haze.jpeg_quality_max=59", "jpeg_quality_min=60 is larger than"),
         ("data.fresh_haze.jpeg_quality_max=101", "is too large; it must be 100 or less"),
     ],

@@ -183,8 +183,8 @@ def test_the_defaults_are_those_of_the_configuration():
         (dict(share=float("nan")), "fresh_haze.share=nan must lie"),
         (dict(share=0.6, share_clear=0.5), "share=0.6 and share_clear=0.5 add up to more than 1"),
         (dict(kind="fog"), "fresh_haze.kind='fog' is not known; use one of ground, aerial, mixed"),
-        (dict(density_min=2.0), "fresh_haze.density_min=2.0 must lie in 1e-06 to 1.6"),
-        (dict(airlight_max=0.5), "fresh_haze.airlight_min=0.7 must lie in 0 to 0.5"),
+        (dict(density_min=2.0), "fresh_haze.density_min=2.0 must lie in 1e-06 to 1.2"),
+        (dict(airlight_max=0.4), "fresh_haze.airlight_min=0.5 must lie in 0 to 0.4"),
         (dict(jpeg_quality_max=101), "fresh_haze.jpeg_quality_max=101 must lie in 1 to 100"),
     ],
 )
@@ -253,15 +253,16 @@ def test_validation_and_whole_pictures_keep_their_own_haze(data):
 
 # ------------------------------------------------------------------------------------------ real pictures
 @pytest.mark.parametrize(
-    ("folder", "kind", "real"), [("rice1", "aerial", 19.7), ("sots_outdoor_288", "ground", 16.4)]
+    ("folder", "kind", "airlight_min", "real"),
+    [("rice1", "aerial", 0.4, 19.7), ("sots_outdoor_288", "ground", 0.75, 16.4)],
 )
-def test_on_real_scenes_it_spans_what_the_real_haze_has(folder, kind, real):
+def test_on_real_scenes_it_spans_what_their_own_haze_has(folder, kind, airlight_min, real):
     if not (SHARED / "data" / folder).is_dir():
         pytest.skip("../shared is absent")
-    found = []
+    settings, found = FreshHaze(kind=kind, airlight_min=airlight_min), []
     for number, path in enumerate(sorted((SHARED / "data" / folder / "GT").iterdir())[:50]):
         clear = pictures.load_rgb(path)[0][:128, :128]
-        found += [pictures.psnr(h, clear) for h in lay_many(clear, 2, FreshHaze(kind=kind), seed=number)]
-    assert min(found) < 12
+        found += [pictures.psnr(h, clear) for h in lay_many(clear, 2, settings, seed=number)]
+    assert min(found) < 11
     assert max(found) > 28
-    assert abs(np.mean(found) - real) < 3
+    assert np.percentile(found, 20) < real < np.percentile(found, 80)

@@ -28,7 +28,7 @@ from hazeheal.errors import UsageError
 KINDS = ("ground", "aerial", "mixed")
 REAL, FRESH, CLEAR = range(3)  # what the input of a pair is, as `source` draws it
 
-MAX_THICKNESS = 3.0  # of any pixel: 5 % of the scene come through, about 12 of 256 levels
+MAX_THICKNESS = 2.5  # of any pixel: 8 % of the scene come through, 20 of 256 levels
 COARSEST = 4  # cells of the coarsest octave along a side
 
 # What is drawn for one picture, each uniform over [0, 1). New ones go to the end: then the others stay.
@@ -61,9 +61,9 @@ class FreshHaze:
     share: float = 0.0
     share_clear: float = 0.0
     kind: str = "mixed"
-    density_min: float = 0.08
-    density_max: float = 1.6
-    airlight_min: float = 0.7
+    density_min: float = 0.06
+    density_max: float = 1.2
+    airlight_min: float = 0.5
     airlight_max: float = 1.0
     tint: float = 0.06
     noise: float = 0.02
@@ -181,11 +181,11 @@ def _thickness(drawn, noise, sides, *, y, x, settings):
     field = _fractal(drawn, noise, sides)
     above = tf.maximum(field + _between(drawn["cover"], -0.3, 2.0), 1e-3)
     clouds = above ** _between(drawn["power"], 0.8, 1.6)
-    floor = _between(drawn["floor"], 0.0, 0.7)
+    floor = drawn["floor"]
     clouds = floor + (1 - floor) * clouds / tf.reduce_mean(clouds)
 
     aerial_from = {"ground": 1.0, "aerial": 0.0, "mixed": 0.5}[settings.kind]
-    other = 0.25 * drawn["blend"]  # how much of the other kind there is
+    other = 0.15 * drawn["blend"]  # how much of the other kind there is
     of_clouds = tf.where(drawn["kind"] < aerial_from, other, 1 - other)
     low, high = math.log(settings.density_min), math.log(settings.density_max)
     density = tf.exp(_between(drawn["density"], low, high))
@@ -244,7 +244,7 @@ def _photographed(hazy, drawn, *, settings, grain):
 def _through_jpeg(picture, quality, block):
     """`picture` as a JPEG file gives it back whose grid begins `block` ([y, x]) pixels before it."""
     padded = tf.pad(picture, [[block[0], 0], [block[1], 0], [0, 0]], "REFLECT")
-    encoded = tf.io.encode_jpeg_variable_quality(padded, quality)
+    encoded = tf.raw_ops.EncodeJpegVariableQuality(images=padded, quality=quality)
     decoded = tf.io.decode_jpeg(encoded, channels=3, dct_method=DCT)
     return tf.slice(decoded, [*block, 0], tf.shape(picture))
 
