@@ -45,15 +45,18 @@ class Session:
         self.tally = Tally(step.METRICS)
         self.clock = Clock(config.train.batch_size)
         self.quality = None
+        facts = {"data_dir": str(self._data_dir), "groups": groups.count, **facts}
         self.status = Status(
             directory,
             total_steps=schedule.total_steps(config),
             epochs_done=schedule.epochs_done,
-            facts={"data_dir": str(self._data_dir), "groups": groups.count, **facts},
+            facts=facts,
             shown=groups.is_first,
         )
         self.checkpoints = checkpoint.Checkpoints(directory.checkpoints, keep=config.train.keep, log=LOG)
-        self.reports = Reports(directory, config=config, schedule=schedule)
+        self.reports = Reports(
+            directory, config=config, schedule=schedule, facts=facts, is_first=groups.is_first
+        )
 
     def begin(self, *, restore_from=None):
         """Restores the newest whole checkpoint of the job, or starts anew.
