@@ -49,7 +49,8 @@ def main(argv) -> int:
             raise UsageError(f"{folder} is no directory; name a run, or a folder that holds runs")
     unread, paths = [], {}
     for folder in flags.folders:
-        paths |= {os.path.realpath(run): run for run in overview.find(folder, on_error=unread.append)}
+        for run in overview.find(folder, on_error=unread.append):
+            paths.setdefault(os.path.realpath(run), run)
     rows = [{"run": str(run)} | overview.describe(run) for run in paths.values()]
     if flags.json:
         print(json.dumps(rows, indent=1))
