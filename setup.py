@@ -45,10 +45,19 @@ setup(
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.20"],
         "video": ["imageio-ffmpeg"],  # where the machine has no ffmpeg
-        "test": ["pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff", "imageio-ffmpeg"],
+        "test": [
+            "pytest",
+            "pytest-xdist>=3",
+            "hypothesis",
+            "scikit-image",
+            "ruff",
+            "imageio-ffmpeg",
+            "prometheus-client",
+        ],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
         "plots": ["pydot"],
         "beam": ["apache-beam"],
+        "metrics": ["prometheus-client>=0.19"],  # for `hazeheal train --metrics_port`
     },
     entry_points={
         "console_scripts": [

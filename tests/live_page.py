@@ -17,7 +17,7 @@ TEXT = """(() => { const found = []; const walk = node => {
     if (node.tagName === "STYLE" || node.tagName === "SCRIPT") return;
     if (node.shadowRoot) walk(node.shadowRoot);
     node.childNodes.forEach(walk); };
-    walk(document.body); return found.join(" ").replace(/\\s+/g, " "); })()"""
+    if (document.body) walk(document.body); return found.join(" ").replace(/\\s+/g, " "); })()"""
 # Elements of a selector, in components too.
 ALL = """(selector => { const found = []; const walk = root => {
     found.push(...root.querySelectorAll(selector));

@@ -54,7 +54,7 @@ def test_every_scalar_of_a_run_has_a_chart_and_every_chart_a_scalar():
 
 
 def test_the_table_tells_runs_apart_by_what_they_learn_with():
-    values = values_of("optimizer.learning_rate=0.5", "train.log_every='7 steps'", "data.workers=3")
+    values = values_of("optimizer.learning_rate=0.5", "train.log_every=7 steps", "data.workers=3")
     assert next(iter(values)) == "optimizer.learning_rate" and values["optimizer.learning_rate"] == 0.5
     assert (values["data_set"], values["train.precision"], values["replicas"]) == (
         "rice1",
@@ -62,7 +62,7 @@ def test_the_table_tells_runs_apart_by_what_they_learn_with():
         2,
     )
     assert values["data.flip"] is True and isinstance(values["model.norm"], str)
-    assert values_of("train.log_every='7 steps'", "data.workers=3", "samples.count=1") == values_of()
+    assert values_of("train.log_every=7 steps", "data.workers=3", "samples.count=1") == values_of()
     assert values_of("seed=1") != values_of() != values_of("model.width=8")
     start = session_of(dashboards.trial(values, run="runs/mine"))
     assert start.hparams["optimizer.learning_rate"].number_value == 0.5

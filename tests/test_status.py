@@ -180,6 +180,7 @@ def test_of_several_groups_the_others_write_nothing(tmp_path):
 
 def test_a_full_disk_costs_one_warning(directory, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("hazeheal"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("hazeheal"), "handlers", [])
     status = Status(directory, total_steps=100)
     status.begin()
     with full_disk(10):
