@@ -51,8 +51,6 @@ FIGURES = (
     ("train", "gen_total_loss", "total loss"),
     ("train", "images_per_second", "images/s"),
 )
-# The table opens with the first five of its columns.
-_FIRST = ("optimizer.learning_rate", "train.batch_size", "model.width", "model.depth", "data.crop_size")
 # Fields that change what is written or how fast, but not what is learnt.
 _NOT_COMPARED = (
     *(
@@ -106,7 +104,6 @@ def fields(flat, facts) -> dict:
         "groups": facts["groups"],
     }
     chosen["data_set"] = os.path.basename(os.path.abspath(facts["data_dir"]))
-    chosen = {k: chosen[k] for k in _FIRST if k in chosen} | chosen
     return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in chosen.items()}
 
 
