@@ -119,6 +119,18 @@ def test_a_tensorflow_that_cannot_be_imported(tmp_path, monkeypatch, capsys, tex
     assert "problem" in err and "tensorflow" in err
 
 
+def test_an_environment_without_packages(tmp_path):
+    """Neither NumPy nor TensorFlow: it says so, and tells the rest."""
+    for name in ("numpy", "tensorflow", "keras"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('no such package here')")
+    command = [sys.executable, "-m", "hazeheal", "doctor", f"--workdir={tmp_path}"]
+    code, out, err = processes.run(*command, variables={"PYTHONPATH": str(tmp_path)})
+    assert code == 1 and "Traceback" not in out + err
+    lines = {line[9:24].strip(): line for line in out.splitlines()}
+    assert lines["tensorflow"].startswith("problem") and "no such package here" in lines["tensorflow"]
+    assert lines["ffmpeg"].startswith("note") and lines["disk"] and lines["CPU"]
+
+
 def test_what_tensorflow_says_behind_what_libraries_say(tmp_path):
     answer = f"echo noise; echo '{tensorflow.MARK}{json.dumps(FACTS)}'; echo more"
     assert tensorflow.ask(python=program(tmp_path, "python", answer)) == (FACTS, "")

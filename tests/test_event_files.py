@@ -56,6 +56,27 @@ def test_steps_out_of_order_and_several_splits(tmp_path):
         assert steps(tmp_path / split) == [1, 2, 3]
 
 
+def test_files_above_the_splits(tmp_path):
+    writers = SummaryWriters(tmp_path)
+    assert not writers.holds("")
+    for split, step in (("", 0), ("train", 3), ("", 5)):
+        writers.scalars(split, {"loss": step + 0.5}, step=step)
+    assert writers.holds("") and writers.holds("train") and not writers.holds("val")
+    (source,) = event_paths(tmp_path)
+    before = source.read_bytes()
+    leftover = tmp_path / "set_aside/1/events.out.set_aside.1.tmp"  # of a process that was killed
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
+    assert writers.set_aside_after(4) == 1
+    assert visible(tmp_path) == [(str(tmp_path), "loss", 0), (str(tmp_path / "train"), "loss", 3)]
+    assert not leftover.exists()
+    (old,) = (tmp_path / "set_aside/2").iterdir()
+    assert old.read_bytes() == before
+    assert writers.set_aside_after(-1) == 2
+    assert visible(tmp_path) == [] and not writers.holds("")
+    assert len([p for p in (tmp_path / "set_aside/3").rglob("*") if p.is_file()]) == 2
+
+
 def test_torn_anywhere(tmp_path):
     write_run(tmp_path / "whole", 1, 4)
     (source,) = event_paths(tmp_path / "whole" / "train")

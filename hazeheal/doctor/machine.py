@@ -1,6 +1,7 @@
 """What can be found out of this machine without TensorFlow, in a moment.
 
-Each check is a function that returns a `Finding`, or several; none raises for what it is there to find.
+Each check is a function that returns a `Finding`, or several; none raises for what it is there to find. What needs
+NumPy is imported where it is used, as that may be what is missing.
 """
 
 import importlib.metadata
@@ -15,8 +16,6 @@ import sys
 
 from hazeheal.doctor.finding import NOTE, OK, PROBLEM, Finding
 from hazeheal.errors import HazeHealError
-from hazeheal.models.perceptual import check_perceptual_weights
-from hazeheal.restore.video import find_ffmpeg
 
 PYTHONS = ((3, 10), (3, 13))
 # Names of distributions that setup.py asks for; TensorFlow and Keras tell their versions themselves.
@@ -146,6 +145,10 @@ def shared_memory(path="/dev/shm") -> Finding:
 
 
 def ffmpeg() -> Finding:
+    try:
+        from hazeheal.restore.video import find_ffmpeg
+    except ImportError as error:
+        return Finding("ffmpeg", NOTE, f"cannot be looked for: {error}")
     found = find_ffmpeg()
     if found is None:
         return Finding(
@@ -166,14 +169,16 @@ def vgg19(home=None) -> Finding:
             "without a network give --config.loss.perceptual_weights=PATH, or --config.loss.perceptual_weight=0",
         )
     try:
+        from hazeheal.models.perceptual import check_perceptual_weights
+
         check_perceptual_weights(path)
     except HazeHealError as error:
         reason = str(error).partition(": give ")[0]
         return Finding(
             "VGG19 weights", PROBLEM, reason, "remove the file: the next training downloads it again"
         )
-    except ImportError:
-        return Finding("VGG19 weights", NOTE, f"{path}, which cannot be checked without h5py")
+    except ImportError as error:
+        return Finding("VGG19 weights", NOTE, f"{path}, which cannot be checked: {error}")
     return Finding("VGG19 weights", OK, str(path))
 
 
