@@ -53,12 +53,14 @@ setup(
             "scikit-image",
             "ruff",
             "imageio-ffmpeg",
-            "dill",
-        ],  # dill: of tfds.testing
+            "dill",  # of tfds.testing
+            "prometheus-client",
+        ],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
         "plots": ["pydot"],
         "readers": ["tfrecord"],  # shards without TensorFlow, docs/datasets.md
         "beam": ["apache-beam"],
+        "metrics": ["prometheus-client>=0.19"],  # for `hazeheal train --metrics_port`
     },
     entry_points={
         "console_scripts": [

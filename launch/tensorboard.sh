@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# TensorBoard on a run: every replica group's training and validation curves, and the pictures.
+# TensorBoard on runs: every replica group's training and validation curves, pictures, and a comparison of the runs.
 set -euo pipefail
 # shellcheck source=launch/environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
-usage="usage: bash launch/tensorboard.sh RUN [--port N] [TensorBoard's arguments, such as --bind_all]"
-run="" arguments=()
+usage="usage: bash launch/tensorboard.sh RUN... [--port N] [TensorBoard's arguments, such as --bind_all]"
+runs=() arguments=()
 while (($#)); do
   case "$1" in
     -h | --help)
@@ -18,19 +18,37 @@ while (($#)); do
       shift
       ;;
     -*) arguments+=("$1") ;;
-    *)
-      [[ -z "$run" ]] || fail 2 "$1: one run is enough; for several, give the folder they lie in"
-      run="$1"
-      ;;
+    *) runs+=("$1") ;;
   esac
   shift
 done
-[[ -n "$run" ]] || fail 2 "no run was given; $usage"
-[[ -d "$run" ]] || fail 2 "$run is not a directory; give the --workdir of a training"
-find "$run" -path '*/summaries/*' -name 'events.out.tfevents.*' -print -quit | grep -q . ||
-  say "note: $run holds no summaries yet; TensorBoard will show them when they come"
+((${#runs[@]})) || fail 2 "no run was given; $usage"
+for run in "${runs[@]}"; do
+  [[ -d "$run" ]] || fail 2 "$run is not a directory; give the --workdir of a training"
+  find -L "$run" -path '*/summaries/*' -name 'events.out.tfevents.*' -print -quit | grep -q . ||
+    say "note: $run holds no summaries yet; TensorBoard will show them when they come"
+done
+
+logdir="${runs[0]}"
+if ((${#runs[@]} > 1)); then
+  # Links, as --logdir_spec does without TensorBoard's fast reader and knows no names with a comma or a colon.
+  logdir="$(mktemp -d "${TMPDIR:-/tmp}/hazeheal-tensorboard.XXXXXX")"
+  trap 'rm -rf -- "$logdir"' EXIT
+  for run in "${runs[@]}"; do
+    path="$(cd -- "$run" && pwd -P)"
+    name="$(basename -- "$path")" number=1
+    while [[ -L "$logdir/$name" ]]; do
+      [[ "$(readlink -- "$logdir/$name")" != "$path" ]] || fail 2 "$run is given twice; name each run once"
+      number=$((number + 1))
+      name="$(basename -- "$path")-$number"
+    done
+    ln -s -- "$path" "$logdir/$name"
+  done
+fi
 
 use_environment
 install_package base
 export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"
-exec "$python" -m tensorboard.main "--logdir=$run" ${arguments[@]+"${arguments[@]}"}
+command=("$python" -m tensorboard.main "--logdir=$logdir" ${arguments[@]+"${arguments[@]}"})
+((${#runs[@]} > 1)) || exec "${command[@]}"
+run_step "${command[@]}" # not exec: the links go when it ends

@@ -56,6 +56,27 @@ def test_steps_out_of_order_and_several_splits(tmp_path):
         assert steps(tmp_path / split) == [1, 2, 3]
 
 
+def test_files_above_the_splits(tmp_path):
+    writers = SummaryWriters(tmp_path)
+    assert not writers.holds("")
+    for split, step in (("", 0), ("train", 3), ("", 5)):
+        writers.scalars(split, {"loss": step + 0.5}, step=step)
+    assert writers.holds("") and writers.holds("train") and not writers.holds("val")
+    (source,) = event_paths(tmp_path)
+    before = source.read_bytes()
+    leftover = tmp_path / "set_aside/1/events.out.set_aside.1.tmp"  # of a process that was killed
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
+    assert writers.set_aside_after(4) == 1
+    assert visible(tmp_path) == [(str(tmp_path), "loss", 0), (str(tmp_path / "train"), "loss", 3)]
+    assert not leftover.exists()
+    (old,) = (tmp_path / "set_aside/2").iterdir()
+    assert old.read_bytes() == before
+    assert writers.set_aside_after(-1) == 2
+    assert visible(tmp_path) == [] and not writers.holds("")
+    assert len([p for p in (tmp_path / "set_aside/3").rglob("*") if p.is_file()]) == 2
+
+
 def test_torn_anywhere(tmp_path):
     write_run(tmp_path / "whole", 1, 4)
     (source,) = event_paths(tmp_path / "whole" / "train")
@@ -104,10 +125,11 @@ class Killed(BaseException):
 def test_killed_between_any_two_actions(tmp_path, monkeypatch, links):
     """Stops before the n-th change of the file system, for every n; then the next process goes on."""
     ledger = tmp_path / "ledger"
-    write_run(ledger, 1, 3)
-    write_run(ledger, 4, 6)
-    write_run(ledger, 7, 8)
-    original = [path.read_bytes() for path in event_paths(ledger / "train")]
+    original = {}  # by path, in the order of writing: the names of one process have none (9 comes after 10)
+    for first, last in ((1, 3), (4, 6), (7, 8)):
+        write_run(ledger, first, last)
+        original |= {p: p.read_bytes() for p in event_paths(ledger / "train") if p not in original}
+    original = list(original.values())
     count = itertools.count()
     names = [(os, "link"), (os, "replace"), (os, "rename"), (shutil, "copy2"), (event_files, "_copy_ranges")]
     real = {name: getattr(module, name) for module, name in names}
@@ -140,7 +162,7 @@ def test_killed_between_any_two_actions(tmp_path, monkeypatch, links):
         assert len(seen) == len(set(seen)) and set(seen) >= {1, 2, 3, 4, 5}
         state["left"] = 10**6
         event_files.set_aside_after(run, step=5)
-        assert visible(run) == [(str(run / "train"), "loss", step) for step in range(1, 6)]
+        assert sorted(visible(run)) == [(str(run / "train"), "loss", step) for step in range(1, 6)]
         aside = [path.read_bytes() for path in run.glob("set_aside/*/train/*")]
         assert original[1] in aside and original[2] in aside
         assert not list(run.rglob("*.tmp"))

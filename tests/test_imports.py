@@ -36,7 +36,7 @@ LAYERS = (
     ("hazeheal.models.gan",),
     ("hazeheal.restore",),
     ("hazeheal.training",),
-    ("hazeheal.benchmark",),
+    ("hazeheal.benchmark", "hazeheal.doctor"),
     ("hazeheal.launch",),
     ("hazeheal.commands",),
     ("hazeheal.__main__",),
@@ -186,6 +186,7 @@ def test_new_modules_need_a_layer():
         *("hazeheal.commands.evaluate", "hazeheal.restore.dark_channel", "hazeheal.restore.pairs"),
         *("hazeheal.commands.train", "hazeheal.commands.checkpoints", "hazeheal.commands.dehaze"),
         *("hazeheal.restore.files", "hazeheal.restore.tiles", "hazeheal.restore.video"),
+        *("hazeheal.commands.runs", "hazeheal.commands.doctor"),
     ],
 )
 def test_light_modules_do_not_import_tensorflow(module):

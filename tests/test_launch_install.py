@@ -94,3 +94,22 @@ def test_tensorboard_gets_the_run(machine):
     assert result.returncode == 0
     assert "holds no summaries yet" in result.stderr
     assert machine.calls() == [["-m", "tensorboard.main", f"--logdir={run}", "--port=7007", "--bind_all"]]
+
+
+def test_tensorboard_gets_several_runs_by_links_that_go_when_it_ends(tmp_path):
+    machine = Machine(tmp_path)
+    stand_in = tmp_path / "env/bin/python"
+    look = 'for link in "${3#--logdir=}"/*; do echo "$(basename "$link") $(readlink "$link")"; done; echo "$3"; exit 3\n'
+    stand_in.write_text(stand_in.read_text().replace("exit 0\n", look))
+    runs = [tmp_path / name for name in ("a, b:c", "one/run", "other/run")]
+    for run in runs:
+        (run / "group_00/summaries/train").mkdir(parents=True)
+        (run / "group_00/summaries/train/events.out.tfevents.1").touch()
+    result = machine.run(*runs, script="tensorboard.sh", TMPDIR=str(tmp_path))
+    *links, logdir = result.stdout.splitlines()
+    assert links == [f"{name} {run}" for name, run in zip(("a, b:c", "run", "run-2"), runs, strict=True)]
+    assert result.returncode == 3 and "no summaries" not in result.stderr
+    assert logdir.startswith(f"--logdir={tmp_path}/") and not list(tmp_path.glob("hazeheal-tensorboard.*"))
+    result = machine.run(runs[0], runs[1], runs[0] / ".", script="tensorboard.sh", TMPDIR=str(tmp_path))
+    assert result.returncode == 2 and "is given twice" in result.stderr
+    assert not list(tmp_path.glob("hazeheal-tensorboard.*"))

@@ -19,6 +19,7 @@ from train_calls import RUN, TOTAL, finish, flags, refused
 from hazeheal.__main__ import main
 from hazeheal.data import pictures
 from hazeheal.models.gan import DehazeGAN
+from hazeheal.training import status
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +76,11 @@ def test_killed_again_and_again_it_is_the_same_run(unbroken, data, tmp_path):
             process.kill()
         print(f"{name} {delay:.3f} s after the first checkpoint past step {before}: step {tiny.newest(run)}")
         assert before < tiny.newest(run) < TOTAL, "it was over before it could be stopped"
+        state = status.read(run)["state"]
         if name == "SIGKILL":
-            assert code == -signal.SIGKILL
+            assert (code, state) == (-signal.SIGKILL, "killed")
             continue
+        assert state == "preempted"
         assert code == 75, err
         assert (
             log.read_text()
@@ -86,6 +89,7 @@ def test_killed_again_and_again_it_is_the_same_run(unbroken, data, tmp_path):
         )
     code, _, err = finish(tiny.start(*command))
     assert code == 0, err
+    assert status.read(run)["state"] == "complete"
 
     other = unbroken[0]
     names = [

@@ -50,9 +50,16 @@ def test_the_input_psnr_is_that_of_the_pictures(whole_run, data):
 
 def test_layout(whole_run):
     patterns = [
-        *("config.json", "result.json", r"group_00/\.lock", "group_00/log.txt", "group_00/training_log.csv"),
+        *(
+            "config.json",
+            "result.json",
+            "status.json",
+            r"group_00/\.lock",
+            "group_00/log.txt",
+            "group_00/training_log.csv",
+        ),
         *(rf"group_00/samples/step_{n:08d}\.png" for n in (0, 16, 22)),
-        r"group_00/summaries/train/events\.out\.tfevents\..*",
+        r"group_00/summaries/(train/)?events\.out\.tfevents\..*",
         r"group_00/summaries/val/events\.out\.tfevents\..*",
         r"group_00/summaries/train/plugins/profile/[0-9_]+/.*",
         r"group_00/checkpoints/ckpt-\d{8}/(manifest\.json|state\.index|state\.data-00000-of-00001)",
@@ -130,6 +137,8 @@ def test_tensorboard_shows_everything_once(whole_run):
     for number in (0, 1):
         assert shown.pop(("val", f"hazy_restored_clear/{number:02d}")) == [0, 16, 22]
     assert shown.pop(("train", "config")) == [0]
+    for tag in ("custom_scalars__config__", "_hparams_/experiment", "_hparams_/session_start_info"):
+        assert shown.pop(("summaries", tag)) == [0]
     assert shown == {}
     values = {e[1]: e[3] for e in events if e[0] == "train" and e[2] == 10}
     for name in (*LOSSES, "gen_grad_norm", "disc_grad_norm", "learning_rate", "loss_scale"):

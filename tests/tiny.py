@@ -107,7 +107,8 @@ def events(run, *, group=0):
             event = tf.compat.v1.Event.FromString(record)
             for value in event.summary.value:
                 array = tf.make_ndarray(value.tensor)
-                content = float(array) if array.dtype.kind == "f" else tuple(array.ravel().tolist())
+                is_scalar = array.dtype.kind == "f" and not array.ndim
+                content = float(array) if is_scalar else tuple(array.ravel().tolist())
                 found.append((path.parent.name, value.tag, event.step, content))
     return sorted(found, key=lambda e: e[:3])
 

@@ -38,6 +38,13 @@ def count(text):
     return int(text)
 
 
+def port(text):
+    """The number of a TCP port."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 1 to 65535")
+    return int(text)
+
+
 def seconds(text):
     """A duration of 0 or more."""
     try:

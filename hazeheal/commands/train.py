@@ -4,9 +4,9 @@ import gc
 import sys
 
 from hazeheal import config as configs
-from hazeheal.commands.parsing import CommandParser, count, numbers
+from hazeheal.commands.parsing import CommandParser, count, numbers, port
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
-from hazeheal.training import cluster
+from hazeheal.training import cluster, prometheus
 from hazeheal.training.signals import ending_at_once
 
 EPILOG = """\
@@ -39,6 +39,13 @@ def parser() -> CommandParser:
         default="fail",
         help="a damaged record ends the run (default), or the next whole one takes its place; it is named either way",
     )
+    parse.add_argument(
+        "--metrics_port",
+        type=port,
+        metavar="PORT",
+        help="serve what status.json tells for Prometheus, at http://127.0.0.1:PORT/metrics (group 0 does)",
+    )
+    parse.add_argument("--metrics_host", default="127.0.0.1", help="listen there instead, as at 0.0.0.0")
     parse.add_argument(
         "--dry_run", action="store_true", help="show the configuration and what would run, and end"
     )
@@ -116,7 +123,12 @@ def train(config, flags) -> dict:
     if num_groups > 1:
         where = group.addresses[group.group]
         print(f"group {group.group} of {num_groups} at {where}: waiting for the others", file=sys.stderr)
-    with failures.other_groups_lost(num_groups), failures.told_to_other_groups(group):
+    asked = flags.metrics_port if group is None or group.group == 0 else None
+    with (
+        failures.other_groups_lost(num_groups),
+        failures.told_to_other_groups(group),
+        prometheus.serving(flags.workdir, port=asked, host=flags.metrics_host),
+    ):
         runtime = distribute.choose(
             gpus=flags.gpus,
             cpu_replicas=flags.cpu_replicas,

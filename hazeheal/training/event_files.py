@@ -20,7 +20,7 @@ import tensorflow as tf
 from hazeheal.records import FRAME_FOOTER_BYTES, FRAME_HEADER_BYTES
 
 SET_ASIDE = "set_aside"
-_PATTERN = "events.out.tfevents.*"
+PATTERN = "events.out.tfevents.*"
 
 
 def whole_frames(path, *, start=0):
@@ -56,7 +56,7 @@ def set_aside_after(directory, *, step):
     be read behind it. No writer may be open on these files.
 
     Args:
-        directory: Holds one folder of event files a split.
+        directory: Holds event files, and one folder of them a split.
         step: The restored step; -1 where nothing was restored, which sets all events aside.
 
     Returns:
@@ -67,15 +67,15 @@ def set_aside_after(directory, *, step):
     """
     directory = pathlib.Path(directory)
     splits = [path for path in sorted(directory.glob("*")) if path.is_dir() and path.name != SET_ASIDE]
-    for leftover in directory.glob(f"{SET_ASIDE}/*/*/*.tmp"):  # of a process killed in here
+    for leftover in directory.glob(f"{SET_ASIDE}/*/**/*.tmp"):  # of a process killed in here
         leftover.unlink()
     taken, target = 0, None
-    for path in (path for split in splits for path in sorted(split.glob(_PATTERN))):
+    for path in (path for split in [directory, *splits] for path in sorted(split.glob(PATTERN))):
         kept, later, damaged = _divide(path, step=step)
         if not later and not damaged:
             continue
         target = target or _next_folder(directory / SET_ASIDE)
-        folder = target / path.parent.name
+        folder = target / path.parent.relative_to(directory)
         folder.mkdir(parents=True, exist_ok=True)
         old = folder / path.name.replace("tfevents", SET_ASIDE)
         if kept:

@@ -5,7 +5,7 @@ import shlex
 import sys
 
 from hazeheal import config as configs
-from hazeheal.training import runlog, samples, summaries
+from hazeheal.training import dashboards, runlog, samples, summaries
 from hazeheal.training.run_dir import RunDirectory
 from hazeheal.training.step import LOSSES
 
@@ -20,11 +20,17 @@ class Reports:
     in a run that was killed and went on.
     """
 
-    def __init__(self, directory, *, config, schedule):
-        """Args: the `RunDirectory`; the configuration; the `Schedule`, which numbers the epochs."""
+    def __init__(self, directory, *, config, schedule, facts, is_first):
+        """Args: the `RunDirectory`; the configuration; the `Schedule`, which numbers the epochs.
+
+        `facts`: what tells the run from others besides, see `dashboards.fields`; `is_first`: whether this group
+        speaks for the job.
+        """
         self._directory = directory
         self._config = config
         self._schedule = schedule
+        self._facts = facts
+        self._is_first = is_first
         shown = config.samples
         self._summaries = summaries.SummaryWriters(
             directory.summaries, max_pictures=max(1, shown.count), max_side=shown.max_side
@@ -38,6 +44,15 @@ class Reports:
         self._summaries.set_aside_after(step)
         if restored is None:
             self._summaries.text("config", summaries.config_markdown(configs.flat(self._config)))
+        if not self._summaries.holds(""):  # a new run, or one that an older version began
+            self._summaries.protos("", self._dashboards(), step=0)
+
+    def _dashboards(self):
+        found = [dashboards.layout()]
+        if self._is_first:  # a row a job: its groups have the same figures
+            values = dashboards.fields(configs.flat(self._config), self._facts)
+            found += [dashboards.experiment(values), dashboards.trial(values, run=self._directory.path)]
+        return found
 
     def log(self, at, *, means, rates, counts, line) -> None:
         """The means since the last log, the rates, and counts so far, to TensorBoard and the progress line."""

@@ -1,6 +1,6 @@
 """A run's directory: where everything lies, and who may write there.
 
-RUN/config.json  RUN/result.json
+RUN/config.json  RUN/result.json  RUN/status.json
 RUN/group_00/checkpoints/  summaries/{train,val}/  samples/  training_log.csv  log.txt
 """
 
@@ -12,16 +12,18 @@ import logging
 import os
 import pathlib
 import socket
+import time
 
 from hazeheal import config as configs
 from hazeheal.aside import write_aside
 from hazeheal.errors import HazeHealError
 
 LOG = logging.getLogger("hazeheal")
+LOCK_TRIES, LOCK_PAUSE = 10, 0.03
 
 
 class RunDirectory:
-    """Paths of one replica group in a run, the lock on them, and the run's two JSON files.
+    """Paths of one replica group in a run, the lock on them, and the run's JSON files.
 
     Attributes:
         path: RUN.
@@ -38,6 +40,7 @@ class RunDirectory:
         self.log = self.group / "log.txt"
         self.result = self.path / "result.json"
         self.config = self.path / "config.json"
+        self.status = self.path / "status.json"
 
     def other_checkpoints(self) -> list:
         """The `checkpoints/` of the run's other groups, as far as this file system shows them."""
@@ -59,7 +62,7 @@ class RunDirectory:
             raise self._unusable(error) from error
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(file)
             except OSError as error:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                     # Some network file systems know no locks; that should not forbid to train there.
@@ -121,3 +124,14 @@ class RunDirectory:
         except (OSError, ValueError):
             return {}
         return result if isinstance(result, dict) else {}
+
+
+def _lock(file):
+    """Takes the lock, also where somebody holds it for a moment who only asks whether it is free (`status.is_held`)."""
+    for left in reversed(range(LOCK_TRIES)):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(LOCK_PAUSE)

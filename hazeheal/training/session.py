@@ -14,6 +14,7 @@ from hazeheal.training.meters import Clock
 from hazeheal.training.reports import Reports
 from hazeheal.training.signals import STOP_SIGNALS
 from hazeheal.training.state import primary
+from hazeheal.training.status import Status
 from hazeheal.training.tally import Tally
 
 LOG = logging.getLogger("hazeheal")
@@ -27,10 +28,14 @@ class Session:
         clock: Rates.
         quality: Figures of the validation of the weights of the moment; None where they were not validated.
         checkpoints, reports: The group's files.
+        status: The `Status`, which others read.
     """
 
-    def __init__(self, *, config, state, directory, groups, schedule, data, data_set):
-        """Args: as of the trainer; `data` reads the training split of `data_set`, (path, fingerprint)."""
+    def __init__(self, *, config, state, directory, groups, schedule, data, data_set, facts):
+        """Args: as of the trainer; `data` reads the training split of `data_set`, (path, fingerprint).
+
+        `facts`: what status.json shall tell besides, of plain JSON values.
+        """
         self._config = config
         self._state = state
         self._directory = directory
@@ -40,8 +45,18 @@ class Session:
         self.tally = Tally(step.METRICS)
         self.clock = Clock(config.train.batch_size)
         self.quality = None
+        facts = {"data_dir": str(self._data_dir), "groups": groups.count, **facts}
+        self.status = Status(
+            directory,
+            total_steps=schedule.total_steps(config),
+            epochs_done=schedule.epochs_done,
+            facts=facts,
+            shown=groups.is_first,
+        )
         self.checkpoints = checkpoint.Checkpoints(directory.checkpoints, keep=config.train.keep, log=LOG)
-        self.reports = Reports(directory, config=config, schedule=schedule)
+        self.reports = Reports(
+            directory, config=config, schedule=schedule, facts=facts, is_first=groups.is_first
+        )
 
     def begin(self, *, restore_from=None):
         """Restores the newest whole checkpoint of the job, or starts anew.
@@ -98,6 +113,8 @@ class Session:
         if self._data.bad_records:
             counts["bad_records"] = len(self._data.bad_records)
         self.reports.log(at, means=means, rates=rates, counts=counts, line=line)
+        losses = {name: means[name] for name in step.LOSSES}
+        self.status.log(at, losses=losses, images_per_second=rates["images_per_second"])
 
     def report_epoch(self, at) -> None:
         """The row of the epoch that ends at step `at`."""
@@ -110,6 +127,7 @@ class Session:
 
     def save(self, at) -> None:
         """Starts writing the checkpoint of step `at`, all reports up to it being on the disk."""
+        self.status.enter("saving", step=at)
         self.reports.flush()
         # A checkpoint of any group then stands for the reports of all of them.
         self._groups.barrier()
@@ -154,6 +172,7 @@ class Session:
         if restored is None:
             raise HazeHealError(f"{row}, and no checkpoint is from before them; {advice}")
         self._go_on_from(restored)
+        self.status.restored(restored.step)
         self._state.rate_factor.assign(tf.constant(factor / 2))
         LOG.warning("%s: back to step %d, with half the learning rate", row, restored.step)
         return restored.step
@@ -164,6 +183,7 @@ class Session:
         Raises:
             HazeHealError: It could not be written.
         """
+        self.status.enter("saving", step=at)
         if not self.checkpoints.wait():
             raise HazeHealError(
                 f"step {at} could not be saved in {self._directory.checkpoints}; make room, and the same command "

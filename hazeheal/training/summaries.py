@@ -32,7 +32,7 @@ class SummaryWriters:
     """Writes `directory/train` and `directory/val` (any other split likewise) for TensorBoard.
 
     Args:
-        directory: The group's summaries folder; made at the first write.
+        directory: The group's summaries folder, itself the split ""; made at the first write.
         max_pictures: At most so many pictures are written at a time.
         max_side: Pictures whose longer side has more pixels are shrunk to it.
 
@@ -81,6 +81,19 @@ class SummaryWriters:
     def text(self, name, markdown, *, step=0, split="train"):
         """Writes `markdown` under `name`; see `config_markdown`."""
         self._write(split, lambda: tf.summary.text(name, markdown), events=1, step=step)
+
+    def protos(self, split, messages, *, step):
+        """Writes `Summary` messages, such as those of `dashboards`; each holds one value."""
+
+        def emit():
+            for message in messages:
+                tf.summary.experimental.write_raw_pb(message.SerializeToString())
+
+        self._write(split, emit, events=len(messages), step=step)
+
+    def holds(self, split) -> bool:
+        """Whether `split` has event files."""
+        return any((self.directory / split).glob(event_files.PATTERN))
 
     def flush(self):
         """Sees to it that what was written is on the disk (every write has already left this process)."""

@@ -7,6 +7,7 @@ Between two calls of the inner loop the trainer does what is due: log, validate,
 order, so that a checkpoint is written last and everything before it is on the disk.
 """
 
+import contextlib
 import gc
 import logging
 import time
@@ -19,7 +20,7 @@ from hazeheal.data.processor import DehazeDataProcessor
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.models.perceptual import check_perceptual_weights
 from hazeheal.training import checkpoint, distribute, resume, runlog, step
-from hazeheal.training.failures import explained
+from hazeheal.training.failures import explained, other_groups_lost
 from hazeheal.training.groups import Groups
 from hazeheal.training.heartbeat import Heartbeat
 from hazeheal.training.intervals import Schedule
@@ -102,7 +103,7 @@ class DehazeTrainer:
                 config=config,
                 runtime=self.runtime,
                 processor=self._val_data,
-                tick=self._heartbeat.beat,
+                tick=self._beat,
             )
 
     def _open(self, split):
@@ -165,22 +166,28 @@ class DehazeTrainer:
                 schedule=self._schedule,
                 data=self._data,
                 data_set=(self._data_dir, self._fingerprint),
+                facts=self._facts(),
             )
-            try:
+            status, count = self._session.status, self._groups.count
+            with status.failures_told(), other_groups_lost(count), contextlib.closing(self._session):
+                status.begin()
                 first, is_new = self._session.begin(restore_from=self._restore_from)
                 complete = self._complete_result(first)
                 if complete is not None:
                     LOG.info("the run in %s is complete (%d steps)", self._directory.path, first)
+                    status.complete(first)
                     return {**complete, "complete": True, "signal": None}
+                status.restored(first)
                 if is_new:
                     self._sample(0)
                 done, signal = self._train_from(first, signals)
-            finally:
-                self._session.close()
-            if done < self.total_steps:
-                LOG.info("stopped by %s at step %d; the same command goes on there", signal, done)
-                return {"complete": False, "signal": signal, "steps": done}
-            return {**self._save_result(done), "complete": True, "signal": None}
+                if done < self.total_steps:
+                    LOG.info("stopped by %s at step %d; the same command goes on there", signal, done)
+                    status.stopped(signal, done)
+                    return {"complete": False, "signal": signal, "steps": done}
+                result = self._save_result(done)
+                status.complete(done)
+                return {**result, "complete": True, "signal": None}
 
     def _train_from(self, first, signals):
         """Trains from step `first` on; returns (the step reached, the signal that stopped it or None)."""
@@ -217,13 +224,17 @@ class DehazeTrainer:
                     session.report_epoch(at)
                 if save.due(at) or last or session.is_best():
                     session.save(at)
-                self._heartbeat.beat(at)
+                self._beat(at)
                 signal = session.stopped_by(signals)
         profile.stop()
         if at < self.total_steps:
             session.save(at)
         session.end(at)
         return at, signal
+
+    def _beat(self, step=None):
+        self._heartbeat.beat(step)
+        self._session.status.beat(step)
 
     def _batches_from(self, at):
         return iter(self.runtime.strategy.distribute_datasets_from_function(lambda _: self._data.dataset(at)))
@@ -239,9 +250,11 @@ class DehazeTrainer:
     def _validate(self, at):
         if self._validator is None:
             return
+        self._session.status.enter("validating", step=at)
         with explained(processor=self._val_data, devices=self.runtime.devices):
             self._session.quality = self._validator.run()
         self._session.reports.validation(at, self._session.quality)
+        self._session.status.validated(at, self._session.quality)
 
     def _sample(self, at):
         count, data = self.config.samples.count, self._val_data or self._data
@@ -254,6 +267,10 @@ class DehazeTrainer:
             rows = list(shown.as_numpy_iterator())
             restored = [self._restore(row["hazy"]) for row in rows]
         self._session.reports.samples(at, [r["hazy"] for r in rows], restored, [r["clear"] for r in rows])
+
+    def _facts(self):
+        runtime = self.runtime
+        return {"replicas": runtime.replicas, "precision": runtime.precision, "xla": runtime.xla}
 
     def _complete_result(self, first):
         """The result of a run that is complete at step `first`, or None; group 0 decides."""
@@ -272,9 +289,7 @@ class DehazeTrainer:
             **{name: (quality or {}).get(name) for name in names},
             "steps": steps,
             "images_per_second": self._session.clock.images_per_second(),
-            "replicas": self.runtime.replicas,
-            "precision": self.runtime.precision,
-            "xla": self.runtime.xla,
+            **self._facts(),
         }
         if self._groups.is_first:
             self._directory.save_result(result)

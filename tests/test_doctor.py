@@ -1,0 +1,302 @@
+"""`hazeheal doctor`: each thing that can be wrong with a machine is found, named, and comes with what to do."""
+
+import collections
+import errno
+import fcntl
+import json
+import os
+import resource
+import shutil
+import stat
+import sys
+
+import processes
+import pytest
+from disks import full_disk
+
+from hazeheal.__main__ import main
+from hazeheal.doctor import machine, place, tensorflow
+from hazeheal.doctor.finding import Finding
+
+FACTS = {
+    "tensorflow": "2.21.0",
+    "keras": "3.15.1",
+    "cuda": "12.5.1",
+    "cudnn": "9",
+    "gpus": [],
+    "precision": ["float32", "CPU without avx512_bf16"],
+    "xla": [False, "slower on CPUs"],
+}
+H100 = {"name": "NVIDIA H100", "compute_capability": "9.0"}
+SMI = {"index": "0", "name": "NVIDIA H100", "driver_version": "550.1", "memory.total": "81559"}
+
+
+def program(folder, name, text):
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def states(findings):
+    return {finding.name: finding.state for finding in findings}
+
+
+def named(findings, name):
+    return next(finding for finding in findings if finding.name == name)
+
+
+def of_tensorflow(gpus=None, **facts):
+    return tensorflow.look(FACTS | facts, "", gpus=gpus)
+
+
+@pytest.fixture
+def fine(monkeypatch):
+    """A machine on which nothing is wrong, as far as TensorFlow is asked."""
+    monkeypatch.setattr(tensorflow, "ask", lambda: (FACTS, ""))
+    monkeypatch.setattr(machine, "vgg19", lambda: Finding("VGG19 weights", "ok", "there"))
+
+
+def test_a_problem_needs_advice():
+    with pytest.raises(ValueError, match="without advice"):
+        Finding("a", "problem", "b")
+    with pytest.raises(ValueError, match="no such state"):
+        Finding("a", "fine", "b")
+
+
+def test_lines_and_exit_code(fine, tmp_path, capsys):
+    assert main(["doctor", f"--workdir={tmp_path}"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert err == "" and lines[-1].startswith("no problem") and lines[-2] == ""
+    assert {line.split()[0] for line in lines[:-2]} <= {"ok", "note"}
+    names = [line[9:24].strip() for line in lines[:-2]]
+    for name in (
+        "python",
+        "packages",
+        "CPU",
+        "memory",
+        "open files",
+        "workdir",
+        "disk",
+        "precision",
+        "XLA",
+        "NCCL",
+    ):
+        assert names.count(name) == 1, name
+    assert "ok       precision        auto is float32 here (CPU without avx512_bf16)" in lines
+
+
+def test_json(fine, tmp_path, capsys):
+    assert main(["doctor", f"--workdir={tmp_path}", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert all(list(row) == ["name", "state", "text", "advice"] for row in found)
+    assert main(["doctor", "--workdir=/dev/null/run", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert named([Finding(**row) for row in json.loads(out)], "workdir").state == "problem"
+    assert err == "hazeheal doctor: error: 1 problem: workdir; see above\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "echo 'Traceback' >&2; echo 'ImportError: libcudart is missing' >&2; exit 1",
+            "ImportError: libcudart is missing",
+        ),
+        ("kill -ILL $$", "its import ended the process (SIGILL)"),
+        ("exit 3", "its process ended with 3"),
+        ("echo hello", "its process ended with 0"),
+    ],
+)
+def test_a_tensorflow_that_cannot_be_imported(tmp_path, monkeypatch, capsys, text, said):
+    ask = tensorflow.ask
+    stand_in = program(tmp_path, "python", text)
+    monkeypatch.setattr(tensorflow, "ask", lambda: ask(python=stand_in))
+    assert main(["doctor", f"--workdir={tmp_path}"]) == 1
+    out, err = capsys.readouterr()
+    assert f"problem  tensorflow       cannot be imported: {said}; run `pip install .`" in out
+    assert "problem" in err and "tensorflow" in err
+
+
+def test_an_environment_without_packages(tmp_path):
+    """Neither NumPy nor TensorFlow: it says so, and tells the rest."""
+    for name in ("numpy", "tensorflow", "keras"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('no such package here')")
+    command = [sys.executable, "-m", "hazeheal", "doctor", f"--workdir={tmp_path}"]
+    code, out, err = processes.run(*command, variables={"PYTHONPATH": str(tmp_path)})
+    assert code == 1 and "Traceback" not in out + err
+    lines = {line[9:24].strip(): line for line in out.splitlines()}
+    assert lines["tensorflow"].startswith("problem") and "no such package here" in lines["tensorflow"]
+    assert lines["ffmpeg"].startswith("note") and lines["disk"] and lines["CPU"]
+
+
+def test_what_tensorflow_says_behind_what_libraries_say(tmp_path):
+    answer = f"echo noise; echo '{tensorflow.MARK}{json.dumps(FACTS)}'; echo more"
+    assert tensorflow.ask(python=program(tmp_path, "python", answer)) == (FACTS, "")
+
+
+def test_an_old_tensorflow():
+    found = named(of_tensorflow(tensorflow="2.9.1"), "tensorflow")
+    assert found.state == "problem" and "2.20" in found.advice
+    assert named(of_tensorflow(cuda=None), "tensorflow").text.endswith("built without CUDA")
+
+
+def test_gpus_that_tensorflow_does_not_see(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert states(of_tensorflow())["devices"] == "ok"
+    found = named(of_tensorflow(gpus=[SMI]), "devices")
+    assert found.state == "problem" and "none of the 1 GPU(s)" in found.text and ".[cuda]" in found.advice
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    found = of_tensorflow(gpus=[SMI])
+    assert (
+        named(found, "devices").state == "note" and "CUDA_VISIBLE_DEVICES=1" in named(found, "devices").advice
+    )
+    found = tensorflow.look(FACTS | {"gpus": [H100]}, "", gpus=[SMI, SMI])
+    assert named(found, "hidden GPUs").state == "note"
+    assert "compute capability 9.0" in named(found, "devices").text
+
+
+def test_several_gpus_need_nccl(monkeypatch):
+    monkeypatch.setattr(tensorflow, "_nccl_version", lambda: None)
+    two = tensorflow.look(FACTS | {"gpus": [H100, H100]}, "", gpus=[SMI, SMI])
+    assert named(two, "NCCL").state == "problem"
+    one = tensorflow.look(FACTS | {"gpus": [H100]}, "", gpus=[SMI])
+    assert named(one, "NCCL").state == "ok"
+    monkeypatch.setattr(tensorflow, "_nccl_version", lambda: "2.27")
+    assert states(tensorflow.look(FACTS | {"gpus": [H100, H100]}, "", gpus=[SMI, SMI]))["NCCL"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("echo '0, NVIDIA H100, 550.1, 81559'; echo '1, NVIDIA H100, 550.1, 81559'", ["ok", "ok", "ok"]),
+        ("echo 'NVIDIA-SMI has failed'; exit 9", ["problem"]),
+        ("true", ["problem"]),
+    ],
+)
+def test_the_driver(tmp_path, monkeypatch, text, wanted):
+    program(tmp_path, "nvidia-smi", text)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    found = machine.driver()
+    assert [finding.state for finding in found] == wanted
+    assert wanted[0] == "problem" or found[2].text == "NVIDIA H100, 81559 MiB"
+
+
+def test_no_driver(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [finding.state for finding in machine.driver()] == ["note"]
+    assert machine.gpus() is None
+
+
+def test_python_and_packages(monkeypatch):
+    assert machine.python().state == machine.packages().state == "ok"
+    monkeypatch.setattr(machine.sys, "version_info", (3, 9, 1))
+    assert machine.python().state == "problem"
+    monkeypatch.setattr(machine, "PACKAGES", ("numpy", "surely-not-there"))
+    assert machine.packages().text == "missing: surely-not-there"
+
+
+def test_the_cpu(monkeypatch):
+    flags = []
+    monkeypatch.setattr(
+        machine, "_lines", lambda path: ["model name\t: A CPU", f"flags\t\t: {' '.join(flags)}"]
+    )
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    assert machine.cpu().state == "problem" and "no AVX" in machine.cpu().text
+    flags += ["avx", "avx2", "avx512_bf16"]
+    assert machine.cpu().state == "ok" and "avx2 avx512_bf16; oneDNN is on" in machine.cpu().text
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert machine.cpu().state == "note"
+    monkeypatch.setattr(machine, "_lines", lambda path: [])  # no Linux, or no x86
+    assert machine.cpu().state == "ok" and machine.memory().state == "ok"
+    monkeypatch.setattr(machine, "_lines", lambda path: ["MemAvailable:  1048576 kB"])
+    assert machine.memory().state == "note" and machine.memory().text == "1024 MiB are free"
+
+
+@pytest.mark.parametrize(("soft", "state"), [(64, "problem"), (512, "note"), (1024, "ok")])
+def test_open_files(monkeypatch, soft, state):
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (soft, 4096))
+    found = machine.open_files()
+    assert found.state == state and (state == "ok" or "ulimit -n 4096" in found.advice)
+
+
+def test_shared_memory_counts_where_several_gpus_are(monkeypatch, tmp_path):
+    usage = collections.namedtuple("usage", "total used free")(64 * 2**20, 0, 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(machine, "gpus", lambda: [SMI])
+    assert machine.shared_memory().state == "ok"
+    monkeypatch.setattr(machine, "gpus", lambda: [SMI, SMI])
+    assert machine.shared_memory().state == "note"
+
+
+def test_vgg19_weights(tmp_path, vgg_file):
+    assert machine.vgg19(tmp_path / "absent").state == "note"
+    assert machine.vgg19(vgg_file.parents[1]).state == "ok"
+    vgg_file.write_bytes(vgg_file.read_bytes()[:1000])
+    found = machine.vgg19(vgg_file.parents[1])
+    assert found.state == "problem" and str(vgg_file) in found.text and "remove" in found.advice
+
+
+@pytest.fixture
+def vgg_file(tmp_path):
+    """Keras's cache with weights of the right shapes, all zero, up to the layer that is used."""
+    import h5py
+    import numpy as np
+
+    from hazeheal.models.perceptual import DEFAULT_LAYER, _kernel_shapes
+
+    path = tmp_path / "keras" / "models" / machine.VGG19
+    path.parent.mkdir(parents=True)
+    with h5py.File(path, "w") as file:
+        for name, shape in _kernel_shapes(DEFAULT_LAYER).items():
+            file[f"{name}/kernel"] = np.zeros(shape, "float32")
+            file[f"{name}/bias"] = np.zeros(shape[-1], "float32")
+    return path
+
+
+def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path):
+    assert set(states(place.look(tmp_path)).values()) <= {"ok", "note"}
+    found = place.look(tmp_path / "new/run")
+    assert found[0].text == f"{tmp_path}/new/run (in {tmp_path}) can be written"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_places_that_cannot_be_used(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    assert states(place.look(tmp_path / "file")) == {"workdir": "problem"}
+    with full_disk(1000):
+        assert states(place.look(tmp_path)) == {"workdir": "problem"}
+    usage = collections.namedtuple("usage", "total used free")
+    for free, state in ((100 * 2**20, "problem"), (2**30, "note"), (2**40, "ok")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
+        assert states(place.look(tmp_path))["disk"] == state
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert states(place.look(tmp_path))["locks"] == "note"
+
+
+def test_help_and_bad_usage(capsys):
+    assert main(["doctor", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "examples:" in out and "exit codes:" in out
+    assert main(["doctor", "--nonsense"]) == 2
+
+
+def test_the_real_tensorflow_answers(tmp_path):
+    code, out, err = processes.run(
+        sys.executable, "-m", "hazeheal", "doctor", f"--workdir={tmp_path}", "--json"
+    )
+    found = [Finding(**row) for row in json.loads(out)]
+    import tensorflow as tf
+
+    from hazeheal.training import distribute
+
+    assert named(found, "tensorflow").text.startswith(f"{tf.__version__}, keras ")
+    precision, why = distribute.choose_precision("auto", gpus=[])
+    assert named(found, "precision").text == f"auto is {precision} here ({why})"
+    assert named(found, "XLA").text == "auto is off here (slower on CPUs)"
+    assert (code == 0) == ("problem" not in states(found).values()), err

@@ -1,0 +1,292 @@
+"""status.json: what is written, and that a reader does not believe what a killed process can no longer take back."""
+
+import datetime
+import fcntl
+import json
+import logging
+import math
+import sys
+
+import processes
+import pytest
+from disks import full_disk
+
+from hazeheal.errors import DataError, GroupLostError
+from hazeheal.training import status as module
+from hazeheal.training.run_dir import RunDirectory
+from hazeheal.training.status import ACTIVE, Status, is_held, read
+
+LOSSES = {"disc_loss": 1.25, "gen_l1_loss": 0.5}
+QUALITY = {"psnr": 21.5, "psnr_input": 15.0, "ssim": 0.9, "ssim_input": 0.7, "val_disc_loss": 1.5}
+# A run's process: it takes the lock, tells a state, and stays.
+HOLD = """
+import sys, time
+from hazeheal.training.run_dir import RunDirectory
+from hazeheal.training.status import Status
+directory = RunDirectory(sys.argv[1])
+with directory.locked():
+    status = Status(directory, total_steps=100)
+    status.begin()
+    status.beat(10)
+    status.enter(sys.argv[2], step=40)
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return RunDirectory(tmp_path / "run")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """What `time.monotonic` gives, in a list of one."""
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def written(directory):
+    return json.loads(directory.status.read_text())
+
+
+def rewrite(directory, **facts):
+    directory.status.write_text(json.dumps(written(directory) | facts))
+
+
+def ago(seconds):
+    return (datetime.datetime.now().astimezone() - datetime.timedelta(seconds=seconds)).isoformat()
+
+
+def hold(directory, state):
+    holder = processes.start(sys.executable, "-c", HOLD, directory.path, state)
+    assert holder.stdout.readline() == "held\n", holder.stderr.read()
+    return holder
+
+
+def kill(holder):
+    holder.kill()
+    holder.communicate()
+
+
+def test_the_course_of_a_run(directory, clock):
+    status = Status(
+        directory,
+        total_steps=100,
+        epochs_done=lambda step: step // 25,
+        facts={"replicas": 2, "data_dir": "records/a"},
+    )
+    status.begin()
+    begun = written(directory)
+    assert (begun["state"], begun["step"], begun["steps"]) == ("starting", 0, 100)
+    assert (begun["replicas"], begun["data_dir"], begun["eta_seconds"]) == (2, "records/a", None)
+    status.restored(0)
+    clock[0] += 60  # compiles
+    status.beat(10)
+    assert written(directory)["state"] == "training"  # the first steps are told at once
+    clock[0] += 20
+    status.beat(30)
+    status.log(30, losses=LOSSES, images_per_second=41.0)
+    at_30 = written(directory)
+    assert (at_30["step"], at_30["epoch"], at_30["losses"], at_30["images_per_second"]) == (
+        30,
+        1,
+        LOSSES,
+        41.0,
+    )
+    assert at_30["eta_seconds"] == 70.0  # a step a second, the compilation left out
+    status.enter("validating", step=30)
+    assert written(directory)["state"] == "validating"
+    status.validated(30, QUALITY)
+    status.validated(60, QUALITY | {"psnr": 20.0})
+    at_60 = written(directory)
+    assert (at_60["state"], at_60["best_psnr"], at_60["best_step"]) == ("training", 21.5, 30)
+    assert at_60["validation"]["psnr"] == 20.0 and at_60["validation"]["step"] == 60
+    (directory.checkpoints / "ckpt-00000060").mkdir(parents=True)
+    status.enter("saving", step=60)
+    assert (written(directory)["state"], written(directory)["checkpoint_step"]) == ("saving", 60)
+    status.complete(100)
+    end = written(directory)
+    assert (end["state"], end["step"], end["exit_code"], end["eta_seconds"]) == ("complete", 100, 0, None)
+    assert list(end) == list(begun)
+
+
+def test_figures_alone_are_not_written_at_every_step(directory, clock, monkeypatch):
+    moments, write = [], module.write_aside
+    monkeypatch.setattr(module, "write_aside", lambda *args: (moments.append(clock[0]), write(*args))[1])
+    status = Status(directory, total_steps=10**6)
+    status.begin()
+    for step in range(1, 1921):  # 64 steps a second, each of them logged
+        clock[0] += 1 / 64
+        status.log(step, losses=LOSSES, images_per_second=64.0)
+        status.beat(step)
+    assert moments == [1000.0 + i for i in range(31)]
+    for step in range(1921, 2051):  # a step a second, none of them logged
+        clock[0] += 1.0
+        status.beat(step)
+    assert moments[31:] == [1030.0 + 30 * i for i in range(1, 5)]
+    assert written(directory)["step"] == 2040
+
+
+@pytest.mark.parametrize(
+    ("signal", "state", "code"), [("SIGTERM", "preempted", 75), ("SIGINT", "stopped", 130)]
+)
+def test_stopped_by_a_signal(directory, signal, state, code):
+    status = Status(directory, total_steps=100)
+    status.stopped(signal, 40)
+    end = read(directory.path)
+    assert (end["state"], end["exit_code"], end["step"]) == (state, code, 40)
+    assert end["reason"] == f"{signal} at step 40; the same command goes on there"
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "code", "reason"),
+    [
+        (DataError("shard 3 is\ndamaged"), "failed", 1, r"shard 3 is\ndamaged"),
+        (GroupLostError("the other is gone"), "failed", 69, "the other is gone"),
+        (RuntimeError("wrong\nat length"), "failed", 1, "RuntimeError: wrong"),
+        (ValueError(), "failed", 1, "ValueError: "),
+        (KeyboardInterrupt(), "stopped", 130, "SIGINT, a second time: nothing was saved"),
+    ],
+)
+def test_an_error_is_the_last_word(directory, error, state, code, reason):
+    status = Status(directory, total_steps=100)
+    with pytest.raises(type(error)), status.failures_told():
+        status.enter("training", step=7)
+        raise error
+    end = written(directory)
+    assert (end["state"], end["exit_code"], end["reason"], end["step"]) == (state, code, reason, 7)
+
+
+def test_values_that_json_lacks(directory):
+    status = Status(directory, total_steps=100)
+    status.begin()
+    status.validated(5, QUALITY | {"psnr": math.nan})
+    status._written = -math.inf
+    status.log(5, losses={"a": math.inf, "b": None}, images_per_second=None)
+    found = read(directory.path)
+    assert found["losses"] == {"a": None, "b": None}
+    assert found["best_psnr"] is None and found["validation"]["psnr"] is None
+
+
+def test_of_several_groups_the_others_write_nothing(tmp_path):
+    status = Status(RunDirectory(tmp_path, group=1), total_steps=100, shown=False)
+    status.begin()
+    status.beat(3)
+    status.complete(100)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_costs_one_warning(directory, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("hazeheal"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("hazeheal"), "handlers", [])
+    status = Status(directory, total_steps=100)
+    status.begin()
+    with full_disk(10):
+        status.enter("training", step=1)
+        status.enter("training", step=2)
+    assert caplog.text.count("status.json cannot be written") == 1
+    assert written(directory)["step"] == 0  # the old one, whole
+    status.enter("training", step=3)
+    assert written(directory)["step"] == 3
+    assert [p.name for p in directory.path.iterdir()] == ["status.json"]
+
+
+@pytest.mark.parametrize("state", ACTIVE)
+def test_a_killed_run_does_not_go_on_for_ever(directory, state):
+    holder = hold(directory, state)
+    try:
+        for _ in range(3):
+            now = read(directory.path)
+            assert (now["state"], now["alive"], now["step"], now["pid"]) == (state, True, 40, holder.pid)
+    finally:
+        kill(holder)
+    assert written(directory)["state"] == state  # what the file says still
+    now = read(directory.path)
+    assert (now["state"], now["alive"]) == ("killed", False)
+
+
+def test_killed_behind_its_result_it_is_complete(directory):
+    kill(hold(directory, "saving"))
+    directory.save_result({"steps": 40})
+    assert read(directory.path)["state"] == "killed"  # a result of when it was to be shorter
+    directory.save_result({"steps": 100})
+    assert read(directory.path)["state"] == "killed"  # one of before it went back
+    rewrite(directory, step=100)
+    assert read(directory.path)["state"] == "complete"
+
+
+def test_one_that_hangs_is_silent(directory):
+    with directory.locked():
+        Status(directory, total_steps=100).enter("training", step=4)
+        rewrite(directory, updated=ago(500))
+        assert read(directory.path)["state"] == "training"
+        rewrite(directory, updated=ago(700))
+        found = read(directory.path)
+        assert (found["state"], found["alive"]) == ("silent", True)
+        assert 700 <= found["age_seconds"] < 800
+        rewrite(directory, state="starting")  # compiles
+        assert read(directory.path)["state"] == "starting"
+        rewrite(directory, updated=ago(-100))  # a clock that was set back
+        assert read(directory.path)["age_seconds"] == 0.0
+
+
+def test_of_another_host_a_free_lock_means_nothing(directory):
+    Status(directory, total_steps=100).enter("training", step=4)
+    assert read(directory.path)["state"] == "killed"
+    rewrite(directory, boot="another", host="elsewhere")
+    found = read(directory.path)
+    assert (found["state"], found["alive"]) == ("training", None)
+    rewrite(directory, updated=ago(700))
+    assert read(directory.path)["state"] == "silent"
+
+
+def test_a_file_system_without_locks(directory, monkeypatch):
+    def no_locks(*_):
+        raise OSError(37, "No locks available")
+
+    with directory.locked():
+        Status(directory, total_steps=100).enter("training", step=4)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert (read(directory.path)["state"], read(directory.path)["alive"]) == ("training", None)
+
+
+def test_one_that_ends_while_it_is_read_was_not_killed(directory, monkeypatch):
+    """Between the reading of the file and the asking for the lock it writes its end and lets go."""
+    status = Status(directory, total_steps=100)
+    status.enter("training", step=90)
+
+    def ends(run):
+        status.complete(100)
+        return False
+
+    monkeypatch.setattr(module, "is_held", ends)
+    assert read(directory.path)["state"] == "complete"
+
+
+def test_whoever_looks_never_stands_in_the_way(directory):
+    """Readers ask for the lock at all times; a run that begins gets it."""
+    watch = "import sys\nfrom hazeheal.training.status import is_held\nprint('go', flush=True)\nwhile True: is_held(sys.argv[1])"
+    with directory.locked():
+        assert is_held(directory.path)
+    watchers = [processes.start(sys.executable, "-c", watch, directory.path) for _ in range(2)]
+    try:
+        for watcher in watchers:
+            assert watcher.stdout.readline() == "go\n"
+        for _ in range(20):
+            with directory.locked():
+                assert is_held(directory.path)
+    finally:
+        for watcher in watchers:
+            kill(watcher)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "{}", '{"state": "training", "step": 1, "steps": 2, "updated": "?"}']
+)
+def test_what_cannot_be_read_counts_as_none(directory, text):
+    directory.path.mkdir()
+    directory.status.write_text(text)
+    assert read(directory.path) is None
+    assert read(directory.path / "absent") is None
