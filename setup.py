@@ -48,6 +48,7 @@ setup(
         "test": ["pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff", "imageio-ffmpeg"],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
         "plots": ["pydot"],
+        "onnx": ["tf2onnx", "onnx", "onnxruntime"],
         "beam": ["apache-beam"],
     },
     entry_points={

@@ -20,6 +20,7 @@ COMMANDS = {
     "launch": "train in one or several processes, watched, and started again when one is lost",
     "dehaze": "remove haze from pictures and videos with a trained generator",
     "evaluate": "score restored pictures beside the hazy input and a classical baseline; HTML report",
+    "export": "write a trained generator as SavedModel, .keras, TensorFlow Lite or ONNX, each checked",
     "checkpoints": "list a run's checkpoints: step, size, validation PSNR, whole or damaged",
     "benchmark": "measure this machine: input, step, reduction, conversion, restoring",
 }

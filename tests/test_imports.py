@@ -34,7 +34,7 @@ LAYERS = (
     ("hazeheal.models.gan",),
     ("hazeheal.restore",),
     ("hazeheal.training",),
-    ("hazeheal.benchmark",),
+    ("hazeheal.benchmark", "hazeheal.export"),
     ("hazeheal.launch",),
     ("hazeheal.commands",),
     ("hazeheal.__main__",),
@@ -181,7 +181,8 @@ def test_new_modules_need_a_layer():
         *("hazeheal.commands.train", "hazeheal.commands.checkpoints", "hazeheal.commands.benchmark"),
         *("hazeheal.commands.evaluate", "hazeheal.restore.dark_channel", "hazeheal.restore.pairs"),
         *("hazeheal.commands.train", "hazeheal.commands.checkpoints", "hazeheal.commands.dehaze"),
-        *("hazeheal.restore.files", "hazeheal.restore.tiles", "hazeheal.restore.video"),
+        *("hazeheal.commands.export", "hazeheal.export.formats", "hazeheal.restore.files"),
+        *("hazeheal.restore.tiles", "hazeheal.restore.video"),
     ],
 )
 def test_light_modules_do_not_import_tensorflow(module):
