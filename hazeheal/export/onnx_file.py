@@ -6,15 +6,17 @@ import onnx
 import onnxruntime
 import tf2onnx
 
-from hazeheal.export.saved_model import serving
+from hazeheal.export.saved_model import serving_module
 
 OPSET = 18
 
 
 def write(gan, path, metadata) -> None:
     """Writes the file; the metadata are in its `metadata_props`, as JSON under `hazeheal`."""
-    function = serving(gan.generator)
-    model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+    module = serving_module(gan.generator)
+    model, _ = tf2onnx.convert.from_function(
+        module.serve, input_signature=module.serve.input_signature, opset=OPSET
+    )
     onnx.helper.set_model_props(model, {"hazeheal": json.dumps(metadata)})
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())

@@ -15,26 +15,28 @@ from hazeheal.restore.exported import METADATA
 from hazeheal.restore.network import make_functions
 
 
-def serving(generator):
-    """The function of `serving_default`: uint8 [B, H, W, 3] to {"restored": the same}."""
+def serving_module(generator) -> tf.Module:
+    """A module with the generator's weights and, as `serve`, the function of `serving_default`."""
 
     def restored(hazy):
         return {"restored": to_uint8(generator(normalise(hazy), training=False))}
 
     pictures = tf.TensorSpec([None, None, None, 3], tf.uint8, name="hazy")
-    return tf.function(restored, input_signature=[pictures], autograph=False)
+    module = tf.Module()
+    module.weights = [variable.value for variable in generator.variables]
+    module.serve = tf.function(restored, input_signature=[pictures], autograph=False)
+    return module
 
 
 def write(gan, path, metadata) -> None:
     """Writes the SavedModel's directory, with the metadata and the hashes of all other files in it."""
-    model, module = gan.config.model, tf.Module()
+    model, module = gan.config.model, serving_module(gan.generator)
     functions = make_functions(gan.generator)
     if not takes_means(norm=model.norm, se_ratio=model.se_ratio):
         functions = {name: f for name, f in functions.items() if name.startswith("restore_uint")}
-    module.weights = [variable.value for variable in gan.generator.variables]
     for name, function in functions.items():
         setattr(module, name, function)
-    tf.saved_model.save(module, str(path), signatures={"serving_default": serving(gan.generator)})
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
     files = [file for file in sorted(path.rglob("*")) if file.is_file()]
     hashes = {file.relative_to(path).as_posix(): records.sha256(file.read_bytes()) for file in files}
     noted = path / METADATA

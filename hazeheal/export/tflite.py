@@ -8,7 +8,7 @@ import functools
 import tensorflow as tf
 
 from hazeheal.errors import HazeHealError
-from hazeheal.export.saved_model import serving
+from hazeheal.export.saved_model import serving_module
 
 
 def writer(*, precision):
@@ -17,8 +17,10 @@ def writer(*, precision):
 
 
 def _write(gan, path, metadata, *, precision):
-    function = serving(gan.generator).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], gan.generator)
+    module = serving_module(gan.generator)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [module.serve.get_concrete_function()], module
+    )
     if precision == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
