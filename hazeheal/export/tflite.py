@@ -4,6 +4,7 @@ Before a picture of another size the interpreter is told so: `resize_tensor_inpu
 """
 
 import functools
+import warnings
 
 import tensorflow as tf
 
@@ -31,7 +32,9 @@ def _write(gan, path, metadata, *, precision):
 
 
 def load(path):
-    interpreter = tf.lite.Interpreter(str(path))
+    with warnings.catch_warnings():  # that it goes by another name in time, ai_edge_litert
+        warnings.simplefilter("ignore", UserWarning)
+        interpreter = tf.lite.Interpreter(str(path))
     (hazy,), (restored,) = interpreter.get_input_details(), interpreter.get_output_details()
 
     def restore(batch):

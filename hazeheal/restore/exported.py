@@ -7,6 +7,7 @@ Beside `serving_default`, such a SavedModel holds the functions that a `Network`
 common means as those of the run do; how large they must be tells the configuration in its metadata.
 """
 
+import functools
 import json
 import pathlib
 
@@ -95,7 +96,12 @@ class ExportedModel:
         """The generator on one device, for a `Restorer`, with weights of its own (`copy` or not)."""
         with tf.device(device):
             loaded = tf.saved_model.load(str(self._path))
-        return Network({name: getattr(loaded, name) for name in self.metadata["functions"]}, device=device)
+
+        def call(name, *given):  # holds `loaded`, without which its functions have no variables
+            return getattr(loaded, name)(*given)
+
+        functions = {name: functools.partial(call, name) for name in self.metadata["functions"]}
+        return Network(functions, device=device)
 
     def restore(self, picture) -> np.ndarray:
         """As `DehazeGAN.restore`."""
