@@ -21,7 +21,7 @@ def test_onnx_runtime_restores_as_the_checkpoint(tmp_path):
     import onnx
     import onnxruntime
 
-    run = checkpoints_made.write_run(tmp_path / "run", (5, 20.0), model__se_ratio=0.25, model__depth=2)
+    run = checkpoints_made.write_run(tmp_path / "run", (5, 20.0), model__se_ratio=0.25)
     flags = ["--format=onnx", f"--output={tmp_path / 'out'}"]
     assert program.main(["export", f"--model={run}", *flags]) == 0
     path = tmp_path / "out/generator.onnx"
