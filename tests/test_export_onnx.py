@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 def test_onnx_runtime_restores_as_the_checkpoint(tmp_path):
     import onnx
     import onnxruntime
