@@ -22,7 +22,7 @@ def test_all_networks_in_all_formats(tmp_path, format, fields):
     if format == "onnx" and MISSING:
         pytest.skip(f"needs {', '.join(MISSING)}: pip install 'hazeheal[onnx]'")
     fields = {f"model__{name}": value for name, value in fields.items()}
-    run = checkpoints_made.write_run(tmp_path / "run", (5, 20.0), **fields)
+    run = checkpoints_made.write_run(tmp_path / "run", (5, 20.0), data__crop_size=64, **fields)
     flags = ["--tflite_precision=float32,float16"] if format == "tflite" else []
     assert (
         program.main(
