@@ -59,6 +59,7 @@ setup(
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
         "plots": ["pydot"],
         "readers": ["tfrecord"],  # shards without TensorFlow, docs/datasets.md
+        "onnx": ["tf2onnx", "onnx", "onnxruntime"],
         "beam": ["apache-beam"],
         "metrics": ["prometheus-client>=0.19"],  # for `hazeheal train --metrics_port`
     },

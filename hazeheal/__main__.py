@@ -21,6 +21,7 @@ COMMANDS = {
     "dehaze": "remove haze from pictures and videos with a trained generator",
     "evaluate": "score restored pictures beside the hazy input and a classical baseline; HTML report",
     "runs": "list runs: state, step, best PSNR, speed; what was killed or has failed",
+    "export": "write a trained generator as SavedModel, .keras, TensorFlow Lite or ONNX, each checked",
     "checkpoints": "list a run's checkpoints: step, size, validation PSNR, whole or damaged",
     "doctor": "look whether this machine can train: versions, devices, limits, disk",
     "benchmark": "measure this machine: input, step, reduction, conversion, restoring",

@@ -1,8 +1,9 @@
-"""Files that are there whole or not at all: written under another name, and renamed at the end."""
+"""Files and directories that are there whole or not at all: written under another name, and renamed at the end."""
 
 import contextlib
 import itertools
 import os
+import shutil
 
 from hazeheal.errors import OutputError
 
@@ -15,7 +16,8 @@ def written_aside(path, *, overwrite=True):
 
     Args:
         path: A `pathlib.Path`; its folder is made if it is missing.
-        overwrite: Whether it may take the place of a file that is there already.
+        overwrite: Whether it may take the place of a file that is there already. A directory takes the place of an
+            empty one alone.
 
     Raises:
         OutputError: The file cannot be written, or is there already and may not be overwritten.
@@ -31,6 +33,8 @@ def written_aside(path, *, overwrite=True):
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
         with contextlib.suppress(OSError):
             aside.unlink()
 

@@ -3,7 +3,10 @@
 import logging
 
 import numpy as np
+import tiny
 
+from hazeheal import config as configs
+from hazeheal.models.gan import DehazeGAN
 from hazeheal.training.checkpoint import Checkpoints
 
 
@@ -31,6 +34,28 @@ def write(folder, *entries, log, keep=10):
     assert checkpoints.wait()
     checkpoints.close()
     return folder
+
+
+def write_run(path, *entries, **fields):
+    """Writes a run's directory with checkpoints [(step, psnr), ...] of random weights: what is read of a training.
+
+    Args:
+        path: The directory, a `pathlib.Path`.
+        fields: Of the configuration, as `tiny.config` takes them.
+    """
+    config = tiny.config(train__steps=entries[-1][0], **fields)
+    gan, random = DehazeGAN(config, for_training=False), np.random.default_rng(0)
+    path.mkdir()
+    (path / "config.json").write_text(configs.to_json(config))
+    checkpoints = Checkpoints(path / "group_00/checkpoints", keep=3, log=None)
+    for step, psnr in entries:
+        values = {
+            f"generator/{v.path}": random.normal(0, 0.2, v.shape).astype("f4")
+            for v in gan.generator.variables
+        }
+        checkpoints.save(values, step=step, metrics={"psnr": psnr}, progress={"fingerprint": "f"})
+    checkpoints.close()
+    return path
 
 
 def equal(a, b):

@@ -2,36 +2,22 @@
 
 import pathlib
 
+import checkpoints_made
 import numpy as np
 import pytest
-import tiny
 from PIL import Image
 
 from hazeheal import __main__ as program
-from hazeheal import config as configs
 from hazeheal.data import pictures
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.restore import video
-from hazeheal.training.checkpoint import Checkpoints
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run's directory with two checkpoints: what dehaze reads of a training."""
     path = tmp_path_factory.mktemp("runs") / "run"
-    config = tiny.config(train__steps=9, model__se_ratio=0.25)
-    gan, random = DehazeGAN(config, for_training=False), np.random.default_rng(0)
-    path.mkdir()
-    (path / "config.json").write_text(configs.to_json(config))
-    checkpoints = Checkpoints(path / "group_00/checkpoints", keep=3, log=None)
-    for step, psnr in ((5, 20.0), (9, 10.0)):
-        values = {
-            f"generator/{v.path}": random.normal(0, 0.2, v.shape).astype("f4")
-            for v in gan.generator.variables
-        }
-        checkpoints.save(values, step=step, metrics={"psnr": psnr})
-    checkpoints.close()
-    return path
+    return checkpoints_made.write_run(path, (5, 20.0), (9, 10.0), model__se_ratio=0.25)
 
 
 @pytest.fixture

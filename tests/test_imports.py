@@ -36,7 +36,7 @@ LAYERS = (
     ("hazeheal.models.gan",),
     ("hazeheal.restore",),
     ("hazeheal.training",),
-    ("hazeheal.benchmark", "hazeheal.doctor"),
+    ("hazeheal.benchmark", "hazeheal.doctor", "hazeheal.export"),
     ("hazeheal.launch",),
     ("hazeheal.commands",),
     ("hazeheal.__main__",),
@@ -187,6 +187,7 @@ def test_new_modules_need_a_layer():
         *("hazeheal.commands.train", "hazeheal.commands.checkpoints", "hazeheal.commands.dehaze"),
         *("hazeheal.restore.files", "hazeheal.restore.tiles", "hazeheal.restore.video"),
         *("hazeheal.commands.runs", "hazeheal.commands.doctor"),
+        *("hazeheal.commands.export", "hazeheal.export.formats"),
     ],
 )
 def test_light_modules_do_not_import_tensorflow(module):

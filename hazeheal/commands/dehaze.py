@@ -32,7 +32,7 @@ def parser() -> CommandParser:
         epilog=EPILOG,
     )
     parse.add_argument("inputs", metavar="INPUT", nargs="+", help="files, folders, globs in quotes")
-    parse.add_argument("--model", required=True, help="a run's directory, or one checkpoint's")
+    parse.add_argument("--model", required=True, help="a run's directory, one checkpoint's, or an export's")
     parse.add_argument("--output", required=True, help="the folder of the results, made if it is missing")
     parse.add_argument("--which", default="best", help="of a run: best, newest, or a step (default: best)")
     parse.add_argument(
@@ -72,14 +72,14 @@ def main(argv) -> int:
         print(f"{kept} results are there already, and stay as they are; --overwrite makes them anew")
     if not jobs:
         return EXIT_OK
-    from hazeheal.models.gan import DehazeGAN
+    from hazeheal.restore.exported import open_model
     from hazeheal.restore.pipeline import restore_pictures
     from hazeheal.restore.restorer import Restorer
     from hazeheal.training import distribute
 
     runtime = distribute.choose(gpus=flags.gpus, precision=flags.precision, xla="off")
-    gan = DehazeGAN.from_run(flags.model, which=flags.which, precision=runtime.precision)
-    restorer = Restorer(gan, tile_size=flags.tile_size, devices=runtime.devices)
+    model = open_model(flags.model, which=flags.which, precision=runtime.precision)
+    restorer = Restorer(model, tile_size=flags.tile_size, devices=runtime.devices)
     pictures, videos = ([job for job in jobs if job.is_video == kind] for kind in (False, True))
     with progress_bar(total=len(jobs), unit="file") as bar:
         outcome = restore_pictures(

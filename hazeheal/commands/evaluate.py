@@ -33,7 +33,7 @@ def parser() -> CommandParser:
         epilog=EPILOG,
     )
     add = parse.add_argument
-    text = "a run's directory, or one checkpoint's; may be repeated"
+    text = "a run's directory, one checkpoint's, or an export's; may be repeated"
     add("--model", action="append", default=[], metavar="RUN", help=text)
     add("--which", default="best", help="checkpoint: best (default; by validation PSNR), newest, or a step")
     source = parse.add_mutually_exclusive_group(required=True)
@@ -129,11 +129,11 @@ def _find_pairs(flags):
 
 def _load(run, which):
     """(function that restores, description for the summary) of one --model."""
-    from hazeheal.models.gan import DehazeGAN
+    from hazeheal.restore.exported import open_model
 
-    gan = DehazeGAN.from_run(run, which=which)
-    described = {"run": str(run), "which": which, "checkpoint": gan.checkpoint.name, "precision": "float32"}
-    return gan.restore, described
+    model = open_model(run, which=which)
+    described = {"run": str(run), "which": which, "checkpoint": model.checkpoint.name, "precision": "float32"}
+    return model.restore, described
 
 
 def _progress(total, title):

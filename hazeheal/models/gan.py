@@ -15,6 +15,7 @@ from hazeheal.errors import HazeHealError
 from hazeheal.models.discriminator import build_discriminator
 from hazeheal.models.generator import build_generator
 from hazeheal.models.perceptual import build_perceptual
+from hazeheal.restore.network import Network, make_functions
 from hazeheal.restore.restorer import Restorer
 from hazeheal.training import checkpoint
 
@@ -110,6 +111,10 @@ class DehazeGAN:
                     f"{list(variable.shape)}; config.json is not this checkpoint's"
                 )
             variable.assign(reader.get_tensor(name))
+
+    def network(self, *, device=None, copy=False) -> Network:
+        """The generator on one device, for a `Restorer`; with `copy` it keeps the weights as they are now."""
+        return Network(make_functions(self.generator, device=device, copy=copy), device=device)
 
     def restore(self, picture) -> np.ndarray:
         """Restores one picture of any size from 1x1 up, with `restore.restorer.Restorer`'s defaults.

@@ -248,7 +248,8 @@ class MirrorPad(keras.layers.Layer):
             side = x.shape[axis]
             if side is None:
                 side = tf.shape(x)[axis]
-                padded = -(-side // self.multiple) * self.multiple
+                # Not -(-side // multiple): of what is below 0, ONNX's division of integers is another.
+                padded = (side + self.multiple - 1) // self.multiple * self.multiple
                 x = tf.gather(x, mirrored_indices(tf.range(padded), side, largest=tf.maximum), axis=axis)
             elif side % self.multiple:
                 padded = -(-side // self.multiple) * self.multiple

@@ -6,35 +6,21 @@ import tensorflow as tf
 from hazeheal.models.pooling import Collected, Given, pooled_by
 from hazeheal.models.values import in_range, normalise
 
+# {type of the pictures: (type they are handed over in, white)}. Few operations on a GPU know uint16.
+KINDS = {"uint8": ("uint8", 255), "uint16": ("float32", 65535)}
+
 
 class Network:
-    """A generator's weights and functions on one device.
+    """A generator's functions on one device.
 
     Attributes:
         device: Its name, such as `GPU:0`, or None: where TensorFlow puts it.
     """
 
-    def __init__(self, generator, *, device=None, copy=False):
-        """Compiles nothing yet; each function does at its first call.
-
-        Args:
-            generator: As `build_generator` makes it.
-            device: See above.
-            copy: Take a copy of the weights to the device, as they are now. Without it they are used where they
-                are, also when they change.
-        """
+    def __init__(self, functions, *, device=None):
+        """Args: `functions` as `make_functions` returns them, or those of an export (`exported`)."""
         self.device = device
-        self._generator = generator
-        self._copies = None
-        if copy:
-            with tf.device(device):
-                sides = (generator.trainable_variables, generator.non_trainable_variables)
-                self._copies = [[tf.Variable(tf.convert_to_tensor(v)) for v in side] for side in sides]
-        vector, core = tf.TensorSpec([None], tf.float32), tf.TensorSpec([4], tf.int32)
-        self._restore = _compiled(self._restored)
-        self._restore_given = _compiled(self._restored, vector)
-        self._collect = _compiled(self._collected, core)
-        self._collect_given = _compiled(self._collected, core, vector)
+        self._functions = functions
 
     def restore(self, batch, means=None) -> np.ndarray:
         """Restores a batch.
@@ -48,8 +34,8 @@ class Network:
             float32 [B, H, W, 3] in [0, 255] or [0, 65535], not rounded.
         """
         if means is None:
-            return self._call(self._restore, batch)
-        return self._call(self._restore_given, batch, means)
+            return self._call("restore", batch)
+        return self._call("restore_given", batch, means)
 
     def collect(self, picture, core, means=None) -> np.ndarray:
         """Looks at the means over a part of a picture that the network takes over all pixels.
@@ -64,42 +50,71 @@ class Network:
         """
         core = np.asarray(core, np.int32).reshape(4)
         if means is None:
-            return self._call(self._collect, picture[None], core)
-        return self._call(self._collect_given, picture[None], core, means)
+            return self._call("collect", picture[None], core)
+        return self._call("collect_given", picture[None], core, means)
 
-    def _call(self, functions, batch, *arguments):
-        kind, function = functions[batch.dtype.type]
+    def _call(self, name, batch, *arguments):
+        handed, _ = KINDS[batch.dtype.name]
+        function = self._functions[f"{name}_{batch.dtype.name}"]
         with tf.device(self.device):
-            return function(batch.astype(kind, copy=False), *arguments).numpy()
+            given = [tf.convert_to_tensor(x) for x in (batch.astype(handed, copy=False), *arguments)]
+            return function(*given).numpy()
 
-    def _restored(self, white, batch, means=None):
+
+def make_functions(generator, *, device=None, copy=False) -> dict:
+    """The functions of a generator, to be compiled at their first calls.
+
+    Args:
+        generator: As `build_generator` makes it.
+        device: Where the copy goes.
+        copy: Take a copy of the weights to the device, as they are now. Without it they are used where they
+            are, also when they change.
+
+    Returns:
+        {name: tf.function}: `restore`, `restore_given`, `collect` and `collect_given`, each with `_uint8` and
+        `_uint16` behind it. White is a constant of each, so that the arithmetic is that of validation to the bit.
+    """
+    output = _output_of(generator, device=device, copy=copy)
+
+    def restored(white, batch, means=None):
         with pooled_by(None if means is None else Given(means)):
-            return in_range(self._output(normalise(batch, white=white)), white=white)
+            return in_range(output(normalise(batch, white=white)), white=white)
 
-    def _collected(self, white, batch, core, means=None):
+    def collected(white, batch, core, means=None):
         source = Collected(tf.shape(batch)[1], core, None if means is None else Given(means))
         with pooled_by(source):
-            self._output(normalise(batch, white=white))
+            output(normalise(batch, white=white))
         return source.means()
 
-    def _output(self, hazy):
-        if self._copies is None:
-            return self._generator(hazy, training=False)
-        values = [[v.read_value() for v in side] for side in self._copies]
-        return self._generator.stateless_call(*values, hazy, training=False)[0]
-
-
-def _compiled(function, *others):
-    """{type of the pictures: (type they are handed over in, function(pictures, ...) compiled)}.
-
-    White is a constant, so that the arithmetic is that of validation to the bit. Few operations on a GPU know uint16.
-    """
-
-    def compiled(handed, white):
-        signature = [tf.TensorSpec([None, None, None, 3], handed), *others]
-        return tf.function(lambda *given: function(white, *given), input_signature=signature, autograph=False)
-
-    return {
-        np.uint8: (np.uint8, compiled(np.uint8, 255)),
-        np.uint16: (np.float32, compiled(np.float32, 65535)),
+    means, core = tf.TensorSpec([None], tf.float32, "means"), tf.TensorSpec([4], tf.int32, "core")
+    kinds = {
+        "restore": (restored,),
+        "restore_given": (restored, means),
+        "collect": (collected, core),
+        "collect_given": (collected, core, means),
     }
+    return {
+        f"{name}_{kind}": _compiled(
+            function, white, tf.TensorSpec([None, None, None, 3], handed, "hazy"), *others
+        )
+        for name, (function, *others) in kinds.items()
+        for kind, (handed, white) in KINDS.items()
+    }
+
+
+def _output_of(generator, *, device, copy):
+    if not copy:
+        return lambda hazy: generator(hazy, training=False)
+    with tf.device(device):
+        sides = (generator.trainable_variables, generator.non_trainable_variables)
+        copies = [[tf.Variable(tf.convert_to_tensor(v)) for v in side] for side in sides]
+
+    def output(hazy):
+        values = [[v.read_value() for v in side] for side in copies]
+        return generator.stateless_call(*values, hazy, training=False)[0]
+
+    return output
+
+
+def _compiled(function, white, *signature):
+    return tf.function(lambda *given: function(white, *given), input_signature=signature, autograph=False)

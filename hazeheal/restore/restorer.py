@@ -1,6 +1,6 @@
 """A generator -> pictures of any size: whole where they fit, in tiles where not, batched, on several devices.
 
-    restorer = Restorer(gan, tile_size=1024)     # a DehazeGAN, or anything with `generator` and `config`
+    restorer = Restorer(gan, tile_size=1024)     # a DehazeGAN, or an export (`restore.exported`)
     restored = restorer.restore(hazy)            # uint8 or uint16 [H, W, 3] -> the same
     for restored in restorer.restore_all(pictures):
         ...                                      # in order, lazily: a folder or a film never lies in memory
@@ -19,9 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from hazeheal.errors import HazeHealError
-from hazeheal.models.generator import is_local, receptive_field
+from hazeheal.models.generator import is_local, receptive_field, takes_means
 from hazeheal.models.layers import mirrored_indices
-from hazeheal.restore.network import Network
 from hazeheal.restore.tiles import plan_tiles, round_up
 
 TILE_SIZE = 1024
@@ -42,7 +41,7 @@ class Restorer:
         """Compiles nothing yet; each device compiles at its first picture.
 
         Args:
-            gan: A `DehazeGAN`.
+            gan: A `DehazeGAN`, or anything with its `config` and `network`.
             tile_size: As above; for depth 5 at least 448, and the more the less is computed twice.
             devices: Names as `GPU:0`. With more than one each gets a copy of the weights as they are now; the
                 one device of the default uses those of `gan`, also when they change.
@@ -53,7 +52,7 @@ class Restorer:
         model = gan.config.model
         self.tile_size = tile_size
         self.local = is_local(norm=model.norm, se_ratio=model.se_ratio)
-        self.shares_means = not self.local and is_local(norm=model.norm, se_ratio=0)
+        self.shares_means = takes_means(norm=model.norm, se_ratio=model.se_ratio)
         self._multiple = 2**model.depth
         self._before, self._after = receptive_field(model.depth)
         self.plan(1, 1)  # refuses a tile size now and not at the first picture
@@ -61,7 +60,7 @@ class Restorer:
         self._ahead = 2 * len(devices)
         self._free = queue.SimpleQueue()
         for device in devices:
-            self._free.put(Network(gan.generator, device=device, copy=len(devices) > 1))
+            self._free.put(gan.network(device=device, copy=len(devices) > 1))
 
     def plan(self, height, width):
         """The `tiles.Plan` of a picture of this size."""

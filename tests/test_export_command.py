@@ -1,0 +1,201 @@
+"""`hazeheal export` as a user runs it: what is written, what it is worth in other programs, and what is refused."""
+
+import json
+import pathlib
+
+import checkpoints_made
+import numpy as np
+import processes
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+import hazeheal
+from hazeheal import __main__ as program
+from hazeheal import config as configs
+from hazeheal.export import check
+from hazeheal.models.gan import DehazeGAN
+
+FILES = ("saved_model", "generator.keras", "generator_float32.tflite", "generator_float16.tflite")
+# In a process where there is no HazeHeal: pictures in, pictures out of the signature that servers run.
+WITHOUT_HAZEHEAL = """
+import sys
+sys.modules["hazeheal"] = None
+import numpy as np, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+for name, batch in np.load(sys.argv[2]).items():
+    np.save(f"{sys.argv[3]}/{name}.npy", model.signatures["serving_default"](hazy=tf.constant(batch))["restored"])
+assert not any(name.startswith("hazeheal.") for name in sys.modules)
+"""
+WITH_ITS_LAYERS = """
+import sys
+import numpy as np
+import keras, hazeheal.models.whole
+model = keras.saving.load_model(sys.argv[1])
+for name, batch in np.load(sys.argv[2]).items():
+    np.save(f"{sys.argv[3]}/{name}.npy", model(batch))
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    return checkpoints_made.write_run(path, (5, 20.0), (9, 10.0))
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    """The directory of all formats that need nothing but TensorFlow."""
+    output = run.parent / "exports/all"
+    flags = ["--format=saved_model,keras,tflite", "--tflite_precision=float32,float16"]
+    assert program.main(["export", f"--model={run}", *flags, f"--output={output}"]) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def wanted(run):
+    """What the checkpoint makes of the pictures of the check."""
+    return check.reference(DehazeGAN.from_run(run).network())
+
+
+def call(capsys, *argv):
+    """(exit code, stdout, stderr)"""
+    capsys.readouterr()
+    code = program.main(["export", *map(str, argv)])
+    return code, *capsys.readouterr()
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_all_that_is_told_of_an_export(exported, run):
+    assert names(exported) == sorted([*FILES, "export.json"])
+    assert names(exported.parent) == ["all"], "nothing was left beside it"
+    told = json.loads((exported / "export.json").read_text())
+    assert configs.from_dict(told["config"]) == DehazeGAN.from_run(run).config
+    facts = {"run": "run", "checkpoint": "ckpt-00000005", "step": 5, "psnr": 20.0, "data_fingerprint": "f"}
+    assert {name: told[name] for name in facts} == facts
+    assert told["made_by"] == f"hazeheal {hazeheal.__version__}"
+    assert list(told["exports"]) == list(FILES)
+    inside = json.loads((exported / "saved_model/assets.extra/hazeheal.json").read_text())
+    assert inside["config"] == told["config"]
+    for name, entry in told["exports"].items():
+        paths = [exported / path for path in entry["sha256"]]
+        assert entry["bytes"] == sum(path.stat().st_size for path in paths)
+        assert all(path.is_relative_to(exported / name) for path in paths)
+        assert entry["largest_difference"] <= 4
+    # A network whose tiles need no common means carries no functions for them.
+    assert inside["functions"] == ["restore_uint8", "restore_uint16"]
+
+
+@pytest.mark.parametrize(("code", "file"), [(WITHOUT_HAZEHEAL, FILES[0]), (WITH_ITS_LAYERS, FILES[1])])
+def test_in_a_process_of_its_own(exported, wanted, tmp_path, code, file):
+    np.savez(tmp_path / "given.npz", *check.batches())
+    ended, _, err = processes.run_python(code, exported / file, tmp_path / "given.npz", tmp_path)
+    assert ended == 0, err
+    for number, expected in enumerate(wanted):
+        found = np.load(tmp_path / f"arr_{number}.npy")
+        assert found.dtype == np.uint8
+        assert np.abs(found.astype(int) - expected).max() <= 1
+    assert max(np.abs(w.astype(int) - b).mean() for w, b in zip(wanted, check.batches(), strict=True)) > 3
+
+
+def test_a_server_finds_its_signature(exported):
+    saved = saved_model_pb2.SavedModel.FromString((exported / "saved_model/saved_model.pb").read_bytes())
+    (graph,) = saved.meta_graphs
+    assert list(graph.meta_info_def.tags) == ["serve"]
+    signature = graph.signature_def["serving_default"]
+    assert signature.method_name == "tensorflow/serving/predict"
+    for side, name in ((signature.inputs, "hazy"), (signature.outputs, "restored")):
+        assert list(side) == [name]
+        assert side[name].dtype == tf.uint8.as_datatype_enum
+        assert [dim.size for dim in side[name].tensor_shape.dim] == [-1, -1, -1, 3]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_tflite_has_a_named_signature(exported, wanted, precision):
+    interpreter = tf.lite.Interpreter(str(exported / f"generator_{precision}.tflite"))
+    assert interpreter.get_signature_list() == {
+        "serving_default": {"inputs": ["hazy"], "outputs": ["restored"]}
+    }
+    halves = [d["name"] for d in interpreter.get_tensor_details() if d["dtype"] == np.float16]
+    assert bool(halves) == (precision == "float16")
+    # The runner resizes for itself, larger and smaller.
+    restore = interpreter.get_signature_runner("serving_default")
+    for batch, expected in list(zip(check.batches(), wanted, strict=True))[::-1]:
+        found = restore(hazy=batch)["restored"]
+        assert np.abs(found.astype(int) - expected).max() <= (1 if precision == "float32" else 4)
+
+
+def rounded_down(tensor):
+    return tf.cast((tf.clip_by_value(tensor, -1, 1) + 1) * 127.5, tf.uint8)
+
+
+def scaled_by_128(picture):
+    return tf.cast(picture, tf.float32) / 128 - 1
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("to_uint8", rounded_down), ("normalise", scaled_by_128)])
+def test_what_differs_is_refused_and_leaves_nothing(run, tmp_path, capsys, monkeypatch, name, wrong):
+    monkeypatch.setattr(f"hazeheal.models.whole.{name}", wrong)
+    code, out, err = call(capsys, f"--model={run}", "--format=keras", f"--output={tmp_path / 'new/out'}")
+    assert code == 1
+    assert "generator.keras differs from ckpt-00000005 by up to" in err
+    assert err.endswith("nothing was written\n") and err.count("\n") == 1
+    assert "wrote" not in out
+    assert not any((tmp_path / "new").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (
+            ["--format=saved_model,torch"],
+            2,
+            "'saved_model,torch' is not one or more of saved_model,keras,tflite,onnx",
+        ),
+        (["--format=keras,keras"], 2, "'keras,keras' is not one or more of"),
+        (["--tflite_precision=float16"], 2, "--tflite_precision has no meaning without --format=tflite"),
+        (["--format=tflite", "--tflite_precision=int4"], 2, "'int4' is not one or more of float32,float16"),
+        (["--output="], 2, "--output='' is there already"),
+        (["--output=full"], 2, "--output='full' is there already; name a new directory"),
+        (["--output=full/file"], 2, "--output='full/file' is there already"),
+        (["--model=none"], 1, "none is no run's directory"),
+        (["--which=7"], 1, "holds no whole checkpoint (7)"),
+        (["--which=last"], 2, "'last' names no checkpoint"),
+    ],
+)
+def test_refused_before_anything_is_done(run, tmp_path, monkeypatch, capsys, flags, code, said):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("full").mkdir()
+    pathlib.Path("full/file").touch()
+    given = {"--model": f"--model={run}", "--output": "--output=out"}
+    given |= {flag.split("=")[0]: flag for flag in flags}
+    result, _, err = call(capsys, *given.values())
+    assert result == code
+    assert said in err
+    assert err.count("\n") == 1
+    assert names(tmp_path) == ["full"]
+
+
+def test_onnx_says_what_to_install(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, _, err = call(capsys, f"--model={run}", "--format=onnx", f"--output={tmp_path / 'out'}")
+    assert code == 1
+    assert err == (
+        "hazeheal export: error: --format=onnx needs onnx, tf2onnx, onnxruntime, not installed here; "
+        "pip install 'hazeheal[onnx]'\n"
+    )
+
+
+def test_help_does_without_tensorflow():
+    code = """
+import sys
+from hazeheal.__main__ import main
+print(main(["export", "--help"]), sorted({"tensorflow", "keras"} & set(sys.modules)))
+"""
+    ended, out, err = processes.run_python(code)
+    assert ended == 0, err
+    assert out.splitlines()[-1] == "0 []"
+    assert all(word in out for word in ("--model", "examples", "exit codes", "--tflite_precision"))

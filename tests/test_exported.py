@@ -1,0 +1,95 @@
+"""A SavedModel of `hazeheal export` restores as its run does: any size, in tiles, 16 bits, several devices."""
+
+import shutil
+
+import checkpoints_made
+import numpy as np
+import pytest
+from disks import flip
+from PIL import Image
+from refusals import refusal
+from test_restorer import apart, noise
+
+from hazeheal import __main__ as program
+from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.models.gan import DehazeGAN
+from hazeheal.restore.exported import ExportedModel, open_model
+from hazeheal.restore.restorer import Restorer
+
+
+def make(folder, **fields):
+    """(a run's directory, that of its export)"""
+    run = checkpoints_made.write_run(folder / "run", (5, 20.0), (9, 10.0), **fields)
+    assert program.main(["export", f"--model={run}", "--which=newest", f"--output={folder / 'export'}"]) == 0
+    return run, folder / "export"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("gate"), model__se_ratio=0.25)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_whole_and_in_tiles_as_the_run(made, dtype):
+    run, export = made
+    gan, model = DehazeGAN.from_run(run, which="newest"), open_model(export)
+    white = np.iinfo(dtype).max
+    ours, theirs = (Restorer(m, tile_size=120) for m in (model, gan))
+    for size, tiled in (((1, 1), False), ((31, 50), False), ((230, 210), True)):
+        picture = noise(*size, dtype=dtype)
+        assert (len(ours.plan(*size).tiles) > 1) == tiled
+        restored = ours.restore(picture)
+        assert apart(restored, theirs.restore(picture)).max() <= white / 255
+        assert restored.dtype == dtype
+    assert ours.shares_means
+    assert apart(restored, picture).mean() > 3
+
+
+@pytest.mark.slow
+def test_on_several_devices(made):
+    run, export = made
+    picture = noise(230, 210)
+    wanted = Restorer(DehazeGAN.from_run(run, which=9), tile_size=120).restore(picture)
+    restorer = Restorer(ExportedModel(export / "saved_model"), tile_size=120, devices=("CPU:0", "CPU:1"))
+    assert apart(restorer.restore(picture), wanted).max() <= 1
+
+
+def test_the_commands_take_it(made, tmp_path, capsys):
+    run, export = made
+    for kind in ("hazy", "GT"):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(noise(40, 50, seed=len(kind))).save(tmp_path / kind / "1.png")
+    hazy = tmp_path / "hazy/1.png"
+    for model in (run, export):
+        flags = [f"--model={model}", "--which=newest", f"--output={tmp_path / model.name}"]
+        assert program.main(["dehaze", str(hazy), *flags]) == 0
+    ours, theirs = (np.asarray(Image.open(tmp_path / name / "1.png")) for name in ("export", "run"))
+    assert apart(ours, theirs).max() <= 1
+    capsys.readouterr()
+    folders = [f"--hazy_dir={tmp_path / 'hazy'}", f"--gt_dir={tmp_path / 'GT'}"]
+    flags = [f"--model={export}", f"--output={tmp_path / 'scores'}"]
+    assert program.main(["evaluate", *folders, *flags]) == 0
+    assert '"checkpoint": "ckpt-00000009"' in (tmp_path / "scores/summary.json").read_text()
+    assert program.main(["dehaze", str(hazy), f"--model={tmp_path}", f"--output={tmp_path / 'out'}"]) == 1
+
+
+def test_what_cannot_be_opened(made, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(made[1], copy)
+    assert "which computes in float32, not in mixed_bfloat16" in refusal(
+        UsageError, open_model, copy, precision="mixed_bfloat16"
+    )
+    saved = copy / "saved_model"
+    (weights,) = saved.glob("variables/*.data*")
+    flip(weights, 100)
+    assert f"{weights} has changed since it was written" in refusal(HazeHealError, open_model, copy)
+    weights.unlink()
+    assert "No such file" in refusal(HazeHealError, open_model, copy)
+    (saved / "assets.extra/hazeheal.json").write_text("{")
+    assert "is damaged" in refusal(HazeHealError, open_model, copy)
+    (saved / "assets.extra/hazeheal.json").unlink()
+    assert "not of `hazeheal export`" in refusal(HazeHealError, open_model, saved)
+    shutil.rmtree(saved)
+    assert "is an export without a SavedModel" in refusal(HazeHealError, open_model, copy)
+    (copy / "export.json").unlink()
+    assert "is no run's directory" in refusal(HazeHealError, open_model, copy)
