@@ -45,7 +45,11 @@ setup(
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.20"],
         "video": ["imageio-ffmpeg"],  # where the machine has no ffmpeg
-        "test": ["pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff", "imageio-ffmpeg"],
+        "notebook": ["jupyterlab", "matplotlib"],
+        "test": [
+            *("pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff", "imageio-ffmpeg"),
+            *("ipykernel", "matplotlib", "nbclient"),
+        ],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
         "plots": ["pydot"],
         "beam": ["apache-beam"],

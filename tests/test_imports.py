@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Low to high. A module may import what stands in a line above its own, or beside it as long as there is no
 # circle. The longest name counts: `hazeheal.training` stands for all of that folder that is not listed itself.
 LAYERS = (
-    ("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.aside", "hazeheal.bars"),
+    ("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.help", "hazeheal.aside", "hazeheal.bars"),
     ("hazeheal.records",),
     (
         *("hazeheal.data", "hazeheal.data.kept", "hazeheal.data.pictures", "hazeheal.data.pairing_rules"),
@@ -42,7 +42,7 @@ LAYERS = (
 # Whatever else is found below hazeheal/data must be put into the table by name.
 BY_NAME = ("hazeheal", "hazeheal.data")
 TOOLS_MAY_USE = {
-    *("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.records"),
+    *("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.help", "hazeheal.records"),
     *("hazeheal.data.pairing", "hazeheal.data.pictures", "hazeheal.data.synthetic"),
 }
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
