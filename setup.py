@@ -51,6 +51,7 @@ setup(
             *("ipykernel", "matplotlib", "nbclient"),
         ],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
+        "lpips": ["lpips", "torchvision"],  # to export the weights of LPIPS
         "plots": ["pydot"],
         "beam": ["apache-beam"],
     },

@@ -21,7 +21,7 @@ LAYERS = (
         *("hazeheal.data.pairing", "hazeheal.data.scene_canvas", "hazeheal.data.scene_layers"),
         *("hazeheal.data.scenes", "hazeheal.data.synthetic"),
     ),
-    ("hazeheal.losses", "hazeheal.metrics", "hazeheal.colour", "hazeheal.models"),
+    ("hazeheal.losses", "hazeheal.metrics", "hazeheal.colour", "hazeheal.lpips", "hazeheal.models"),
     (
         *("hazeheal.data.augment", "hazeheal.data.order", "hazeheal.data.decode", "hazeheal.data.readers"),
         *("hazeheal.data.bad_records", "hazeheal.data.graph_reader", "hazeheal.data.processor"),
