@@ -33,9 +33,7 @@ def arrays_of(net) -> dict:
 
 
 def main(argv=None) -> int:
-    parse = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--net", choices=CHOICES, default="alex", help="the backbone (%(default)s)")
     parse.add_argument("--backbone", metavar="FILE", help="torchvision's weights of it, a .pth")
     parse.add_argument("--output", required=True, metavar="FILE", help="a new .npz")

@@ -14,7 +14,7 @@ from hazeheal.__main__ import COMMANDS
 from tfrecords_tools import __main__ as tools
 
 # Programs of others: what they are given is not looked at.
-OTHERS = {"pip", "docker", "kubectl", "scancel", "nvidia-smi", "cd", "git", "rm", "source", "jupyter"}
+OTHERS = {"pip", "kubectl", "nvidia-smi", "cd", "git", "mkdir", "jupyter", "tensorboard"}
 OTHER_MODULES = {"venv", "pip", "tensorboard.main"}
 # What launch/train_multigpu.sh takes for itself; what is left goes to `hazeheal launch`.
 OF_THE_SCRIPT = ("--hazy_dir", "--gt_dir", "--dry_run")
@@ -42,9 +42,9 @@ def of_block(text) -> list[list[str]]:
             if word not in ("&&", "||", "|", ";", "&"):
                 words.append(word)
                 continue
-            while words and re.match(r"[A-Za-z_]\w*=", words[0]):
+            while words and (words[0] == "do" or re.match(r"[A-Za-z_]\w*=", words[0])):
                 words.pop(0)
-            if words:
+            if words and words[0] not in ("for", "done"):
                 found.append(words)
             words = []
     return found
@@ -65,6 +65,8 @@ def check(words) -> None:
         _check_script(arguments)
     elif re.fullmatch(r"python[0-9.]*", name):
         _check_python(arguments)
+    elif name == "docker":
+        _check_docker(arguments)
     else:
         assert name in OTHERS, f"{program} is no program that is known here"
 
@@ -118,6 +120,17 @@ def _check_python(arguments):
         flag = word.partition("=")[0]
         if flag.startswith("--") and not flag.startswith("--config"):
             assert f'"{flag}"' in source, f"{path.name} has no {flag}"
+
+
+def _check_docker(arguments):
+    """What a container of an image of ours is started with."""
+    if arguments[0] != "run":
+        assert arguments[0] in ("build", "push", "stop"), f"docker {arguments[0]}"
+        return
+    image = next(i for i, word in enumerate(arguments) if word.startswith("hazeheal:"))
+    options = arguments[:image]
+    program = options[options.index("--entrypoint") + 1] if "--entrypoint" in options else "hazeheal"
+    check([program, *arguments[image + 1 :]])
 
 
 def extras() -> set:

@@ -74,7 +74,9 @@ def test_a_backbone_of_torchvisions_is_read_layer_by_layer(tmp_path):
     argv = [f"--backbone={tmp_path / 'alexnet.pth'}", f"--output={tmp_path / 'a.npz'}"]
     assert exporter().main(argv) == 0
     weights = lpips.load(tmp_path / "a.npz")
-    assert np.array_equal(weights.kernels[4].transpose(3, 2, 0, 1), whole.features[10].weight.detach().numpy())
+    assert np.array_equal(
+        weights.kernels[4].transpose(3, 2, 0, 1), whole.features[10].weight.detach().numpy()
+    )
     assert package.__name__ == "lpips"
 
 
@@ -83,7 +85,9 @@ def test_it_is_0_for_equal_pictures_symmetric_and_grows_with_the_noise(name, tmp
     weights = lpips.load(save(tmp_path / "weights.npz", arrays(name)))
     a = scene(40, 53)
     little, much = (np.clip(a + s * np.random.default_rng(3).normal(size=a.shape), 0, 255) for s in (4, 40))
-    found = lpips.distance(weights, np.stack([a, a, a]).astype(np.float32), np.stack([a, little, much])).numpy()
+    found = lpips.distance(
+        weights, np.stack([a, a, a]).astype(np.float32), np.stack([a, little, much])
+    ).numpy()
     assert found[0] == 0
     assert 0 < found[1] < found[2]
     turned = lpips.distance(weights, much[None], a[None].astype(np.float64)).numpy()
@@ -135,7 +139,7 @@ def test_an_evaluation_gets_a_column_and_the_protocol_a_line(file):
     more, told = evaluation.more_metrics(lpips_weights=file)
     assert "alex" in told["lpips"]
     clear = scene(40, 53)
-    methods = {"input": evaluation.unchanged, "mine": lambda hazy: (hazy // 2 + clear // 2)}
+    methods = {"input": evaluation.unchanged, "mine": lambda hazy: hazy // 2 + clear // 2}
     rows = [s.row for s in evaluation.evaluate([pair("a", noisy(clear), clear)], methods, more=more)]
     scores = rows[0]["scores"]
     wanted = lpips.distance(lpips.load(file), noisy(clear)[None], clear[None]).numpy()[0]

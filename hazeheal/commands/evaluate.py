@@ -34,7 +34,13 @@ def parser() -> CommandParser:
         epilog=EPILOG,
     )
     add = parse.add_argument
-    add("--model", action="append", default=[], metavar="RUN", help="a run, or one checkpoint; may be repeated")
+    add(
+        "--model",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="a run, or one checkpoint; may be repeated",
+    )
     add("--which", default="best", help="checkpoint: best (default; by validation PSNR), newest, or a step")
     source = parse.add_mutually_exclusive_group(required=True)
     source.add_argument("--data_dir", metavar="DIR", help="data set made by `hazeheal-tfrecords convert`")
@@ -66,11 +72,11 @@ def main(argv) -> int:
     names = names_of_runs(flags.model, taken=RESERVED)
     source = _find_pairs(flags)
 
-    if flags.output:  # made now, as an evaluation may take hours
-        pathlib.Path(flags.output).mkdir(parents=True, exist_ok=True)
     from hazeheal.restore import evaluation  # waits for TensorFlow
 
     more, protocol = evaluation.more_metrics(lpips_weights=flags.lpips_weights)
+    if flags.output:  # made now, as an evaluation may take hours
+        pathlib.Path(flags.output).mkdir(parents=True, exist_ok=True)
     methods = {results.INPUT: evaluation.unchanged}
     methods |= {} if flags.no_baseline else {"dark_channel": dark_channel.restore}
     models = {name: _load(run, flags.which) for name, run in names.items()}
@@ -91,7 +97,11 @@ def main(argv) -> int:
     print("\n".join([f"{len(rows)} pairs of {one_line(source.title)}", table, *lines]))
     if flags.output:
         about = {"models": {name: description for name, (_, description) in models.items()}}
-        about |= {"data": source.description, "protocol": evaluation.PROTOCOL | protocol, "versions": results.versions()}
+        about |= {
+            "data": source.description,
+            "protocol": evaluation.PROTOCOL | protocol,
+            "versions": results.versions(),
+        }
         about["command"] = shlex.join(["hazeheal", "evaluate", *argv])
         text = results.to_json(rows, summary, about | ({f"against {judged}": compared} if compared else {}))
         about |= {"comparison": "; ".join(lines)} if lines else {}

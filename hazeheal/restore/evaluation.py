@@ -69,7 +69,8 @@ def evaluate(pairs, methods, *, more=None):
         row |= {"width": hazy.shape[1], "height": hazy.shape[0]}
         try:
             row["scores"] = {
-                name: score(output, clear) | {metric: of(output, clear) for metric, of in (more or {}).items()}
+                name: score(output, clear)
+                | {metric: of(output, clear) for metric, of in (more or {}).items()}
                 for name, output in outputs.items()
             }
         except HazeHealError as error:
