@@ -29,11 +29,11 @@ COPY hazeheal/__init__.py hazeheal/
 
 
 FROM base AS cpu
-RUN pip install --no-cache-dir '.[video]'
+RUN pip install --no-cache-dir '/opt/hazeheal[video]'
 COPY hazeheal hazeheal
 COPY tfrecords_tools tfrecords_tools
 RUN pip install --no-cache-dir --no-deps --force-reinstall .
-USER hazeheal
+USER 1000
 WORKDIR /work
 VOLUME /work
 EXPOSE 6006 7710
@@ -43,11 +43,11 @@ CMD ["--help"]
 
 FROM base AS gpu
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
-RUN pip install --no-cache-dir '.[cuda,video]'
+RUN pip install --no-cache-dir '/opt/hazeheal[cuda,video]'
 COPY hazeheal hazeheal
 COPY tfrecords_tools tfrecords_tools
 RUN pip install --no-cache-dir --no-deps --force-reinstall .
-USER hazeheal
+USER 1000
 WORKDIR /work
 VOLUME /work
 EXPOSE 6006 7710

@@ -31,8 +31,8 @@ def test_there_are_two_targets_that_differ_in_the_extra():
         asked[name] = [a for i, a in steps if i == "RUN" and "--no-deps" not in a and "pip install" in a]
     assert asked == {
         "base": [],
-        "cpu": ["pip install --no-cache-dir '.[video]'"],
-        "gpu": ["pip install --no-cache-dir '.[cuda,video]'"],
+        "cpu": ["pip install --no-cache-dir '/opt/hazeheal[video]'"],
+        "gpu": ["pip install --no-cache-dir '/opt/hazeheal[cuda,video]'"],
     }
 
 
@@ -41,7 +41,7 @@ def test_a_target_runs_the_command_as_an_ordinary_user_in_the_volume(name):
     last = dict(stages()[name])
     assert json.loads(last["ENTRYPOINT"]) == ["hazeheal"]
     assert "hazeheal = hazeheal.__main__:main" in (ROOT / "setup.py").read_text()
-    assert last["USER"] == "hazeheal"
+    assert last["USER"] == "1000"  # a number, which `runAsNonRoot` of Kubernetes asks for
     assert last["WORKDIR"] == last["VOLUME"] == "/work"
     order = [instruction for instruction, _ in stages()[name]]
     assert order.index("USER") > max(i for i, what in enumerate(order) if what in ("RUN", "COPY"))
