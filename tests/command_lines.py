@@ -14,7 +14,8 @@ from hazeheal.__main__ import COMMANDS
 from tfrecords_tools import __main__ as tools
 
 # Programs of others: what they are given is not looked at.
-OTHERS = {"pip", "kubectl", "nvidia-smi", "cd", "git", "mkdir", "jupyter", "tensorboard"}
+OTHERS = {"pip", "kubectl", "nvidia-smi", "cd", "cp", "curl", "git", "mkdir", "jupyter"}
+OTHERS |= {"tensorboard"}
 OTHER_MODULES = {"venv", "pip", "tensorboard.main"}
 # What launch/train_multigpu.sh takes for itself; what is left goes to `hazeheal launch`.
 OF_THE_SCRIPT = ("--hazy_dir", "--gt_dir", "--dry_run")
@@ -55,6 +56,9 @@ def check(words) -> None:
 
     Values are checked as far as the parsers do: no file needs to be there.
     """
+    words = [word for word in words if word != "..."]  # what is left out
+    if words[0].startswith("--"):  # flags of a training alone
+        words = ["hazeheal", "train", *words]
     program, *arguments = words
     name = pathlib.PurePath(program).name
     if name == "hazeheal":

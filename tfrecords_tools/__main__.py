@@ -38,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage in front of it; takes no abbreviations."""
 
     def __init__(self, **kwargs):
-        super().__init__(**{"formatter_class": HelpFormatter, "allow_abbrev": False} | kwargs)
+        super().__init__(**kwargs | {"formatter_class": HelpFormatter, "allow_abbrev": False})
 
     def error(self, message):
         raise UsageError(f"{message}; see {self.prog} --help")
