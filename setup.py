@@ -46,17 +46,14 @@ setup(
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.20"],
         "video": ["imageio-ffmpeg"],  # where the machine has no ffmpeg
+        "notebook": ["jupyterlab", "matplotlib"],
         "test": [
-            "pytest",
-            "pytest-xdist>=3",
-            "hypothesis",
-            "scikit-image",
-            "ruff",
-            "imageio-ffmpeg",
+            *("pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff", "imageio-ffmpeg"),
+            *("ipykernel", "matplotlib", "nbclient", "prometheus-client"),
             "dill",  # of tfds.testing
-            "prometheus-client",
         ],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
+        "lpips": ["lpips", "torchvision"],  # to export the weights of LPIPS
         "plots": ["pydot"],
         "readers": ["tfrecord"],  # shards without TensorFlow, docs/datasets.md
         "onnx": ["tf2onnx", "onnx", "onnxruntime"],

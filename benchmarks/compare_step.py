@@ -73,12 +73,13 @@ def main(argv=None):
     parse.add_argument("--steps", type=int, default=10, help="timed steps a round (default: %(default)s)")
     parse.add_argument("--rounds", type=int, default=3)
     parse.add_argument("--exported", nargs="+", metavar="DIR", help="steps of benchmarks/gpu/export_step.py")
-    parse.add_argument("--only", nargs="+", metavar="NAME", help="modes whose name begins with one of these")
+    parse.add_argument("--only", nargs="+", metavar="NAME", help="modes of these names, or that begin so")
     parse.add_argument("--json", metavar="FILE", help="write all figures here too")
     flags = parse.parse_args(argv)
     chosen = contestants(flags)
     if flags.only:
-        chosen = {name: c for name, c in chosen.items() if name.startswith(tuple(flags.only))}
+        exact, begun = set(flags.only) & set(chosen), tuple(set(flags.only) - set(chosen))
+        chosen = {name: c for name, c in chosen.items() if name in exact or name.startswith(begun)}
         if not chosen:
             parse.error(f"--only={' '.join(flags.only)}: the modes are {', '.join(contestants(flags))}")
     check_equality(flags)

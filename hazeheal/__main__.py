@@ -39,7 +39,13 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "`hazeheal COMMAND --help` tells more; pairs become a data set with `hazeheal-tfrecords convert`.",
+            "`hazeheal COMMAND --help` tells more. Pairs become a data set first:",
+            "",
+            "  hazeheal-tfrecords convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/mine",
+            "  hazeheal train --config=default --data_dir=records/mine --workdir=runs/mine",
+            "  hazeheal dehaze hazy.jpg --model=runs/mine --output=restored",
+            "",
+            "exit codes: 0 done, 1 error, 2 bad usage; train and launch have more",
         ]
     )
 

@@ -9,7 +9,17 @@ runs=() arguments=()
 while (($#)); do
   case "$1" in
     -h | --help)
-      printf '%s\n' "$usage" "RUN is the --workdir of a training, or a folder of several. The page is at http://localhost:6006."
+      cat <<TEXT
+$usage
+
+RUN is the --workdir of a training, or a folder of several. The page is at http://localhost:6006.
+
+examples:
+  bash launch/tensorboard.sh runs/rice1
+  bash launch/tensorboard.sh runs --port 7007 --bind_all
+
+Exit codes: 2 bad usage, else TensorBoard's own.
+TEXT
       exit 0
       ;;
     --port)

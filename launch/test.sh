@@ -9,7 +9,19 @@ chosen=(-m "not slow") workers="--numprocesses=logical --maxprocesses=4 --dist=l
 for argument in "$@"; do
   case "$argument" in
     -h | --help)
-      say "usage: bash launch/test.sh [--slow] [pytest's arguments: files, -k WORD, -x, -n 0, ...]"
+      cat <<'TEXT'
+usage: bash launch/test.sh [--slow] [pytest's arguments: files, -k WORD, -x, -n 0, ...]
+
+Style first, then the tests in as many processes as there are cores, at most 4. --slow runs the whole-system
+tests of minutes instead, one at a time.
+
+examples:
+  bash launch/test.sh
+  bash launch/test.sh tests/test_losses.py -n 0
+  bash launch/test.sh --slow -k fuzz
+
+Exit codes: 0 all passed, 1 style or a test failed, else pytest's (2 interrupted, 4 bad usage, 5 no such test).
+TEXT
       exit 0
       ;;
     --slow) chosen=(-m slow) workers="--numprocesses=0" ;;

@@ -19,6 +19,9 @@ data
                                  WORKDIR/tfrecords first, by `hazeheal-tfrecords convert`
   --convert.FLAG=VALUE           --FLAG=VALUE for that conversion, such as --convert.tile_size=256
   --data_dir DIR                 shards that were made before
+examples
+  bash launch/train_multigpu.sh --config=rice1 --hazy_dir=RICE1/cloud --gt_dir=RICE1/label --workdir=runs/rice1
+  bash launch/train_multigpu.sh --config=default --data_dir=records/mine --workdir=runs/mine --gpus=0,1 --dry_run
 devices
   --gpus 0,1 | all               these GPUs (default: all that are there); numbers as nvidia-smi gives them, or where
                                  CUDA_VISIBLE_DEVICES is set, counted from 0 among those that it leaves

@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Low to high. A module may import what stands in a line above its own, or beside it as long as there is no
 # circle. The longest name counts: `hazeheal.training` stands for all of that folder that is not listed itself.
 LAYERS = (
-    ("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.aside", "hazeheal.bars"),
+    ("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.help", "hazeheal.aside", "hazeheal.bars"),
     ("hazeheal.records",),
     (
         *("hazeheal.data", "hazeheal.data.kept", "hazeheal.data.pictures", "hazeheal.data.pairing_rules"),
@@ -22,7 +22,7 @@ LAYERS = (
         *("hazeheal.data.scene_layers", "hazeheal.data.scenes", "hazeheal.data.synthetic"),
         *("hazeheal.data.haze", "hazeheal.data.public_sets", "hazeheal.data.tfds"),
     ),
-    ("hazeheal.losses", "hazeheal.metrics", "hazeheal.colour", "hazeheal.models"),
+    ("hazeheal.losses", "hazeheal.metrics", "hazeheal.colour", "hazeheal.lpips", "hazeheal.models"),
     (
         *("hazeheal.data.augment", "hazeheal.data.order", "hazeheal.data.decode", "hazeheal.data.readers"),
         *("hazeheal.data.bad_records", "hazeheal.data.graph_reader", "hazeheal.data.fresh_haze"),
@@ -44,7 +44,7 @@ LAYERS = (
 # Whatever else is found below hazeheal/data must be put into the table by name.
 BY_NAME = ("hazeheal", "hazeheal.data")
 TOOLS_MAY_USE = {
-    *("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.aside", "hazeheal.records"),
+    *("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.help", "hazeheal.aside", "hazeheal.records"),
     *("hazeheal.data.folders", "hazeheal.data.pairing", "hazeheal.data.pairing_rules"),
     *("hazeheal.data.pictures", "hazeheal.data.synthetic", "hazeheal.data.haze"),
 }

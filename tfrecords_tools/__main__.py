@@ -9,14 +9,37 @@ import shlex
 import sys
 
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, HazeHealError, UsageError
+from hazeheal.help import HelpFormatter
 from hazeheal.lines import one_line, print_any_text
 from tfrecords_tools.synthesize_flags import add_synthesize
 
 PROGRAM = "hazeheal-tfrecords"
+CODES = "exit codes: 0 done, 1 error, 2 bad usage, 130 after SIGINT"
+EXAMPLES = {
+    "convert": """
+  hazeheal-tfrecords convert --hazy_dir=RICE1/cloud --gt_dir=RICE1/label --output_dir=records/rice1
+  hazeheal-tfrecords convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/mine --pairing='^(\\d+)'
+  hazeheal-tfrecords convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/tiles --tile_size=512
+""",
+    "verify": """
+  hazeheal-tfrecords verify records/mine
+""",
+    "info": """
+  hazeheal-tfrecords info records/mine
+  hazeheal-tfrecords info records/mine --json
+""",
+    "extract": """
+  hazeheal-tfrecords extract records/mine --output_dir=pairs
+  hazeheal-tfrecords extract records/mine --output_dir=held_back --split=val
+""",
+}
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage in front of it."""
+    """Says what is wrong in one line, without the usage in front of it; takes no abbreviations."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs | {"formatter_class": HelpFormatter, "allow_abbrev": False})
 
     def error(self, message):
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -61,8 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROGRAM,
         description="Make, check, describe and unpack data sets of hazy and clear picture pairs.",
-        epilog=f"`{PROGRAM} COMMAND --help` shows the flags of a command.",
-        allow_abbrev=False,
+        epilog=f"`{PROGRAM} COMMAND --help` shows the flags of a command.\n\nexamples:\n"
+        + "".join(text.splitlines()[1] + "\n" for text in EXAMPLES.values())
+        + f"\n{CODES}",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_synthesize(commands).set_defaults(run=_synthesize)
@@ -72,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         ("info", _info, "print counts, sizes, resolutions, formats and the PSNR of the hazy pictures"),
         ("extract", _extract, "write the pairs back as files: hazy/ and GT/"),
     ):
-        command = commands.add_parser(name, help=text, description=f"{text}.", allow_abbrev=False)
+        command = commands.add_parser(name, help=text, description=f"{text}.", epilog=_epilog(name))
         command.add_argument("data_dir", metavar="DIR", help="the data set: the --output_dir of a conversion")
         command.set_defaults(run=run)
         if name == "verify":
@@ -87,6 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _epilog(name):
+    codes = CODES.replace("1 error", "1 damage was found, or another error") if name == "verify" else CODES
+    return f"examples:{EXAMPLES[name]}\n{codes}"
+
+
 def _add_convert(commands) -> None:
     text = "make a data set of sharded TFRecords from two folders of pictures"
     command = commands.add_parser(
@@ -95,7 +124,7 @@ def _add_convert(commands) -> None:
         description=f"{text}. Deterministic: the same pictures and flags give the same bytes, for any number of "
         "workers. An interrupted conversion is taken up by the same command; one that is at work, on this host or on "
         "another, is waited for, and its data set taken as it is.",
-        allow_abbrev=False,
+        epilog=_epilog("convert"),
     )
     command.set_defaults(run=_convert)
     group = command.add_argument_group("what")

@@ -15,6 +15,10 @@ from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
 from hazeheal.training import checkpoint
 
 EPILOG = """\
+examples:
+  hazeheal checkpoints runs/rice1
+  hazeheal checkpoints runs/rice1 --json
+
 set aside: was damaged, or the run went back behind it; being written: by a run that trains or was killed
 
 exit codes: 0 every group has a whole checkpoint and none is damaged, 1 else, 2 bad usage or no run there

@@ -17,6 +17,7 @@ EPILOG = """\
 examples:
   hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --output=scores/mine
   hazeheal evaluate --model=runs/a --model=runs/b --hazy_dir=D/hazy --gt_dir=D/GT --output=scores/a_b
+  hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --lpips_weights=lpips_alex.npz
   hazeheal evaluate --hazy_dir=D/hazy --gt_dir=D/GT      what the input and the dark channel prior reach
 
 --output gets scores.csv (a row a picture), summary.json (means, protocol, versions) and report.html (sliders).
@@ -47,6 +48,7 @@ def parser() -> CommandParser:
     add("--allow_orphans", action="store_true", help="leave out pictures without a partner")
     add("--limit", type=count, metavar="N", help="only the first N pairs by key")
     add("--no_baseline", action="store_true", help="leave out the dark channel prior")
+    add("--lpips_weights", metavar="FILE", help="an .npz: scores LPIPS too (docs/evaluation.md)")
     add("--output", metavar="DIR", help="folder for the results; without it they are only printed")
     add("--overwrite", action="store_true", help="replace the results of an earlier evaluation in --output")
     text = "so many in the report, the worst (default: 100)"
@@ -65,10 +67,11 @@ def main(argv) -> int:
     names = names_of_runs(flags.model, taken=RESERVED)
     source = _find_pairs(flags)
 
-    if flags.output:  # made now, as an evaluation may take hours
-        pathlib.Path(flags.output).mkdir(parents=True, exist_ok=True)
     from hazeheal.restore import evaluation  # waits for TensorFlow
 
+    more, protocol = evaluation.more_metrics(lpips_weights=flags.lpips_weights)
+    if flags.output:  # made now, as an evaluation may take hours
+        pathlib.Path(flags.output).mkdir(parents=True, exist_ok=True)
     methods = {results.INPUT: evaluation.unchanged}
     methods |= {} if flags.no_baseline else {"dark_channel": dark_channel.restore}
     models = {name: _load(run, flags.which) for name, run in names.items()}
@@ -78,7 +81,7 @@ def main(argv) -> int:
     gallery = report.Gallery(by=judged, size=flags.report_pictures if flags.output else 0)
     rows = []
     with _progress(len(source.pairs), "scoring") as bar:
-        for scored in evaluation.evaluate(source.pairs, methods):
+        for scored in evaluation.evaluate(source.pairs, methods, more=more):
             rows.append(scored.row)
             gallery.add(scored)
             bar.update()
@@ -89,7 +92,11 @@ def main(argv) -> int:
     print("\n".join([f"{len(rows)} pairs of {one_line(source.title)}", table, *lines]))
     if flags.output:
         about = {"models": {name: description for name, (_, description) in models.items()}}
-        about |= {"data": source.description, "protocol": evaluation.PROTOCOL, "versions": results.versions()}
+        about |= {
+            "data": source.description,
+            "protocol": evaluation.PROTOCOL | protocol,
+            "versions": results.versions(),
+        }
         about["command"] = shlex.join(["hazeheal", "evaluate", *argv])
         text = results.to_json(rows, summary, about | ({f"against {judged}": compared} if compared else {}))
         about |= {"comparison": "; ".join(lines)} if lines else {}

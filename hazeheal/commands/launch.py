@@ -11,6 +11,11 @@ from hazeheal.launch import notes, placement, supervisor
 from hazeheal.training import cluster
 
 EPILOG = """\
+examples:
+  hazeheal launch --config=rice1 --data_dir=records/rice1 --workdir=runs/rice1
+  hazeheal launch --groups=2 --gpus=0,1,2,3 --config=rice1 --data_dir=records/rice1 --workdir=runs/rice1
+  hazeheal launch --hosts=node1,node2 --index=0 --config=rice1 --data_dir=records/rice1 --workdir=runs/rice1
+
 Everything else goes to `hazeheal train`: --config=NAME, --data_dir, --workdir, ...; see its --help.
 
 One process is one replica group. --groups=N divides this host's GPUs (or N CPU replicas) over N processes that

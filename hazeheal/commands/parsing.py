@@ -4,6 +4,7 @@ import argparse
 import os
 
 from hazeheal.errors import UsageError
+from hazeheal.help import HelpFormatter
 from hazeheal.lines import one_line
 
 
@@ -11,7 +12,7 @@ class CommandParser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage in front of it; takes no abbreviations."""
 
     def __init__(self, **kwargs):
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
+        super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
 
     def error(self, message):
         raise UsageError(f"{message}; see {self.prog} --help")

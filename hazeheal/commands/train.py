@@ -10,9 +10,16 @@ from hazeheal.training import cluster, prometheus
 from hazeheal.training.signals import ending_at_once
 
 EPILOG = """\
+examples:
+  hazeheal train --config=rice1 --data_dir=records/rice1 --workdir=runs/rice1
+  hazeheal train --config=default --data_dir=records/mine --workdir=runs/mine --dry_run
+  hazeheal train --config=default --data_dir=records/mine --workdir=runs/finer --restore_from=runs/rice1
+
 configuration:
-  --config=NAME         a file, or a name in ./configs or among those that ship (default, quickstart, rice1, ...)
-  --config.x.y=VALUE    overrides one field, as in --config.train.batch_size=8; --dry_run shows all fields
+  --config=NAME        a file, or a name in ./configs or among those that
+                       ship (default, quickstart, rice1, ...)
+  --config.x.y=VALUE   overrides one field: --config.train.batch_size=8;
+                       --dry_run shows all fields
 
 several processes as one job: TF_CONFIG names them (`hazeheal launch --groups=N` sets it)
 

@@ -12,10 +12,11 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from hazeheal import colour, metrics
+from hazeheal import colour, lpips, metrics
 from hazeheal.errors import HazeHealError
-from hazeheal.restore.results import CLEAR, METRICS
+from hazeheal.restore.results import CLEAR
 
+SCORED = ("psnr", "ssim", "psnr_y", "ssim_y", "ciede2000")
 PROTOCOL = {
     "psnr": "20 log10(255) - 10 log10(mean squared error over all pixels and channels), dB; at most 100, which is "
     "what equal pictures count",
@@ -46,12 +47,13 @@ class Scored:
     pictures: dict
 
 
-def evaluate(pairs, methods):
+def evaluate(pairs, methods, *, more=None):
     """Yields a `Scored` for each pair.
 
     Args:
         pairs: `pairs.EvaluationPair`s, or anything with their attributes.
         methods: {name: function from uint8 [H, W, 3] to the same}, `results.INPUT`: `unchanged` among them; `results.CLEAR` is no name.
+        more: {metric: function of (picture, clear), uint8 [H, W, 3] each, to a float}, beside those of `score`.
 
     Raises:
         DataError: A picture is damaged.
@@ -65,7 +67,14 @@ def evaluate(pairs, methods):
         outputs = {name: _checked(method(hazy), hazy, name=name) for name, method in methods.items()}
         row = {"key": pair.key, "hazy": pair.hazy, "clear": pair.clear}
         row |= {"width": hazy.shape[1], "height": hazy.shape[0]}
-        row["scores"] = {name: score(output, clear) for name, output in outputs.items()}
+        try:
+            row["scores"] = {
+                name: score(output, clear)
+                | {metric: of(output, clear) for metric, of in (more or {}).items()}
+                for name, output in outputs.items()
+            }
+        except HazeHealError as error:
+            raise HazeHealError(f"{pair.key}: {error}") from error
         yield Scored(row, outputs | {CLEAR: clear})
 
 
@@ -77,7 +86,7 @@ def unchanged(hazy):
 def score(picture, clear) -> dict:
     """{metric: float} of one picture against the clear one, uint8 [H, W, 3] in [0, 255] each; see `PROTOCOL`."""
     values = _score(tf.constant(picture[None]), tf.constant(clear[None])).numpy()
-    return {name: float(value) for name, value in zip(METRICS, values, strict=True)}
+    return {name: float(value) for name, value in zip(SCORED, values, strict=True)}
 
 
 @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)] * 2, autograph=False)
@@ -91,6 +100,39 @@ def _score(a, b):
         colour.ciede2000(a, b),
     ]
     return tf.concat(values, axis=0)
+
+
+def more_metrics(*, lpips_weights=None) -> tuple[dict, dict]:
+    """Metrics that are computed only where something is given for them.
+
+    Args:
+        lpips_weights: A file, as `lpips.load` reads it; None: no LPIPS.
+
+    Returns:
+        ({metric: function of (picture, clear) to a float} for `evaluate`, {metric: what the protocol says of it}).
+
+    Raises:
+        UsageError: The file cannot be used.
+    """
+    if lpips_weights is None:
+        return {}, {}
+    weights = lpips.load(lpips_weights)
+    distance = tf.function(
+        lambda a, b: lpips.distance(weights, a, b)[0],
+        input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)] * 2,
+        autograph=False,
+    )
+
+    def measure(picture, clear):
+        if min(clear.shape[:2]) < weights.least:
+            raise HazeHealError(
+                f"a picture of {clear.shape[1]}x{clear.shape[0]} is too small for LPIPS, which takes sides of "
+                f"{weights.least} and more; leave --lpips_weights out, or the picture"
+            )
+        return float(distance(tf.constant(picture[None]), tf.constant(clear[None])))
+
+    told = f"Zhang et al. 2018, version 0.1, {weights.name}, on whole pictures in RGB; lower is better"
+    return {"lpips": measure}, {"lpips": told}
 
 
 def _checked(output, hazy, *, name):

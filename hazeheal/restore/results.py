@@ -33,6 +33,7 @@ METRICS = {
     "psnr_y": Metric("PSNR Y", 2),
     "ssim_y": Metric("SSIM Y", 4),
     "ciede2000": Metric("CIEDE2000", 2, lower_is_better=True),
+    "lpips": Metric("LPIPS", 4, lower_is_better=True),  # where its weights are given
 }
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
 
@@ -45,7 +46,7 @@ def summarise(rows) -> dict:
 
     Returns:
         {METHOD: {metric: {`mean`, `std`, `min`, `median`, `max`, and for all but the input `gain` (mean difference to
-        the input; below 0 is better for CIEDE2000), `gain_stderr` (None for one picture) and `better_than_input`
+        the input; below 0 is better for CIEDE2000 and LPIPS), `gain_stderr` (None for one picture) and `better_than_input`
         (number of pictures)}}}. `std` is over the pictures and divided by N.
     """
     return {
@@ -73,7 +74,7 @@ def compare(rows, name, *, against) -> dict:
     """One method against another on the same pictures.
 
     Returns:
-        {metric: {`gain`: mean difference (below 0 is better for CIEDE2000), `gain_stderr`: None for one picture,
+        {metric: {`gain`: mean difference (below 0 is better for CIEDE2000 and LPIPS), `gain_stderr`: None for one picture,
         `better`: number of pictures}}.
     """
     keys = ("gain", "gain_stderr", "better")

@@ -1,0 +1,142 @@
+"""The documents: commands that would be understood, links that lead somewhere, fields and flags that there are."""
+
+import ast
+import functools
+import pathlib
+import re
+
+import command_lines
+import pytest
+from places import ROOT
+
+from hazeheal import config as configs
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"^Command: +(\S.*)$", re.MULTILINE)
+
+
+def name(path):
+    return str(pathlib.Path(path).relative_to(ROOT))
+
+
+def check_block(text):
+    for words in command_lines.of_block(text):
+        try:
+            command_lines.check(words)
+        except (Exception, SystemExit) as error:
+            raise AssertionError(f"{' '.join(words)}\n{error}") from error
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_on_a_page_would_be_understood(page):
+    for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if kind in ("bash", "sh"):
+            check_block(text)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=name)
+def test_the_command_in_a_configuration_would_be_understood(path):
+    if path.stem == "__init__":
+        return
+    (command,) = COMMAND.findall(path.read_text(encoding="utf-8"))
+    check_block(command)
+    assert path.stem == "quickstart" or f"--config={path.stem} " in command
+
+
+@functools.cache
+def anchors(path):
+    """What GitHub makes of a page's headings."""
+    text = BLOCK.sub("", path.read_text(encoding="utf-8"))
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_to_a_file_that_is_there(page):
+    for link in LINK.findall(BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        target, _, anchor = link.partition("#")
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{link}: there is no {path}"
+        assert not anchor or anchor in anchors(path), f"{link}: {path.name} has no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_fields_of_the_configuration_that_a_page_names_are_there(page):
+    known = configs.flat(configs.load(["--config=default"]))
+    sections = {field.split(".")[0] for field in known}
+    text = page.read_text(encoding="utf-8")
+    for field in re.findall(r"--config\.(\w{2,}(?:\.\w+)+)", text):
+        assert any(f"{name}.".startswith(f"{field}.") for name in known), f"--config.{field}"
+    for field in re.findall(r"`((?:" + "|".join(sections) + r")\.[a-z_0-9]+)`", text):
+        assert field in known or field.endswith(".py"), field
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_extras_that_a_page_names_are_there(page):
+    for named in re.findall(r"(?:\.|hazeheal)\[([a-z,]+)\]", page.read_text(encoding="utf-8")):
+        assert set(named.split(",")) <= command_lines.extras(), named
+
+
+def test_the_index_leads_to_every_page():
+    text = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    linked = {link.partition("#")[0] for link in LINK.findall(text)}
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"} <= linked
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("hazeheal trian --config=default", "trian"),
+        ("hazeheal train --config=default --work_dir=r", "--work_dir"),
+        ("hazeheal train --config=default --config.train.batchsize=3", "train.batchsize"),
+        ("hazeheal-tfrecords convert --hazy_dir=a", "--gt_dir"),
+        ("bash launch/train_multigpu.sh --convert.tile=3 --config=default", "--tile"),
+        ("bash launch/train.sh", "launch/train.sh"),
+        ("A=1 hazehal train | head", "hazehal"),
+        ("python benchmarks/ablation.py --stps=3", "--stps"),
+        ("hazeheal evaluate --data_dir=d \\\n  --spilt=val  # a comment", "--spilt"),
+    ],
+)
+def test_a_command_that_would_not_be_understood_is_found(block, said):
+    with pytest.raises(AssertionError, match=re.escape(said)):
+        check_block(block)
+
+
+def messages_of_the_code():
+    """Every text in the code, with a mark where a value stands; of the scripts their lines."""
+    found = []
+    for path in [*(ROOT / "hazeheal").rglob("*.py"), *(ROOT / "tfrecords_tools").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.append(
+                    "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(re.sub(r"%[sdg]|%\.\d+f", "\0", node.value))
+    for path in (ROOT / "launch").glob("*.sh"):
+        found += re.sub(r"\$\{?[\w\[\]#@*]+\}?", "\0", path.read_text(encoding="utf-8")).splitlines()
+    return found
+
+
+def test_messages_in_troubleshooting_are_those_of_the_code():
+    """As far as they have no values; `...` stands for one."""
+    text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+    assert len(named) > 30
+    known = "\n".join(messages_of_the_code())
+    for message in named:
+        pieces = [re.escape(piece.strip()) for piece in re.split(r"(?:\.\.\.)+", message) if piece.strip()]
+        assert re.search("[^\n]*?".join(pieces), known), message
+
+
+@pytest.mark.parametrize("page", [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"], ids=name)
+def test_files_of_the_project_that_a_page_names_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    for named in re.findall(
+        r"\b(?:hazeheal|tfrecords_tools|launch|tests|configs|benchmarks)/[\w/]+\.\w+", text
+    ):
+        assert "NAME" in named or (ROOT / named).is_file(), named

@@ -1,0 +1,96 @@
+"""`--help` of every command and script: examples that would be understood, exit codes, defaults, lines that can be read."""
+
+import re
+import subprocess
+
+import command_lines
+import pytest
+from places import ROOT
+
+from hazeheal.__main__ import main, usage
+from tfrecords_tools import __main__ as tools
+
+PARSERS = command_lines.parsers()
+SCRIPTS = sorted(path.name for path in (ROOT / "launch").glob("*.sh") if path.name != "environment.sh")
+CODES = re.compile(r"exit codes: .*\b0\b.*\b2\b", re.IGNORECASE | re.DOTALL)
+
+
+def script_help(name):
+    done = subprocess.run(
+        ["bash", f"launch/{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def texts():
+    """{name: (--help, name of the program)} of all."""
+    found = {name: parser.format_help() for name, parser in PARSERS.items()}
+    return found | {"hazeheal": usage(), tools.PROGRAM: tools._parser().format_help()}
+
+
+def examples(text):
+    """Command lines of our programs and scripts in an indented line of a help text."""
+    lines = [line.strip() for line in text.splitlines() if line.startswith("  ")]
+    # What stands behind two blanks or more says what it does.
+    lines = [re.split(r"   +", line)[0] for line in lines]
+    return [line for line in lines if re.match(r"(hazeheal|hazeheal-tfrecords|bash launch/\S+) \S", line)]
+
+
+@pytest.mark.parametrize("name", [*PARSERS, "hazeheal", tools.PROGRAM])
+def test_a_command_has_examples_and_tells_its_exit_codes(name):
+    text = texts()[name]
+    found = [line for line in examples(text) if line.startswith(name)]
+    assert found, text
+    for line in found:
+        for words in command_lines.of_block(line):
+            command_lines.check(words)
+    assert CODES.search(text), text
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_has_examples_and_tells_its_exit_codes(name):
+    text = script_help(name)
+    found = [line for line in examples(text) if "[" not in line and "NAME" not in line]
+    assert any(line.startswith(f"bash launch/{name}") for line in found), text
+    for line in found:
+        for words in command_lines.of_block(line):
+            command_lines.check(words)
+    assert re.search(r"exit codes: .*\b2\b", text, re.IGNORECASE | re.DOTALL), text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("columns", [80, 120, 400])
+def test_lines_are_no_longer_than_can_be_read(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name, text in texts().items():
+        for line in text.splitlines():
+            # An example, to be copied as it is; or one flag, which cannot be broken.
+            indented = line.startswith("  ") and (name.split()[0] in line or " " not in line.strip(" ]"))
+            indented |= bool(re.fullmatch(r" +\[--\w+ \S+\]", line))
+            assert len(line) <= (120 if indented or name == "hazeheal" else min(columns, 120)), (name, line)
+
+
+def test_paragraphs_are_filled_and_examples_stay_as_they_are(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = PARSERS["hazeheal dehaze"].format_help()
+    paragraph = text[text.index("Folders are taken") :].split("\n\n")[0]
+    assert all(len(line) > 60 for line in paragraph.splitlines()[:-1])
+    assert "\n  hazeheal dehaze hazy.jpg --model=runs/rice1 --output=restored\n" in text
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_every_flag_is_explained_and_defaults_are_shown(name):
+    for action in PARSERS[name]._actions:
+        flag = "/".join(action.option_strings) or action.dest
+        assert action.help, f"{name}: {flag} has no help"
+        if action.option_strings and action.default not in (None, False, [], "", "==SUPPRESS=="):
+            told = action.help % {"default": action.default}
+            assert "default" in told, f"{name} {flag}: its default {action.default!r} is not told"
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["help"], ["train", "--help"]])
+def test_help_goes_to_stdout_and_ends_well(capsys, argv):
+    assert main(argv) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: hazeheal ") and err == ""
