@@ -52,7 +52,9 @@ def parser() -> CommandParser:
         metavar="PORT",
         help="serve what status.json tells for Prometheus, at http://127.0.0.1:PORT/metrics (group 0 does)",
     )
-    parse.add_argument("--metrics_host", default="127.0.0.1", help="listen there instead, as at 0.0.0.0")
+    parse.add_argument(
+        "--metrics_host", default="127.0.0.1", help="listen there (default: 127.0.0.1); 0.0.0.0 for all"
+    )
     parse.add_argument(
         "--dry_run", action="store_true", help="show the configuration and what would run, and end"
     )
