@@ -330,6 +330,9 @@ def save(picture: np.ndarray, path, *, quality: int = 95) -> None:
         raise DataError(f"{path}: cannot be written ({_one_line(error)})") from error
 
 
+_BLOCK = 1 << 15  # values at a time: what the caches hold as float64
+
+
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal-to-noise ratio, 20 log10 255 - 10 log10 MSE, in dB; inf where the pictures are equal.
 
@@ -340,8 +343,9 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     if a.dtype != np.uint8 or b.dtype != np.uint8 or a.shape != b.shape or a.size == 0:
         kinds = f"{a.dtype} {list(a.shape)} and {b.dtype} {list(b.shape)}"
         raise UsageError(f"psnr needs two uint8 pictures of one size, not {kinds}")
-    a, b, block, total = a.reshape(-1), b.reshape(-1), 1 << 20, 0
-    for start in range(0, a.size, block):  # whole numbers, so the sum is exact; blocks bound the memory
-        difference = np.subtract(a[start : start + block], b[start : start + block], dtype=np.int32)
-        total += int(np.sum(difference * difference, dtype=np.int64))
+    a, b, total = a.reshape(-1), b.reshape(-1), 0
+    for start in range(0, a.size, _BLOCK):
+        one, other = a[start : start + _BLOCK], b[start : start + _BLOCK]
+        difference = (np.maximum(one, other) - np.minimum(one, other)).astype(np.float64)
+        total += int(np.dot(difference, difference))  # whole numbers below 2^53: exact, in whatever order
     return float("inf") if total == 0 else float(20 * np.log10(255) - 10 * np.log10(total / a.size))
