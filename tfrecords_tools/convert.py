@@ -210,7 +210,13 @@ def _write(options, specs, notes, workers) -> dict:
             results += beam.write_shards(todo, runner=options.runner, options=options.beam_options, **pairs)
         else:
             results += pool.run_tasks(
-                write_shard, todo, workers=workers, unit="pair", stop_after=hopeless, **pairs
+                write_shard,
+                todo,
+                workers=workers,
+                unit="pair",
+                stop_after=hopeless,
+                meanwhile=finish.load_tfds,
+                **pairs,
             )
     results = [note for note in results if note]
     bad = [pair for note in results for pair in note["skipped"]]

@@ -5,6 +5,7 @@ Until the manifest is there, a directory is an unfinished conversion and no read
 
 import collections
 import datetime
+import importlib
 import importlib.metadata
 import io
 import json
@@ -129,11 +130,15 @@ def _assemble_split(output_dir, name, split, specs, seen) -> tuple:
     return entry, notes
 
 
+def load_tfds():
+    """TFDS, whose import takes seconds: to be asked for while others work."""
+    quiet.tensorflow()
+    return importlib.import_module("tensorflow_datasets")
+
+
 def _write_tfds_metadata(output_dir: pathlib.Path, name: str, entries: dict) -> dict:
     """Writes what `tfds.builder_from_directory` needs; returns the files' SHA-256."""
-    quiet.tensorflow()
-    import tensorflow_datasets as tfds
-
+    tfds = load_tfds()
     # TFDS writes in place and finds the data set's name in the names of the shards: it gets a directory of
     # its own with empty files of these names.
     aside = output_dir / f".tfds.tmp-{os.getpid()}"

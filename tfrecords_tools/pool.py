@@ -40,6 +40,7 @@ def run_tasks(
     unit: str,
     stop_after=None,
     preload: str = _PRELOAD,
+    meanwhile=None,
 ):
     """Calls `function(task, progress)` for every task.
 
@@ -51,6 +52,7 @@ def run_tasks(
         unit: What the bar counts.
         stop_after: Called with each result; once true, tasks that run are finished and no other is started.
         preload: The module that a fork server imports before it makes processes; by default TensorFlow too.
+        meanwhile: Called once in this process when the others have begun; not called where there are no others.
 
     Returns:
         The results in the order of the tasks; None for tasks that were not started.
@@ -66,7 +68,9 @@ def run_tasks(
     with bar:
         if min(workers, len(tasks)) <= 1:
             return _run_here(function, tasks, bar, stop_after)
-        return _run_processes(function, tasks, min(workers, len(tasks)), bar, already, stop_after, preload)
+        return _run_processes(
+            function, tasks, min(workers, len(tasks)), bar, already, stop_after, preload, meanwhile
+        )
 
 
 def _run_here(function, tasks, bar, stop_after):
@@ -78,7 +82,7 @@ def _run_here(function, tasks, bar, stop_after):
     return results
 
 
-def _run_processes(function, tasks, workers, bar, already, stop_after, preload):
+def _run_processes(function, tasks, workers, bar, already, stop_after, preload, meanwhile):
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
@@ -93,6 +97,8 @@ def _run_processes(function, tasks, workers, bar, already, stop_after, preload):
     )
     try:
         futures = {pool.submit(_call, function, number, task): number for number, task in enumerate(tasks)}
+        if meanwhile:
+            meanwhile()
         pending = set(futures)
         while pending:
             done, pending = concurrent.futures.wait(
