@@ -16,6 +16,7 @@ from tfrecords_tools import __main__ as tools
 # Programs of others: what they are given is not looked at.
 OTHERS = {"pip", "kubectl", "nvidia-smi", "cd", "cp", "curl", "git", "mkdir", "jupyter"}
 OTHERS |= {"tensorboard"}
+OTHER_IMAGES = {"tensorflow/serving"}
 OTHER_MODULES = {"venv", "pip", "tensorboard.main"}
 # What launch/train_multigpu.sh takes for itself; what is left goes to `hazeheal launch`.
 OF_THE_SCRIPT = ("--hazy_dir", "--gt_dir", "--dry_run")
@@ -130,6 +131,8 @@ def _check_docker(arguments):
     """What a container of an image of ours is started with."""
     if arguments[0] != "run":
         assert arguments[0] in ("build", "push", "stop"), f"docker {arguments[0]}"
+        return
+    if OTHER_IMAGES & set(arguments):
         return
     image = next(i for i, word in enumerate(arguments) if word.startswith("hazeheal:"))
     options = arguments[:image]

@@ -103,7 +103,7 @@ def test_from_thin_to_dense():
     found = [pictures.psnr(hazy, clear) for hazy in lay_many(clear, 80)]
     assert min(found) < 13
     assert max(found) > 26
-    assert 15 < np.mean(found) < 23
+    assert 17 < np.mean(found) < 26
 
 
 @pytest.mark.parametrize("size", [4, 12, 33])
@@ -252,6 +252,7 @@ def test_validation_and_whole_pictures_keep_their_own_haze(data):
 
 
 # ------------------------------------------------------------------------------------------ real pictures
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "kind", "airlight_min", "real"),
     [("rice1", "aerial", 0.4, 19.7), ("sots_outdoor_288", "ground", 0.75, 16.4)],

@@ -92,6 +92,8 @@ def test_a_signal_at_any_moment_ends_script_and_step(tmp_path, seconds):
         process.send_signal(term)
         # One that was left behind would hold the pipes until it ends.
         out, err = process.communicate(timeout=10)
+        # Where the signal meets the end of the traps, bash 5.2 says so and takes it as one without a trap.
+        err = b"".join(line for line in err.splitlines(True) if b"run_pending_traps: " not in line)
         assert (process.returncode, out, err) in {
             *[(-term, b"", b""), (128 + term, b"", b"")],  # the script itself, the step
             *[(-term, b"complete\n", b""), (0, b"complete\n", b"")],

@@ -103,7 +103,7 @@ def test_the_least_size_is_the_least(name, tmp_path):
     smaller = a[:, 1:]
     try:
         found = lpips.distance(weights, smaller, smaller[:, ::-1]).numpy()
-    except (tf.errors.InvalidArgumentError, ValueError):
+    except (tf.errors.InvalidArgumentError, tf.errors.AbortedError, ValueError):  # Aborted: of oneDNN
         return
     assert not np.isfinite(found).any()
 

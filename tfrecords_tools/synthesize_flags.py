@@ -16,7 +16,7 @@ examples:
   hazeheal-tfrecords synthesize --clear_dir=photos --output_dir=pairs --per_picture=3
   hazeheal-tfrecords synthesize --clear_dir=orthophotos --output_dir=pairs --kind=clouds --beta=0.5,1.5
   hazeheal-tfrecords synthesize --clear_dir=photos --depth_dir=depth --depth_values=disparity --output_dir=pairs
-  hazeheal-tfrecords synthesize --clear_dir=nyu --depth_dir=nyu_mm --depth_scale=65.535 --beta=0.2,0.6 --output_dir=pairs
+  hazeheal-tfrecords synthesize --clear_dir=nyu --depth_dir=mm --depth_scale=65.535 --beta=0.2,0.6 --output_dir=pairs
   hazeheal-tfrecords convert --hazy_dir=pairs/hazy --gt_dir=pairs/GT --output_dir=records/mine
 
 exit codes: 0 done, 1 error (a picture cannot be read, the disk is full, ...), 2 bad usage, 130 interrupted
