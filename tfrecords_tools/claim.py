@@ -10,10 +10,13 @@ import os
 import pathlib
 import socket
 import sys
+import time
 
 from hazeheal.errors import UsageError
 from hazeheal.lines import one_line
 from tfrecords_tools.resume import LOCK, make_directories, remove_empty
+
+TRIES = 20  # to make directories that the one before may be removing, from the inside out
 
 
 @contextlib.contextmanager
@@ -29,11 +32,15 @@ def claimed(output_dir: pathlib.Path, *, before_waiting):
     Raises:
         UsageError: The directory cannot be made.
     """
-    made = []
+    made, tries = [], 0
     while True:
         try:
             made = [*make_directories(output_dir), *made]
         except OSError as error:
+            tries += 1
+            if isinstance(error, FileNotFoundError) and tries < TRIES:
+                time.sleep(0.01)
+                continue
             remove_empty(made)
             raise UsageError(
                 f"--output_dir={output_dir} cannot be made ({error.strerror or error})"
