@@ -191,6 +191,7 @@ def test_many_gradients_in_a_row_that_are_not_finite(data, tmp_path):
     assert checkpoint.damage(checkpoint.find(tmp_path / "group_00/checkpoints")) is None
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_damaged_while_training(data, tmp_path):
     """Named, with record and source; or left out, and counted."""
     copy = tmp_path / "data"
