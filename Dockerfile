@@ -1,12 +1,12 @@
 # HazeHeal in a container, for GPUs or for the CPU (docs/docker.md):
 #
-#   docker build --target gpu -t hazeheal:gpu .
-#   docker build --target cpu -t hazeheal:cpu .
+#   docker build -t hazeheal:gpu .
+#   docker build --build-arg EXTRAS=video -t hazeheal:cpu .
 #
 # NVIDIA's libraries come from the package index with TensorFlow, as they do without a container, so that one base serves
 # both; of the host only the driver and the NVIDIA Container Toolkit are needed.
 ARG PYTHON=3.12
-FROM python:${PYTHON}-slim AS base
+FROM python:${PYTHON}-slim
 
 # As launch/train_multigpu.sh sets them. Keras keeps downloaded weights in the volume, where the next container finds them.
 ENV PYTHONUNBUFFERED=1 \
@@ -15,41 +15,26 @@ ENV PYTHONUNBUFFERED=1 \
     TF_FORCE_GPU_ALLOW_GROWTH=true \
     TF_GPU_THREAD_MODE=gpu_private \
     NCCL_DEBUG=WARN \
-    KERAS_HOME=/work/.keras
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    KERAS_HOME=/data/.keras
 
 # The workdir is open to any user, for `docker run --user`.
 RUN useradd --uid 1000 --create-home hazeheal \
-    && mkdir --mode=1777 /work
+    && mkdir --mode=1777 /data
 
 # What decides which packages are installed, and no more: a change of the code does not install them again.
 WORKDIR /opt/hazeheal
 COPY setup.py pyproject.toml README.md ./
 COPY configs configs
 COPY hazeheal/__init__.py hazeheal/
-
-
-FROM base AS cpu
-RUN pip install --no-cache-dir '/opt/hazeheal[video]'
+ARG EXTRAS=cuda,video
+RUN pip install --no-cache-dir "/opt/hazeheal[${EXTRAS}]"
 COPY hazeheal hazeheal
 COPY tfrecords_tools tfrecords_tools
 RUN pip install --no-cache-dir --no-deps --force-reinstall .
 USER 1000
-WORKDIR /work
-VOLUME /work
-EXPOSE 6006 7710
-ENTRYPOINT ["hazeheal"]
-CMD ["--help"]
-
-
-FROM base AS gpu
-ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
-RUN pip install --no-cache-dir '/opt/hazeheal[cuda,video]'
-COPY hazeheal hazeheal
-COPY tfrecords_tools tfrecords_tools
-RUN pip install --no-cache-dir --no-deps --force-reinstall .
-USER 1000
-WORKDIR /work
-VOLUME /work
+WORKDIR /data
+VOLUME /data
 EXPOSE 6006 7710
 ENTRYPOINT ["hazeheal"]
 CMD ["--help"]

@@ -8,11 +8,14 @@ for TensorFlow.
 
 import importlib
 import os
+import platform
 
 # TensorFlow's wheels are compiled for any x86 CPU; oneDNN writes its kernels for the one it runs on. TensorFlow asks for
 # them by itself only where it finds AVX-512 VNNI or better. On AVX2 alone they double the training step's
-# speed (docs/performance.md). Set here, since it is read once, when TensorFlow starts.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# speed (docs/performance.md). Set here, since it is read once, when TensorFlow starts. On other kinds of processor,
+# where nothing was measured, TensorFlow decides.
+if platform.machine() in ("x86_64", "AMD64"):
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 __version__ = "0.1.0"
 __all__ = ["DehazeDataProcessor", "DehazeGAN", "DehazeTrainer", "__version__"]

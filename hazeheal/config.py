@@ -6,6 +6,7 @@ looked up as a path, then as `./configs/NAME.py`, then among those that ship wit
 """
 
 import contextlib
+import dataclasses
 import difflib
 import fractions
 import importlib.util
@@ -16,11 +17,12 @@ import pathlib
 import re
 import traceback
 
+from hazeheal.data.fresh_haze_settings import FreshHaze
 from hazeheal.errors import UsageError
+from hazeheal.lines import shown
 
 CHOICES = {
     "data.reader": ("auto", "local", "gfile"),
-    "data.fresh_haze.kind": ("ground", "aerial", "mixed"),
     "model.norm": ("none", "layer", "instance", "group", "batch"),
     "model.output": ("residual", "direct"),
     "loss.haze_mask": ("difference", "dark_channel"),
@@ -41,20 +43,10 @@ AT_LEAST = {
     **dict.fromkeys(("optimizer.beta1", "optimizer.beta2", "optimizer.clip_norm"), 0.0),
     "optimizer.ema_half_life": 0.0,
     **dict.fromkeys(("optimizer.epsilon", "loss.charbonnier_eps"), 1e-12),
-    **{f"data.fresh_haze.{name}": 0.0 for name in ("share", "share_clear", "tint", "noise", "jpeg_share")},
-    **{f"data.fresh_haze.{name}": 0.0 for name in ("airlight_min", "airlight_max")},
-    **{f"data.fresh_haze.{name}": 1e-6 for name in ("density_min", "density_max")},
-    **{f"data.fresh_haze.{name}": 1 for name in ("jpeg_quality_min", "jpeg_quality_max")},
 }
 INTEGERS_AT_MOST = 2**63 - 1
 AT_MOST = {"model.depth": 12, "loss.haze_share": 1.0}
 AT_MOST |= dict.fromkeys(("optimizer.beta1", "optimizer.beta2"), 0.999999)
-AT_MOST |= {
-    f"data.fresh_haze.{name}": 1.0 for name in ("share", "share_clear", "tint", "noise", "jpeg_share")
-}
-AT_MOST |= {"data.fresh_haze.airlight_max": 1.0, "data.fresh_haze.density_max": 100.0}
-AT_MOST |= {"data.fresh_haze.jpeg_quality_max": 100}
-RANGES = tuple(f"data.fresh_haze.{name}" for name in ("density", "airlight", "jpeg_quality"))  # _min to _max
 INTERVALS = tuple(f"train.{name}_every" for name in ("log", "sample", "validate", "save"))
 INTERVALS += ("optimizer.warmup",)
 TEXTS = ("data.train_split", "data.val_split", "loss.perceptual_weights", "loss.perceptual_layer")
@@ -180,15 +172,6 @@ def _message(error) -> str:
         return ""
 
 
-def _shown(value, *, as_text=str) -> str:
-    """A value for an error's text, cut where it is long; Python refuses to write out the largest integers."""
-    try:
-        text = as_text(value)
-    except ValueError:
-        return "(an integer of thousands of digits)"
-    return text if len(text) <= 60 else f"{text[:60]}..."
-
-
 def _overridden(path, overrides, known):
     from absl import flags
     from ml_collections import config_flags
@@ -250,6 +233,7 @@ def check(config) -> None:
     fields = flat(config)
     kinds = {k: type(least) for k, least in AT_LEAST.items()}
     kinds |= dict.fromkeys((*CHOICES, *INTERVALS, *TEXTS), str) | dict.fromkeys(FLAGS, bool)
+    kinds |= {f"data.fresh_haze.{field.name}": field.type for field in dataclasses.fields(FreshHaze)}
     for problem, keys in (("lacks", kinds.keys() - fields), ("has the unknown", fields.keys() - kinds)):
         if keys:
             raise UsageError(
@@ -258,11 +242,11 @@ def check(config) -> None:
     for key, kind in kinds.items():
         taken = (int, float) if kind is float else kind
         if not isinstance(fields[key], taken) or (kind is not bool and isinstance(fields[key], bool)):
-            raise UsageError(f"--config.{key}={_shown(fields[key], as_text=repr)} is not {KINDS[kind]}")
+            raise UsageError(f"--config.{key}={shown(fields[key], as_text=repr)} is not {KINDS[kind]}")
     for key, choices in CHOICES.items():
         if fields[key] not in choices:
             raise UsageError(
-                f"--config.{key}={_shown(fields[key])} is not known; use one of {', '.join(choices)}"
+                f"--config.{key}={shown(fields[key])} is not known; use one of {', '.join(choices)}"
             )
     for key, least in AT_LEAST.items():
         value, most = fields[key], AT_MOST.get(key, math.inf)
@@ -271,25 +255,17 @@ def check(config) -> None:
         elif not math.isfinite(value):
             raise UsageError(f"--config.{key}={value} is not a finite number")
         if value < least:
-            raise UsageError(f"--config.{key}={_shown(value)} is too small; it must be {least} or more")
+            raise UsageError(f"--config.{key}={shown(value)} is too small; it must be {least} or more")
         if value > most:
-            raise UsageError(f"--config.{key}={_shown(value)} is too large; it must be {most} or less")
-    for key in RANGES:
-        low, high = fields[f"{key}_min"], fields[f"{key}_max"]
-        if low > high:
-            raise UsageError(
-                f"--config.{key}_min={low} is larger than --config.{key}_max={high}; exchange them, or give one value twice"
-            )
+            raise UsageError(f"--config.{key}={shown(value)} is too large; it must be {most} or less")
     for key in INTERVALS:
         parse_interval(fields[key], of=f"--config.{key}: ")
     if not config.data.train_split:
         raise UsageError("--config.data.train_split is empty; name the split to train on, as in train")
-    shares = config.data.fresh_haze.share, config.data.fresh_haze.share_clear
-    if sum(shares) > 1 + 1e-9:  # 0.9 and 0.1 are 1 and a little in floats
-        raise UsageError(
-            f"--config.data.fresh_haze.share={shares[0]:g} and --config.data.fresh_haze.share_clear={shares[1]:g} "
-            "add up to more than 1; lower one of them"
-        )
+    try:
+        FreshHaze(**config.data.fresh_haze)
+    except UsageError as error:
+        raise UsageError(f"--config.data.{error}") from None
     if (config.train.epochs > 0) == (config.train.steps > 0):
         raise UsageError(
             f"--config.train.epochs={config.train.epochs:g} and --config.train.steps={config.train.steps}: "

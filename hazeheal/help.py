@@ -1,7 +1,9 @@
-"""How `--help` looks, of every command."""
+"""What all commands share of argparse: how `--help` looks, and how bad usage is told."""
 
 import argparse
 import shutil
+
+from hazeheal.errors import UsageError
 
 WIDEST = 110  # longer lines cannot be read well
 
@@ -23,3 +25,13 @@ class HelpFormatter(argparse.HelpFormatter):
                 paragraph = []
             filled.append(line)
         return "\n".join(filled).rstrip()
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage in front of it; takes no abbreviations."""
+
+    def __init__(self, **kwargs):
+        super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
+
+    def error(self, message):
+        raise UsageError(f"{message}; see {self.prog} --help")

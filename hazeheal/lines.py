@@ -14,6 +14,15 @@ def one_line(text) -> str:
     )
 
 
+def shown(value, *, as_text=str) -> str:
+    """A value for an error's text, cut where it is long; Python refuses to write out the largest integers."""
+    try:
+        text = as_text(value)
+    except ValueError:
+        return "(an integer of thousands of digits)"
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
 def print_any_text() -> None:
     """Lets stdout and stderr show what their encoding cannot hold (names that are no UTF-8, a C locale) escaped."""
     for stream in (sys.stdout, sys.stderr):

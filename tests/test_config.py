@@ -1,5 +1,6 @@
 """Configurations: split off the arguments, overridden, checked, converted; each refusal in one line."""
 
+import dataclasses
 import json
 import math
 import sys
@@ -11,6 +12,7 @@ from ml_collections import ConfigDict
 from refusals import refusal
 
 from hazeheal import config as configs
+from hazeheal.data.fresh_haze_settings import FreshHaze
 from hazeheal.errors import UsageError
 
 
@@ -39,6 +41,7 @@ def test_the_default_has_the_originals_hyper_parameters():
 
 def test_the_default_names_every_field_that_is_checked():
     kinds = {*configs.CHOICES, *configs.AT_LEAST, *configs.INTERVALS, *configs.TEXTS, *configs.FLAGS}
+    kinds |= {f"data.fresh_haze.{field.name}" for field in dataclasses.fields(FreshHaze)}
     assert kinds == set(configs.flat(load()))
     assert set(configs.AT_MOST) <= set(configs.AT_LEAST)
 
@@ -118,17 +121,26 @@ def test_the_configuration_is_named_exactly_once(count):
         ("model.width=33", "--config.model.width=33 is odd"),
         (
             "data.fresh_haze.share=1.5",
-            "--config.data.fresh_haze.share=1.5 is too large; it must be 1.0 or less",
+            "--config.data.fresh_haze.share=1.5 must lie in 0.0 to 1.0",
         ),
         ("data.fresh_haze.kind=fog", "fresh_haze.kind=fog is not known; use one of ground, aerial, mixed"),
-        ("data.fresh_haze.density_min=0", "--config.data.fresh_haze.density_min=0.0 is too small"),
+        (
+            "data.fresh_haze.density_min=0",
+            "--config.data.fresh_haze.density_min=0.0 must lie in 1e-06 to 100.0",
+        ),
         (
             "data.fresh_haze.density_min=2",
-            "density_min=2.0 is larger than --config.data.fresh_haze.density_max=1.2",
+            "--config.data.fresh_haze.density_min=2.0 is larger than fresh_haze.density_max=1.2",
         ),
         ("data.fresh_haze.airlight_max=0.4", "airlight_min=0.5 is larger than"),
         ("data.fresh_haze.jpeg_quality_max=59", "jpeg_quality_min=60 is larger than"),
-        ("data.fresh_haze.jpeg_quality_max=101", "is too large; it must be 100 or less"),
+        ("data.fresh_haze.jpeg_quality_max=101", "jpeg_quality_max=101 must lie in 1 to 100"),
+        ("data.fresh_haze.noise=1.5", "noise=1.5 must lie in 0.0 to 1.0"),
+        ("data.fresh_haze.noise=nan", "noise=nan must lie in 0.0 to 1.0"),
+        (
+            f"data.fresh_haze.jpeg_quality_min={'9' * 400}",
+            f"jpeg_quality_min={'9' * 60}... must lie in 1 to 100",
+        ),
     ],
 )
 def test_a_wrong_override_is_refused(override, said):
@@ -138,7 +150,9 @@ def test_a_wrong_override_is_refused(override, said):
 def test_shares_of_fresh_haze_that_add_up_to_more_than_one_are_refused():
     shares = [f"data.fresh_haze.{name}" for name in ("share=0.9", "share_clear=0.2")]
     message = refusal(UsageError, load, *shares)
-    assert "share=0.9 and --config.data.fresh_haze.share_clear=0.2 add up to more than 1" in message
+    assert (
+        "--config.data.fresh_haze.share=0.9 and fresh_haze.share_clear=0.2 add up to more than 1" in message
+    )
     load(shares[0], "data.fresh_haze.share_clear=0.1")
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 
+import command_lines
 import pytest
 from places import ROOT
 
@@ -12,47 +13,38 @@ TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 INSTRUCTION = re.compile(r"^([A-Z]+) (.+)$", re.MULTILINE)
 
 
-def stages():
-    """{name of a stage: [(instruction, its arguments), ...]}, what it has from the stage below included."""
-    found, name = {}, None
+def steps():
+    """[(instruction, its arguments), ...]"""
     lines = re.sub(r"^#.*\n", "", TEXT, flags=re.MULTILINE).replace("\\\n", " ")
-    for instruction, arguments in INSTRUCTION.findall(lines):
-        if instruction == "FROM":
-            below, _, name = arguments.split()
-            found[name] = list(found.get(below, []))
-        elif name:
-            found[name].append((instruction, " ".join(arguments.split())))
-    return found
+    return [
+        (instruction, " ".join(arguments.split())) for instruction, arguments in INSTRUCTION.findall(lines)
+    ]
 
 
-def test_there_are_two_targets_that_differ_in_the_extra():
-    asked = {}
-    for name, steps in stages().items():
-        asked[name] = [a for i, a in steps if i == "RUN" and "--no-deps" not in a and "pip install" in a]
-    assert asked == {
-        "base": [],
-        "cpu": ["pip install --no-cache-dir '/opt/hazeheal[video]'"],
-        "gpu": ["pip install --no-cache-dir '/opt/hazeheal[cuda,video]'"],
-    }
+def test_the_extras_are_a_choice_and_are_there():
+    (installed,) = [a for i, a in steps() if i == "RUN" and "--no-deps" not in a and "pip install" in a]
+    assert installed == 'pip install --no-cache-dir "/opt/hazeheal[${EXTRAS}]"'
+    (default,) = [a.partition("=")[2] for i, a in steps() if i == "ARG" and a.startswith("EXTRAS=")]
+    order = [i if i != "ARG" else a for i, a in steps()]
+    assert order.index(f"EXTRAS={default}") > order.index("FROM")  # else it is empty in the image
+    assert set(default.split(",")) == {"cuda", "video"} <= command_lines.extras()
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu"])
-def test_a_target_runs_the_command_as_an_ordinary_user_in_the_volume(name):
-    last = dict(stages()[name])
+def test_it_runs_the_command_as_an_ordinary_user_in_the_volume():
+    last = dict(steps())
     assert json.loads(last["ENTRYPOINT"]) == ["hazeheal"]
     assert "hazeheal = hazeheal.__main__:main" in (ROOT / "setup.py").read_text()
     assert last["USER"] == "1000"  # a number, which `runAsNonRoot` of Kubernetes asks for
-    assert last["WORKDIR"] == last["VOLUME"] == "/work"
-    order = [instruction for instruction, _ in stages()[name]]
+    assert last["WORKDIR"] == last["VOLUME"] == "/data"
+    order = [instruction for instruction, _ in steps()]
     assert order.index("USER") > max(i for i, what in enumerate(order) if what in ("RUN", "COPY"))
 
 
 def test_everything_that_is_installed_is_copied_and_not_ignored():
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    for name in ("cpu", "gpu"):
-        copied = [word for i, a in stages()[name] if i == "COPY" for word in a.split()[:-1]]
-        assert all((ROOT / path).exists() for path in copied)
-        assert {path.split("/")[0] for path in copied} == allowed
+    copied = [word for i, a in steps() if i == "COPY" for word in a.split()[:-1]]
+    assert all((ROOT / path).exists() for path in copied)
+    assert {path.split("/")[0] for path in copied} == allowed
     needed = {"setup.py", "pyproject.toml", "README.md", "configs", "hazeheal", "tfrecords_tools"}
     assert allowed == needed
 
@@ -61,7 +53,7 @@ def test_the_environment_is_that_of_the_launch_script():
     script = (ROOT / "launch/train_multigpu.sh").read_text(encoding="utf-8")
     wanted = dict(re.findall(r'^export (\w+)="\$\{\1:-([\w$]+)\}"', script, re.MULTILINE))
     wanted["TF_CPP_MIN_LOG_LEVEL"] = "2"  # with GPUs
-    (setting,) = [a for i, a in stages()["base"] if i == "ENV"]
+    (setting,) = [a for i, a in steps() if i == "ENV"]
     given = dict(word.split("=", 1) for word in setting.split())
     assert wanted and wanted.items() <= given.items()
 

@@ -15,12 +15,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # circle. The longest name counts: `hazeheal.training` stands for all of that folder that is not listed itself.
 LAYERS = (
     ("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.help", "hazeheal.aside", "hazeheal.bars"),
-    ("hazeheal.records",),
+    ("hazeheal.records", "hazeheal.cpu"),
     (
         *("hazeheal.data", "hazeheal.data.kept", "hazeheal.data.pictures", "hazeheal.data.pairing_rules"),
         *("hazeheal.data.folders", "hazeheal.data.pairing", "hazeheal.data.scene_canvas"),
         *("hazeheal.data.scene_layers", "hazeheal.data.scenes", "hazeheal.data.synthetic"),
-        *("hazeheal.data.haze", "hazeheal.data.public_sets", "hazeheal.data.tfds"),
+        *("hazeheal.data.haze", "hazeheal.data.fresh_haze_settings"),
+        *("hazeheal.data.public_sets", "hazeheal.data.tfds"),
     ),
     ("hazeheal.losses", "hazeheal.metrics", "hazeheal.colour", "hazeheal.lpips", "hazeheal.models"),
     (
@@ -44,7 +45,8 @@ LAYERS = (
 # Whatever else is found below hazeheal/data must be put into the table by name.
 BY_NAME = ("hazeheal", "hazeheal.data")
 TOOLS_MAY_USE = {
-    *("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.help", "hazeheal.aside", "hazeheal.records"),
+    *("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.help", "hazeheal.aside", "hazeheal.bars"),
+    "hazeheal.records",
     *("hazeheal.data.folders", "hazeheal.data.pairing", "hazeheal.data.pairing_rules"),
     *("hazeheal.data.pictures", "hazeheal.data.synthetic", "hazeheal.data.haze"),
 }

@@ -8,8 +8,8 @@ import os
 import shlex
 import sys
 
-from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, HazeHealError, UsageError
-from hazeheal.help import HelpFormatter
+from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, HazeHealError
+from hazeheal.help import CommandParser
 from hazeheal.lines import one_line, print_any_text
 from tfrecords_tools.synthesize_flags import add_synthesize
 
@@ -33,16 +33,6 @@ EXAMPLES = {
   hazeheal-tfrecords extract records/mine --output_dir=held_back --split=val
 """,
 }
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage in front of it; takes no abbreviations."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs | {"formatter_class": HelpFormatter, "allow_abbrev": False})
-
-    def error(self, message):
-        raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def main(argv=None) -> int:
@@ -81,7 +71,7 @@ def main(argv=None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = CommandParser(
         prog=PROGRAM,
         description="Make, check, describe and unpack data sets of hazy and clear picture pairs.",
         epilog=f"`{PROGRAM} COMMAND --help` shows the flags of a command.\n\nexamples:\n"

@@ -11,11 +11,9 @@ import contextlib
 import io
 import re
 import shlex
-import sys
 import threading
 
-import tqdm
-
+from hazeheal.bars import progress_bar
 from hazeheal.errors import HazeHealError, UsageError
 from tfrecords_tools import shard
 
@@ -115,9 +113,7 @@ def _reason(error) -> str:
 def _progress(specs, *, total, already):
     """A bar that follows the notes as they appear: it is all that every runner shows of where it is."""
     done = threading.Event()
-    bar = tqdm.tqdm(
-        total=total, initial=already, unit="pair", disable=not sys.stderr.isatty(), dynamic_ncols=True
-    )
+    bar = progress_bar(total=total, initial=already, unit="pair")
 
     def follow():
         pending = list(specs)

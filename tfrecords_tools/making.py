@@ -63,21 +63,13 @@ def _resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _center_crop(array: np.ndarray, height: int, width: int) -> np.ndarray:
-    top, left = (array.shape[0] - height) // 2, (array.shape[1] - width) // 2
-    if (top, left) == (0, 0) and array.shape[:2] == (height, width):
-        return array
-    return array[top : top + height, left : left + width]
-
-
 def _same_size(hazy: np.ndarray, clear: np.ndarray, *, size_mismatch: str) -> tuple:
     if hazy.shape == clear.shape:
         return hazy, clear
     if size_mismatch == "resize":
         return hazy, _resize(clear, *hazy.shape[:2])
     if size_mismatch == "center_crop":
-        height, width = (min(a, b) for a, b in zip(hazy.shape[:2], clear.shape[:2], strict=True))
-        return _center_crop(hazy, height, width), _center_crop(clear, height, width)
+        return pictures.center_crop(hazy, clear)
     raise DataError(
         f"the hazy picture is {hazy.shape[1]}x{hazy.shape[0]} and the clear one {clear.shape[1]}x{clear.shape[0]}"
     )

@@ -10,12 +10,10 @@ import multiprocessing.connection
 import os
 import pathlib
 import signal
-import sys
 import threading
 from concurrent.futures.process import BrokenProcessPool
 
-import tqdm
-
+from hazeheal.bars import progress_bar
 from hazeheal.errors import HazeHealError
 
 _PRELOAD = "tfrecords_tools.preload"
@@ -62,14 +60,17 @@ def run_tasks(
         KeyboardInterrupt: After the children were stopped.
     """
     tasks = list(tasks)
-    bar = tqdm.tqdm(
-        total=total, initial=already, unit=unit, disable=not sys.stderr.isatty(), dynamic_ncols=True
-    )
-    with bar:
+    with progress_bar(total=total, initial=already, unit=unit) as bar:
         if min(workers, len(tasks)) <= 1:
             return _run_here(function, tasks, bar, stop_after)
         return _run_processes(
-            function, tasks, min(workers, len(tasks)), bar, already, stop_after, preload, meanwhile
+            function,
+            tasks,
+            workers=min(workers, len(tasks)),
+            bar=bar,
+            stop_after=stop_after,
+            preload=preload,
+            meanwhile=meanwhile,
         )
 
 
@@ -82,7 +83,7 @@ def _run_here(function, tasks, bar, stop_after):
     return results
 
 
-def _run_processes(function, tasks, workers, bar, already, stop_after, preload, meanwhile):
+def _run_processes(function, tasks, *, workers, bar, stop_after, preload, meanwhile):
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
@@ -104,7 +105,7 @@ def _run_processes(function, tasks, workers, bar, already, stop_after, preload, 
             done, pending = concurrent.futures.wait(
                 pending, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED
             )
-            bar.update(already + sum(counters) - bar.n)
+            bar.update(bar.initial + sum(counters) - bar.n)
             for future in done:
                 if future.cancelled():
                     continue

@@ -30,7 +30,6 @@ def add_synthesize(commands) -> argparse.ArgumentParser:
         help=_TEXT,
         description=f"{_TEXT}. I = J t + A (1 - t) with t = exp(-beta d), on the values as they stand in the file.",
         epilog=_EPILOG,
-        allow_abbrev=False,
     )
     add = command.add_argument_group("what").add_argument
     add("--clear_dir", required=True, metavar="DIR", help="folder of clear pictures, with its sub-folders")

@@ -5,12 +5,11 @@ memory and virtual machines set it, and it is what the networks' share is measur
 """
 
 import os
-import pathlib
-import platform
 
 import tensorflow as tf
 
 from hazeheal.benchmark.timing import spread, timed_rounds
+from hazeheal.cpu import describe_cpu
 from hazeheal.errors import UsageError
 from hazeheal.training import distribute
 
@@ -38,7 +37,9 @@ def measure(spec) -> dict:
     has = [p for p in PRECISIONS if _has(p, gpus)]
     found = {
         "kind": kind,
-        "name": tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else cpu_name(),
+        "name": tf.config.experimental.get_device_details(gpus[0])["device_name"]
+        if gpus
+        else describe_cpu()[0],
         "count": max(1, len(gpus)),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "tensorflow": tf.__version__,
@@ -69,15 +70,6 @@ def _has(precision, gpus):
         return True
     except UsageError:
         return False
-
-
-def cpu_name() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def matmul_rate(side, *, dtype, seconds, rounds) -> dict:

@@ -4,18 +4,10 @@ import argparse
 import os
 
 from hazeheal.errors import UsageError
-from hazeheal.help import HelpFormatter
+from hazeheal.help import CommandParser
 from hazeheal.lines import one_line
 
-
-class CommandParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage in front of it; takes no abbreviations."""
-
-    def __init__(self, **kwargs):
-        super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
-
-    def error(self, message):
-        raise UsageError(f"{message}; see {self.prog} --help")
+__all__ = ["CommandParser", "count", "names_of_runs", "natural", "numbers", "port", "seconds"]
 
 
 def numbers(text):

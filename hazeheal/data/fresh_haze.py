@@ -16,16 +16,13 @@ Everything is drawn from (seed, position) as augmentation is (see `augment`), wh
 and more; those of this module end in negative ones. It needs no decoded hazy picture, and the pipeline decodes none for it.
 """
 
-import dataclasses
 import math
 
 import numpy as np
 import tensorflow as tf
 
 from hazeheal.data.decode import DCT
-from hazeheal.errors import UsageError
 
-KINDS = ("ground", "aerial", "mixed")
 REAL, FRESH, CLEAR = range(3)  # what the input of a pair is, as `source` draws it
 
 MAX_THICKNESS = 2.5  # of any pixel: 8 % of the scene come through, 20 of 256 levels
@@ -36,60 +33,6 @@ DRAWN = ("kind", "density", "blend", "airlight", "warm", "green", "sun", "sun_si
 DRAWN += ("tilt", "turned", "turn", "horizon", "reach", "near", "curve")
 DRAWN += ("gain", "octave", "cover", "power", "floor")
 DRAWN += ("noise", "shot", "grain_y", "grain_x", "jpeg", "quality", "block_y", "block_x")
-
-
-@dataclasses.dataclass(frozen=True)
-class FreshHaze:
-    """What is laid on how many pictures; the fields of `config.data.fresh_haze`, which has the same defaults.
-
-    Attributes:
-        share: Of the positions, how many get fresh haze in place of their own, in [0, 1].
-        share_clear: How many get the clear picture itself; together with `share` at most 1.
-        kind: `ground` (ramps), `aerial` (clouds), or `mixed`: either, one picture in two.
-        density_min, density_max: Mean optical thickness of a picture's haze, above 0. It is drawn uniformly in its
-            logarithm, so that thin haze is as frequent as dense by PSNR.
-        airlight_min, airlight_max: The haze's own brightness, in [0, 1].
-        tint: How far its red and blue may stray from grey, relative, in [0, 1].
-        noise: The largest deviation of a camera's noise on white, of 1, at least 0.
-        jpeg_share: How many of the pictures with fresh haze were JPEG files, in [0, 1].
-        jpeg_quality_min, jpeg_quality_max: Their quality, 1 to 100.
-
-    Raises:
-        UsageError: A value that cannot be meant.
-    """
-
-    share: float = 0.0
-    share_clear: float = 0.0
-    kind: str = "mixed"
-    density_min: float = 0.06
-    density_max: float = 1.2
-    airlight_min: float = 0.5
-    airlight_max: float = 1.0
-    tint: float = 0.06
-    noise: float = 0.02
-    jpeg_share: float = 0.5
-    jpeg_quality_min: int = 60
-    jpeg_quality_max: int = 95
-
-    def __post_init__(self):
-        if self.kind not in KINDS:
-            raise UsageError(f"fresh_haze.kind={self.kind!r} is not known; use one of {', '.join(KINDS)}")
-        limits = {"share": (0, 1), "share_clear": (0, 1), "tint": (0, 1), "jpeg_share": (0, 1)}
-        limits |= {"airlight_min": (0, self.airlight_max), "airlight_max": (0, 1), "noise": (0, math.inf)}
-        limits |= {"density_min": (1e-6, self.density_max), "density_max": (1e-6, 100)}
-        limits |= {"jpeg_quality_min": (1, self.jpeg_quality_max), "jpeg_quality_max": (1, 100)}
-        for name, (least, most) in limits.items():
-            value = getattr(self, name)
-            if not least <= value <= most:  # true for NaN too
-                raise UsageError(f"fresh_haze.{name}={value} must lie in {least} to {most}")
-        if self.share + self.share_clear > 1 + 1e-9:
-            raise UsageError(
-                f"fresh_haze.share={self.share} and share_clear={self.share_clear} add up to more than 1"
-            )
-
-    @property
-    def is_on(self) -> bool:
-        return self.share > 0 or self.share_clear > 0
 
 
 def make_grain(size):
@@ -112,7 +55,7 @@ def training_input(clear, real, *, settings, seed, position, grain):
     Args:
         clear: uint8 [S, S, 3].
         real: A function that returns the data set's own hazy picture, like `clear`; called where it is drawn.
-        settings: The `FreshHaze`.
+        settings: The `FreshHaze` of `fresh_haze_settings`.
         seed: The run's seed, an integer of 64 bits.
         position: int64 scalar, at least 0.
         grain: `make_grain(S)`.

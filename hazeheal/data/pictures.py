@@ -29,6 +29,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
+from hazeheal.aside import written_aside
 from hazeheal.data.kept import PNG_SIGNATURE, Kept, inspect
 from hazeheal.errors import DataError, UsageError
 
@@ -313,21 +314,28 @@ def save(picture: np.ndarray, path, *, quality: int = 95) -> None:
 
     Raises:
         UsageError: The suffix is none of .png, .jpg, .jpeg, or the picture cannot be encoded.
-        DataError: The file cannot be written.
+        OutputError: The file cannot be written.
     """
     path = pathlib.Path(path)
     format = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}.get(path.suffix.lower())
     if format is None:
         raise UsageError(f"{path}: cannot write pictures as {path.suffix!r}; use .png, .jpg or .jpeg")
     data = encode(picture, format=format, quality=quality)
-    aside = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
-    try:
+    with written_aside(path) as aside:
         aside.write_bytes(data)
-        aside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise DataError(f"{path}: cannot be written ({_one_line(error)})") from error
+
+
+def center_crop(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts the middle of the common size out of two pictures [H, W, C]; one that has this size is returned itself."""
+    height, width = (min(a.shape[i], b.shape[i]) for i in (0, 1))
+
+    def cut(x):
+        if x.shape[:2] == (height, width):
+            return x
+        top, left = (x.shape[0] - height) // 2, (x.shape[1] - width) // 2
+        return x[top : top + height, left : left + width]
+
+    return cut(a), cut(b)
 
 
 _BLOCK = 1 << 15  # values at a time: what the caches hold as float64

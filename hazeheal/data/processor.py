@@ -12,8 +12,8 @@ kept: a run that resumes at step t just begins to count there, and 1, 2 or 4 rep
 several, see the same pictures.
 
 The pipeline. positions -> record numbers -> bytes (one Python call a batch, CRC compared) -> decode
-the crop alone, in parallel -> fresh haze, where it is asked for -> turn and mirror -> batch. Pictures stay uint8: they are normalised on
-the device, which costs nothing there and a third of the throughput here.
+the crop alone, in parallel -> fresh haze, where it is asked for -> turn and mirror -> batch. Pictures stay
+uint8: they are normalised on the device, which costs nothing there and a third of the throughput here.
 
 A damaged record ends the run, which names it, or is skipped (`on_bad_record`): then position p takes the
 next whole record in the order, with the augmentation of p. That, too, is a function of (seed, p) and of
@@ -29,6 +29,7 @@ import tensorflow as tf
 from hazeheal import records
 from hazeheal.data import augment, fresh_haze
 from hazeheal.data.decode import decode_crop, decode_whole, split_record
+from hazeheal.data.fresh_haze_settings import FreshHaze
 from hazeheal.data.graph_reader import GraphReader
 from hazeheal.data.order import shuffled_numbers
 from hazeheal.data.readers import open_reader
@@ -48,7 +49,7 @@ class DehazeDataProcessor:
         local_replicas: Global numbers of the replicas that this process feeds, ascending; all by default.
         seed: Any 64-bit integer; decides the order and the augmentation.
         flip, rot90: Which augmentations to apply (see `augment.flip_rot90`).
-        haze: A `fresh_haze.FreshHaze`: inputs that `dataset` makes in place of the data set's own; None: none.
+        haze: A `fresh_haze_settings.FreshHaze`: inputs that `dataset` makes in place of the data set's own; None: none.
         workers: Threads that decode; by default one for each CPU core this process may use.
         reader: `auto`, `local` or `gfile` (see `readers`).
         on_bad_record: What to do about a record that cannot be read or whose CRC is wrong: `fail`, or
@@ -137,7 +138,7 @@ class DehazeDataProcessor:
             seed=config.seed,
             flip=data.flip,
             rot90=data.rot90,
-            haze=fresh_haze.FreshHaze(**data.fresh_haze) if split == data.train_split else None,
+            haze=FreshHaze(**data.fresh_haze) if split == data.train_split else None,
             workers=data.workers or None,
             reader=data.reader,
             on_bad_record=on_bad_record,

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 
+from hazeheal.cpu import describe_cpu
 from hazeheal.doctor.finding import NOTE, OK, PROBLEM, Finding
 from hazeheal.errors import HazeHealError
 
@@ -91,10 +92,8 @@ def driver() -> list[Finding]:
 
 def cpu() -> Finding:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    lines = _lines("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), None)
-    text = f"{names[0] if names else platform.machine()}, {cores} core(s)"
+    name, flags = describe_cpu()
+    text = f"{name}, {cores} core(s)"
     if flags is None:
         return Finding("CPU", OK, text)
     text += f"; {' '.join(flag for flag in CPU_FLAGS if flag in flags) or 'none of ' + ' '.join(CPU_FLAGS)}"

@@ -95,7 +95,7 @@ def from_folders(
     def loader(pair):
         def load():
             hazy, clear = (pictures.load_rgb(p)[0] for p in (hazy_dir / pair.hazy, gt_dir / pair.clear))
-            return center_crop(hazy, clear) if size_mismatch == "center_crop" else (hazy, clear)
+            return pictures.center_crop(hazy, clear) if size_mismatch == "center_crop" else (hazy, clear)
 
         return load
 
@@ -150,17 +150,6 @@ def _sources(split):
     if len(rows) != len(split) or len({row["key"] for row in rows}) != len(rows):
         raise DataError(f"{split.sources} does not name the {len(split)} records; convert the data set again")
     return rows
-
-
-def center_crop(a, b):
-    """Cuts the middle of the common size out of two pictures [H, W, 3]."""
-    height, width = (min(a.shape[i], b.shape[i]) for i in (0, 1))
-
-    def cut(x):
-        top, left = (x.shape[0] - height) // 2, (x.shape[1] - width) // 2
-        return x[top : top + height, left : left + width]
-
-    return cut(a), cut(b)
 
 
 def _leftovers(found):

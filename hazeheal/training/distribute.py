@@ -2,11 +2,11 @@
 
 import dataclasses
 import os
-import pathlib
 
 import tensorflow as tf
 
 import hazeheal
+from hazeheal.cpu import describe_cpu
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.training import rendezvous
 
@@ -201,9 +201,8 @@ def cpu_has_bfloat16() -> tuple[bool, str]:
     """Whether oneDNN multiplies bfloat16 in hardware here (measured: 1.45 to 1.73 times float32)."""
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") in ("0", "false"):
         return False, "oneDNN is off"
-    try:
-        flags = pathlib.Path("/proc/cpuinfo").read_text().split()
-    except OSError:
+    _, flags = describe_cpu()
+    if flags is None:
         return False, "CPU of unknown abilities"
     has = "avx512_bf16" in flags or "amx_bf16" in flags
     return has, "CPU with bfloat16" if has else "CPU without avx512_bf16"

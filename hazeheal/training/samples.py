@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hazeheal.data import pictures
-from hazeheal.errors import DataError
+from hazeheal.errors import OutputError
 
 COLUMN_TITLES = ("hazy", "restored", "clear")
 
@@ -118,9 +118,8 @@ def write_sheet(path, hazy, restored, clear, **options):
     path = pathlib.Path(path)
     sheet = sample_sheet(hazy, restored, clear, **options)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         pictures.save(sheet, path)
-    except (OSError, DataError) as error:
+    except OutputError as error:
         _log.warning("the sample sheet %s could not be written (%s); training goes on", path, error)
         return False
     return True

@@ -89,13 +89,13 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
 
     def _cut(self, hazy: np.ndarray, clear: np.ndarray, path) -> np.ndarray:
         """The middle of a clear picture that has a border around it, where the data set is known for that."""
-        top, left = ((c - h) // 2 for c, h in zip(clear.shape[:2], hazy.shape[:2], strict=True))
-        if self.builder_config.pairs.size_mismatch != "center_crop" or min(top, left) < 0:
+        whole, middle = pictures.center_crop(hazy, clear)
+        if self.builder_config.pairs.size_mismatch != "center_crop" or whole is not hazy:
             sizes = " and ".join(f"{picture.shape[1]}x{picture.shape[0]}" for picture in (hazy, clear))
             raise DataError(
                 f"{path} and its clear picture are of two sizes ({sizes}); remove the pair or repair it"
             )
-        return clear[top : top + hazy.shape[0], left : left + hazy.shape[1]]
+        return middle
 
 
 def _read(path: pathlib.Path) -> tuple:
