@@ -68,6 +68,7 @@ def run_tasks(
             tasks,
             workers=min(workers, len(tasks)),
             bar=bar,
+            already=already,
             stop_after=stop_after,
             preload=preload,
             meanwhile=meanwhile,
@@ -83,7 +84,7 @@ def _run_here(function, tasks, bar, stop_after):
     return results
 
 
-def _run_processes(function, tasks, *, workers, bar, stop_after, preload, meanwhile):
+def _run_processes(function, tasks, *, workers, bar, already, stop_after, preload, meanwhile):
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
@@ -105,7 +106,7 @@ def _run_processes(function, tasks, *, workers, bar, stop_after, preload, meanwh
             done, pending = concurrent.futures.wait(
                 pending, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED
             )
-            bar.update(bar.initial + sum(counters) - bar.n)
+            bar.update(already + sum(counters) - bar.n)
             for future in done:
                 if future.cancelled():
                     continue
