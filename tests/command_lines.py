@@ -15,7 +15,7 @@ from tfrecords_tools import __main__ as tools
 
 # Programs of others: what they are given is not looked at.
 OTHERS = {"pip", "kubectl", "nvidia-smi", "cd", "cp", "curl", "git", "mkdir", "jupyter"}
-OTHERS |= {"tensorboard"}
+OTHERS |= {"tensorboard", "taskset"}
 OTHER_IMAGES = {"tensorflow/serving"}
 OTHER_MODULES = {"venv", "pip", "tensorboard.main"}
 # What launch/train_multigpu.sh takes for itself; what is left goes to `hazeheal launch`.
