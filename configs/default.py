@@ -43,13 +43,16 @@ def get_config() -> ConfigDict:
     config.model.width = 64  # scales every channel count
     config.model.depth = 5  # number of halvings
     config.model.norm = "layer"  # none | layer | instance | group | batch
-    config.model.output = "residual"  # residual: hazy + head | direct: tanh(head)
+    config.model.output = (
+        "residual"  # residual: hazy + head | direct: tanh(head) | scattering: hazy + K hazy - B
+    )
     config.model.se_ratio = 0.25  # 0 turns squeeze-excite off
+    config.model.patch_size = 1  # 2: each 2x2 pixels are the channels of one position; a quarter of the time
     config.model.disc_width = 64
 
     config.loss = ConfigDict()
     config.loss.l1_weight = 150.0
-    config.loss.gan_weight = 1.0
+    config.loss.gan_weight = 1.0  # 0: no discriminator is computed or trained
     config.loss.perceptual_weight = 0.005
     config.loss.perceptual_weights = "imagenet"  # or the path of a Keras .h5 or an .npz
     config.loss.perceptual_layer = "block3_conv3"

@@ -24,7 +24,7 @@ from hazeheal.lines import shown
 CHOICES = {
     "data.reader": ("auto", "local", "gfile"),
     "model.norm": ("none", "layer", "instance", "group", "batch"),
-    "model.output": ("residual", "direct"),
+    "model.output": ("residual", "direct", "scattering"),
     "loss.haze_mask": ("difference", "dark_channel"),
     "loss.weighting": ("fixed", "balanced"),
     "optimizer.decay": ("constant", "cosine", "linear"),
@@ -36,7 +36,7 @@ AT_LEAST = {
     **dict.fromkeys(("seed", "data.workers", "data.max_val_pictures", "train.steps", "samples.count"), 0),
     **dict.fromkeys(("data.crop_size", "model.depth", "model.disc_width", "optimizer.accumulate"), 1),
     **dict.fromkeys(("optimizer.max_skipped", "train.batch_size", "train.steps_per_loop", "train.keep"), 1),
-    **{"model.width": 2, "samples.max_side": 16},
+    **{"model.width": 2, "model.patch_size": 1, "samples.max_side": 16},
     **dict.fromkeys(("loss.l1_weight", "loss.gan_weight", "loss.perceptual_weight", "loss.haze_share"), 0.0),
     **dict.fromkeys(("loss.balanced_gan_share", "loss.balanced_perceptual_share", "model.se_ratio"), 0.0),
     **dict.fromkeys(("optimizer.learning_rate", "optimizer.disc_learning_rate", "train.epochs"), 0.0),
@@ -45,7 +45,7 @@ AT_LEAST = {
     **dict.fromkeys(("optimizer.epsilon", "loss.charbonnier_eps"), 1e-12),
 }
 INTEGERS_AT_MOST = 2**63 - 1
-AT_MOST = {"model.depth": 12, "loss.haze_share": 1.0}
+AT_MOST = {"model.depth": 12, "model.patch_size": 16, "loss.haze_share": 1.0}
 AT_MOST |= dict.fromkeys(("optimizer.beta1", "optimizer.beta2"), 0.999999)
 INTERVALS = tuple(f"train.{name}_every" for name in ("log", "sample", "validate", "save"))
 INTERVALS += ("optimizer.warmup",)
@@ -271,11 +271,12 @@ def check(config) -> None:
             f"--config.train.epochs={config.train.epochs:g} and --config.train.steps={config.train.steps}: "
             "exactly one of them must be above 0; set the other to 0"
         )
-    least = 2 ** (config.model.depth + 1)
+    least = config.model.patch_size * 2 ** (config.model.depth + 1)
     if config.data.crop_size < least:
+        patches = f" and --config.model.patch_size={config.model.patch_size}" * (config.model.patch_size > 1)
         raise UsageError(
             f"--config.data.crop_size={config.data.crop_size} is too small for "
-            f"--config.model.depth={config.model.depth}; use {least} or more, or a smaller depth"
+            f"--config.model.depth={config.model.depth}{patches}; use {least} or more, or a smaller depth"
         )
     if config.model.width % 2:
         raise UsageError(f"--config.model.width={config.model.width} is odd; the stem needs half of it")

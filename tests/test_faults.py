@@ -164,6 +164,7 @@ def test_a_damaged_checkpoint(unbroken, data, tmp_path, damage):
         jobs.same_curves(tmp_path, unbroken, group=group)
 
 
+@pytest.mark.slow
 def test_gradients_that_are_not_finite_in_one_group_only(data, tmp_path):
     """Three times apart: skipped everywhere. Ten in a row: back once with half the rate. Again: a clear stop."""
     fields = {"train__steps": 120, "optimizer__max_skipped": 10, "train__log_every": "1 steps"}

@@ -137,9 +137,11 @@ def test_signal_keeps_its_scale_without_norms(depth):
     assert 0.1 < out.std() < 10
 
 
-def test_residual_starts_as_identity_and_direct_is_bounded():
+def test_residual_and_scattering_start_as_identity_and_direct_is_bounded():
     x = pictures(1, 9, 12, 3)
-    np.testing.assert_array_equal(small(output="residual")(x), x)
+    for output in ("residual", "scattering"):
+        for patch_size in (1, 2):
+            np.testing.assert_array_equal(small(output=output, patch_size=patch_size)(x), x)
     direct = awaken(small(output="direct"))(10 * x).numpy()
     assert np.abs(direct).max() <= 1 and direct.std() > 0.01
 
@@ -152,6 +154,7 @@ def test_residual_starts_as_identity_and_direct_is_bounded():
         ({"norm": "spectral"}, "'spectral'"),
         ({"output": "tanh"}, "'tanh'"),
         ({"se_ratio": -1}, "se_ratio is -1"),
+        ({"patch_size": 0}, "patch_size is 0"),
     ],
 )
 def test_bad_arguments_are_named(kwargs, message):
@@ -159,11 +162,33 @@ def test_bad_arguments_are_named(kwargs, message):
         small(**kwargs)
 
 
+def test_scattering_undoes_the_haze_whose_maps_it_is_given():
+    """With K = 1 / t - 1 and B = A K, here from the head's bias, x + K x - B is the clear picture."""
+    model = small(output="scattering", patch_size=2)
+    t, airlight = np.float32([0.5, 0.4, 0.8]), np.float32([0.6, 0.8, 1.0])
+    k = 1 / t - 1
+    model.get_layer("head").bias.assign(np.tile([*k, *(airlight * k)], 4))
+    clear = pictures(1, 7, 10, 3)
+    np.testing.assert_allclose(model(clear * t + airlight * (1 - t)), clear, atol=1e-5)
+
+
+def test_patches_are_the_network_of_one_pixel_on_the_patches_as_channels():
+    """All but stem and head is the same; a network of patches is told by numpy's own unshuffling around it."""
+    model = awaken(small(patch_size=2, output="direct"))
+    inside = keras.Model(model.get_layer("stem").input, model.get_layer("head").output)
+    x = pictures(2, 16, 8, 3)
+    blocks = x.reshape(2, 8, 2, 4, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 8, 4, 12)
+    maps = inside(blocks).numpy()
+    wanted = np.tanh(maps.reshape(2, 8, 4, 2, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 16, 8, 3))
+    np.testing.assert_allclose(model(x), wanted, atol=1e-5)
+
+
 # --- any height and width -----------------------------------------------------------------------------
 
 
-def test_sides_1_to_16_keep_their_size():
-    model = awaken(build_generator(width=2, depth=3))
+@pytest.mark.parametrize("patch_size", [1, 2])
+def test_sides_1_to_16_keep_their_size(patch_size):
+    model = awaken(build_generator(width=2, depth=4 - patch_size, patch_size=patch_size))
     forward = tf.function(model, input_signature=[tf.TensorSpec([1, None, None, 3])])  # open sizes
     for side in range(1, 17):
         for shape in {(side, side), (side, 17 - side)}:
@@ -265,7 +290,7 @@ def test_a_nan_stays_in_its_own_picture():
     x = pictures(3, 8, 8, 3)
     x[1, 0, 0, 0] = np.nan
     for norm in ("none", "layer", "instance", "group"):
-        for output in ("residual", "direct"):
+        for output in ("residual", "direct", "scattering"):
             bad = np.isnan(awaken(small(norm=norm, output=output))(x)).any(axis=(1, 2, 3))
             assert bad.tolist() == [False, True, False], (norm, output)
 

@@ -97,6 +97,7 @@ def test_the_same_losses_as_one_group(two_groups, data, tmp_path, replicas):
     assert figures[0]["psnr"] == pytest.approx(figures[1]["psnr"], abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_run_that_changes_its_groups_and_replicas_on_the_way(two_groups, data, tmp_path):
     complete(jobs.launch(data, tmp_path, **SHORT | {"train__steps": 17}))
     complete(one_process(data, tmp_path, "--cpu_replicas=2", train__steps=34))
@@ -110,6 +111,7 @@ def test_a_run_that_changes_its_groups_and_replicas_on_the_way(two_groups, data,
     assert_same_losses(tmp_path, two_groups[0])
 
 
+@pytest.mark.slow
 def test_groups_that_share_no_file_system(two_groups, data, tmp_path):
     """Each has a directory of its own; what one lacks comes over the network, bit for bit."""
     first, second = tmp_path / "host a", tmp_path / "host b"

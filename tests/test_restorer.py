@@ -1,12 +1,14 @@
 """Tiles give what the whole picture gives; batches and devices change nothing."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
 
 from hazeheal.models.gan import DehazeGAN
-from hazeheal.models.generator import build_generator, receptive_field
+from hazeheal.models.generator import build_generator, multiple, receptive_field
 from hazeheal.restore.restorer import Restorer
 
 LOCAL = {"model__norm": "layer", "model__se_ratio": 0.0}
@@ -45,15 +47,20 @@ def apart(a, b):
     return np.abs(a.astype(int) - b)
 
 
-@pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("norm", ["none", "layer", "batch"])
-def test_the_receptive_field_is_that_of_the_gradient(depth, norm):
-    model = build_generator(width=8, depth=depth, norm=norm, se_ratio=0, output="direct", seed=3)
-    reach = before, after = receptive_field(depth)
-    side = 2**depth * 24
+@pytest.mark.parametrize(
+    ("depth", "norm", "patch_size"),
+    [*itertools.product([1, 2], ["none", "layer", "batch"], [1]), (1, "layer", 2), (1, "none", 3)],
+)
+def test_the_receptive_field_is_that_of_the_gradient(depth, norm, patch_size):
+    model = build_generator(
+        width=8, depth=depth, norm=norm, se_ratio=0, output="direct", patch_size=patch_size, seed=3
+    )
+    reach = before, after = receptive_field(depth, patch_size)
+    period = multiple(depth, patch_size)
+    side = period * 24
     seen = np.zeros(2, int)
     x = tf.random.stateless_uniform([1, side, side, 3], (0, 1), -1, 1)
-    for pixel in range(side // 2, side // 2 + 2**depth):
+    for pixel in range(side // 2, side // 2 + period):
         with tf.GradientTape() as tape:
             tape.watch(x)
             row = tf.reduce_sum(model(x)[:, pixel] ** 2)
@@ -64,7 +71,14 @@ def test_the_receptive_field_is_that_of_the_gradient(depth, norm):
     assert tuple(seen) == reach, "not more than needed either"
 
 
-@pytest.mark.parametrize("fields", [LOCAL, LOCAL | {"model__depth": 2, "model__norm": "batch"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        LOCAL,
+        LOCAL | {"model__depth": 2, "model__norm": "batch"},
+        LOCAL | {"model__patch_size": 2, "model__output": "scattering"},
+    ],
+)
 @pytest.mark.parametrize("size", [(301, 257), (97, 1501)])
 def test_tiles_equal_the_whole(fields, size):
     gan, picture = make_gan(**fields), noise(*size)

@@ -46,6 +46,7 @@ class DehazeGAN:
             norm=model.norm,
             output=model.output,
             se_ratio=model.se_ratio,
+            patch_size=model.patch_size,
             dtype=precision,
             seed=config.seed,
         )

@@ -261,6 +261,38 @@ class MirrorPad(keras.layers.Layer):
         return (shape[0], *sides, shape[3])
 
 
+@keras.saving.register_keras_serializable("hazeheal")
+class Patches(keras.layers.Layer):
+    """[B, H, W, C] to [B, H / size, W / size, size^2 C]: each patch of pixels becomes the channels of one position."""
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, inputs):
+        return tf.nn.space_to_depth(inputs, self.size)
+
+    def compute_output_shape(self, shape):
+        sides = [None if side is None else side // self.size for side in shape[1:3]]
+        return (shape[0], *sides, shape[3] * self.size**2)
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class Pixels(keras.layers.Layer):
+    """The inverse of `Patches`: [B, H, W, size^2 C] to [B, size H, size W, C]."""
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, inputs):
+        return tf.nn.depth_to_space(inputs, self.size)
+
+    def compute_output_shape(self, shape):
+        sides = [None if side is None else side * self.size for side in shape[1:3]]
+        return (shape[0], *sides, shape[3] // self.size**2)
+
+
 def mirrored_indices(positions, side, *, largest=max):
     """Where each of `positions` (integers from 0 up) lies in a row of `side` pixels that is mirrored on and on."""
     last = side - 1

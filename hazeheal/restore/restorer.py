@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from hazeheal.errors import HazeHealError
-from hazeheal.models.generator import is_local, receptive_field, takes_means
+from hazeheal.models.generator import is_local, multiple, receptive_field, takes_means
 from hazeheal.models.layers import mirrored_indices
 from hazeheal.restore.tiles import plan_tiles, round_up
 
@@ -53,8 +53,8 @@ class Restorer:
         self.tile_size = tile_size
         self.local = is_local(norm=model.norm, se_ratio=model.se_ratio)
         self.shares_means = takes_means(norm=model.norm, se_ratio=model.se_ratio)
-        self._multiple = 2**model.depth
-        self._before, self._after = receptive_field(model.depth)
+        self._multiple = multiple(model.depth, model.patch_size)
+        self._before, self._after = receptive_field(model.depth, model.patch_size)
         self.plan(1, 1)  # refuses a tile size now and not at the first picture
         self._pool = concurrent.futures.ThreadPoolExecutor(len(devices), thread_name_prefix="restore")
         self._ahead = 2 * len(devices)

@@ -32,6 +32,7 @@ def plot_models(config, *, directory) -> list:
             norm=model.norm,
             output=model.output,
             se_ratio=model.se_ratio,
+            patch_size=model.patch_size,
         )
         networks = {"generator": generator, "discriminator": build_discriminator(width=model.disc_width)}
     paths = []

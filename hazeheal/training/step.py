@@ -176,7 +176,8 @@ def accumulate(forward_backward, mine, batch, *, micro_batches, share):
 def make_forward_backward(gan, *, config, scaled):
     """Returns the pure function of one replica's losses and gradients.
 
-    One generator forward serves both losses; the discriminator sees real and fake in one call. All
+    One generator forward serves both losses; the discriminator sees real and fake in one call, or
+    nothing where its term has the weight 0: it then stays as it is. All
     losses are sums over this replica's pictures times `share` = 1 / global batch, so that their sum
     over replicas is the mean over the global batch.
     """
@@ -195,15 +196,18 @@ def make_forward_backward(gan, *, config, scaled):
             features_clear, _ = gan.perceptual.stateless_call([], frozen, clear, training=False)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch([restored, *discriminator])
-            logits, vectors = gan.discriminator.stateless_call(
-                discriminator,
-                vectors,
-                [tf.concat([hazy, hazy], 0), tf.concat([clear, restored], 0)],
-                training=True,
-            )
-            real_logits, fake_logits = tf.split(logits, 2)
-            disc_loss = share * tf.reduce_sum(losses.discriminator(real_logits, fake_logits))
-            gan_loss = share * tf.reduce_sum(losses.generator_adversarial(fake_logits))
+            if weights.gan_weight:
+                logits, vectors = gan.discriminator.stateless_call(
+                    discriminator,
+                    vectors,
+                    [tf.concat([hazy, hazy], 0), tf.concat([clear, restored], 0)],
+                    training=True,
+                )
+                real_logits, fake_logits = tf.split(logits, 2)
+                disc_loss = share * tf.reduce_sum(losses.discriminator(real_logits, fake_logits))
+                gan_loss = share * tf.reduce_sum(losses.generator_adversarial(fake_logits))
+            else:
+                disc_loss = gan_loss = tf.constant(0.0)
             mask = losses.haze_mask(hazy, clear, kind=weights.haze_mask)
             l1 = losses.charbonnier(
                 restored, clear, mask=mask, eps=weights.charbonnier_eps, haze_share=weights.haze_share
@@ -228,7 +232,7 @@ def make_forward_backward(gan, *, config, scaled):
             upstream = tf.add_n([f * p for f, p in zip(factors, parts, strict=True)])
         else:
             upstream = tape.gradient(scaled_total, restored)
-        disc_gradients = tape.gradient(scaled_disc, discriminator)
+        disc_gradients = tape.gradient(scaled_disc, discriminator, unconnected_gradients="zero")
         gen_gradients = generator_tape.gradient(restored, generator, output_gradients=upstream)
         return {
             "gradients": [*gen_gradients, *disc_gradients],

@@ -98,13 +98,6 @@ class Validator:
         gan, loss = self._state.gan, self._config.loss
         x, y = normalise(hazy), normalise(clear)
         restored, _ = gan.generator.stateless_call(generator, statistics, x, training=False)
-        logits, _ = gan.discriminator.stateless_call(
-            discriminator,
-            vectors,
-            [tf.concat([x, x], 0), tf.concat([y, restored], 0)],
-            training=False,
-        )
-        real, fake = tf.split(logits, 2)
         l1 = losses.charbonnier(
             restored,
             y,
@@ -112,8 +105,16 @@ class Validator:
             eps=loss.charbonnier_eps,
             haze_share=loss.haze_share,
         )
-        gan_loss = losses.generator_adversarial(fake)
-        perceptual = tf.zeros_like(l1)
+        disc_loss = gan_loss = perceptual = tf.zeros_like(l1)
+        if loss.gan_weight:
+            logits, _ = gan.discriminator.stateless_call(
+                discriminator,
+                vectors,
+                [tf.concat([x, x], 0), tf.concat([y, restored], 0)],
+                training=False,
+            )
+            real, fake = tf.split(logits, 2)
+            disc_loss, gan_loss = losses.discriminator(real, fake), losses.generator_adversarial(fake)
         if gan.perceptual is not None:
             features = [
                 gan.perceptual.stateless_call([], frozen, p, training=False)[0] for p in (restored, y)
@@ -124,7 +125,7 @@ class Validator:
         picture = to_uint8(restored)
         quality = [tf.minimum(metrics.psnr(p, clear), metrics.PSNR_LIMIT) for p in (picture, hazy)]
         quality = [quality[0], metrics.ssim(picture, clear), quality[1], metrics.ssim(hazy, clear)]
-        values = [losses.discriminator(real, fake), gan_loss, l1, perceptual, total, *quality]
+        values = [disc_loss, gan_loss, l1, perceptual, total, *quality]
         return tf.stack([tf.cast(tf.reduce_sum(v), tf.float64) for v in values])
 
 
