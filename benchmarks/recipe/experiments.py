@@ -1,0 +1,173 @@
+"""Bounded trainings against one baseline: what each change to the recipe brings, in one table.
+
+    python benchmarks/recipe/experiments.py --records=OUT --runs=RUNS [--only NAME ...] [--steps=1500]
+
+OUT holds the data sets {mixed,outdoor,rice1} that `benchmarks/recipe/split.py` and `hazeheal-tfrecords convert` make.
+Every experiment is an ordinary `hazeheal train` of the same number of steps with the same seed; one that is complete
+is not repeated, and one that was stopped goes on. Scored are the validation pairs of both sets, each for itself, and
+how well a clear picture passes. docs/experiments.md holds what was measured.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+SETS = ("outdoor", "rice1")
+FRESH = {"data.fresh_haze.share": 0.35, "data.fresh_haze.share_clear": 0.05}
+NO_FRESH = dict.fromkeys(FRESH, 0.0)
+BASELINE = {
+    **{"model.width": 16, "model.depth": 4, "model.disc_width": 8, "model.patch_size": 2},
+    **{"model.output": "scattering", "loss.gan_weight": 0.0, "loss.perceptual_weight": 0.0},
+    **{"data.crop_size": 192, "data.rot90": False, "train.batch_size": 8, "optimizer.beta1": 0.9},
+    **{"optimizer.learning_rate": 1e-3, "optimizer.decay": "cosine", "optimizer.warmup": "100 steps"},
+    **{"optimizer.clip_norm": 0.0, "train.epochs": 0.0, "train.keep": 1, "samples.count": 4},
+    **{"train.log_every": "100 steps", "train.validate_every": "500 steps", "train.save_every": "250 steps"},
+    "train.sample_every": "500 steps",
+    **FRESH,
+}
+# {name: (data set, what is changed)}
+EXPERIMENTS = {
+    "baseline": ("mixed", {}),
+    "residual": ("mixed", {"model.output": "residual"}),
+    "patch_1": ("mixed", {"model.patch_size": 1, "data.crop_size": 96, "model.depth": 4}),
+    "patch_4": ("mixed", {"model.patch_size": 4, "model.depth": 3}),
+    "width_32": ("mixed", {"model.width": 32}),
+    "depth_5": ("mixed", {"model.depth": 5}),
+    "depth_3": ("mixed", {"model.depth": 3}),
+    "no_gate": ("mixed", {"model.se_ratio": 0.0}),
+    "norm_none": ("mixed", {"model.norm": "none"}),
+    "crop_128": ("mixed", {"data.crop_size": 128}),
+    "rate_2e-3": ("mixed", {"optimizer.learning_rate": 2e-3}),
+    "rate_5e-4": ("mixed", {"optimizer.learning_rate": 5e-4}),
+    "beta1_0.5": ("mixed", {"optimizer.beta1": 0.5}),
+    "clip_1": ("mixed", {"optimizer.clip_norm": 1.0}),
+    "ema_20000": ("mixed", {"optimizer.ema_half_life": 20000.0}),
+    "mask_0": ("mixed", {"loss.haze_share": 0.0}),
+    "rotations": ("mixed", {"data.rot90": True}),
+    "no_fresh_haze": ("mixed", NO_FRESH),
+    "more_fresh_haze": ("mixed", {"data.fresh_haze.share": 0.6}),
+    "outdoor_alone": ("outdoor", NO_FRESH),
+    "outdoor_alone_fresh": ("outdoor", {}),
+    "rice1_alone": ("rice1", NO_FRESH),
+    "rice1_alone_fresh": ("rice1", {}),
+    "gan": ("mixed", {"loss.gan_weight": 1.0, "model.disc_width": 16, "optimizer.beta1": 0.5}),
+    "perceptual": ("mixed", {"loss.perceptual_weight": 0.005}),
+}
+
+
+def command(name, flags):
+    """The training of one experiment, as one would type it."""
+    data, changes = EXPERIMENTS[name]
+    fields = BASELINE | {"train.steps": flags.steps, "seed": flags.seed} | changes
+    if fields["loss.perceptual_weight"]:
+        fields["loss.perceptual_weights"] = flags.perceptual_weights
+    return [
+        *(
+            sys.executable,
+            "-m",
+            "hazeheal",
+            "train",
+            "--config=default",
+            f"--data_dir={flags.records / data}",
+        ),
+        *(f"--workdir={run_of(name, flags)}", f"--cpu_replicas={flags.cpu_replicas}"),
+        *(f"--config.{key}={value}" for key, value in fields.items()),
+    ]
+
+
+def run_of(name, flags):
+    return flags.runs / (f"{name}_seed{flags.seed}" if flags.seed else name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Clear:
+    """A pair whose hazy picture is the clear one: what a picture without haze loses on the way."""
+
+    pair: object
+
+    def __getattr__(self, name):
+        return getattr(self.pair, name)
+
+    def load(self):
+        _, clear = self.pair.load()
+        return clear, clear
+
+
+def score(run, records, *, restore=None) -> dict:
+    """{SET: {psnr, ssim, psnr_input}, clear: {psnr, least}} of a run's best checkpoint on the validation pairs."""
+    from hazeheal.models.gan import DehazeGAN
+    from hazeheal.restore import evaluation, pairs, results
+
+    methods = {
+        results.INPUT: evaluation.unchanged,
+        "ours": restore or DehazeGAN.from_run(run).restore,
+    }
+    found, passed = {}, []
+    for name in SETS:
+        source = pairs.from_records(records / name, split="val", limit=None).pairs
+        rows = [scored.row for scored in evaluation.evaluate(source, methods)]
+        summary = results.summarise(rows)
+        found[name] = {metric: summary["ours"][metric]["mean"] for metric in ("psnr", "ssim")}
+        found[name]["psnr_input"] = summary[results.INPUT]["psnr"]["mean"]
+        rows = evaluation.evaluate([Clear(pair) for pair in source], methods)
+        passed += [scored.row["scores"]["ours"]["psnr"] for scored in rows]
+    return found | {"clear": {"psnr": sum(passed) / len(passed), "least": min(passed)}}
+
+
+def measure(name, flags) -> dict:
+    """Trains and scores one experiment, unless that is done already."""
+    run = run_of(name, flags)
+    kept = run / "scores.json"
+    if not kept.exists():
+        run.parent.mkdir(parents=True, exist_ok=True)
+        with open(f"{run}.log", "ab") as log:
+            subprocess.run(command(name, flags), check=True, cwd=ROOT, stdout=log, stderr=log)
+        result = json.loads((run / "result.json").read_text())
+        scores = score(run, flags.records) | {"images_per_second": result["images_per_second"]}
+        kept.write_text(json.dumps(scores, indent=1) + "\n")
+    return json.loads(kept.read_text())
+
+
+def table(found) -> str:
+    head = ["experiment", "outdoor PSNR", "SSIM", "RICE1 PSNR", "SSIM", "clear pictures, mean", "worst"]
+    lines = [f"| {' | '.join([*head, 'pictures/s'])} |", "|---" * 8 + "|"]
+    for name, scores in found.items():
+        cells = [
+            f"{scores[s][metric]:.{places}f}" for s in SETS for metric, places in (("psnr", 2), ("ssim", 4))
+        ]
+        cells += [f"{scores['clear'][key]:.1f}" for key in ("psnr", "least")]
+        lines.append(f"| {name} | {' | '.join(cells)} | {scores['images_per_second']:.1f} |")
+    return "\n".join(lines)
+
+
+def main(argv=None):
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--records", required=True, type=pathlib.Path)
+    parse.add_argument("--runs", required=True, type=pathlib.Path)
+    parse.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS), metavar="NAME")
+    parse.add_argument("--steps", type=int, default=1500)
+    parse.add_argument("--seed", type=int, default=0)
+    parse.add_argument("--cpu_replicas", type=int, default=2)
+    parse.add_argument("--perceptual_weights", default="imagenet", help="for the experiment that needs them")
+    parse.add_argument("--show", action="store_true", help="print the commands and train nothing")
+    flags = parse.parse_args(argv)
+    flags.records, flags.runs = flags.records.resolve(), flags.runs.resolve()
+    if flags.show:
+        print("\n".join(" ".join(command(name, flags)) for name in flags.only))
+        return 0
+    found = {}
+    for name in flags.only:
+        found[name] = measure(name, flags)
+        print(name, json.dumps(found[name]), flush=True)
+    print(f"\n{table(found)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
