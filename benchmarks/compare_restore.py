@@ -1,6 +1,6 @@
 """Restoring one picture: the generator, by width, against the dark channel prior in OpenCV.
 
-    python benchmarks/compare_restore.py [--widths 4 8 16 32 --depth=3]
+    python benchmarks/compare_restore.py [--widths 4 8 16 32 --depth=3 --patch_size=1]
 
 `DehazeGAN.restore` of a 550x412 picture, uint8 in and out, against `peers/opencv_dark_channel.py`, which uses all
 cores too. Contestants take turns, each in a process of its own. The speed does not depend on what the weights are, so they
@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import rounds  # noqa: E402
 
+MODEL = ("depth", "patch_size", "norm", "output", "se_ratio")
 UNIT, PEER = "pictures_per_second", "OpenCV dark channel"
 
 
@@ -32,7 +33,7 @@ def measure(flags):
     from hazeheal.training import distribute
 
     runtime = distribute.choose(precision=flags.precision)
-    model = {"width": flags.measure, "depth": flags.depth}
+    model = {"width": flags.measure} | {name: getattr(flags, name) for name in MODEL}
     config = configs.load(["--config=default", *(f"--config.model.{k}={v}" for k, v in model.items())])
     spec = {"config": config.to_dict(), "cpu": not runtime.on_gpu, "precision": runtime.precision}
     spec |= {"height": flags.height, "width": flags.picture_width, "seconds": flags.seconds, "rounds": 1}
@@ -64,6 +65,10 @@ def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--widths", type=int, nargs="+", default=[4, 8, 16, 32], help="of the generator")
     parse.add_argument("--depth", type=int, default=3, help="of the generator (default: the quickstart's)")
+    parse.add_argument("--patch_size", type=int, default=1, help="of the generator")
+    parse.add_argument("--norm", default="layer", help="of the generator")
+    parse.add_argument("--output", default="residual", help="of the generator")
+    parse.add_argument("--se_ratio", type=float, default=0.25, help="of the generator")
     parse.add_argument("--precision", default="auto", help="auto, float32, mixed_bfloat16 or mixed_float16")
     parse.add_argument("--height", type=int, default=412)
     parse.add_argument("--picture_width", type=int, default=550)
@@ -78,7 +83,8 @@ def main(argv=None):
 
     def ours(width):
         command = [sys.executable, str(ROOT / "benchmarks/compare_restore.py"), f"--measure={width}", *size]
-        command += [f"--picture_width={flags.picture_width}", f"--depth={flags.depth}"]
+        command += [f"--picture_width={flags.picture_width}"]
+        command += [f"--{name}={getattr(flags, name)}" for name in MODEL]
         return rounds.process([*command, f"--precision={flags.precision}"])
 
     peer = [sys.executable, str(ROOT / "benchmarks/peers/opencv_dark_channel.py"), *size]

@@ -1,7 +1,15 @@
-"""What the processor says of itself."""
+"""What the processor says of itself, and how much of it is ours."""
 
+import os
 import pathlib
 import platform
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, which a batch system may have limited, or all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def describe_cpu() -> tuple[str, frozenset | None]:

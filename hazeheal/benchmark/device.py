@@ -4,12 +4,10 @@ The peak is what a large matrix product or convolution reaches here, and not wha
 memory and virtual machines set it, and it is what the networks' share is measured against.
 """
 
-import os
-
 import tensorflow as tf
 
 from hazeheal.benchmark.timing import spread, timed_rounds
-from hazeheal.cpu import describe_cpu
+from hazeheal.cpu import describe_cpu, usable_cores
 from hazeheal.errors import UsageError
 from hazeheal.training import distribute
 
@@ -41,7 +39,7 @@ def measure(spec) -> dict:
         if gpus
         else describe_cpu()[0],
         "count": max(1, len(gpus)),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "tensorflow": tf.__version__,
         "auto": {
             "precision": best,

@@ -21,12 +21,12 @@ which records are damaged.
 """
 
 import functools
-import os
 
 import numpy as np
 import tensorflow as tf
 
 from hazeheal import records
+from hazeheal.cpu import usable_cores
 from hazeheal.data import augment, fresh_haze
 from hazeheal.data.decode import decode_crop, decode_whole, split_record
 from hazeheal.data.fresh_haze_settings import FreshHaze
@@ -97,7 +97,7 @@ class DehazeDataProcessor:
                 f"from 0 to {num_replicas - 1}, at least one"
             )
         if workers is None:
-            workers = _usable_cores()
+            workers = usable_cores()
         _check_at_least(1, workers=workers)
 
         self._split = records.open_split(data_dir, split)
@@ -296,13 +296,6 @@ class DehazeDataProcessor:
         # Which process reads what is decided here, by positions; TensorFlow must not shard on top.
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return options
-
-
-def _usable_cores():
-    """Cores this process may run on, which a batch system may have limited, or all there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_at_least(lowest, **values):

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 
-from hazeheal.cpu import describe_cpu
+from hazeheal.cpu import describe_cpu, usable_cores
 from hazeheal.doctor.finding import NOTE, OK, PROBLEM, Finding
 from hazeheal.errors import HazeHealError
 
@@ -91,9 +91,8 @@ def driver() -> list[Finding]:
 
 
 def cpu() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     name, flags = describe_cpu()
-    text = f"{name}, {cores} core(s)"
+    text = f"{name}, {usable_cores()} core(s)"
     if flags is None:
         return Finding("CPU", OK, text)
     text += f"; {' '.join(flag for flag in CPU_FLAGS if flag in flags) or 'none of ' + ' '.join(CPU_FLAGS)}"

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 
+from hazeheal.cpu import usable_cores
 from hazeheal.errors import UsageError
 from hazeheal.training import cluster
 
@@ -49,7 +50,7 @@ class Placement:
             set_for[cluster.VARIABLE] = cluster.to_json(addresses, group=self.groups[place])
             if not self.gpus and "TF_NUM_INTRAOP_THREADS" not in os.environ:
                 # Left alone each group would start as many threads as there are cores.
-                set_for["TF_NUM_INTRAOP_THREADS"] = str(max(1, _cores() // self.per_host))
+                set_for["TF_NUM_INTRAOP_THREADS"] = str(max(1, usable_cores() // self.per_host))
         if self.gpus:
             set_for[VISIBLE] = ",".join(self.gpus[place])
             if VISIBLE not in os.environ and "CUDA_DEVICE_ORDER" not in os.environ:
@@ -140,11 +141,6 @@ def free_ports(count: int) -> list:
     finally:
         for one in sockets:
             one.close()
-
-
-def _cores():
-    """Cores that this process may use; not everywhere can that be asked."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chosen(numbers):

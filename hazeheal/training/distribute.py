@@ -6,7 +6,7 @@ import os
 import tensorflow as tf
 
 import hazeheal
-from hazeheal.cpu import describe_cpu
+from hazeheal.cpu import describe_cpu, usable_cores
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.training import rendezvous
 
@@ -167,6 +167,10 @@ def _use_cpus(count: int):
         have = tf.config.get_logical_device_configuration(cpu)
         if have is None or len(have) < count:
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+        if count > 1 and "TF_NUM_INTRAOP_THREADS" not in os.environ:
+            # Each operation of every replica would be cut into parts for all cores, and the replicas would wait for
+            # each other's parts.
+            tf.config.threading.set_intra_op_parallelism_threads(max(1, usable_cores() // count))
     except RuntimeError as error:
         # TensorFlow has started already (a notebook, a second trainer in one process).
         have = len(tf.config.list_logical_devices("CPU"))
