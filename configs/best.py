@@ -1,0 +1,36 @@
+"""The larger of the two networks that ship: outdoor photographs and satellite pictures, on two CPU cores.
+
+Command:  hazeheal train --config=best --data_dir=records/mixed --workdir=runs/best --cpu_replicas=2
+Run time: see docs/model_card.md.
+Result:   see docs/model_card.md.
+"""
+
+from hazeheal.configs import default
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    config.data.crop_size = 192
+    config.data.rot90 = False  # of most pictures the sky is above
+    config.data.fresh_haze.share = 0.35
+    config.data.fresh_haze.share_clear = 0.12
+    config.model.width = 32
+    config.model.depth = 4
+    config.model.patch_size = 2
+    config.model.output = "scattering"
+    config.model.disc_width = 8  # not used
+    config.loss.gan_weight = 0.0
+    config.loss.perceptual_weight = 0.0
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.beta1 = 0.9  # no adversary moves the target
+    config.optimizer.warmup = "100 steps"
+    config.optimizer.decay = "cosine"
+    config.train.batch_size = 8
+    config.train.epochs = 0.0
+    config.train.steps = 3000
+    config.train.log_every = "50 steps"
+    config.train.sample_every = "500 steps"
+    config.train.validate_every = "500 steps"
+    config.train.save_every = "100 steps"
+    return config
