@@ -38,12 +38,13 @@ def _of_checkpoint(path) -> dict:
         # What else was measured when it was saved, on the validation split: `psnr_input` is that of the hazy pictures.
         "metrics": {name: v for name, v in checkpoint.metrics(path).items() if math.isfinite(v)},
         "data_fingerprint": checkpoint.progress(path).get("fingerprint"),
+        "started_from": checkpoint.progress(path).get("started_from"),
     }
 
 
 def _of_weights(metadata) -> dict:
     """The same, of an export of an export; the rounding of the first one is in all that is made of it."""
-    names = ("run", "checkpoint", "step", "psnr", "metrics", "data_fingerprint")
+    names = ("run", "checkpoint", "step", "psnr", "metrics", "data_fingerprint", "started_from")
     return {name: metadata[name] for name in names} | {"made_of_weights": metadata["sha256"]}
 
 
