@@ -15,7 +15,9 @@ examples:
   hazeheal dehaze scans 'more/**/*.png' --model=runs/rice1 --output=restored --compare
   hazeheal dehaze film.mp4 --model=runs/rice1/group_00/checkpoints/ckpt-00001000 --output=restored
 
-best and fast ship with HazeHeal (docs/model_card.md). Folders are taken with all below them, and keep their structure. Format, EXIF, colour profile, alpha and 16 bits of a
+best and fast ship with HazeHeal; docs/model_card.md has their data, figures and limits.
+
+Folders are taken with all below them, and keep their structure. Format, EXIF, colour profile, alpha and 16 bits of a
 PNG are kept (docs/inference.md). Results that exist already are left as they are, so that the same command goes on
 where it was stopped.
 
