@@ -16,7 +16,7 @@ from test_restorer import apart, noise
 
 from hazeheal import __main__ as program
 from hazeheal.errors import HazeHealError
-from hazeheal.export import check, formats
+from hazeheal.export import check, exporter, formats, weights_file
 from hazeheal.models import pretrained, weights
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.restore.exported import open_model
@@ -39,11 +39,12 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(run):
-    """A folder with best.npz and fast.npz: the two checkpoints of the run, by the command itself."""
-    folder = run.parent / "shipped"
-    for name, which in (("best", 5), ("fast", 9)):
-        flags = [f"--model={run}", f"--which={which}", f"--output={folder / f'{name}.npz'}"]
-        assert program.main(["export", "--format=weights", *flags]) == 0
+    """A folder with best.npz and fast.npz: the two checkpoints of the run, one of them by the command itself."""
+    folder, gan = run.parent / "shipped", DehazeGAN.from_run(run, which="newest")
+    assert (
+        program.main(["export", "--format=weights", f"--model={run}", f"--output={folder / 'best.npz'}"]) == 0
+    )
+    weights_file.write(gan, folder / "fast.npz", exporter.describe(gan))
     return folder
 
 
@@ -92,11 +93,9 @@ def test_the_weights_are_the_runs_in_half_the_precision(shipped, run):
 def test_rounding_stays_within_what_is_allowed(shipped, run):
     gan, of_run = DehazeGAN.from_pretrained("best"), DehazeGAN.from_run(run)
     assert any((np.asarray(v) != np.asarray(v).astype("f2")).any() for v in of_run.generator.variables)
-    (target,) = formats.targets(["weights"])
-    found = check.compare(target.load(gan.checkpoint), check.reference(of_run.network()), name="best")
-    assert found.within(target.tolerance)
-    picture = noise(70, 90)
-    assert apart(gan.restore(picture), of_run.restore(picture)).max() <= target.tolerance.largest
+    (target,), picture = formats.targets(["weights"]), noise(70, 90)
+    difference = apart(gan.restore(picture), of_run.restore(picture))
+    assert difference.max() <= target.tolerance.largest and difference.mean() <= target.tolerance.mean
     assert apart(gan.restore(picture), picture).mean() > 3, "the network must have changed something"
 
 
