@@ -1,7 +1,7 @@
 """Installation. `pip install .` on any machine; `pip install '.[cuda]'` brings NVIDIA's libraries too.
 
 The commands `hazeheal` and `hazeheal-tfrecords` come with it, and `configs/` as `hazeheal.configs`, so
-that `--config=rice1` is found without a clone.
+that `--config=rice1` is found without a clone, and the trained networks of hazeheal/pretrained.
 """
 
 import pathlib
@@ -32,6 +32,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=[*find_packages(include=["hazeheal", "hazeheal.*", "tfrecords_tools"]), "hazeheal.configs"],
     package_dir={"hazeheal.configs": "configs"},
+    package_data={"hazeheal": ["pretrained/*"]},  # the weights that ship
     install_requires=[
         "tensorflow>=2.20",
         "tensorflow-datasets",
@@ -51,6 +52,7 @@ setup(
             *("pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff", "imageio-ffmpeg"),
             *("ipykernel", "matplotlib", "nbclient", "prometheus-client"),
             "dill",  # of tfds.testing
+            "setuptools",  # to see what a wheel is made of
         ],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
         "lpips": ["lpips", "torchvision"],  # to export the weights of LPIPS

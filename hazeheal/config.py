@@ -224,16 +224,20 @@ def to_json(config) -> str:
     return json.dumps(config.to_dict(), indent=2) + "\n"
 
 
+def field_types() -> dict:
+    """{'train.batch_size': int, ...} of all fields that a configuration has."""
+    kinds = {k: type(least) for k, least in AT_LEAST.items()}
+    kinds |= dict.fromkeys((*CHOICES, *INTERVALS, *TEXTS), str) | dict.fromkeys(FLAGS, bool)
+    return kinds | {f"data.fresh_haze.{field.name}": field.type for field in dataclasses.fields(FreshHaze)}
+
+
 def check(config) -> None:
     """Checks every field for itself and against the others, as far as no data are needed.
 
     Raises:
         UsageError: What is wrong, the value, and what to do.
     """
-    fields = flat(config)
-    kinds = {k: type(least) for k, least in AT_LEAST.items()}
-    kinds |= dict.fromkeys((*CHOICES, *INTERVALS, *TEXTS), str) | dict.fromkeys(FLAGS, bool)
-    kinds |= {f"data.fresh_haze.{field.name}": field.type for field in dataclasses.fields(FreshHaze)}
+    fields, kinds = flat(config), field_types()
     for problem, keys in (("lacks", kinds.keys() - fields), ("has the unknown", fields.keys() - kinds)):
         if keys:
             raise UsageError(

@@ -114,9 +114,9 @@ def test_one_checkpoint_of_a_run(run, folders, capsys):
 
 
 def test_records_are_scored_like_the_files_they_were_made_of(data, folders, capsys, tmp_path):
-    code, _, err = call(capsys, f"--data_dir={data}", f"--output={tmp_path / 'a'}")
+    code, _, err = call(capsys, f"--data_dir={data}", "--no_model", f"--output={tmp_path / 'a'}")
     assert (code, err) == (0, "")
-    assert call(capsys, *flags_of(folders), f"--output={tmp_path / 'b'}")[0] == 0
+    assert call(capsys, *flags_of(folders), "--no_model", f"--output={tmp_path / 'b'}")[0] == 0
     of_records, of_files = ((tmp_path / name / "scores.csv").read_text().splitlines() for name in "ab")
     assert len(of_records) == 1 + 3  # the split `val`
     assert set(of_records) < set(of_files)
@@ -143,7 +143,7 @@ def test_two_models_and_no_baseline(run, folders, tmp_path, capsys):
 
 def test_nothing_is_overwritten_unless_asked(folders, tmp_path, capsys):
     output = tmp_path / "scores"
-    arguments = [*flags_of(folders), "--limit=2", f"--output={output}", "--no_baseline"]
+    arguments = [*flags_of(folders), "--limit=2", f"--output={output}", "--no_model", "--no_baseline"]
     assert call(capsys, *arguments)[0] == 0
     (output / "notes.txt").write_text("mine")
     before = tiny.files(output)
@@ -167,7 +167,7 @@ def test_a_damaged_picture_is_named_and_nothing_written(folders, tmp_path, capsy
     bad = sorted((tmp_path / "GT").iterdir())[1]
     bad.write_bytes(bad.read_bytes()[:-40])
     flags = flags_of({"hazy": tmp_path / "hazy", "GT": tmp_path / "GT"})
-    code, out, err = call(capsys, *flags, f"--output={tmp_path / 'scores'}", "--no_baseline")
+    code, out, err = call(capsys, *flags, f"--output={tmp_path / 'scores'}", "--no_model", "--no_baseline")
     assert (code, out) == (1, "")
     assert err.startswith(f"{bad}: truncated or damaged")
     assert not any((tmp_path / "scores").iterdir())
@@ -175,7 +175,7 @@ def test_a_damaged_picture_is_named_and_nothing_written(folders, tmp_path, capsy
 
 def test_a_damaged_record_is_named(data, tmp_path, capsys):
     copy = tiny.damage_record(data, tmp_path / "copy", split="val")
-    code, out, err = call(capsys, f"--data_dir={copy}", "--no_baseline")
+    code, out, err = call(capsys, f"--data_dir={copy}", "--no_model", "--no_baseline")
     assert (code, out) == (1, "")
     assert err.startswith("damaged record: ") and "number 1 of split val" in err
     code, _, err = call(capsys, f"--data_dir={copy}", "--split=test")
@@ -191,7 +191,7 @@ def write(folder, name, size, seed=0):
 def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
     write(tmp_path / "hazy", "1.png", (20, 30))
     write(tmp_path / "GT", "1.png", (24, 30))
-    flags = flags_of({"hazy": tmp_path / "hazy", "GT": tmp_path / "GT"})
+    flags = [*flags_of({"hazy": tmp_path / "hazy", "GT": tmp_path / "GT"}), "--no_model"]
     code, _, err = call(capsys, *flags)
     assert code == 1
     assert err.startswith(
@@ -221,6 +221,10 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
         (["--hazy_dir=a", "--gt_dir=b", "--split=val"], "--split has no meaning with --hazy_dir"),
         (["--data_dir=a", "--overwrite"], "--overwrite has no meaning without --output"),
         (["--data_dir=a", "--output="], "--output='' is no folder; name one, it is made if it is missing"),
+        (
+            ["--data_dir=a", "--no_model", "--model=x"],
+            "--no_model and --model=x exclude each other; give one of them",
+        ),
         (["--data_dir=a", "--model=x", "--model=./x/"], "--model=x is given twice; name each run once"),
         (
             ["--data_dir=a", "--limit=0"],
@@ -249,6 +253,8 @@ def test_names_of_models(tmp_path, monkeypatch):
 
     assert names("runs/a", "runs/b/") == {"a": "runs/a", "b": "runs/b/"}
     assert names("x/a", "/y/a", "clear") == {"./x/a": "x/a", "/y/a": "/y/a", "./clear": "clear"}
+    # One that ships, and a path of its name.
+    assert names("best", "./best", "a/fast") == {"best": "best", "./best": "./best", "fast": "a/fast"}
     monkeypatch.chdir(tmp_path)
     assert names(".", "a\nb") == {tmp_path.name: ".", "a\\nb": "a\nb"}
 

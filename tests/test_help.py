@@ -76,7 +76,9 @@ def test_paragraphs_are_filled_and_examples_stay_as_they_are(monkeypatch):
     text = PARSERS["hazeheal dehaze"].format_help()
     paragraph = text[text.index("Folders are taken") :].split("\n\n")[0]
     assert all(len(line) > 60 for line in paragraph.splitlines()[:-1])
-    assert "\n  hazeheal dehaze hazy.jpg --model=runs/rice1 --output=restored\n" in text
+    assert (
+        "\n  hazeheal dehaze scans 'more/**/*.png' --model=runs/rice1 --output=restored --compare\n" in text
+    )
 
 
 @pytest.mark.parametrize("name", PARSERS)

@@ -3,15 +3,20 @@
 import csv
 import json
 import logging
+import re
 import signal
 
 import numpy as np
 import pytest
 import tiny
+from disks import flip
 from machine import EPOCH_ENDS, EVERY, csv_rows, log_of, same_run
 
-from hazeheal.errors import HazeHealError
-from hazeheal.training import checkpoint
+from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.export import exporter, weights_file
+from hazeheal.models import pretrained
+from hazeheal.models.gan import DehazeGAN
+from hazeheal.training import checkpoint, start
 from hazeheal.training.trainer import DehazeTrainer
 
 pytestmark = pytest.mark.usefixtures("restored_logger")
@@ -166,3 +171,52 @@ def test_restore_from_nothing_is_refused(runtime, tmp_path, data):
             runtime=runtime,
             restore_from=tmp_path / "none",
         )
+
+
+def test_fine_tuning_from_a_file_of_weights(machine, whole_run, tmp_path, monkeypatch):
+    gan, name = DehazeGAN.from_run(whole_run[0]), "generator/head/kernel"
+    kernel = gan.generator.get_layer("head").kernel
+    kernel.assign(kernel + np.random.default_rng(0).normal(0, 0.1, kernel.shape))
+    weights_file.write(gan, tmp_path / "shipped/best.npz", exporter.describe(gan))
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "shipped")
+    path = start.find("best", config=tiny.config(**EVERY))
+    assert path == start.find(tmp_path / "shipped/best.npz", config=tiny.config(**EVERY))
+    done = machine.stopped(tmp_path / "run", 1, restore_from=path)["steps"]
+    saved = checkpoint.find(tmp_path / "run/group_00/checkpoints")
+    taken = checkpoint.read(saved)
+    # A few steps of training later they, and their average, are still near what was taken, not near new ones.
+    for found in (taken[name], taken[f"ema/{name}"]):
+        np.testing.assert_allclose(found, kernel, atol=1e-2)
+    assert np.abs(np.asarray(kernel) - machine.initial[name]).max() > 0.1
+    assert re.search(r"networks taken from .*/best\.npz \(\d+ variables new\)", log_of(tmp_path / "run"))
+    noted = checkpoint.progress(saved)["started_from"]
+    assert noted["weights"] == str(path) and noted["sha256"] == pretrained.load("best").metadata["sha256"]
+    # What goes on from there, and what is made of it, tells it too.
+    machine.stopped(tmp_path / "run", done + 1, resumed_at=done)
+    later = DehazeGAN.from_run(tmp_path / "run", which="newest")
+    assert checkpoint.step_of(later.checkpoint) > done
+    assert exporter.describe(later)["started_from"] == noted
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_is_done(
+    whole_run, runtime, tmp_path, data, monkeypatch
+):
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    gan, path = DehazeGAN.from_run(whole_run[0]), tmp_path / "mine.npz"
+    weights_file.write(gan, path, exporter.describe(gan))
+    for fields, said in (
+        (
+            {"model__output": "direct"},
+            "is of --config.model.output=residual, and the configuration has direct",
+        ),
+        ({"model__width": 8}, "is of --config.model.width=4, and the configuration has 8"),
+    ):
+        config = tiny.config(**EVERY | fields)
+        with pytest.raises(UsageError, match=f"--restore_from={path} {said}"):
+            DehazeTrainer(config, data_dir=data, workdir=tmp_path / "run", runtime=runtime, restore_from=path)
+    assert start.find(path, config=tiny.config(**EVERY | {"model__disc_width": 8})) == path
+    flip(path)
+    with pytest.raises(HazeHealError, match=f"--restore_from={path}: {path} is no file of weights"):
+        start.find(path, config=tiny.config(**EVERY))
+    with pytest.raises(HazeHealError, match="--restore_from=best: the network 'best' is not in this"):
+        start.find("best", config=tiny.config(**EVERY))

@@ -3,15 +3,19 @@
 import sys
 
 from hazeheal.bars import progress_bar
-from hazeheal.commands.parsing import CommandParser, count, numbers
+from hazeheal.commands.parsing import MODEL_HELP, CommandParser, count, numbers
 from hazeheal.errors import EXIT_ERROR, EXIT_OK, DataError, OutputError
 from hazeheal.lines import one_line
+from hazeheal.models import pretrained
 
 EPILOG = """\
 examples:
-  hazeheal dehaze hazy.jpg --model=runs/rice1 --output=restored
+  hazeheal dehaze hazy.jpg --output=restored
+  hazeheal dehaze hazy.jpg --model=fast --output=restored
   hazeheal dehaze scans 'more/**/*.png' --model=runs/rice1 --output=restored --compare
   hazeheal dehaze film.mp4 --model=runs/rice1/group_00/checkpoints/ckpt-00001000 --output=restored
+
+best and fast ship with HazeHeal; docs/model_card.md has their data, figures and limits.
 
 Folders are taken with all below them, and keep their structure. Format, EXIF, colour profile, alpha and 16 bits of a
 PNG are kept (docs/inference.md). Results that exist already are left as they are, so that the same command goes on
@@ -32,7 +36,7 @@ def parser() -> CommandParser:
         epilog=EPILOG,
     )
     parse.add_argument("inputs", metavar="INPUT", nargs="+", help="files, folders, globs in quotes")
-    parse.add_argument("--model", required=True, help="a run's directory, one checkpoint's, or an export's")
+    parse.add_argument("--model", default=pretrained.DEFAULT, metavar="MODEL", help=MODEL_HELP)
     parse.add_argument("--output", required=True, help="the folder of the results, made if it is missing")
     parse.add_argument("--which", default="best", help="of a run: best, newest, or a step (default: best)")
     parse.add_argument(

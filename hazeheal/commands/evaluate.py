@@ -6,19 +6,21 @@ import shlex
 
 from hazeheal.aside import write_aside
 from hazeheal.bars import progress_bar
-from hazeheal.commands.parsing import CommandParser, count, names_of_runs, natural
+from hazeheal.commands.parsing import MODEL_HELP, CommandParser, count, names_of_runs, natural
 from hazeheal.errors import EXIT_OK, UsageError
 from hazeheal.lines import one_line
+from hazeheal.models import pretrained
 from hazeheal.restore import dark_channel, pairs, report, results
 
 FILES = ("scores.csv", "summary.json", "report.html")
 RESERVED = (results.INPUT, "dark_channel", results.CLEAR)
 EPILOG = """\
 examples:
+  hazeheal evaluate --hazy_dir=D/hazy --gt_dir=D/GT      the network that ships, best
   hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --output=scores/mine
-  hazeheal evaluate --model=runs/a --model=runs/b --hazy_dir=D/hazy --gt_dir=D/GT --output=scores/a_b
+  hazeheal evaluate --model=runs/a --model=fast --hazy_dir=D/hazy --gt_dir=D/GT --output=scores/a_fast
   hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --lpips_weights=lpips_alex.npz
-  hazeheal evaluate --hazy_dir=D/hazy --gt_dir=D/GT      what the input and the dark channel prior reach
+  hazeheal evaluate --no_model --hazy_dir=D/hazy --gt_dir=D/GT      the input and the dark channel prior alone
 
 --output gets scores.csv (a row a picture), summary.json (means, protocol, versions) and report.html (sliders).
 
@@ -34,9 +36,9 @@ def parser() -> CommandParser:
         epilog=EPILOG,
     )
     add = parse.add_argument
-    text = "a run's directory, one checkpoint's, or an export's; may be repeated"
-    add("--model", action="append", default=[], metavar="RUN", help=text)
-    add("--which", default="best", help="checkpoint: best (default; by validation PSNR), newest, or a step")
+    add("--model", action="append", default=[], metavar="MODEL", help=f"{MODEL_HELP}; may be repeated")
+    add("--no_model", action="store_true", help="score the hazy input and the dark channel prior alone")
+    add("--which", default="best", help="of a run: best (default; by validation PSNR), newest, or a step")
     source = parse.add_mutually_exclusive_group(required=True)
     source.add_argument("--data_dir", metavar="DIR", help="data set made by `hazeheal-tfrecords convert`")
     source.add_argument("--hazy_dir", metavar="DIR", help="or: folder of the hazy pictures, with")
@@ -64,7 +66,8 @@ def main(argv) -> int:
     """
     flags = parser().parse_args(argv)
     _check(flags)
-    names = names_of_runs(flags.model, taken=RESERVED)
+    given = [] if flags.no_model else flags.model or [pretrained.DEFAULT]
+    names = names_of_runs(given, taken=RESERVED)
     source = _find_pairs(flags)
 
     from hazeheal.restore import evaluation  # waits for TensorFlow
@@ -108,6 +111,8 @@ def main(argv) -> int:
 def _check(flags) -> None:
     if flags.hazy_dir is not None and flags.gt_dir is None:
         raise UsageError("--hazy_dir and --gt_dir belong together; --gt_dir is missing")
+    if flags.no_model and flags.model:
+        raise UsageError(f"--no_model and --model={flags.model[0]} exclude each other; give one of them")
     given = "--hazy_dir" if flags.data_dir is None else "--data_dir"
     of_folders = ("gt_dir", "pairing", "size_mismatch", "allow_orphans")
     for name in of_folders if given == "--data_dir" else ("split",):
@@ -140,6 +145,8 @@ def _load(run, which):
 
     model = open_model(run, which=which)
     described = {"run": str(run), "which": which, "checkpoint": model.checkpoint.name, "precision": "float32"}
+    if "sha256" in (model.metadata or {}):  # of a file of weights
+        described["sha256"] = model.metadata["sha256"]
     return model.restore, described
 
 

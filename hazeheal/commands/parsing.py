@@ -6,8 +6,14 @@ import os
 from hazeheal.errors import UsageError
 from hazeheal.help import CommandParser
 from hazeheal.lines import one_line
+from hazeheal.models import pretrained
 
-__all__ = ["CommandParser", "count", "names_of_runs", "natural", "numbers", "port", "seconds"]
+__all__ = ["MODEL_HELP", "CommandParser", "count", "names_of_runs", "natural", "numbers", "port", "seconds"]
+
+MODEL_HELP = (
+    "best (default) or fast, which ship; or a run's directory, one checkpoint's, an export's, or an .npz of weights; "
+    "./best is a path"
+)
 
 
 def numbers(text):
@@ -50,25 +56,32 @@ def seconds(text):
 
 
 def names_of_runs(runs, *, taken=()) -> dict[str, str]:
-    """What to call several runs.
+    """What to call several models.
 
     Args:
-        runs: Paths.
+        runs: What `--model` was given: paths, and names of networks that ship.
         taken: Names that none of them may get.
 
     Returns:
-        {name: path}: the last part of the path, or all of it where that is taken or names two of them.
+        {name: run}: the last part of a path, or all of it where that is taken or names two of them; one that ships keeps
+        its name.
 
     Raises:
         UsageError: One is given twice.
     """
-    paths = [os.path.normpath(run) for run in runs]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise UsageError(f"--model={path} is given twice; name each run once")
-    ends = [os.path.basename(os.path.abspath(path)) for path in paths]
-    names = [
-        os.path.join(".", path) if ends.count(end) > 1 or end in taken else end
-        for path, end in zip(paths, ends, strict=True)
-    ]
-    return {one_line(name): run for name, run in zip(names, runs, strict=True)}
+    shipped = [run for run in runs if pretrained.is_name(run)]
+    paths = [os.path.normpath(run) for run in runs if run not in shipped]
+    for given in (shipped, paths):
+        for run in given:
+            if given.count(run) > 1:
+                raise UsageError(f"--model={run} is given twice; name each run once")
+    ends = {path: os.path.basename(os.path.abspath(path)) for path in paths}
+    known = [*ends.values(), *shipped, *taken]
+    names = {}
+    for run in runs:
+        if run in shipped:
+            names[run] = run
+            continue
+        path = os.path.normpath(run)
+        names[one_line(os.path.join(".", path) if known.count(ends[path]) > 1 else ends[path])] = run
+    return names

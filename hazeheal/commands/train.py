@@ -27,6 +27,10 @@ exit codes: 0 done, 1 error, 2 bad usage, 69 another group is gone: start all ag
 same command goes on, 130 after SIGINT
 """
 
+FROM = (
+    "a run, a checkpoint, an .npz of weights, best or fast (which ship): a new run starts with its networks"
+)
+
 
 def parser() -> CommandParser:
     parse = CommandParser(
@@ -39,7 +43,7 @@ def parser() -> CommandParser:
     parse.add_argument("--workdir", help="the run's directory, made if it is missing")
     parse.add_argument("--gpus", type=numbers, help="numbers of the GPUs to use, as in 0,1 (default: all)")
     parse.add_argument("--cpu_replicas", type=count, help="train on this many logical CPU devices instead")
-    parse.add_argument("--restore_from", help="a run or checkpoint whose networks a new run starts with")
+    parse.add_argument("--restore_from", help=FROM)
     parse.add_argument(
         "--on_bad_record",
         choices=("fail", "skip"),

@@ -10,10 +10,11 @@ import importlib.util
 from hazeheal.errors import HazeHealError
 from hazeheal.export.check import Tolerance
 
-FORMATS = ("saved_model", "keras", "tflite", "onnx")
+FORMATS = ("saved_model", "keras", "tflite", "onnx", "weights")
 PRECISIONS = ("float32", "float16")
 # Float32 throughout: only values that lie between two levels may round the other way.
 ROUNDING = Tolerance(1, 0.01)
+# Weights of 11 bits, and the arithmetic of float32.
 HALF = Tolerance(4, 0.1)
 
 
@@ -63,6 +64,13 @@ def targets(formats, *, tflite_precision=("float32",)) -> list[Target]:
                 tolerance = HALF if precision == "float16" else ROUNDING
                 file, facts = f"generator_{precision}.tflite", {"precision": precision}
                 found.append(Target(name, file, tolerance, write, tflite.load, facts))
+        elif name == "weights":
+            from hazeheal.export import weights_file
+            from hazeheal.restore.exported import WEIGHTS
+
+            found.append(
+                Target(name, WEIGHTS, HALF, weights_file.write, weights_file.load, {"precision": "float16"})
+            )
         else:
             missing = [p for p in ("onnx", "tf2onnx", "onnxruntime") if importlib.util.find_spec(p) is None]
             if missing:

@@ -1,6 +1,6 @@
 """DehazeGAN: the generator, the discriminator and the perceptual network, built eagerly and together.
 
-gan = DehazeGAN.from_run("runs/rice1")
+gan = DehazeGAN.from_run("runs/rice1")      # or DehazeGAN.from_pretrained("best"), which ships
 restored = gan.restore(hazy)            # uint8 [H, W, 3] in, uint8 [H, W, 3] out
 """
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from hazeheal import config as configs
 from hazeheal.errors import HazeHealError
+from hazeheal.models import pretrained
 from hazeheal.models.discriminator import build_discriminator
 from hazeheal.models.generator import build_generator
 from hazeheal.models.perceptual import build_perceptual
@@ -27,7 +28,9 @@ class DehazeGAN:
         generator: keras.Model, [B, H, W, 3] in [-1, 1] to the same shape, float32.
         discriminator: keras.Model of [hazy, picture], to logits.
         perceptual: keras.Model to VGG19 features, or None where its weight is 0.
-        checkpoint: The directory of the checkpoint that `from_run` has loaded, a `pathlib.Path`; else None.
+        checkpoint: What has been loaded, a `pathlib.Path`: the directory of a checkpoint, or a file of weights; else
+            None.
+        metadata: What a file of weights tells of itself (`models.weights`); else None.
     """
 
     def __init__(self, config, *, precision="float32", for_training=True):
@@ -61,7 +64,7 @@ class DehazeGAN:
                     layer=config.loss.perceptual_layer,
                     dtype=precision,
                 )
-        self.checkpoint = self._restorer = None
+        self.checkpoint = self.metadata = self._restorer = None
 
     @classmethod
     def from_run(cls, run, *, which="best", group=0, precision="float32"):
@@ -98,20 +101,49 @@ class DehazeGAN:
         gan.checkpoint = found
         return gan
 
+    @classmethod
+    def from_pretrained(cls, name=pretrained.DEFAULT, *, precision="float32"):
+        """Loads a generator that ships with the package, or one from a file of `hazeheal export --format=weights`.
+
+        Args:
+            name: One of `hazeheal.models.pretrained.names()`, or the path of a file.
+            precision: Keras dtype policy to compute in; the weights are stored in float16 and taken as float32.
+
+        Raises:
+            HazeHealError: There is none, it is damaged, or of another network than its configuration makes.
+        """
+        found = pretrained.load(name)
+        config = _config_of(found)
+        try:
+            gan = cls(config, precision=precision, for_training=False)
+        except ValueError as error:  # a norm, say, that another version has
+            raise HazeHealError(f"{found.path}, of {found.metadata['made_by']}: {error}") from error
+        gan._set_generator(found.values, source=found.path)
+        gan.checkpoint, gan.metadata = found.path, found.metadata
+        return gan
+
     def load_generator(self, path) -> None:
         """Sets the generator's variables from a checkpoint's directory, the moving average preferred."""
         reader = tf.train.load_checkpoint(str(path / checkpoint.PREFIX))
-        names = reader.get_variable_to_shape_map()
+        names, values = reader.get_variable_to_shape_map(), {}
         for variable in self.generator.variables:
-            name = f"ema/generator/{variable.path}"
-            if name not in names:
-                name = f"generator/{variable.path}"
-            if names.get(name) != list(variable.shape):
+            stored = (f"{network}/{variable.path}" for network in ("ema/generator", "generator"))
+            if name := next((name for name in stored if name in names), None):
+                values[variable.path] = reader.get_tensor(name)
+        self._set_generator(values, source=path)
+
+    def _set_generator(self, values, *, source):
+        """Sets the generator's variables, all of them or none, from {path of a variable: array}."""
+        wanted = {variable.path: list(variable.shape) for variable in self.generator.variables}
+        found = {name: list(value.shape) for name, value in values.items()}
+        for name in sorted(wanted.keys() | found):
+            if found.get(name) != wanted.get(name):
                 raise HazeHealError(
-                    f"{path} holds {name} of shape {names.get(name)} where the configuration makes "
-                    f"{list(variable.shape)}; config.json is not this checkpoint's"
+                    f"{source} holds {name} of shape {found.get(name)} where its configuration makes {wanted.get(name)}: "
+                    "the two do not belong together; take another copy of both"
                 )
-            variable.assign(reader.get_tensor(name))
+        for variable in self.generator.variables:
+            variable.assign(values[variable.path].astype(np.float32))
 
     def network(self, *, device=None, copy=False) -> Network:
         """The generator on one device, for a `Restorer`; with `copy` it keeps the weights as they are now."""
@@ -138,3 +170,19 @@ class DehazeGAN:
             for name, network in networks.items()
             if network is not None
         }
+
+
+def _config_of(found):
+    """The configuration in a file of weights.
+
+    Raises:
+        HazeHealError: It has other fields than this version: a newer one's network may do more than its variables tell.
+    """
+    config = configs.from_dict(found.metadata["config"])
+    known = {name for name in configs.field_types() if name.startswith("model.")}
+    if differ := {f"model.{name}" for name in config.model} ^ known:
+        raise HazeHealError(
+            f"{found.path} is of {found.metadata['made_by']}, and this version's networks have other fields "
+            f"({', '.join(sorted(differ))}); use that version, or export it again"
+        )
+    return config

@@ -1,14 +1,15 @@
-"""A SavedModel that `hazeheal export` has written, as a model that restores pictures.
+"""What `--model` means, and a SavedModel that `hazeheal export` has written as a model that restores pictures.
 
-    model = open_model("exports/mine")      # or a run's directory, or one checkpoint's
+    model = open_model("exports/mine")      # or a run's directory, one checkpoint's, a file of weights, "best"
     restored = Restorer(model, tile_size=2048).restore(hazy)
 
-Beside `serving_default`, such a SavedModel holds the functions that a `Network` is made of, so that its tiles go by
+Beside `serving_default`, a SavedModel holds the functions that a `Network` is made of, so that its tiles go by
 common means as those of the run do; how large they must be tells the configuration in its metadata.
 """
 
 import functools
 import json
+import logging
 import pathlib
 
 import numpy as np
@@ -17,34 +18,56 @@ import tensorflow as tf
 from hazeheal import config as configs
 from hazeheal import records
 from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.models import pretrained, weights
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.restore.network import Network
 from hazeheal.restore.restorer import Restorer
 
+LOG = logging.getLogger("hazeheal")
 FOLDER = "saved_model"
+WEIGHTS = f"generator{weights.SUFFIX}"
 SUMMARY = "export.json"  # beside all formats of one export
 METADATA = pathlib.PurePath("assets.extra", "hazeheal.json")  # where a SavedModel has room for others
 
 
-def open_model(path, *, which="best", precision="float32"):
+def open_model(model, *, which="best", precision="float32"):
     """Opens what `--model` names.
 
     Args:
-        path: A run's directory, one checkpoint's, an export's, or the SavedModel in it.
-        which, precision: As of `DehazeGAN.from_run`; an export has one checkpoint, and computes in float32.
+        model: The name of a network that ships (`models.pretrained`), or the path of a run's directory, one checkpoint's,
+            an export's, the SavedModel in it, or a file of weights. A text that is such a name is always taken as one;
+            write `./best` for a path.
+        which, precision: As of `DehazeGAN.from_run`; anything but a run has one checkpoint, and a SavedModel computes in
+            float32.
 
     Returns:
         A `DehazeGAN` or an `ExportedModel`.
 
     Raises:
-        UsageError: An export is to compute in another precision.
+        UsageError: A SavedModel is to compute in another precision.
         HazeHealError: There is none of these, or it is damaged.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(model)
+    if pretrained.is_name(model):
+        if path.exists():
+            LOG.warning(
+                "%s is a network that ships with HazeHeal; for what lies here write ./%s", model, model
+            )
+        return DehazeGAN.from_pretrained(model, precision=precision)
+    if path.suffix == weights.SUFFIX or path.is_file():
+        return DehazeGAN.from_pretrained(path, precision=precision)
     found = next((p for p in (path, path / FOLDER) if (p / "saved_model.pb").is_file()), None)
+    if found is None and (path / WEIGHTS).is_file():
+        return DehazeGAN.from_pretrained(path / WEIGHTS, precision=precision)
     if found is None:
         if (path / SUMMARY).is_file():
-            raise HazeHealError(f"{path} is an export without a SavedModel; export with --format={FOLDER}")
+            raise HazeHealError(
+                f"{path} is an export without a SavedModel and without weights; export with --format={FOLDER} or weights"
+            )
+        if not path.exists():
+            raise HazeHealError(
+                f"{model} is no run's directory, and no network ships under that name; {pretrained.listed()}"
+            )
         return DehazeGAN.from_run(path, which=which, precision=precision)
     if precision != "float32":
         raise UsageError(f"{path} is an export, which computes in float32, not in {precision}; name its run")

@@ -3,7 +3,7 @@
 from hazeheal import config as configs
 from hazeheal import records
 from hazeheal.models.perceptual import check_perceptual_weights
-from hazeheal.training import checkpoint, resume
+from hazeheal.training import checkpoint, resume, start
 from hazeheal.training.run_dir import RunDirectory
 
 
@@ -38,7 +38,7 @@ def check(config, flags, *, group=None) -> str:
         if fingerprint is not None:
             checkpoint.check_data_set(saved, fingerprint, data_dir=flags.data_dir, workdir=flags.workdir)
     elif flags.restore_from:
-        checkpoint.resolve(flags.restore_from)
+        start.find(flags.restore_from, config=config)
     run = f"goes on from {found.name}" if found else "a new run"
     return f"data      {data}\nworkdir   {flags.workdir}: {run}"
 

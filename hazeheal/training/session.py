@@ -9,7 +9,7 @@ import logging
 import tensorflow as tf
 
 from hazeheal.errors import HazeHealError
-from hazeheal.training import checkpoint, resume, step
+from hazeheal.training import checkpoint, resume, start, step
 from hazeheal.training.meters import Clock
 from hazeheal.training.reports import Reports
 from hazeheal.training.signals import STOP_SIGNALS
@@ -44,7 +44,7 @@ class Session:
         self._data_dir, self._fingerprint = data_set
         self.tally = Tally(step.METRICS)
         self.clock = Clock(config.train.batch_size)
-        self.quality = None
+        self.quality = self._started_from = None
         facts = {"data_dir": str(self._data_dir), "groups": groups.count, **facts}
         self.status = Status(
             directory,
@@ -62,7 +62,7 @@ class Session:
         """Restores the newest whole checkpoint of the job, or starts anew.
 
         Args:
-            restore_from: Path of a checkpoint whose networks a new run starts with.
+            restore_from: Path whose networks a new run starts with, of `start.find`.
 
         Returns:
             (first step, whether the run is new).
@@ -73,7 +73,8 @@ class Session:
         if restored is None:
             first = 0
             if restore_from is not None:
-                missing = self._state.load_networks(checkpoint.read(restore_from), source=restore_from)
+                values, self._started_from = start.read(restore_from)
+                missing = self._state.load_networks(values, source=restore_from)
                 new = f" ({len(missing)} variables new)" * bool(missing)
                 LOG.info("networks taken from %s%s", restore_from, new)
             self.reports.begin(restored=None)
@@ -96,6 +97,7 @@ class Session:
         self.tally.load_json(restored.progress["tally"])
         self.clock.load_json(restored.progress["clock"])
         self._data.note_bad_records(restored.progress.get("bad_records", ()))
+        self._started_from = restored.progress.get("started_from")
         self.quality = restored.metrics or None
         self.reports.begin(restored=restored.step)
         if not restored.is_own:
@@ -141,6 +143,7 @@ class Session:
             "clock": self.clock.to_json(),
             "bad_records": list(self._data.bad_records),
             "fingerprint": self._fingerprint,
+            "started_from": self._started_from,
         }
         self.checkpoints.save(self._state.snapshot(), step=at, metrics=self.quality, progress=progress)
 

@@ -19,7 +19,7 @@ from hazeheal import records
 from hazeheal.data.processor import DehazeDataProcessor
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.models.perceptual import check_perceptual_weights
-from hazeheal.training import checkpoint, distribute, resume, runlog, step
+from hazeheal.training import checkpoint, distribute, resume, runlog, start, step
 from hazeheal.training.failures import explained, other_groups_lost
 from hazeheal.training.groups import Groups
 from hazeheal.training.heartbeat import Heartbeat
@@ -51,7 +51,8 @@ class DehazeTrainer:
             data_dir: A data set made by `hazeheal-tfrecords convert`.
             workdir: The run's directory; a run that is there already goes on.
             runtime: What to compute on (`distribute.choose`); by default all GPUs, else one CPU.
-            restore_from: A run or a checkpoint whose networks a new run starts with (fine-tuning).
+            restore_from: A run, a checkpoint, a file of weights, or the name of one that ships, whose networks a new
+                run starts with (fine-tuning).
             on_bad_record: `fail`: a damaged record ends the run, which names it. `skip`: the next whole one
                 in the order takes its place; it is named, and counted in the summaries.
 
@@ -77,7 +78,9 @@ class DehazeTrainer:
         if found is not None:
             self._check_data_set(checkpoint.progress(found))
         # A run that goes on needs it no more; it may be gone by then.
-        self._restore_from = checkpoint.resolve(restore_from) if restore_from and found is None else None
+        self._restore_from = (
+            start.find(restore_from, config=config) if restore_from and found is None else None
+        )
         self._schedule = Schedule(num_pictures=self._data.num_pictures, batch_size=config.train.batch_size)
         self.total_steps = self._schedule.total_steps(config)
         self._heartbeat = Heartbeat()

@@ -1,0 +1,269 @@
+"""Networks that ship, by name: in Python, as the default of the commands, and what is said where there are none.
+
+The files are made here; those that do ship are only opened and looked at.
+"""
+
+import json
+import pathlib
+import shutil
+
+import checkpoints_made
+import numpy as np
+import pytest
+from PIL import Image
+from refusals import refusal
+from test_restorer import apart, noise
+
+from hazeheal import __main__ as program
+from hazeheal.errors import HazeHealError
+from hazeheal.export import check, exporter, formats, weights_file
+from hazeheal.models import pretrained, weights
+from hazeheal.models.gan import DehazeGAN
+from hazeheal.restore.exported import open_model
+
+MOST_BYTES = 8 * 2**20
+
+
+def call(capsys, *argv):
+    """(exit code, stdout, stderr)"""
+    capsys.readouterr()
+    code = program.main([*map(str, argv)])
+    return code, *capsys.readouterr()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    return checkpoints_made.write_run(path, (5, 20.0), (9, 10.0))
+
+
+@pytest.fixture(scope="module")
+def files(run):
+    """A folder with best.npz and fast.npz: the two checkpoints of the run, one of them by the command itself."""
+    folder, gan = run.parent / "shipped", DehazeGAN.from_run(run, which="newest")
+    assert (
+        program.main(["export", "--format=weights", f"--model={run}", f"--output={folder / 'best.npz'}"]) == 0
+    )
+    weights_file.write(gan, folder / "fast.npz", exporter.describe(gan))
+    return folder
+
+
+@pytest.fixture
+def shipped(files, monkeypatch):
+    monkeypatch.setattr(pretrained, "FOLDER", files)
+    return files
+
+
+@pytest.fixture
+def none_shipped(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "nowhere")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where the user stands, with a picture."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(noise(40, 50)).save("hazy.png")
+    for side in ("hazy", "GT"):
+        pathlib.Path(side).mkdir()
+        Image.fromarray(noise(30, 34, seed=len(side))).save(f"{side}/1.png")
+    return tmp_path
+
+
+def load(path):
+    return np.asarray(Image.open(path))
+
+
+def test_the_weights_are_the_runs_in_half_the_precision(shipped, run):
+    for name, which in (("best", 5), ("fast", 9)):
+        gan, of_run = DehazeGAN.from_pretrained(name), DehazeGAN.from_run(run, which=which)
+        assert gan.config == of_run.config
+        assert gan.generator.count_params() > 300
+        for ours, theirs in zip(gan.generator.variables, of_run.generator.variables, strict=True):
+            assert ours.path == theirs.path
+            np.testing.assert_array_equal(ours, np.asarray(theirs).astype("f2").astype("f4"))
+        assert gan.checkpoint == shipped / f"{name}.npz"
+        facts = {"run": "run", "step": which, "psnr": 20.0 if which == 5 else 10.0, "data_fingerprint": "f"}
+        assert gan.metadata.items() >= facts.items()
+    assert pretrained.names() == ["best", "fast"]
+    assert DehazeGAN.from_pretrained().checkpoint.name == "best.npz"
+    assert pretrained.load("fast").metadata == gan.metadata
+
+
+def test_rounding_stays_within_what_is_allowed(shipped, run):
+    gan, of_run = DehazeGAN.from_pretrained("best"), DehazeGAN.from_run(run)
+    assert any((np.asarray(v) != np.asarray(v).astype("f2")).any() for v in of_run.generator.variables)
+    (target,), picture = formats.targets(["weights"]), noise(70, 90)
+    difference = apart(gan.restore(picture), of_run.restore(picture))
+    assert difference.max() <= target.tolerance.largest and difference.mean() <= target.tolerance.mean
+    assert apart(gan.restore(picture), picture).mean() > 3, "the network must have changed something"
+
+
+def test_precision_is_that_of_the_arithmetic_alone(shipped):
+    gan = DehazeGAN.from_pretrained("best", precision="mixed_bfloat16")
+    assert gan.generator.get_layer("encoder_0").compute_dtype == "bfloat16"
+    assert {v.dtype for v in gan.generator.variables} == {"float32"}
+
+
+def test_best_is_the_default_of_dehaze(shipped, folder, capsys):
+    code, said, wrong = call(capsys, "dehaze", "hazy.png", "--output=out")
+    assert (code, said, wrong) == (0, "1 restored, in out\n", ""), wrong
+    best, fast = DehazeGAN.from_pretrained("best"), DehazeGAN.from_pretrained("fast")
+    assert np.array_equal(load("out/hazy.png"), best.restore(load("hazy.png")))
+    assert call(capsys, "dehaze", "hazy.png", "--model=fast", "--output=out2")[0] == 0
+    assert np.array_equal(load("out2/hazy.png"), fast.restore(load("hazy.png")))
+    assert not np.array_equal(load("out/hazy.png"), load("out2/hazy.png"))
+
+
+def test_a_name_is_a_name_and_a_path_a_path(shipped, folder, run, caplog):
+    pathlib.Path("best").mkdir()  # results of another command, say
+    shutil.copy(shipped / "fast.npz", folder / "own.npz")
+    shutil.copytree(run, "fast")
+    assert open_model("best").checkpoint == shipped / "best.npz"
+    assert caplog.messages == ["best is a network that ships with HazeHeal; for what lies here write ./best"]
+    assert open_model("fast").checkpoint == shipped / "fast.npz"
+    for path in ("./fast", pathlib.Path("fast"), str(folder / "fast")):
+        assert open_model(path, which="newest").checkpoint.name == "ckpt-00000009"
+    for path in ("own.npz", pathlib.Path("own.npz")):
+        assert open_model(path).metadata == pretrained.load("fast").metadata
+    assert DehazeGAN.from_pretrained(folder / "own.npz").metadata["step"] == 9
+
+
+def test_evaluate_scores_best_by_default(shipped, folder, capsys, caplog):
+    flags = ["evaluate", "--hazy_dir=hazy", "--gt_dir=GT", "--no_baseline"]
+    code, said, wrong = call(capsys, *flags, "--output=scores")
+    assert (code, wrong) == (0, "")
+    assert [line.split()[0] for line in said.splitlines()[2:4]] == ["input", "best"]
+    told = json.loads(pathlib.Path("scores/summary.json").read_text())["models"]["best"]
+    assert told["checkpoint"] == "best.npz" and told["sha256"] == pretrained.load("best").metadata["sha256"]
+    shutil.copy(shipped / "fast.npz", "best")
+    code, said, wrong = call(capsys, *flags, "--model=fast", "--model=best", "--model=./best")
+    assert code == 0 and "for what lies here write ./best" in caplog.text
+    assert [line.split()[0] for line in said.splitlines()[2:6]] == ["input", "fast", "best", "./best"]
+    assert "given twice" in call(capsys, *flags, "--model=fast", "--model=fast")[2]
+    code, said, _ = call(capsys, *flags, "--no_model")
+    assert code == 0 and "best" not in said.splitlines()[2]
+    assert call(capsys, *flags, "--no_model", "--model=fast")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            [],
+            "the network 'best' is not in this installation; none ships with this installation; your own is a run's",
+        ),
+        (["--model=fast"], "the network 'fast' is not in this installation; none ships"),
+        (["--model=besst"], "besst is no run's directory, and no network ships under that name; none ships"),
+    ],
+)
+@pytest.mark.parametrize("command", ["dehaze", "evaluate"])
+def test_where_none_ships_one_line_says_so(none_shipped, folder, capsys, command, flags, said):
+    given = ["hazy.png", "--output=out"] if command == "dehaze" else ["--hazy_dir=hazy", "--gt_dir=GT"]
+    code, out, wrong = call(capsys, command, *given, *flags)
+    assert (code, out) == (1, "")
+    assert wrong.startswith(f"hazeheal {command}: error: {said}") and wrong.count("\n") == 1
+    assert not pathlib.Path("out").exists()
+
+
+def test_a_wrong_name_lists_the_right_ones(shipped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for action in (open_model, DehazeGAN.from_pretrained, pretrained.load):
+        message = refusal(HazeHealError, action, "besst")
+        assert message.startswith("besst is no ") and "those that ship are best, fast; " in message
+    assert "mine.npz is no file of weights" in refusal(HazeHealError, open_model, "mine.npz")
+
+
+def changed(file, path, *, values=None, **fields):
+    """A copy of a file with other variables, or other metadata, and a hash that fits."""
+    found = weights.read(file)
+    metadata = {**found.metadata, **fields}
+    metadata.pop("sha256")
+    weights.write(path, found.values if values is None else values(dict(found.values)), metadata)
+    return path
+
+
+def without(values):
+    del values["head/kernel"]
+    return values
+
+
+def transposed(values):
+    return values | {"head/kernel": values["head/kernel"].swapaxes(0, 2)}
+
+
+def with_another(values):
+    return values | {"head/other": values["head/bias"]}
+
+
+def of_model(file, **fields):
+    config = weights.read(file).metadata["config"]
+    return config | {"model": config["model"] | fields}
+
+
+def test_weights_of_another_network_are_refused(files, tmp_path):
+    path, best = tmp_path / "changed.npz", files / "best.npz"
+    DehazeGAN.from_pretrained(changed(best, path))
+    for values, said in (
+        (without, "head/kernel of shape None where"),
+        (transposed, "head/kernel of shape ["),
+        (with_another, "head/other of shape [3] where its configuration makes None"),
+    ):
+        assert said in refusal(HazeHealError, DehazeGAN.from_pretrained, changed(best, path, values=values))
+    for fields, said in (
+        ({"depth": 2}, "where its configuration makes"),
+        ({"norm": "newer"}, "norm is 'newer': must be one of"),
+        ({"attention": 4}, "other fields (model.attention); use that version"),
+    ):
+        copy = changed(best, path, config=of_model(best, **fields), made_by="hazeheal 7.1")
+        assert said in refusal(HazeHealError, DehazeGAN.from_pretrained, copy)
+    assert "of hazeheal 7.1" in refusal(HazeHealError, open_model, path)
+
+
+def test_an_export_of_weights(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, said, wrong = call(capsys, "export", f"--model={run}", "--format=weights", "--output=out")
+    assert code == 0, wrong
+    assert "of 255, mean 0.0" in said and "hazeheal dehaze --model=out/generator.npz" in said
+    told = json.loads(pathlib.Path("out/export.json").read_text())
+    inside = weights.read("out/generator.npz").metadata
+    assert inside.items() >= {name: v for name, v in told.items() if name != "exports"}.items()
+    assert inside["metrics"] == {"psnr": 20.0} and inside["versions"]["hazeheal"] in inside["made_by"]
+    assert open_model("out").checkpoint == pathlib.Path("out/generator.npz")
+
+
+def test_a_network_that_ships_is_exported_in_other_formats(shipped, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, said, wrong = call(capsys, "export", "--model=best", "--format=keras", "--output=out")
+    assert code == 0, wrong
+    assert "best.npz: largest differences from it" in said
+    told, inside = json.loads(pathlib.Path("out/export.json").read_text()), pretrained.load("best").metadata
+    assert told["made_of_weights"] == inside["sha256"]
+    names = ("run", "checkpoint", "step", "psnr", "metrics", "data_fingerprint", "config", "parameters")
+    assert {name: told[name] for name in names} == {name: inside[name] for name in names}
+
+
+def test_one_file_of_weights_takes_no_others_place(files, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert sorted(p.name for p in files.iterdir()) == ["best.npz", "fast.npz"], "nothing was left beside them"
+    before = (files / "best.npz").read_bytes()
+    flags = ["export", f"--model={run}", "--format=weights"]
+    code, _, wrong = call(capsys, *flags, f"--output={files / 'best.npz'}")
+    assert code == 2 and "is there already" in wrong
+    assert (files / "best.npz").read_bytes() == before
+    code, _, wrong = call(capsys, "export", f"--model={run}", "--output=model.npz")
+    assert code == 2 and "--output='model.npz' is a name for --format=weights alone" in wrong
+    monkeypatch.setattr("hazeheal.export.formats.HALF", check.Tolerance(0, 0.0))
+    code, _, wrong = call(capsys, *flags, "--output=more/mine.npz")
+    assert code == 1 and "generator.npz differs from ckpt-00000005 by up to" in wrong
+    assert not any(pathlib.Path("more").iterdir())
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_what_ships_is_whole_and_small(name):
+    path = pretrained.find(name)
+    assert path.stat().st_size <= MOST_BYTES
+    gan = DehazeGAN.from_pretrained(name)
+    assert name in pretrained.NAMES and gan.metadata["step"] > 0 and gan.metadata["psnr"] is not None
+    picture = noise(60, 50)
+    assert gan.restore(picture).shape == picture.shape
