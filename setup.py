@@ -51,6 +51,7 @@ setup(
             *("pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff", "imageio-ffmpeg"),
             *("ipykernel", "matplotlib", "nbclient", "prometheus-client"),
             "dill",  # of tfds.testing
+            "tensorflow-serving-api",  # its messages, for what `hazeheal export` writes
         ],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
         "lpips": ["lpips", "torchvision"],  # to export the weights of LPIPS
