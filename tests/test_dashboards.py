@@ -62,6 +62,7 @@ def test_the_table_tells_runs_apart_by_what_they_learn_with():
         "mixed_bfloat16",
         2,
     )
+    assert values_of(data_dir="runs/mine/tfrecords")["data_set"] == "mine"
     assert values["data.flip"] is True and isinstance(values["model.norm"], str)
     assert values_of("train.log_every=7 steps", "data.workers=3", "samples.count=1") == values_of()
     assert values_of("seed=1") != values_of() != values_of("model.width=8")

@@ -91,8 +91,14 @@ def fields(flat, facts) -> dict:
         "replicas": facts["replicas"],
         "groups": facts["groups"],
     }
-    chosen["data_set"] = os.path.basename(os.path.abspath(facts["data_dir"]))
+    chosen["data_set"] = _name(os.path.abspath(facts["data_dir"]))
     return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in chosen.items()}
+
+
+def _name(path):
+    """A data set's name: its folder's, or where the launcher has converted, that of the folder above."""
+    folder = pathlib.PurePath(path)
+    return folder.parent.name if folder.name == "tfrecords" else folder.name
 
 
 def experiment(values):
