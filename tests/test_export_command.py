@@ -149,7 +149,7 @@ def test_what_differs_is_refused_and_leaves_nothing(run, tmp_path, capsys, monke
 
 def test_a_checkpoint_that_makes_no_numbers_is_refused(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("hazeheal.restore.network.in_range", lambda x, *, white: x * float("nan"))
-    code, out, err = call(capsys, f"--model={run}", f"--output={tmp_path / 'new/out'}")
+    code, _, err = call(capsys, f"--model={run}", f"--output={tmp_path / 'new/out'}")
     assert code == 1 and "the checkpoint makes NaN of pictures of [1, 1, 1, 3]" in err
     assert not (tmp_path / "new/out").exists()
 
