@@ -53,6 +53,7 @@ setup(
             *("ipykernel", "matplotlib", "nbclient", "prometheus-client"),
             "dill",  # of tfds.testing
             "setuptools",  # to see what a wheel is made of
+            "tensorflow-serving-api",  # its messages, for what `hazeheal export` writes
         ],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
         "lpips": ["lpips", "torchvision"],  # to export the weights of LPIPS

@@ -4,6 +4,8 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
+import sys
 
 from hazeheal.errors import OutputError
 
@@ -43,3 +45,13 @@ def write_aside(path, text: str) -> None:
     """Writes a small file so that a reader sees the old one or the new one, never a part."""
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def ended_in_order():
+    """While it lasts SIGTERM ends the program by SystemExit, so that nothing half written is left; in the main thread."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

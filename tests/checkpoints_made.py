@@ -49,13 +49,16 @@ def write_run(path, *entries, **fields):
     (path / "config.json").write_text(configs.to_json(config))
     checkpoints = Checkpoints(path / "group_00/checkpoints", keep=3, log=None)
     for step, psnr in entries:
-        values = {
-            f"generator/{v.path}": random.normal(0, 0.2, v.shape).astype("f4")
-            for v in gan.generator.variables
-        }
+        values = {f"generator/{v.path}": _value(v, random) for v in gan.generator.variables}
         checkpoints.save(values, step=step, metrics={"psnr": psnr}, progress={"fingerprint": "f"})
     checkpoints.close()
     return path
+
+
+def _value(variable, random):
+    value = random.normal(0, 0.2, variable.shape).astype("f4")
+    # The square root of a negative one would make NaN of every picture.
+    return np.abs(value) + 0.5 if variable.path.endswith("moving_variance") else value
 
 
 def equal(a, b):

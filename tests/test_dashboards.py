@@ -14,7 +14,7 @@ import tiny
 from live_page import ALL, LivePage
 from scripts import ROOT
 from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams import api_pb2, metadata
 from train_calls import flags
 
 from hazeheal import config as configs
@@ -62,6 +62,7 @@ def test_the_table_tells_runs_apart_by_what_they_learn_with():
         "mixed_bfloat16",
         2,
     )
+    assert values_of(data_dir="runs/mine/tfrecords")["data_set"] == "mine"
     assert values["data.flip"] is True and isinstance(values["model.norm"], str)
     assert values_of("train.log_every=7 steps", "data.workers=3", "samples.count=1") == values_of()
     assert values_of("seed=1") != values_of() != values_of("model.width=8")
@@ -69,6 +70,21 @@ def test_the_table_tells_runs_apart_by_what_they_learn_with():
     assert start.hparams["optimizer.learning_rate"].number_value == 0.5
     assert start.hparams["data.flip"].bool_value is True
     assert len(start.hparams) == len(values)
+
+
+def test_the_table_opens_with_the_fields_that_are_looked_for():
+    values = values_of()
+    content = dashboards.experiment(values).value[0].metadata.plugin_data.content
+    experiment = metadata.parse_experiment_plugin_data(content)
+    infos = {info.name: info for info in experiment.hparam_infos}
+    assert list(infos) == list(values)
+    # In the plugin's order: those that are said to differ first, then by name; five columns are open.
+    ordered = sorted(infos, key=lambda name: (not infos[name].differs, name))
+    assert ordered[:5] == list(dashboards.FIRST) and not infos[ordered[5]].differs
+    numbers = {name for name, info in infos.items() if info.type == api_pb2.DATA_TYPE_FLOAT64}
+    assert {"optimizer.learning_rate", "model.width", "replicas"} <= numbers
+    assert not {"data.flip", "data_set", "model.norm"} & numbers
+    assert [metric.display_name for metric in experiment.metric_infos] == [f[-1] for f in dashboards.FIGURES]
 
 
 def test_equal_runs_in_two_places_are_two_rows(tmp_path):

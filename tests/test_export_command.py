@@ -147,6 +147,13 @@ def test_what_differs_is_refused_and_leaves_nothing(run, tmp_path, capsys, monke
     assert not any((tmp_path / "new").iterdir())
 
 
+def test_a_checkpoint_that_makes_no_numbers_is_refused(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("hazeheal.restore.network.in_range", lambda x, *, white: x * float("nan"))
+    code, _, err = call(capsys, f"--model={run}", f"--output={tmp_path / 'new/out'}")
+    assert code == 1 and "the checkpoint makes NaN of pictures of [1, 1, 1, 3]" in err
+    assert not (tmp_path / "new/out").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "said"),
     [

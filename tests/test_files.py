@@ -1,10 +1,11 @@
 """Which files are meant, where their results go, and what is refused before anything is done."""
 
 import os
+import signal
 
 import pytest
 
-from hazeheal.aside import written_aside
+from hazeheal.aside import ended_in_order, written_aside
 from hazeheal.errors import OutputError, UsageError
 from hazeheal.restore.files import find
 
@@ -117,3 +118,14 @@ def test_written_aside(tmp_path):
         aside.write_bytes(b"4")
     assert path.read_bytes() == b"4"
     assert os.listdir(path.parent) == ["a.png"]
+
+
+def test_nothing_half_written_is_left_by_a_request_to_end(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    path = tmp_path / "a.mp4"
+    with pytest.raises(SystemExit) as end, ended_in_order(), written_aside(path) as aside:
+        aside.write_bytes(b"1")
+        signal.raise_signal(signal.SIGTERM)
+    assert end.value.code == 143
+    assert not os.listdir(tmp_path)
+    assert signal.getsignal(signal.SIGTERM) == before

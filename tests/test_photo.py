@@ -173,6 +173,11 @@ def test_the_compression_of_a_tiff(tmp_path):
         assert result.info["compression"] == kept
 
 
+def test_a_tiff_without_a_resolution_gets_none(tmp_path):
+    _, result = through(saved(tmp_path, Image.fromarray(pixels()), "a.tif"))
+    assert not {282, 283, 296} & set(result.tag_v2)
+
+
 def test_a_palette_becomes_colours(tmp_path):
     image = Image.fromarray(pixels()).quantize(8)
     image.info["transparency"] = 0

@@ -2,6 +2,7 @@
 
 import sys
 
+from hazeheal.aside import ended_in_order
 from hazeheal.bars import progress_bar
 from hazeheal.commands.parsing import MODEL_HELP, CommandParser, count, numbers
 from hazeheal.errors import EXIT_ERROR, EXIT_OK, DataError, OutputError
@@ -85,7 +86,7 @@ def main(argv) -> int:
     model = open_model(flags.model, which=flags.which, precision=runtime.precision)
     restorer = Restorer(model, tile_size=flags.tile_size, devices=runtime.devices)
     pictures, videos = ([job for job in jobs if job.is_video == kind] for kind in (False, True))
-    with progress_bar(total=len(jobs), unit="file") as bar:
+    with ended_in_order(), progress_bar(total=len(jobs), unit="file") as bar:
         outcome = restore_pictures(
             pictures, restorer, overwrite=flags.overwrite, done=lambda job: bar.update()
         )

@@ -55,8 +55,20 @@ def batches() -> list:
 
 
 def reference(network) -> list:
-    """What the checkpoint makes of the pictures: the uint8 of a `restore.network.Network`, as `dehaze` writes it."""
-    return [np.rint(network.restore(batch)).astype(np.uint8) for batch in batches()]
+    """What the checkpoint makes of the pictures: the uint8 of a `restore.network.Network`, as `dehaze` writes it.
+
+    Raises:
+        HazeHealError: It makes something that is no number, with which any export would agree.
+    """
+    found = []
+    for batch in batches():
+        restored = network.restore(batch)
+        if not np.isfinite(restored).all():
+            raise HazeHealError(
+                f"the checkpoint makes NaN of pictures of {list(batch.shape)}; take another one with --which"
+            )
+        found.append(np.rint(restored).astype(np.uint8))
+    return found
 
 
 def compare(function, wanted, *, name) -> Difference:

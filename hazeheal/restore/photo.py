@@ -125,7 +125,8 @@ def _belongings(image, data):
         "gray": gray,
         "exif": b"" if image.format == "TIFF" else upright_exif(image.info.get("exif") or b""),
         "icc": icc if icc[16:20] == (b"GRAY" if gray else b"RGB ") else b"",
-        "dpi": image.info.get("dpi"),
+        # Of a TIFF it is among the tags; where they have none, Pillow tells one of 1.
+        "dpi": None if image.format == "TIFF" else image.info.get("dpi"),
         "chunks": chunks,
         "tags": tags,
         "options": options,

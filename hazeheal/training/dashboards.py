@@ -1,6 +1,6 @@
 """What TensorBoard shows beyond curves: a page of charts that belong together, and a table that compares runs.
 
-    writers.protos("", [layout(), experiment(fields), trial(fields, name="mine")], step=0)
+    writers.protos("", [layout(), experiment(fields), trial(fields, run="runs/mine")], step=0)
 
 The messages are TensorBoard's own, of its plugins "custom scalars" and "HParams". They lie in the summaries folder
 itself, above `train` and `val`: HParams finds the figures of a run in folders below the one that names its fields.
@@ -13,6 +13,7 @@ import pathlib
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 # {page: {chart: tags}}; a tag stands for itself and for its figure on the validation set.
 CHARTS = {
@@ -51,6 +52,8 @@ FIGURES = (
     ("train", "gen_total_loss", "total loss"),
     ("train", "images_per_second", "images/s"),
 )
+# The fields whose columns are open at first. The plugin shows five: those that it is told differ, by name.
+FIRST = ("data_set", "model.depth", "model.width", "optimizer.learning_rate", "train.batch_size")
 # Fields that change what is written or how fast, but not what is learnt.
 _NOT_COMPARED = ("data.workers", "data.reader", "data.max_val_pictures", "samples.", "profile.")
 _NOT_COMPARED += ("train.steps_per_loop", "train.xla", "train.keep")
@@ -88,14 +91,29 @@ def fields(flat, facts) -> dict:
         "replicas": facts["replicas"],
         "groups": facts["groups"],
     }
-    chosen["data_set"] = os.path.basename(os.path.abspath(facts["data_dir"]))
+    chosen["data_set"] = _name(os.path.abspath(facts["data_dir"]))
     return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in chosen.items()}
 
 
-def experiment(names):
-    """Which fields and figures the table has, as a `Summary`; `names` are those of `fields`."""
+def _name(path):
+    """A data set's name: its folder's, or where the launcher has converted, that of the folder above."""
+    folder = pathlib.PurePath(path)
+    return folder.parent.name if folder.name == "tfrecords" else folder.name
+
+
+def experiment(values):
+    """Which fields and figures the table has, as a `Summary`; `values` are some run's `fields`."""
     metrics = [hparams.Metric(tag, group=folder, display_name=name) for folder, tag, name in FIGURES]
-    return hparams.hparams_config_pb([hparams.HParam(name) for name in names], metrics)
+    summary = hparams.hparams_config_pb([hparams.HParam(name) for name in values], metrics)
+    # What the API of summaries does not offer: the order, and that numbers lie on an axis of their own.
+    plugin = summary.value[0].metadata.plugin_data
+    told = plugin_data_pb2.HParamsPluginData.FromString(plugin.content)
+    for info in told.experiment.hparam_infos:
+        info.differs = info.name in FIRST
+        if isinstance(values[info.name], int | float) and not isinstance(values[info.name], bool):
+            info.type = api_pb2.DATA_TYPE_FLOAT64
+    plugin.content = told.SerializeToString()
+    return summary
 
 
 def trial(values, *, run):

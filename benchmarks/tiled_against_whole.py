@@ -1,0 +1,106 @@
+"""A large picture restored in tiles against the same picture restored whole: how far apart they are.
+
+    python benchmarks/tiled_against_whole.py --model runs/local runs/default --pictures hazy.jpg
+
+For each run, picture and tile size: tiles, the share of the values that are equal and that are within 1 of 255, the
+largest and the mean difference in levels of 255. For a network with squeeze-excite also how far apart the results are
+when each tile goes by its own means. Pictures are enlarged to --width x --height; one more is made by rule. The whole
+one needs the memory of a tile of its size: about 100 bytes for each pixel and each channel of `config.model.width`.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+
+import numpy as np
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import rounds  # noqa: E402
+from benchmarks.pictures import made_picture  # noqa: E402
+from hazeheal.data.synthetic import add_haze  # noqa: E402
+
+
+def by_rule(*, height, width):
+    """uint8 [H, W, 3]: a picture with a photograph's spectrum, under haze that is thicker towards the top."""
+    depth = np.broadcast_to(np.linspace(1, 0, height, dtype=np.float32)[:, None], (height, width))
+    hazy = add_haze(made_picture(0, height=height, width=width), depth=depth, beta=1.0)
+    return np.rint(hazy * 255).astype(np.uint8)
+
+
+def enlarged(path, *, height, width):
+    """uint8 [H, W, 3]: the picture in a file, resized."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB").resize((width, height), Image.LANCZOS))
+
+
+def difference(tiled, whole) -> dict:
+    """How far two uint8 pictures are apart."""
+    apart = np.abs(tiled.astype(np.int16) - whole)
+    pixels = apart.max(axis=-1)
+    return {
+        "equal": float((pixels == 0).mean()),
+        "within_1": float((pixels <= 1).mean()),
+        "largest": int(apart.max()),
+        "mean": float(apart.mean()),
+    }
+
+
+def compare(model, pictures, tile_sizes):
+    """Yields a row of figures for each picture and tile size, and for each way to find a network's means."""
+    from hazeheal.models.gan import DehazeGAN
+    from hazeheal.restore.restorer import Restorer
+
+    gan = DehazeGAN.from_run(model)
+    fields = {name: gan.config.model[name] for name in ("width", "depth", "norm", "se_ratio")}
+    for name, picture in pictures.items():
+        height, width = picture.shape[:2]
+        # Room for the sides rounded up to what the network takes.
+        whole = Restorer(gan, tile_size=max(height, width) + 64)
+        assert len(whole.plan(height, width).tiles) == 1
+        wanted = whole.restore(picture)
+        changed = float(np.abs(wanted.astype(np.int16) - picture).mean())
+        for tile_size in tile_sizes:
+            restorer = Restorer(gan, tile_size=tile_size)
+            row = {"model": str(model), **fields, "picture": name, "changed": changed}
+            row |= {"tile_size": tile_size, "tiles": len(restorer.plan(height, width).tiles)}
+            ways = {"common": True, "own": False} if restorer.shares_means else {"none": False}
+            for means, shares in ways.items():
+                restorer.shares_means = shares
+                yield row | {"means": means} | difference(restorer.restore(picture), wanted)
+
+
+def main(argv=None):
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--model", nargs="+", required=True, help="runs, as for `hazeheal dehaze`")
+    parse.add_argument("--pictures", type=pathlib.Path, nargs="*", default=[], help="files to be enlarged")
+    parse.add_argument("--height", type=int, default=3000)
+    parse.add_argument("--width", type=int, default=4000)
+    parse.add_argument("--tile_sizes", type=int, nargs="+", default=[512, 1024])
+    parse.add_argument("--json", metavar="FILE", help="write all figures here too")
+    flags = parse.parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    size = {"height": flags.height, "width": flags.width}
+    pictures = {path.name: enlarged(path, **size) for path in flags.pictures} | {"by rule": by_rule(**size)}
+    rows = []
+    print("| width, depth, norm, se_ratio | picture | tiles | means | equal | within 1 | largest | mean |")
+    print("|---|---|---|---|---|---|---|---|")
+    for model in flags.model:
+        for row in compare(model, pictures, flags.tile_sizes):
+            rows.append(row)
+            network = f"{row['width']}, {row['depth']}, {row['norm']}, {row['se_ratio']}"
+            tiles = f"{row['tiles']} at {row['tile_size']}"
+            shares = f"{row['equal']:.3%} | {row['within_1']:.4%} | {row['largest']} | {row['mean']:.4f}"
+            print(f"| {network} | {row['picture']} | {tiles} | {row['means']} | {shares} |", flush=True)
+    rounds.write(
+        flags.json,
+        {"machine": rounds.machine(), "settings": vars(flags) | {"pictures": list(pictures)}, "rows": rows},
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
