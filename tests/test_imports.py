@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # circle. The longest name counts: `hazeheal.training` stands for all of that folder that is not listed itself.
 LAYERS = (
     ("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.help", "hazeheal.aside", "hazeheal.bars"),
-    ("hazeheal.records", "hazeheal.cpu"),
+    ("hazeheal.example", "hazeheal.records", "hazeheal.cpu"),
     (
         *("hazeheal.data", "hazeheal.data.kept", "hazeheal.data.pictures", "hazeheal.data.pairing_rules"),
         *("hazeheal.data.folders", "hazeheal.data.pairing", "hazeheal.data.scene_canvas"),

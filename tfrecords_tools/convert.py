@@ -26,7 +26,8 @@ from tfrecords_tools.shard import ShardSpec, write_shard
 __all__ = ["Options", "ShardSpec", "convert", "write_shard"]
 
 SHOWN = 20
-START_SECONDS = 5  # TensorFlow's import
+START_SECONDS = 1  # of the processes
+SECONDS_A_WORKER = 2  # of work that make one more process worth its start
 
 
 def convert(options: Options) -> int:
@@ -157,8 +158,7 @@ def _announce(options, sources, look, splits, guess, notes) -> int:
     todo = [spec for spec in specs if spec.file not in notes]
     share = sum(len(spec.pairs) for spec in todo) / len(look.good)
     seconds, num_bytes = guess.seconds * share, int(guess.total_bytes * share)
-    # A process takes seconds to start: one more for each 10 s of work.
-    workers = options.workers or min(pool.cores(), 1 + int(seconds / 10))
+    workers = options.workers or min(pool.cores(), 1 + int(seconds / SECONDS_A_WORKER))
     workers = max(1, min(workers, len(todo)))
     free = shutil.disk_usage(options.output_dir).free
     scenes = len({pair.scene for pair in look.good})

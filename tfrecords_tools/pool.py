@@ -1,7 +1,7 @@
 """Maps a function over tasks in processes, with one progress bar that counts what is inside the tasks.
 
-The children must be able to use TensorFlow, so they are never forked from a process where its runtime may
-already run: a fork server that only imported it makes them, or, where there is none, each starts anew.
+Whoever converts from Python may have TensorFlow's runtime in the same process, whose threads a fork would leave behind:
+a fork server that only imported what the children need makes them, or, where there is none, each starts anew.
 """
 
 import concurrent.futures
@@ -49,7 +49,7 @@ def run_tasks(
         total, already: Units of the progress bar, and how many of them were done before.
         unit: What the bar counts.
         stop_after: Called with each result; once true, tasks that run are finished and no other is started.
-        preload: The module that a fork server imports before it makes processes; by default TensorFlow too.
+        preload: The module that a fork server imports before it makes processes; by default what makes and checks shards.
         meanwhile: Called once in this process when the others have begun; not called where there are no others.
 
     Returns:
