@@ -68,8 +68,14 @@ class Pair:
     clear_source: str
 
 
-def serialize(pair: Pair) -> bytes:
-    """Returns `pair` as the bytes of a `tf.train.Example`; equal pairs give equal bytes."""
+def serialize(pair: Pair, *, hashes: dict | None = None) -> bytes:
+    """Returns `pair` as the bytes of a `tf.train.Example`; equal pairs give equal bytes.
+
+    Args:
+        pair: The record.
+        hashes: {`hazy`, `clear`: SHA-256 of the picture's bytes} where somebody has them already, both or one.
+    """
+    known = hashes or {}
     message = Example()
     feature = message.features.feature
     for name in _INTEGERS:
@@ -77,9 +83,10 @@ def serialize(pair: Pair) -> bytes:
     for name in ("key", "hazy_source", "clear_source"):
         feature[name].bytes_list.value.append(getattr(pair, name).encode())
     for name in ("hazy", "clear"):
-        data = getattr(pair, name)
-        feature[name].bytes_list.value.append(data)
-        feature[f"{name}_sha256"].bytes_list.value.append(sha256(data).encode())
+        feature[name].bytes_list.value.append(getattr(pair, name))
+        feature[f"{name}_sha256"].bytes_list.value.append(
+            (known.get(name) or sha256(getattr(pair, name))).encode()
+        )
     return message.SerializeToString(deterministic=True)
 
 
@@ -92,9 +99,7 @@ def parse(payload: bytes) -> Pair:
     try:
         feature = Example.FromString(payload).features.feature
         value = {
-            name: (
-                feature[name].int64_list if name in _INTEGERS else feature[name].bytes_list
-            ).value[0]
+            name: (feature[name].int64_list if name in _INTEGERS else feature[name].bytes_list).value[0]
             for name in _FEATURES
         }
         pair = Pair(

@@ -38,10 +38,14 @@ def test_an_example_is_tensorflows():
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
     feature = {
-        name: integer(value) if isinstance(value, int) else text(value.encode() if isinstance(value, str) else value)
+        name: integer(value)
+        if isinstance(value, int)
+        else text(value.encode() if isinstance(value, str) else value)
         for name, value in dataclasses.asdict(pair).items()
     }
-    feature |= {f"{side}_sha256": text(records.sha256(getattr(pair, side)).encode()) for side in ("hazy", "clear")}
+    feature |= {
+        f"{side}_sha256": text(records.sha256(getattr(pair, side)).encode()) for side in ("hazy", "clear")
+    }
     theirs = tf.train.Example(features=tf.train.Features(feature=feature))
     payload = records.serialize(pair)
     assert payload == theirs.SerializeToString(deterministic=True)
@@ -66,7 +70,9 @@ def test_frames_are_tensorflows(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
         for payload in PAYLOADS:
             writer.write(payload)
-    ours = b"".join(header + payload + footer for payload in PAYLOADS for header, footer in [frames.ends(payload)])
+    ours = b"".join(
+        header + payload + footer for payload in PAYLOADS for header, footer in [frames.ends(payload)]
+    )
     assert ours == (tmp_path / "theirs").read_bytes()
     assert list(frames.walk(tmp_path / "theirs")) == PAYLOADS
 
@@ -91,7 +97,9 @@ def test_a_length_beyond_the_file_asks_for_no_memory(tmp_path):
     assert list(frames.walk(tmp_path / "long")) == []
 
 
-@pytest.mark.parametrize("module", ["tfrecords_tools.preload", "tfrecords_tools.convert", "tfrecords_tools.extract"])
+@pytest.mark.parametrize(
+    "module", ["tfrecords_tools.preload", "tfrecords_tools.convert", "tfrecords_tools.extract"]
+)
 def test_what_makes_and_checks_records_does_not_wait_for_tensorflow(module):
     code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False).returncode == 0

@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from hazeheal.bars import progress_bar
 from hazeheal.errors import HazeHealError
+from hazeheal.heap import keep_freed_memory
 
 _PRELOAD = "tfrecords_tools.preload"
 
@@ -147,6 +148,7 @@ _child = {}
 
 def _start_child(counters, stop):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked, and tells us through `stop`
+    keep_freed_memory()
     _child.update(counters=counters, stop=stop)
     threading.Thread(target=_follow_parent, daemon=True).start()
 

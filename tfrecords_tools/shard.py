@@ -86,7 +86,7 @@ def write_shard(spec: ShardSpec, progress=None) -> dict:
                         options=spec.options,
                         load_clear=load_clear,
                     ):
-                        payload = records.serialize(made.pair)
+                        payload = records.serialize(made.pair, hashes=made.hashes)
                         header, footer = frames.ends(payload)
                         for part in (header, payload, footer):
                             file.write(part)

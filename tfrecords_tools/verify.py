@@ -7,7 +7,6 @@ frames behind it, and costs only its own record here.
 import dataclasses
 import io
 import mmap
-import os
 import pathlib
 import zlib
 

@@ -340,7 +340,7 @@ def center_crop(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return cut(a), cut(b)
 
 
-_BLOCK = 1 << 15  # values at a time: what the caches hold as float64
+_BLOCK = 1 << 15  # values at a time: what the caches hold, and whose squares a uint32 can add up
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -356,7 +356,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     a, b, total = a.reshape(-1), b.reshape(-1), 0
     for start in range(0, a.size, _BLOCK):
         one, other = a[start : start + _BLOCK], b[start : start + _BLOCK]
-        difference = (np.maximum(one, other) - np.minimum(one, other)).astype(np.float64)
-        # Whole numbers below 2^53: exact, in whatever order. Not `dot`, whose threads wait for those of other processes.
+        difference = (np.maximum(one, other) - np.minimum(one, other)).astype(np.uint32)
+        # Not `dot`, whose threads wait for those of other processes.
         total += int(np.einsum("i,i->", difference, difference))
     return float("inf") if total == 0 else float(20 * np.log10(255) - 10 * np.log10(total / a.size))
