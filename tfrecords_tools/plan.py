@@ -106,7 +106,7 @@ def look_at_headers(sources: Sources, *, hazy_dir, gt_dir) -> Look:
         return side(hazy_dir, pair.hazy), side(gt_dir, pair.clear)
 
     good, unreadable, mismatched = [], [], []
-    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+    with pictures.strict(), concurrent.futures.ThreadPoolExecutor(8) as threads:
         for pair, sizes in zip(sources.pairs, threads.map(look, sources.pairs), strict=True):
             reasons = [size for size in sizes if isinstance(size, str)]
             if reasons:
