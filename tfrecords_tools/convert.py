@@ -27,6 +27,7 @@ __all__ = ["Options", "ShardSpec", "convert", "write_shard"]
 
 SHOWN = 20
 START_SECONDS = 1  # of the processes
+FEW_PAIRS = 200  # that one process converts before another one has started
 SECONDS_A_WORKER = 2  # of work that make one more process worth its start
 
 
@@ -65,6 +66,8 @@ def convert(options: Options) -> int:
         if resume.is_complete(output_dir, state, described, sources, folders):
             print(f"{output_dir} is complete; nothing to do")
             return 0
+        if options.runner is None and options.workers != 1 and len(sources.pairs) > FEW_PAIRS:
+            pool.prepare()  # while the headers are read
         look = _checked(options, sources, folders)
         splits, guess = _plan(options, look.good, val_scenes, folders)
         specs = [spec for split in splits.values() for spec in split]

@@ -86,11 +86,7 @@ def _run_here(function, tasks, bar, stop_after):
 
 
 def _run_processes(function, tasks, *, workers, bar, already, stop_after, preload, meanwhile):
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([preload])
-        _start_fork_server()
+    context = prepare(preload)
     # One counter a task, each written by one process: no lock that a killed child could take along.
     counters = context.RawArray("Q", len(tasks))
     stop = context.RawValue("b", 0)
@@ -124,6 +120,20 @@ def _run_processes(function, tasks, *, workers, bar, already, stop_after, preloa
         stop.value = 1  # running tasks end at their next picture
         pool.shutdown(wait=True, cancel_futures=True)
     return results
+
+
+def prepare(preload: str = _PRELOAD):
+    """Begins to start what will make processes, where the system has such a thing, and does not wait for it.
+
+    Returns:
+        The context of `multiprocessing` to make them with.
+    """
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([preload])
+        _start_fork_server()
+    return context
 
 
 def _start_fork_server():
