@@ -24,7 +24,7 @@ class RecordOptions:
     size_mismatch: str = "error"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class SourcePair:
     """A pair before it is read: names relative to the folders, and (bytes, mtime_ns) of each file."""
 
