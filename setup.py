@@ -38,6 +38,8 @@ setup(
         "tensorflow-datasets",
         "importlib_resources",  # of TFDS's builders, which does not name it for Python 3.9 and up
         "numpy",
+        "protobuf",
+        "google-crc32c",  # of TFRecord frames, without waiting for TensorFlow
         "absl-py",
         "pillow",
         "tensorboard",

@@ -20,8 +20,10 @@ import pathlib
 import zlib
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from hazeheal.errors import DataError
+from hazeheal.example import Example
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -29,6 +31,9 @@ MANIFEST = "manifest.json"
 # A TFRecord frame: uint64 length, uint32 masked CRC of it, the payload, uint32 masked CRC of that.
 FRAME_HEADER_BYTES = 12
 FRAME_FOOTER_BYTES = 4
+
+_INTEGERS = ("height", "width")
+_FEATURES = ("key", "hazy", "clear", "hazy_source", "clear_source", "hazy_sha256", "clear_sha256", *_INTEGERS)
 
 INDEX_DTYPE = np.dtype(
     [
@@ -63,29 +68,26 @@ class Pair:
     clear_source: str
 
 
-def serialize(pair: Pair) -> bytes:
-    """Returns `pair` as the bytes of a `tf.train.Example`; equal pairs give equal bytes."""
-    import tensorflow as tf
+def serialize(pair: Pair, *, hashes: dict | None = None) -> bytes:
+    """Returns `pair` as the bytes of a `tf.train.Example`; equal pairs give equal bytes.
 
-    def text(value):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    def integer(value):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-
-    feature = {
-        "key": text(pair.key.encode()),
-        "hazy": text(pair.hazy),
-        "clear": text(pair.clear),
-        "height": integer(pair.height),
-        "width": integer(pair.width),
-        "hazy_source": text(pair.hazy_source.encode()),
-        "clear_source": text(pair.clear_source.encode()),
-        "hazy_sha256": text(sha256(pair.hazy).encode()),
-        "clear_sha256": text(sha256(pair.clear).encode()),
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=feature))
-    return example.SerializeToString(deterministic=True)
+    Args:
+        pair: The record.
+        hashes: {`hazy`, `clear`: SHA-256 of the picture's bytes} where somebody has them already, both or one.
+    """
+    known = hashes or {}
+    message = Example()
+    feature = message.features.feature
+    for name in _INTEGERS:
+        feature[name].int64_list.value.append(getattr(pair, name))
+    for name in ("key", "hazy_source", "clear_source"):
+        feature[name].bytes_list.value.append(getattr(pair, name).encode())
+    for name in ("hazy", "clear"):
+        feature[name].bytes_list.value.append(getattr(pair, name))
+        feature[f"{name}_sha256"].bytes_list.value.append(
+            (known.get(name) or sha256(getattr(pair, name))).encode()
+        )
+    return message.SerializeToString(deterministic=True)
 
 
 def parse(payload: bytes) -> Pair:
@@ -94,16 +96,11 @@ def parse(payload: bytes) -> Pair:
     Raises:
         DataError: The bytes are no record of this schema, or a picture's SHA-256 does not match.
     """
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-
     try:
-        feature = tf.train.Example.FromString(payload).features.feature
+        feature = Example.FromString(payload).features.feature
         value = {
-            name: (
-                feature[name].int64_list if name in ("height", "width") else feature[name].bytes_list
-            ).value[0]
-            for name in feature_spec()
+            name: (feature[name].int64_list if name in _INTEGERS else feature[name].bytes_list).value[0]
+            for name in _FEATURES
         }
         pair = Pair(
             key=value["key"].decode(),
@@ -126,9 +123,9 @@ def feature_spec() -> dict:
     """The parsing spec of a record for `tf.io.parse_example` and `tf.io.parse_single_example`."""
     import tensorflow as tf
 
-    names = ("key", "hazy", "clear", "hazy_source", "clear_source", "hazy_sha256", "clear_sha256")
-    spec = {name: tf.io.FixedLenFeature([], tf.string) for name in names}
-    return spec | {name: tf.io.FixedLenFeature([], tf.int64) for name in ("height", "width")}
+    return {
+        name: tf.io.FixedLenFeature([], tf.int64 if name in _INTEGERS else tf.string) for name in _FEATURES
+    }
 
 
 def sha256(data: bytes) -> str:

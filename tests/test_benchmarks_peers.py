@@ -9,11 +9,14 @@ import sys
 
 import numpy as np
 import pytest
+from converting import all_records, convert, write_pairs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import compare_restore, reference_step, rounds  # noqa: E402
+from benchmarks.peers import plain_tfrecords  # noqa: E402
+from hazeheal import records  # noqa: E402
 
 VGG19 = ROOT.parent / "shared/weights/vgg19_block1to3_float32.npz"
 
@@ -112,3 +115,25 @@ def test_the_width_of_equal_speed():
     assert compare_restore.equal_width(speeds, 50.0) == pytest.approx(8 * math.sqrt(2))
     assert compare_restore.equal_width(speeds, 500.0) == 0.0
     assert compare_restore.equal_width(speeds, 1.0) == math.inf
+
+
+@pytest.mark.parametrize("flags", [(), ("--encoding=jpeg", "--image_size=32")])
+def test_the_loop_of_the_same_work_does_what_the_conversion_does(tmp_path, flags):
+    source, output = write_pairs(tmp_path / "in", scenes=4, versions=1, kind="jpg"), tmp_path / "peer"
+    for side in ("hazy", "GT"):  # the loop pairs files of equal names
+        for number, path in enumerate(sorted((source / side).iterdir())):
+            path.rename(path.with_name(f"{number}.jpg"))
+    arguments = [f"--folder={source}", f"--output={output}", "--same_work"]
+    assert plain_tfrecords.main([*arguments, *flags[1:]]) == 0
+    assert convert(source, tmp_path / "ours", "--val_fraction=0", *flags) == 0
+    theirs = json.loads(output.with_name("peer.index.json").read_text())
+    assert theirs["sha256"] == records.sha256(output.read_bytes())
+    ours = all_records(tmp_path / "ours", "train")
+    assert len(ours) == 4
+    for (pair, row), other in zip(ours, theirs["records"], strict=True):
+        assert (pair.key, pair.height, pair.width) == (other["key"], other["height"], other["width"])
+        assert row["psnr"] == pytest.approx(
+            other["psnr"], abs=1e-3 if not flags else 1.0
+        )  # another way to resize
+        if not flags:
+            assert other["sha256"][2:] == [records.sha256(pair.hazy), records.sha256(pair.clear)]

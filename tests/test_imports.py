@@ -14,8 +14,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Low to high. A module may import what stands in a line above its own, or beside it as long as there is no
 # circle. The longest name counts: `hazeheal.training` stands for all of that folder that is not listed itself.
 LAYERS = (
-    ("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.help", "hazeheal.aside", "hazeheal.bars"),
-    ("hazeheal.records", "hazeheal.cpu"),
+    (
+        "hazeheal",
+        "hazeheal.errors",
+        "hazeheal.lines",
+        "hazeheal.help",
+        "hazeheal.aside",
+        "hazeheal.bars",
+        "hazeheal.heap",
+    ),
+    ("hazeheal.example", "hazeheal.records", "hazeheal.cpu"),
     (
         *("hazeheal.data", "hazeheal.data.kept", "hazeheal.data.pictures", "hazeheal.data.pairing_rules"),
         *("hazeheal.data.folders", "hazeheal.data.pairing", "hazeheal.data.scene_canvas"),
@@ -46,6 +54,7 @@ LAYERS = (
 BY_NAME = ("hazeheal", "hazeheal.data")
 TOOLS_MAY_USE = {
     *("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.help", "hazeheal.aside", "hazeheal.bars"),
+    "hazeheal.heap",
     "hazeheal.records",
     *("hazeheal.data.folders", "hazeheal.data.pairing", "hazeheal.data.pairing_rules"),
     *("hazeheal.data.pictures", "hazeheal.data.synthetic", "hazeheal.data.haze"),

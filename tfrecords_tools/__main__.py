@@ -9,6 +9,7 @@ import shlex
 import sys
 
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, HazeHealError
+from hazeheal.heap import keep_freed_memory
 from hazeheal.help import CommandParser
 from hazeheal.lines import one_line, print_any_text
 from tfrecords_tools.synthesize_flags import add_synthesize
@@ -48,6 +49,7 @@ def main(argv=None) -> int:
         argv = sys.argv[1:]
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take all memory of GPUs that train
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        keep_freed_memory()
     print_any_text()
     try:
         args = _parser().parse_args(argv)

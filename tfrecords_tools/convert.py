@@ -26,7 +26,9 @@ from tfrecords_tools.shard import ShardSpec, write_shard
 __all__ = ["Options", "ShardSpec", "convert", "write_shard"]
 
 SHOWN = 20
-START_SECONDS = 5  # TensorFlow's import
+START_SECONDS = 1  # of the processes
+FEW_PAIRS = 200  # that one process converts before another one has started
+SECONDS_A_WORKER = 2  # of work that make one more process worth its start
 
 
 def convert(options: Options) -> int:
@@ -64,6 +66,8 @@ def convert(options: Options) -> int:
         if resume.is_complete(output_dir, state, described, sources, folders):
             print(f"{output_dir} is complete; nothing to do")
             return 0
+        if options.runner is None and options.workers != 1 and len(sources.pairs) > FEW_PAIRS:
+            pool.prepare()  # while the headers are read
         look = _checked(options, sources, folders)
         splits, guess = _plan(options, look.good, val_scenes, folders)
         specs = [spec for split in splits.values() for spec in split]
@@ -157,8 +161,7 @@ def _announce(options, sources, look, splits, guess, notes) -> int:
     todo = [spec for spec in specs if spec.file not in notes]
     share = sum(len(spec.pairs) for spec in todo) / len(look.good)
     seconds, num_bytes = guess.seconds * share, int(guess.total_bytes * share)
-    # A process takes seconds to start: one more for each 10 s of work.
-    workers = options.workers or min(pool.cores(), 1 + int(seconds / 10))
+    workers = options.workers or min(pool.cores(), 1 + int(seconds / SECONDS_A_WORKER))
     workers = max(1, min(workers, len(todo)))
     free = shutil.disk_usage(options.output_dir).free
     scenes = len({pair.scene for pair in look.good})

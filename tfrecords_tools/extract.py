@@ -13,7 +13,7 @@ import shutil
 from hazeheal import records
 from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.lines import one_line
-from tfrecords_tools import quiet, resume, shard
+from tfrecords_tools import resume, shard
 
 SUFFIX = {"jpeg": ".jpg", "png": ".png"}
 NAME_BYTES = 255  # of a file name, in most file systems
@@ -48,7 +48,6 @@ def extract(directory, *, output_dir, split: str | None = None) -> int:
         for source in shard.read_sources(directory, entry):
             writer.reserve(source)
     problems, count = [], 0
-    quiet.tensorflow()
     with _written_aside(pathlib.Path(output_dir)) as writer.folder:
         for opened, entry in splits:
             for pair, source in _read(opened, shard.read_sources(directory, entry), problems):

@@ -5,7 +5,6 @@ Until the manifest is there, a directory is an unfinished conversion and no read
 
 import collections
 import datetime
-import importlib
 import importlib.metadata
 import io
 import json
@@ -131,9 +130,8 @@ def _assemble_split(output_dir, name, split, specs, seen) -> tuple:
 
 
 def load_tfds():
-    """TFDS, whose import takes seconds: to be asked for while others work."""
-    quiet.tensorflow()
-    return importlib.import_module("tensorflow_datasets")
+    """TFDS, whose import takes a while: to be asked for while others work."""
+    return quiet.import_module("tensorflow_datasets")
 
 
 def _write_tfds_metadata(output_dir: pathlib.Path, name: str, entries: dict) -> dict:

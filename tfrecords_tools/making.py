@@ -24,7 +24,7 @@ class RecordOptions:
     size_mismatch: str = "error"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class SourcePair:
     """A pair before it is read: names relative to the folders, and (bytes, mtime_ns) of each file."""
 
@@ -118,11 +118,12 @@ def _encoded(array: np.ndarray, source: _Picture, options: RecordOptions) -> tup
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """One record with what is written beside it."""
+    """One record with what is written beside it; `hashes` of pictures that are their source files, byte for byte."""
 
     pair: records.Pair
     psnr: float
     source: dict
+    hashes: dict
     formats: dict
     reencoded: dict
 
@@ -177,6 +178,7 @@ def make_records(pair: SourcePair, *, hazy_dir, gt_dir, options: RecordOptions, 
                 "hazy_sha256": sides["hazy"].sha256,
                 "clear_sha256": sides["clear"].sha256,
             },
+            hashes={side: sides[side].sha256 for side in data if data[side] is sides[side].data},
             formats=formats,
             reencoded=reencoded,
         )

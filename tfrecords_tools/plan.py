@@ -19,6 +19,7 @@ from hazeheal.data import pairing, pictures
 from hazeheal.errors import HazeHealError, UsageError
 from tfrecords_tools import making, shard
 
+_BLOCK = 512  # files
 SHARD_BYTES = 128 * 2**20
 NAME_LENGTH = (
     150  # the longest file is named `.NAME-train.tfrecord-00000-of-00001.done.json.tmp-PID`, of at most 255
@@ -56,12 +57,11 @@ def find_sources(*, hazy_dir, gt_dir, rule: str) -> Sources:
             scene=pair.scene,
             hazy=pair.hazy,
             clear=pair.clear,
-            hazy_state=_file_state(pathlib.Path(hazy_dir) / pair.hazy),
-            clear_state=_file_state(pathlib.Path(gt_dir) / pair.clear),
+            hazy_state=_file_state(os.path.join(hazy_dir, pair.hazy)),
+            clear_state=_file_state(os.path.join(gt_dir, pair.clear)),
         )
 
-    with concurrent.futures.ThreadPoolExecutor(16) as threads:  # network file systems answer slowly
-        pairs = tuple(threads.map(look, found.pairs))
+    pairs = tuple(_in_threads(look, found.pairs, threads=16))
     inputs, state = hashlib.sha256(), hashlib.sha256()
     for pair in pairs:
         names = [pair.key, pair.hazy, pair.clear, pair.hazy_state[0], pair.clear_state[0]]
@@ -70,9 +70,17 @@ def find_sources(*, hazy_dir, gt_dir, rule: str) -> Sources:
     return Sources(found.rule, pairs, found, inputs.hexdigest(), state.hexdigest())
 
 
-def _file_state(path: pathlib.Path) -> tuple:
+def _in_threads(function, items, *, threads: int):
+    """Maps in threads, as network file systems answer slowly; asks for a block at a time, since each answer that is
+    waited for takes a kilobyte and more."""
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(items), _BLOCK):
+            yield from pool.map(function, items[start : start + _BLOCK])
+
+
+def _file_state(path: str) -> tuple:
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return (0, 0)  # a dangling link: named when it is read
     return (status.st_size, status.st_mtime_ns)
@@ -98,7 +106,7 @@ def look_at_headers(sources: Sources, *, hazy_dir, gt_dir) -> Look:
 
     def side(folder, name):
         try:
-            return pictures.read_size(pathlib.Path(folder) / name, name=name)
+            return pictures.read_size(os.path.join(folder, name), name=name)
         except HazeHealError as error:
             return str(error)
 
@@ -106,8 +114,8 @@ def look_at_headers(sources: Sources, *, hazy_dir, gt_dir) -> Look:
         return side(hazy_dir, pair.hazy), side(gt_dir, pair.clear)
 
     good, unreadable, mismatched = [], [], []
-    with concurrent.futures.ThreadPoolExecutor(8) as threads:
-        for pair, sizes in zip(sources.pairs, threads.map(look, sources.pairs), strict=True):
+    with pictures.strict():
+        for pair, sizes in zip(sources.pairs, _in_threads(look, sources.pairs, threads=8), strict=True):
             reasons = [size for size in sizes if isinstance(size, str)]
             if reasons:
                 unreadable.append(

@@ -1,7 +1,7 @@
 """Maps a function over tasks in processes, with one progress bar that counts what is inside the tasks.
 
-The children must be able to use TensorFlow, so they are never forked from a process where its runtime may
-already run: a fork server that only imported it makes them, or, where there is none, each starts anew.
+Whoever converts from Python may have TensorFlow's runtime in the same process, whose threads a fork would leave behind:
+a fork server that only imported what the children need makes them, or, where there is none, each starts anew.
 """
 
 import concurrent.futures
@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from hazeheal.bars import progress_bar
 from hazeheal.errors import HazeHealError
+from hazeheal.heap import keep_freed_memory
 
 _PRELOAD = "tfrecords_tools.preload"
 
@@ -49,7 +50,7 @@ def run_tasks(
         total, already: Units of the progress bar, and how many of them were done before.
         unit: What the bar counts.
         stop_after: Called with each result; once true, tasks that run are finished and no other is started.
-        preload: The module that a fork server imports before it makes processes; by default TensorFlow too.
+        preload: The module that a fork server imports before it makes processes; by default what makes and checks shards.
         meanwhile: Called once in this process when the others have begun; not called where there are no others.
 
     Returns:
@@ -85,11 +86,7 @@ def _run_here(function, tasks, bar, stop_after):
 
 
 def _run_processes(function, tasks, *, workers, bar, already, stop_after, preload, meanwhile):
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([preload])
-        _start_fork_server()
+    context = prepare(preload)
     # One counter a task, each written by one process: no lock that a killed child could take along.
     counters = context.RawArray("Q", len(tasks))
     stop = context.RawValue("b", 0)
@@ -125,6 +122,20 @@ def _run_processes(function, tasks, *, workers, bar, already, stop_after, preloa
     return results
 
 
+def prepare(preload: str = _PRELOAD):
+    """Begins to start what will make processes, where the system has such a thing, and does not wait for it.
+
+    Returns:
+        The context of `multiprocessing` to make them with.
+    """
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([preload])
+        _start_fork_server()
+    return context
+
+
 def _start_fork_server():
     """Starts it with this package in reach: before Python 3.12.8 the server does not get our `sys.path`, and passes
     over what it cannot import without a word (https://github.com/python/cpython/issues/117378)."""
@@ -147,6 +158,7 @@ _child = {}
 
 def _start_child(counters, stop):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked, and tells us through `stop`
+    keep_freed_memory()
     _child.update(counters=counters, stop=stop)
     threading.Thread(target=_follow_parent, daemon=True).start()
 

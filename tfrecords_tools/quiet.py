@@ -1,4 +1,4 @@
-"""TensorFlow without its greetings: it logs to stderr while it is imported, whatever the log level."""
+"""Imports without their greetings: some packages log to stderr while they are imported, whatever the log level."""
 
 import importlib
 import os
@@ -6,16 +6,16 @@ import sys
 import tempfile
 
 
-def tensorflow():
-    """Imports TensorFlow and returns it; what it wrote to stderr is shown only if the import fails."""
-    if "tensorflow" in sys.modules:
-        return sys.modules["tensorflow"]
+def import_module(name: str):
+    """Imports a module and returns it; what was written to stderr is shown only if the import fails."""
+    if name in sys.modules:
+        return sys.modules[name]
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            return importlib.import_module("tensorflow")
+            return importlib.import_module(name)
         except BaseException:
             held.seek(0)
             os.write(saved, held.read())

@@ -19,8 +19,9 @@ import zlib
 import numpy as np
 
 from hazeheal import records
+from hazeheal.data import pictures
 from hazeheal.errors import DataError, HazeHealError
-from tfrecords_tools import making, quiet
+from tfrecords_tools import frames, making
 
 FOLDERS = {"hazy": "hazy", "clear": "GT"}
 
@@ -67,16 +68,15 @@ def write_shard(spec: ShardSpec, progress=None) -> dict:
     Raises:
         HazeHealError: The shard cannot be written (disk full, no permission).
     """
-    tf = quiet.tensorflow()
     temporary = spec.path.with_name(f".{spec.file}.tmp-{_number()}")
     rows, sources, skipped = [], [], []
     formats = {side: collections.Counter() for side in FOLDERS}
     reencoded = collections.Counter()
     load_clear = functools.lru_cache(maxsize=1)(making.load_source)
     shard_number = int(spec.file.rsplit("-", 3)[1])
-    position = 0
+    position, digest = 0, hashlib.sha256()
     try:
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
+        with open(temporary, "wb") as file, pictures.strict():
             for pair in spec.pairs:
                 try:
                     for made in making.make_records(
@@ -86,8 +86,11 @@ def write_shard(spec: ShardSpec, progress=None) -> dict:
                         options=spec.options,
                         load_clear=load_clear,
                     ):
-                        payload = records.serialize(made.pair)
-                        writer.write(payload)
+                        payload = records.serialize(made.pair, hashes=made.hashes)
+                        header, footer = frames.ends(payload)
+                        for part in (header, payload, footer):
+                            file.write(part)
+                            digest.update(part)
                         offset = position + records.FRAME_HEADER_BYTES
                         position = offset + len(payload) + records.FRAME_FOOTER_BYTES
                         size = (made.pair.height, made.pair.width)
@@ -105,10 +108,11 @@ def write_shard(spec: ShardSpec, progress=None) -> dict:
                     )
                 if progress:
                     progress(1)
-        digest = _sync_and_hash(temporary)
+            file.flush()
+            os.fsync(file.fileno())  # a rename must not come before the bytes that it names
         os.replace(temporary, spec.path)
-    except (tf.errors.OpError, OSError) as error:
-        reason = " ".join(str(getattr(error, "message", None) or error).split())
+    except OSError as error:
+        reason = " ".join(str(error).split())
         raise HazeHealError(
             f"{spec.path} cannot be written: {reason}; finished shards are kept, the same command goes on from them"
         ) from error
@@ -119,7 +123,7 @@ def write_shard(spec: ShardSpec, progress=None) -> dict:
         "digest": spec.digest,
         "records": len(rows),
         "bytes": position,
-        "sha256": digest,
+        "sha256": digest.hexdigest(),
         "formats": {side: dict(sorted(counter.items())) for side, counter in formats.items()},
         "reencoded": dict(sorted(reencoded.items())),
         "skipped": skipped,
@@ -195,10 +199,3 @@ def hash_file(path) -> str:
 def _number() -> str:
     """Of a file that this call alone writes: process numbers of two hosts of a Beam pipeline may be alike."""
     return f"{os.getpid()}{secrets.randbelow(10**9):09}"
-
-
-def _sync_and_hash(path: pathlib.Path) -> str:
-    """Also brings the file to the disk: a rename must not come before the bytes that it names."""
-    with open(path, "r+b") as file:
-        os.fsync(file.fileno())
-    return hash_file(path)

@@ -7,9 +7,7 @@ frames behind it, and costs only its own record here.
 import dataclasses
 import io
 import mmap
-import os
 import pathlib
-import tempfile
 import zlib
 
 import numpy as np
@@ -18,7 +16,7 @@ from hazeheal import records
 from hazeheal.data import pictures
 from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.lines import one_line
-from tfrecords_tools import finish, pool, quiet, shard
+from tfrecords_tools import finish, frames, pool, shard
 from tfrecords_tools.info import format_bytes
 
 
@@ -191,7 +189,6 @@ def _check_rows(check: Check, size: int, progress) -> list:
     problems = []
     if not size:
         return [(number, "cut off") for number in range(len(check.rows))]
-    whole_frames = sum(1 for _ in _frames(check.path))
     with open(check.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for number, row in enumerate(check.rows):
             start, length = int(row["offset"]), int(row["length"])
@@ -205,8 +202,7 @@ def _check_rows(check: Check, size: int, progress) -> list:
                 reasons += _check_record(payload, row=row, key=None)
             else:
                 reasons = _check_record(payload, row=row, key=check.keys and check.keys[number])
-                if number >= whole_frames:
-                    reasons += _check_frame(header, payload, footer)
+                reasons += _check_frame(header, payload, footer)
             problems += [(number, reason) for reason in reasons]
             if progress:
                 progress(1)
@@ -216,7 +212,7 @@ def _check_rows(check: Check, size: int, progress) -> list:
 def _check_frames(check: Check, progress) -> list:
     """Without an index: what can be walked from frame to frame."""
     problems, number = [], -1
-    for number, payload in enumerate(_frames(check.path)):
+    for number, payload in enumerate(frames.walk(check.path)):
         key = check.keys[number] if check.keys and number < len(check.keys) else None
         problems += [(number, reason) for reason in _check_record(payload, row=None, key=key)]
         if progress:
@@ -231,30 +227,12 @@ def _check_frames(check: Check, progress) -> list:
     return problems
 
 
-def _frames(path):
-    """Yields payloads as long as both CRCs of each frame are right."""
-    tf = quiet.tensorflow()
-    try:
-        for payload in tf.data.TFRecordDataset(os.fsencode(path)):
-            yield payload.numpy()
-    except (tf.errors.DataLossError, tf.errors.OutOfRangeError):
-        return
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from error
-
-
 def _check_frame(header: bytes, payload: bytes, footer: bytes) -> list:
-    """Compares a frame with the one that TensorFlow makes of the same payload."""
-    tf = quiet.tensorflow()
-    with tempfile.TemporaryDirectory() as scratch:
-        path = pathlib.Path(scratch) / "frame"
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            writer.write(payload)
-        made = path.read_bytes()
     reasons = []
-    if header != made[: records.FRAME_HEADER_BYTES]:
+    expected_header, expected_footer = frames.ends(payload)
+    if header != expected_header:
         reasons.append("its frame's length, or the CRC of that, is damaged (the record itself is whole)")
-    if footer != made[-records.FRAME_FOOTER_BYTES :]:
+    if footer != expected_footer:
         reasons.append("its frame's CRC is damaged (the record itself is whole)")
     return reasons
 

@@ -1,30 +1,36 @@
 """Pairs become one TFRecord file, as a script of one page does it: PIL, one process, TFRecordWriter.
 
-    python benchmarks/peers/plain_tfrecords.py --folder=DIR --output=FILE [--image_size=286]
+    python benchmarks/peers/plain_tfrecords.py --folder=DIR --output=FILE [--image_size=286] [--same_work]
 
 DIR/hazy and DIR/GT hold files of equal names. Every picture is decoded, so that a damaged one is found, and its
 size is stored. Without --image_size the file's own bytes go into the record; with it both pictures are resized
-(Lanczos) and saved as JPEG of quality 95, colour at full resolution. `hazeheal-tfrecords convert` does more: it
-compares sizes, measures every pair's PSNR (of what the record holds, decoded again after JPEG), hashes sources
-and records, writes an index, brings all to the disk, and can be taken up after an interruption.
+(Lanczos) and saved as JPEG of quality 95, colour at full resolution.
+
+`hazeheal-tfrecords convert` does more, and so does --same_work, as anyone would write it: it compares sizes, measures
+every pair's PSNR (in floats, of what the record holds, decoded again after JPEG), hashes sources, records and the file, and
+writes an index with a CRC of each record. That it takes up an interrupted conversion is still ours alone.
 """
 
 import argparse
+import hashlib
 import io
+import json
 import os
 import pathlib
 import sys
+import zlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
+import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 
 def encoded(path, image_size):
-    """(bytes, height, width) of one picture for its record."""
-    data = path.read_bytes()
+    """(bytes of the file, bytes for the record, picture) of one picture."""
+    source = data = path.read_bytes()
     with Image.open(io.BytesIO(data)) as image:
         picture = image.convert("RGB")
     if image_size:
@@ -32,12 +38,33 @@ def encoded(path, image_size):
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=95, subsampling=0)
         data = buffer.getvalue()
-    return data, picture.height, picture.width
+    return source, data, picture
 
 
-def example(hazy_path, clear_path, image_size):
-    hazy, height, width = encoded(hazy_path, image_size)
-    clear, _, _ = encoded(clear_path, image_size)
+def decoded(data):
+    with Image.open(io.BytesIO(data)) as image:
+        return image.convert("RGB")
+
+
+def psnr(hazy, clear):
+    """Of two pictures, in dB."""
+    error = np.mean((np.asarray(hazy, np.float32) - np.asarray(clear, np.float32)) ** 2)
+    return float(10 * np.log10(255.0**2 / error)) if error else float("inf")
+
+
+def example(hazy_path, clear_path, image_size, same_work):
+    """(bytes of the record, its row of the index or None)."""
+    hazy_source, hazy, picture = encoded(hazy_path, image_size)
+    clear_source, clear, clear_picture = encoded(clear_path, image_size)
+    height, width = picture.height, picture.width
+    row = None
+    if same_work:
+        if picture.size != clear_picture.size:
+            raise SystemExit(f"{hazy_path.name}: {picture.size} and {clear_picture.size}")
+        if image_size:  # the PSNR belongs to what the record holds
+            picture, clear_picture = decoded(hazy), decoded(clear)
+        hashes = [hashlib.sha256(data).hexdigest() for data in (hazy_source, clear_source, hazy, clear)]
+        row = {"key": hazy_path.stem, "psnr": psnr(picture, clear_picture), "sha256": hashes}
 
     def text(value):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
@@ -54,7 +81,12 @@ def example(hazy_path, clear_path, image_size):
         "hazy_source": text(hazy_path.name.encode()),
         "clear_source": text(clear_path.name.encode()),
     }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    if same_work:
+        feature |= {"hazy_sha256": text(hashes[2].encode()), "clear_sha256": text(hashes[3].encode())}
+    payload = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    if same_work:
+        row |= {"height": height, "width": width, "length": len(payload), "crc32": zlib.crc32(payload)}
+    return payload, row
 
 
 def main(argv=None):
@@ -62,10 +94,19 @@ def main(argv=None):
     parse.add_argument("--folder", required=True, type=pathlib.Path)
     parse.add_argument("--output", required=True)
     parse.add_argument("--image_size", type=int)
+    parse.add_argument("--same_work", action="store_true", help="all that `hazeheal-tfrecords convert` does")
     flags = parse.parse_args(argv)
+    rows = []
     with tf.io.TFRecordWriter(flags.output) as writer:
         for path in sorted((flags.folder / "hazy").iterdir()):
-            writer.write(example(path, flags.folder / "GT" / path.name, flags.image_size))
+            clear_path = flags.folder / "GT" / path.name
+            payload, row = example(path, clear_path, flags.image_size, flags.same_work)
+            writer.write(payload)
+            rows.append(row)
+    if flags.same_work:
+        shard = hashlib.sha256(pathlib.Path(flags.output).read_bytes()).hexdigest()
+        index = json.dumps({"sha256": shard, "records": rows})
+        pathlib.Path(f"{flags.output}.index.json").write_text(index, encoding="utf-8")
     return 0
 
 

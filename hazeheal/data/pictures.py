@@ -87,7 +87,7 @@ def load(source, look, *, max_pixels: int = MAX_PIXELS, name: str | None = None)
     if not data:
         raise DataError(f"{name}: the file is empty (0 bytes); replace it")
     try:
-        with _strict_pillow(max_pixels), Image.open(io.BytesIO(data)) as image:
+        with strict(max_pixels), Image.open(io.BytesIO(data)) as image:
             return _decode(image, data, look, max_pixels)
     except DataError:  # of `look`
         raise
@@ -119,7 +119,7 @@ def read_size(path, *, max_pixels: int = MAX_PIXELS, name: str | None = None) ->
     try:
         size = os.stat(path).st_size
         if size and os.path.isfile(path):
-            with _strict_pillow(max_pixels), Image.open(path) as image:
+            with strict(max_pixels), Image.open(path) as image:
                 width, height = image.size
                 # A PNG may keep its EXIF behind the pixels, and Pillow would decode them to look there.
                 turned = False
@@ -160,13 +160,15 @@ def _read(source, name: str, max_pixels: int) -> bytes:
 
 
 _lock = threading.Lock()
-_decoding: list[int] = []  # max_pixels of every thread inside `_strict_pillow`
+_decoding: list[int] = []  # max_pixels of every thread inside `strict`
 _found: tuple = ()  # Pillow's settings before the first of them came, and the filters of warnings
 
 
 @contextlib.contextmanager
-def _strict_pillow(max_pixels: int):
+def strict(max_pixels: int = MAX_PIXELS):
     """Makes Pillow refuse truncated files and go by our limit of size, whatever the program has set.
+
+    Every function here does it by itself; around many calls it spares them most of what it costs.
 
     Both are module globals that Pillow reads while it decodes, and so are the filters of its warnings, which are
     of damaged metadata and would stand in a program's output without the name of a file. Threads that decode at
@@ -338,7 +340,7 @@ def center_crop(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return cut(a), cut(b)
 
 
-_BLOCK = 1 << 15  # values at a time: what the caches hold as float64
+_BLOCK = 1 << 15  # values at a time: what the caches hold, and whose squares a uint32 can add up
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -354,7 +356,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     a, b, total = a.reshape(-1), b.reshape(-1), 0
     for start in range(0, a.size, _BLOCK):
         one, other = a[start : start + _BLOCK], b[start : start + _BLOCK]
-        difference = (np.maximum(one, other) - np.minimum(one, other)).astype(np.float64)
-        # Whole numbers below 2^53: exact, in whatever order. Not `dot`, whose threads wait for those of other processes.
+        difference = (np.maximum(one, other) - np.minimum(one, other)).astype(np.uint32)
+        # Not `dot`, whose threads wait for those of other processes.
         total += int(np.einsum("i,i->", difference, difference))
     return float("inf") if total == 0 else float(20 * np.log10(255) - 10 * np.log10(total / a.size))

@@ -1,0 +1,48 @@
+"""Freed memory is kept where the C library can be told so, and nothing happens where it cannot."""
+
+import ctypes
+import platform
+import subprocess
+import sys
+
+import pytest
+from places import ROOT
+
+from hazeheal import heap
+
+FAULTS = """
+import resource, numpy
+from hazeheal import heap
+if {kept}: heap.keep_freed_memory()
+def make(): numpy.ones(1 << 20, numpy.uint8), numpy.ones(3 << 20, numpy.uint8)
+make()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20): make()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(kept):
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS.format(kept=kept)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
+def test_an_array_is_not_mapped_anew_each_time():
+    assert faults(True) < 100 < faults(False)
+
+
+def test_a_system_without_it_is_left_alone(monkeypatch):
+    class Library:
+        pass
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
+    heap.keep_freed_memory()
+
+    def missing(name):
+        raise OSError("no such library")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    heap.keep_freed_memory()
