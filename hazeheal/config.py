@@ -18,7 +18,7 @@ import re
 import traceback
 
 from hazeheal.data.fresh_haze_settings import FreshHaze
-from hazeheal.errors import UsageError
+from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.lines import shown
 
 CHOICES = {
@@ -229,6 +229,20 @@ def field_types() -> dict:
     kinds = {k: type(least) for k, least in AT_LEAST.items()}
     kinds |= dict.fromkeys((*CHOICES, *INTERVALS, *TEXTS), str) | dict.fromkeys(FLAGS, bool)
     return kinds | {f"data.fresh_haze.{field.name}": field.type for field in dataclasses.fields(FreshHaze)}
+
+
+def check_model_fields(config, *, source) -> None:
+    """Refuses a network of another version, as its fields tell: it may do more, or less, than its variables show.
+
+    Raises:
+        HazeHealError: `config.model` has not the fields of this version; `source` says where it was read.
+    """
+    known = {name for name in field_types() if name.startswith("model.")}
+    if differ := {f"model.{name}" for name in config.get("model", {})} ^ known:
+        raise HazeHealError(
+            f"{source}: the networks of this version have other fields ({', '.join(sorted(differ))}); use the version "
+            "that made it, or train anew"
+        )
 
 
 def check(config) -> None:

@@ -10,6 +10,7 @@ import shutil
 import checkpoints_made
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 from refusals import refusal
 from test_restorer import apart, noise
@@ -213,7 +214,7 @@ def test_weights_of_another_network_are_refused(files, tmp_path):
     for fields, said in (
         ({"depth": 2}, "where its configuration makes"),
         ({"norm": "newer"}, "norm is 'newer': must be one of"),
-        ({"attention": 4}, "other fields (model.attention); use that version"),
+        ({"attention": 4}, "other fields (model.attention); use the version that made it"),
     ):
         copy = changed(best, path, config=of_model(best, **fields), made_by="hazeheal 7.1")
         assert said in refusal(HazeHealError, DehazeGAN.from_pretrained, copy)
@@ -267,3 +268,13 @@ def test_what_ships_is_whole_and_small(name):
     assert name in pretrained.NAMES and gan.metadata["step"] > 0 and gan.metadata["psnr"] is not None
     picture = noise(60, 50)
     assert gan.restore(picture).shape == picture.shape
+
+
+def test_a_run_of_another_version_is_refused(tmp_path):
+    fields = tiny.config(train__steps=1).to_dict()
+    del fields["model"]["patch_size"]
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(
+        HazeHealError, match=r"config\.json: the networks .* other fields \(model\.patch_size\)"
+    ):
+        DehazeGAN.from_run(tmp_path)

@@ -90,6 +90,7 @@ class DehazeGAN:
             raise HazeHealError(
                 f"{run} is no run's directory: config.json cannot be read ({error})"
             ) from error
+        configs.check_model_fields(config, source=run / "config.json")
         folder = run / f"group_{group:02d}" / "checkpoints"
         found = found or checkpoint.find(folder, which=which)
         if found is None:
@@ -113,7 +114,8 @@ class DehazeGAN:
             HazeHealError: There is none, it is damaged, or of another network than its configuration makes.
         """
         found = pretrained.load(name)
-        config = _config_of(found)
+        config = configs.from_dict(found.metadata["config"])
+        configs.check_model_fields(config, source=f"{found.path}, of {found.metadata['made_by']}")
         try:
             gan = cls(config, precision=precision, for_training=False)
         except ValueError as error:  # a norm, say, that another version has
@@ -170,19 +172,3 @@ class DehazeGAN:
             for name, network in networks.items()
             if network is not None
         }
-
-
-def _config_of(found):
-    """The configuration in a file of weights.
-
-    Raises:
-        HazeHealError: It has other fields than this version: a newer one's network may do more than its variables tell.
-    """
-    config = configs.from_dict(found.metadata["config"])
-    known = {name for name in configs.field_types() if name.startswith("model.")}
-    if differ := {f"model.{name}" for name in config.model} ^ known:
-        raise HazeHealError(
-            f"{found.path} is of {found.metadata['made_by']}, and this version's networks have other fields "
-            f"({', '.join(sorted(differ))}); use that version, or export it again"
-        )
-    return config

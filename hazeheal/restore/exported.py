@@ -105,6 +105,7 @@ class ExportedModel:
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise HazeHealError(f"{self._path / METADATA} is damaged ({error}); export again") from error
+        configs.check_model_fields(self.config, source=self._path / METADATA)
         for name, written in files.items():
             try:
                 found = records.sha256((self._path / name).read_bytes())
