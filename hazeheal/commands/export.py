@@ -7,7 +7,7 @@ import pathlib
 from hazeheal.commands.parsing import CommandParser
 from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
 from hazeheal.export.formats import FORMATS, PRECISIONS
-from hazeheal.models.weights import SUFFIX
+from hazeheal.models.pretrained import SUFFIX
 
 EPILOG = """\
 examples:

@@ -1,4 +1,4 @@
-"""The generators that ship with the package, by name. Read without TensorFlow.
+"""The generators that ship with the package, by name. Imported without NumPy, and read without TensorFlow.
 
     names()             # those that this installation has: fast, best
     load("best")        # a `weights.Weights`; DehazeGAN.from_pretrained("best") is the network itself
@@ -9,16 +9,16 @@ Each is one file of `weights` in hazeheal/pretrained/; docs/model_card.md tells 
 import pathlib
 
 from hazeheal.errors import HazeHealError
-from hazeheal.models import weights
 
 NAMES = ("fast", "best")
 DEFAULT = "best"
+SUFFIX = ".npz"  # of files of weights
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "pretrained"
 
 
 def names() -> list[str]:
     """The names of the files that are there."""
-    return sorted(path.stem for path in FOLDER.glob(f"*{weights.SUFFIX}"))
+    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
 
 
 def is_name(model) -> bool:
@@ -40,7 +40,7 @@ def find(model) -> pathlib.Path:
         HazeHealError: There is no such file; the message lists the names that there are.
     """
     if is_name(model):
-        path = FOLDER / f"{model}{weights.SUFFIX}"
+        path = FOLDER / f"{model}{SUFFIX}"
         if not path.is_file():
             raise HazeHealError(f"the network {model!r} is not in this installation; {listed()}")
         return path
@@ -52,12 +52,17 @@ def find(model) -> pathlib.Path:
     return path
 
 
-def load(model) -> weights.Weights:
+def load(model):
     """Reads the file of `find`.
+
+    Returns:
+        A `weights.Weights`.
 
     Raises:
         HazeHealError: There is none, or it is damaged.
     """
+    from hazeheal.models import weights  # whose NumPy no --help should wait for
+
     return weights.read(find(model))
 
 

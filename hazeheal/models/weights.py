@@ -20,7 +20,6 @@ import numpy as np
 from hazeheal.aside import written_aside
 from hazeheal.errors import HazeHealError
 
-SUFFIX = ".npz"
 FORMAT = "hazeheal weights 1"
 METADATA = "metadata"
 STORED = np.dtype("<f2")

@@ -18,14 +18,14 @@ import tensorflow as tf
 from hazeheal import config as configs
 from hazeheal import records
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.models import pretrained, weights
+from hazeheal.models import pretrained
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.restore.network import Network
 from hazeheal.restore.restorer import Restorer
 
 LOG = logging.getLogger("hazeheal")
 FOLDER = "saved_model"
-WEIGHTS = f"generator{weights.SUFFIX}"
+WEIGHTS = f"generator{pretrained.SUFFIX}"
 SUMMARY = "export.json"  # beside all formats of one export
 METADATA = pathlib.PurePath("assets.extra", "hazeheal.json")  # where a SavedModel has room for others
 
@@ -54,7 +54,7 @@ def open_model(model, *, which="best", precision="float32"):
                 "%s is a network that ships with HazeHeal; for what lies here write ./%s", model, model
             )
         return DehazeGAN.from_pretrained(model, precision=precision)
-    if path.suffix == weights.SUFFIX or path.is_file():
+    if path.suffix == pretrained.SUFFIX or path.is_file():
         return DehazeGAN.from_pretrained(path, precision=precision)
     found = next((p for p in (path, path / FOLDER) if (p / "saved_model.pb").is_file()), None)
     if found is None and (path / WEIGHTS).is_file():

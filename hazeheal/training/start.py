@@ -26,7 +26,7 @@ def find(source, *, config):
         UsageError: The file is of a generator of another configuration.
         HazeHealError: There is none of these, or it is damaged.
     """
-    if not pretrained.is_name(source) and not str(source).endswith(weights.SUFFIX):
+    if not pretrained.is_name(source) and not str(source).endswith(pretrained.SUFFIX):
         return checkpoint.resolve(source)
     try:
         found = pretrained.load(source)
@@ -48,7 +48,7 @@ def read(path):
     Returns:
         ({name: np.ndarray} as a checkpoint holds them, what a run notes of where it began, of plain JSON values).
     """
-    if path.suffix != weights.SUFFIX:
+    if path.suffix != pretrained.SUFFIX:
         return checkpoint.read(path), {"checkpoint": str(path)}
     found = weights.read(path)
     values = {f"generator/{name}": value.astype("float32") for name, value in found.values.items()}
