@@ -1,0 +1,44 @@
+"""An import that is noisy, slow or broken, and an interrupt in the midst of it."""
+
+import signal
+import sys
+
+import pytest
+
+from tfrecords_tools import quiet
+
+SWALLOWS = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.01)
+except BaseException:
+    pass
+finished = True
+"""
+
+
+def module(tmp_path, monkeypatch, name, text):
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return name
+
+
+def test_an_interrupt_waits_for_the_end_of_an_import_that_would_swallow_it(tmp_path, monkeypatch):
+    name = module(tmp_path, monkeypatch, "swallows_interrupts", SWALLOWS)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        quiet.import_module(name)
+    assert sys.modules[name].finished and signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_it_says_is_shown_only_if_it_fails(tmp_path, monkeypatch, capfd):
+    greets = "import os\nos.write(2, b'welcome')\n"
+    assert quiet.import_module(module(tmp_path, monkeypatch, "greets", greets)).__name__ == "greets"
+    assert capfd.readouterr().err == ""
+    with pytest.raises(ImportError, match="no such part"):
+        quiet.import_module(
+            module(tmp_path, monkeypatch, "breaks", greets + "raise ImportError('no such part')")
+        )
+    assert capfd.readouterr().err == "welcome"
