@@ -28,6 +28,9 @@ def get_config() -> ConfigDict:
     config.data.fresh_haze = ConfigDict()
     config.data.fresh_haze.share = 0.0  # of the training pairs, in place of their own haze
     config.data.fresh_haze.share_clear = 0.0  # of the training pairs: the clear picture itself is the input
+    config.data.fresh_haze.share_scaled = 0.0  # of the training pairs: their own haze, thinner or thicker
+    config.data.fresh_haze.scale_min = 0.3  # how much of it
+    config.data.fresh_haze.scale_max = 1.2
     config.data.fresh_haze.kind = "mixed"  # ground: ramps | aerial: clouds | mixed: either
     config.data.fresh_haze.density_min = 0.06  # mean optical thickness of a picture
     config.data.fresh_haze.density_max = 1.2

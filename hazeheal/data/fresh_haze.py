@@ -5,7 +5,10 @@ positions the input is made here instead, from the clear picture alone, so that 
 scene under any haze; and of another, small share the input is the clear picture itself, so that it learns
 to leave alone what has no haze. The target is always the data set's own clear picture.
 
-The rule. I = J t + A (1 - t), t = exp(-d) (Koschmieder 1924), in sRGB values, as RESIDE (Li et al. 2019) and
+Of one more share the pair's own haze is made thinner or thicker, which needs no estimate of anything: where
+I = J t + A (1 - t), the picture J + s (I - J) is J t' + A (1 - t') with t' = 1 - s (1 - t).
+
+The rule for fresh haze. I = J t + A (1 - t), t = exp(-d) (Koschmieder 1924), in sRGB values, as RESIDE (Li et al. 2019) and
 the sets made after it were: what is made must agree with the real pairs that it is mixed with. The optical
 thickness d is a blend, of the drawn mean `density`, of
     a ramp   from near to far in the direction of the horizon, mostly upwards      (ground: mostly this)
@@ -23,7 +26,7 @@ import tensorflow as tf
 
 from hazeheal.data.decode import DCT
 
-REAL, FRESH, CLEAR = range(3)  # what the input of a pair is, as `source` draws it
+REAL, FRESH, CLEAR, SCALED = range(4)  # what the input of a pair is, as `source` draws it
 
 MAX_THICKNESS = 2.5  # of any pixel: 8 % of the scene come through, 20 of 256 levels
 COARSEST = 4  # cells of the coarsest octave along a side
@@ -68,17 +71,41 @@ def training_input(clear, real, *, settings, seed, position, grain):
         REAL: real,
         FRESH: lambda: lay(clear, settings=settings, seed=[seed, ours - 2], grain=grain),
         CLEAR: lambda: tf.identity(clear),
+        SCALED: lambda: scale(real(), clear, settings=settings, seed=[seed, ours - 2]),
     }
     chosen = source(settings=settings, seed=seed, position=position)
-    hazy = tf.switch_case(chosen, [cases[number] for number in (REAL, FRESH, CLEAR)])
+    hazy = tf.switch_case(chosen, [cases[number] for number in sorted(cases)])
     return tf.ensure_shape(hazy, clear.shape)
 
 
 def source(*, settings, seed, position):
-    """Where the input at `position` comes from: REAL, FRESH or CLEAR, an int32 scalar."""
+    """Where the input at `position` comes from: REAL, FRESH, CLEAR or SCALED, an int32 scalar."""
     drawn = _uniform(1, [seed, -3 * position - 1])[0]
-    rest = tf.where(drawn < settings.share + settings.share_clear, CLEAR, REAL)
-    return tf.where(drawn < settings.share, FRESH, rest)
+    chosen, end = REAL, settings.share + settings.share_clear + settings.share_scaled
+    # From the last share to the first: each overrules what lies behind it.
+    for number, share in (
+        (SCALED, settings.share_scaled),
+        (CLEAR, settings.share_clear),
+        (FRESH, settings.share),
+    ):
+        chosen, end = tf.where(drawn < end, number, chosen), end - share
+    return chosen
+
+
+def scale(hazy, clear, *, settings, seed):
+    """Makes the haze between the two pictures of a pair thinner or thicker, by a drawn factor.
+
+    Args:
+        hazy, clear: uint8 [S, S, 3].
+        settings: The `FreshHaze`, for `scale_min` and `scale_max`.
+        seed: [2] integers.
+
+    Returns:
+        uint8 [S, S, 3]: clear + s (hazy - clear), clipped.
+    """
+    factor = _between(_uniform(1, seed)[0], settings.scale_min, settings.scale_max)
+    hazy, clear = tf.cast(hazy, tf.float32), tf.cast(clear, tf.float32)
+    return _bytes(clear + factor * (hazy - clear))
 
 
 def lay(clear, *, settings, seed, grain):
@@ -172,7 +199,7 @@ def _photographed(hazy, drawn, *, settings, grain):
         place = [tf.cast(drawn[name] * (size + 1), tf.int32) for name in ("grain_y", "grain_x")]
         window = tf.slice(grain, [*place, 0], [size, size, 3])
         hazy += window * (deviation * tf.sqrt(255 * (255 * (1 - shot) + shot * tf.maximum(hazy, 0.0))))
-    hazy = tf.cast(tf.clip_by_value(hazy + 0.5, 0.0, 255.0), tf.uint8)
+    hazy = _bytes(hazy)
     if not settings.jpeg_share:
         return hazy
     choices = settings.jpeg_quality_max - settings.jpeg_quality_min + 1
@@ -182,6 +209,11 @@ def _photographed(hazy, drawn, *, settings, grain):
     return tf.cond(
         drawn["jpeg"] < settings.jpeg_share, lambda: _through_jpeg(hazy, quality, block), lambda: hazy
     )
+
+
+def _bytes(picture):
+    """uint8 of float32 of about 0 to 255, rounded."""
+    return tf.cast(tf.clip_by_value(picture + 0.5, 0.0, 255.0), tf.uint8)
 
 
 def _through_jpeg(picture, quality, block):

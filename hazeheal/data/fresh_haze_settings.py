@@ -5,11 +5,12 @@ import dataclasses
 from hazeheal.errors import UsageError
 from hazeheal.lines import shown
 
+SHARES = ("share", "share_clear", "share_scaled")
 KINDS = ("ground", "aerial", "mixed")
 # The least and the greatest value; of a range both of its ends.
 LIMITS = {
-    **dict.fromkeys(("share", "share_clear", "tint", "noise", "jpeg_share", "airlight"), (0.0, 1.0)),
-    **{"density": (1e-6, 100.0), "jpeg_quality": (1, 100)},
+    **dict.fromkeys((*SHARES, "tint", "noise", "jpeg_share", "airlight"), (0.0, 1.0)),
+    **{"density": (1e-6, 100.0), "jpeg_quality": (1, 100), "scale": (0.0, 4.0)},
 }
 
 
@@ -19,7 +20,9 @@ class FreshHaze:
 
     Attributes:
         share: Of the positions, how many get fresh haze in place of their own, in [0, 1].
-        share_clear: How many get the clear picture itself; together with `share` at most 1.
+        share_clear: How many get the clear picture itself.
+        share_scaled: How many get their own haze thinner or thicker. The three shares are together at most 1.
+        scale_min, scale_max: How much of it, in [0, 4]: 0 none, 1 all of it.
         kind: `ground` (ramps), `aerial` (clouds), or `mixed`: either, one picture in two.
         density_min, density_max: Mean optical thickness of a picture's haze, above 0. It is drawn uniformly in its
             logarithm, so that thin haze is not rare.
@@ -35,6 +38,9 @@ class FreshHaze:
 
     share: float = 0.0
     share_clear: float = 0.0
+    share_scaled: float = 0.0
+    scale_min: float = 0.3
+    scale_max: float = 1.2
     kind: str = "mixed"
     density_min: float = 0.06
     density_max: float = 1.2
@@ -56,19 +62,18 @@ class FreshHaze:
             value = getattr(self, field.name)
             if least is not None and not least <= value <= most:  # true for NaN too
                 raise UsageError(f"fresh_haze.{field.name}={shown(value)} must lie in {least} to {most}")
-        for name in ("density", "airlight", "jpeg_quality"):
+        for name in ("scale", "density", "airlight", "jpeg_quality"):
             low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if low > high:
                 raise UsageError(
                     f"fresh_haze.{name}_min={low} is larger than fresh_haze.{name}_max={high}; exchange them, or give one "
                     "value twice"
                 )
-        if self.share + self.share_clear > 1 + 1e-9:  # 0.9 and 0.1 are 1 and a little in floats
-            raise UsageError(
-                f"fresh_haze.share={self.share:g} and fresh_haze.share_clear={self.share_clear:g} add up to more than 1; "
-                "lower one of them"
-            )
+        shares = {name: getattr(self, name) for name in SHARES if getattr(self, name)}
+        if sum(shares.values()) > 1 + 1e-9:  # 0.9 and 0.1 are 1 and a little in floats
+            listed = " and ".join(f"fresh_haze.{name}={value:g}" for name, value in shares.items())
+            raise UsageError(f"{listed} add up to more than 1; lower one of them")
 
     @property
     def is_on(self) -> bool:
-        return self.share > 0 or self.share_clear > 0
+        return any(getattr(self, name) > 0 for name in SHARES)
