@@ -3,7 +3,7 @@
     hazy [B, H, W, 3] in [-1, 1]  ->  restored [B, H, W, 3] float32
 
     pad -> patches -> stem -> encoder_0 .. encoder_{d-1} -> bottom_0, bottom_1 -> decoder_{d-1} .. decoder_0
-        -> head -> pixels -> output
+        -> head -> output -> pixels -> crop
 
 The names of its variables (`encoder_0/mbconv/expand/kernel`) are part of the checkpoint format.
 """
@@ -80,9 +80,10 @@ def build_generator(
     block = {"norm": norm, "se_ratio": se_ratio, "seed": seed, "dtype": dtype}
     hazy = keras.Input((None, None, 3), name="hazy", dtype="float32")
     # float32, whatever the policy: a picture rounded to bfloat16 has 8 bits less its sign and exponent.
-    x = MirrorPad(multiple(depth, patch_size), name="pad", dtype="float32")(hazy)
+    padded = MirrorPad(multiple(depth, patch_size), name="pad", dtype="float32")(hazy)
     if patch_size > 1:
-        x = Patches(patch_size, name="patches", dtype="float32")(x)
+        padded = Patches(patch_size, name="patches", dtype="float32")(padded)
+    x = padded
     x = conv(width // 2, 3, x.shape[-1], seed=seed, path="stem", dtype=dtype)(x)
     x = keras.layers.Activation("silu", name="stem_swish", dtype=dtype)(x)
     skips = []
@@ -93,12 +94,12 @@ def build_generator(
         x = MBConv(x.shape[-1], strides=1, path=f"bottom_{i}", name=f"bottom_{i}", **block)(x)
     for i in reversed(range(depth)):
         x = DecoderStage(norm=norm, seed=seed, dtype=dtype, name=f"decoder_{i}")([x, skips[i]])
-    gain = 1.0 if output == "direct" else 0.0
-    maps = (6 if output == "scattering" else 3) * patch_size**2
-    x = conv(maps, 3, x.shape[-1], seed=seed, path="head", dtype="float32", gain=gain)(x)
+    x = Head(3 * patch_size**2, kind=output, seed=seed, dtype="float32", name="head")(x)
+    # On the patches: half the values to move that K and B of single pixels would be.
+    x = Output(output, name="output", dtype="float32")([x, padded])
     if patch_size > 1:
         x = Pixels(patch_size, name="pixels", dtype="float32")(x)
-    restored = Output(output, name="output", dtype="float32")([x, hazy])
+    restored = CropTo(name="crop", dtype="float32")([x, hazy])
     return keras.Model(hazy, restored, name="generator")
 
 
@@ -232,8 +233,50 @@ class DecoderStage(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("hazeheal")
+class Head(keras.layers.Layer):
+    """A convolution to what `Output` makes the restored values of: one map for each of them, for `scattering` two.
+
+    Args:
+        values: Restored values at a position, three for each pixel of its patch.
+        kind: One of OUTPUTS.
+        seed: For the initial values; all but `direct` start at zero.
+    """
+
+    def __init__(self, values, *, kind, seed, **kwargs):
+        super().__init__(**kwargs)
+        self.values = values
+        self.kind = kind
+        self.seed = seed
+        self.maps = 2 * values if kind == "scattering" else values
+
+    def build(self, shape):
+        gain = 1.0 if self.kind == "direct" else 0.0
+        init = scaled_normal(seed=self.seed, path="head", fan_in=9 * shape[-1], gain=gain)
+        self.kernel = self.add_weight(shape=(3, 3, shape[-1], self.maps), initializer=init, name="kernel")
+        self.bias = self.add_weight(shape=(self.maps,), initializer="zeros", name="bias")
+
+    def call(self, inputs):
+        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+        if self.kind == "scattering":
+            kernel, bias = self._apart(kernel), self._apart(bias)
+        return tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME"), bias)
+
+    def _apart(self, weights):
+        """Weights of K and B in turns, three channels of each a pixel, to all of K's before all of B's.
+
+        The variables have the former order. To move weights costs nothing; to move maps of the picture's size does.
+        """
+        shape = weights.shape.as_list()
+        pairs = tf.reshape(weights, [-1, self.values // 3, 2, 3])
+        return tf.reshape(tf.transpose(pairs, [0, 2, 1, 3]), shape)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:3], self.maps)
+
+
+@keras.saving.register_keras_serializable("hazeheal")
 class Output(keras.layers.Layer):
-    """Crops the head's output to the size of the hazy picture and makes the restored one of both."""
+    """Makes the restored values of the head's output and the hazy ones."""
 
     def __init__(self, kind, **kwargs):
         super().__init__(**kwargs)
@@ -241,12 +284,23 @@ class Output(keras.layers.Layer):
 
     def call(self, inputs):
         x, hazy = inputs
-        height, width = (hazy.shape[axis] or tf.shape(hazy)[axis] for axis in (1, 2))
-        x = x[:, :height, :width]
         if self.kind == "scattering":
             k, b = tf.split(x, 2, axis=-1)
             return hazy + k * hazy - b
         return hazy + x if self.kind == "residual" else tf.tanh(x)
+
+    def compute_output_shape(self, shapes):
+        return shapes[1]
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class CropTo(keras.layers.Layer):
+    """Crops a picture to the size of another, from the upper left corner."""
+
+    def call(self, inputs):
+        x, like = inputs
+        height, width = (like.shape[axis] or tf.shape(like)[axis] for axis in (1, 2))
+        return x[:, :height, :width]
 
     def compute_output_shape(self, shapes):
         return shapes[1]
