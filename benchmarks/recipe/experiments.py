@@ -23,7 +23,8 @@ NO_FRESH = dict.fromkeys(FRESH, 0.0)
 # The network `fast`: of the two that ship the one that is trained in minutes.
 BASELINE = {
     **{"model.width": 16, "model.depth": 3, "model.disc_width": 8, "model.patch_size": 4},
-    **{"model.output": "scattering", "loss.gan_weight": 0.0, "loss.perceptual_weight": 0.0},
+    **{"model.norm": "none", "model.output": "scattering"},
+    **{"loss.gan_weight": 0.0, "loss.perceptual_weight": 0.0},
     **{"data.crop_size": 256, "data.rot90": False, "train.batch_size": 8, "optimizer.beta1": 0.9},
     **{"optimizer.learning_rate": 1e-3, "optimizer.decay": "cosine", "optimizer.warmup": "100 steps"},
     **{"optimizer.clip_norm": 0.0, "train.epochs": 0.0, "train.keep": 1, "samples.count": 4},
@@ -35,7 +36,8 @@ BASELINE = {
 EXPERIMENTS = {
     "baseline": ("mixed", {}),
     "no_fresh_haze": ("mixed", NO_FRESH),
-    "norm_none": ("mixed", {"model.norm": "none"}),
+    "norm_layer": ("mixed", {"model.norm": "layer"}),
+    "norm_layer_rate_2e-3": ("mixed", {"model.norm": "layer", "optimizer.learning_rate": 2e-3}),
     "norm_batch": ("mixed", {"model.norm": "batch"}),
     "rate_2e-3": ("mixed", {"optimizer.learning_rate": 2e-3}),
     "rate_4e-3": ("mixed", {"optimizer.learning_rate": 4e-3}),
