@@ -11,13 +11,15 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     config = default.get_config()
-    config.data.crop_size = 192
+    config.data.crop_size = 256
     config.data.rot90 = False  # of most pictures the sky is above
-    config.data.fresh_haze.share = 0.35
+    config.data.fresh_haze.share = 0.15
     config.data.fresh_haze.share_clear = 0.12
+    config.data.fresh_haze.share_scaled = 0.3
     config.model.width = 32
     config.model.depth = 4
-    config.model.patch_size = 2
+    config.model.patch_size = 4
+    config.model.norm = "none"
     config.model.output = "scattering"
     config.model.disc_width = 8  # not used
     config.loss.gan_weight = 0.0
@@ -28,9 +30,9 @@ def get_config() -> ConfigDict:
     config.optimizer.decay = "cosine"
     config.train.batch_size = 8
     config.train.epochs = 0.0
-    config.train.steps = 3000
-    config.train.log_every = "50 steps"
-    config.train.sample_every = "500 steps"
-    config.train.validate_every = "500 steps"
-    config.train.save_every = "100 steps"
+    config.train.steps = 8000
+    config.train.log_every = "100 steps"
+    config.train.sample_every = "1000 steps"
+    config.train.validate_every = "1000 steps"
+    config.train.save_every = "200 steps"
     return config

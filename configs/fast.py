@@ -13,6 +13,4 @@ def get_config() -> ConfigDict:
     config = best.get_config()
     config.model.width = 16
     config.model.depth = 3
-    config.model.patch_size = 4
-    config.train.steps = 3000
     return config
