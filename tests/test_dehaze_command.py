@@ -55,7 +55,7 @@ def test_a_folder(run, folder, capsys):
     flags = [folder, f"--model={run}", "--output=out", "--tile_size=120", "--compare"]
     code, said, wrong = dehaze(capsys, *flags)
     assert code == 0, wrong
-    assert said.startswith("4 restored, in out\n1 were larger than --tile_size=120 allows at once.")
+    assert said.startswith("4 restored, in out\n1 was larger than --tile_size=120 allows at once.")
     expected = ["a.png", "b/c.jpg", "b/d.png", "b/e.bmp"]
     assert names("out") == sorted([*expected, *(n.replace(".", ".compare.") for n in expected)])
     gan = DehazeGAN.from_run(run)

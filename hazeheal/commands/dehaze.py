@@ -124,7 +124,7 @@ def report(outcome, restorer, flags) -> int:
     print(f"{outcome.restored} restored, in {flags.output}")
     if outcome.tiled and not restorer.local:
         print(
-            f"{outcome.tiled} were larger than --tile_size={flags.tile_size} allows at once. This network looks at means "
+            f"{outcome.tiled} {'was' if outcome.tiled == 1 else 'were'} larger than --tile_size={flags.tile_size} allows at once. This network looks at means "
             f"over the whole picture; {MEANS[restorer.shares_means]}: see docs/inference.md"
         )
     sys.stdout.flush()

@@ -1,0 +1,188 @@
+"""The model of `scaling_model.py` against one, two replicas, and two groups, of one CPU core each.
+
+    python benchmarks/scaling_check.py [--width=32 --depth=4 --crop_size=128 --batch=2 --steps=30]
+
+`batch` pictures a replica throughout. Predicted is compute + reduction. Compute: one replica trains alone on a core, while
+another such training, which it knows nothing of, has the other core; so both share the memory as two replicas do. Reduction: the
+sum of the same gradients, nothing else running, within a process and between two. Measured are trainings as one starts them,
+the median of --rounds. Prints a table.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import rounds  # noqa: E402
+from hazeheal.benchmark.pairs import convert, write_pairs  # noqa: E402
+
+HAZEHEAL = [sys.executable, "-m", "hazeheal"]
+
+
+def fields(flags, *, batch):
+    found = {
+        "model.width": flags.width,
+        "model.depth": flags.depth,
+        "model.disc_width": flags.width,
+        "data.crop_size": flags.crop_size,
+        "train.batch_size": batch,
+        "loss.perceptual_weight": 0.0,
+        "train.epochs": 0.0,
+        "train.steps": flags.steps,
+        "train.xla": "off",
+    }
+    found |= dict.fromkeys(("train.validate_every", "train.sample_every"), "never")
+    return ["--config=default", *(f"--config.{name}={value}" for name, value in found.items())]
+
+
+def train(flags, folder, name, *, replicas, groups=1, cores=None, beside=0):
+    """Seconds of a step; of `beside` + 1 trainings that run at once the mean."""
+    running = []
+    for number in range(beside + 1):
+        run = folder / f"{name}_{number}"
+        batch = flags.batch * replicas
+        command = [*HAZEHEAL, "launch", f"--groups={groups}", f"--cpu_replicas={replicas}"]
+        command += [f"--data_dir={folder / 'records'}", f"--workdir={run}", *fields(flags, batch=batch)]
+        if cores:
+            command = ["taskset", "-c", str(cores[number]), *command]
+        running.append(
+            (run, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
+        )
+    seconds = []
+    for run, process in running:
+        _, errors = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"the training {name} failed:\n{errors.decode()[-2000:]}")
+        result = json.loads((run / "result.json").read_text())
+        seconds.append(flags.batch * replicas / result["images_per_second"])
+    return statistics.mean(seconds)
+
+
+def reduced_within(flags, folder):
+    """Seconds of one reduction between two replicas of a process."""
+    path = folder / f"comm{len(list(folder.glob('comm*')))}.json"
+    command = [*HAZEHEAL, "benchmark", "--what=comm", "--replicas=2", "--cpu", "--xla=off", f"--json={path}"]
+    subprocess.run(
+        command + fields(flags, batch=2 * flags.batch),
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return json.loads(path.read_text())["comm"][0]["seconds"]["median"]
+
+
+def reduced_between(flags):
+    """Seconds of one reduction between two processes."""
+    with socket.socket() as one, socket.socket() as two:
+        for free in (one, two):
+            free.bind(("127.0.0.1", 0))
+        workers = [f"127.0.0.1:{free.getsockname()[1]}" for free in (one, two)]
+    command = [
+        sys.executable,
+        __file__,
+        "--reduce",
+        *(f"--{k}={getattr(flags, k)}" for k in ("width", "depth")),
+    ]
+    running = []
+    for index in range(2):
+        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        environment = os.environ | {"TF_CONFIG": json.dumps(task), "TF_NUM_INTRAOP_THREADS": "1"}
+        running.append(
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        )
+    answers = [process.communicate()[0] for process in running]
+    if any(process.returncode for process in running):
+        raise SystemExit("the reduction between two processes failed")
+    return max(json.loads(answer.splitlines()[-1]) for answer in answers)
+
+
+def reduce(flags):
+    """One of two processes: prints the median seconds of a reduction."""
+    import tensorflow as tf
+
+    from hazeheal import config as configs
+    from hazeheal.benchmark.comm import gradient_shapes
+
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=tf.distribute.experimental.CommunicationImplementation.RING
+    )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    shapes = gradient_shapes(configs.load(fields(flags, batch=2)))
+
+    @tf.function
+    def summed():
+        def one():
+            context = tf.distribute.get_replica_context()
+            values = [tf.fill(shape, tf.random.uniform([])) for shape in shapes]
+            return tf.add_n([tf.reshape(v, [-1])[0] for v in context.all_reduce("SUM", values)])
+
+        return strategy.run(one)
+
+    summed()
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        summed()
+        times.append(time.perf_counter() - start)
+    print(json.dumps(statistics.median(times)))
+    return 0
+
+
+def main(argv=None):
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--width", type=int, default=32)
+    parse.add_argument("--depth", type=int, default=4)
+    parse.add_argument("--crop_size", type=int, default=128)
+    parse.add_argument("--batch", type=int, default=2, help="pictures a replica (default: %(default)s)")
+    parse.add_argument("--steps", type=int, default=30, help="of each training (default: %(default)s)")
+    parse.add_argument("--rounds", type=int, default=2)
+    parse.add_argument("--json", metavar="FILE", help="write all figures here too")
+    parse.add_argument("--reduce", action="store_true", help=argparse.SUPPRESS)
+    flags = parse.parse_args(argv)
+    if flags.reduce:
+        return reduce(flags)
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    found = []
+    with tempfile.TemporaryDirectory() as directory:
+        folder = pathlib.Path(directory)
+        write_pairs(folder / "pictures", pairs=16, size=max(160, flags.crop_size))
+        convert(folder / "pictures", folder / "records", encoding="keep")
+        for number in range(flags.rounds):
+            found.append(
+                {
+                    "alone": train(flags, folder, f"alone{number}", replicas=1, cores=cores),
+                    "beside": train(flags, folder, f"beside{number}", replicas=1, cores=cores, beside=1),
+                    "replicas": train(flags, folder, f"replicas{number}", replicas=2),
+                    "groups": train(flags, folder, f"groups{number}", replicas=2, groups=2),
+                    "reduction_replicas": reduced_within(flags, folder),
+                    "reduction_groups": reduced_between(flags),
+                }
+            )
+            print(" ".join(f"{name} {seconds:.3f} s" for name, seconds in found[-1].items()), flush=True)
+    middle = {name: statistics.median(one[name] for one in found) for name in found[0]}
+    print(
+        f"\none replica on a core: {middle['alone']:.3f} s a step; beside another: {middle['beside']:.3f} s\n"
+    )
+    print("| two | reduction s | predicted s | measured s | off by |\n|---|---|---|---|---|")
+    for name in ("replicas", "groups"):
+        reduction, measured = middle[f"reduction_{name}"], middle[name]
+        predicted = middle["beside"] + reduction
+        print(
+            f"| {name} | {reduction:.3f} | {predicted:.3f} | {measured:.3f} | {100 * (predicted / measured - 1):+.0f} % |"
+        )
+    rounds.write(flags.json, {"machine": rounds.machine(), "settings": vars(flags), "rounds": found})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
