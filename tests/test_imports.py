@@ -22,6 +22,7 @@ LAYERS = (
         "hazeheal.aside",
         "hazeheal.bars",
         "hazeheal.heap",
+        "hazeheal.quiet",
     ),
     ("hazeheal.example", "hazeheal.records", "hazeheal.cpu"),
     (
@@ -55,6 +56,7 @@ BY_NAME = ("hazeheal", "hazeheal.data")
 TOOLS_MAY_USE = {
     *("hazeheal", "hazeheal.errors", "hazeheal.lines", "hazeheal.help", "hazeheal.aside", "hazeheal.bars"),
     "hazeheal.heap",
+    "hazeheal.quiet",
     "hazeheal.records",
     *("hazeheal.data.folders", "hazeheal.data.pairing", "hazeheal.data.pairing_rules"),
     *("hazeheal.data.pictures", "hazeheal.data.synthetic", "hazeheal.data.haze"),

@@ -1,11 +1,12 @@
 """An import that is noisy, slow or broken, and an interrupt in the midst of it."""
 
+import os
 import signal
 import sys
 
 import pytest
 
-from tfrecords_tools import quiet
+from hazeheal import quiet
 
 SWALLOWS = """
 import os, signal, time
@@ -42,3 +43,14 @@ def test_what_it_says_is_shown_only_if_it_fails(tmp_path, monkeypatch, capfd):
             module(tmp_path, monkeypatch, "breaks", greets + "raise ImportError('no such part')")
         )
     assert capfd.readouterr().err == "welcome"
+
+
+@pytest.mark.parametrize(("level", "shown"), [(None, False), ("2", False), ("1", True), ("0", True)])
+def test_tensorflow_greets_only_where_it_was_asked_to(tmp_path, monkeypatch, capfd, level, shown):
+    monkeypatch.delenv(quiet.LOG_LEVEL, raising=False)
+    if level is not None:
+        monkeypatch.setenv(quiet.LOG_LEVEL, level)
+    module(tmp_path, monkeypatch, "tensorflow", "import os\nos.write(2, b'welcome')\n")
+    quiet.import_tensorflow()
+    assert capfd.readouterr().err == ("welcome" if shown else "")
+    assert os.environ[quiet.LOG_LEVEL] in ([level] if level else ["2", "3"])

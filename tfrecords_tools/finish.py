@@ -16,10 +16,10 @@ import shutil
 import numpy as np
 
 import hazeheal
-from hazeheal import records
+from hazeheal import quiet, records
 from hazeheal.errors import DataError
 from hazeheal.lines import one_line
-from tfrecords_tools import quiet, shard
+from tfrecords_tools import shard
 
 SKIPPED = "skipped.txt"
 TFDS_FILES = ("dataset_info.json", "features.json")

@@ -2,6 +2,7 @@
 
 import sys
 
+from hazeheal import quiet
 from hazeheal.aside import ended_in_order
 from hazeheal.bars import progress_bar
 from hazeheal.commands.parsing import MODEL_HELP, CommandParser, count, numbers
@@ -77,6 +78,7 @@ def main(argv) -> int:
         print(f"{kept} results are there already, and stay as they are; --overwrite makes them anew")
     if not jobs:
         return EXIT_OK
+    quiet.import_tensorflow()
     from hazeheal.restore.exported import open_model
     from hazeheal.restore.pipeline import restore_pictures
     from hazeheal.restore.restorer import Restorer

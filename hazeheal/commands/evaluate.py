@@ -4,6 +4,7 @@ import os
 import pathlib
 import shlex
 
+from hazeheal import quiet
 from hazeheal.aside import write_aside
 from hazeheal.bars import progress_bar
 from hazeheal.commands.parsing import MODEL_HELP, CommandParser, count, names_of_runs, natural
@@ -70,6 +71,7 @@ def main(argv) -> int:
     names = names_of_runs(given, taken=RESERVED)
     source = _find_pairs(flags)
 
+    quiet.import_tensorflow()
     from hazeheal.restore import evaluation  # waits for TensorFlow
 
     more, protocol = evaluation.more_metrics(lpips_weights=flags.lpips_weights)

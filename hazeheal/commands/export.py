@@ -4,6 +4,7 @@ import argparse
 import os
 import pathlib
 
+from hazeheal import quiet
 from hazeheal.commands.parsing import CommandParser
 from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
 from hazeheal.export.formats import FORMATS, PRECISIONS
@@ -78,7 +79,8 @@ def main(argv) -> int:
 
     # The processor does it well, and all runtimes that the exports are checked in have it.
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault(quiet.LOG_LEVEL, "3")
+    quiet.import_tensorflow()
     from hazeheal.export import exporter, formats
     from hazeheal.restore.exported import ExportedModel, open_model
 

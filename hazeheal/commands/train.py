@@ -4,6 +4,7 @@ import gc
 import sys
 
 from hazeheal import config as configs
+from hazeheal import quiet
 from hazeheal.commands.parsing import CommandParser, count, numbers, port
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.training import cluster, prometheus
@@ -91,6 +92,7 @@ def main(argv) -> int:
     if not flags.workdir:
         raise UsageError("--workdir=DIR is needed: where the run's checkpoints and summaries go")
     if flags.plot_models:
+        quiet.import_tensorflow()
         from hazeheal.training.plot import plot_models
 
         for path in plot_models(config, directory=flags.workdir):
@@ -121,6 +123,7 @@ def main(argv) -> int:
 def preview(config, flags) -> int:
     if not flags.data_dir:
         raise UsageError("--preview needs --data_dir=DIR: a data set made by `hazeheal-tfrecords convert`")
+    quiet.import_tensorflow()
     from hazeheal.training.preview import write_preview
 
     print(write_preview(config, flags.preview, data_dir=flags.data_dir, on_bad_record=flags.on_bad_record))
@@ -129,6 +132,7 @@ def preview(config, flags) -> int:
 
 def train(config, flags) -> dict:
     group = cluster.from_environment()
+    quiet.import_tensorflow()
     from hazeheal.training import distribute, failures
     from hazeheal.training.trainer import DehazeTrainer
 

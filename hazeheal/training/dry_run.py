@@ -1,7 +1,7 @@
 """All checks of a training that can be made without starting it, in a second: before data is made, or a job queued."""
 
 from hazeheal import config as configs
-from hazeheal import records
+from hazeheal import quiet, records
 from hazeheal.models.perceptual import check_perceptual_weights
 from hazeheal.training import checkpoint, resume, start
 from hazeheal.training.run_dir import RunDirectory
@@ -25,6 +25,7 @@ def check(config, flags, *, group=None) -> str:
     if config.loss.perceptual_weight:
         check_perceptual_weights(config.loss.perceptual_weights, config.loss.perceptual_layer)
     if flags.gpus is not None:
+        quiet.import_tensorflow()
         from hazeheal.training import distribute
 
         distribute.check_gpus(flags.gpus, found=distribute.count_gpus())

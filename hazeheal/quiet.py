@@ -3,10 +3,27 @@
 import contextlib
 import importlib
 import os
+import pathlib
 import signal
 import sys
 import tempfile
 import threading
+
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # of TensorFlow's C++: 0 all, 1 warnings, 2 errors, 3 none
+_NVIDIA = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")  # the last: a GPU under Windows' Linux
+
+
+def import_tensorflow():
+    """Imports TensorFlow for a command, which speaks for itself.
+
+    Its C++ is left to tell errors; where there is no NVIDIA device not those either, for they are about the CUDA that is not
+    there. TF_CPP_MIN_LOG_LEVEL, where it is set, decides instead: below 2 all is shown.
+    """
+    has_nvidia = any(pathlib.Path(path).exists() for path in _NVIDIA)
+    level = os.environ.setdefault(LOG_LEVEL, "2" if has_nvidia else "3")
+    if level in ("0", "1"):
+        return importlib.import_module("tensorflow")
+    return import_module("tensorflow")
 
 
 def import_module(name: str):
