@@ -87,6 +87,8 @@ def main(argv) -> int:
     config = configs.load(ours)
     if flags.gpus is not None and flags.cpu_replicas is not None:
         raise UsageError("--gpus and --cpu_replicas exclude each other; give one of them")
+    if flags.metrics_port is not None:
+        prometheus.require()
     if flags.preview is not None:
         return preview(config, flags)
     if not flags.workdir:

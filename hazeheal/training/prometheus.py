@@ -27,6 +27,19 @@ GAUGES = {
 }
 
 
+def require():
+    """Returns the package prometheus_client.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        import prometheus_client
+    except ImportError as error:
+        raise UsageError("--metrics_port needs prometheus_client: pip install 'hazeheal[metrics]'") from error
+    return prometheus_client
+
+
 @contextlib.contextmanager
 def serving(run, *, port, host="127.0.0.1"):
     """Serves the facts of a run at http://HOST:PORT/metrics during the block, in a thread of its own.
@@ -43,10 +56,7 @@ def serving(run, *, port, host="127.0.0.1"):
     if port is None:
         yield
         return
-    try:
-        import prometheus_client
-    except ImportError as error:
-        raise UsageError("--metrics_port needs prometheus_client: pip install 'hazeheal[metrics]'") from error
+    prometheus_client = require()
     registry = prometheus_client.CollectorRegistry()
     registry.register(_Run(run))
     try:
