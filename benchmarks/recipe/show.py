@@ -6,6 +6,7 @@
 Writes into the output directory
     triptychs.jpg   ten pairs, hazy | restored | clear: evenly spaced in the order of the restored PSNR, so that none is chosen
     worst.jpg       the five of lowest restored PSNR
+    chosen.jpg      the pairs named by --keys
     others.jpg      hazy | restored of the photographs in a folder, which have no clear counterpart
 and prints the PSNR of every pair, lowest first. Each folder of --pairs has hazy/ and GT/, as `split.py` makes them.
 """
@@ -63,6 +64,7 @@ def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--model", default="best", help="a run, a file of weights, or best or fast")
     parse.add_argument("--pairs", nargs="+", type=pathlib.Path, default=[], metavar="FOLDER")
+    parse.add_argument("--keys", nargs="+", default=[], help="pairs to show on a sheet of their own")
     parse.add_argument("--pairing", default=r"^(\d+)", help="as of hazeheal-tfrecords convert")
     parse.add_argument("--pictures", type=pathlib.Path, metavar="FOLDER", help="photographs of other kinds")
     parse.add_argument("--output", required=True, type=pathlib.Path)
@@ -70,6 +72,7 @@ def main(argv=None):
     flags = parse.parse_args(argv)
     gan = open_model(flags.model)
     flags.output.mkdir(parents=True, exist_ok=True)
+    rows = []
     if flags.pairs:
         rows = restored_pairs(gan, flags.pairs, flags.pairing)
         for psnr, name, *_ in rows:
@@ -77,6 +80,9 @@ def main(argv=None):
         even = np.unique(np.linspace(0, len(rows) - 1, SHOWN).round().astype(int))
         write([rows[i] for i in reversed(even)], flags.output / "triptychs.jpg", max_side=flags.max_side)
         write(rows[:WORST], flags.output / "worst.jpg", max_side=flags.max_side)
+    if flags.keys:
+        named = {row[1]: row for row in rows}
+        write([named[key] for key in flags.keys], flags.output / "chosen.jpg", max_side=flags.max_side)
     if flags.pictures:
         files = sorted(p for p in flags.pictures.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
         shown = []
