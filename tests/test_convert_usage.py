@@ -146,6 +146,7 @@ def test_imports_only_what_lies_below():
         "aside",
         "bars",
         "heap",
+        "quiet",
         "data.pictures",
         "data.synthetic",
     }
