@@ -40,7 +40,7 @@ def fields(flags, *, batch):
         "train.steps": flags.steps,
         "train.xla": "off",
     }
-    found |= dict.fromkeys(("train.validate_every", "train.sample_every"), "never")
+    found |= dict.fromkeys(("train.validate_every", "train.sample_every"), "never") | {"data.val_split": ""}
     return ["--config=default", *(f"--config.{name}={value}" for name, value in found.items())]
 
 
