@@ -1,4 +1,4 @@
-"""The model of `scaling_model.py` against one, two replicas, and two groups, of one CPU core each.
+"""The model of `scaling_model.py` against two replicas, and two groups, of one CPU core each.
 
     python benchmarks/scaling_check.py [--width=32 --depth=4 --crop_size=128 --batch=2 --steps=30]
 

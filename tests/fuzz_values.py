@@ -170,9 +170,9 @@ def valid_values(key):
         "loss.perceptual_weights": ("imagenet",),
         "profile.steps": ("", "1:4"),
     }
-    special |= {"loss.perceptual_layer": ("block1_conv1", "block3_conv3"), "data.crop_size": ("8", "24")}
+    special |= {"loss.perceptual_layer": ("block1_conv1", "block3_conv3"), "data.crop_size": ("16", "24")}
     special |= {"model.depth": ("1", "2"), "model.width": ("4", "6"), "samples.max_side": ("16", "99")}
-    special["model.patch_size"] = ("1",)  # of larger patches a crop of 8 pixels holds too few
+    special["model.patch_size"] = ("1", "2")
     special |= {
         "optimizer.accumulate": ("1", "2"),
         "train.batch_size": ("2", "4"),

@@ -22,19 +22,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from hazeheal.data import pictures  # noqa: E402
-from hazeheal.models.gan import DehazeGAN  # noqa: E402
 from hazeheal.restore import pairs  # noqa: E402
+from hazeheal.restore.exported import open_model  # noqa: E402
 from hazeheal.training.samples import sample_sheet, side_by_side  # noqa: E402
 
 SHOWN, WORST = 10, 5
-
-
-def open_model(model):
-    """A run, a file of weights, or a name that ships."""
-    path = pathlib.Path(model)
-    if path.suffix == ".npz" or not path.is_dir():
-        return DehazeGAN.from_pretrained(model)
-    return DehazeGAN.from_run(model)
 
 
 def restored_pairs(gan, folders, pairing):
@@ -62,7 +54,7 @@ def write(rows, path, *, max_side):
 
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("--model", default="best", help="a run, a file of weights, or best or fast")
+    parse.add_argument("--model", default="best", help="as of hazeheal dehaze")
     parse.add_argument("--pairs", nargs="+", type=pathlib.Path, default=[], metavar="FOLDER")
     parse.add_argument("--keys", nargs="+", default=[], help="pairs to show on a sheet of their own")
     parse.add_argument("--pairing", default=r"^(\d+)", help="as of hazeheal-tfrecords convert")

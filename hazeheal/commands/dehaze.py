@@ -126,8 +126,8 @@ def report(outcome, restorer, flags) -> int:
     print(f"{outcome.restored} restored, in {flags.output}")
     if outcome.tiled and not restorer.local:
         print(
-            f"{outcome.tiled} {'was' if outcome.tiled == 1 else 'were'} larger than --tile_size={flags.tile_size} allows at once. This network looks at means "
-            f"over the whole picture; {MEANS[restorer.shares_means]}: see docs/inference.md"
+            f"{outcome.tiled} {'was' if outcome.tiled == 1 else 'were'} larger than --tile_size={flags.tile_size} "
+            f"allows at once. This network looks at means over the whole picture; {MEANS[restorer.shares_means]}: see docs/inference.md"
         )
     sys.stdout.flush()
     for reason in outcome.failed.values():

@@ -81,14 +81,13 @@ def training_input(clear, real, *, settings, seed, position, grain):
 def source(*, settings, seed, position):
     """Where the input at `position` comes from: REAL, FRESH, CLEAR or SCALED, an int32 scalar."""
     drawn = _uniform(1, [seed, -3 * position - 1])[0]
-    chosen, end = REAL, settings.share + settings.share_clear + settings.share_scaled
+    fresh = settings.share
+    clear = fresh + settings.share_clear
+    scaled = clear + settings.share_scaled
+    chosen = REAL
     # From the last share to the first: each overrules what lies behind it.
-    for number, share in (
-        (SCALED, settings.share_scaled),
-        (CLEAR, settings.share_clear),
-        (FRESH, settings.share),
-    ):
-        chosen, end = tf.where(drawn < end, number, chosen), end - share
+    for number, end in ((SCALED, scaled), (CLEAR, clear), (FRESH, fresh)):
+        chosen = tf.where(drawn < end, number, chosen)
     return chosen
 
 

@@ -83,8 +83,7 @@ def build_generator(
     padded = MirrorPad(multiple(depth, patch_size), name="pad", dtype="float32")(hazy)
     if patch_size > 1:
         padded = Patches(patch_size, name="patches", dtype="float32")(padded)
-    x = padded
-    x = conv(width // 2, 3, x.shape[-1], seed=seed, path="stem", dtype=dtype)(x)
+    x = conv(width // 2, 3, padded.shape[-1], seed=seed, path="stem", dtype=dtype)(padded)
     x = keras.layers.Activation("silu", name="stem_swish", dtype=dtype)(x)
     skips = []
     for i in range(depth):
