@@ -32,56 +32,61 @@ BASELINE = {
     "train.sample_every": "400 steps",
     **FRESH,
 }
-# {name: (data set, what is changed)}
+GAN = {"loss.gan_weight": 1.0, "model.disc_width": 16, "optimizer.beta1": 0.5}
+PERCEPTUAL = {"loss.perceptual_weight": 0.005}
+LATE = {"optimizer.learning_rate": 3e-4}
+# {name: (data set, what is changed)}, or with the experiment from whose generator it starts behind these
 EXPERIMENTS = {
     "baseline": ("mixed", {}),
     "no_fresh_haze": ("mixed", NO_FRESH),
+    "scaled_haze": ("mixed", {"data.fresh_haze.share": 0.15, "data.fresh_haze.share_scaled": 0.3}),
     "norm_layer": ("mixed", {"model.norm": "layer"}),
     "norm_layer_rate_2e-3": ("mixed", {"model.norm": "layer", "optimizer.learning_rate": 2e-3}),
     "norm_batch": ("mixed", {"model.norm": "batch"}),
-    "rate_2e-3": ("mixed", {"optimizer.learning_rate": 2e-3}),
-    "rate_4e-3": ("mixed", {"optimizer.learning_rate": 4e-3}),
-    "half_batch": ("mixed", {"train.batch_size": 4}),
-    "scaled_haze": ("mixed", {"data.fresh_haze.share": 0.15, "data.fresh_haze.share_scaled": 0.3}),
-    "residual": ("mixed", {"model.output": "residual"}),
-    "no_gate": ("mixed", {"model.se_ratio": 0.0}),
-    "patch_2": ("mixed", {"model.patch_size": 2, "model.depth": 4, "data.crop_size": 128}),
-    "patch_8": ("mixed", {"model.patch_size": 8}),
     "width_32": ("mixed", {"model.width": 32}),
     "depth_4": ("mixed", {"model.depth": 4}),
-    "crop_128": ("mixed", {"data.crop_size": 128}),
+    "patch_2": ("mixed", {"model.patch_size": 2, "model.depth": 4}),
+    "patch_8": ("mixed", {"model.patch_size": 8}),
+    "no_gate": ("mixed", {"model.se_ratio": 0.0}),
+    "residual": ("mixed", {"model.output": "residual"}),
+    "rate_5e-4": ("mixed", {"optimizer.learning_rate": 5e-4}),
+    "rate_2e-3": ("mixed", {"optimizer.learning_rate": 2e-3}),
+    "rate_constant": ("mixed", {"optimizer.decay": "constant"}),
     "ema_20000": ("mixed", {"optimizer.ema_half_life": 20000.0}),
-    "mask_0": ("mixed", {"loss.haze_share": 0.0}),
+    "half_batch": ("mixed", {"train.batch_size": 4}),
+    "crop_128": ("mixed", {"data.crop_size": 128}),
+    "crop_384": ("mixed", {"data.crop_size": 384}),
     "rotations": ("mixed", {"data.rot90": True}),
+    "mask_0": ("mixed", {"loss.haze_share": 0.0}),
+    "perceptual": ("mixed", PERCEPTUAL),
+    "perceptual_balanced": ("mixed", PERCEPTUAL | {"loss.weighting": "balanced"}),
+    "gan": ("mixed", GAN),
+    # From where `baseline` ends, half as long again: the control, larger crops, and the adversary when all else is learnt.
+    "longer": ("mixed", LATE, "baseline"),
+    "longer_crop_384": ("mixed", LATE | {"data.crop_size": 384}, "baseline"),
+    "longer_gan": ("mixed", LATE | GAN | {"model.disc_width": 8}, "baseline"),
     "outdoor_alone": ("outdoor", NO_FRESH),
     "outdoor_alone_fresh": ("outdoor", {}),
     "rice1_alone": ("rice1", NO_FRESH),
     "rice1_alone_fresh": ("rice1", {}),
-    "gan": ("mixed", {"loss.gan_weight": 1.0, "model.disc_width": 16, "optimizer.beta1": 0.5}),
-    "perceptual": ("mixed", {"loss.perceptual_weight": 0.005}),
 }
 
 
 def command(name, flags):
     """The training of one experiment, as one would type it."""
-    data, changes = EXPERIMENTS[name]
+    data, changes, *start = EXPERIMENTS[name]
     fields = BASELINE | {"train.steps": flags.steps, "seed": flags.seed} | changes
     # As many pictures, whatever the batch.
     fields["train.steps"] = fields["train.steps"] * BASELINE["train.batch_size"] // fields["train.batch_size"]
     if fields["loss.perceptual_weight"]:
         fields["loss.perceptual_weights"] = flags.perceptual_weights
-    return [
-        *(
-            sys.executable,
-            "-m",
-            "hazeheal",
-            "train",
-            "--config=default",
-            f"--data_dir={flags.records / data}",
-        ),
-        *(f"--workdir={run_of(name, flags)}", f"--cpu_replicas={flags.cpu_replicas}"),
-        *(f"--config.{key}={value}" for key, value in fields.items()),
-    ]
+    words = [sys.executable, "-m", "hazeheal", "train", "--config=default"]
+    words += [f"--data_dir={flags.records / data}", f"--workdir={run_of(name, flags)}"]
+    words += [f"--cpu_replicas={flags.cpu_replicas}"]
+    if start:
+        words += [f"--restore_from={run_of(start[0], flags)}"]
+        fields["train.steps"] //= 2
+    return words + [f"--config.{key}={value}" for key, value in fields.items()]
 
 
 def run_of(name, flags):

@@ -7,7 +7,7 @@ from hazeheal import config as configs
 from hazeheal import quiet
 from hazeheal.commands.parsing import CommandParser, count, numbers, port
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
-from hazeheal.training import cluster, prometheus
+from hazeheal.training import cluster, prometheus, xla_cache
 from hazeheal.training.signals import ending_at_once
 
 EPILOG = """\
@@ -59,6 +59,11 @@ def parser() -> CommandParser:
     )
     parse.add_argument(
         "--metrics_host", default="127.0.0.1", help="listen there (default: 127.0.0.1); 0.0.0.0 for all"
+    )
+    parse.add_argument(
+        "--xla_cache",
+        metavar="DIR",
+        help="keep the programs that XLA compiles there: the next start of the same training need not wait for them",
     )
     parse.add_argument(
         "--dry_run", action="store_true", help="show the configuration and what would run, and end"
@@ -134,6 +139,11 @@ def preview(config, flags) -> int:
 
 def train(config, flags) -> dict:
     group = cluster.from_environment()
+    with xla_cache.kept(flags.xla_cache, group=0 if group is None else group.group):
+        return train_in(group, config, flags)
+
+
+def train_in(group, config, flags) -> dict:
     quiet.import_tensorflow()
     from hazeheal.training import distribute, failures
     from hazeheal.training.trainer import DehazeTrainer

@@ -1,0 +1,114 @@
+"""Programs that XLA has compiled are kept from run to run, and damaged ones are not believed (`--xla_cache`)."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hazeheal.errors import OutputError, UsageError
+from hazeheal.training import xla_cache
+
+PROGRAM = "xla_compile_cache__1__2__XLA_CPU_JIT.pb"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.setenv(xla_cache.FLAGS, "--tf_xla_clustering_debug=false")
+
+
+def folder_of(directory, *, group=0):
+    return directory / xla_cache.folder_name(group)
+
+
+def test_tensorflow_is_told_the_folder_and_keeps_its_other_flags(tmp_path):
+    with xla_cache.kept(tmp_path / "cache", group=0):
+        words = os.environ[xla_cache.FLAGS].split()
+    assert words == [
+        "--tf_xla_clustering_debug=false",
+        f"--{xla_cache.OPTION}={folder_of(tmp_path / 'cache')}",
+    ]
+    assert folder_of(tmp_path / "cache").is_dir()
+
+
+def test_without_a_directory_nothing_is_kept(monkeypatch):
+    monkeypatch.delenv(xla_cache.FLAGS)
+    with xla_cache.kept(None, group=0):
+        assert xla_cache.FLAGS not in os.environ
+
+
+def test_each_group_has_its_own_folder():
+    assert xla_cache.folder_name(0) == xla_cache.folder_name(0) != xla_cache.folder_name(1)
+
+
+def test_each_machine_has_its_own_folder(monkeypatch):
+    here = xla_cache.folder_name(0)
+    monkeypatch.setattr(xla_cache, "describe_cpu", lambda: ("another", frozenset()))
+    assert xla_cache.folder_name(0) != here
+
+
+def test_what_a_run_has_compiled_stays_for_the_next(tmp_path):
+    with xla_cache.kept(tmp_path, group=0):
+        (folder_of(tmp_path) / PROGRAM).write_bytes(b"program")
+    assert xla_cache.remove_others(folder_of(tmp_path)) == []
+    assert (folder_of(tmp_path) / PROGRAM).read_bytes() == b"program"
+
+
+@pytest.mark.parametrize("content", [b"progra", b"", b"Program"])
+def test_a_changed_program_is_removed(tmp_path, monkeypatch, content):
+    with xla_cache.kept(tmp_path, group=0):
+        (folder_of(tmp_path) / PROGRAM).write_bytes(b"program")
+    (folder_of(tmp_path) / PROGRAM).write_bytes(content)
+    monkeypatch.delenv(xla_cache.FLAGS)
+    with xla_cache.kept(tmp_path, group=0):
+        assert not (folder_of(tmp_path) / PROGRAM).exists()
+
+
+@pytest.mark.parametrize("noted", ["", "[1]", "{", '{"other": "hash"}'])
+def test_a_program_that_nobody_noted_is_removed(tmp_path, noted):
+    (tmp_path / PROGRAM).write_bytes(b"program")
+    (tmp_path / xla_cache.NOTED).write_text(noted)
+    assert xla_cache.remove_others(tmp_path) == [PROGRAM]
+
+
+def test_a_run_that_fails_notes_what_it_has_compiled(tmp_path):
+    with pytest.raises(KeyError), xla_cache.kept(tmp_path, group=0):
+        (folder_of(tmp_path) / PROGRAM).write_bytes(b"program")
+        raise KeyError
+    assert xla_cache.remove_others(folder_of(tmp_path)) == []
+
+
+def test_two_directories_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv(xla_cache.FLAGS, f"--{xla_cache.OPTION}=/elsewhere")
+    with pytest.raises(UsageError, match="give one of them"), xla_cache.kept(tmp_path, group=0):
+        pass
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"--xla_cache=.*file"), xla_cache.kept(tmp_path / "file", group=0):
+        pass
+
+
+@pytest.mark.slow
+def test_a_training_takes_its_programs_from_there_and_survives_damaged_ones(data, tmp_path):
+    def train(workdir):
+        fields = {
+            **{"model.width": 2, "model.depth": 1, "model.disc_width": 2, "loss.perceptual_weight": 0.0},
+            **{"data.crop_size": 16, "train.epochs": 0.0, "train.steps": 2, "train.xla": "on"},
+            **{"train.precision": "float32", "train.validate_every": "never", "train.sample_every": "never"},
+        }
+        command = [sys.executable, "-m", "hazeheal", "train", "--config=default", f"--data_dir={data}"]
+        command += [f"--workdir={tmp_path / workdir}", f"--xla_cache={tmp_path / 'cache'}"]
+        command += [f"--config.{name}={value}" for name, value in fields.items()]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        subprocess.run(command, check=True, timeout=300, env=environment)
+        found = {path: path.read_bytes() for path in (tmp_path / "cache").glob("*/*.pb")}
+        assert found
+        return found
+
+    first = train("first")
+    assert train("second") == first
+    for path in first:
+        path.write_bytes(path.read_bytes()[:100])
+    assert train("third").keys() == first.keys()
