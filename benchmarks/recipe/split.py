@@ -2,14 +2,16 @@
 
     python benchmarks/recipe/split.py --data=DATA --output_dir=OUT
 
-DATA holds rice1/{hazy,GT}, sots_outdoor_288/{hazy,GT} and sots_outdoor_full/{hazy,GT}. OUT gets folders of links,
+DATA holds rice1/{hazy,GT}, sots_outdoor_288/{hazy,GT} and sots_outdoor_full/{hazy,GT}. OUT gets folders of links
+(turned pictures are files),
 
     OUT/{rice1,outdoor,mixed}/{hazy,GT}/      training and validation pairs, for `hazeheal-tfrecords convert`
     OUT/{rice1,outdoor,mixed}/val_scenes.txt  for its --val_keys
     OUT/{rice1,outdoor}_test/{hazy,GT}/       the tenth for the end
 
 A scene is one clear picture; all hazy pictures of it go the same way. The two outdoor sets are one here: they share
-no scene. In `mixed` every training pair of RICE1 is there --rice_copies times, as outdoor has seven times as many.
+no scene. Outdoor has seven times as many pairs as RICE1: in `mixed` each training pair of RICE1 is there four times, turned
+by 0, 90, 180 and 270 degrees (007_hazy.png, 90007_hazy.png, ...): a satellite's picture has no upper side.
 """
 
 import argparse
@@ -19,8 +21,11 @@ import pathlib
 import re
 import sys
 
+from PIL import Image
+
 SETS = {"rice1": ("rice1",), "outdoor": ("sots_outdoor_288", "sots_outdoor_full")}
 PARTS = {"test": 0.1, "val": 0.1}  # the rest is to train on
+TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 PAIRING = r"^(\d+)"  # of both sets: 007_hazy and 007_GT, 0040_1_0.08 and 0040
 
 
@@ -48,16 +53,17 @@ def part_of(names, *, seed) -> dict:
     return parts
 
 
-def link(source, folder, name):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).symlink_to(source)
+def turn(source, folder):
+    """Writes a picture in all of TURNS, in front of whose names stand the degrees."""
+    for degrees, transposition in TURNS.items():
+        with Image.open(source) as picture:
+            picture.convert("RGB").transpose(transposition).save(folder / f"{degrees}{source.stem}.png")
 
 
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--data", required=True, type=pathlib.Path)
     parse.add_argument("--output_dir", required=True, type=pathlib.Path, help="must not be there yet")
-    parse.add_argument("--rice_copies", type=int, default=3)
     parse.add_argument("--seed", type=int, default=0)
     flags = parse.parse_args(argv)
     if flags.output_dir.exists():
@@ -71,14 +77,14 @@ def main(argv=None):
                 val[name].append(clear.name)
                 val["mixed"].append(clear.name)
             for target in (f"{name}_test",) if parts[scene] == "test" else (name, "mixed"):
-                copies = (
-                    flags.rice_copies if (target, parts[scene], name) == ("mixed", "train", "rice1") else 1
-                )
-                link(clear, flags.output_dir / target / "GT", clear.name)
-                for path in hazy:
-                    for copy in range(copies):
-                        again = f"-{copy}" if copy else ""
-                        link(path, flags.output_dir / target / "hazy", f"{path.stem}{again}{path.suffix}")
+                turned = (target, name, parts[scene]) == ("mixed", "rice1", "train")
+                for place, pictures in (("GT", [clear]), ("hazy", hazy)):
+                    folder = flags.output_dir / target / place
+                    folder.mkdir(parents=True, exist_ok=True)
+                    for path in pictures:
+                        (folder / path.name).symlink_to(path)
+                        if turned:
+                            turn(path, folder)
         counts = collections.Counter(parts.values())
         print(f"{name}: " + ", ".join(f"{counts[part]} scenes {part}" for part in ("train", *PARTS)))
     for name, listed in val.items():
