@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hazeheal.models.depthwise import Depthwise
+from hazeheal.models.layer_norm import layer_norm
 from hazeheal.models.pooling import spatial_mean
 
 NORMS = ("none", "layer", "instance", "group", "batch")
@@ -108,6 +110,9 @@ class Norm(keras.layers.Layer):
     def call(self, inputs, training=False):
         if self.kind == "none":
             return inputs
+        if self.kind == "layer":
+            values = tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.offset)
+            return layer_norm(tf.cast(inputs, self.compute_dtype), *values, epsilon=self.epsilon)
         x = tf.cast(inputs, tf.float32)
         if self.kind == "group":
             size = tf.shape(x)
@@ -120,7 +125,7 @@ class Norm(keras.layers.Layer):
             mean = tf.convert_to_tensor(self.moving_mean)
             variance = tf.convert_to_tensor(self.moving_variance)
         else:
-            axes = {"layer": [3], "instance": [1, 2], "batch": [0, 1, 2]}[self.kind]
+            axes = {"instance": [1, 2], "batch": [0, 1, 2]}[self.kind]
             mean, variance = tf.nn.moments(x, axes=axes, keepdims=True)
             if self.kind == "batch":
                 self._move(self.moving_mean, mean)
@@ -194,7 +199,7 @@ class MBConv(keras.layers.Layer):
         common = {"seed": self.seed, "dtype": self.dtype_policy}
         self.expand = conv(wide, 1, channels, path=f"{self.path_}/expand", **common)
         self.expand_norm = Norm(self.norm, name="expand_norm", dtype=self.dtype_policy)
-        self.depthwise = keras.layers.DepthwiseConv2D(
+        self.depthwise = Depthwise(
             3,
             strides=self.strides,
             padding="same",
