@@ -13,9 +13,9 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.crop_size = 256
     config.data.rot90 = False  # of most pictures the sky is above
-    config.data.fresh_haze.share = 0.15
+    config.data.fresh_haze.share = 0.1
     config.data.fresh_haze.share_clear = 0.12
-    config.data.fresh_haze.share_scaled = 0.3
+    config.data.fresh_haze.share_scaled = 0.25
     config.model.width = 32
     config.model.depth = 4
     config.model.patch_size = 4
@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
     config.optimizer.decay = "cosine"
     config.train.batch_size = 8
     config.train.epochs = 0.0
-    config.train.steps = 8000
+    config.train.steps = 14000
     config.train.log_every = "100 steps"
     config.train.sample_every = "1000 steps"
     config.train.validate_every = "1000 steps"

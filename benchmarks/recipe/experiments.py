@@ -55,15 +55,13 @@ EXPERIMENTS = {
     "ema_20000": ("mixed", {"optimizer.ema_half_life": 20000.0}),
     "half_batch": ("mixed", {"train.batch_size": 4}),
     "crop_128": ("mixed", {"data.crop_size": 128}),
-    "crop_384": ("mixed", {"data.crop_size": 384}),
     "rotations": ("mixed", {"data.rot90": True}),
     "mask_0": ("mixed", {"loss.haze_share": 0.0}),
     "perceptual": ("mixed", PERCEPTUAL),
     "perceptual_balanced": ("mixed", PERCEPTUAL | {"loss.weighting": "balanced"}),
     "gan": ("mixed", GAN),
-    # From where `baseline` ends, half as long again: the control, larger crops, and the adversary when all else is learnt.
+    # From where `baseline` ends, half as long again: the control, and the adversary when all else is learnt.
     "longer": ("mixed", LATE, "baseline"),
-    "longer_crop_384": ("mixed", LATE | {"data.crop_size": 384}, "baseline"),
     "longer_gan": ("mixed", LATE | GAN | {"model.disc_width": 8}, "baseline"),
     "outdoor_alone": ("outdoor", NO_FRESH),
     "outdoor_alone_fresh": ("outdoor", {}),

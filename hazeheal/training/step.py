@@ -67,7 +67,10 @@ def make_loop(state, *, config, runtime, total_steps, warmup_steps):
     share = 1.0 / config.train.batch_size
 
     @tf.autograph.experimental.do_not_convert
-    def replica_step(batch):
+    def replica_step(batch, arrived):
+        # Not before the clock is read: it would be read whenever a thread is free of the step.
+        with tf.control_dependencies([arrived]):
+            batch = {name: tf.identity(value) for name, value in batch.items()}
         context = tf.distribute.get_replica_context()
         replica = local_number(runtime.devices)
         mine = Local(state, replica)
@@ -93,9 +96,12 @@ def make_loop(state, *, config, runtime, total_steps, warmup_steps):
             with tf.control_dependencies([asked]):
                 batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(strategy.experimental_local_results(batch))):
-                waited += tf.timestamp() - asked
-            values = strategy.run(replica_step, args=(batch,))
-            last = strategy.experimental_local_results(values)[0]
+                arrived = tf.timestamp()
+            waited += arrived - asked
+            values = strategy.run(replica_step, args=(batch, arrived))
+            values = strategy.experimental_local_results(values)
+            with tf.control_dependencies(values):  # the step is done when all replicas are
+                last = tf.identity(values[0])
             metrics = metrics.write(i, last)
         return metrics.stack(), waited
 
