@@ -13,5 +13,5 @@ def get_config() -> ConfigDict:
     config = best.get_config()
     config.model.width = 16
     config.model.depth = 3
-    config.train.steps = 5000
+    config.train.steps = 8000
     return config
