@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from hazeheal.models import depthwise as depthwise_module
 from hazeheal.models.depthwise import depthwise
 from hazeheal.models.layer_norm import layer_norm
 
@@ -75,6 +76,25 @@ def test_the_depthwise_convolution_of_bfloat16_has_the_gradients_of_float32(stri
     for one, other in zip(derived, expected, strict=True):
         assert one.dtype == tf.bfloat16
         np.testing.assert_array_equal(one, tf.cast(other, tf.bfloat16))  # exact, then rounded once
+
+
+def test_for_a_gpu_the_gradients_are_those_of_its_own_kernels(monkeypatch):
+    def kinds(for_cpu):
+        monkeypatch.setattr(depthwise_module, "for_cpu", for_cpu)
+        specs = tf.TensorSpec([1, 8, 8, 5], tf.bfloat16), tf.TensorSpec([3, 3, 5, 1], tf.bfloat16)
+
+        @tf.function(input_signature=specs)
+        def gradient(x, kernel):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                outputs = depthwise(x, kernel, strides=[1, 1, 1, 1])
+            return tape.gradient(outputs, x)
+
+        found = gradient.get_concrete_function().graph.get_operations()
+        return {op.outputs[0].dtype for op in found if op.type == "DepthwiseConv2dNativeBackpropInput"}
+
+    assert (kinds(True), kinds(False)) == ({tf.float32}, {tf.bfloat16})
+    assert kinds(None) == kinds(not tf.config.list_logical_devices("GPU"))
 
 
 def test_of_open_sides_the_gradient_keeps_the_shape_that_is_known():

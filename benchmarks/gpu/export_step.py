@@ -28,6 +28,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from benchmarks import reference_step
 from hazeheal.data import synthetic
+from hazeheal.models import depthwise
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.training.state import TrainState
 from hazeheal.training.step import LOSSES, make_forward_backward, make_update
@@ -45,6 +46,7 @@ class Step:
     """
 
     def __init__(self, config, *, precision):
+        depthwise.for_cpu = False  # traced here, for a GPU
         gan = DehazeGAN(config, precision=precision)
         self.state = TrainState(gan, use_ema=True)
         scaled = precision == "mixed_float16"
