@@ -1,6 +1,7 @@
 """The model of `scaling_model.py` against two replicas, and two groups, of one CPU core each.
 
     python benchmarks/scaling_check.py [--width=32 --depth=4 --crop_size=128 --batch=2 --steps=30]
+    python benchmarks/scaling_check.py --reduce_dtype=float16          # half the bytes
 
 `batch` pictures a replica throughout. Predicted is compute + reduction. Compute: one replica trains alone on a core, while
 another such training, which it knows nothing of, has the other core; so both share the memory as two replicas do. Reduction: the
@@ -36,6 +37,7 @@ def fields(flags, *, batch):
         "data.crop_size": flags.crop_size,
         "train.batch_size": batch,
         "loss.perceptual_weight": 0.0,
+        "optimizer.reduce_dtype": flags.reduce_dtype,
         "train.epochs": 0.0,
         "train.steps": flags.steps,
         "train.xla": "off",
@@ -91,7 +93,7 @@ def reduced_between(flags):
         sys.executable,
         __file__,
         "--reduce",
-        *(f"--{k}={getattr(flags, k)}" for k in ("width", "depth")),
+        *(f"--{k}={getattr(flags, k)}" for k in ("width", "depth", "reduce_dtype")),
     ]
     running = []
     for index in range(2):
@@ -112,6 +114,7 @@ def reduce(flags):
 
     from hazeheal import config as configs
     from hazeheal.benchmark.comm import gradient_shapes
+    from hazeheal.training import step
 
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=tf.distribute.experimental.CommunicationImplementation.RING
@@ -123,8 +126,9 @@ def reduce(flags):
     def summed():
         def one():
             context = tf.distribute.get_replica_context()
-            values = [tf.fill(shape, tf.random.uniform([])) for shape in shapes]
-            return tf.add_n([tf.reshape(v, [-1])[0] for v in context.all_reduce("SUM", values)])
+            *values, sums = (tf.fill(shape, tf.random.uniform([])) for shape in shapes)
+            values, sums = step.summed(context, values, sums, dtype=flags.reduce_dtype)
+            return tf.add_n([tf.reshape(v, [-1])[0] for v in [*values, sums]])
 
         return strategy.run(one)
 
@@ -145,6 +149,7 @@ def main(argv=None):
     parse.add_argument("--crop_size", type=int, default=128)
     parse.add_argument("--batch", type=int, default=2, help="pictures a replica (default: %(default)s)")
     parse.add_argument("--steps", type=int, default=30, help="of each training (default: %(default)s)")
+    parse.add_argument("--reduce_dtype", choices=("float32", "float16"), default="float32")
     parse.add_argument("--rounds", type=int, default=2)
     parse.add_argument("--json", metavar="FILE", help="write all figures here too")
     parse.add_argument("--reduce", action="store_true", help=argparse.SUPPRESS)

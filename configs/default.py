@@ -76,6 +76,9 @@ def get_config() -> ConfigDict:
     config.optimizer.decay = "constant"  # constant | cosine | linear, to zero at the end of the run
     config.optimizer.clip_norm = 0.0  # each network by its own global norm; 0: no clipping
     config.optimizer.accumulate = 1  # micro-batches in one global batch
+    config.optimizer.reduce_dtype = (
+        "float32"  # gradients between replicas; float16: half the bytes, under a loss scale
+    )
     config.optimizer.ema_half_life = 2000.0  # pictures; 0: no average
     config.optimizer.max_skipped = 10  # non-finite steps in a row before the run stops
 

@@ -28,6 +28,7 @@ CHOICES = {
     "loss.haze_mask": ("difference", "dark_channel"),
     "loss.weighting": ("fixed", "balanced"),
     "optimizer.decay": ("constant", "cosine", "linear"),
+    "optimizer.reduce_dtype": ("float32", "float16"),
     "train.precision": ("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     "train.xla": ("auto", "on", "off"),
 }

@@ -9,7 +9,7 @@ from hazeheal.benchmark.timing import spread, timed_rounds
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.training.distribute import local_number
 from hazeheal.training.state import local
-from hazeheal.training.step import LOSSES
+from hazeheal.training.step import LOSSES, reduction_dtype, summed
 
 
 def measure(spec) -> dict:
@@ -19,12 +19,13 @@ def measure(spec) -> dict:
         spec: `config`, `cpu`, `replicas`, `precision`, `xla`, `seconds` of a round, `rounds`.
 
     Returns:
-        tensors, bytes: that each replica gives into one reduction; seconds: spread of one reduction's
+        tensors, bytes: that each replica gives into one reduction; reduce_dtype: of the gradients; seconds: spread of one reduction's
         time; bytes_per_second: spread of `bytes` over it.
     """
     config = configs.from_dict(spec["config"])
     runtime = open_runtime(spec)
     shapes = gradient_shapes(config)
+    dtype = reduction_dtype(config, replicas=runtime.replicas)
     with runtime.strategy.scope():
         # Variables, as what is read from them is not known before the loop runs.
         gradients = [
@@ -35,10 +36,10 @@ def measure(spec) -> dict:
     @tf.autograph.experimental.do_not_convert
     def reduce():
         replica = local_number(runtime.devices)
-        values = [local(variable, replica).read_value() for variable in gradients]
-        summed = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+        *values, sums = (local(variable, replica).read_value() for variable in gradients)
+        values, sums = summed(tf.distribute.get_replica_context(), values, sums, dtype=dtype)
         # Every sum is used, or it would not be made; the first number of each is enough for that.
-        return tf.add_n([tf.reshape(value, [-1])[0] for value in summed])
+        return tf.add_n([tf.reshape(value, [-1])[0] for value in [*values, sums]])
 
     @tf.function
     def repeat(count):
@@ -51,10 +52,12 @@ def measure(spec) -> dict:
     count, durations, _ = timed_rounds(
         lambda n: repeat(tf.constant(n)).numpy(), seconds=spec["seconds"], rounds=spec["rounds"]
     )
-    size = 4 * sum(int(np.prod(shape)) for shape in shapes)
+    *numbers, rest = (int(np.prod(shape)) for shape in shapes)
+    size = tf.as_dtype(dtype).size * sum(numbers) + 4 * rest
     return {
         "tensors": len(shapes),
         "bytes": size,
+        "reduce_dtype": dtype,
         "seconds": spread(duration / count for duration in durations),
         "bytes_per_second": spread(size * count / duration for duration in durations),
     }

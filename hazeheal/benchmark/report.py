@@ -143,6 +143,7 @@ COLUMNS = {
     "comm": {
         "replicas": _text("replicas"),
         "tensors": _text("tensors"),
+        "as": _text("reduce_dtype"),
         "MiB": _number("bytes", MIB),
         "ms": _spread("seconds", 1e-3),
         "GB/s": _spread("bytes_per_second", 1e9),

@@ -4,6 +4,9 @@ On every replica:
 
     forward + backward (XLA)  ->  one plain all_reduce of all gradients  ->  update (XLA)
 
+With `optimizer.reduce_dtype = float16` gradients travel between replicas as half the bytes, under the loss scale
+that float16 needs anywhere: where a sum overflows, the step is skipped on all and the scale halved.
+
 Only the collective stays outside of the compiled functions. They are called from a plain Python
 replica function: a jitted function handed to `strategy.run` fails on CPU replicas, and jit over the
 whole replica function fails on two ("Trying to access resource ... located in device CPU:1").
@@ -40,7 +43,8 @@ def make_loop(state, *, config, runtime, total_steps, warmup_steps):
         the steps waited for their input).
     """
     strategy = runtime.strategy
-    scaled = runtime.precision == "mixed_float16"
+    reduce_dtype = reduction_dtype(config, replicas=runtime.replicas)
+    scaled = "float16" in (reduce_dtype, runtime.precision.removeprefix("mixed_"))
     forward_backward = traced_once(
         tf.function(
             make_forward_backward(state.gan, config=config, scaled=scaled),
@@ -77,12 +81,12 @@ def make_loop(state, *, config, runtime, total_steps, warmup_steps):
         outputs = accumulate(
             forward_backward, mine, batch, micro_batches=config.optimizer.accumulate, share=share
         )
-        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [*outputs["gradients"], outputs["sums"]])
+        gradients, sums = summed(context, outputs["gradients"], outputs["sums"], dtype=reduce_dtype)
         statistics = outputs["statistics"]
         if config.model.norm == "batch":
             # Each replica has its own; their mean keeps the copies alike.
             statistics = context.all_reduce(tf.distribute.ReduceOp.MEAN, statistics)
-        return updates[replica](summed[:-1], summed[-1], statistics, outputs["vectors"])
+        return updates[replica](gradients, sums, statistics, outputs["vectors"])
 
     @tf.function
     def loop(iterator, num_steps):
@@ -106,6 +110,31 @@ def make_loop(state, *, config, runtime, total_steps, warmup_steps):
         return metrics.stack(), waited
 
     return loop
+
+
+def reduction_dtype(config, *, replicas) -> str:
+    """What gradients are summed in over the replicas; one replica sends nothing, and so loses nothing."""
+    return config.optimizer.reduce_dtype if replicas > 1 else "float32"
+
+
+def summed(context, gradients, sums, *, dtype):
+    """Sums over all replicas, in a replica function.
+
+    Args:
+        context: The `tf.distribute.ReplicaContext`.
+        gradients: float32 tensors, which are summed in `dtype`.
+        sums: The vector of the losses' sums, which stay float32.
+        dtype: float32 or float16.
+
+    Returns:
+        (gradients, sums) of the global batch, float32, the same on every replica.
+    """
+    add = tf.distribute.ReduceOp.SUM
+    if dtype == "float32":
+        *gradients, sums = context.all_reduce(add, [*gradients, sums])
+        return gradients, sums
+    halves = context.all_reduce(add, [tf.cast(g, dtype) for g in gradients])
+    return [tf.cast(g, tf.float32) for g in halves], context.all_reduce(add, sums)
 
 
 def traced_once(function):
@@ -283,7 +312,7 @@ def make_update(state, *, replica, config, scaled, total_steps, warmup_steps):
         state: The `TrainState`.
         replica: Number of the replica within this group.
         config: The configuration.
-        scaled: Whether the gradients carry the loss scale (float16).
+        scaled: Whether the gradients carry the loss scale (float16 somewhere).
         total_steps, warmup_steps: Of the whole run.
     """
     opt = config.optimizer

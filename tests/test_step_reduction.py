@@ -1,0 +1,76 @@
+"""Gradients that travel between replicas in float16: nearly the same training, every copy alike, overflows skipped."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from step_states import COUNTERS, assert_equal_states, slots
+
+from hazeheal.training import optimizer, step
+
+# What the gradients of these small networks fit under; from its start at 2^15 it is found in five halvings.
+SCALE = 2.0**8
+HALF = {"optimizer__reduce_dtype": "float16", "model__norm": "none"}
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_float16_between_replicas_trains_like_float32(training, batches, replicas):
+    plain = training(replicas=replicas, model__norm="none")
+    half = training(replicas=replicas, **HALF)
+    half.state.loss_scale.assign(SCALE)
+    wanted, found = plain.run(*batches(10)), half.run(*batches(10))
+    assert not found["skipped"].any()
+    for name in step.LOSSES:
+        np.testing.assert_allclose(found[name][:1], wanted[name][:1], rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-2, err_msg=name)
+    for replica in range(1, replicas):
+        assert_equal_states(half.copies(0), half.copies(replica))
+
+
+def test_float16_rounds_the_gradients_and_nothing_else(training, batches):
+    plain, half = (training(replicas=2, **fields) for fields in ({"model__norm": "none"}, HALF))
+    half.state.loss_scale.assign(SCALE)
+    wanted, found = plain.run(*batches(1)), half.run(*batches(1))
+    assert (found["loss_scale"][0], wanted["loss_scale"][0]) == (SCALE, 1)
+    for name in (*step.LOSSES, "gen_grad_norm", "disc_grad_norm"):
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-3, err_msg=name)
+    for network in ("generator", "discriminator"):
+        mine, theirs = slots(half, network), slots(plain, network)
+        error = np.linalg.norm(mine - theirs) / np.linalg.norm(theirs)
+        assert 1e-6 < error < 2e-3, (network, error)
+
+
+def test_a_sum_that_overflows_skips_the_step_on_all_replicas(training, batches):
+    trial = training(replicas=2, **HALF)
+    assert trial.copies(0)["loss_scale"] == optimizer.LOSS_SCALE_START
+    before = trial.copies(0)
+    metrics = trial.run(*batches(1))
+    assert metrics["skipped"][0] == 1
+    for replica in range(2):
+        after = trial.copies(replica)
+        assert_equal_states(before, after, but=COUNTERS | {"loss_scale"})
+        assert after["loss_scale"] == optimizer.LOSS_SCALE_START / 2
+    skipped = trial.run(*(np.repeat(x, 24, axis=0) for x in batches(1)))["skipped"]
+    assert not skipped[-2:].any(), "it halves until the gradients fit"
+
+
+def test_one_replica_rounds_nothing(training, batches):
+    runs = [training(replicas=1, **fields) for fields in ({"model__norm": "none"}, HALF)]
+    for trial in runs:
+        trial.run(*batches(2))
+    assert_equal_states(*(trial.copies(0) for trial in runs))
+
+
+def test_half_the_bytes_are_in_the_reduction(training, batches):
+    """What is added between replicas is float16 but for the one vector of the losses' sums."""
+    trial = training(replicas=2, **HALF)
+    variables = len(trial.gan.generator.trainable_variables) + len(
+        trial.gan.discriminator.trainable_variables
+    )
+    names = {"AddN", "AddV2", "Add"}
+    halves = [
+        node
+        for function in trial.graph_functions(*batches(1))
+        for node in function.node_def
+        if node.op in names and tf.as_dtype(node.attr["T"].type) == tf.float16
+    ]
+    assert len(halves) == variables
