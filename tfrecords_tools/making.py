@@ -1,6 +1,7 @@
 """Makes the records of one pair: loads both pictures, brings them to size, cuts tiles, encodes, measures."""
 
 import dataclasses
+import io
 import pathlib
 
 import numpy as np
@@ -38,12 +39,20 @@ class SourcePair:
 
 @dataclasses.dataclass(frozen=True)
 class _Picture:
-    """One loaded source: `array` uint8 [H, W, 3], the file's own bytes, and whether these may be kept."""
+    """One loaded source: the RGB picture, the file's own bytes, and whether these may be kept.
 
-    array: np.ndarray
+    It stays Pillow's from file to record: each way to an array and back costs a fifth of decoding.
+    """
+
+    image: Image.Image
     data: bytes
     sha256: str
     kept: pictures.Kept
+
+    @property
+    def array(self) -> np.ndarray:
+        """uint8 [H, W, 3]."""
+        return np.asarray(self.image)
 
 
 def load_source(folder: str, name: str) -> _Picture:
@@ -51,28 +60,34 @@ def load_source(folder: str, name: str) -> _Picture:
         data = (pathlib.Path(folder) / name).read_bytes()
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
-    array, kept = pictures.load_rgb(data, name=name)
-    return _Picture(array=array, data=data, sha256=records.sha256(data), kept=kept)
+    image, kept = pictures.load_image(data, name=name)
+    return _Picture(image=image, data=data, sha256=records.sha256(data), kept=kept)
 
 
-def _resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
+def _resize(image: Image.Image, size: tuple) -> Image.Image:
     """Lanczos. The reducing gap averages whole blocks first: near the same result at a third of the time."""
-    if array.shape[:2] == (height, width):
-        return array
-    picture = Image.fromarray(array).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return np.asarray(picture)
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def _same_size(hazy: np.ndarray, clear: np.ndarray, *, size_mismatch: str) -> tuple:
-    if hazy.shape == clear.shape:
+def _same_size(hazy: Image.Image, clear: Image.Image, *, size_mismatch: str) -> tuple:
+    if hazy.size == clear.size:
         return hazy, clear
     if size_mismatch == "resize":
-        return hazy, _resize(clear, *hazy.shape[:2])
+        return hazy, _resize(clear, hazy.size)
     if size_mismatch == "center_crop":
-        return pictures.center_crop(hazy, clear)
+        common = tuple(map(min, hazy.size, clear.size))
+        return tuple(_center(image, *common) for image in (hazy, clear))
     raise DataError(
-        f"the hazy picture is {hazy.shape[1]}x{hazy.shape[0]} and the clear one {clear.shape[1]}x{clear.shape[0]}"
+        f"the hazy picture is {hazy.width}x{hazy.height} and the clear one {clear.width}x{clear.height}"
     )
+
+
+def _center(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The middle, as `pictures.center_crop` cuts it; a picture of this size is returned itself."""
+    if image.size == (width, height):
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def output_size(height: int, width: int, options: RecordOptions) -> tuple:
@@ -94,25 +109,26 @@ def tile_starts(length: int, tile: int, overlap: int) -> list:
 
 
 def _tiles(height: int, width: int, options: RecordOptions):
-    """Yields (key suffix, row slice, column slice); without tiles, the whole picture once."""
+    """Yields (key suffix, (left, top, right, bottom)); without tiles, the whole picture once."""
     if not options.tile_size:
-        yield "", slice(None), slice(None)
+        yield "", None
         return
     size = options.tile_size
     for top in tile_starts(height, size, options.tile_overlap):
         for left in tile_starts(width, size, options.tile_overlap):
-            yield f"@{top:05d}_{left:05d}", slice(top, top + size), slice(left, left + size)
+            box = (left, top, min(left + size, width), min(top + size, height))
+            yield f"@{top:05d}_{left:05d}", box
 
 
-def _encoded(array: np.ndarray, source: _Picture, options: RecordOptions) -> tuple:
+def _encoded(image: Image.Image, source: _Picture, options: RecordOptions) -> tuple:
     """Returns (bytes, format, '' where the file's own bytes were kept, else why they were not)."""
     if options.encoding == "keep":
-        unchanged = array is source.array
+        unchanged = image is source.image
         if unchanged and source.kept.reusable:
             return source.data, source.kept.format, ""
         why = source.kept.reason if unchanged else f"size changed by --size_mismatch={options.size_mismatch}"
-        return pictures.encode(array, format="png"), "png", why
-    data = pictures.encode(array, format=options.encoding, quality=options.quality or 95)
+        return pictures.encode_image(image, format="png"), "png", why
+    data = pictures.encode_image(image, format=options.encoding, quality=options.quality or 95)
     return data, options.encoding, f"--encoding={options.encoding}"
 
 
@@ -145,32 +161,29 @@ def make_records(pair: SourcePair, *, hazy_dir, gt_dir, options: RecordOptions, 
         "hazy": load_source(hazy_dir, pair.hazy),
         "clear": (load_clear or load_source)(gt_dir, pair.clear),
     }
-    hazy, clear = _same_size(sides["hazy"].array, sides["clear"].array, size_mismatch=options.size_mismatch)
-    size = output_size(*hazy.shape[:2], options)
-    hazy, clear = _resize(hazy, *size), _resize(clear, *size)
-    for suffix, rows, columns in _tiles(*size, options):
-        # Slicing makes a new array even where it takes everything; `is` must stay true for whole pictures.
-        tile = {
-            "hazy": hazy[rows, columns] if suffix else hazy,
-            "clear": clear[rows, columns] if suffix else clear,
-        }
+    hazy, clear = _same_size(sides["hazy"].image, sides["clear"].image, size_mismatch=options.size_mismatch)
+    height, width = output_size(hazy.height, hazy.width, options)
+    whole = {"hazy": _resize(hazy, (width, height)), "clear": _resize(clear, (width, height))}
+    for suffix, box in _tiles(height, width, options):
+        # Cropping makes a new picture even where it takes everything; `is` must stay true for whole ones.
+        tile = {side: image if box is None else image.crop(box) for side, image in whole.items()}
         data, formats, reencoded = {}, {}, {}
-        for side, array in tile.items():
-            data[side], formats[side], reencoded[side] = _encoded(array, sides[side], options)
+        for side, image in tile.items():
+            data[side], formats[side], reencoded[side] = _encoded(image, sides[side], options)
             if options.encoding == "jpeg":  # the PSNR belongs to what the record holds
-                tile[side] = pictures.load_rgb(data[side])[0]
+                tile[side] = Image.open(io.BytesIO(data[side]))
         key = pair.key + suffix
         yield Made(
             pair=records.Pair(
                 key=key,
                 hazy=data["hazy"],
                 clear=data["clear"],
-                height=tile["hazy"].shape[0],
-                width=tile["hazy"].shape[1],
+                height=tile["hazy"].height,
+                width=tile["hazy"].width,
                 hazy_source=pair.hazy,
                 clear_source=pair.clear,
             ),
-            psnr=pictures.psnr(tile["hazy"], tile["clear"]),
+            psnr=pictures.psnr(*map(np.asarray, tile.values())),
             source={
                 "key": key,
                 "hazy": pair.hazy,

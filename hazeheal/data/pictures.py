@@ -78,6 +78,22 @@ def load(source, look, *, max_pixels: int = MAX_PIXELS, name: str | None = None)
         DataError: The file is missing, empty, truncated, damaged, animated, too large or not a picture; the
             message names it and gives the reason.
     """
+    return _load(
+        source, look, lambda image: np.array(image, dtype=np.uint8), max_pixels=max_pixels, name=name
+    )
+
+
+def load_image(source, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> tuple[Image.Image, Kept]:
+    """Reads one picture for what Pillow does itself: as `load_rgb`, but an RGB `PIL.Image.Image` without metadata."""
+    return _load(source, lambda image, data: None, _bare, max_pixels=max_pixels, name=name)[:2]
+
+
+def _bare(image):
+    image.info = {}  # encoders would write some of it
+    return image
+
+
+def _load(source, look, finish, *, max_pixels, name) -> tuple:
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
         name = name or f"picture of {len(data)} bytes"
@@ -88,7 +104,8 @@ def load(source, look, *, max_pixels: int = MAX_PIXELS, name: str | None = None)
         raise DataError(f"{name}: the file is empty (0 bytes); replace it")
     try:
         with strict(max_pixels), Image.open(io.BytesIO(data)) as image:
-            return _decode(image, data, look, max_pixels)
+            upright, kept, seen = _decode(image, data, look, max_pixels)
+            return finish(upright), kept, seen
     except DataError:  # of `look`
         raise
     except _Refused as refusal:
@@ -214,7 +231,7 @@ def _decode(image: Image.Image, data: bytes, look, max_pixels: int) -> tuple:
         kept = Kept(False, kept.format, "its EXIF orientation had to be applied")
     seen = look(image, data)
     rgb = _to_rgb(image, white)
-    return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8), kept, seen
+    return rgb if turn is None else rgb.transpose(turn), kept, seen
 
 
 def upright_turn(image: Image.Image) -> Image.Transpose | None:
@@ -295,9 +312,14 @@ def encode(picture: np.ndarray, *, format: str = "png", quality: int = 95) -> by
     picture = np.asarray(picture)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
         raise UsageError(f"a picture must be uint8 [H, W, 3], not {picture.dtype} {list(picture.shape)}")
+    return encode_image(Image.fromarray(np.ascontiguousarray(picture)), format=format, quality=quality)
+
+
+def encode_image(image: Image.Image, *, format: str = "png", quality: int = 95) -> bytes:
+    """Encodes a `PIL.Image.Image` of mode RGB, as `encode` does an array."""
     if not 1 <= quality <= 100:
         raise UsageError(f"quality={quality} is not between 1 and 100")
-    buffer, image = io.BytesIO(), Image.fromarray(np.ascontiguousarray(picture))
+    buffer = io.BytesIO()
     if format == "png":
         image.save(buffer, "PNG", compress_level=6)
     elif format == "jpeg":
