@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import rounds  # noqa: E402
 
-MODEL = ("depth", "patch_size", "norm", "output", "se_ratio")
+MODEL = ("depth", "patch_size", "view_size", "norm", "output", "se_ratio")
 UNIT, PEER = "pictures_per_second", "OpenCV dark channel"
 
 
@@ -66,6 +66,7 @@ def main(argv=None):
     parse.add_argument("--widths", type=int, nargs="+", default=[4, 8, 16, 32], help="of the generator")
     parse.add_argument("--depth", type=int, default=3, help="of the generator (default: the quickstart's)")
     parse.add_argument("--patch_size", type=int, default=1, help="of the generator")
+    parse.add_argument("--view_size", type=int, default=0, help="of the generator")
     parse.add_argument("--norm", default="layer", help="of the generator")
     parse.add_argument("--output", default="residual", help="of the generator")
     parse.add_argument("--se_ratio", type=float, default=0.25, help="of the generator")

@@ -12,16 +12,19 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.crop_size = 256
+    config.data.window_min = 0.6
     config.data.rot90 = False  # of most pictures the sky is above
     config.data.fresh_haze.share = 0.1
     config.data.fresh_haze.share_clear = 0.12
-    config.data.fresh_haze.share_scaled = 0.25
+    config.data.fresh_haze.share_relaid = 0.25
     config.model.width = 32
     config.model.depth = 4
     config.model.patch_size = 4
+    config.model.view_size = 256  # the whole scene, as in training
     config.model.norm = "none"
     config.model.output = "scattering"
     config.model.disc_width = 8  # not used
+    config.loss.haze_share = 0.0  # what is clear counts as much as what is hazy
     config.loss.gan_weight = 0.0
     config.loss.perceptual_weight = 0.0
     config.optimizer.learning_rate = 1e-3

@@ -16,6 +16,9 @@ def get_config() -> ConfigDict:
     config.data.train_split = "train"
     config.data.val_split = "val"  # "" trains without validation
     config.data.crop_size = 256
+    config.data.window_min = (
+        0.0  # crops are windows of at least this share of each side, resized; 0: plain crops
+    )
     config.data.flip = True
     config.data.rot90 = True
     config.data.workers = 0  # threads that decode; 0: one a core
@@ -28,9 +31,10 @@ def get_config() -> ConfigDict:
     config.data.fresh_haze = ConfigDict()
     config.data.fresh_haze.share = 0.0  # of the training pairs, in place of their own haze
     config.data.fresh_haze.share_clear = 0.0  # of the training pairs: the clear picture itself is the input
-    config.data.fresh_haze.share_scaled = 0.0  # of the training pairs: their own haze, thinner or thicker
-    config.data.fresh_haze.scale_min = 0.3  # how much of it
-    config.data.fresh_haze.scale_max = 1.2
+    config.data.fresh_haze.share_relaid = 0.0  # of the training pairs: their own haze, laid anew
+    config.data.fresh_haze.relaid_min = 0.5  # times its optical thickness
+    config.data.fresh_haze.relaid_max = 2.0
+    config.data.fresh_haze.relaid_shift = 0.1  # of its airlight, up or down
     config.data.fresh_haze.kind = "mixed"  # ground: ramps | aerial: clouds | mixed: either
     config.data.fresh_haze.density_min = 0.06  # mean optical thickness of a picture
     config.data.fresh_haze.density_max = 1.2
@@ -51,6 +55,9 @@ def get_config() -> ConfigDict:
     )
     config.model.se_ratio = 0.25  # 0 turns squeeze-excite off
     config.model.patch_size = 1  # 2: each 2x2 pixels are the channels of one position; a quarter of the time
+    config.model.view_size = (
+        0  # the network sees pictures of any size as so many pixels squared; 0: as they are
+    )
     config.model.disc_width = 64
 
     config.loss = ConfigDict()

@@ -37,7 +37,8 @@ AT_LEAST = {
     **dict.fromkeys(("seed", "data.workers", "data.max_val_pictures", "train.steps", "samples.count"), 0),
     **dict.fromkeys(("data.crop_size", "model.depth", "model.disc_width", "optimizer.accumulate"), 1),
     **dict.fromkeys(("optimizer.max_skipped", "train.batch_size", "train.steps_per_loop", "train.keep"), 1),
-    **{"model.width": 2, "model.patch_size": 1, "samples.max_side": 16},
+    **{"model.width": 2, "model.patch_size": 1, "model.view_size": 0, "samples.max_side": 16},
+    "data.window_min": 0.0,
     **dict.fromkeys(("loss.l1_weight", "loss.gan_weight", "loss.perceptual_weight", "loss.haze_share"), 0.0),
     **dict.fromkeys(("loss.balanced_gan_share", "loss.balanced_perceptual_share", "model.se_ratio"), 0.0),
     **dict.fromkeys(("optimizer.learning_rate", "optimizer.disc_learning_rate", "train.epochs"), 0.0),
@@ -46,7 +47,8 @@ AT_LEAST = {
     **dict.fromkeys(("optimizer.epsilon", "loss.charbonnier_eps"), 1e-12),
 }
 INTEGERS_AT_MOST = 2**63 - 1
-AT_MOST = {"model.depth": 12, "model.patch_size": 16, "loss.haze_share": 1.0}
+AT_MOST = {"model.depth": 12, "model.patch_size": 16, "model.view_size": 4096, "loss.haze_share": 1.0}
+AT_MOST["data.window_min"] = 1.0
 AT_MOST |= dict.fromkeys(("optimizer.beta1", "optimizer.beta2"), 0.999999)
 INTERVALS = tuple(f"train.{name}_every" for name in ("log", "sample", "validate", "save"))
 INTERVALS += ("optimizer.warmup",)
@@ -291,11 +293,19 @@ def check(config) -> None:
             "exactly one of them must be above 0; set the other to 0"
         )
     least = config.model.patch_size * 2 ** (config.model.depth + 1)
-    if config.data.crop_size < least:
-        patches = f" and --config.model.patch_size={config.model.patch_size}" * (config.model.patch_size > 1)
+    for key, side in (("data.crop_size", config.data.crop_size), ("model.view_size", config.model.view_size)):
+        if 0 < side < least:
+            patches = f" and --config.model.patch_size={config.model.patch_size}" * (
+                config.model.patch_size > 1
+            )
+            raise UsageError(
+                f"--config.{key}={side} is too small for "
+                f"--config.model.depth={config.model.depth}{patches}; use {least} or more, or a smaller depth"
+            )
+    if config.model.view_size and config.model.output == "direct":
         raise UsageError(
-            f"--config.data.crop_size={config.data.crop_size} is too small for "
-            f"--config.model.depth={config.model.depth}{patches}; use {least} or more, or a smaller depth"
+            f"--config.model.view_size={config.model.view_size} does not go with --config.model.output=direct, whose "
+            "picture is the network's own; use residual or scattering, or --config.model.view_size=0"
         )
     if config.model.width % 2:
         raise UsageError(f"--config.model.width={config.model.width} is odd; the stem needs half of it")
@@ -329,7 +339,9 @@ def check_batch(config, *, replicas: int) -> None:
 
 
 def check_crop(config, split) -> None:
-    """Refuses a crop that is larger than a picture of `split`, an opened `records.Split`."""
+    """Refuses a crop that is larger than a picture of `split`, an opened `records.Split`; windows fit any."""
+    if config.data.window_min:
+        return
     sides = [min(row) for row in split.index[["height", "width"]].tolist()]
     smallest = min(range(len(sides)), key=sides.__getitem__, default=None)
     if sides and config.data.crop_size > sides[smallest]:

@@ -182,7 +182,7 @@ def valid_values(key):
     # Right whatever the others of these are.
     fresh = {"share": ("0", "0.5"), "share_clear": ("0", "0.5"), "density_min": ("1e-3", "1")}
     fresh |= {"density_max": ("1", "9"), "airlight_min": ("0", "0.7"), "airlight_max": ("0.7", "1")}
-    fresh |= {"share_scaled": ("0",), "scale_min": ("0", "0.5"), "scale_max": ("1.2", "4")}
+    fresh |= {"share_relaid": ("0",), "relaid_min": ("0.1", "0.5"), "relaid_max": ("1.2", "4")}
     fresh |= {"jpeg_quality_min": ("1", "60"), "jpeg_quality_max": ("60", "100")}
     special |= {f"data.fresh_haze.{name}": values for name, values in fresh.items()}
     special |= dict.fromkeys(("seed", "data.workers"), ("0", "3"))

@@ -11,6 +11,7 @@ from hazeheal import __main__ as program
 from hazeheal.data import pictures
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.restore import video
+from hazeheal.restore.restorer import Restorer
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,14 @@ def test_a_checkpoint_as_the_model(run, folder, capsys):
     assert np.array_equal(
         load("out/a.png"), DehazeGAN.from_run(run, which="newest").restore(load("in/a.png"))
     )
+
+
+def test_mirror(run, folder, capsys):
+    for output, flags in (("out", ["--mirror"]), ("plain", [])):
+        assert dehaze(capsys, folder / "a.png", f"--model={run}", f"--output={output}", *flags)[0] == 0
+    wanted = Restorer(DehazeGAN.from_run(run), mirror=True).restore(load(folder / "a.png"))
+    assert np.array_equal(load("out/a.png"), wanted)
+    assert not np.array_equal(load("plain/a.png"), wanted)
 
 
 def test_a_video(run, tmp_path, capsys, monkeypatch):

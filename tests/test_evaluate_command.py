@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 
+import checkpoints_made
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,6 +21,7 @@ from hazeheal.data import pictures, synthetic
 from hazeheal.data.pictures import psnr
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.restore import dark_channel, evaluation
+from hazeheal.restore.restorer import Restorer
 from hazeheal.training.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -111,6 +113,22 @@ def test_one_checkpoint_of_a_run(run, folders, capsys):
     code, out, err = call(capsys, *flags_of(folders), f"--model={newest}", "--limit=1", "--no_baseline")
     assert (code, err) == (0, "")
     assert out.splitlines()[-1].startswith("ckpt-00000008 ")
+
+
+def test_mirror(folders, tmp_path, capsys):
+    run = checkpoints_made.write_run(tmp_path / "run", (5, 20.0))
+    scores = {}
+    for name, flags in (("plain", []), ("mirrored", ["--mirror"])):
+        more = [f"--model={run}", "--no_baseline", "--limit=1", f"--output={tmp_path / name}"]
+        assert call(capsys, *flags_of(folders), *more, *flags)[0] == 0
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        assert summary["models"]["run"].get("mirror", False) == bool(flags)
+        scores[name] = summary["methods"]["run"]["psnr"]["mean"]
+    first = sorted(folders["hazy"].iterdir())[0]
+    hazy, clear = (pictures.load_rgb(folder / first.name)[0] for folder in folders.values())
+    restored = Restorer(DehazeGAN.from_run(run), mirror=True).restore(hazy)
+    assert scores["mirrored"] == pytest.approx(psnr(restored, clear), abs=1e-6)
+    assert scores["plain"] != scores["mirrored"]
 
 
 def test_records_are_scored_like_the_files_they_were_made_of(data, folders, capsys, tmp_path):

@@ -13,7 +13,7 @@ from record_sets import assert_equal, joined, take
 from refusals import refusal
 
 from hazeheal.data import fresh_haze, pictures
-from hazeheal.data.fresh_haze import CLEAR, FRESH, REAL, SCALED
+from hazeheal.data.fresh_haze import CLEAR, FRESH, REAL, RELAID
 from hazeheal.data.fresh_haze_settings import KINDS, FreshHaze
 from hazeheal.data.processor import DehazeDataProcessor
 from hazeheal.data.synthetic import make_pair
@@ -40,12 +40,12 @@ def flat(value, size=32):
 
 # ------------------------------------------------------------------------------------------------- draws
 def test_the_sources_come_in_their_shares():
-    settings = FreshHaze(share=0.4, share_clear=0.1, share_scaled=0.2)
+    settings = FreshHaze(share=0.4, share_clear=0.1, share_relaid=0.2)
     drawn = tf.data.Dataset.range(400).map(
         lambda position: fresh_haze.source(settings=settings, seed=3, position=position)
     )
     counts = np.bincount(list(drawn.as_numpy_iterator()), minlength=4)
-    for number, share in ((REAL, 0.3), (FRESH, 0.4), (CLEAR, 0.1), (SCALED, 0.2)):
+    for number, share in ((REAL, 0.3), (FRESH, 0.4), (CLEAR, 0.1), (RELAID, 0.2)):
         assert abs(counts[number] - 400 * share) < 4 * np.sqrt(400 * share * (1 - share)), counts
 
 
@@ -55,7 +55,7 @@ def test_the_sources_come_in_their_shares():
         (FreshHaze(), REAL),
         (FreshHaze(share=1.0), FRESH),
         (FreshHaze(share_clear=1.0), CLEAR),
-        (FreshHaze(share_scaled=1.0), SCALED),
+        (FreshHaze(share_relaid=1.0), RELAID),
     ],
 )
 def test_a_share_of_one_leaves_nothing_else(settings, only):
@@ -71,41 +71,6 @@ def test_equal_seeds_give_equal_haze_and_others_another():
     np.testing.assert_array_equal(first, again)
     everything = np.concatenate([first, lay_many(clear, 12, seed=6)])
     assert len({picture.tobytes() for picture in everything}) == 24
-
-
-# ---------------------------------------------------------------------------------------- the pair's own haze
-def scaled(hazy, clear, factor, *, most=None, seed=(1, -2)):
-    settings = FreshHaze(scale_min=factor, scale_max=factor if most is None else most)
-    return fresh_haze.scale(tf.constant(hazy), tf.constant(clear), settings=settings, seed=seed).numpy()
-
-
-def test_scaled_haze_follows_the_scattering_model():
-    clear = make_pair(0, size=32)[1].astype(float)
-
-    def lay(t):
-        return np.rint(clear * t + 230.0 * (1 - t)).astype(np.uint8)
-
-    bytes_ = clear.astype(np.uint8)
-    for factor in (0.5, 1.2):
-        thinner = scaled(lay(0.5), bytes_, factor)
-        # Half a level of rounding on each side.
-        assert np.abs(thinner.astype(float) - lay(1 - factor * 0.5)).max() <= 2
-
-
-def test_scaled_haze_ends_at_the_two_pictures_of_the_pair_and_stays_within_bytes():
-    hazy, clear = make_pair(0, size=32)
-    np.testing.assert_array_equal(scaled(hazy, clear, 1.0), hazy)
-    np.testing.assert_array_equal(scaled(hazy, clear, 0.0), clear)
-    beyond = 3 * hazy.astype(int) - 2 * clear.astype(int)
-    np.testing.assert_array_equal(scaled(hazy, clear, 3.0), np.clip(beyond, 0, 255))
-
-
-def test_the_factor_is_drawn_anew_for_each_pair_and_over_its_whole_range():
-    factors = [scaled(flat(100), flat(0), 0.2, most=1.2, seed=(1, -3 * n - 2))[0, 0, 0] for n in range(60)]
-    assert min(factors) >= 20
-    assert max(factors) <= 120
-    assert min(factors) < 35
-    assert max(factors) > 105
 
 
 # -------------------------------------------------------------------------------------------------- haze
@@ -226,6 +191,7 @@ def test_the_defaults_are_those_of_the_configuration():
         (dict(kind="fog"), "fresh_haze.kind=fog is not known; use one of ground, aerial, mixed"),
         (dict(density_min=2.0), "fresh_haze.density_min=2.0 is larger than fresh_haze.density_max=1.2"),
         (dict(airlight_max=0.4), "fresh_haze.airlight_min=0.5 is larger than fresh_haze.airlight_max=0.4"),
+        (dict(relaid_min=0.0), "fresh_haze.relaid_min=0.0 must lie in 0.01 to 100.0"),
         (dict(jpeg_quality_max=101), "fresh_haze.jpeg_quality_max=101 must lie in 1 to 100"),
     ],
 )

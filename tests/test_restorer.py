@@ -169,3 +169,18 @@ def test_what_is_no_picture_is_refused():
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ValueError, match="a picture must"):
             gan.restore(wrong)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_mirror_takes_the_mean_with_the_restored_mirror_image(dtype):
+    gan = make_gan(**LOCAL)
+    pictures = [noise(*size, seed=i, dtype=dtype) for i, size in enumerate([(40, 50), (40, 50), (230, 210)])]
+    found = list(Restorer(gan, tile_size=160, mirror=True).restore_all(iter(pictures)))
+    assert len(found) == 3
+    for picture, restored in zip(pictures, found, strict=True):
+        one, other = (whole(gan, p).astype(float) for p in (picture, picture[:, ::-1]))
+        assert restored.dtype == dtype
+        assert apart(restored, (one + other[:, ::-1]) / 2).max() <= np.iinfo(dtype).max / 200
+        assert apart(restored, one).mean() > 0.5, "the mirror image alone is another one"
+    again = Restorer(gan, tile_size=160, mirror=True).restore(pictures[0][:, ::-1])
+    np.testing.assert_array_equal(again, found[0][:, ::-1])

@@ -35,11 +35,14 @@ BASELINE = {
 GAN = {"loss.gan_weight": 1.0, "model.disc_width": 16, "optimizer.beta1": 0.5}
 PERCEPTUAL = {"loss.perceptual_weight": 0.005}
 LATE = {"optimizer.learning_rate": 3e-4}
+VIEW = {"model.view_size": 256}
+WINDOWS = {"data.window_min": 0.6}
+RELAID = {"data.fresh_haze.share": 0.1, "data.fresh_haze.share_relaid": 0.25}
 # {name: (data set, what is changed)}, or with the experiment from whose generator it starts behind these
 EXPERIMENTS = {
     "baseline": ("mixed", {}),
     "no_fresh_haze": ("mixed", NO_FRESH),
-    "scaled_haze": ("mixed", {"data.fresh_haze.share": 0.15, "data.fresh_haze.share_scaled": 0.3}),
+    "relaid_haze": ("mixed", RELAID),
     "norm_layer": ("mixed", {"model.norm": "layer"}),
     "norm_layer_rate_2e-3": ("mixed", {"model.norm": "layer", "optimizer.learning_rate": 2e-3}),
     "norm_batch": ("mixed", {"model.norm": "batch"}),
@@ -47,6 +50,9 @@ EXPERIMENTS = {
     "depth_4": ("mixed", {"model.depth": 4}),
     "patch_2": ("mixed", {"model.patch_size": 2, "model.depth": 4}),
     "patch_8": ("mixed", {"model.patch_size": 8}),
+    "view": ("mixed", VIEW),
+    "view_windows": ("mixed", VIEW | WINDOWS),
+    "view_windows_relaid": ("mixed", VIEW | WINDOWS | RELAID),
     "no_gate": ("mixed", {"model.se_ratio": 0.0}),
     "residual": ("mixed", {"model.output": "residual"}),
     "rate_5e-4": ("mixed", {"optimizer.learning_rate": 5e-4}),
@@ -60,8 +66,9 @@ EXPERIMENTS = {
     "perceptual": ("mixed", PERCEPTUAL),
     "perceptual_balanced": ("mixed", PERCEPTUAL | {"loss.weighting": "balanced"}),
     "gan": ("mixed", GAN),
-    # From where `baseline` ends, half as long again: the control, and the adversary when all else is learnt.
+    # From where another ends, half as long again: the control, crops that grow, the adversary when all else is learnt.
     "longer": ("mixed", LATE, "baseline"),
+    "longer_from_crop_128": ("mixed", LATE, "crop_128"),
     "longer_gan": ("mixed", LATE | GAN | {"model.disc_width": 8}, "baseline"),
     "outdoor_alone": ("outdoor", NO_FRESH),
     "outdoor_alone_fresh": ("outdoor", {}),

@@ -5,7 +5,7 @@ import sys
 from hazeheal import quiet
 from hazeheal.aside import ended_in_order
 from hazeheal.bars import progress_bar
-from hazeheal.commands.parsing import MODEL_HELP, CommandParser, count, numbers
+from hazeheal.commands.parsing import MIRROR_HELP, MODEL_HELP, CommandParser, count, numbers
 from hazeheal.errors import EXIT_ERROR, EXIT_OK, DataError, OutputError
 from hazeheal.lines import one_line
 from hazeheal.models import pretrained
@@ -45,9 +45,10 @@ def parser() -> CommandParser:
         "--tile_size",
         type=count,
         default=1024,
-        help="larger pictures are cut into overlapping tiles of at most this squared in pixels; bounds the memory, "
-        "and the larger the faster (default: 1024)",
+        help="larger pictures pass in overlapping tiles of at most this squared in pixels, or in strips; bounds the "
+        "memory, and the larger the faster (default: 1024)",
     )
+    parse.add_argument("--mirror", action="store_true", help=MIRROR_HELP)
     parse.add_argument(
         "--precision",
         choices=("float32", "auto"),
@@ -86,7 +87,7 @@ def main(argv) -> int:
 
     runtime = distribute.choose(gpus=flags.gpus, precision=flags.precision, xla="off")
     model = open_model(flags.model, which=flags.which, precision=runtime.precision)
-    restorer = Restorer(model, tile_size=flags.tile_size, devices=runtime.devices)
+    restorer = Restorer(model, tile_size=flags.tile_size, devices=runtime.devices, mirror=flags.mirror)
     pictures, videos = ([job for job in jobs if job.is_video == kind] for kind in (False, True))
     with ended_in_order(), progress_bar(total=len(jobs), unit="file") as bar:
         outcome = restore_pictures(

@@ -7,7 +7,7 @@ import shlex
 from hazeheal import quiet
 from hazeheal.aside import write_aside
 from hazeheal.bars import progress_bar
-from hazeheal.commands.parsing import MODEL_HELP, CommandParser, count, names_of_runs, natural
+from hazeheal.commands.parsing import MIRROR_HELP, MODEL_HELP, CommandParser, count, names_of_runs, natural
 from hazeheal.errors import EXIT_OK, UsageError
 from hazeheal.lines import one_line
 from hazeheal.models import pretrained
@@ -40,6 +40,7 @@ def parser() -> CommandParser:
     add("--model", action="append", default=[], metavar="MODEL", help=f"{MODEL_HELP}; may be repeated")
     add("--no_model", action="store_true", help="score the hazy input and the dark channel prior alone")
     add("--which", default="best", help="of a run: best (default; by validation PSNR), newest, or a step")
+    add("--mirror", action="store_true", help=MIRROR_HELP)
     source = parse.add_mutually_exclusive_group(required=True)
     source.add_argument("--data_dir", metavar="DIR", help="data set made by `hazeheal-tfrecords convert`")
     source.add_argument("--hazy_dir", metavar="DIR", help="or: folder of the hazy pictures, with")
@@ -79,7 +80,7 @@ def main(argv) -> int:
         pathlib.Path(flags.output).mkdir(parents=True, exist_ok=True)
     methods = {results.INPUT: evaluation.unchanged}
     methods |= {} if flags.no_baseline else {"dark_channel": dark_channel.restore}
-    models = {name: _load(run, flags.which) for name, run in names.items()}
+    models = {name: _load(run, flags.which, mirror=flags.mirror) for name, run in names.items()}
     methods |= {name: restore for name, (restore, _) in models.items()}
     judged = next(iter(names), [*methods][-1])  # the first model, else the best that there is
 
@@ -141,14 +142,17 @@ def _find_pairs(flags):
         return pairs.from_folders(flags.hazy_dir, flags.gt_dir, advance=bar.update, **options)
 
 
-def _load(run, which):
+def _load(run, which, *, mirror):
     """(function that restores, description for the summary) of one --model."""
     from hazeheal.restore.exported import open_model
+    from hazeheal.restore.restorer import Restorer
 
     model = open_model(run, which=which)
     described = {"run": str(run), "which": which, "checkpoint": model.checkpoint.name, "precision": "float32"}
     if "sha256" in (model.metadata or {}):  # of a file of weights
         described["sha256"] = model.metadata["sha256"]
+    if mirror:
+        return Restorer(model, mirror=True).restore, described | {"mirror": True}
     return model.restore, described
 
 

@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from hazeheal.errors import UsageError
 
+WHOLE = 0.25  # of the windows
+
 
 def random_crop_window(height, width, *, size, seed):
     """Draws where a square crop begins; every window inside the picture is equally likely.
@@ -41,6 +43,30 @@ def random_crop_window(height, width, *, size, seed):
     corner = _draw(2, seed) % tf.cast(room, tf.int64)
     corner = tf.cast(corner, tf.int32)
     return corner[0], corner[1]
+
+
+def random_window(height, width, *, least, seed):
+    """Draws a window of most of a picture, whose sides are drawn each for itself; one in four is the whole picture.
+
+    Resized to a square it shows a scene as a network with a `view_size` sees it, a little nearer, and stretched.
+
+    Args:
+        height, width: Size of the picture in pixels: tensor integers.
+        least: The least share of a side, above 0 and at most 1.
+        seed: [2] integers.
+
+    Returns:
+        (y, x, rows, columns): int32 scalars, the window `picture[y : y + rows, x : x + columns]`.
+    """
+    drawn = _draw(5, seed)
+    shares = tf.cast(drawn[2:], tf.float32) / 2**32
+    whole = tf.stack([height, width])
+    sides = tf.cast(whole, tf.float32) * (least + (1 - least) * shares[:2])
+    sides = tf.where(shares[2] < WHOLE, whole, tf.maximum(tf.cast(tf.round(sides), whole.dtype), 1))
+    corner = drawn[:2] % tf.cast(whole - sides + 1, tf.int64)
+    y, x = tf.unstack(tf.cast(corner, tf.int32))
+    rows, columns = tf.unstack(tf.cast(sides, tf.int32))
+    return y, x, rows, columns
 
 
 def flip_rot90(hazy, clear, *, seed, flip=True, rot90=True):

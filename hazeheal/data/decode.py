@@ -23,18 +23,31 @@ MARGIN = 2
 
 def decode_crop(encoded, y, x, *, size, width):
     """uint8 [size, size, 3] at (y, x) of a picture `width` wide; of a JPEG, little more is decoded."""
+    return tf.ensure_shape(
+        decode_window(encoded, y, x, rows=size, columns=size, width=width), [size, size, 3]
+    )
+
+
+def decode_window(encoded, y, x, *, rows, columns, width):
+    """uint8 [rows, columns, 3], as `decode_crop`, of sides that may be tensors."""
     left = tf.maximum(x - MARGIN, 0)
-    right = tf.minimum(x + size + MARGIN, width)
-    crop = tf.cond(
+    right = tf.minimum(x + columns + MARGIN, width)
+    return tf.cond(
         tf.io.is_jpeg(encoded),
         lambda: tf.slice(
-            tf.image.decode_and_crop_jpeg(encoded, [y, left, size, right - left], channels=3, dct_method=DCT),
+            tf.image.decode_and_crop_jpeg(encoded, [y, left, rows, right - left], channels=3, dct_method=DCT),
             [0, x - left, 0],
-            [size, size, 3],
+            [rows, columns, 3],
         ),
-        lambda: tf.slice(tf.io.decode_png(encoded, channels=3), [y, x, 0], [size, size, 3]),
+        lambda: tf.slice(tf.io.decode_png(encoded, channels=3), [y, x, 0], [rows, columns, 3]),
     )
-    return tf.ensure_shape(crop, [size, size, 3])
+
+
+def resized(picture, size):
+    """uint8 [size, size, 3] of uint8 [H, W, 3], antialiased, as a network's view of it is (`models.view`)."""
+    picture = tf.image.resize(picture, [size, size], antialias=True)
+    picture = tf.cast(tf.clip_by_value(picture + 0.5, 0.0, 255.0), tf.uint8)
+    return tf.ensure_shape(picture, [size, size, 3])
 
 
 def decode_whole(encoded, size):

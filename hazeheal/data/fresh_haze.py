@@ -5,8 +5,7 @@ positions the input is made here instead, from the clear picture alone, so that 
 scene under any haze; and of another, small share the input is the clear picture itself, so that it learns
 to leave alone what has no haze. The target is always the data set's own clear picture.
 
-Of one more share the pair's own haze is made thinner or thicker, which needs no estimate of anything: where
-I = J t + A (1 - t), the picture J + s (I - J) is J t' + A (1 - t') with t' = 1 - s (1 - t).
+Of one more share the pair's own haze is laid anew, thinner or thicker and under another light (`relaid_haze`).
 
 The rule for fresh haze. I = J t + A (1 - t), t = exp(-d) (Koschmieder 1924), in sRGB values, as RESIDE (Li et al. 2019) and
 the sets made after it were: what is made must agree with the real pairs that it is mixed with. The optical
@@ -24,9 +23,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from hazeheal.data import relaid_haze
 from hazeheal.data.decode import DCT
 
-REAL, FRESH, CLEAR, SCALED = range(4)  # what the input of a pair is, as `source` draws it
+REAL, FRESH, CLEAR, RELAID = range(4)  # what the input of a pair is, as `source` draws it
 
 MAX_THICKNESS = 2.5  # of any pixel: 8 % of the scene come through, 20 of 256 levels
 COARSEST = 4  # cells of the coarsest octave along a side
@@ -71,7 +71,7 @@ def training_input(clear, real, *, settings, seed, position, grain):
         REAL: real,
         FRESH: lambda: lay(clear, settings=settings, seed=[seed, ours - 2], grain=grain),
         CLEAR: lambda: tf.identity(clear),
-        SCALED: lambda: scale(real(), clear, settings=settings, seed=[seed, ours - 2]),
+        RELAID: lambda: relay(real(), clear, settings=settings, seed=[seed, ours - 2]),
     }
     chosen = source(settings=settings, seed=seed, position=position)
     hazy = tf.switch_case(chosen, [cases[number] for number in sorted(cases)])
@@ -79,32 +79,38 @@ def training_input(clear, real, *, settings, seed, position, grain):
 
 
 def source(*, settings, seed, position):
-    """Where the input at `position` comes from: REAL, FRESH, CLEAR or SCALED, an int32 scalar."""
+    """Where the input at `position` comes from: REAL, FRESH, CLEAR or RELAID, an int32 scalar."""
     drawn = _uniform(1, [seed, -3 * position - 1])[0]
     fresh = settings.share
     clear = fresh + settings.share_clear
-    scaled = clear + settings.share_scaled
+    relaid = clear + settings.share_relaid
     chosen = REAL
     # From the last share to the first: each overrules what lies behind it.
-    for number, end in ((SCALED, scaled), (CLEAR, clear), (FRESH, fresh)):
+    for number, end in ((RELAID, relaid), (CLEAR, clear), (FRESH, fresh)):
         chosen = tf.where(drawn < end, number, chosen)
     return chosen
 
 
-def scale(hazy, clear, *, settings, seed):
-    """Makes the haze between the two pictures of a pair thinner or thicker, by a drawn factor.
+def relay(hazy, clear, *, settings, seed):
+    """Lays the haze between the two pictures of a pair anew, as it is drawn for `seed`.
 
     Args:
         hazy, clear: uint8 [S, S, 3].
-        settings: The `FreshHaze`, for `scale_min` and `scale_max`.
+        settings: The `FreshHaze`, for `relaid_min`, `relaid_max` and `relaid_shift`.
         seed: [2] integers.
 
     Returns:
-        uint8 [S, S, 3]: clear + s (hazy - clear), clipped.
+        uint8 [S, S, 3].
     """
-    factor = _between(_uniform(1, seed)[0], settings.scale_min, settings.scale_max)
-    hazy, clear = tf.cast(hazy, tf.float32), tf.cast(clear, tf.float32)
-    return _bytes(clear + factor * (hazy - clear))
+    thickness, shift = tf.unstack(_uniform(2, seed))
+    low, high = math.log(settings.relaid_min), math.log(settings.relaid_max)
+    hazy = relaid_haze.relay(
+        hazy,
+        clear,
+        thickness=tf.exp(_between(thickness, low, high)),
+        shift=_between(shift, -settings.relaid_shift, settings.relaid_shift),
+    )
+    return _bytes(hazy)
 
 
 def lay(clear, *, settings, seed, grain):

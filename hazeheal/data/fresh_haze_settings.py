@@ -5,12 +5,17 @@ import dataclasses
 from hazeheal.errors import UsageError
 from hazeheal.lines import shown
 
-SHARES = ("share", "share_clear", "share_scaled")
+SHARES = ("share", "share_clear", "share_relaid")
 KINDS = ("ground", "aerial", "mixed")
 # The least and the greatest value; of a range both of its ends.
 LIMITS = {
     **dict.fromkeys((*SHARES, "tint", "noise", "jpeg_share", "airlight"), (0.0, 1.0)),
-    **{"density": (1e-6, 100.0), "jpeg_quality": (1, 100), "scale": (0.0, 4.0)},
+    **{
+        "density": (1e-6, 100.0),
+        "jpeg_quality": (1, 100),
+        "relaid": (0.01, 100.0),
+        "relaid_shift": (0.0, 1.0),
+    },
 }
 
 
@@ -21,8 +26,9 @@ class FreshHaze:
     Attributes:
         share: Of the positions, how many get fresh haze in place of their own, in [0, 1].
         share_clear: How many get the clear picture itself.
-        share_scaled: How many get their own haze thinner or thicker. The three shares are together at most 1.
-        scale_min, scale_max: How much of it, in [0, 4]: 0 none, 1 all of it.
+        share_relaid: How many get their own haze laid anew. The three shares are together at most 1.
+        relaid_min, relaid_max: How many times its optical thickness, above 0; drawn uniformly in its logarithm.
+        relaid_shift: How far its airlight may move up or down, in [0, 1].
         kind: `ground` (ramps), `aerial` (clouds), or `mixed`: either, one picture in two.
         density_min, density_max: Mean optical thickness of a picture's haze, above 0. It is drawn uniformly in its
             logarithm, so that thin haze is not rare.
@@ -38,9 +44,10 @@ class FreshHaze:
 
     share: float = 0.0
     share_clear: float = 0.0
-    share_scaled: float = 0.0
-    scale_min: float = 0.3
-    scale_max: float = 1.2
+    share_relaid: float = 0.0
+    relaid_min: float = 0.5
+    relaid_max: float = 2.0
+    relaid_shift: float = 0.1
     kind: str = "mixed"
     density_min: float = 0.06
     density_max: float = 1.2
@@ -62,7 +69,7 @@ class FreshHaze:
             value = getattr(self, field.name)
             if least is not None and not least <= value <= most:  # true for NaN too
                 raise UsageError(f"fresh_haze.{field.name}={shown(value)} must lie in {least} to {most}")
-        for name in ("scale", "density", "airlight", "jpeg_quality"):
+        for name in ("relaid", "density", "airlight", "jpeg_quality"):
             low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if low > high:
                 raise UsageError(

@@ -28,7 +28,7 @@ import tensorflow as tf
 from hazeheal import records
 from hazeheal.cpu import usable_cores
 from hazeheal.data import augment, fresh_haze
-from hazeheal.data.decode import decode_crop, decode_whole, split_record
+from hazeheal.data.decode import decode_crop, decode_whole, decode_window, resized, split_record
 from hazeheal.data.fresh_haze_settings import FreshHaze
 from hazeheal.data.graph_reader import GraphReader
 from hazeheal.data.order import shuffled_numbers
@@ -45,6 +45,8 @@ class DehazeDataProcessor:
         batch_size: Global batch: pairs a step, over all replicas of all processes.
         crop_size: Side of the square training crops in pixels, at most the smallest picture's shorter
             side. None: no `dataset`, only `evaluation_dataset`.
+        window_min: Above 0, a crop is a window of at least this share of each side of the picture, resized to
+            `crop_size` (`augment.random_window`); any picture is then large enough.
         num_replicas: Replicas of all processes together.
         local_replicas: Global numbers of the replicas that this process feeds, ascending; all by default.
         seed: Any 64-bit integer; decides the order and the augmentation.
@@ -67,6 +69,7 @@ class DehazeDataProcessor:
         split="train",
         batch_size,
         crop_size=None,
+        window_min=0.0,
         num_replicas=1,
         local_replicas=None,
         seed=0,
@@ -105,10 +108,12 @@ class DehazeDataProcessor:
             raise DataError(f"split {split!r} of {data_dir} holds no records; convert again with more pairs")
         if crop_size is not None:
             _check_at_least(1, crop_size=crop_size)
-            self._check_crop_fits(crop_size)
+            if not window_min:
+                self._check_crop_fits(crop_size)
         self._reader = open_reader(self._split, kind=reader)
         self._batch_size = batch_size
         self._crop_size = crop_size
+        self._window_min = window_min
         self._num_replicas = num_replicas
         self._seed = seed
         self._flip = flip
@@ -133,6 +138,7 @@ class DehazeDataProcessor:
             split=split,
             batch_size=config.train.batch_size,
             crop_size=data.crop_size if split == data.train_split else None,
+            window_min=data.window_min,
             num_replicas=num_replicas,
             local_replicas=local_replicas,
             seed=config.seed,
@@ -201,13 +207,7 @@ class DehazeDataProcessor:
             return positions, *self._records.read(positions, order)
 
         def decode(position, number, size, payload):
-            y, x = augment.random_crop_window(
-                size[0], size[1], size=self._crop_size, seed=[self._seed, 2 * position]
-            )
-            real, clear = (
-                functools.partial(decode_crop, picture, y, x, size=self._crop_size, width=size[1])
-                for picture in split_record(payload)
-            )
+            real, clear = self._crops(payload, size, seed=[self._seed, 2 * position])
             if self._haze is None:
                 hazy, clear = real(), clear()
             else:
@@ -226,6 +226,23 @@ class DehazeDataProcessor:
         # and meanwhile the threads have others to decode.
         batches = batches.map(decode, num_parallel_calls=2 * self._workers).batch(share, drop_remainder=True)
         return batches.prefetch(2 * len(self._local_replicas)).with_options(self._options())
+
+    def _crops(self, payload, size, *, seed):
+        """Functions that decode the same crop of the hazy and of the clear picture."""
+        side, (height, width) = self._crop_size, tf.unstack(size)
+        if self._window_min:
+            y, x, rows, columns = augment.random_window(height, width, least=self._window_min, seed=seed)
+
+            def decode(picture):
+                window = decode_window(picture, y, x, rows=rows, columns=columns, width=width)
+                return resized(window, side)
+        else:
+            y, x = augment.random_crop_window(height, width, size=side, seed=seed)
+
+            def decode(picture):
+                return decode_crop(picture, y, x, size=side, width=width)
+
+        return tuple(functools.partial(decode, picture) for picture in split_record(payload))
 
     def evaluation_dataset(self, *, replica=0, replicas=1) -> tf.data.Dataset:
         """Whole pictures, one by one, in the order of the index, each once.

@@ -32,8 +32,9 @@ def write(gan, path, metadata) -> None:
     """Writes the SavedModel's directory, with the metadata and the hashes of all other files in it."""
     model, module = gan.config.model, serving_module(gan.generator)
     functions = make_functions(gan.generator)
-    if not takes_means(norm=model.norm, se_ratio=model.se_ratio):
-        functions = {name: f for name, f in functions.items() if name.startswith("restore_uint")}
+    if model.view_size or not takes_means(norm=model.norm, se_ratio=model.se_ratio):
+        kept = ("restore_uint8", "restore_uint16", "maps")
+        functions = {name: f for name, f in functions.items() if name in kept}
     for name, function in functions.items():
         setattr(module, name, function)
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})

@@ -50,6 +50,7 @@ class DehazeGAN:
             output=model.output,
             se_ratio=model.se_ratio,
             patch_size=model.patch_size,
+            view_size=model.view_size,
             dtype=precision,
             seed=config.seed,
         )

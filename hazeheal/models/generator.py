@@ -5,6 +5,10 @@
     pad -> patches -> stem -> encoder_0 .. encoder_{d-1} -> bottom_0, bottom_1 -> decoder_{d-1} .. decoder_0
         -> head -> output -> pixels -> crop
 
+and with a view_size, before and after the same network (`view`),
+
+    view -> pad -> ... -> head -> maps -> enlarged -> output
+
 The names of its variables (`encoder_0/mbconv/expand/kernel`) are part of the checkpoint format.
 """
 
@@ -22,6 +26,7 @@ from hazeheal.models.layers import (
     halved,
     scaled_normal,
 )
+from hazeheal.models.view import REDUCED_OUTPUTS, Enlarged, Maps, View
 
 OUTPUTS = ("residual", "direct", "scattering")
 
@@ -34,6 +39,7 @@ def build_generator(
     output="residual",
     se_ratio=0.25,
     patch_size=1,
+    view_size=0,
     dtype="float32",
     seed=0,
 ):
@@ -55,6 +61,8 @@ def build_generator(
         patch_size: The network sees each patch of patch_size^2 pixels as the channels of one position, and its
             head gives the pixels of a patch as channels (pixel unshuffle and shuffle, Shi et al. 2016): of a
             patch_size of 2 it takes about a quarter of the time.
+        view_size: The network sees the picture as view_size x view_size pixels, whatever its size, and what its head
+            says is enlarged and laid on the picture (`view`); not with output `direct`. 0: it sees the picture's own.
         dtype: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16. The head is float32 in all.
         seed: The initial values are a function of it and of the names of the variables.
 
@@ -76,11 +84,18 @@ def build_generator(
         raise ValueError(f"se_ratio is {se_ratio}: must be 0 or more; 0 turns squeeze-excite off")
     if patch_size < 1:
         raise ValueError(f"patch_size is {patch_size}: must be 1 or more")
+    if view_size < 0:
+        raise ValueError(f"view_size is {view_size}: must be 0 or more; 0 turns the view off")
+    if view_size and output not in REDUCED_OUTPUTS:
+        raise ValueError(
+            f"output is {output!r}: must be one of {', '.join(REDUCED_OUTPUTS)} with a view_size"
+        )
 
     block = {"norm": norm, "se_ratio": se_ratio, "seed": seed, "dtype": dtype}
     hazy = keras.Input((None, None, 3), name="hazy", dtype="float32")
     # float32, whatever the policy: a picture rounded to bfloat16 has 8 bits less its sign and exponent.
-    padded = MirrorPad(multiple(depth, patch_size), name="pad", dtype="float32")(hazy)
+    seen = View(view_size, name="view", dtype="float32")(hazy) if view_size else hazy
+    padded = MirrorPad(multiple(depth, patch_size), name="pad", dtype="float32")(seen)
     if patch_size > 1:
         padded = Patches(patch_size, name="patches", dtype="float32")(padded)
     x = conv(width // 2, 3, padded.shape[-1], seed=seed, path="stem", dtype=dtype)(padded)
@@ -94,6 +109,10 @@ def build_generator(
     for i in reversed(range(depth)):
         x = DecoderStage(norm=norm, seed=seed, dtype=dtype, name=f"decoder_{i}")([x, skips[i]])
     x = Head(3 * patch_size**2, kind=output, seed=seed, dtype="float32", name="head")(x)
+    if view_size:
+        x = Maps(view_size, kind=output, patch_size=patch_size, name="maps", dtype="float32")(x)
+        x = Enlarged(name="enlarged", dtype="float32")([x, hazy])
+        return keras.Model(hazy, Output(output, name="output", dtype="float32")([x, hazy]), name="generator")
     # On the patches: half the values to move that K and B of single pixels would be.
     x = Output(output, name="output", dtype="float32")([x, padded])
     if patch_size > 1:

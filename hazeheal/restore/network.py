@@ -1,5 +1,6 @@
 """One generator on one device: its compiled functions, from whole numbers to whole numbers' floats."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -53,6 +54,18 @@ class Network:
             return self._call("collect", picture[None], core)
         return self._call("collect_given", picture[None], core, means)
 
+    def maps(self, view) -> np.ndarray:
+        """What a generator with a view lays on a picture, before it is enlarged.
+
+        Args:
+            view: float32 [1, S, S, 3] in [-1, 1], S its view_size.
+
+        Returns:
+            float32 [S, S, 3], to be added; or [S, S, 6], K and B.
+        """
+        with tf.device(self.device):
+            return self._functions["maps"](tf.convert_to_tensor(view)).numpy()[0]
+
     def _call(self, name, batch, *arguments):
         handed, _ = KINDS[batch.dtype.name]
         function = self._functions[f"{name}_{batch.dtype.name}"]
@@ -72,7 +85,8 @@ def make_functions(generator, *, device=None, copy=False) -> dict:
 
     Returns:
         {name: tf.function}: `restore`, `restore_given`, `collect` and `collect_given`, each with `_uint8` and
-        `_uint16` behind it. White is a constant of each, so that the arithmetic is that of validation to the bit.
+        `_uint16` behind it; of a generator with a view also `maps`. White is a constant of each, so that the
+        arithmetic is that of validation to the bit.
     """
     output = _output_of(generator, device=device, copy=copy)
 
@@ -93,13 +107,22 @@ def make_functions(generator, *, device=None, copy=False) -> dict:
         "collect": (collected, core),
         "collect_given": (collected, core, means),
     }
-    return {
+    functions = {
         f"{name}_{kind}": _compiled(
             function, white, tf.TensorSpec([None, None, None, 3], handed, "hazy"), *others
         )
         for name, (function, *others) in kinds.items()
         for kind, (handed, white) in KINDS.items()
     }
+    if "maps" in [layer.name for layer in generator.layers]:
+        maps = keras.Model(generator.input, generator.get_layer("maps").output)
+        size = generator.get_layer("view").size
+        functions["maps"] = tf.function(
+            _output_of(maps, device=device, copy=copy),
+            input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32, "view")],
+            autograph=False,
+        )
+    return functions
 
 
 def _output_of(generator, *, device, copy):

@@ -21,9 +21,11 @@ import tensorflow as tf
 from hazeheal.errors import HazeHealError
 from hazeheal.models.generator import is_local, multiple, receptive_field, takes_means
 from hazeheal.models.layers import mirrored_indices
+from hazeheal.restore import by_view
 from hazeheal.restore.tiles import plan_tiles, round_up
 
 TILE_SIZE = 1024
+WITHOUT_TILES = 1 << 30
 
 
 class Restorer:
@@ -35,9 +37,11 @@ class Restorer:
         local: Whether a restored pixel depends on its neighbourhood alone. Tiles then give what the whole picture
             would, to rounding.
         shares_means: Whether the tiles of a picture go by common means, as only squeeze-excite asks for any.
+        view_size: Of a network that looks at a view of the whole picture, which has no tiles: larger pictures pass by in
+            strips (`by_view`). Else 0.
     """
 
-    def __init__(self, gan, *, tile_size=TILE_SIZE, devices=(None,)):
+    def __init__(self, gan, *, tile_size=TILE_SIZE, devices=(None,), mirror=False):
         """Compiles nothing yet; each device compiles at its first picture.
 
         Args:
@@ -45,14 +49,17 @@ class Restorer:
             tile_size: As above; for depth 5 at least 448, and the more the less is computed twice.
             devices: Names as `GPU:0`. With more than one each gets a copy of the weights as they are now; the
                 one device of the default uses those of `gan`, also when they change.
+            mirror: Restore the mirror image of each picture too, and take the mean: twice the work.
 
         Raises:
             UsageError: The tile size is too small for this network.
         """
         model = gan.config.model
         self.tile_size = tile_size
-        self.local = is_local(norm=model.norm, se_ratio=model.se_ratio)
-        self.shares_means = takes_means(norm=model.norm, se_ratio=model.se_ratio)
+        self.mirror = mirror
+        self.view_size = model.view_size
+        self.local = is_local(norm=model.norm, se_ratio=model.se_ratio) and not self.view_size
+        self.shares_means = takes_means(norm=model.norm, se_ratio=model.se_ratio) and not self.view_size
         self._multiple = multiple(model.depth, model.patch_size)
         self._before, self._after = receptive_field(model.depth, model.patch_size)
         self.plan(1, 1)  # refuses a tile size now and not at the first picture
@@ -67,7 +74,7 @@ class Restorer:
         return plan_tiles(
             height,
             width,
-            tile_size=self.tile_size,
+            tile_size=WITHOUT_TILES if self.view_size else self.tile_size,
             multiple=self._multiple,
             before=self._before,
             after=self._after,
@@ -97,6 +104,30 @@ class Restorer:
         Yields:
             The restored pictures, in order.
         """
+        pictures = map(_checked, pictures)
+        if not self.mirror:
+            yield from self._restore_all(pictures)
+            return
+        both = itertools.chain.from_iterable((picture, picture[:, ::-1]) for picture in pictures)
+        restored = self._restore_all(both)
+        for one in restored:
+            other = next(restored)[:, ::-1]
+            yield np.rint((one.astype(np.float32) + other) / 2).astype(one.dtype)
+
+    def _restore_all(self, pictures):
+        for in_strips, some in itertools.groupby(pictures, key=self._goes_in_strips):
+            if in_strips:
+                yield from (restored for _, restored in self._map(self._by_view, some))
+            else:
+                yield from self._by_tiles(some)
+
+    def _goes_in_strips(self, picture):
+        return bool(self.view_size) and picture.shape[0] * picture.shape[1] > self.tile_size**2
+
+    def _by_view(self, network, picture):
+        return by_view.restore(network, picture, view_size=self.view_size)
+
+    def _by_tiles(self, pictures):
         batches = _batches(self._pieces(pictures), self.tile_size**2)
         for batch, values in self._map(_restore, batches):
             for piece, restored in zip(batch, values, strict=True):
@@ -106,7 +137,6 @@ class Restorer:
     def _pieces(self, pictures):
         """Cuts every picture into its tiles."""
         for number, picture in enumerate(pictures):
-            picture = _checked(picture)
             plan = self.plan(*picture.shape[:2])
             means = alone = None
             if self.shares_means and len(plan.tiles) > 1:

@@ -33,6 +33,7 @@ def plot_models(config, *, directory) -> list:
             output=model.output,
             se_ratio=model.se_ratio,
             patch_size=model.patch_size,
+            view_size=model.view_size,
         )
         networks = {"generator": generator, "discriminator": build_discriminator(width=model.disc_width)}
     paths = []

@@ -1,0 +1,106 @@
+"""A network that looks at a reduced view of the picture, and lays what it finds on the picture itself.
+
+How much haze there is takes a look at the whole scene, and varies smoothly; the detail is in the picture already. So
+the network is given the whole picture as view_size x view_size pixels, whatever its size and shape, and what its head
+says there (K and B of the scattering model, or what is to be added) is enlarged to the picture's size and applied to
+its own pixels, as in HDRnet (Gharbi et al. 2017). All pictures then look to the network as those of its training
+did, and a large one costs hardly more than a small one.
+
+The reduction is linear with a triangle as wide as a pixel of the view, by one matrix along each side, as
+`tf.image.resize(antialias=True)` has it; the enlargement is bilinear. Between equal sizes both are the identity.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hazeheal.models.layers import Pixels
+
+REDUCED_OUTPUTS = ("residual", "scattering")  # what can be laid on a picture of another size
+
+
+def resampling(outputs, inputs, *, antialias=True, lib=tf):
+    """The matrix of a linear resampling of one side.
+
+    Args:
+        outputs, inputs: Pixels of the side, integers; with `tf` also int32 scalars.
+        antialias: Where it reduces, look at all pixels; without it at two for each, as `tf.image.resize` does by itself.
+        lib: `tf`, or `np` for numbers on the host.
+
+    Returns:
+        float32 [outputs, inputs], of rows that sum to 1.
+    """
+    on_host = lib is np
+
+    def real(x):
+        return np.float32(x) if on_host else tf.cast(x, tf.float32)
+
+    def places(count):
+        return np.arange(count, dtype=np.float32) if on_host else real(tf.range(count))
+
+    ratio = real(inputs) / real(outputs)
+    centres = (places(outputs) + 0.5) * ratio - 0.5
+    width = lib.maximum(ratio, real(1)) if antialias else real(1)
+    if not antialias:  # beyond the edge its pixel goes on
+        centres = lib.minimum(lib.maximum(centres, real(0)), real(inputs) - 1)
+    apart = lib.abs(places(inputs)[None, :] - centres[:, None])
+    weights = lib.maximum(real(0), 1 - apart / width)
+    return weights / (weights.sum(1, keepdims=True) if on_host else tf.reduce_sum(weights, 1, keepdims=True))
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class View(keras.layers.Layer):
+    """[B, H, W, C] float32 to [B, size, size, C], whatever H and W."""
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, inputs):
+        if inputs.shape[1:3] == [self.size, self.size]:
+            return inputs
+        batch, height, width = (inputs.shape[axis] or tf.shape(inputs)[axis] for axis in range(3))
+        channels, size = inputs.shape[3], self.size
+        x = tf.reshape(inputs, [batch, height, width * channels])
+        x = tf.matmul(resampling(size, height), x)  # [B, size, W C]
+        x = tf.reshape(x, [batch, size, width, channels])
+        return tf.matmul(resampling(size, width), x)
+
+    def compute_output_shape(self, shape):
+        return (shape[0], self.size, self.size, shape[3])
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class Maps(keras.layers.Layer):
+    """The head's output on patches to maps of the view's pixels: [B, h, w, p^2 C] to [B, size, size, C].
+
+    For `scattering` K stands before B, three channels each.
+    """
+
+    def __init__(self, size, *, kind, patch_size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+        self.kinds = 2 if kind == "scattering" else 1
+        self.pixels = Pixels(patch_size, dtype="float32")
+
+    def call(self, inputs):
+        maps = [self.pixels(part) for part in tf.split(inputs, self.kinds, axis=-1)]
+        return tf.concat(maps, axis=-1)[:, : self.size, : self.size]
+
+    def compute_output_shape(self, shape):
+        return (shape[0], self.size, self.size, 3 * self.kinds)
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class Enlarged(keras.layers.Layer):
+    """Maps of the view, enlarged to the size of the picture that they are to be laid on."""
+
+    def call(self, inputs):
+        maps, picture = inputs
+        if maps.shape[1:3] == picture.shape[1:3]:
+            return maps
+        return tf.image.resize(maps, tf.shape(picture)[1:3], method="bilinear")
+
+    def compute_output_shape(self, shapes):
+        maps, picture = shapes
+        return (*picture[:3], maps[3])

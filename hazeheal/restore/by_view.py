@@ -1,0 +1,55 @@
+"""A large picture restored by a network that looks at a view of it: strip by strip, on the host.
+
+The network sees the view alone (`models.view`), so that it needs no tiles; what is as large as the picture is its
+reduction to the view and the laying of the enlarged maps on its pixels. Both go by strips of rows here, in NumPy, and
+give what the generator itself gives of the whole picture, to the rounding of float32.
+"""
+
+import numpy as np
+
+from hazeheal.models.view import resampling
+
+STRIP = 1 << 20  # pixels at a time
+
+
+def restore(network, picture, *, view_size) -> np.ndarray:
+    """Restores one picture.
+
+    Args:
+        network: A `Network` of a generator with a view.
+        picture: uint8 or uint16 [H, W, 3].
+        view_size: Of the generator.
+
+    Returns:
+        The restored one, of the same shape and type.
+    """
+    white, (height, width) = np.iinfo(picture.dtype).max, picture.shape[:2]
+    maps = network.maps(_normalised(_reduced(picture, view_size), white)[None])
+    down, across = (resampling(side, view_size, lib=np, antialias=False) for side in (height, width))
+    restored = np.empty_like(picture)
+    for rows in _strips(height, width):
+        laid = across @ np.tensordot(down[rows], maps, axes=1)  # [rows, W, 3 or 6]
+        hazy = _normalised(picture[rows], white)
+        # `Output` of the generator, whose one map is added where there are not two.
+        value = hazy + (laid if laid.shape[2] == 3 else laid[..., :3] * hazy - laid[..., 3:])
+        restored[rows] = np.rint(np.clip((value + 1) * np.float32(white / 2), 0, white))
+    return restored
+
+
+def _reduced(picture, view_size):
+    """float32 [view_size, view_size, 3], of the values of the picture."""
+    height, width = picture.shape[:2]
+    down, across = (resampling(view_size, side, lib=np) for side in (height, width))
+    small = np.zeros((view_size, width, 3), np.float32)
+    for rows in _strips(height, width):
+        small += np.tensordot(down[:, rows], picture[rows].astype(np.float32), axes=1)
+    return across @ small
+
+
+def _normalised(values, white):
+    return values.astype(np.float32) / np.float32(white / 2) - 1
+
+
+def _strips(height, width):
+    step = max(1, STRIP // width)
+    return [slice(start, min(start + step, height)) for start in range(0, height, step)]

@@ -1,0 +1,178 @@
+"""A generator that looks at a view of the picture: resampling, the network itself, large pictures, crops to train on."""
+
+import checkpoints_made
+import numpy as np
+import pytest
+import tensorflow as tf
+from configuring import load
+from record_sets import assert_equal, joined, take
+from refusals import refusal
+from test_restorer import apart, make_gan, noise, whole
+
+from hazeheal import __main__ as program
+from hazeheal.data import augment, decode
+from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.errors import UsageError
+from hazeheal.models.gan import DehazeGAN
+from hazeheal.models.generator import build_generator
+from hazeheal.models.view import View, resampling
+from hazeheal.restore.exported import open_model
+from hazeheal.restore.restorer import Restorer
+
+SIZE = 32
+FIELDS = {"model__view_size": SIZE, "model__output": "scattering", "model__depth": 2, "model__norm": "none"}
+SIZES = [(1, 1), (1, 40), (31, 50), (32, 32), (97, 41), (200, 260)]
+
+
+# ------------------------------------------------------------------------------------------- resampling
+@pytest.mark.parametrize(("outputs", "inputs"), [(32, 32), (32, 97), (97, 32), (32, 33), (5, 1), (1, 9)])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_it_is_tensorflows_linear_resize(outputs, inputs, antialias):
+    row = np.random.default_rng(0).random((1, inputs, 1, 1)).astype(np.float32)
+    wanted = tf.image.resize(row, (outputs, 1), antialias=antialias).numpy().reshape(-1)
+    for lib in (np, tf):
+        matrix = np.asarray(resampling(outputs, inputs, antialias=antialias, lib=lib))
+        assert matrix.dtype == np.float32
+        np.testing.assert_allclose(matrix @ row.reshape(-1), wanted, atol=2e-6)
+        np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-6)
+
+
+def test_a_view_is_what_training_resizes_to():
+    picture = noise(200, 131)
+    view = View(SIZE)(tf.constant(picture[None], tf.float32)).numpy()[0]
+    assert apart(decode.resized(tf.constant(picture), SIZE).numpy(), np.rint(view)).max() <= 1
+
+
+# ---------------------------------------------------------------------------------------------- network
+@pytest.mark.parametrize("output", ["residual", "scattering"])
+@pytest.mark.parametrize("patch_size", [1, 2])
+def test_of_its_own_size_it_is_the_network_without_a_view(output, patch_size):
+    fields = {"model__output": output, "model__patch_size": patch_size, "model__depth": 2}
+    plain, viewing = make_gan(**fields), make_gan(**fields, model__view_size=SIZE)
+    assert [v.path for v in plain.generator.variables] == [v.path for v in viewing.generator.variables]
+    x = tf.random.stateless_uniform([2, SIZE, SIZE, 3], (0, 1), -1, 1)
+    np.testing.assert_allclose(viewing.generator(x), plain.generator(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_any_size_is_the_maps_of_the_view_laid_on_the_picture(size):
+    gan, picture = make_gan(**FIELDS), noise(*size)
+    x = picture[None].astype(np.float32) / 127.5 - 1
+    seen = tf.image.resize(x, (SIZE, SIZE), antialias=True)
+    maps = tf.image.resize(gan.network().maps(seen.numpy())[None], size)
+    k, b = np.split(maps.numpy(), 2, axis=-1)
+    wanted = np.rint(np.clip((x + k * x - b + 1) * 127.5, 0, 255))[0]
+    assert apart(whole(gan, picture), wanted).max() <= 1
+    assert apart(wanted, picture).mean() > 3
+
+
+def test_a_view_sees_the_whole_picture():
+    """A network without one, and without gates, sees its neighbourhood alone."""
+    gan = make_gan(**FIELDS, model__se_ratio=0.0)
+    picture = noise(200, 260)
+    other = picture.copy()
+    other[150:] = 255 - other[150:]
+    assert apart(whole(gan, picture)[:40], whole(gan, other)[:40]).max() > 0
+
+
+def test_training_starts_from_the_hazy_picture():
+    model = build_generator(width=4, depth=2, output="residual", view_size=SIZE)
+    x = tf.random.stateless_uniform([1, 50, 70, 3], (0, 1), -1, 1)
+    np.testing.assert_array_equal(model(x), x)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("model.view_size=16",), "model.view_size=16 is too small"),
+        (("model.view_size=256", "model.output=direct"), "does not go with --config.model.output=direct"),
+        (("model.view_size=-1",), "too small"),
+        (("data.window_min=1.5",), "too large"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(overrides, said):
+    assert said in refusal(UsageError, lambda: load(*overrides))
+    if "direct" in said:
+        with pytest.raises(ValueError, match="view_size"):
+            build_generator(width=4, depth=2, output="direct", view_size=SIZE)
+
+
+# ------------------------------------------------------------------------------------------- restoring
+@pytest.mark.parametrize("output", ["residual", "scattering"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_large_picture_passes_in_strips_and_is_the_same(output, dtype, monkeypatch):
+    monkeypatch.setattr("hazeheal.restore.by_view.STRIP", 2000)
+    gan = make_gan(**FIELDS | {"model__output": output})
+    large = Restorer(gan, tile_size=64)
+    for size in ((230, 211), (40, 700), (4, 4000), (5000, 3)):
+        picture = noise(*size, dtype=dtype)
+        assert len(large.plan(*size).tiles) == 1
+        restored, wanted = large.restore(picture), whole(gan, picture)
+        assert restored.dtype == dtype
+        assert apart(restored, wanted).max() <= max(1, np.iinfo(dtype).max // 2000)
+        assert apart(restored, picture).mean() > 3
+
+
+def test_pictures_of_all_sizes_come_in_order():
+    gan = make_gan(**FIELDS)
+    pictures = [
+        noise(*size, seed=i) for i, size in enumerate([(20, 30), (300, 300), (300, 300), (64, 64), (20, 30)])
+    ]
+    for picture, restored in zip(
+        pictures, Restorer(gan, tile_size=64).restore_all(iter(pictures)), strict=True
+    ):
+        assert apart(restored, whole(gan, picture)).max() <= 1
+
+
+def test_its_export_and_its_weights_restore_as_the_run(tmp_path):
+    run = checkpoints_made.write_run(tmp_path / "run", (5, 20.0), (9, 10.0), **FIELDS)
+    exports = tmp_path / "export"
+    command = [
+        "export",
+        f"--model={run}",
+        "--which=newest",
+        f"--output={exports}",
+        "--format=saved_model,weights,keras",
+    ]
+    assert program.main(command) == 0
+    gan = DehazeGAN.from_run(run, which="newest")
+    for model in (open_model(exports), open_model(next(exports.glob("*.npz")))):
+        for size in ((31, 50), (230, 210)):
+            picture = noise(*size)
+            restored = Restorer(model, tile_size=120).restore(picture)
+            assert apart(restored, Restorer(gan, tile_size=4096).restore(picture)).max() <= 4
+
+
+# ------------------------------------------------------------------------------------------------ crops
+def test_windows_lie_within_the_picture_and_one_in_four_is_all_of_it():
+    drawn = np.array(
+        [
+            [int(v) for v in augment.random_window(tf.constant(50), tf.constant(90), least=0.6, seed=[0, n])]
+            for n in range(200)
+        ]
+    )
+    y, x, rows, columns = drawn.T
+    assert (y >= 0).all() and (x >= 0).all() and (y + rows <= 50).all() and (x + columns <= 90).all()
+    assert rows.min() in (30, 31) and columns.min() in range(54, 57)
+    whole_ones = (rows == 50) & (columns == 90)
+    assert 30 < whole_ones.sum() < 75
+    assert len(set(zip(rows / 50, columns / 90, strict=True))) > 100, "each side for itself"
+
+
+def test_crops_are_windows_of_both_pictures_resized(ten_pairs):
+    options = {"batch_size": 4, "crop_size": 48, "seed": 3, "window_min": 0.5, "flip": False, "rot90": False}
+    first = take(DehazeDataProcessor(ten_pairs, **options).dataset(), 5)
+    assert first[0]["hazy"].shape == (4, 48, 48, 3), "larger than its smallest picture, of 32"
+    assert_equal(first[2:], take(DehazeDataProcessor(ten_pairs, **options).dataset(2), 3))
+    two = take(DehazeDataProcessor(ten_pairs, **options, num_replicas=2).dataset(), 10)
+    assert_equal(first, [joined(two[i : i + 2]) for i in range(0, 10, 2)])
+    processor = DehazeDataProcessor(ten_pairs, batch_size=1)
+    pictures = {int(p["number"]): p for p in processor.evaluation_dataset().as_numpy_iterator()}
+    for step, batch in enumerate(first):
+        for i, number in enumerate(batch["number"]):
+            seed = [3, 2 * (4 * step + i)]
+            height, width = map(tf.constant, pictures[int(number)]["hazy"].shape[:2])
+            y, x, rows, columns = augment.random_window(height, width, least=0.5, seed=seed)
+            for side in ("hazy", "clear"):
+                window = pictures[int(number)][side][y : y + rows, x : x + columns]
+                np.testing.assert_array_equal(batch[side][i], decode.resized(tf.constant(window), 48))
