@@ -1,17 +1,15 @@
-"""The smaller of the two networks that ship: patches of 4x4 pixels, quicker than the dark channel prior on a CPU.
+"""The smaller of the two networks that ship: quicker than the dark channel prior on a CPU.
 
-Command:  hazeheal train --config=fast --data_dir=records/mixed --workdir=runs/fast --cpu_replicas=2
+The second of two stages, as of configs/best.py.
+
+Command:  hazeheal train --config=fast --restore_from=runs/fast_crops --data_dir=records/mixed --workdir=runs/fast --cpu_replicas=2
 Run time: see docs/model_card.md.
 Result:   see docs/model_card.md.
 """
 
-from hazeheal.configs import best
+from hazeheal.configs import best, fast_crops
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    config = best.get_config()
-    config.model.width = 16
-    config.model.depth = 3
-    config.train.steps = 8000
-    return config
+    return best.on_whole_scenes(fast_crops.get_config(), steps=4000)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The networks that ship, from the pictures on: split, convert, train, score the test tenth, write the weights.
+# The networks that ship, from the pictures on: split, convert, train in two stages, score the test tenth, write the weights.
 #
 #     bash benchmarks/recipe/rebuild.sh DATA OUT [train's arguments, as --cpu_replicas=2]
 #
@@ -18,7 +18,9 @@ shift 2
 hazeheal-tfrecords convert --hazy_dir="$out/split/mixed/hazy" --gt_dir="$out/split/mixed/GT" --name=mixed \
   --output_dir="$out/records/mixed" --pairing='^(\d+)' --val_keys="$out/split/mixed/val_scenes.txt"
 for name in fast best; do
-  hazeheal train --config="$name" --data_dir="$out/records/mixed" --workdir="$out/runs/$name" "$@"
+  hazeheal train --config="${name}_crops" --data_dir="$out/records/mixed" --workdir="$out/runs/${name}_crops" "$@"
+  hazeheal train --config="$name" --restore_from="$out/runs/${name}_crops" --data_dir="$out/records/mixed" \
+    --workdir="$out/runs/$name" "$@"
   [[ -f "$out/$name.npz" ]] || hazeheal export --model="$out/runs/$name" --format=weights --output="$out/$name.npz"
 done
 for set in outdoor rice1; do
