@@ -26,12 +26,11 @@ SIZES = [(1, 1), (1, 40), (31, 50), (32, 32), (97, 41), (200, 260)]
 
 # ------------------------------------------------------------------------------------------- resampling
 @pytest.mark.parametrize(("outputs", "inputs"), [(32, 32), (32, 97), (97, 32), (32, 33), (5, 1), (1, 9)])
-@pytest.mark.parametrize("antialias", [True, False])
-def test_it_is_tensorflows_linear_resize(outputs, inputs, antialias):
+def test_it_is_tensorflows_linear_resize(outputs, inputs):
     row = np.random.default_rng(0).random((1, inputs, 1, 1)).astype(np.float32)
-    wanted = tf.image.resize(row, (outputs, 1), antialias=antialias).numpy().reshape(-1)
+    wanted = tf.image.resize(row, (outputs, 1), antialias=True).numpy().reshape(-1)
     for lib in (np, tf):
-        matrix = np.asarray(resampling(outputs, inputs, antialias=antialias, lib=lib))
+        matrix = np.asarray(resampling(outputs, inputs, lib=lib))
         assert matrix.dtype == np.float32
         np.testing.assert_allclose(matrix @ row.reshape(-1), wanted, atol=2e-6)
         np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-6)

@@ -19,12 +19,11 @@ from hazeheal.models.layers import Pixels
 REDUCED_OUTPUTS = ("residual", "scattering")  # what can be laid on a picture of another size
 
 
-def resampling(outputs, inputs, *, antialias=True, lib=tf):
-    """The matrix of a linear resampling of one side.
+def resampling(outputs, inputs, *, lib=tf):
+    """The matrix of a linear resampling of one side, antialiased where it reduces.
 
     Args:
         outputs, inputs: Pixels of the side, integers; with `tf` also int32 scalars.
-        antialias: Where it reduces, look at all pixels; without it at two for each, as `tf.image.resize` does by itself.
         lib: `tf`, or `np` for numbers on the host.
 
     Returns:
@@ -40,11 +39,8 @@ def resampling(outputs, inputs, *, antialias=True, lib=tf):
 
     ratio = real(inputs) / real(outputs)
     centres = (places(outputs) + 0.5) * ratio - 0.5
-    width = lib.maximum(ratio, real(1)) if antialias else real(1)
-    if not antialias:  # beyond the edge its pixel goes on
-        centres = lib.minimum(lib.maximum(centres, real(0)), real(inputs) - 1)
     apart = lib.abs(places(inputs)[None, :] - centres[:, None])
-    weights = lib.maximum(real(0), 1 - apart / width)
+    weights = lib.maximum(real(0), 1 - apart / lib.maximum(ratio, real(1)))
     return weights / (weights.sum(1, keepdims=True) if on_host else tf.reduce_sum(weights, 1, keepdims=True))
 
 

@@ -25,10 +25,10 @@ def restore(network, picture, *, view_size) -> np.ndarray:
     """
     white, (height, width) = np.iinfo(picture.dtype).max, picture.shape[:2]
     maps = network.maps(_normalised(_reduced(picture, view_size), white)[None])
-    down, across = (resampling(side, view_size, lib=np, antialias=False) for side in (height, width))
     restored = np.empty_like(picture)
     for rows in _strips(height, width):
-        laid = across @ np.tensordot(down[rows], maps, axes=1)  # [rows, W, 3 or 6]
+        places = np.arange(height, dtype=np.float32)[rows]
+        laid = _enlarged(_enlarged(maps, places, height, axis=0), np.arange(width), width, axis=1)
         hazy = _normalised(picture[rows], white)
         # `Output` of the generator, whose one map is added where there are not two.
         value = hazy + (laid if laid.shape[2] == 3 else laid[..., :3] * hazy - laid[..., 3:])
@@ -44,6 +44,16 @@ def _reduced(picture, view_size):
     for rows in _strips(height, width):
         small += np.tensordot(down[:, rows], picture[rows].astype(np.float32), axes=1)
     return across @ small
+
+
+def _enlarged(maps, places, side, *, axis):
+    """Maps at the pixels `places` of a side that is theirs enlarged to `side`: bilinear, and beyond the edge its pixel."""
+    size = maps.shape[axis]
+    centres = np.clip((places + np.float32(0.5)) * np.float32(size / side) - np.float32(0.5), 0, size - 1)
+    low = centres.astype(np.int32)
+    share = (centres - low).astype(np.float32).reshape([-1, 1, 1] if axis == 0 else [-1, 1])
+    first = maps.take(low, axis=axis)
+    return first + share * (maps.take(np.minimum(low + 1, size - 1), axis=axis) - first)
 
 
 def _normalised(values, white):
