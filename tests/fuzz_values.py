@@ -173,6 +173,7 @@ def valid_values(key):
     special |= {"loss.perceptual_layer": ("block1_conv1", "block3_conv3"), "data.crop_size": ("16", "24")}
     special |= {"model.depth": ("1", "2"), "model.width": ("4", "6"), "samples.max_side": ("16", "99")}
     special["model.patch_size"] = ("1", "2")
+    special["model.view_size"] = ("0",)  # others go with some outputs alone
     special |= {
         "optimizer.accumulate": ("1", "2"),
         "train.batch_size": ("2", "4"),
