@@ -7,7 +7,7 @@
 
 and with a view_size, before and after the same network (`view`),
 
-    view -> pad -> ... -> head -> maps -> enlarged -> output
+    view -> pad -> ... -> head -> maps -> laid
 
 The names of its variables (`encoder_0/mbconv/expand/kernel`) are part of the checkpoint format.
 """
@@ -26,7 +26,7 @@ from hazeheal.models.layers import (
     halved,
     scaled_normal,
 )
-from hazeheal.models.view import REDUCED_OUTPUTS, Enlarged, Maps, View
+from hazeheal.models.view import REDUCED_OUTPUTS, Laid, Maps, View
 
 OUTPUTS = ("residual", "direct", "scattering")
 
@@ -111,8 +111,8 @@ def build_generator(
     x = Head(3 * patch_size**2, kind=output, seed=seed, dtype="float32", name="head")(x)
     if view_size:
         x = Maps(view_size, kind=output, patch_size=patch_size, name="maps", dtype="float32")(x)
-        x = Enlarged(name="enlarged", dtype="float32")([x, hazy])
-        return keras.Model(hazy, Output(output, name="output", dtype="float32")([x, hazy]), name="generator")
+        x = Laid(name="laid", dtype="float32")([x, hazy])
+        return keras.Model(hazy, x, name="generator")
     # On the patches: half the values to move that K and B of single pixels would be.
     x = Output(output, name="output", dtype="float32")([x, padded])
     if patch_size > 1:

@@ -30,7 +30,7 @@ def restore(network, picture, *, view_size) -> np.ndarray:
         places = np.arange(height, dtype=np.float32)[rows]
         laid = _enlarged(_enlarged(maps, places, height, axis=0), np.arange(width), width, axis=1)
         hazy = _normalised(picture[rows], white)
-        # `Output` of the generator, whose one map is added where there are not two.
+        # As `models.view.Laid`.
         value = hazy + (laid if laid.shape[2] == 3 else laid[..., :3] * hazy - laid[..., 3:])
         restored[rows] = np.rint(np.clip((value + 1) * np.float32(white / 2), 0, white))
     return restored
