@@ -4,6 +4,7 @@ import checkpoints_made
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
 from configuring import load
 from record_sets import assert_equal, joined, take
 from refusals import refusal
@@ -13,11 +14,13 @@ from hazeheal import __main__ as program
 from hazeheal.data import augment, decode
 from hazeheal.data.processor import DehazeDataProcessor
 from hazeheal.errors import UsageError
+from hazeheal.models import weights
 from hazeheal.models.gan import DehazeGAN
 from hazeheal.models.generator import build_generator
 from hazeheal.models.view import View, resampling
 from hazeheal.restore.exported import open_model
 from hazeheal.restore.restorer import Restorer
+from hazeheal.training import start
 
 SIZE = 32
 FIELDS = {"model__view_size": SIZE, "model__output": "scattering", "model__depth": 2, "model__norm": "none"}
@@ -34,6 +37,8 @@ def test_it_is_tensorflows_linear_resize(outputs, inputs):
         assert matrix.dtype == np.float32
         np.testing.assert_allclose(matrix @ row.reshape(-1), wanted, atol=2e-6)
         np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-6)
+    parts = [resampling(outputs, inputs, part=slice(i, i + 40), lib=np) for i in range(0, inputs, 40)]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), matrix, atol=1e-6)
 
 
 def test_a_view_is_what_training_resizes_to():
@@ -101,6 +106,7 @@ def test_what_cannot_be_meant_is_refused(overrides, said):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_large_picture_passes_in_strips_and_is_the_same(output, dtype, monkeypatch):
     monkeypatch.setattr("hazeheal.restore.by_view.STRIP", 2000)
+    monkeypatch.setattr("hazeheal.restore.by_view.BLOCK", 150)
     gan = make_gan(**FIELDS | {"model__output": output})
     large = Restorer(gan, tile_size=64)
     for size in ((230, 211), (40, 700), (4, 4000), (5000, 3)):
@@ -110,6 +116,25 @@ def test_a_large_picture_passes_in_strips_and_is_the_same(output, dtype, monkeyp
         assert restored.dtype == dtype
         assert apart(restored, wanted).max() <= max(1, np.iinfo(dtype).max // 2000)
         assert apart(restored, picture).mean() > 3
+
+
+def test_several_devices_give_the_same():
+    gan = make_gan(**FIELDS)
+    pictures = [noise(40 + i, 60, seed=i) for i in range(4)] + [noise(130, 140)]
+    one, two = (Restorer(gan, tile_size=64, devices=d) for d in ((None,), ("CPU:0", "CPU:1")))
+    for a, b in zip(one.restore_all(pictures), two.restore_all(pictures), strict=True):
+        assert apart(a, b).max() <= 1
+
+
+def test_a_new_run_may_start_from_weights_of_another_view(tmp_path):
+    config = tiny.config(train__steps=1, **FIELDS)
+    path = tmp_path / "plain.npz"
+    plain = make_gan(**FIELDS | {"model__view_size": 0})
+    noted = {"config": plain.config.to_dict(), "made_by": "a test"}
+    weights.write(path, {v.path: v.numpy() for v in plain.generator.variables}, noted)
+    assert start.find(str(path), config=config) == path
+    with pytest.raises(UsageError, match="norm"):
+        start.find(str(path), config=tiny.config(train__steps=1, **FIELDS | {"model__norm": "layer"}))
 
 
 def test_pictures_of_all_sizes_come_in_order():

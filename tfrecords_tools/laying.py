@@ -84,7 +84,7 @@ def lay_task(task: Task, progress) -> str | None:
     """
     try:
         clear = making.load_source(task.clear_dir, task.clear)
-        depth = None if task.depth is None else _depth_for(task, clear.array.shape[:2])
+        depth = None if task.depth is None else _depth_for(task, (clear.image.height, clear.image.width))
     except DataError as error:
         return str(error)
     if not task.copy.exists():
@@ -92,8 +92,9 @@ def lay_task(task: Task, progress) -> str | None:
         with written_aside(task.copy, overwrite=False) as aside:
             aside.write_bytes(clear.data)
             os.utime(aside, ns=(state.st_mtime_ns, state.st_mtime_ns))
+    scene = clear.array
     for path, laid in task.missing():
-        picture = haze.lay(clear.array, laid, depth=depth)
+        picture = haze.lay(scene, laid, depth=depth)
         data = pictures.encode(picture, format=task.encoding, quality=task.quality)
         with written_aside(path, overwrite=False) as aside:
             aside.write_bytes(data)

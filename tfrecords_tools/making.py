@@ -145,7 +145,7 @@ class Made:
 
 
 def make_records(pair: SourcePair, *, hazy_dir, gt_dir, options: RecordOptions, load_clear=None):
-    """Yields the records (`Made`) of one pair: one, or one a tile.
+    """Yields the records (`Made`) of one pair: one, or one a tile. To be called within `pictures.strict()`.
 
     Args:
         pair: Which files.

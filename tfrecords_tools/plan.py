@@ -194,7 +194,8 @@ def estimate(pairs, *, hazy_dir, gt_dir, options: making.RecordOptions) -> Estim
     for pair in chosen[:1] + chosen:  # the first one twice: it also loads the codecs
         start = time.perf_counter()
         try:
-            made = list(making.make_records(pair, hazy_dir=hazy_dir, gt_dir=gt_dir, options=options))
+            with pictures.strict():
+                made = list(making.make_records(pair, hazy_dir=hazy_dir, gt_dir=gt_dir, options=options))
         except HazeHealError:  # named when its shard is written
             continue
         times.append(time.perf_counter() - start)

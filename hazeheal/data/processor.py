@@ -43,8 +43,8 @@ class DehazeDataProcessor:
         data_dir: The data set's directory.
         split: `train` or `val`.
         batch_size: Global batch: pairs a step, over all replicas of all processes.
-        crop_size: Side of the square training crops in pixels, at most the smallest picture's shorter
-            side. None: no `dataset`, only `evaluation_dataset`.
+        crop_size: Side of the square training crops in pixels; without `window_min` at most the smallest picture's
+            shorter side. None: no `dataset`, only `evaluation_dataset`.
         window_min: Above 0, a crop is a window of at least this share of each side of the picture, resized to
             `crop_size` (`augment.random_window`); any picture is then large enough.
         num_replicas: Replicas of all processes together.

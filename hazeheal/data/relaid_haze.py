@@ -9,7 +9,7 @@ A pair shows its scene under one haze, and tells by I = J t + A (1 - t) which: f
         tells, that of the neighbourhood
 
 and the same haze s times as thick under another light is I' = J t^s + A' (1 - t^s). What the model does not explain
-(noise, JPEG, rounding) is added as it was: with s = 1 and A' = A the pair is what it is, to the bit.
+(noise, JPEG, rounding) is added as it was: with s = 1 and A' = A the pair is what it is.
 
 On 396 pairs of SOTS outdoor, whose A is known, it is found to 0.012 in the median and to 0.06 for nine in ten; t and A
 so found give I back with 46 dB, and with 47 dB on 54 pairs of RICE1 (medians).
@@ -32,7 +32,7 @@ def relay(hazy, clear, *, thickness, shift):
     Args:
         hazy, clear: uint8 [S, S, 3].
         thickness: How many times its optical thickness, a scalar of 0 or more.
-        shift: What is added to its airlight, a scalar; the sum stays within 0 to 1.
+        shift: What is added to its airlight, a scalar; the sum stays within 0 to 1, or to the pair's own where that is above.
 
     Returns:
         float32 [S, S, 3] of about 0 to 255, neither rounded nor clipped.

@@ -298,15 +298,19 @@ class Pixels(keras.layers.Layer):
         self.size = size
 
     def call(self, inputs):
-        batch, height, width, channels = _sides(inputs)
-        size = self.size
-        x = tf.reshape(inputs, [batch, height, width, size, channels // size])
-        x = tf.transpose(x, [0, 1, 3, 2, 4])
-        return tf.reshape(x, [batch, height * size, width * size, channels // size**2])
+        return to_pixels(inputs, self.size)
 
     def compute_output_shape(self, shape):
         sides = [None if side is None else side * self.size for side in shape[1:3]]
         return (shape[0], *sides, shape[3] // self.size**2)
+
+
+def to_pixels(patches, size):
+    """[B, H, W, size^2 C] to [B, size H, size W, C]: the channels of each position become a patch of pixels."""
+    batch, height, width, channels = _sides(patches)
+    x = tf.reshape(patches, [batch, height, width, size, channels // size])
+    x = tf.transpose(x, [0, 1, 3, 2, 4])
+    return tf.reshape(x, [batch, height * size, width * size, channels // size**2])
 
 
 def _sides(tensor):

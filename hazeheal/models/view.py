@@ -14,16 +14,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hazeheal.models.layers import Pixels
+from hazeheal.models.layers import to_pixels
 
 REDUCED_OUTPUTS = ("residual", "scattering")  # what can be laid on a picture of another size
 
 
-def resampling(outputs, inputs, *, lib=tf):
+def resampling(outputs, inputs, *, part=None, lib=tf):
     """The matrix of a linear resampling of one side, antialiased where it reduces.
 
     Args:
         outputs, inputs: Pixels of the side, integers; with `tf` also int32 scalars.
+        part: A slice of the inputs: those columns of the matrix alone. With `np`.
         lib: `tf`, or `np` for numbers on the host.
 
     Returns:
@@ -38,10 +39,20 @@ def resampling(outputs, inputs, *, lib=tf):
         return np.arange(count, dtype=np.float32) if on_host else real(tf.range(count))
 
     ratio = real(inputs) / real(outputs)
-    centres = (places(outputs) + 0.5) * ratio - 0.5
-    apart = lib.abs(places(inputs)[None, :] - centres[:, None])
-    weights = lib.maximum(real(0), 1 - apart / lib.maximum(ratio, real(1)))
-    return weights / (weights.sum(1, keepdims=True) if on_host else tf.reduce_sum(weights, 1, keepdims=True))
+    width = lib.maximum(ratio, real(1))
+    centres = ((places(outputs) + 0.5) * ratio - 0.5)[:, None]
+
+    def weights(inputs):
+        return lib.maximum(real(0), 1 - lib.abs(inputs[None, :] - centres) / width)
+
+    if not on_host:
+        found = weights(places(inputs))
+        return found / tf.reduce_sum(found, 1, keepdims=True)
+    # Of all inputs, without a matrix of them: those that a row looks at.
+    nearby = np.floor(centres) + np.arange(-np.ceil(width), np.ceil(width) + 2, dtype=np.float32)
+    inside = (nearby >= 0) & (nearby < inputs)
+    total = (np.maximum(0, 1 - np.abs(nearby - centres) / width) * inside).sum(1, keepdims=True)
+    return weights(places(inputs)[part or slice(None)]) / total
 
 
 @keras.saving.register_keras_serializable("hazeheal")
@@ -80,10 +91,10 @@ class Maps(keras.layers.Layer):
         super().__init__(**kwargs)
         self.size = size
         self.kinds = 2 if kind == "scattering" else 1
-        self.pixels = Pixels(patch_size, dtype="float32")
+        self.patch_size = patch_size
 
     def call(self, inputs):
-        maps = [self.pixels(part) for part in tf.split(inputs, self.kinds, axis=-1)]
+        maps = [to_pixels(part, self.patch_size) for part in tf.split(inputs, self.kinds, axis=-1)]
         return tf.concat(maps, axis=-1)[:, : self.size, : self.size]
 
     def compute_output_shape(self, shape):

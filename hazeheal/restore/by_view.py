@@ -10,6 +10,7 @@ import numpy as np
 from hazeheal.models.view import resampling
 
 STRIP = 1 << 20  # pixels at a time
+BLOCK = 1 << 13  # columns at a time
 
 
 def restore(network, picture, *, view_size) -> np.ndarray:
@@ -26,7 +27,7 @@ def restore(network, picture, *, view_size) -> np.ndarray:
     white, (height, width) = np.iinfo(picture.dtype).max, picture.shape[:2]
     maps = network.maps(_normalised(_reduced(picture, view_size), white)[None])
     restored = np.empty_like(picture)
-    for rows in _strips(height, width):
+    for rows in _cuts(height, max(1, STRIP // width)):
         places = np.arange(height, dtype=np.float32)[rows]
         laid = _enlarged(_enlarged(maps, places, height, axis=0), np.arange(width), width, axis=1)
         hazy = _normalised(picture[rows], white)
@@ -37,13 +38,17 @@ def restore(network, picture, *, view_size) -> np.ndarray:
 
 
 def _reduced(picture, view_size):
-    """float32 [view_size, view_size, 3], of the values of the picture."""
+    """float32 [view_size, view_size, 3], of the values of the picture: as `models.view.View`, block by block."""
     height, width = picture.shape[:2]
-    down, across = (resampling(view_size, side, lib=np) for side in (height, width))
-    small = np.zeros((view_size, width, 3), np.float32)
-    for rows in _strips(height, width):
-        small += np.tensordot(down[:, rows], picture[rows].astype(np.float32), axes=1)
-    return across @ small
+    small = np.zeros((view_size, view_size, 3), np.float32)
+    for columns in _cuts(width, BLOCK):
+        reduced = np.zeros((view_size, columns.stop - columns.start, 3), np.float32)
+        for rows in _cuts(height, max(1, STRIP // reduced.shape[1])):
+            down = resampling(view_size, height, part=rows, lib=np)
+            reduced += np.tensordot(down, picture[rows, columns].astype(np.float32), axes=1)
+        across = resampling(view_size, width, part=columns, lib=np)
+        small += across @ reduced
+    return small
 
 
 def _enlarged(maps, places, side, *, axis):
@@ -60,6 +65,5 @@ def _normalised(values, white):
     return values.astype(np.float32) / np.float32(white / 2) - 1
 
 
-def _strips(height, width):
-    step = max(1, STRIP // width)
-    return [slice(start, min(start + step, height)) for start in range(0, height, step)]
+def _cuts(side, step):
+    return [slice(start, min(start + step, side)) for start in range(0, side, step)]

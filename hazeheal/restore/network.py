@@ -88,7 +88,8 @@ def make_functions(generator, *, device=None, copy=False) -> dict:
         `_uint16` behind it; of a generator with a view also `maps`. White is a constant of each, so that the
         arithmetic is that of validation to the bit.
     """
-    output = _output_of(generator, device=device, copy=copy)
+    values = _values_of(generator, device=device, copy=copy)
+    output = _output_of(generator, values)
 
     def restored(white, batch, means=None):
         with pooled_by(None if means is None else Given(means)):
@@ -118,23 +119,30 @@ def make_functions(generator, *, device=None, copy=False) -> dict:
         maps = keras.Model(generator.input, generator.get_layer("maps").output)
         size = generator.get_layer("view").size
         functions["maps"] = tf.function(
-            _output_of(maps, device=device, copy=copy),
+            _output_of(maps, values),
             input_signature=[tf.TensorSpec([1, size, size, 3], tf.float32, "view")],
             autograph=False,
         )
     return functions
 
 
-def _output_of(generator, *, device, copy):
+def _values_of(generator, *, device, copy):
+    """{path: variable on the device} of all variables, copied; None: the generator's own."""
     if not copy:
-        return lambda hazy: generator(hazy, training=False)
+        return None
     with tf.device(device):
-        sides = (generator.trainable_variables, generator.non_trainable_variables)
-        copies = [[tf.Variable(tf.convert_to_tensor(v)) for v in side] for side in sides]
+        return {v.path: tf.Variable(tf.convert_to_tensor(v)) for v in generator.variables}
 
-    def output(hazy):
-        values = [[v.read_value() for v in side] for side in copies]
-        return generator.stateless_call(*values, hazy, training=False)[0]
+
+def _output_of(model, values):
+    """The function of a model, by `values` in place of its own."""
+    if values is None:
+        return lambda x: model(x, training=False)
+
+    def output(x):
+        sides = (model.trainable_variables, model.non_trainable_variables)
+        given = [[values[v.path].read_value() for v in side] for side in sides]
+        return model.stateless_call(*given, x, training=False)[0]
 
     return output
 

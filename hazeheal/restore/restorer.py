@@ -1,4 +1,4 @@
-"""A generator -> pictures of any size: whole where they fit, in tiles where not, batched, on several devices.
+"""A generator -> pictures of any size: whole where they fit, in tiles or strips where not, batched, on several devices.
 
     restorer = Restorer(gan, tile_size=1024)     # a DehazeGAN, or an export (`restore.exported`)
     restored = restorer.restore(hazy)            # uint8 or uint16 [H, W, 3] -> the same
@@ -26,6 +26,7 @@ from hazeheal.restore.tiles import plan_tiles, round_up
 
 TILE_SIZE = 1024
 WITHOUT_TILES = 1 << 30
+LONGEST = 16  # tile_size that a side may have
 
 
 class Restorer:
@@ -34,6 +35,7 @@ class Restorer:
     Attributes:
         tile_size: No more than its square of pixels are in the network at once on a device; this alone bounds
             the memory, whatever the picture.
+        mirror: Whether the mean with the restored mirror image is taken.
         local: Whether a restored pixel depends on its neighbourhood alone. Tiles then give what the whole picture
             would, to rounding.
         shares_means: Whether the tiles of a picture go by common means, as only squeeze-excite asks for any.
@@ -46,7 +48,7 @@ class Restorer:
 
         Args:
             gan: A `DehazeGAN`, or anything with its `config` and `network`.
-            tile_size: As above; for depth 5 at least 448, and the more the less is computed twice.
+            tile_size: As above; for depth 5 at least 448, and the more the less is computed twice. With a view any does.
             devices: Names as `GPU:0`. With more than one each gets a copy of the weights as they are now; the
                 one device of the default uses those of `gan`, also when they change.
             mirror: Restore the mirror image of each picture too, and take the mean: twice the work.
@@ -122,7 +124,10 @@ class Restorer:
                 yield from self._by_tiles(some)
 
     def _goes_in_strips(self, picture):
-        return bool(self.view_size) and picture.shape[0] * picture.shape[1] > self.tile_size**2
+        height, width = picture.shape[:2]
+        # The device would make a matrix of its view and the longest side.
+        large = height * width > self.tile_size**2 or max(height, width) > LONGEST * self.tile_size
+        return bool(self.view_size) and large
 
     def _by_view(self, network, picture):
         return by_view.restore(network, picture, view_size=self.view_size)

@@ -8,8 +8,9 @@ from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.models import pretrained, weights
 from hazeheal.training import checkpoint
 
-# What a field of `config.model` says of the discriminator, which no file of weights holds.
-OF_THE_DISCRIMINATOR = ("disc_width",)
+# Fields of `config.model` that say nothing of the variables in a file of weights: it holds no discriminator, and a view of
+# another size, or none, has the same variables.
+WITHOUT_VARIABLES = ("disc_width", "view_size")
 
 
 def find(source, *, config):
@@ -34,7 +35,7 @@ def find(source, *, config):
         raise HazeHealError(f"--restore_from={source}: {error}") from error
     theirs, ours = found.metadata["config"]["model"], config.model.to_dict()
     for name in sorted(theirs.keys() | ours):
-        if name not in OF_THE_DISCRIMINATOR and theirs.get(name) != ours.get(name):
+        if name not in WITHOUT_VARIABLES and theirs.get(name) != ours.get(name):
             raise UsageError(
                 f"--restore_from={source} is of --config.model.{name}={theirs.get(name)}, and the configuration has "
                 f"{ours.get(name)}; train with the former, or start anew"
