@@ -36,13 +36,16 @@ LAYERS = (
     (
         *("hazeheal.data.augment", "hazeheal.data.order", "hazeheal.data.decode", "hazeheal.data.readers"),
         *("hazeheal.data.bad_records", "hazeheal.data.graph_reader", "hazeheal.data.fresh_haze"),
-        "hazeheal.data.processor",
+        *("hazeheal.data.relaid_haze", "hazeheal.data.processor"),
     ),
     ("hazeheal.config",),
     # Files on disk alone; DehazeGAN.from_run reads them, and so stands above the other models.
     ("hazeheal.training.checkpoint",),
     # What DehazeGAN.restore is made of; the rest of that folder uses DehazeGAN.
-    ("hazeheal.restore.tiles", "hazeheal.restore.network", "hazeheal.restore.restorer"),
+    (
+        *("hazeheal.restore.tiles", "hazeheal.restore.by_view", "hazeheal.restore.network"),
+        "hazeheal.restore.restorer",
+    ),
     ("hazeheal.models.gan",),
     ("hazeheal.restore",),
     ("hazeheal.training",),
