@@ -35,8 +35,7 @@ BASELINE = {
 GAN = {"loss.gan_weight": 1.0, "model.disc_width": 16, "optimizer.beta1": 0.5}
 PERCEPTUAL = {"loss.perceptual_weight": 0.005}
 LATE = {"optimizer.learning_rate": 3e-4}
-VIEW = {"model.view_size": 256}
-WINDOWS = {"data.window_min": 0.6}
+WHOLE_SCENES = {"model.view_size": 256, "data.window_min": 0.6}
 RELAID = {"data.fresh_haze.share": 0.1, "data.fresh_haze.share_relaid": 0.25}
 # {name: (data set, what is changed)}, or with the experiment from whose generator it starts behind these
 EXPERIMENTS = {
@@ -50,9 +49,8 @@ EXPERIMENTS = {
     "depth_4": ("mixed", {"model.depth": 4}),
     "patch_2": ("mixed", {"model.patch_size": 2, "model.depth": 4}),
     "patch_8": ("mixed", {"model.patch_size": 8}),
-    "view": ("mixed", VIEW),
-    "view_windows": ("mixed", VIEW | WINDOWS),
-    "view_windows_relaid": ("mixed", VIEW | WINDOWS | RELAID),
+    "view_windows": ("mixed", WHOLE_SCENES),
+    "view_windows_relaid": ("mixed", WHOLE_SCENES | RELAID),
     "no_gate": ("mixed", {"model.se_ratio": 0.0}),
     "residual": ("mixed", {"model.output": "residual"}),
     "rate_5e-4": ("mixed", {"optimizer.learning_rate": 5e-4}),
@@ -66,9 +64,8 @@ EXPERIMENTS = {
     "perceptual": ("mixed", PERCEPTUAL),
     "perceptual_balanced": ("mixed", PERCEPTUAL | {"loss.weighting": "balanced"}),
     "gan": ("mixed", GAN),
-    # From where another ends, half as long again: the control, crops that grow, the adversary when all else is learnt.
+    # From where another ends, half as long again: the control, the adversary when all else is learnt.
     "longer": ("mixed", LATE, "baseline"),
-    "longer_from_crop_128": ("mixed", LATE, "crop_128"),
     "longer_gan": ("mixed", LATE | GAN | {"model.disc_width": 8}, "baseline"),
     "outdoor_alone": ("outdoor", NO_FRESH),
     "outdoor_alone_fresh": ("outdoor", {}),

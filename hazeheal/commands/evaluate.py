@@ -151,9 +151,7 @@ def _load(run, which, *, mirror):
     described = {"run": str(run), "which": which, "checkpoint": model.checkpoint.name, "precision": "float32"}
     if "sha256" in (model.metadata or {}):  # of a file of weights
         described["sha256"] = model.metadata["sha256"]
-    if mirror:
-        return Restorer(model, mirror=True).restore, described | {"mirror": True}
-    return model.restore, described
+    return Restorer(model, mirror=mirror).restore, described | {"mirror": mirror}
 
 
 def _progress(total, title):

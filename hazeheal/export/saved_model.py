@@ -32,7 +32,7 @@ def write(gan, path, metadata) -> None:
     """Writes the SavedModel's directory, with the metadata and the hashes of all other files in it."""
     model, module = gan.config.model, serving_module(gan.generator)
     functions = make_functions(gan.generator)
-    if model.view_size or not takes_means(norm=model.norm, se_ratio=model.se_ratio):
+    if not takes_means(norm=model.norm, se_ratio=model.se_ratio, view_size=model.view_size):
         kept = ("restore_uint8", "restore_uint16", "maps")
         functions = {name: f for name, f in functions.items() if name in kept}
     for name, function in functions.items():

@@ -159,14 +159,14 @@ def _seen(pixel, depth):
     return low - 1, high + 1  # the stem
 
 
-def is_local(*, norm, se_ratio):
+def is_local(*, norm, se_ratio, view_size=0):
     """Whether a restored pixel depends on its neighbourhood alone, and on nothing gathered over the picture."""
-    return norm in ("none", "layer", "batch") and not se_ratio
+    return norm in ("none", "layer", "batch") and not se_ratio and not view_size
 
 
-def takes_means(*, norm, se_ratio):
+def takes_means(*, norm, se_ratio, view_size=0):
     """Whether means are all that it gathers over the picture (`pooling`); these can be found before, for tiles."""
-    return bool(se_ratio) and is_local(norm=norm, se_ratio=0)
+    return bool(se_ratio) and is_local(norm=norm, se_ratio=0, view_size=view_size)
 
 
 @keras.saving.register_keras_serializable("hazeheal")

@@ -60,8 +60,8 @@ class Restorer:
         self.tile_size = tile_size
         self.mirror = mirror
         self.view_size = model.view_size
-        self.local = is_local(norm=model.norm, se_ratio=model.se_ratio) and not self.view_size
-        self.shares_means = takes_means(norm=model.norm, se_ratio=model.se_ratio) and not self.view_size
+        gathers = {name: model[name] for name in ("norm", "se_ratio", "view_size")}
+        self.local, self.shares_means = is_local(**gathers), takes_means(**gathers)
         self._multiple = multiple(model.depth, model.patch_size)
         self._before, self._after = receptive_field(model.depth, model.patch_size)
         self.plan(1, 1)  # refuses a tile size now and not at the first picture
