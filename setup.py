@@ -30,7 +30,10 @@ setup(
     long_description=readme(),
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.14",
-    packages=[*find_packages(include=["hazeheal", "hazeheal.*", "tfrecords_tools"]), "hazeheal.configs"],
+    packages=[
+        *find_packages(include=["hazeheal", "hazeheal.*", "tfrecords_tools", "tfrecords_tools.*"]),
+        "hazeheal.configs",
+    ],
     package_dir={"hazeheal.configs": "configs"},
     package_data={"hazeheal": ["pretrained/*"]},  # the weights that ship
     install_requires=[

@@ -27,9 +27,9 @@ def main(argv=None) -> int:
     flags = parse.parse_args(argv)
 
     from hazeheal import config as configs
-    from hazeheal.models.gan import DehazeGAN
-    from hazeheal.training.checkpoint import Checkpoints
-    from hazeheal.training.state import TrainState
+    from hazeheal.inference.gan import DehazeGAN
+    from hazeheal.runs.checkpoints import Checkpoints
+    from hazeheal.training.step.train_state import TrainState
 
     fields = {
         "model.width": flags.width,

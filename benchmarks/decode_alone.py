@@ -23,7 +23,7 @@ import tensorflow as tf
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from hazeheal.data.decode import DCT
+from hazeheal.data.pipeline.decode import DCT
 
 PAIRS_A_CALL = 16
 

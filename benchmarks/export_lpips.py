@@ -17,7 +17,7 @@ CHOICES = ("alex", "vgg")
 
 
 def arrays_of(net) -> dict:
-    """{name: float32 array} of an `lpips.LPIPS`, as `hazeheal.lpips.load` reads them."""
+    """{name: float32 array} of an `lpips.LPIPS`, as `hazeheal.metrics.lpips.load` reads them."""
     import torch
 
     found = {}

@@ -70,7 +70,7 @@ def conversion(folder, output):
 def read(data_dir, seconds):
     """Reads batches in this process for so long; prints its peak as JSON."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-    from hazeheal.data.processor import DehazeDataProcessor
+    from hazeheal.data.pipeline.processor import DehazeDataProcessor
 
     batches = iter(DehazeDataProcessor(data_dir, batch_size=16, crop_size=CROP).dataset())
     start = time.perf_counter()

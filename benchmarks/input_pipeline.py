@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.pictures import write_folder  # noqa: E402
 from hazeheal.benchmark.pairs import convert  # noqa: E402
-from hazeheal.data.processor import DehazeDataProcessor  # noqa: E402
+from hazeheal.data.pipeline.processor import DehazeDataProcessor  # noqa: E402
 
 CROP, RESIZED, BATCH = 256, 286, 4
 

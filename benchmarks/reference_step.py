@@ -10,7 +10,7 @@ it does not matter in which order another implementation iterates. The arrays:
     vectors/PATH                                     the spectral vectors
     hazy, clear                                      [B, H, W, 3] uint8
     restored                                         [B, H, W, 3] float32
-    losses                                           [5] float32, in the order of hazeheal.training.step.LOSSES
+    losses                                           [5] float32, in the order of hazeheal.training.step.step.LOSSES
 """
 
 import argparse
@@ -27,8 +27,8 @@ import tensorflow as tf
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from hazeheal import config as configs
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.training.step import LOSSES, make_forward_backward
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.training.step.step import LOSSES, make_forward_backward
 
 NETWORKS = ("generator", "discriminator")
 

@@ -26,7 +26,7 @@ UNIT = "seconds"
 def first_batch(data_dir, step):
     """Prints as JSON how long this process took to the first batch."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-    from hazeheal.data.processor import DehazeDataProcessor
+    from hazeheal.data.pipeline.processor import DehazeDataProcessor
 
     start = time.perf_counter()
     next(iter(DehazeDataProcessor(data_dir, batch_size=4, crop_size=32).dataset(start_step=step)))

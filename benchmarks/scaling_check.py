@@ -114,7 +114,7 @@ def reduce(flags):
 
     from hazeheal import config as configs
     from hazeheal.benchmark.comm import gradient_shapes
-    from hazeheal.training import step
+    from hazeheal.training.step import step
 
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=tf.distribute.experimental.CommunicationImplementation.RING

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import rounds  # noqa: E402
 from benchmarks.pictures import made_picture  # noqa: E402
-from hazeheal.data.synthetic import add_haze  # noqa: E402
+from hazeheal.data.synthesis.synthetic_pairs import add_haze  # noqa: E402
 
 
 def by_rule(*, height, width):
@@ -51,8 +51,8 @@ def difference(tiled, whole) -> dict:
 
 def compare(model, pictures, tile_sizes):
     """Yields a row of figures for each picture and tile size, and for each way to find a network's means."""
-    from hazeheal.models.gan import DehazeGAN
-    from hazeheal.restore.restorer import Restorer
+    from hazeheal.inference.gan import DehazeGAN
+    from hazeheal.inference.restorer import Restorer
 
     gan = DehazeGAN.from_run(model)
     fields = {name: gan.config.model[name] for name in ("width", "depth", "norm", "se_ratio")}

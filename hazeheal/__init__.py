@@ -21,8 +21,8 @@ __version__ = "0.1.0"
 __all__ = ["DehazeDataProcessor", "DehazeGAN", "DehazeTrainer", "__version__"]
 
 _HOME = {
-    "DehazeDataProcessor": "hazeheal.data.processor",
-    "DehazeGAN": "hazeheal.models.gan",
+    "DehazeDataProcessor": "hazeheal.data.pipeline.processor",
+    "DehazeGAN": "hazeheal.inference.gan",
     "DehazeTrainer": "hazeheal.training.trainer",
 }
 

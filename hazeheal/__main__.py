@@ -13,7 +13,7 @@ from hazeheal.errors import (
     GroupLostError,
     HazeHealError,
 )
-from hazeheal.lines import one_line, print_any_text
+from hazeheal.utils.console import one_line, print_any_text
 
 COMMANDS = {
     "train": "train a generator on a data set, or go on with a run",

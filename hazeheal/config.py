@@ -17,9 +17,9 @@ import pathlib
 import re
 import traceback
 
-from hazeheal.data.fresh_haze_settings import FreshHaze
+from hazeheal.data.pipeline.haze_settings import FreshHaze
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.lines import shown
+from hazeheal.utils.console import shown
 
 CHOICES = {
     "data.reader": ("auto", "local", "gfile"),

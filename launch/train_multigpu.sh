@@ -197,7 +197,7 @@ check+=(--dry_run)
 make=() convert=()
 if [[ -n "$quickstart" ]]; then
   pairs="${data_dir%/tfrecords}/pairs"
-  make=(-m hazeheal.data.synthetic "--output_dir=$pairs")
+  make=(-m hazeheal.data.synthesis.synthetic_pairs "--output_dir=$pairs")
   convert=(-m tfrecords_tools convert "--hazy_dir=$pairs/hazy" "--gt_dir=$pairs/GT" "--output_dir=$data_dir" --name=quickstart)
 elif [[ -n "$hazy_dir" ]]; then
   convert=(-m tfrecords_tools convert "--hazy_dir=$hazy_dir" "--gt_dir=$gt_dir" "--output_dir=$data_dir")

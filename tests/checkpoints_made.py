@@ -6,8 +6,8 @@ import numpy as np
 import tiny
 
 from hazeheal import config as configs
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.training.checkpoint import Checkpoints
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.runs.checkpoints import Checkpoints
 
 
 def snapshot(step, size=1000):

@@ -30,8 +30,8 @@ from record_sets import write_ten
 from trainings import SIZE, Training, make_config
 
 from hazeheal import config as configs
-from hazeheal.data import synthetic
-from hazeheal.training import distribute
+from hazeheal.data.synthesis import synthetic_pairs
+from hazeheal.distributed import runtime as runtimes
 
 CPU_DEVICES = 4
 # Before anything else starts TensorFlow.
@@ -109,7 +109,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def runtime():
-    return distribute.choose(cpu_replicas=2, precision="float32", xla="off")
+    return runtimes.choose(cpu_replicas=2, precision="float32", xla="off")
 
 
 @pytest.fixture(scope="session")
@@ -196,7 +196,7 @@ def vgg(tmp_path_factory):
 @pytest.fixture(scope="session")
 def batches():
     """Gives batches(steps): hazy, clear of [steps, 4, 32, 32, 3] float32 in [0, 255], of uneven content."""
-    pairs = [synthetic.make_pair(i, size=SIZE) for i in range(12)]
+    pairs = [synthetic_pairs.make_pair(i, size=SIZE) for i in range(12)]
     hazy, clear = (np.stack(side).astype(np.float32) for side in zip(*pairs, strict=True))
     # A dark, flat quarter of every batch: a mean of the replicas' own means would not be the batch's.
     hazy[9:], clear[9:] = np.floor(hazy[9:] / 4), np.floor(clear[9:] / 8)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from hazeheal import records
+from hazeheal.data import records
 from tfrecords_tools.__main__ import main
 
 

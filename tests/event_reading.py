@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.io_wrapper import IsTensorFlowEventsFile
 
-from hazeheal.training.summaries import SummaryWriters
+from hazeheal.training.reports.tensorboard import SummaryWriters
 
 
 def read(directory):

@@ -20,9 +20,10 @@ import disks
 def not_finite(value, group, first, last):
     import tensorflow as tf
 
-    from hazeheal.training import cluster, step
+    from hazeheal.distributed import tf_config
+    from hazeheal.training.step import step
 
-    if (cluster.from_environment() or cluster.Cluster((), 0)).group != int(group):
+    if (tf_config.from_environment() or tf_config.Cluster((), 0)).group != int(group):
         return
     build = step.make_update
     make = step.make_forward_backward

@@ -7,7 +7,7 @@ import converting
 import pytest
 from PIL import Image
 
-from tfrecords_tools import finish
+from tfrecords_tools.convert import finalize
 
 SIDE = (24, 40)  # of the pictures; the crop of `tiny` is 16
 CONVERT = ("--num_shards=2", "--val_fraction=0.25")
@@ -36,6 +36,6 @@ def make_sets(folder) -> DataSets:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finish, "assemble", killed)
+        patch.setattr(finalize, "assemble", killed)
         assert converting.convert(source, folder / "unfinished", *CONVERT) == 130
     return DataSets(source, folder / "whole", folder / "unfinished")

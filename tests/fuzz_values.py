@@ -3,7 +3,7 @@
 from places import ROOT
 
 from hazeheal import config as configs
-from hazeheal.data import fresh_haze_settings
+from hazeheal.data.pipeline import haze_settings
 
 DEFAULT = (ROOT / "configs/default.py").read_text(encoding="utf-8")
 FIELDS = configs.flat(configs.load(["--config=default"]))
@@ -161,7 +161,7 @@ def valid_values(key):
     if key in configs.CHOICES:
         return configs.CHOICES[key]
     if key == "data.fresh_haze.kind":
-        return fresh_haze_settings.KINDS
+        return haze_settings.KINDS
     if key in configs.INTERVALS:
         return ("5 steps", "1 epoch", "0.25 epochs")
     special = {"train.epochs": ("0",), "train.steps": ("5", "9"), "data.train_split": ("train",)}

@@ -9,8 +9,8 @@ import sys
 import processes
 import tiny
 
-from hazeheal.launch import placement
-from hazeheal.training import checkpoint, cluster
+from hazeheal.distributed import placement, tf_config
+from hazeheal.runs import checkpoints
 
 TOTAL = 360
 FIELDS = {
@@ -42,7 +42,7 @@ def groups(data, workdirs, *more, program=("-m", "hazeheal", "train"), of_the_la
     for group, workdir in enumerate(workdirs):
         # As the launcher sets it: bit for bit means the same threads too.
         variables = {"TF_NUM_INTRAOP_THREADS": "1"}
-        variables[cluster.VARIABLE] = cluster.to_json(addresses, group=group)
+        variables[tf_config.VARIABLE] = tf_config.to_json(addresses, group=group)
         fields = overrides | (of_the_last or {} if group == len(workdirs) - 1 else {})
         command = [sys.executable, *program, *flags(data, workdir, **fields), *more]
         started.append(processes.start(*command, variables=variables))
@@ -89,7 +89,7 @@ def same_curves(run, other, *, group=0, step=TOTAL):
     """Asserts that a group of `run` left, bit for bit, what the same group of `other` did."""
     ours, theirs = (pathlib.Path(r) / f"group_{group:02d}" for r in (run, other))
     assert (ours / "training_log.csv").read_text() == (theirs / "training_log.csv").read_text()
-    values = [checkpoint.read(checkpoint.path_of(g / "checkpoints", step)) for g in (ours, theirs)]
+    values = [checkpoints.read(checkpoints.path_of(g / "checkpoints", step)) for g in (ours, theirs)]
     assert values[0].keys() == values[1].keys()
     for name, value in values[0].items():
         assert value.tobytes() == values[1][name].tobytes(), name

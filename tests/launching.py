@@ -2,7 +2,7 @@
 
 import sys
 
-from hazeheal.training import cluster
+from hazeheal.distributed import tf_config
 
 TRAIN = [sys.executable, "-m", "hazeheal", "train"]
-JOB = cluster.to_json(["h1:7000", "h2:7000", "h3:7000"], group=2)
+JOB = tf_config.to_json(["h1:7000", "h2:7000", "h3:7000"], group=2)

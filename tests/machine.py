@@ -13,7 +13,7 @@ import tensorflow as tf
 import tiny
 from trainings import graphs_as_they_are
 
-from hazeheal.training.run_dir import RunDirectory
+from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.training.trainer import DehazeTrainer
 
 TOTAL = 22

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from hazeheal.data.pictures import encode
+from hazeheal.data.images.image_io import encode
 
 
 def scene(height=48, width=64, seed=0):

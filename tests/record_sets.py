@@ -11,7 +11,7 @@ import tensorflow as tf
 from disks import flip
 from PIL import Image
 
-from hazeheal import records
+from hazeheal.data import records
 
 SIZES = [(40, 56), (32, 32), (48, 36)]  # (height, width), in turn
 

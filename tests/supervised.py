@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from hazeheal.launch import supervisor
+from hazeheal.distributed import supervisor
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PATIENCE = 30
@@ -51,10 +51,10 @@ STOPS = f"on({BOTH}, 75, 0.2); {FOR_EVER}"
 # What `hazeheal launch` does, as a process of its own that signals can be sent to.
 LAUNCHER = """
 import sys
-from hazeheal.launch import notes, supervisor
+from hazeheal.distributed import error_notes, supervisor
 vars(supervisor).update({constants!r})
 told = {told!r}
-sys.exit(supervisor.Supervisor(lambda: {processes!r}, notes=told and notes.Notes(told[0], own=told[1]), **{options!r}).run())
+sys.exit(supervisor.Supervisor(lambda: {processes!r}, notes=told and error_notes.Notes(told[0], own=told[1]), **{options!r}).run())
 """
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hazeheal.data import augment
+from hazeheal.data.pipeline import augment
 from hazeheal.errors import UsageError
 
 

@@ -11,8 +11,8 @@ import pytest
 from picture_files import IMAGE, REFUSED, REUSABLE, RGB, chunk, exif, png_header, saved
 from PIL import Image, ImageFile
 
-from hazeheal.data import pictures
-from hazeheal.data.pictures import encode, load_rgb, save
+from hazeheal.data.images import image_io
+from hazeheal.data.images.image_io import encode, load_rgb, save
 from hazeheal.errors import DataError
 
 
@@ -64,15 +64,15 @@ def test_sizes_are_read_from_headers_alone(tmp_path):
     }
     for name, (data, expected) in files.items():
         (tmp_path / name).write_bytes(data)
-        assert pictures.read_size(tmp_path / name) == expected
+        assert image_io.read_size(tmp_path / name) == expected
     with pytest.raises(DataError, match=r"289,000,000 pixels are more than the 1,000 allowed"):
-        pictures.read_size(tmp_path / "large.png", max_pixels=1000)
+        image_io.read_size(tmp_path / "large.png", max_pixels=1000)
     for name in ("nowhere.png", ".", "turned.jpg"):
         path = tmp_path / name
         if path.is_file():
             os.truncate(path, 2**26 + 8 * 64 * 48 + 1)
         with pytest.raises(DataError, match=f"{name}: .*(exist|folder|bytes are more than)"):
-            pictures.read_size(path, name=name)
+            image_io.read_size(path, name=name)
 
 
 def test_damaged_metadata_make_no_noise():
@@ -157,7 +157,7 @@ def test_threads_decode_side_by_side(monkeypatch):
     for thread in threads:
         thread.join()
     assert not failures
-    assert not pictures._decoding
+    assert not image_io._decoding
     assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS) == (True, 10)
 
 

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from hazeheal.data import synthetic
+from hazeheal.data.synthesis import synthetic_pairs
 from hazeheal.errors import HazeHealError
-from tfrecords_tools import beam, shard
 from tfrecords_tools.__main__ import main
+from tfrecords_tools.convert import beam, shard
 
 PAIRS = 18
 needs_beam = pytest.mark.skipif(
@@ -22,7 +22,7 @@ needs_beam = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
-    synthetic.write_dataset(folder, pairs=PAIRS, size=24, progress=False)
+    synthetic_pairs.write_dataset(folder, pairs=PAIRS, size=24, progress=False)
     return folder
 
 

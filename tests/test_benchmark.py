@@ -13,7 +13,7 @@ from hazeheal import config as configs
 from hazeheal.__main__ import main
 from hazeheal.benchmark import child, comm, convert, input, plan, step, suite, timing
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.models.gan import DehazeGAN
+from hazeheal.inference.gan import DehazeGAN
 
 AUTO = {"precision": "float32", "xla": "off"}
 CPU = {"kind": "CPU", "cores": 2, "auto": AUTO, "precisions": ["float32"], "left_out": {}}

@@ -5,7 +5,7 @@ from formulas import generator_flops, step_flops
 from trainings import make_config
 
 from hazeheal.benchmark import flops
-from hazeheal.models.gan import DehazeGAN
+from hazeheal.inference.gan import DehazeGAN
 
 
 def test_flops_of_the_generator_at_the_size_of_the_design():

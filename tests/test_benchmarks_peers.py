@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import compare_restore, reference_step, rounds  # noqa: E402
 from benchmarks.peers import plain_tfrecords  # noqa: E402
-from hazeheal import records  # noqa: E402
+from hazeheal.data import records  # noqa: E402
 
 VGG19 = ROOT.parent / "shared/weights/vgg19_block1to3_float32.npz"
 

@@ -11,8 +11,8 @@ from checkpoints_made import equal, snapshot
 from disks import flip
 
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.training import checkpoint
-from hazeheal.training.checkpoint import Checkpoints
+from hazeheal.runs import checkpoints as checkpoint_files
+from hazeheal.runs.checkpoints import Checkpoints
 
 
 @pytest.fixture
@@ -33,11 +33,11 @@ def slow_writes(monkeypatch):
 
 def test_round_trip(saved, log):
     folder = saved((7, 21.5))
-    path = checkpoint.find(folder)
+    path = checkpoint_files.find(folder)
     assert path == folder / "ckpt-00000007"
-    assert equal(checkpoint.read(path), snapshot(7))
-    assert checkpoint.metrics(path) == {"psnr": 21.5, "ssim": 0.5}
-    assert checkpoint.progress(path) == {"fingerprint": "f", "n": 7}
+    assert equal(checkpoint_files.read(path), snapshot(7))
+    assert checkpoint_files.metrics(path) == {"psnr": 21.5, "ssim": 0.5}
+    assert checkpoint_files.progress(path) == {"fingerprint": "f", "n": 7}
     assert sorted(p.name for p in path.iterdir()) == [
         "manifest.json",
         "state.data-00000-of-00001",
@@ -51,17 +51,17 @@ def test_tensorflow_opens_it_anywhere(saved, tmp_path):
     import tensorflow as tf
 
     moved = tmp_path / "moved"
-    shutil.move(checkpoint.find(saved((7, None))), moved)
+    shutil.move(checkpoint_files.find(saved((7, None))), moved)
     assert np.array_equal(
         tf.train.load_checkpoint(str(moved / "state")).get_tensor("generator/a/kernel"),
         snapshot(7)["generator/a/kernel"],
     )
-    assert checkpoint.damage(moved) is None
+    assert checkpoint_files.damage(moved) is None
 
 
 def test_none_there(tmp_path, log):
-    assert checkpoint.find(tmp_path / "nothing") is None
-    assert checkpoint.steps(tmp_path / "nothing") == []
+    assert checkpoint_files.find(tmp_path / "nothing") is None
+    assert checkpoint_files.steps(tmp_path / "nothing") == []
     assert Checkpoints(tmp_path / "new", keep=1, log=log).restore() is None
 
 
@@ -80,24 +80,28 @@ def test_none_there(tmp_path, log):
 )
 def test_the_newest_and_the_best_stay(saved, entries, keep, left):
     folder = saved(*entries, keep=keep)
-    assert checkpoint.steps(folder) == left
-    assert all(checkpoint.damage(checkpoint.path_of(folder, step)) is None for step in left)
+    assert checkpoint_files.steps(folder) == left
+    assert all(checkpoint_files.damage(checkpoint_files.path_of(folder, step)) is None for step in left)
 
 
 def test_the_best_is_found_when_a_later_validation_is_worse(saved, log):
     folder = saved((4, 20.0), (8, 22.5), (12, 21.0), (16, None), keep=1)
-    assert checkpoint.find(folder, which="best") == folder / "ckpt-00000008"
-    assert checkpoint.find(folder, which="newest") == folder / "ckpt-00000016"
-    assert checkpoint.find(folder, which=8) == checkpoint.find(folder, which="8") == folder / "ckpt-00000008"
-    assert checkpoint.find(folder, which=12) is None
+    assert checkpoint_files.find(folder, which="best") == folder / "ckpt-00000008"
+    assert checkpoint_files.find(folder, which="newest") == folder / "ckpt-00000016"
+    assert (
+        checkpoint_files.find(folder, which=8)
+        == checkpoint_files.find(folder, which="8")
+        == folder / "ckpt-00000008"
+    )
+    assert checkpoint_files.find(folder, which=12) is None
     checkpoints = Checkpoints(folder, keep=1, log=log)
     assert checkpoints.best() == 22.5
-    assert equal(checkpoint.read(checkpoint.find(folder, which="best")), snapshot(8))
+    assert equal(checkpoint_files.read(checkpoint_files.find(folder, which="best")), snapshot(8))
 
 
 def test_the_best_where_none_was_validated_is_the_newest(saved, log):
     folder = saved((4, None), (8, None))
-    assert checkpoint.find(folder, which="best") == folder / "ckpt-00000008"
+    assert checkpoint_files.find(folder, which="best") == folder / "ckpt-00000008"
     assert Checkpoints(folder, keep=1, log=log).best() == -math.inf
 
 
@@ -111,7 +115,7 @@ def test_best_waits_for_the_one_that_is_being_written(tmp_path, log, slow_writes
 @pytest.mark.parametrize("which", ["bset", "-1", "1.5", None])
 def test_a_name_for_no_checkpoint_is_refused(saved, which):
     with pytest.raises(UsageError, match="names no checkpoint"):
-        checkpoint.find(saved((4, None)), which=which)
+        checkpoint_files.find(saved((4, None)), which=which)
 
 
 def test_saving_does_not_wait_for_the_disk(tmp_path, log, slow_writes):
@@ -119,10 +123,10 @@ def test_saving_does_not_wait_for_the_disk(tmp_path, log, slow_writes):
     begin = time.monotonic()
     checkpoints.save(snapshot(1), step=1)
     assert time.monotonic() - begin < 2
-    assert checkpoint.steps(tmp_path) == []
+    assert checkpoint_files.steps(tmp_path) == []
     slow_writes.set()
     assert checkpoints.wait()
-    assert checkpoint.steps(tmp_path) == [1]
+    assert checkpoint_files.steps(tmp_path) == [1]
 
 
 def test_a_second_save_waits_for_the_first_and_close_for_the_last(tmp_path, log, slow_writes):
@@ -130,9 +134,9 @@ def test_a_second_save_waits_for_the_first_and_close_for_the_last(tmp_path, log,
     checkpoints.save(snapshot(1), step=1)
     threading.Timer(0.2, slow_writes.set).start()
     checkpoints.save(snapshot(2), step=2)
-    assert 1 in checkpoint.steps(tmp_path)
+    assert 1 in checkpoint_files.steps(tmp_path)
     checkpoints.close()
-    assert checkpoint.steps(tmp_path) == [1, 2]
+    assert checkpoint_files.steps(tmp_path) == [1, 2]
 
 
 def test_a_step_that_is_there_is_not_written_twice(saved, log):
@@ -142,7 +146,7 @@ def test_a_step_that_is_there_is_not_written_twice(saved, log):
     checkpoints.save(snapshot(5), step=4)
     assert checkpoints.wait()
     assert {p.name: p.stat().st_mtime_ns for p in (folder / "ckpt-00000004").iterdir()} == before
-    assert checkpoint.metrics(folder / "ckpt-00000004")["psnr"] == 20.0
+    assert checkpoint_files.metrics(folder / "ckpt-00000004")["psnr"] == 20.0
 
 
 def test_an_error_that_is_a_bug_is_not_swallowed(tmp_path, log):
@@ -158,26 +162,26 @@ def test_resolve(saved, tmp_path):
     (run / "group_00").mkdir(parents=True)
     shutil.copytree(folder, run / "group_00" / "checkpoints")
     best = run / "group_00" / "checkpoints" / "ckpt-00000004"
-    assert checkpoint.resolve(run) == best
-    assert checkpoint.resolve(run / "group_00") == best
-    assert checkpoint.resolve(str(run / "group_00" / "checkpoints")) == best
-    assert checkpoint.resolve(best.with_name("ckpt-00000008")) == best.with_name("ckpt-00000008")
-    assert checkpoint.resolve(run, which="newest") == best.with_name("ckpt-00000008")
+    assert checkpoint_files.resolve(run) == best
+    assert checkpoint_files.resolve(run / "group_00") == best
+    assert checkpoint_files.resolve(str(run / "group_00" / "checkpoints")) == best
+    assert checkpoint_files.resolve(best.with_name("ckpt-00000008")) == best.with_name("ckpt-00000008")
+    assert checkpoint_files.resolve(run, which="newest") == best.with_name("ckpt-00000008")
 
 
 def test_resolve_refuses(saved, tmp_path):
     with pytest.raises(HazeHealError, match=r"--restore_from=.*nowhere: no whole checkpoint there"):
-        checkpoint.resolve(tmp_path / "nowhere")
-    path = checkpoint.find(saved((4, None)))
+        checkpoint_files.resolve(tmp_path / "nowhere")
+    path = checkpoint_files.find(saved((4, None)))
     flip(path / "state.data-00000-of-00001", 99)
     with pytest.raises(HazeHealError, match=r"the checkpoint is damaged \(state.data.*SHA-256\)"):
-        checkpoint.resolve(path)
+        checkpoint_files.resolve(path)
 
 
 def test_another_data_set_is_refused(saved):
-    path = checkpoint.find(saved((4, None)))
-    checkpoint.check_data_set(checkpoint.progress(path), "f", data_dir="d", workdir="w")
+    path = checkpoint_files.find(saved((4, None)))
+    checkpoint_files.check_data_set(checkpoint_files.progress(path), "f", data_dir="d", workdir="w")
     with pytest.raises(
         UsageError, match=r"--data_dir=d is not the data set that the run in w was trained on"
     ):
-        checkpoint.check_data_set(checkpoint.progress(path), "g", data_dir="d", workdir="w")
+        checkpoint_files.check_data_set(checkpoint_files.progress(path), "g", data_dir="d", workdir="w")

@@ -17,7 +17,7 @@ from disks import flip, truncate
 
 from hazeheal.__main__ import main
 from hazeheal.commands import checkpoints as command
-from hazeheal.training.checkpoint import Checkpoints
+from hazeheal.runs.checkpoints import Checkpoints
 
 DATA = "state.data-00000-of-00001"
 

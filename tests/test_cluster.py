@@ -4,15 +4,15 @@ import json
 
 import pytest
 
+from hazeheal.distributed import tf_config
 from hazeheal.errors import UsageError
-from hazeheal.training import cluster
 
 TWO = {"worker": ["10.0.0.1:7000", "10.0.0.2:7000"]}
 
 
 def read(config):
     text = config if isinstance(config, str) else json.dumps(config)
-    return cluster.from_environment({"TF_CONFIG": text})
+    return tf_config.from_environment({"TF_CONFIG": text})
 
 
 def refusal(config):
@@ -26,7 +26,7 @@ def refusal(config):
 
 @pytest.mark.parametrize("environ", [{}, {"TF_CONFIG": ""}, {"TF_CONFIG": " \n"}, {"TF_CONFIG": "{}"}])
 def test_without_a_cluster_a_process_trains_alone(environ):
-    assert cluster.from_environment(environ) is None
+    assert tf_config.from_environment(environ) is None
 
 
 @pytest.mark.parametrize("nothing", [{}, None])
@@ -41,15 +41,15 @@ def test_one_process_trains_alone(kind):
 
 def test_the_process_has_its_own_variables_by_default(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert cluster.from_environment() is None
-    monkeypatch.setenv("TF_CONFIG", cluster.to_json(["a:1", "b:2"], group=1))
-    assert cluster.from_environment() == cluster.Cluster(("a:1", "b:2"), group=1, job="worker", task=1)
+    assert tf_config.from_environment() is None
+    monkeypatch.setenv("TF_CONFIG", tf_config.to_json(["a:1", "b:2"], group=1))
+    assert tf_config.from_environment() == tf_config.Cluster(("a:1", "b:2"), group=1, job="worker", task=1)
 
 
 @pytest.mark.parametrize("index", [0, 1, "0", "1"])
 def test_a_worker_is_the_group_of_its_index_also_as_text(index):
     found = read({"cluster": TWO, "task": {"type": "worker", "index": index}, "environment": "cloud"})
-    assert found == cluster.Cluster(tuple(TWO["worker"]), group=int(index), job="worker", task=int(index))
+    assert found == tf_config.Cluster(tuple(TWO["worker"]), group=int(index), job="worker", task=int(index))
     assert found.num_groups == 2
 
 
@@ -156,13 +156,13 @@ def test_a_task_of_its_own_is_needed_even_alone():
 def test_what_is_written_is_read_back(count):
     addresses = [f"node{i}:7000" for i in range(count - 1)] + ["[::1]:7000"]
     for group in range(count):
-        text = cluster.to_json(addresses, group=group)
+        text = tf_config.to_json(addresses, group=group)
         found = read(text)
         assert (found.addresses, found.group, found.num_groups) == (tuple(addresses), group, count)
         assert (found.job, found.task) == ("worker", group)
     # What every process must have alike is alike.
-    assert json.loads(text)["cluster"] == json.loads(cluster.to_json(addresses, group=0))["cluster"]
+    assert json.loads(text)["cluster"] == json.loads(tf_config.to_json(addresses, group=0))["cluster"]
 
 
 def test_a_tuple_of_addresses_is_written_too():
-    assert cluster.to_json(("a:1", "b:1"), group=0) == cluster.to_json(["a:1", "b:1"], group=0)
+    assert tf_config.to_json(("a:1", "b:1"), group=0) == tf_config.to_json(["a:1", "b:1"], group=0)

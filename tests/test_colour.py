@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from skimage import color
 
-from hazeheal import colour
+from hazeheal.metrics import color as colors
 
 # From table 1 of Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula", 2005: pairs made so that usual
 # mistakes show (mean hue across 0, grays, the blue rotation term).
@@ -38,12 +38,12 @@ def cube():
 
 def test_published_differences():
     first, second, wanted = (np.array(column, "float64") for column in zip(*PUBLISHED, strict=True))
-    found = colour.lab_difference(tf.constant(first), tf.constant(second)).numpy()
+    found = colors.lab_difference(tf.constant(first), tf.constant(second)).numpy()
     np.testing.assert_allclose(found, wanted, atol=5.1e-5)
 
 
 def test_lab_is_that_of_scikit_image():
-    np.testing.assert_allclose(colour.lab(cube()), color.rgb2lab(cube()), atol=1e-9)
+    np.testing.assert_allclose(colors.lab(cube()), color.rgb2lab(cube()), atol=1e-9)
 
 
 def test_difference_is_that_of_scikit_image():
@@ -54,23 +54,23 @@ def test_difference_is_that_of_scikit_image():
     for other in (b, near, gray, a[..., ::-1], a):
         wanted = color.deltaE_ciede2000(color.rgb2lab(a), color.rgb2lab(other))
         # Hues of near-grays are rounding; so the two are compared as precisely as the term allows.
-        np.testing.assert_allclose(colour.lab_difference(colour.lab(a), colour.lab(other)), wanted, atol=1e-6)
-        assert colour.ciede2000(a, other).numpy()[0] == pytest.approx(wanted.mean(), abs=1e-8)
+        np.testing.assert_allclose(colors.lab_difference(colors.lab(a), colors.lab(other)), wanted, atol=1e-6)
+        assert colors.ciede2000(a, other).numpy()[0] == pytest.approx(wanted.mean(), abs=1e-8)
 
 
 def test_a_batch_is_taken_picture_by_picture():
     a = np.stack([np.full((4, 6, 3), 90, "uint8"), cube()[0, :4, :6]])
     b = np.stack([np.full((4, 6, 3), 99, "uint8"), cube()[0, 4:8, :6]])
-    both = colour.ciede2000(a, b)
+    both = colors.ciede2000(a, b)
     assert both.dtype == tf.float64
     for i in range(2):
         assert both.numpy()[i] == pytest.approx(
-            colour.ciede2000(a[i : i + 1], b[i : i + 1]).numpy()[0], abs=1e-12
+            colors.ciede2000(a[i : i + 1], b[i : i + 1]).numpy()[0], abs=1e-12
         )
 
 
 def test_luma_is_that_of_scikit_image_and_spans_16_to_235():
-    y = colour.luma(cube())
+    y = colors.luma(cube())
     assert y.shape == (1, 20, 50, 1)
     np.testing.assert_allclose(y[..., 0], color.rgb2ycbcr(cube())[..., 0], atol=1e-9)
     assert (y.numpy().min(), y.numpy().max()) == pytest.approx((16, 235))
@@ -81,8 +81,8 @@ def test_luma_is_that_of_scikit_image_and_spans_16_to_235():
 
 def test_open_sizes_in_a_graph_give_the_same():
     spec = tf.TensorSpec([None, None, None, 3], tf.uint8)
-    graph = tf.function(colour.ciede2000, input_signature=[spec, spec])
+    graph = tf.function(colors.ciede2000, input_signature=[spec, spec])
     for part in (cube()[:, :7, :31], cube()):
         np.testing.assert_allclose(
-            graph(part, part[:, ::-1]), colour.ciede2000(part, part[:, ::-1]), atol=1e-9
+            graph(part, part[:, ::-1]), colors.ciede2000(part, part[:, ::-1]), atol=1e-9
         )

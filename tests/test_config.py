@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from refusals import refusal
 
 from hazeheal import config as configs
-from hazeheal.data.fresh_haze_settings import FreshHaze
+from hazeheal.data.pipeline.haze_settings import FreshHaze
 from hazeheal.errors import UsageError
 
 

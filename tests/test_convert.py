@@ -10,9 +10,9 @@ from converting import all_records, contents, convert, write_pairs
 from PIL import Image
 from places import SHARED
 
-from hazeheal import records
-from tfrecords_tools import making, plan, shard
+from hazeheal.data import records
 from tfrecords_tools.__main__ import main
+from tfrecords_tools.convert import pair_records, plan, shard
 
 
 def test_keep_holds_the_files_bytes_and_the_index_describes_them(source, converted):
@@ -46,7 +46,7 @@ def test_split_is_near_its_fraction_stable_and_never_empty():
     def pairs(counts):
         states = {"hazy_state": (1, 1), "clear_state": (1, 1)}
         return [
-            making.SourcePair(key=f"{s}_{i}", scene=f"s{s}", hazy="h", clear="c", **states)
+            pair_records.SourcePair(key=f"{s}_{i}", scene=f"s{s}", hazy="h", clear="c", **states)
             for s, count in enumerate(counts)
             for i in range(count)
         ]
@@ -129,7 +129,7 @@ def test_a_shard_is_a_function_of_its_spec(source, tmp_path):
             hazy_dir=str(source / "hazy"),
             gt_dir=str(source / "GT"),
             pairs=pairs[:5],
-            options=making.RecordOptions(),
+            options=pair_records.RecordOptions(),
         )
         note = shard.write_shard(spec)
         assert note["records"] == 5 and shard.read_done(spec) == note

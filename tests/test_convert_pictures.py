@@ -9,9 +9,9 @@ import pytest
 from converting import all_records, contents, convert, picture, write_pairs
 from PIL import Image
 
-from hazeheal.data import pictures
-from tfrecords_tools import making, plan
+from hazeheal.data.images import image_io
 from tfrecords_tools.__main__ import main
+from tfrecords_tools.convert import pair_records, plan
 
 
 def test_pictures_that_are_no_plain_rgb_are_reencoded_and_counted(tmp_path, capsys):
@@ -52,7 +52,7 @@ def test_tiles_cover_the_picture_and_hold_its_pixels(source, tmp_path, capsys):
     for pair, _ in all_records(tmp_path / "out", "train"):
         key, place = pair.key.split("@")
         top, left = map(int, place.split("_"))
-        whole = pictures.load_rgb(source / "hazy" / pair.hazy_source)[0]
+        whole = image_io.load_rgb(source / "hazy" / pair.hazy_source)[0]
         tile = np.asarray(Image.open(io.BytesIO(pair.hazy)))
         assert tile.shape == (24, 24, 3) == (pair.height, pair.width, 3)
         np.testing.assert_array_equal(tile, whole[top : top + 24, left : left + 24])
@@ -63,7 +63,7 @@ def test_tiles_cover_the_picture_and_hold_its_pixels(source, tmp_path, capsys):
     assert (tmp_path / "files/GT/0001_0.8_1@00016_00032.png").is_file()
     for length in range(1, 80):
         for tile, overlap in ((1, 0), (7, 3), (24, 6), (80, 79)):
-            starts = making.tile_starts(length, tile, overlap)
+            starts = pair_records.tile_starts(length, tile, overlap)
             assert starts == sorted(set(starts)) and starts[0] == 0
             assert max(starts) + tile == length or (length < tile and starts == [0])
             assert all(b - a <= tile - overlap for a, b in itertools.pairwise(starts))
@@ -77,14 +77,14 @@ def test_resizing(source, tmp_path):
     pair, row = all_records(tmp_path / "side", "train")[0]
     assert (row["height"], row["width"]) == (20, 28) and pair.hazy.startswith(b"\xff\xd8")
     small = np.asarray(Image.open(io.BytesIO(pair.hazy)), float)
-    whole = pictures.load_rgb(source / "hazy" / pair.hazy_source)[0].astype(float)
+    whole = image_io.load_rgb(source / "hazy" / pair.hazy_source)[0].astype(float)
     mean = whole.reshape(20, 2, 28, 2, 3).mean((1, 3))  # an independent half-size picture
     assert np.abs(small - mean).mean() < 4
     hazy, clear = (np.asarray(Image.open(io.BytesIO(data)), float) for data in (pair.hazy, pair.clear))
     assert row["psnr"] == pytest.approx(10 * np.log10(255**2 / np.mean((hazy - clear) ** 2)), abs=1e-3)
-    options = making.RecordOptions(max_side=100)
-    assert making.output_size(60, 100, options) == (60, 100)
-    assert making.output_size(1000, 1, options) == (100, 1)
+    options = pair_records.RecordOptions(max_side=100)
+    assert pair_records.output_size(60, 100, options) == (60, 100)
+    assert pair_records.output_size(1000, 1, options) == (100, 1)
 
 
 def test_size_mismatch(tmp_path, capsys):

@@ -12,7 +12,8 @@ import pytest
 from converting import arguments, contents, convert, write_pairs
 
 from hazeheal.errors import HazeHealError
-from tfrecords_tools import pool, resume
+from tfrecords_tools import pool
+from tfrecords_tools.convert import output_dir
 
 
 def start(source, output, *more, **options):
@@ -144,7 +145,7 @@ NOTE = ".set-val.tfrecord-00000-of-00001.done.json"
 @pytest.mark.parametrize(
     ("name", "content", "code"),
     [
-        *((resume.STATE, content, 2) for content in (b"3", b"[" * 100_000, "pipe")),
+        *((output_dir.STATE, content, 2) for content in (b"3", b"[" * 100_000, "pipe")),
         *((NOTE, content, 0) for content in (b"[]", b'{"note": 3}', b"[" * 100_000, "pipe", "flip")),
     ],
 )
@@ -156,7 +157,7 @@ def test_a_damaged_unfinished_conversion_is_mended_or_refused(
 
     output, flags = tmp_path / "out", ("--num_shards=3", "--val_fraction=0.25")
     with monkeypatch.context() as patch:
-        patch.setattr("tfrecords_tools.finish.assemble", stop)
+        patch.setattr("tfrecords_tools.convert.finalize.assemble", stop)
         assert convert(source, output, *flags) == 130
     data = (output / name).read_bytes()
     (output / name).unlink()
@@ -185,7 +186,7 @@ def test_unfinished_conversion_of_another_kind_is_refused(source, tmp_path, caps
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("tfrecords_tools.convert.write_shard", stop)
+        patch.setattr("tfrecords_tools.convert.command.write_shard", stop)
         assert convert(source, tmp_path / "out") == 130
     assert convert(source, tmp_path / "out", "--seed=5") == 2
     assert "seed=0 there, 5 now" in capsys.readouterr().err

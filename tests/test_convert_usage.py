@@ -9,9 +9,9 @@ import pytest
 from converting import arguments, contents, convert
 from places import ROOT
 
-from tfrecords_tools import convert as conversion
-from tfrecords_tools import plan
 from tfrecords_tools.__main__ import main
+from tfrecords_tools.convert import command as conversion
+from tfrecords_tools.convert import plan
 
 
 def test_too_small_a_disk_is_refused(source, tmp_path, monkeypatch, capsys):

@@ -14,10 +14,11 @@ import time
 
 import pytest
 
-from hazeheal.data import synthetic
-from tfrecords_tools import claim, resume
-from tfrecords_tools import convert as conversion
+from hazeheal.data.synthesis import synthetic_pairs
+from tfrecords_tools import output_lock
 from tfrecords_tools.__main__ import main
+from tfrecords_tools.convert import command as conversion
+from tfrecords_tools.convert import output_dir
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PATIENCE = 60
@@ -27,7 +28,7 @@ ME = f"process {os.getpid()} on {socket.gethostname()}"
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
-    synthetic.write_dataset(folder, pairs=4, size=20, progress=False)
+    synthetic_pairs.write_dataset(folder, pairs=4, size=20, progress=False)
     return folder
 
 
@@ -74,7 +75,7 @@ def held_up(monkeypatch):
 def said(monkeypatch):
     """Lines about the claim, as they come."""
     lines = []
-    monkeypatch.setattr(claim, "_say", lines.append)
+    monkeypatch.setattr(output_lock, "_say", lines.append)
     return lines
 
 
@@ -115,7 +116,7 @@ def test_the_second_goes_on_where_the_first_was_interrupted(pictures, tmp_path, 
     wait_for(lambda: len(said) == 2)
     go_on.set()
     assert (first.end(), second.end(), third.end()) == (130, 0, 0)
-    assert resume.LOCK not in names(tmp_path / "out")
+    assert output_dir.LOCK not in names(tmp_path / "out")
 
 
 def test_one_of_another_kind_is_refused_at_once(pictures, tmp_path, held_up, said, capsys):
@@ -133,12 +134,12 @@ def test_nothing_made_in_vain_is_left_and_the_one_that_waited_makes_it_again(pic
     """The first ends before it has written anything, and removes its directories under the second's eyes."""
     output = tmp_path / "deep" / "out"
     with contextlib.ExitStack() as stack:
-        stack.enter_context(claim.claimed(output, before_waiting=pytest.fail))
+        stack.enter_context(output_lock.claimed(output, before_waiting=pytest.fail))
         second = Conversion(arguments(pictures, output))
         wait_for(lambda: said)
     assert second.end() == 0
-    with claim.claimed(tmp_path / "other", before_waiting=pytest.fail):
-        assert names(tmp_path / "other") == [resume.LOCK]
+    with output_lock.claimed(tmp_path / "other", before_waiting=pytest.fail):
+        assert names(tmp_path / "other") == [output_dir.LOCK]
     assert names(tmp_path) == ["deep"]
 
 
@@ -169,10 +170,10 @@ def test_a_process_that_died_keeps_nobody_out(pictures, tmp_path, holder, said):
     assert f"process {holder.pid} on {socket.gethostname()}:" in said[0]
     holder.kill()
     assert second.end() == 0
-    (tmp_path / "out" / resume.LOCK).write_text("process 1 on a host that is gone")
+    (tmp_path / "out" / output_dir.LOCK).write_text("process 1 on a host that is gone")
     assert main(arguments(pictures, tmp_path / "out")) == 0
     assert len(said) == 1
-    assert resume.LOCK not in names(tmp_path / "out")
+    assert output_dir.LOCK not in names(tmp_path / "out")
 
 
 def test_ctrl_c_ends_the_waiting_alone(pictures, tmp_path, holder):
@@ -189,7 +190,7 @@ def test_ctrl_c_ends_the_waiting_alone(pictures, tmp_path, holder):
     assert process.returncode == 130
     assert err == "hazeheal-tfrecords: interrupted; the same command goes on from what is finished\n"
     assert holder.poll() is None
-    assert names(tmp_path / "out") == [resume.LOCK]
+    assert names(tmp_path / "out") == [output_dir.LOCK]
 
 
 def test_a_file_system_without_locks_is_written_to_and_it_is_said(pictures, tmp_path, said, monkeypatch):
@@ -201,4 +202,4 @@ def test_a_file_system_without_locks_is_written_to_and_it_is_said(pictures, tmp_
     (line,) = said
     assert line.startswith(f"{tmp_path / 'out'} cannot be locked (")
     assert line.endswith("); start no second conversion into it")
-    assert resume.LOCK not in names(tmp_path / "out")
+    assert output_dir.LOCK not in names(tmp_path / "out")

@@ -8,7 +8,7 @@ import sys
 import pytest
 from places import ROOT
 
-from hazeheal.cpu import describe_cpu
+from hazeheal.utils.cpu import describe_cpu
 
 X86 = "processor\t: 0\nmodel name\t: A CPU: the 2nd\nflags\t\t: fpu avx2\n\nprocessor\t: 1\nmodel name\t: Other\nflags\t: sse\n"
 

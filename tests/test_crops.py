@@ -8,8 +8,8 @@ import tensorflow as tf
 from PIL import Image
 from record_sets import COUNT, SIZES, clear_of, encode, joined, number_picture, take, write_dataset
 
-from hazeheal import records
-from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.data import records
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
 
 
 # ---------------------------------------------------------------------------------------------- order

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from record_sets import COUNT, first_error, flip_byte, lose, make_pair, take, write_dataset, write_ten
 
-from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.errors import DataError
 
 

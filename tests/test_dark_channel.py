@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import minimum_filter
 
-from hazeheal.data.pairing import pair_folders
-from hazeheal.data.pictures import load_rgb, psnr
-from hazeheal.restore import dark_channel
+from hazeheal.data.images.image_io import load_rgb, psnr
+from hazeheal.data.pairing.pairing import pair_folders
+from hazeheal.evaluation import dark_channel
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared/data/sots_outdoor_288"
 GENERATOR = np.random.default_rng(3)

@@ -18,7 +18,8 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from train_calls import flags
 
 from hazeheal import config as configs
-from hazeheal.training import dashboards, step
+from hazeheal.training.reports import tensorboard_plugins
+from hazeheal.training.step import step
 
 FACTS = {"data_dir": "records/rice1/", "groups": 1, "replicas": 2, "precision": "mixed_bfloat16"}
 RATES = {"images_per_second", "step_seconds", "input_wait_share", "skipped_steps", "bad_records"}
@@ -26,7 +27,7 @@ QUALITY = {"psnr", "psnr_input", "ssim", "ssim_input"}
 
 
 def patterns():
-    layout = layout_pb2.Layout.FromString(dashboards.layout().value[0].tensor.string_val[0])
+    layout = layout_pb2.Layout.FromString(tensorboard_plugins.layout().value[0].tensor.string_val[0])
     charts = [chart for category in layout.category for chart in category.chart]
     assert len({chart.title for chart in charts}) == len(charts)
     return list(itertools.chain.from_iterable(chart.multiline.tag for chart in charts))
@@ -34,7 +35,7 @@ def patterns():
 
 def values_of(*overrides, **facts):
     flat = configs.flat(configs.load(["--config=rice1", *(f"--config.{o}" for o in overrides)]))
-    return dashboards.fields(flat, FACTS | facts)
+    return tensorboard_plugins.fields(flat, FACTS | facts)
 
 
 def session_of(summary):
@@ -66,7 +67,7 @@ def test_the_table_tells_runs_apart_by_what_they_learn_with():
     assert values["data.flip"] is True and isinstance(values["model.norm"], str)
     assert values_of("train.log_every=7 steps", "data.workers=3", "samples.count=1") == values_of()
     assert values_of("seed=1") != values_of() != values_of("model.width=8")
-    start = session_of(dashboards.trial(values, run="runs/mine"))
+    start = session_of(tensorboard_plugins.trial(values, run="runs/mine"))
     assert start.hparams["optimizer.learning_rate"].number_value == 0.5
     assert start.hparams["data.flip"].bool_value is True
     assert len(start.hparams) == len(values)
@@ -74,25 +75,28 @@ def test_the_table_tells_runs_apart_by_what_they_learn_with():
 
 def test_the_table_opens_with_the_fields_that_are_looked_for():
     values = values_of()
-    content = dashboards.experiment(values).value[0].metadata.plugin_data.content
+    content = tensorboard_plugins.experiment(values).value[0].metadata.plugin_data.content
     experiment = metadata.parse_experiment_plugin_data(content)
     infos = {info.name: info for info in experiment.hparam_infos}
     assert list(infos) == list(values)
     # In the plugin's order: those that are said to differ first, then by name; five columns are open.
     ordered = sorted(infos, key=lambda name: (not infos[name].differs, name))
-    assert ordered[:5] == list(dashboards.FIRST) and not infos[ordered[5]].differs
+    assert ordered[:5] == list(tensorboard_plugins.FIRST) and not infos[ordered[5]].differs
     numbers = {name for name, info in infos.items() if info.type == api_pb2.DATA_TYPE_FLOAT64}
     assert {"optimizer.learning_rate", "model.width", "replicas"} <= numbers
     assert not {"data.flip", "data_set", "model.norm"} & numbers
-    assert [metric.display_name for metric in experiment.metric_infos] == [f[-1] for f in dashboards.FIGURES]
+    assert [metric.display_name for metric in experiment.metric_infos] == [
+        f[-1] for f in tensorboard_plugins.FIGURES
+    ]
 
 
 def test_equal_runs_in_two_places_are_two_rows(tmp_path):
     names = [
-        session_of(dashboards.trial({}, run=tmp_path / place / "run")).group_name for place in ("a", "b")
+        session_of(tensorboard_plugins.trial({}, run=tmp_path / place / "run")).group_name
+        for place in ("a", "b")
     ]
     assert names[0] != names[1] and all(re.fullmatch("run-[0-9a-f]{6}", name) for name in names)
-    again = session_of(dashboards.trial({}, run=tmp_path / "a" / ".." / "a" / "run"))
+    again = session_of(tensorboard_plugins.trial({}, run=tmp_path / "a" / ".." / "a" / "run"))
     assert again.group_name == names[0]
 
 
@@ -134,7 +138,7 @@ def test_tensorboard_shows_curves_charts_pictures_and_the_table(tmp_path):
         page.until(f"{curves} >= 2")
         page.show(f"{address}#custom_scalars")
         page.until_text(
-            *dashboards.CHARTS, "reconstruction (L1)", "gen_l1_loss (one/group_00/summaries/train)"
+            *tensorboard_plugins.CHARTS, "reconstruction (L1)", "gen_l1_loss (one/group_00/summaries/train)"
         )
         page.until_text("val_gen_l1_loss (two/group_00/summaries/val)")
         page.until(f"{curves} >= 4")

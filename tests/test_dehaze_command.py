@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from hazeheal import __main__ as program
-from hazeheal.data import pictures
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.restore import video
-from hazeheal.restore.restorer import Restorer
+from hazeheal.data.images import image_io
+from hazeheal.inference import video
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.inference.restorer import Restorer
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def names(folder):
 
 
 def load(path):
-    return pictures.load_rgb(path)[0]
+    return image_io.load_rgb(path)[0]
 
 
 def test_a_folder(run, folder, capsys):

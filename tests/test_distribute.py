@@ -5,9 +5,9 @@ import tensorflow as tf
 from conftest import CPU_DEVICES
 from trainings import make_config
 
+from hazeheal.distributed import runtime as runtimes
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.training import distribute
+from hazeheal.inference.gan import DehazeGAN
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def one_line(caught):
 
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_cpu_replicas(replicas):
-    runtime = distribute.choose(cpu_replicas=replicas)
+    runtime = runtimes.choose(cpu_replicas=replicas)
     assert runtime.replicas == replicas == len(runtime.devices)
     assert runtime.devices == tuple(f"CPU:{i}" for i in range(replicas))
     assert not runtime.on_gpu and not runtime.xla
@@ -51,8 +51,8 @@ def test_cpu_replicas(replicas):
 
 
 def test_without_gpus_one_cpu_replica_is_chosen(monkeypatch):
-    monkeypatch.setattr(distribute, "cpu_has_bfloat16", lambda: (False, "CPU without avx512_bf16"))
-    runtime = distribute.choose()
+    monkeypatch.setattr(runtimes, "cpu_has_bfloat16", lambda: (False, "CPU without avx512_bf16"))
+    runtime = runtimes.choose()
     assert runtime.devices == ("CPU:0",)
     assert runtime.precision == "float32"
     text = runtime.describe()
@@ -72,13 +72,13 @@ def test_all_gpus_or_those_asked_for_are_used(gpus, monkeypatch):
         "MirroredStrategy",
         lambda devices, cross_device_ops: made.append((devices, type(cross_device_ops).__name__)),
     )
-    runtime = distribute.choose(gpus=[2, 0])
+    runtime = runtimes.choose(gpus=[2, 0])
     assert runtime.devices == ("GPU:0", "GPU:1"), "numbered as TensorFlow sees them then"
     assert used == [([found[2], found[0]], "GPU"), (found[2], True), (found[0], True)]
     assert (runtime.precision, runtime.xla, runtime.on_gpu) == ("mixed_bfloat16", True, True)
     assert runtime.reasons == {"precision": "compute capability 8.0", "xla": "GPU"}
-    assert distribute.choose().devices == ("GPU:0", "GPU:1", "GPU:2")
-    assert distribute.choose(gpus=[1]).devices == ("GPU:0",)
+    assert runtimes.choose().devices == ("GPU:0", "GPU:1", "GPU:2")
+    assert runtimes.choose(gpus=[1]).devices == ("GPU:0",)
     assert made == [
         (["GPU:0", "GPU:1"], "NcclAllReduce"),
         (["GPU:0", "GPU:1", "GPU:2"], "NcclAllReduce"),
@@ -92,7 +92,7 @@ def test_cpu_replicas_leave_gpus_alone(gpus, monkeypatch):
     monkeypatch.setattr(
         tf.config, "set_visible_devices", lambda devices, kind: hidden.append((devices, kind))
     )
-    runtime = distribute.choose(cpu_replicas=2)
+    runtime = runtimes.choose(cpu_replicas=2)
     assert runtime.devices == ("CPU:0", "CPU:1")
     assert hidden == [([], "GPU")]
     assert not runtime.xla
@@ -111,27 +111,27 @@ def test_cpu_replicas_leave_gpus_alone(gpus, monkeypatch):
 def test_gpus_that_are_not_there_are_refused(gpus, asked, found, said):
     gpus(*[(8, 0)] * found)
     with pytest.raises(UsageError) as caught:
-        distribute.choose(gpus=asked)
+        runtimes.choose(gpus=asked)
     message = one_line(caught)
     assert all(words in message for words in said), message
 
 
 def test_gpus_and_cpu_replicas_exclude_each_other():
     with pytest.raises(UsageError) as caught:
-        distribute.choose(gpus=[0], cpu_replicas=2)
+        runtimes.choose(gpus=[0], cpu_replicas=2)
     assert "--gpus" in one_line(caught) and "--cpu_replicas" in one_line(caught)
 
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_no_replicas_are_refused(count):
     with pytest.raises(UsageError, match=f"--cpu_replicas={count}"):
-        distribute.choose(cpu_replicas=count)
+        runtimes.choose(cpu_replicas=count)
 
 
 def test_more_cpu_replicas_than_tensorflow_started_with_are_refused():
     assert len(tf.config.list_logical_devices("CPU")) == CPU_DEVICES  # starts it
     with pytest.raises(HazeHealError) as caught:
-        distribute.choose(cpu_replicas=CPU_DEVICES + 1)
+        runtimes.choose(cpu_replicas=CPU_DEVICES + 1)
     message = one_line(caught)
     assert f"--cpu_replicas={CPU_DEVICES + 1}" in message and "start a new process" in message
     assert f"{CPU_DEVICES} CPU devices" in message
@@ -153,7 +153,7 @@ def test_more_cpu_replicas_than_tensorflow_started_with_are_refused():
     ],
 )
 def test_precision_auto_is_what_the_weakest_gpu_multiplies(gpus, capabilities, wanted):
-    chosen, reason = distribute.choose_precision("auto", gpus=gpus(*capabilities))
+    chosen, reason = runtimes.choose_precision("auto", gpus=gpus(*capabilities))
     assert chosen == wanted
     weakest = min(c or (0, 0) for c in capabilities)
     assert reason == f"compute capability {weakest[0]}.{weakest[1]}"
@@ -173,11 +173,11 @@ def test_precision_that_a_gpu_lacks_is_refused(gpus, capability, refused):
     for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
         if precision in refused:
             with pytest.raises(UsageError) as caught:
-                distribute.choose_precision(precision, gpus=found)
+                runtimes.choose_precision(precision, gpus=found)
             assert f"precision={precision}" in one_line(caught)
             assert f"{capability[0]}.{capability[1]}" in one_line(caught)
         else:
-            assert distribute.choose_precision(precision, gpus=found) == (precision, "as configured")
+            assert runtimes.choose_precision(precision, gpus=found) == (precision, "as configured")
 
 
 @pytest.mark.parametrize(
@@ -193,23 +193,23 @@ def test_precision_on_cpus(monkeypatch, flags, onednn, wanted):
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     if onednn is not None:
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
-    monkeypatch.setattr(distribute, "describe_cpu", lambda: ("A CPU", frozenset(flags.split())))
-    chosen, reason = distribute.choose_precision("auto", gpus=[])
+    monkeypatch.setattr(runtimes, "describe_cpu", lambda: ("A CPU", frozenset(flags.split())))
+    chosen, reason = runtimes.choose_precision("auto", gpus=[])
     assert chosen == ("mixed_bfloat16" if wanted else "float32")
     assert reason
     if wanted:
-        assert distribute.choose_precision("mixed_bfloat16", gpus=[])[0] == "mixed_bfloat16"
+        assert runtimes.choose_precision("mixed_bfloat16", gpus=[])[0] == "mixed_bfloat16"
     else:
         with pytest.raises(UsageError, match="mixed_bfloat16"):
-            distribute.choose_precision("mixed_bfloat16", gpus=[])
+            runtimes.choose_precision("mixed_bfloat16", gpus=[])
     with pytest.raises(UsageError, match="mixed_float16"):
-        distribute.choose_precision("mixed_float16", gpus=[])
+        runtimes.choose_precision("mixed_float16", gpus=[])
 
 
 def test_a_cpu_that_tells_nothing_has_float32(monkeypatch):
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-    monkeypatch.setattr(distribute, "describe_cpu", lambda: ("A CPU", None))
-    assert distribute.choose_precision("auto", gpus=[])[0] == "float32"
+    monkeypatch.setattr(runtimes, "describe_cpu", lambda: ("A CPU", None))
+    assert runtimes.choose_precision("auto", gpus=[])[0] == "float32"
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_cpu_that_tells_nothing_has_float32(monkeypatch):
     [("auto", True, True), ("auto", False, False), ("on", False, True), ("off", True, False)],
 )
 def test_xla(asked, on_gpu, wanted):
-    chosen, reason = distribute.choose_xla(asked, on_gpu=on_gpu)
+    chosen, reason = runtimes.choose_xla(asked, on_gpu=on_gpu)
     assert chosen is wanted
     assert reason == {"auto": "GPU" if on_gpu else "slower on CPUs"}.get(asked, "as configured")
 

@@ -100,7 +100,7 @@ def test_the_index_leads_to_every_page():
         ("bash launch/train_multigpu.sh --convert.tile=3 --config=default", "--tile"),
         ("bash launch/train.sh", "launch/train.sh"),
         ("A=1 hazehal train | head", "hazehal"),
-        ("python benchmarks/ablation.py --stps=3", "--stps"),
+        ("python recipes/ablation.py --stps=3", "--stps"),
         ("hazeheal evaluate --data_dir=d \\\n  --spilt=val  # a comment", "--spilt"),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 from disks import full_disk
 
 from hazeheal.__main__ import main
-from hazeheal.doctor import machine, place, tensorflow
+from hazeheal.doctor import checks, place, tensorflow_probe
 from hazeheal.doctor.finding import Finding
 
 FACTS = {
@@ -47,14 +47,14 @@ def named(findings, name):
 
 
 def of_tensorflow(gpus=None, **facts):
-    return tensorflow.look(FACTS | facts, "", gpus=gpus)
+    return tensorflow_probe.look(FACTS | facts, "", gpus=gpus)
 
 
 @pytest.fixture
 def fine(monkeypatch):
     """A machine on which nothing is wrong, as far as TensorFlow is asked."""
-    monkeypatch.setattr(tensorflow, "ask", lambda: (FACTS, ""))
-    monkeypatch.setattr(machine, "vgg19", lambda: Finding("VGG19 weights", "ok", "there"))
+    monkeypatch.setattr(tensorflow_probe, "ask", lambda: (FACTS, ""))
+    monkeypatch.setattr(checks, "vgg19", lambda: Finding("VGG19 weights", "ok", "there"))
 
 
 def test_a_problem_needs_advice():
@@ -110,9 +110,9 @@ def test_json(fine, tmp_path, capsys):
     ],
 )
 def test_a_tensorflow_that_cannot_be_imported(tmp_path, monkeypatch, capsys, text, said):
-    ask = tensorflow.ask
+    ask = tensorflow_probe.ask
     stand_in = program(tmp_path, "python", text)
-    monkeypatch.setattr(tensorflow, "ask", lambda: ask(python=stand_in))
+    monkeypatch.setattr(tensorflow_probe, "ask", lambda: ask(python=stand_in))
     assert main(["doctor", f"--workdir={tmp_path}"]) == 1
     out, err = capsys.readouterr()
     assert f"problem  tensorflow       cannot be imported: {said}; run `pip install .`" in out
@@ -132,8 +132,8 @@ def test_an_environment_without_packages(tmp_path):
 
 
 def test_what_tensorflow_says_behind_what_libraries_say(tmp_path):
-    answer = f"echo noise; echo '{tensorflow.MARK}{json.dumps(FACTS)}'; echo more"
-    assert tensorflow.ask(python=program(tmp_path, "python", answer)) == (FACTS, "")
+    answer = f"echo noise; echo '{tensorflow_probe.MARK}{json.dumps(FACTS)}'; echo more"
+    assert tensorflow_probe.ask(python=program(tmp_path, "python", answer)) == (FACTS, "")
 
 
 def test_an_old_tensorflow():
@@ -152,19 +152,19 @@ def test_gpus_that_tensorflow_does_not_see(monkeypatch):
     assert (
         named(found, "devices").state == "note" and "CUDA_VISIBLE_DEVICES=1" in named(found, "devices").advice
     )
-    found = tensorflow.look(FACTS | {"gpus": [H100]}, "", gpus=[SMI, SMI])
+    found = tensorflow_probe.look(FACTS | {"gpus": [H100]}, "", gpus=[SMI, SMI])
     assert named(found, "hidden GPUs").state == "note"
     assert "compute capability 9.0" in named(found, "devices").text
 
 
 def test_several_gpus_need_nccl(monkeypatch):
-    monkeypatch.setattr(tensorflow, "_nccl_version", lambda: None)
-    two = tensorflow.look(FACTS | {"gpus": [H100, H100]}, "", gpus=[SMI, SMI])
+    monkeypatch.setattr(tensorflow_probe, "_nccl_version", lambda: None)
+    two = tensorflow_probe.look(FACTS | {"gpus": [H100, H100]}, "", gpus=[SMI, SMI])
     assert named(two, "NCCL").state == "problem"
-    one = tensorflow.look(FACTS | {"gpus": [H100]}, "", gpus=[SMI])
+    one = tensorflow_probe.look(FACTS | {"gpus": [H100]}, "", gpus=[SMI])
     assert named(one, "NCCL").state == "ok"
-    monkeypatch.setattr(tensorflow, "_nccl_version", lambda: "2.27")
-    assert states(tensorflow.look(FACTS | {"gpus": [H100, H100]}, "", gpus=[SMI, SMI]))["NCCL"] == "ok"
+    monkeypatch.setattr(tensorflow_probe, "_nccl_version", lambda: "2.27")
+    assert states(tensorflow_probe.look(FACTS | {"gpus": [H100, H100]}, "", gpus=[SMI, SMI]))["NCCL"] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -178,62 +178,62 @@ def test_several_gpus_need_nccl(monkeypatch):
 def test_the_driver(tmp_path, monkeypatch, text, wanted):
     program(tmp_path, "nvidia-smi", text)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    found = machine.driver()
+    found = checks.driver()
     assert [finding.state for finding in found] == wanted
     assert wanted[0] == "problem" or found[2].text == "NVIDIA H100, 81559 MiB"
 
 
 def test_no_driver(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert [finding.state for finding in machine.driver()] == ["note"]
-    assert machine.gpus() is None
+    assert [finding.state for finding in checks.driver()] == ["note"]
+    assert checks.gpus() is None
 
 
 def test_python_and_packages(monkeypatch):
-    assert machine.python().state == machine.packages().state == "ok"
-    monkeypatch.setattr(machine.sys, "version_info", (3, 9, 1))
-    assert machine.python().state == "problem"
-    monkeypatch.setattr(machine, "PACKAGES", ("numpy", "surely-not-there"))
-    assert machine.packages().text == "missing: surely-not-there"
+    assert checks.python().state == checks.packages().state == "ok"
+    monkeypatch.setattr(checks.sys, "version_info", (3, 9, 1))
+    assert checks.python().state == "problem"
+    monkeypatch.setattr(checks, "PACKAGES", ("numpy", "surely-not-there"))
+    assert checks.packages().text == "missing: surely-not-there"
 
 
 def test_the_cpu(monkeypatch):
     flags = []
-    monkeypatch.setattr(machine, "describe_cpu", lambda: ("A CPU", frozenset(flags)))
+    monkeypatch.setattr(checks, "describe_cpu", lambda: ("A CPU", frozenset(flags)))
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-    assert machine.cpu().state == "problem" and "no AVX" in machine.cpu().text
+    assert checks.cpu().state == "problem" and "no AVX" in checks.cpu().text
     flags += ["avx", "avx2", "avx512_bf16"]
-    assert machine.cpu().state == "ok" and "avx2 avx512_bf16; oneDNN is on" in machine.cpu().text
+    assert checks.cpu().state == "ok" and "avx2 avx512_bf16; oneDNN is on" in checks.cpu().text
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    assert machine.cpu().state == "note"
-    monkeypatch.setattr(machine, "describe_cpu", lambda: ("A CPU", None))
-    monkeypatch.setattr(machine, "_lines", lambda path: [])  # no Linux
-    assert machine.cpu().state == "ok" and machine.memory().state == "ok"
-    monkeypatch.setattr(machine, "_lines", lambda path: ["MemAvailable:  1048576 kB"])
-    assert machine.memory().state == "note" and machine.memory().text == "1024 MiB are free"
+    assert checks.cpu().state == "note"
+    monkeypatch.setattr(checks, "describe_cpu", lambda: ("A CPU", None))
+    monkeypatch.setattr(checks, "_lines", lambda path: [])  # no Linux
+    assert checks.cpu().state == "ok" and checks.memory().state == "ok"
+    monkeypatch.setattr(checks, "_lines", lambda path: ["MemAvailable:  1048576 kB"])
+    assert checks.memory().state == "note" and checks.memory().text == "1024 MiB are free"
 
 
 @pytest.mark.parametrize(("soft", "state"), [(64, "problem"), (512, "note"), (1024, "ok")])
 def test_open_files(monkeypatch, soft, state):
     monkeypatch.setattr(resource, "getrlimit", lambda which: (soft, 4096))
-    found = machine.open_files()
+    found = checks.open_files()
     assert found.state == state and (state == "ok" or "ulimit -n 4096" in found.advice)
 
 
 def test_shared_memory_counts_where_several_gpus_are(monkeypatch, tmp_path):
     usage = collections.namedtuple("usage", "total used free")(64 * 2**20, 0, 0)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    monkeypatch.setattr(machine, "gpus", lambda: [SMI])
-    assert machine.shared_memory().state == "ok"
-    monkeypatch.setattr(machine, "gpus", lambda: [SMI, SMI])
-    assert machine.shared_memory().state == "note"
+    monkeypatch.setattr(checks, "gpus", lambda: [SMI])
+    assert checks.shared_memory().state == "ok"
+    monkeypatch.setattr(checks, "gpus", lambda: [SMI, SMI])
+    assert checks.shared_memory().state == "note"
 
 
 def test_vgg19_weights(tmp_path, vgg_file):
-    assert machine.vgg19(tmp_path / "absent").state == "note"
-    assert machine.vgg19(vgg_file.parents[1]).state == "ok"
+    assert checks.vgg19(tmp_path / "absent").state == "note"
+    assert checks.vgg19(vgg_file.parents[1]).state == "ok"
     vgg_file.write_bytes(vgg_file.read_bytes()[:1000])
-    found = machine.vgg19(vgg_file.parents[1])
+    found = checks.vgg19(vgg_file.parents[1])
     assert found.state == "problem" and str(vgg_file) in found.text and "remove" in found.advice
 
 
@@ -245,7 +245,7 @@ def vgg_file(tmp_path):
 
     from hazeheal.models.perceptual import DEFAULT_LAYER, _kernel_shapes
 
-    path = tmp_path / "keras" / "models" / machine.VGG19
+    path = tmp_path / "keras" / "models" / checks.VGG19
     path.parent.mkdir(parents=True)
     with h5py.File(path, "w") as file:
         for name, shape in _kernel_shapes(DEFAULT_LAYER).items():
@@ -292,10 +292,10 @@ def test_the_real_tensorflow_answers(tmp_path):
     found = [Finding(**row) for row in json.loads(out)]
     import tensorflow as tf
 
-    from hazeheal.training import distribute
+    from hazeheal.distributed import runtime
 
     assert named(found, "tensorflow").text.startswith(f"{tf.__version__}, keras ")
-    precision, why = distribute.choose_precision("auto", gpus=[])
+    precision, why = runtime.choose_precision("auto", gpus=[])
     assert named(found, "precision").text == f"auto is {precision} here ({why})"
     assert named(found, "XLA").text == "auto is off here (slower on CPUs)"
     assert (code == 0) == ("problem" not in states(found).values()), err

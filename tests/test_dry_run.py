@@ -7,7 +7,7 @@ import tensorflow as tf
 import tiny
 
 from hazeheal.__main__ import main
-from hazeheal.training import cluster
+from hazeheal.distributed import tf_config
 
 
 def flags(run, *more, **overrides):
@@ -47,7 +47,7 @@ def test_what_is_wrong_is_refused(tmp_path, capsys, more, overrides, said):
 
 
 def test_the_replicas_of_all_groups_count(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", cluster.to_json(["a:1", "b:1", "c:1"], group=0))
+    monkeypatch.setenv("TF_CONFIG", tf_config.to_json(["a:1", "b:1", "c:1"], group=0))
     assert "over 3 replicas" in refused(capsys, flags(tmp_path, "--cpu_replicas=1"))
 
 

@@ -17,12 +17,13 @@ from hazeheal import config as configs
 from hazeheal.__main__ import main
 from hazeheal.commands import evaluate as command
 from hazeheal.commands.parsing import names_of_runs
-from hazeheal.data import pictures, synthetic
-from hazeheal.data.pictures import psnr
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.restore import dark_channel, evaluation
-from hazeheal.restore.restorer import Restorer
-from hazeheal.training.checkpoint import Checkpoints
+from hazeheal.data.images import image_io
+from hazeheal.data.images.image_io import psnr
+from hazeheal.data.synthesis import synthetic_pairs
+from hazeheal.evaluation import dark_channel, evaluate
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.inference.restorer import Restorer
+from hazeheal.runs.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SEE = "; see hazeheal evaluate --help"
@@ -81,7 +82,7 @@ def test_folders_with_a_model(run, folders, tmp_path, capsys):
     gan = DehazeGAN.from_run(run)
     for row in rows:
         hazy, clear = (
-            pictures.load_rgb(folders[k] / row[n])[0] for k, n in (("hazy", "hazy"), ("GT", "clear"))
+            image_io.load_rgb(folders[k] / row[n])[0] for k, n in (("hazy", "hazy"), ("GT", "clear"))
         )
         for name, picture in (
             ("input", hazy),
@@ -90,7 +91,7 @@ def test_folders_with_a_model(run, folders, tmp_path, capsys):
         ):
             assert float(row[f"{name}_psnr"]) == pytest.approx(psnr(picture, clear), abs=1e-9)
             assert float(row[f"{name}_ciede2000"]) == pytest.approx(
-                evaluation.score(picture, clear)["ciede2000"]
+                evaluate.score(picture, clear)["ciede2000"]
             )
     summary = json.loads((output / "summary.json").read_text())
     assert summary["pictures"] == 3
@@ -125,7 +126,7 @@ def test_mirror(folders, tmp_path, capsys):
         assert summary["models"]["run"].get("mirror", False) == bool(flags)
         scores[name] = summary["methods"]["run"]["psnr"]["mean"]
     first = sorted(folders["hazy"].iterdir())[0]
-    hazy, clear = (pictures.load_rgb(folder / first.name)[0] for folder in folders.values())
+    hazy, clear = (image_io.load_rgb(folder / first.name)[0] for folder in folders.values())
     restored = Restorer(DehazeGAN.from_run(run), mirror=True).restore(hazy)
     assert scores["mirrored"] == pytest.approx(psnr(restored, clear), abs=1e-6)
     assert scores["plain"] != scores["mirrored"]
@@ -202,8 +203,8 @@ def test_a_damaged_record_is_named(data, tmp_path, capsys):
 
 def write(folder, name, size, seed=0):
     folder.mkdir(exist_ok=True)
-    hazy, _ = synthetic.make_pair(seed, size=64)
-    pictures.save(np.ascontiguousarray(hazy[: size[0], : size[1]]), folder / name)
+    hazy, _ = synthetic_pairs.make_pair(seed, size=64)
+    image_io.save(np.ascontiguousarray(hazy[: size[0], : size[1]]), folder / name)
 
 
 def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
@@ -220,7 +221,7 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
     with open(tmp_path / "out/scores.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["width"], row["height"]) == ("30", "20")
-    hazy, clear = (pictures.load_rgb(tmp_path / kind / "1.png")[0] for kind in ("hazy", "GT"))
+    hazy, clear = (image_io.load_rgb(tmp_path / kind / "1.png")[0] for kind in ("hazy", "GT"))
     assert float(row["input_psnr"]) == pytest.approx(psnr(hazy, np.ascontiguousarray(clear[2:22])))
     write(tmp_path / "hazy", "2.png", (20, 30))
     code, _, err = call(capsys, *flags, "--size_mismatch=center_crop")

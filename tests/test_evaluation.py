@@ -11,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from test_metrics import noise, noisy, scene
 
 from hazeheal.errors import HazeHealError
-from hazeheal.restore import evaluation, results
+from hazeheal.evaluation import evaluate, results
 
 FIXED = {
     "a little noise": (scene(40, 53), noisy(scene(40, 53))),
@@ -50,7 +50,7 @@ def basicsr_ssim(a, b):
 @pytest.mark.parametrize("name", FIXED)
 def test_scores_are_those_of_basicsr(name):
     a, b = FIXED[name]
-    found = evaluation.score(a, b)
+    found = evaluate.score(a, b)
     assert found["psnr"] == pytest.approx(basicsr_psnr(a, b), abs=1e-9)
     assert found["ssim"] == pytest.approx(basicsr_ssim(a, b), abs=1e-9)
     # Its Y went through float32.
@@ -70,13 +70,13 @@ def test_scores_are_those_of_scikit_image(name):
         "ssim_y": structural_similarity(y_a, y_b, **settings),
         "ciede2000": color.deltaE_ciede2000(color.rgb2lab(a), color.rgb2lab(b)).mean(),
     }
-    assert evaluation.score(a, b) == pytest.approx(wanted, abs=1e-8)
+    assert evaluate.score(a, b) == pytest.approx(wanted, abs=1e-8)
 
 
 def test_equal_pictures_count_100_db():
     a = scene(20, 20)
     wanted = {"psnr": 100, "ssim": 1, "psnr_y": 100, "ssim_y": 1, "ciede2000": 0}
-    assert evaluation.score(a, a) == pytest.approx(wanted, abs=1e-12)
+    assert evaluate.score(a, a) == pytest.approx(wanted, abs=1e-12)
 
 
 def pair(key, hazy, clear):
@@ -90,8 +90,8 @@ def halfway(picture):
 
 def test_rows_hold_every_method_in_order():
     pairs = [pair("a", scene(20, 31), noisy(scene(20, 31))), pair("b", noise(15, 12), scene(15, 12))]
-    methods = {"input": evaluation.unchanged, "halfway": halfway}
-    first, second = evaluation.evaluate(pairs, methods)
+    methods = {"input": evaluate.unchanged, "halfway": halfway}
+    first, second = evaluate.evaluate(pairs, methods)
     assert {k: v for k, v in first.row.items() if k != "scores"} == {
         "key": "a",
         "hazy": "a.png",
@@ -102,8 +102,8 @@ def test_rows_hold_every_method_in_order():
     assert list(first.row["scores"]) == ["input", "halfway"]
     hazy, clear = pairs[1].load()
     assert second.row["scores"] == {
-        "input": evaluation.score(hazy, clear),
-        "halfway": evaluation.score(halfway(hazy), clear),
+        "input": evaluate.score(hazy, clear),
+        "halfway": evaluate.score(halfway(hazy), clear),
     }
     assert list(second.pictures) == ["input", "halfway", "clear"]
     np.testing.assert_array_equal(second.pictures["halfway"], halfway(hazy))
@@ -119,8 +119,8 @@ def test_rows_hold_every_method_in_order():
 def test_a_method_must_keep_size_and_type(method, said):
     with pytest.raises(HazeHealError, match=said):
         list(
-            evaluation.evaluate(
-                [pair("a", scene(20, 20), scene(20, 20))], {"input": evaluation.unchanged, "bad": method}
+            evaluate.evaluate(
+                [pair("a", scene(20, 20), scene(20, 20))], {"input": evaluate.unchanged, "bad": method}
             )
         )
 
@@ -129,7 +129,7 @@ def test_pairs_of_two_sizes_are_refused():
     with pytest.raises(
         HazeHealError, match="a: the hazy and the clear picture are of two sizes, 30x20 and 20x20"
     ):
-        list(evaluation.evaluate([pair("a", scene(20, 30), scene(20, 20))], {"input": evaluation.unchanged}))
+        list(evaluate.evaluate([pair("a", scene(20, 30), scene(20, 20))], {"input": evaluate.unchanged}))
 
 
 def rows():

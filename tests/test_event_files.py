@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from event_reading import event_paths, read, steps, visible, write_run
 
-from hazeheal.training import event_files
-from hazeheal.training.summaries import SummaryWriters
+from hazeheal.training.reports import event_files
+from hazeheal.training.reports.tensorboard import SummaryWriters
 
 
 def test_restore_shows_each_step_once_and_loses_none(tmp_path):

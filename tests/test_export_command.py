@@ -14,7 +14,7 @@ import hazeheal
 from hazeheal import __main__ as program
 from hazeheal import config as configs
 from hazeheal.export import check
-from hazeheal.models.gan import DehazeGAN
+from hazeheal.inference.gan import DehazeGAN
 
 FILES = ("saved_model", "generator.keras", "generator_float32.tflite", "generator_float16.tflite")
 # In a process where there is no HazeHeal: pictures in, pictures out of the signature that servers run.
@@ -30,7 +30,7 @@ assert not any(name.startswith("hazeheal.") for name in sys.modules)
 WITH_ITS_LAYERS = """
 import sys
 import numpy as np
-import keras, hazeheal.models.whole
+import keras, hazeheal.export.keras_layers
 model = keras.saving.load_model(sys.argv[1])
 for name, batch in np.load(sys.argv[2]).items():
     np.save(f"{sys.argv[3]}/{name}.npy", model(batch))
@@ -138,7 +138,7 @@ def scaled_by_128(picture):
 
 @pytest.mark.parametrize(("name", "wrong"), [("to_uint8", rounded_down), ("normalise", scaled_by_128)])
 def test_what_differs_is_refused_and_leaves_nothing(run, tmp_path, capsys, monkeypatch, name, wrong):
-    monkeypatch.setattr(f"hazeheal.models.whole.{name}", wrong)
+    monkeypatch.setattr(f"hazeheal.export.keras_layers.{name}", wrong)
     code, out, err = call(capsys, f"--model={run}", "--format=keras", f"--output={tmp_path / 'new/out'}")
     assert code == 1
     assert "generator.keras differs from ckpt-00000005 by up to" in err
@@ -148,7 +148,7 @@ def test_what_differs_is_refused_and_leaves_nothing(run, tmp_path, capsys, monke
 
 
 def test_a_checkpoint_that_makes_no_numbers_is_refused(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("hazeheal.restore.network.in_range", lambda x, *, white: x * float("nan"))
+    monkeypatch.setattr("hazeheal.inference.network.in_range", lambda x, *, white: x * float("nan"))
     code, _, err = call(capsys, f"--model={run}", f"--output={tmp_path / 'new/out'}")
     assert code == 1 and "the checkpoint makes NaN of pictures of [1, 1, 1, 3]" in err
     assert not (tmp_path / "new/out").exists()

@@ -9,7 +9,7 @@ import pytest
 
 from hazeheal import __main__ as program
 from hazeheal.export import check
-from hazeheal.models.gan import DehazeGAN
+from hazeheal.inference.gan import DehazeGAN
 
 MISSING = [name for name in ("onnx", "tf2onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
 pytestmark = pytest.mark.skipif(

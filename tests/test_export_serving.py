@@ -17,7 +17,7 @@ import tensorflow as tf
 from places import ROOT
 
 from hazeheal import __main__ as program
-from hazeheal.models.gan import DehazeGAN
+from hazeheal.inference.gan import DehazeGAN
 
 apis = pytest.importorskip("tensorflow_serving.apis", reason="needs tensorflow-serving-api")
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc  # noqa: E402

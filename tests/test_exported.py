@@ -12,9 +12,9 @@ from test_restorer import apart, noise
 
 from hazeheal import __main__ as program
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.restore.exported import ExportedModel, open_model
-from hazeheal.restore.restorer import Restorer
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.inference.load_model import ExportedModel, open_model
+from hazeheal.inference.restorer import Restorer
 
 
 def make(folder, **fields):

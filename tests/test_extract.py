@@ -9,10 +9,11 @@ import pytest
 from converting import convert, picture, write_pairs
 from PIL import Image
 
-from hazeheal import records
+from hazeheal.data import records
 from hazeheal.errors import HazeHealError
-from tfrecords_tools import extract, making, plan
+from tfrecords_tools import extract
 from tfrecords_tools.__main__ import main
+from tfrecords_tools.convert import pair_records, plan
 
 
 def test_extract_finds_names_for_two_sources_that_become_one(tmp_path):
@@ -47,8 +48,8 @@ def test_extract_gives_back_the_folders(source, converted, tmp_path, capsys):
 def test_extract_refuses_names_that_lead_out(name, source, tmp_path, monkeypatch):
     pairs = plan.find_sources(hazy_dir=source / "hazy", gt_dir=source / "GT", rule="auto").pairs
     made = next(
-        making.make_records(
-            pairs[0], hazy_dir=source / "hazy", gt_dir=source / "GT", options=making.RecordOptions()
+        pair_records.make_records(
+            pairs[0], hazy_dir=source / "hazy", gt_dir=source / "GT", options=pair_records.RecordOptions()
         )
     )
     monkeypatch.setattr(extract, "WINDOWS", "\\" in name or ":" in name)  # elsewhere they lead nowhere

@@ -4,6 +4,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.eager import context
 
+from hazeheal.distributed import failures
+from hazeheal.distributed.tf_config import Cluster
 from hazeheal.errors import (
     DataError,
     GroupFailedError,
@@ -12,8 +14,6 @@ from hazeheal.errors import (
     HazeHealError,
     UsageError,
 )
-from hazeheal.training import failures
-from hazeheal.training.cluster import Cluster
 
 GROUP = Cluster(("a:1", "b:1"), group=1)
 # What TensorFlow 2.21 made of it in a collective of the leading group, and of one that the leader told.

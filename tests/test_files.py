@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
-from hazeheal.aside import ended_in_order, written_aside
 from hazeheal.errors import OutputError, UsageError
-from hazeheal.restore.files import find
+from hazeheal.inference.jobs import find
+from hazeheal.utils.atomic import ended_in_order, written_aside
 
 
 def touch(root, *names):

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from places import ROOT
 
-from hazeheal import records
-from hazeheal.example import Example
-from tfrecords_tools import frames
+from hazeheal.data import records
+from hazeheal.data.example_proto import Example
+from tfrecords_tools import tfrecord
 
 PAYLOADS = [b"", b"x", bytes(range(256)) * 300, np.random.default_rng(0).bytes(100_003)]
 
@@ -71,34 +71,36 @@ def test_frames_are_tensorflows(tmp_path):
         for payload in PAYLOADS:
             writer.write(payload)
     ours = b"".join(
-        header + payload + footer for payload in PAYLOADS for header, footer in [frames.ends(payload)]
+        header + payload + footer for payload in PAYLOADS for header, footer in [tfrecord.ends(payload)]
     )
     assert ours == (tmp_path / "theirs").read_bytes()
-    assert list(frames.walk(tmp_path / "theirs")) == PAYLOADS
+    assert list(tfrecord.walk(tmp_path / "theirs")) == PAYLOADS
 
 
 @pytest.mark.parametrize("record", range(len(PAYLOADS)))
 def test_a_walk_ends_where_a_frame_is_damaged(tmp_path, record):
-    whole = [b"".join((*frames.ends(payload)[:1], payload, frames.ends(payload)[1])) for payload in PAYLOADS]
+    whole = [
+        b"".join((*tfrecord.ends(payload)[:1], payload, tfrecord.ends(payload)[1])) for payload in PAYLOADS
+    ]
     before = b"".join(whole[:record])
     for place in (0, 7, 8, 11, len(whole[record]) - 1):
         damaged = bytearray(b"".join(whole))
         damaged[len(before) + place] ^= 1
         (tmp_path / "damaged").write_bytes(damaged)
-        assert list(frames.walk(tmp_path / "damaged")) == PAYLOADS[:record]
+        assert list(tfrecord.walk(tmp_path / "damaged")) == PAYLOADS[:record]
     for length in (1, 11, len(whole[record]) - 1):
         (tmp_path / "short").write_bytes(before + whole[record][:length])
-        assert list(frames.walk(tmp_path / "short")) == PAYLOADS[:record]
+        assert list(tfrecord.walk(tmp_path / "short")) == PAYLOADS[:record]
 
 
 def test_a_length_beyond_the_file_asks_for_no_memory(tmp_path):
     header = (2**62).to_bytes(8, "little")
-    (tmp_path / "long").write_bytes(header + frames.ends(header)[1] + b"x" * 40)
-    assert list(frames.walk(tmp_path / "long")) == []
+    (tmp_path / "long").write_bytes(header + tfrecord.ends(header)[1] + b"x" * 40)
+    assert list(tfrecord.walk(tmp_path / "long")) == []
 
 
 @pytest.mark.parametrize(
-    "module", ["tfrecords_tools.preload", "tfrecords_tools.convert", "tfrecords_tools.extract"]
+    "module", ["tfrecords_tools.preload", "tfrecords_tools.convert.command", "tfrecords_tools.extract"]
 )
 def test_what_makes_and_checks_records_does_not_wait_for_tensorflow(module):
     code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules)"

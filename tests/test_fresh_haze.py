@@ -12,11 +12,12 @@ from places import SHARED
 from record_sets import assert_equal, joined, take
 from refusals import refusal
 
-from hazeheal.data import fresh_haze, pictures
-from hazeheal.data.fresh_haze import CLEAR, FRESH, REAL, RELAID
-from hazeheal.data.fresh_haze_settings import KINDS, FreshHaze
-from hazeheal.data.processor import DehazeDataProcessor
-from hazeheal.data.synthetic import make_pair
+from hazeheal.data.images import image_io
+from hazeheal.data.pipeline import haze_augmentation
+from hazeheal.data.pipeline.haze_augmentation import CLEAR, FRESH, REAL, RELAID
+from hazeheal.data.pipeline.haze_settings import KINDS, FreshHaze
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
+from hazeheal.data.synthesis.synthetic_pairs import make_pair
 from hazeheal.errors import UsageError
 
 # A haze of which nothing is drawn but its shape, and no camera.
@@ -26,10 +27,10 @@ BARE = FreshHaze(airlight_min=1.0, airlight_max=1.0, tint=0.0, noise=0.0, jpeg_s
 def lay_many(clear, count, settings=None, *, seed=5):
     """uint8 [count, S, S, 3]: the haze of seeds (seed, -2), (seed, -5), ... on one picture, through tf.data."""
     clear, settings = tf.constant(clear), settings or FreshHaze()
-    grain = fresh_haze.make_grain(clear.shape[0])
+    grain = haze_augmentation.make_grain(clear.shape[0])
 
     def draw(number):
-        return fresh_haze.lay(clear, settings=settings, seed=[seed, -3 * number - 2], grain=grain)
+        return haze_augmentation.lay(clear, settings=settings, seed=[seed, -3 * number - 2], grain=grain)
 
     return np.stack(list(tf.data.Dataset.range(count).map(draw).as_numpy_iterator()))
 
@@ -42,7 +43,7 @@ def flat(value, size=32):
 def test_the_sources_come_in_their_shares():
     settings = FreshHaze(share=0.4, share_clear=0.1, share_relaid=0.2)
     drawn = tf.data.Dataset.range(400).map(
-        lambda position: fresh_haze.source(settings=settings, seed=3, position=position)
+        lambda position: haze_augmentation.source(settings=settings, seed=3, position=position)
     )
     counts = np.bincount(list(drawn.as_numpy_iterator()), minlength=4)
     for number, share in ((REAL, 0.3), (FRESH, 0.4), (CLEAR, 0.1), (RELAID, 0.2)):
@@ -60,7 +61,7 @@ def test_the_sources_come_in_their_shares():
 )
 def test_a_share_of_one_leaves_nothing_else(settings, only):
     drawn = tf.data.Dataset.range(200).map(
-        lambda position: fresh_haze.source(settings=settings, seed=0, position=position)
+        lambda position: haze_augmentation.source(settings=settings, seed=0, position=position)
     )
     assert set(drawn.as_numpy_iterator()) == {only}
 
@@ -106,7 +107,7 @@ def test_clouds_are_smooth_and_leave_the_light_within_its_range():
 
 def test_from_thin_to_dense():
     clear = make_pair(1, size=64)[1]
-    found = [pictures.psnr(hazy, clear) for hazy in lay_many(clear, 80)]
+    found = [image_io.psnr(hazy, clear) for hazy in lay_many(clear, 80)]
     assert min(found) < 13
     assert max(found) > 26
     assert 17 < np.mean(found) < 26
@@ -151,12 +152,12 @@ def test_noise_has_its_strength_and_grows_with_the_light():
 
 def test_a_jpeg_is_that_of_a_file_and_its_grid_lies_where_it_was_drawn():
     clear = make_pair(3, size=48)[1]
-    ours = fresh_haze._through_jpeg(tf.constant(clear), 30, [0, 0]).numpy()
+    ours = haze_augmentation._through_jpeg(tf.constant(clear), 30, [0, 0]).numpy()
     buffer = io.BytesIO()
     Image.fromarray(clear).save(buffer, "JPEG", quality=30)
     theirs = np.asarray(Image.open(buffer))
     assert np.abs(ours.astype(int) - theirs).mean() < 1
-    moved = fresh_haze._through_jpeg(tf.constant(clear), 5, [0, 3]).numpy().astype(int)
+    moved = haze_augmentation._through_jpeg(tf.constant(clear), 5, [0, 3]).numpy().astype(int)
     steps = np.abs(np.diff(moved, axis=1)).mean(axis=(0, 2))  # between columns x and x + 1
     by_place = [steps[place::8].mean() for place in range(8)]
     assert int(np.argmax(by_place)) == 4  # blocks begin at column 5, 8 less 3
@@ -220,7 +221,9 @@ def test_each_input_is_what_was_drawn_for_its_position(ten_pairs):
     seen = set()
     for position in range(40):
         drawn = int(
-            fresh_haze.source(settings=MIXED, seed=OPTIONS["seed"], position=tf.constant(position, tf.int64))
+            haze_augmentation.source(
+                settings=MIXED, seed=OPTIONS["seed"], position=tf.constant(position, tf.int64)
+            )
         )
         seen.add(drawn)
         hazy, real, clear = mixed["hazy"][position], plain["hazy"][position], plain["clear"][position]
@@ -269,8 +272,8 @@ def test_on_real_scenes_it_spans_what_their_own_haze_has(folder, kind, airlight_
         pytest.skip("../shared is absent")
     settings, found = FreshHaze(kind=kind, airlight_min=airlight_min), []
     for number, path in enumerate(sorted((SHARED / "data" / folder / "GT").iterdir())[:50]):
-        clear = pictures.load_rgb(path)[0][:128, :128]
-        found += [pictures.psnr(h, clear) for h in lay_many(clear, 2, settings, seed=number)]
+        clear = image_io.load_rgb(path)[0][:128, :128]
+        found += [image_io.psnr(h, clear) for h in lay_many(clear, 2, settings, seed=number)]
     assert min(found) < 11
     assert max(found) > 28
     assert np.percentile(found, 20) < real < np.percentile(found, 80)

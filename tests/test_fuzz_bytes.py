@@ -21,8 +21,8 @@ from fuzz_sets import CONVERT
 from fuzzing import SIZES
 from hypothesis import strategies as st
 
-from hazeheal import records
-from tfrecords_tools import resume
+from hazeheal.data import records
+from tfrecords_tools.convert import output_dir
 
 pytestmark = pytest.mark.usefixtures("never_train")
 
@@ -247,7 +247,7 @@ def convert_again(sets, kind, data, before, changed) -> str:
         assert found == converting.contents(sets.whole), ended
     else:
         assert not [name for name in os.listdir(data) if ".tmp-" in name]
-        assert (data / resume.STATE).exists() or resume.STATE in changed, ended
+        assert (data / output_dir.STATE).exists() or output_dir.STATE in changed, ended
     return word
 
 

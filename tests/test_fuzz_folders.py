@@ -17,8 +17,8 @@ import numpy as np
 from fuzz_conversions import Case, cases
 from PIL import Image
 
-from hazeheal import records
-from tfrecords_tools import resume
+from hazeheal.data import records
+from tfrecords_tools.convert import output_dir
 
 
 def check(case: Case, root: pathlib.Path, run=fuzz_oracle.tools) -> str:
@@ -77,7 +77,7 @@ def nothing_left(output, around, root):
         return
     own = rb"\.convert\.json|\.?\w+-(train|val)\.(tfrecord-\d{5}-of-\d{5}(\.done\.json)?|sources\.jsonl|index\.npy)"
     own += rb"|dataset_info\.json|features\.json|skipped\.txt"
-    assert (output / resume.STATE).is_file(), changed
+    assert (output / output_dir.STATE).is_file(), changed
     real = os.fsencode(os.path.realpath(output))
     for path in changed:
         if os.fsencode(os.path.realpath(path)) == real or real.startswith(path + b"/"):

@@ -5,53 +5,61 @@ import unicodedata
 import numpy as np
 import pytest
 
-from hazeheal.data import haze
-from hazeheal.data.scene_canvas import fractal
+from hazeheal.data.synthesis import scattering
+from hazeheal.data.synthesis.scene_canvas import fractal
 from hazeheal.errors import UsageError
 
 
 def drawn(count=60, ranges=None, **changes):
     arguments = {"seed": 0, "version": 1} | changes
-    return [haze.draw(ranges or haze.Ranges(), name=f"{i}.png", **arguments) for i in range(count)]
+    return [
+        scattering.draw(ranges or scattering.Ranges(), name=f"{i}.png", **arguments) for i in range(count)
+    ]
 
 
 def test_lay_is_the_scattering_model(monkeypatch):
     rng = np.random.default_rng(0)
     clear = rng.integers(0, 256, (37, 5, 3), dtype=np.uint8)
     depth = rng.uniform(0, 3, (37, 5)).astype(np.float32)
-    one = haze.Haze("depth", 0.7, (0.9, 0.8, 0.7), 0)
+    one = scattering.Haze("depth", 0.7, (0.9, 0.8, 0.7), 0)
     t = np.exp(-0.7 * depth.astype(np.float64))[..., None]
     expected = clear * t + 255 * np.array([0.9, 0.8, 0.7]) * (1 - t)
-    laid = haze.lay(clear, one, depth=depth)
+    laid = scattering.lay(clear, one, depth=depth)
     assert laid.dtype == np.uint8
     assert np.abs(laid - expected).max() < 0.51  # half a level, and the last bit of float32
-    monkeypatch.setattr(haze, "_BAND", 20)  # four rows at a time
-    np.testing.assert_array_equal(haze.lay(clear, one, depth=depth), laid)
+    monkeypatch.setattr(scattering, "_BAND", 20)  # four rows at a time
+    np.testing.assert_array_equal(scattering.lay(clear, one, depth=depth), laid)
 
 
 def test_no_haze_and_nothing_but_haze():
     clear = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     depth = np.ones((4, 4), np.float32)
-    np.testing.assert_array_equal(haze.lay(clear, haze.Haze("depth", 0.0, (1, 1, 1), 0), depth=depth), clear)
+    np.testing.assert_array_equal(
+        scattering.lay(clear, scattering.Haze("depth", 0.0, (1, 1, 1), 0), depth=depth), clear
+    )
     assert (
-        haze.lay(clear, haze.Haze("depth", 50.0, (0.2, 0.4, 0.6), 0), depth=depth) == [51, 102, 153]
+        scattering.lay(clear, scattering.Haze("depth", 50.0, (0.2, 0.4, 0.6), 0), depth=depth)
+        == [51, 102, 153]
     ).all()
 
 
 def test_a_depth_map_belongs_to_haze_by_depth_alone():
     clear, depth = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.float32)
-    by_depth, clouds = haze.Haze("depth", 1.0, (1, 1, 1), 0), haze.Haze("clouds", 1.0, (1, 1, 1), 0)
+    by_depth, clouds = (
+        scattering.Haze("depth", 1.0, (1, 1, 1), 0),
+        scattering.Haze("clouds", 1.0, (1, 1, 1), 0),
+    )
     for arguments, said in (
         ((by_depth, None), "needs a depth map"),
         ((clouds, depth), "takes no depth map"),
         ((by_depth, depth.T), "the depth map is"),
     ):
         with pytest.raises(UsageError, match=said):
-            haze.lay(clear, arguments[0], depth=arguments[1])
+            scattering.lay(clear, arguments[0], depth=arguments[1])
 
 
 def test_draws_stay_in_their_ranges_and_fill_them():
-    ranges = haze.Ranges(beta=(0.5, 2.0), airlight=(0.6, 0.9), tint=0.1)
+    ranges = scattering.Ranges(beta=(0.5, 2.0), airlight=(0.6, 0.9), tint=0.1)
     hazes = drawn(200, ranges)
     beta = np.array([one.beta for one in hazes])
     red, green, blue = np.array([one.airlight for one in hazes]).T
@@ -59,39 +67,43 @@ def test_draws_stay_in_their_ranges_and_fill_them():
     assert green.min() >= 0.6 and green.max() <= 0.9 and np.ptp(green) > 0.25
     assert np.abs(red - blue).max() <= 0.1001 and (red - blue).min() < -0.08 and (red - blue).max() > 0.08
     np.testing.assert_allclose(red + blue, 2 * green, atol=2e-4)
-    assert {one.kind for one in hazes} == set(haze.KINDS)
-    assert {one.kind for one in drawn(9, haze.Ranges(kinds=("ramps",)))} == {"ramps"}
-    assert all(max(one.airlight) <= 1 for one in drawn(50, haze.Ranges(airlight=(1, 1), tint=0.5)))
-    gray = drawn(5, haze.Ranges(tint=0))
+    assert {one.kind for one in hazes} == set(scattering.KINDS)
+    assert {one.kind for one in drawn(9, scattering.Ranges(kinds=("ramps",)))} == {"ramps"}
+    assert all(max(one.airlight) <= 1 for one in drawn(50, scattering.Ranges(airlight=(1, 1), tint=0.5)))
+    gray = drawn(5, scattering.Ranges(tint=0))
     assert all(len(set(one.airlight)) == 1 for one in gray)
 
 
 def test_a_haze_depends_on_seed_name_and_version_alone():
     names = [unicodedata.normalize(form, "dünen/é.jpg") for form in ("NFC", "NFD")]
     assert names[0] != names[1]
-    one, same = (haze.draw(haze.Ranges(), seed=3, name=name, version=2) for name in names)
+    one, same = (scattering.draw(scattering.Ranges(), seed=3, name=name, version=2) for name in names)
     assert one == same
     others = [
-        haze.draw(haze.Ranges(), seed=4, name=names[0], version=2),
-        haze.draw(haze.Ranges(), seed=3, name=names[0], version=1),
-        haze.draw(haze.Ranges(), seed=3, name="é.jpg", version=2),
+        scattering.draw(scattering.Ranges(), seed=4, name=names[0], version=2),
+        scattering.draw(scattering.Ranges(), seed=3, name=names[0], version=1),
+        scattering.draw(scattering.Ranges(), seed=3, name="é.jpg", version=2),
     ]
     assert len({one, *others}) == 4
 
 
-@pytest.mark.parametrize("kind", haze.KINDS)
+@pytest.mark.parametrize("kind", scattering.KINDS)
 @pytest.mark.parametrize("size", [(1, 1), (3, 90), (90, 3), (64, 48)])
 def test_fields_of_any_shape(kind, size):
     for seed in range(5):
-        field = haze.make_field(haze.Haze(kind, 1.0, (1, 1, 1), seed), size)
+        field = scattering.make_field(scattering.Haze(kind, 1.0, (1, 1, 1), seed), size)
         assert field.shape == size and field.dtype == np.float32
         assert field.min() > 0 and field.max() <= 1
-        np.testing.assert_array_equal(field, haze.make_field(haze.Haze(kind, 1.0, (1, 1, 1), seed), size))
+        np.testing.assert_array_equal(
+            field, scattering.make_field(scattering.Haze(kind, 1.0, (1, 1, 1), seed), size)
+        )
     assert size == (1, 1) or np.ptp(field) > 0.2
 
 
 def test_ramps_are_near_below_and_lean_both_ways():
-    fields = [haze.make_field(haze.Haze("ramps", 1.0, (1, 1, 1), seed), (60, 80)) for seed in range(12)]
+    fields = [
+        scattering.make_field(scattering.Haze("ramps", 1.0, (1, 1, 1), seed), (60, 80)) for seed in range(12)
+    ]
     for field in fields:
         assert (np.diff(field, axis=0) < 0).all(), "farther upwards, everywhere"
         assert field.max() == 1
@@ -110,24 +122,26 @@ def test_fractal_noise_has_one_scale_along_both_sides():
 
 def test_what_the_values_of_a_depth_map_mean():
     values = np.array([[0, 0.05, 0.5, 1]], np.float32)
-    np.testing.assert_allclose(haze.distance(values, scale=10), [[0, 0.5, 5, 10]], rtol=1e-6)
+    np.testing.assert_allclose(scattering.distance(values, scale=10), [[0, 0.5, 5, 10]], rtol=1e-6)
     np.testing.assert_allclose(
-        haze.distance(values, meaning="nearness", scale=2), [[2, 1.9, 1, 0]], rtol=1e-6
+        scattering.distance(values, meaning="nearness", scale=2), [[2, 1.9, 1, 0]], rtol=1e-6
     )
-    np.testing.assert_allclose(haze.distance(values, meaning="disparity"), [[1, 1, 0.1, 0.05]], rtol=1e-6)
+    np.testing.assert_allclose(
+        scattering.distance(values, meaning="disparity"), [[1, 1, 0.1, 0.05]], rtol=1e-6
+    )
     with pytest.raises(UsageError, match="depth_values=far is none of distance, nearness, disparity"):
-        haze.distance(values, meaning="far")
+        scattering.distance(values, meaning="far")
 
 
 def test_depth_maps_are_brought_to_the_pictures_size():
-    assert haze.fits((240, 320), (480, 640)) and haze.fits((241, 320), (480, 640))
-    assert haze.fits((33, 50), (66, 101)) and not haze.fits((320, 240), (480, 640))
-    assert not haze.fits((250, 320), (480, 640))
+    assert scattering.fits((240, 320), (480, 640)) and scattering.fits((241, 320), (480, 640))
+    assert scattering.fits((33, 50), (66, 101)) and not scattering.fits((320, 240), (480, 640))
+    assert not scattering.fits((250, 320), (480, 640))
     depth = np.repeat(np.linspace(0, 1, 16, dtype=np.float32)[:, None], 8, 1)
-    larger = haze.fit(depth, (32, 16))
+    larger = scattering.fit(depth, (32, 16))
     assert larger.shape == (32, 16) and larger.dtype == np.float32
     np.testing.assert_allclose(larger[1:-1:2].mean(1), np.linspace(0, 1, 32)[1:-1:2], atol=0.02)
-    assert haze.fit(depth, (16, 8)) is depth
+    assert scattering.fit(depth, (16, 8)) is depth
 
 
 @pytest.mark.parametrize(
@@ -146,4 +160,4 @@ def test_depth_maps_are_brought_to_the_pictures_size():
 )
 def test_ranges_that_cannot_be_meant(fields, said):
     with pytest.raises(UsageError, match=said):
-        haze.Ranges(**fields)
+        scattering.Ranges(**fields)

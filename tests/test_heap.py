@@ -8,7 +8,7 @@ import sys
 import pytest
 from places import ROOT
 
-from hazeheal import heap
+from tfrecords_tools import malloc
 
 FAULTS = """
 import resource, numpy
@@ -39,10 +39,10 @@ def test_a_system_without_it_is_left_alone(monkeypatch):
         pass
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
-    heap.keep_freed_memory()
+    malloc.keep_freed_memory()
 
     def missing(name):
         raise OSError("no such library")
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    heap.keep_freed_memory()
+    malloc.keep_freed_memory()

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from hazeheal.training import heartbeat
-from hazeheal.training.heartbeat import Heartbeat
+from hazeheal.distributed import heartbeat
+from hazeheal.distributed.heartbeat import Heartbeat
 
 NOTHING = (0, -1)
 
@@ -115,7 +115,7 @@ def test_a_folder_and_a_missing_file_count_as_none(tmp_path):
 def test_a_reader_never_sees_a_count_that_was_not_written(path):
     """Both numbers are equal in every sign; a reader beside the writer must never see two that are not."""
     code = (
-        "import sys\nfrom hazeheal.training.heartbeat import Heartbeat\nbeats = Heartbeat(sys.argv[1])\n"
+        "import sys\nfrom hazeheal.distributed.heartbeat import Heartbeat\nbeats = Heartbeat(sys.argv[1])\n"
         "for n in range(1, 30001):\n    beats.beat(n)\n"
     )
     writer = subprocess.Popen([sys.executable, "-c", code, str(path)])

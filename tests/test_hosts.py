@@ -7,7 +7,7 @@ import jobs
 import processes
 import pytest
 
-from hazeheal.training import rendezvous
+from hazeheal.distributed import rendezvous
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hazeheal import config as configs
-from hazeheal.training.intervals import Every, Schedule
+from hazeheal.training.schedule import Every, Schedule
 
 SETS = [(11, 4), (12, 4), (3, 8), (1, 1), (415, 6), (60, 7)]
 

@@ -7,8 +7,8 @@ import pytest
 from picture_files import GRAY, IMAGE, PALETTE, REUSABLE, RGB, RGBA, chunk, exif, raw_png, saved
 from places import SHARED
 
-from hazeheal.data.kept import inspect
-from hazeheal.data.pictures import encode, load_rgb
+from hazeheal.data.images.image_io import encode, load_rgb
+from hazeheal.data.images.passthrough import inspect
 from hazeheal.errors import DataError
 
 NOT_REUSABLE = {

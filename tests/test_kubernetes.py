@@ -6,8 +6,7 @@ import pytest
 import yaml
 
 from hazeheal.__main__ import main
-from hazeheal.launch import supervisor
-from hazeheal.training import cluster
+from hazeheal.distributed import supervisor, tf_config
 
 MANIFEST = pathlib.Path(__file__).resolve().parents[1] / "launch/kubernetes/train.yaml"
 
@@ -46,7 +45,7 @@ def test_every_pod_is_one_host_of_the_job(manifest, monkeypatch):
     (port,) = (one["containerPort"] for one in container(manifest)["ports"])
     for index, (processes, notes) in enumerate(started):
         ((_, arguments, variables),) = processes
-        group = cluster.from_environment(variables)
+        group = tf_config.from_environment(variables)
         assert (group.group, group.addresses) == (
             index,
             tuple(f"{name}-{i}.{domain}:{port}" for i in range(job["completions"])),

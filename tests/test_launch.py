@@ -32,7 +32,7 @@ def test_quickstart_makes_converts_and_trains_on_two_cpu_replicas(machine):
     assert result.returncode == 0, result.stderr
     checked, made, converted, trained = machine.calls()
     pairs, shards = "data/quickstart/pairs", "data/quickstart/tfrecords"
-    assert made == ["-m", "hazeheal.data.synthetic", f"--output_dir={pairs}"]
+    assert made == ["-m", "hazeheal.data.synthesis.synthetic_pairs", f"--output_dir={pairs}"]
     assert converted[:3] == ["-m", "tfrecords_tools", "convert"]
     assert {f"--hazy_dir={pairs}/hazy", f"--gt_dir={pairs}/GT", f"--output_dir={shards}"} < set(converted)
     assert trained == [

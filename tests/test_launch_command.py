@@ -10,8 +10,7 @@ from places import ROOT
 
 from hazeheal.__main__ import main
 from hazeheal.commands import launch, train
-from hazeheal.launch import notes, supervisor
-from hazeheal.training import cluster
+from hazeheal.distributed import error_notes, supervisor, tf_config
 
 pytestmark = pytest.mark.usefixtures("no_gpus")
 
@@ -143,9 +142,9 @@ def test_tf_config_is_taken_as_it_is(monkeypatch, started):
 
 
 def test_a_tf_config_of_one_process_does_not_stand_in_the_way(monkeypatch, started):
-    monkeypatch.setenv("TF_CONFIG", cluster.to_json(["a:1"], group=0))
+    monkeypatch.setenv("TF_CONFIG", tf_config.to_json(["a:1"], group=0))
     assert main(["launch", "--groups=2"]) == 75
-    assert [cluster.from_environment(variables).group for _, _, variables in processes(started)] == [0, 1]
+    assert [tf_config.from_environment(variables).group for _, _, variables in processes(started)] == [0, 1]
 
 
 def test_by_default_one_process_is_watched(started):
@@ -165,14 +164,14 @@ def test_its_own_flags_are_not_handed_on(started):
     assert [name for name, _, _ in found] == ["group_02", "group_03"]
     for group, (_, command, variables) in enumerate(found, start=2):
         assert command == [*TRAIN, "--workdir=w", "--cpu_replicas=1"]
-        job = cluster.from_environment(variables)
+        job = tf_config.from_environment(variables)
         assert (job.group, job.addresses) == (group, ("a:7000", "a:7001", "b:7000", "b:7001"))
 
 
 def test_every_attempt_on_one_host_has_ports_of_its_own_and_all_groups_the_same(started):
     main(["launch", "--groups=2"])
     attempts = [started[0].start() for _ in range(3)]
-    told = [[cluster.from_environment(v).addresses for _, _, v in attempt] for attempt in attempts]
+    told = [[tf_config.from_environment(v).addresses for _, _, v in attempt] for attempt in attempts]
     assert all(one == other for one, other in told)
     assert len({one for one, _ in told}) > 1
 
@@ -190,14 +189,14 @@ def test_launchers_of_several_hosts_tell_each_other_of_errors(
     monkeypatch.chdir(tmp_path)
     assert main(["launch", *flags, *workdir]) == 75
     started[0].options["notes"].leave(1)
-    assert [path.name for path in (tmp_path / "a run" / notes.FOLDER).iterdir()] == [own]
+    assert [path.name for path in (tmp_path / "a run" / error_notes.FOLDER).iterdir()] == [own]
 
 
 def test_a_process_of_tf_config_has_others_elsewhere(monkeypatch, started, tmp_path):
     monkeypatch.setenv("TF_CONFIG", JOB)
     assert main(["launch", f"--workdir={tmp_path}"]) == 75
     started[0].options["notes"].leave(1)
-    assert (tmp_path / notes.FOLDER / "group_02").is_file()
+    assert (tmp_path / error_notes.FOLDER / "group_02").is_file()
 
 
 @pytest.mark.parametrize(

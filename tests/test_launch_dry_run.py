@@ -11,8 +11,7 @@ from places import ROOT
 
 from hazeheal.__main__ import main
 from hazeheal.commands import train
-from hazeheal.launch import supervisor
-from hazeheal.training import cluster
+from hazeheal.distributed import supervisor, tf_config
 
 pytestmark = pytest.mark.usefixtures("no_gpus")
 
@@ -57,14 +56,14 @@ def test_dry_run_prints_one_line_a_group_that_a_shell_would_take(capsys, dry, mo
     assert told[0]["cluster"] == told[1]["cluster"]
     ((argv, variables),) = dry
     assert argv == ["--workdir=a run", "--gpus=0,1", "--dry_run"]
-    assert cluster.from_environment(variables).num_groups == 2
+    assert tf_config.from_environment(variables).num_groups == 2
 
 
 def test_dry_run_names_a_process_of_tf_config(capsys, dry, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", JOB)
     assert main(["launch", "--dry_run"]) == 0
     assert capsys.readouterr().out == f"group_02: {shlex.join(TRAIN)}\n"
-    assert cluster.from_environment(dry[0][1]).group == 2
+    assert tf_config.from_environment(dry[0][1]).group == 2
 
 
 def test_dry_run_ends_as_the_trainers_does(capsys):

@@ -115,5 +115,5 @@ def test_two_quickstarts_make_their_pictures_one_after_the_other(tmp_path):
         for i in (0, 1)
     ]
     assert [process.wait(30) for process in hosts] == [0, 0]
-    assert [call[1] for call in machine.calls()].count("hazeheal.data.synthetic") == 2
+    assert [call[1] for call in machine.calls()].count("hazeheal.data.synthesis.synthetic_pairs") == 2
     assert not (tmp_path / "making.twice").exists()

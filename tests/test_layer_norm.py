@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from hazeheal.models import depthwise as depthwise_module
 from hazeheal.models.depthwise import depthwise
-from hazeheal.models.layer_norm import layer_norm
+from hazeheal.models.ops import layer_norm
 
 EPSILON = 1e-6
 

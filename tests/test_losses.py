@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hazeheal import losses
+from hazeheal.training.step import losses
 
 
 def pictures(*shape, seed=0):

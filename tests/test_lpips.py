@@ -10,9 +10,9 @@ from places import ROOT
 from refusals import refusal
 from test_metrics import noise, noisy, scene
 
-from hazeheal import lpips
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.restore import evaluation, results
+from hazeheal.evaluation import evaluate, results
+from hazeheal.metrics import lpips
 
 NAMES = tuple(lpips.NETWORKS)
 
@@ -136,11 +136,11 @@ def pair(key, hazy, clear):
 
 
 def test_an_evaluation_gets_a_column_and_the_protocol_a_line(file):
-    more, told = evaluation.more_metrics(lpips_weights=file)
+    more, told = evaluate.more_metrics(lpips_weights=file)
     assert "alex" in told["lpips"]
     clear = scene(40, 53)
-    methods = {"input": evaluation.unchanged, "mine": lambda hazy: hazy // 2 + clear // 2}
-    rows = [s.row for s in evaluation.evaluate([pair("a", noisy(clear), clear)], methods, more=more)]
+    methods = {"input": evaluate.unchanged, "mine": lambda hazy: hazy // 2 + clear // 2}
+    rows = [s.row for s in evaluate.evaluate([pair("a", noisy(clear), clear)], methods, more=more)]
     scores = rows[0]["scores"]
     wanted = lpips.distance(lpips.load(file), noisy(clear)[None], clear[None]).numpy()[0]
     assert scores["input"]["lpips"] == pytest.approx(wanted, rel=1e-4)
@@ -152,11 +152,11 @@ def test_an_evaluation_gets_a_column_and_the_protocol_a_line(file):
 
 
 def test_without_weights_nothing_changes():
-    assert evaluation.more_metrics() == ({}, {})
+    assert evaluate.more_metrics() == ({}, {})
 
 
 def test_a_picture_that_is_too_small_is_named(file):
-    more, _ = evaluation.more_metrics(lpips_weights=file)
+    more, _ = evaluate.more_metrics(lpips_weights=file)
     small = scene(30, 53)
     with pytest.raises(HazeHealError, match=r"^b: a picture of 53x30 is too small for LPIPS"):
-        list(evaluation.evaluate([pair("b", small, small)], {"input": evaluation.unchanged}, more=more))
+        list(evaluate.evaluate([pair("b", small, small)], {"input": evaluate.unchanged}, more=more))

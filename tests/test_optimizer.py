@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hazeheal.training import optimizer
+from hazeheal.training.step import optimizer
 
 # --- learning rate ------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hazeheal.data.order import shuffled_numbers
+from hazeheal.data.pipeline.shuffle import shuffled_numbers
 
 
 def test_order_is_fixed_for_good():

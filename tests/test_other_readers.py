@@ -12,7 +12,7 @@ import sys
 import pytest
 from converting import all_records
 
-from hazeheal import records
+from hazeheal.data import records
 
 # A process of its own: the package and TensorFlow both register `tensorflow.Example` with protobuf.
 LOADER = """

@@ -9,8 +9,8 @@ import unicodedata
 import pytest
 from named_folders import joined, make, two
 
-from hazeheal.data import folders
-from hazeheal.data.pairing import pair_folders
+from hazeheal.data.pairing import folders
+from hazeheal.data.pairing.pairing import pair_folders
 from hazeheal.errors import DataError, UsageError
 
 

@@ -6,8 +6,8 @@ import pytest
 from named_folders import joined, make, two
 from places import SHARED
 
-from hazeheal.data import pairing, pairing_rules
-from hazeheal.data.pairing import pair_folders
+from hazeheal.data.pairing import pairing, rules
+from hazeheal.data.pairing.pairing import pair_folders
 from hazeheal.errors import DataError, UsageError
 
 # rule, hazy files, clear files, {hazy: clear}
@@ -46,7 +46,7 @@ SETS = {
 
 
 def test_every_rule_has_a_case():
-    assert sorted(SETS) == sorted(rule.name for rule in pairing_rules.RULES)
+    assert sorted(SETS) == sorted(rule.name for rule in rules.RULES)
 
 
 @pytest.mark.parametrize("rule", SETS)
@@ -62,7 +62,7 @@ def test_each_rule_by_name_and_by_auto(tmp_path, rule):
     assert f"rule {rule} pairs everything" in result.notes[0]
 
 
-@pytest.mark.parametrize("rule", [rule.name for rule in pairing_rules.RULES if not rule.two_folders])
+@pytest.mark.parametrize("rule", [rule.name for rule in rules.RULES if not rule.two_folders])
 def test_each_rule_in_one_folder(tmp_path, rule):
     hazy, clear, expected = SETS[rule]
     folder = make(tmp_path, [*hazy, *clear])
@@ -73,9 +73,9 @@ def test_each_rule_in_one_folder(tmp_path, rule):
         assert result.complete
 
 
-@pytest.mark.parametrize("alias", pairing_rules.ALIASES)
+@pytest.mark.parametrize("alias", rules.ALIASES)
 def test_aliases(alias):
-    assert pairing_rules.find_rule(alias).name == pairing_rules.ALIASES[alias]
+    assert rules.find_rule(alias).name == rules.ALIASES[alias]
 
 
 def test_auto_without_a_full_match_returns_the_best_with_its_orphans(tmp_path):

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hazeheal import losses
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.models import perceptual
 from hazeheal.models.perceptual import build_perceptual, check_perceptual_weights
+from hazeheal.training.step import losses
 
 # Keras 3 reads variables through an `__array__` without numpy 2's `copy` argument.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
 
-from hazeheal.data import pictures
+from hazeheal.data.images import image_io
 from hazeheal.errors import DataError
-from hazeheal.restore import photo, png
+from hazeheal.inference import image_metadata, png_chunks
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -22,8 +22,8 @@ def pixels(channels=3, *, height=20, width=31, dtype=np.uint8):
 
 def through(path, *, format=None, change=lambda rgb: rgb):
     """Reads a file, changes its pixels, and returns the photo and the result as Pillow opens it."""
-    read = photo.read(path)
-    data = photo.encode(change(read.rgb), read, format=format or Image.open(path).format)
+    read = image_metadata.read(path)
+    data = image_metadata.encode(change(read.rgb), read, format=format or Image.open(path).format)
     result = Image.open(io.BytesIO(data))
     result.load()
     return read, result
@@ -86,12 +86,12 @@ def test_exif_loses_its_orientation_and_thumbnail_alone(order):
     body = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "IH", 8, len(entries))
     body += b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries)
     body += struct.pack(order + "I", 38) + b"thumbnail"
-    fixed = photo.upright_exif(b"Exif\0\0" + body).removeprefix(b"Exif\0\0")
+    fixed = image_metadata.upright_exif(b"Exif\0\0" + body).removeprefix(b"Exif\0\0")
     changed = [i for i, (a, b) in enumerate(zip(body, fixed, strict=True)) if a != b]
     assert set(changed) <= {*range(30, 34), *range(34, 38)}
-    assert photo.upright_exif(body) == photo.upright_exif(fixed) == b"Exif\0\0" + fixed
+    assert image_metadata.upright_exif(body) == image_metadata.upright_exif(fixed) == b"Exif\0\0" + fixed
     for damaged in (b"", b"Exif\0\0", b"nothing", body[:9], b"II*\0\xff\xff\xff\xff"):
-        assert photo.upright_exif(damaged) == b""
+        assert image_metadata.upright_exif(damaged) == b""
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -121,22 +121,24 @@ def test_png_of_16_bits(tmp_path, channels):
     buffer = io.BytesIO()
     colours.save(buffer, "PNG", icc_profile=SRGB, dpi=(72, 72))
     path.write_bytes(
-        png.with_chunks(
-            tf.io.encode_png(values).numpy(), png.kept_chunks(buffer.getvalue()), exif=exif_of(6).tobytes()
+        png_chunks.with_chunks(
+            tf.io.encode_png(values).numpy(),
+            png_chunks.kept_chunks(buffer.getvalue()),
+            exif=exif_of(6).tobytes(),
         )
     )
-    read = photo.read(path)
+    read = image_metadata.read(path)
     assert read.rgb.dtype == np.uint16
     assert read.rgb.shape == (31, 20, 3), "turned"
-    data = photo.encode(read.rgb, read, format="PNG")
-    assert png.bit_depth(data) == 16
+    data = image_metadata.encode(read.rgb, read, format="PNG")
+    assert png_chunks.bit_depth(data) == 16
     again = tf.io.decode_png(data, dtype=tf.uint16).numpy()
     assert np.array_equal(again, np.rot90(values, 3))
     result = Image.open(io.BytesIO(data))
     assert result.info["icc_profile"] == SRGB
     assert result.info["dpi"] == pytest.approx((72, 72), abs=0.1)
     assert result.getexif()[ExifTags.Base.Orientation] == 1
-    assert np.array_equal(pictures.load_rgb(data)[0].shape, (31, 20, 3)), "whole, all checksums right"
+    assert np.array_equal(image_io.load_rgb(data)[0].shape, (31, 20, 3)), "whole, all checksums right"
 
 
 def test_texts_of_a_png(tmp_path):
@@ -189,7 +191,7 @@ def test_a_palette_becomes_colours(tmp_path):
 
 def test_16_bits_into_a_format_of_8():
     values = pixels(dtype=np.uint16)
-    data = photo.encode(values, photo.Photo(rgb=values), format="BMP")
+    data = image_metadata.encode(values, image_metadata.Photo(rgb=values), format="BMP")
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.rint(values / 257).astype(np.uint8))
 
 
@@ -197,4 +199,4 @@ def test_damage_is_named(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\nno")
     with pytest.raises(DataError, match=r"a\.png"):
-        photo.read(path)
+        image_metadata.read(path)

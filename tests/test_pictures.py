@@ -14,7 +14,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 
-from hazeheal.data.pictures import encode, load_rgb, psnr, save
+from hazeheal.data.images.image_io import encode, load_rgb, psnr, save
 from hazeheal.errors import OutputError, UsageError
 
 EXACT = {  # file, expected picture

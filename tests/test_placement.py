@@ -7,9 +7,8 @@ import stat
 
 import pytest
 
+from hazeheal.distributed import placement, tf_config
 from hazeheal.errors import UsageError
-from hazeheal.launch import placement
-from hazeheal.training import cluster
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +103,7 @@ def test_groups_without_gpus_drive_one_cpu_replica_each_and_share_the_cores(cpu_
     told = configs_of(set_for)
     assert [c["task"] for c in told] == [{"type": "worker", "index": 0}, {"type": "worker", "index": 1}]
     assert told[0]["cluster"] == told[1]["cluster"]
-    found = [cluster.from_environment(one) for one in set_for]
+    found = [tf_config.from_environment(one) for one in set_for]
     assert [c.group for c in found] == [0, 1]
     assert all(a.startswith("127.0.0.1:") for c in found for a in c.addresses)
 
@@ -263,7 +262,7 @@ def test_groups_of_several_hosts_are_numbered_through(index, mine):
         *("[fe80::1]:9000", "[fe80::1]:9001"),
     ]
     assert found.addresses() == addresses
-    told = [cluster.from_environment(e) for e in environments(found)]
+    told = [tf_config.from_environment(e) for e in environments(found)]
     assert [c.group for c in told] == list(mine)
     assert all(c.addresses == tuple(addresses) for c in told)
 

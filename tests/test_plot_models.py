@@ -7,7 +7,7 @@ import tiny
 from train_calls import RUN, refused
 
 from hazeheal.__main__ import main
-from hazeheal.data import pictures
+from hazeheal.data.images import image_io
 
 
 def graphviz_works():
@@ -26,7 +26,7 @@ def test_plot_models(tmp_path, capsys):
     paths = [tmp_path / "plots" / f"{name}_model.png" for name in ("generator", "discriminator")]
     assert capsys.readouterr().out.splitlines() == [str(path) for path in paths]
     for path in paths:
-        picture, kept = pictures.load_rgb(path)
+        picture, kept = image_io.load_rgb(path)
         assert kept.format == "png"
         assert min(picture.shape[:2]) > 200
         assert picture.std() > 10

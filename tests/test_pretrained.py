@@ -18,9 +18,9 @@ from test_restorer import apart, noise
 from hazeheal import __main__ as program
 from hazeheal.errors import HazeHealError
 from hazeheal.export import check, exporter, formats, weights_file
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.inference.load_model import open_model
 from hazeheal.models import pretrained, weights
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.restore.exported import open_model
 
 MOST_BYTES = 8 * 2**20
 

@@ -6,9 +6,9 @@ import tiny
 from train_calls import refused
 
 from hazeheal.__main__ import main
-from hazeheal.data import pictures
-from hazeheal.data.processor import DehazeDataProcessor
-from hazeheal.training.preview import preview_sheet
+from hazeheal.data.images import image_io
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
+from hazeheal.training.preflight.preview import preview_sheet
 
 
 def argv(data, path, **overrides):
@@ -21,7 +21,7 @@ def test_preview(data, tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.startswith(f"{path}: the first 24 pairs of the run, input PSNR ")
     assert said.endswith(" of them clear pictures\n")
-    picture, _ = pictures.load_rgb(path)
+    picture, _ = image_io.load_rgb(path)
     config = tiny.config(train__steps=5, **fresh)
     batches = DehazeDataProcessor.from_config(config, data, split="train").dataset().take(6)
     pairs = [

@@ -15,8 +15,8 @@ from record_sets import (
     write_dataset,
 )
 
-from hazeheal.data.order import shuffled_numbers
-from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
+from hazeheal.data.pipeline.shuffle import shuffled_numbers
 from hazeheal.errors import DataError, UsageError
 
 

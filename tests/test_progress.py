@@ -13,8 +13,8 @@ import textwrap
 import processes
 import pytest
 
-from hazeheal.training import progress
-from hazeheal.training.runlog import ProgressLine
+from hazeheal.training.reports import progress
+from hazeheal.training.reports.training_log import ProgressLine
 
 
 def test_plain_lines_where_there_is_no_terminal(monkeypatch):

@@ -9,9 +9,9 @@ from refusals import refusal
 
 from hazeheal.commands import train
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.training.prometheus import serving
-from hazeheal.training.run_dir import RunDirectory
-from hazeheal.training.status import Status
+from hazeheal.runs.prometheus import serving
+from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.runs.status import Status
 
 parser = pytest.importorskip("prometheus_client.parser")
 

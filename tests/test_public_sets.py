@@ -10,9 +10,9 @@ from converting import all_records
 from miniature_sets import plant
 from places import ROOT
 
-from hazeheal.data.pairing import pair_folders
-from hazeheal.data.pairing_rules import find_rule
-from hazeheal.data.public_sets import PUBLIC_SETS
+from hazeheal.data.pairing.pairing import pair_folders
+from hazeheal.data.pairing.public_sets import PUBLIC_SETS
+from hazeheal.data.pairing.rules import find_rule
 from tfrecords_tools.__main__ import main
 
 DOCS = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")

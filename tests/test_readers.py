@@ -9,9 +9,9 @@ import processes
 import tensorflow as tf
 from record_sets import COUNT, assert_equal, make_pair, take, write_dataset
 
-from hazeheal import records
-from hazeheal.data import readers
-from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.data import records
+from hazeheal.data.pipeline import record_reader
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
 
 
 # -------------------------------------------------------------------------------------------- readers
@@ -26,14 +26,14 @@ def test_both_readers_give_the_same_batches(ten_pairs):
 
 def test_remote_shards_are_read_through_gfile(ten_pairs):
     split = records.open_split(ten_pairs, "train")
-    assert readers.open_reader(split).kind == "local"
+    assert record_reader.open_reader(split).kind == "local"
     remote = []
     for shard in split.shards:
         tf.io.gfile.copy(str(shard), f"ram://shards/{shard.name}", overwrite=True)
         remote.append(pathlib.PurePosixPath(f"ram://shards/{shard.name}"))  # pathlib drops one slash
-    reader = readers.open_reader(dataclasses.replace(split, shards=tuple(remote)))
+    reader = record_reader.open_reader(dataclasses.replace(split, shards=tuple(remote)))
     assert reader.kind == "gfile"
-    local = readers.open_reader(split, kind="local")
+    local = record_reader.open_reader(split, kind="local")
     assert reader.read_many(range(COUNT)).tolist() == local.read_many(range(COUNT)).tolist()
 
 

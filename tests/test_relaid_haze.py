@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hazeheal.data import fresh_haze, relaid_haze
-from hazeheal.data.fresh_haze_settings import FreshHaze
-from hazeheal.data.synthetic import make_pair
+from hazeheal.data.pipeline import haze_augmentation, rehaze
+from hazeheal.data.pipeline.haze_settings import FreshHaze
+from hazeheal.data.synthesis.synthetic_pairs import make_pair
 
 SIZE = 64
 
@@ -33,7 +33,7 @@ def as_bytes(picture):
 
 
 def relay(hazy, clear, *, thickness, shift=0.0):
-    return relaid_haze.relay(tf.constant(hazy), tf.constant(clear), thickness=thickness, shift=shift).numpy()
+    return rehaze.relay(tf.constant(hazy), tf.constant(clear), thickness=thickness, shift=shift).numpy()
 
 
 def floats(*pictures):
@@ -44,13 +44,13 @@ def floats(*pictures):
 def test_the_airlight_is_found(light):
     clear = as_bytes(scene())
     hazy = as_bytes(lay(clear / 255, light, depth()))
-    assert relaid_haze.airlight(*floats(hazy, clear)).numpy() == pytest.approx(light, abs=0.01)
+    assert rehaze.airlight(*floats(hazy, clear)).numpy() == pytest.approx(light, abs=0.01)
 
 
 def test_the_transmission_is_found():
     clear = as_bytes(scene())
     hazy = as_bytes(lay(clear / 255, 0.9, depth()))
-    found = relaid_haze.transmission(*floats(hazy, clear), 0.9).numpy()
+    found = rehaze.transmission(*floats(hazy, clear), 0.9).numpy()
     assert np.abs(found - np.exp(-depth())[..., 0]).max() < 0.05
     assert np.abs(found - np.exp(-depth())[..., 0]).mean() < 0.01
 
@@ -112,7 +112,9 @@ def test_each_position_draws_its_own_over_the_whole_range():
     drawn = []
     for number in range(60):
         seed = [1, -3 * number - 2]
-        found = fresh_haze.relay(tf.constant(hazy), tf.constant(clear), settings=settings, seed=seed).numpy()
+        found = haze_augmentation.relay(
+            tf.constant(hazy), tf.constant(clear), settings=settings, seed=seed
+        ).numpy()
         assert found.dtype == np.uint8
         drawn.append(-np.log(1 - found[1, 1, 2] / 255 / 0.8) / 0.7)
     assert 0.45 < min(drawn) < 0.6

@@ -11,9 +11,8 @@ import time
 
 import pytest
 
+from hazeheal.distributed import placement, rendezvous, tf_config
 from hazeheal.errors import HazeHealError
-from hazeheal.launch import placement
-from hazeheal.training import cluster, rendezvous
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PATIENCE = 60
@@ -39,7 +38,7 @@ class Waiting(threading.Thread):
 
     def __init__(self, addresses, group):
         super().__init__(daemon=True)
-        self.cluster = cluster.Cluster(tuple(addresses), group=group)
+        self.cluster = tf_config.Cluster(tuple(addresses), group=group)
         self.lines, self.is_through = [], False
         self.start()
 
@@ -147,7 +146,7 @@ def test_a_port_that_another_program_uses_is_named(addresses, monkeypatch):
     monkeypatch.setattr(rendezvous, "PORT_SECONDS", 0.1)
     port = int(addresses[0].rpartition(":")[2])
     with listening(addresses[0]), pytest.raises(HazeHealError) as caught:
-        rendezvous.wait_for_others(cluster.Cluster(tuple(addresses), group=0))
+        rendezvous.wait_for_others(tf_config.Cluster(tuple(addresses), group=0))
     assert str(caught.value) == (
         f"{addresses[0]}, where this group is to be reached, cannot be used: port {port} of this host: Address already "
         "in use; end what uses it, or name another port with --hosts"
@@ -167,7 +166,7 @@ def test_a_request_to_stop_is_heard_while_a_training_waits(addresses, tmp_path):
     """Two of three groups, one with SIGTERM and one with SIGINT: at once, with one line, and nothing written."""
     processes = []
     for group in (0, 1):
-        variables = {"TF_CONFIG": cluster.to_json(addresses, group=group), "CUDA_VISIBLE_DEVICES": "-1"}
+        variables = {"TF_CONFIG": tf_config.to_json(addresses, group=group), "CUDA_VISIBLE_DEVICES": "-1"}
         flags = [f"--data_dir={tmp_path}", f"--workdir={tmp_path / 'run'}", "--cpu_replicas=1"]
         processes.append(
             subprocess.Popen(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hazeheal.restore import report, results
+from hazeheal.evaluation import html_report, results
 
 RED, GREEN, BLUE, GRAY = (200, 40, 30), (30, 170, 60), (40, 60, 210), (128, 128, 128)
 VIEWS = """[...document.querySelectorAll(".view")].map(v => {
@@ -30,13 +30,13 @@ def scored(key, psnr, *, before=10.0, colours=(RED, GREEN, BLUE), hazy="h.png", 
 
 
 def build(*all_scored, by="mine", size=100, source="D/hazy and D/GT"):
-    gallery = report.Gallery(by=by, size=size)
+    gallery = html_report.Gallery(by=by, size=size)
     for one in all_scored:
         gallery.add(one)
     rows = [one.row for one in all_scored]
     summary = results.summarise(rows)
     about = {"protocol": {"border": "none"}, "versions": {"numpy": "2.0"}}
-    return report.build(gallery, rows=rows, summary=summary, source=source, about=about)
+    return html_report.build(gallery, rows=rows, summary=summary, source=source, about=about)
 
 
 def at(picture, view, x):
@@ -129,7 +129,7 @@ def test_only_the_input():
     [((1000, 2000), (320, 640)), ((640, 3), (640, 3)), ((1, 1), (1, 1)), ((4000, 2), (640, 1))],
 )
 def test_pictures_are_bounded(size, wanted):
-    data = report.jpeg(flat(GRAY, size=size))
+    data = html_report.jpeg(flat(GRAY, size=size))
     image = Image.open(io.BytesIO(data))
     assert image.format == "JPEG" and image.size == wanted[::-1]
     assert near(np.asarray(image).astype(int), GRAY)
@@ -137,7 +137,7 @@ def test_pictures_are_bounded(size, wanted):
 
 def test_the_best_figure_of_each_metric_is_bold():
     worse, better = ({"psnr": p, "ciede2000": c} for p, c in ((10.0, 3.0), (12.0, 5.0)))
-    table = report._table({"input": worse, "mine": better})
+    table = html_report._table({"input": worse, "mine": better})
     assert table.count('class="best"') == 2
     assert (
         '<td class="best">12.00</td><td>5.00</td>' in table

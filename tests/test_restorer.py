@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from hazeheal.models.gan import DehazeGAN
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.inference.restorer import Restorer
 from hazeheal.models.generator import build_generator, multiple, receptive_field
-from hazeheal.restore.restorer import Restorer
 
 LOCAL = {"model__norm": "layer", "model__se_ratio": 0.0}
 

@@ -15,10 +15,10 @@ from disks import full_disk
 from refusals import refusal
 
 from hazeheal import config as configs
-from hazeheal.aside import write_aside
 from hazeheal.errors import HazeHealError, OutputError
-from hazeheal.training import run_dir
-from hazeheal.training.run_dir import RunDirectory
+from hazeheal.runs import run_dir
+from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.utils.atomic import write_aside
 
 HOLD = """
 import sys, time
@@ -181,7 +181,7 @@ def test_a_damaged_result_counts_as_none(tmp_path, text):
 
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path):
     code = (
-        "import pathlib, sys\nfrom hazeheal.aside import write_aside\n"
+        "import pathlib, sys\nfrom hazeheal.utils.atomic import write_aside\n"
         "path = pathlib.Path(sys.argv[1])\nprint('go', flush=True)\n"
         "while True:\n    for mark in 'ab':\n        write_aside(path, mark * 200_000)\n"
     )

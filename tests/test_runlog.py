@@ -13,8 +13,8 @@ from disks import full_disk
 from places import SHARED
 
 from hazeheal.errors import HazeHealError
-from hazeheal.training import runlog
-from hazeheal.training.runlog import COLUMNS, ProgressLine, TrainingLog, setup_logging
+from hazeheal.training.reports import training_log
+from hazeheal.training.reports.training_log import COLUMNS, ProgressLine, TrainingLog, setup_logging
 
 REFERENCE = SHARED / "reference/original_training_log.csv"
 SMALL = ("epoch", "loss", "step")
@@ -152,7 +152,7 @@ def test_set_aside_killed_between_any_two_actions(tmp_path, monkeypatch):
         monkeypatch.setattr(module, name, stand_in)
 
     for name in ("write", "fsync", "replace", "ftruncate", "truncate"):
-        wrap(runlog.os, name)
+        wrap(training_log.os, name)
     for stop in range(100):
         path = tmp_path / f"{stop}.csv"
         path.write_bytes(whole)
@@ -201,7 +201,7 @@ def test_a_set_aside_that_fails_leaves_the_log(tmp_path, monkeypatch):
     def full(descriptor, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(runlog.os, "write", full)
+    monkeypatch.setattr(training_log.os, "write", full)
     with pytest.raises(HazeHealError, match=r"past step 10 aside.*No space left"):
         log.set_aside_after(step=10)
     assert log.path.read_bytes() == before

@@ -11,10 +11,10 @@ import processes
 import pytest
 
 from hazeheal.__main__ import main
-from hazeheal.training.checkpoint import Checkpoints
-from hazeheal.training.run_dir import RunDirectory
-from hazeheal.training.runlog import COLUMNS
-from hazeheal.training.status import Status
+from hazeheal.runs.checkpoints import Checkpoints
+from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.runs.status import Status
+from hazeheal.training.reports.training_log import COLUMNS
 
 LOG = """\
 2026-03-01 14:05:09.123 devices   1 replica on CPU:0; precision float32 (as configured); XLA off (as configured)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from hazeheal.training import samples
-from hazeheal.training.samples import sample_sheet, shrink, side_by_side, write_sheet
+from hazeheal.training.reports import sample_sheets
+from hazeheal.training.reports.sample_sheets import sample_sheet, shrink, side_by_side, write_sheet
 
 
 def noise(height, width, seed=0):
@@ -23,13 +23,13 @@ def noise(height, width, seed=0):
 def captions(monkeypatch):
     """Collects the texts that are drawn."""
     drawn = []
-    real = samples.ImageDraw.ImageDraw.text
+    real = sample_sheets.ImageDraw.ImageDraw.text
 
     def text(self, position, text, *args, **options):
         drawn.append((text, options.get("fill")))
         return real(self, position, text, *args, **options)
 
-    monkeypatch.setattr(samples.ImageDraw.ImageDraw, "text", text)
+    monkeypatch.setattr(sample_sheets.ImageDraw.ImageDraw, "text", text)
     return drawn
 
 
@@ -72,8 +72,8 @@ def test_captions_hold_the_psnr_of_the_whole_pictures(captions):
     texts = dict(captions)
     assert [text for text, _ in captions][:3] == ["hazy", "restored", "clear"]
     assert f"PSNR {before:.2f} dB, SSIM 0.500" in texts
-    assert texts[f"PSNR {after:.2f} dB (+{after - before:.2f}), SSIM 0.750"] == samples._BETTER
-    assert texts[f"PSNR {before:.2f} dB ({before - after:.2f}), SSIM 0.750"] == samples._WORSE
+    assert texts[f"PSNR {after:.2f} dB (+{after - before:.2f}), SSIM 0.750"] == sample_sheets._BETTER
+    assert texts[f"PSNR {before:.2f} dB ({before - after:.2f}), SSIM 0.750"] == sample_sheets._WORSE
     assert "a" in texts and "b" in texts
 
 
@@ -82,7 +82,7 @@ def test_equal_pictures_and_unchanged_ones(captions):
     sample_sheet([hazy, hazy], [clear, hazy], [clear, clear])
     texts = dict(captions)
     assert "PSNR inf dB" in texts
-    assert any(text.endswith("(+0.00)") and color == samples._INK for text, color in captions)
+    assert any(text.endswith("(+0.00)") and color == sample_sheets._INK for text, color in captions)
 
 
 def test_long_labels_are_cut_to_their_column(captions):
@@ -90,8 +90,8 @@ def test_long_labels_are_cut_to_their_column(captions):
     sheet = sample_sheet([picture], [picture], [picture], labels=["key" * 200])
     (label,) = [text for text, _ in captions if text.startswith("key")]
     assert label.endswith("...") and 10 < len(label) < 100
-    paper = np.array(samples._PAPER)
-    assert (sheet[:, -samples._MARGIN // 2 :] == paper).all()
+    paper = np.array(sample_sheets._PAPER)
+    assert (sheet[:, -sample_sheets._MARGIN // 2 :] == paper).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (37, 1000), (2000, 1500)])

@@ -23,9 +23,9 @@ from record_sets import (
     write_dataset,
 )
 
-from hazeheal.data import augment, bad_records
-from hazeheal.data.order import shuffled_numbers
-from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.data.pipeline import augment, bad_records
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
+from hazeheal.data.pipeline.shuffle import shuffled_numbers
 from hazeheal.errors import DataError, UsageError
 
 # -------------------------------------------------------------------------- damaged records are skipped

@@ -5,8 +5,8 @@ import pytest
 from trainings import make_config
 
 from hazeheal.errors import HazeHealError
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.training.state import TrainState
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.training.step.train_state import TrainState
 
 
 @pytest.fixture(scope="module")

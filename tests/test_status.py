@@ -12,9 +12,9 @@ import pytest
 from disks import full_disk
 
 from hazeheal.errors import DataError, GroupLostError
-from hazeheal.training import status as module
-from hazeheal.training.run_dir import RunDirectory
-from hazeheal.training.status import ACTIVE, Status, is_held, read
+from hazeheal.runs import status as module
+from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.runs.status import ACTIVE, Status, is_held, read
 
 LOSSES = {"disc_loss": 1.25, "gen_l1_loss": 0.5}
 QUALITY = {"psnr": 21.5, "psnr_input": 15.0, "ssim": 0.9, "ssim_input": 0.7, "val_disc_loss": 1.5}
@@ -267,7 +267,7 @@ def test_one_that_ends_while_it_is_read_was_not_killed(directory, monkeypatch):
 
 def test_whoever_looks_never_stands_in_the_way(directory):
     """Readers ask for the lock at all times; a run that begins gets it."""
-    watch = "import sys\nfrom hazeheal.training.status import is_held\nprint('go', flush=True)\nwhile True: is_held(sys.argv[1])"
+    watch = "import sys\nfrom hazeheal.runs.status import is_held\nprint('go', flush=True)\nwhile True: is_held(sys.argv[1])"
     with directory.locked():
         assert is_held(directory.path)
     watchers = [processes.start(sys.executable, "-c", watch, directory.path) for _ in range(2)]

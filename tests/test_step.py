@@ -10,9 +10,9 @@ import tensorflow as tf
 from conftest import CPU_DEVICES
 from step_states import COUNTERS, LOCAL_NORMS, assert_equal_states, slots
 
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.training import step
-from hazeheal.training.state import local
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.training.step import step
+from hazeheal.training.step.train_state import local
 
 
 def assert_same_losses(one, other, *, norm):

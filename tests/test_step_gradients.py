@@ -9,9 +9,8 @@ import tensorflow as tf
 from step_states import EVERYTHING, LOCAL_NORMS
 from trainings import make_config
 
-from hazeheal import losses
-from hazeheal.models.values import normalise
-from hazeheal.training import step
+from hazeheal.models.pixels import normalise
+from hazeheal.training.step import losses, step
 
 
 def forward_backward(trial, hazy, clear):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from step_states import COUNTERS, assert_equal_states, slots
 
-from hazeheal.training import optimizer, step
+from hazeheal.training.step import optimizer, step
 
 # What the gradients of these small networks fit under; from its start at 2^15 it is found in five halvings.
 SCALE = 2.0**8

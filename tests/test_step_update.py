@@ -5,9 +5,8 @@ import pytest
 import tensorflow as tf
 from step_states import COUNTERS, EVERYTHING, assert_equal_states, slots
 
-from hazeheal import losses
-from hazeheal.models.values import normalise
-from hazeheal.training import optimizer, step
+from hazeheal.models.pixels import normalise
+from hazeheal.training.step import losses, optimizer, step
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import tensorflow as tf
 from disks import full_disk
 from event_reading import event_paths, read, steps, write_run
 
-from hazeheal.training import event_files
-from hazeheal.training.summaries import SummaryWriters, config_markdown
+from hazeheal.training.reports import event_files
+from hazeheal.training.reports.tensorboard import SummaryWriters, config_markdown
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 import pytest
 from supervised import FOR_EVER, Doll
 
-from hazeheal.launch import supervisor
+from hazeheal.distributed import supervisor
 
 pytest_plugins = ["supervised"]
 

@@ -8,8 +8,8 @@ import time
 import pytest
 from supervised import BOTH, FOR_EVER, PATIENCE, launched, wait_for
 
-from hazeheal.launch import supervisor
-from hazeheal.launch.notes import FOLDER, Notes
+from hazeheal.distributed import supervisor
+from hazeheal.distributed.error_notes import FOLDER, Notes
 
 pytest_plugins = ["supervised"]
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from supervised import FOR_EVER, PATIENCE, Doll, launched, wait_for
 
-from hazeheal.launch import supervisor
+from hazeheal.distributed import supervisor
 
 pytest_plugins = ["supervised"]
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from supervised import BOTH, FOR_EVER, HANG, PATIENCE, STOPS, launched, wait_for
 
-from hazeheal.launch import supervisor
+from hazeheal.distributed import supervisor
 
 pytest_plugins = ["supervised"]
 

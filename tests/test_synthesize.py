@@ -9,10 +9,11 @@ import pytest
 from converting import all_records, picture
 from PIL import Image
 
-from hazeheal.data import haze, pictures
-from hazeheal.data.pairing import pair_folders
-from tfrecords_tools import laying
+from hazeheal.data.images import image_io
+from hazeheal.data.pairing.pairing import pair_folders
+from hazeheal.data.synthesis import scattering
 from tfrecords_tools.__main__ import main
+from tfrecords_tools.synthesize import apply_haze
 
 
 @pytest.fixture
@@ -71,9 +72,9 @@ def test_pairs_are_made_and_convert_takes_them_as_they_are(clear, tmp_path, caps
     assert len(read) == 12
     for record in read:
         row = next(row for row in rows(output) if row["hazy"] == record.hazy_source)
-        before = pictures.load_rgb(clear / row["clear"])[0]
-        np.testing.assert_array_equal(pictures.load_rgb(record.clear)[0], before)
-        hazy = pictures.load_rgb(record.hazy)[0]
+        before = image_io.load_rgb(clear / row["clear"])[0]
+        np.testing.assert_array_equal(image_io.load_rgb(record.clear)[0], before)
+        hazy = image_io.load_rgb(record.hazy)[0]
         assert hazy.shape == before.shape
         assert 4 < np.abs(hazy.astype(int) - before).mean() < 140
     turned = next(record for record in read if record.clear_source == "turned.jpg")
@@ -85,8 +86,8 @@ def test_the_manifest_is_enough_to_lay_the_haze_again(clear, tmp_path):
     assert {row["kind"] for row in rows(tmp_path / "pairs")} <= {"clouds", "ramps"}
     for row in rows(tmp_path / "pairs"):
         hazy, before = row.pop("hazy"), row.pop("clear")
-        laid = haze.lay(pictures.load_rgb(clear / before)[0], haze.Haze(**row))
-        np.testing.assert_array_equal(pictures.load_rgb(tmp_path / "pairs/hazy" / hazy)[0], laid)
+        laid = scattering.lay(image_io.load_rgb(clear / before)[0], scattering.Haze(**row))
+        np.testing.assert_array_equal(image_io.load_rgb(tmp_path / "pairs/hazy" / hazy)[0], laid)
 
 
 def test_processes_do_not_change_a_byte_and_a_seed_does(clear, tmp_path):
@@ -232,10 +233,10 @@ def test_jpeg_is_smaller_and_close(clear, tmp_path):
     for name, flags in {"png": [], "jpeg": ["--encoding=jpeg", "--quality=90"]}.items():
         assert synthesize(clear, tmp_path / name, *flags) == 0
     laid, stored = (
-        pictures.load_rgb(tmp_path / f"{name}/hazy/7.{kind}")[0]
+        image_io.load_rgb(tmp_path / f"{name}/hazy/7.{kind}")[0]
         for name, kind in (("png", "png"), ("jpeg", "jpg"))
     )
-    assert pictures.psnr(laid, stored) > 30
+    assert image_io.psnr(laid, stored) > 30
     assert (tmp_path / "jpeg/hazy/7.jpg").stat().st_size < (tmp_path / "png/hazy/7.png").stat().st_size
 
 
@@ -253,7 +254,7 @@ def test_help_has_examples_and_exit_codes(capsys):
 
 
 def test_a_full_disk_ends_it_at_once_and_the_same_command_goes_on(clear, tmp_path, monkeypatch, capsys):
-    real, calls = laying.pictures.encode, []
+    real, calls = apply_haze.pictures.encode, []
 
     def full(*args, **kwargs):
         calls.append(1)
@@ -261,7 +262,7 @@ def test_a_full_disk_ends_it_at_once_and_the_same_command_goes_on(clear, tmp_pat
             raise OSError(28, "No space left on device")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(laying.pictures, "encode", full)
+    monkeypatch.setattr(apply_haze.pictures, "encode", full)
     assert synthesize(clear, tmp_path / "pairs", "--workers=1") == 1
     assert "No space left" in error(capsys) and len(calls) == 2
     monkeypatch.undo()

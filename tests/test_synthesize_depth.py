@@ -7,10 +7,10 @@ import pytest
 from converting import picture
 from PIL import Image
 
-from hazeheal.data import pictures
+from hazeheal.data.images import image_io
 from hazeheal.errors import DataError
 from tfrecords_tools.__main__ import main
-from tfrecords_tools.laying import read_depth
+from tfrecords_tools.synthesize.apply_haze import read_depth
 
 HEIGHT, WIDTH = 24, 36
 
@@ -46,8 +46,8 @@ def transmission(folders, number):
         for row in json.loads((folders / "pairs/haze.json").read_text())["pictures"]
         if row["hazy"] == f"{number}.png"
     )
-    clear = pictures.load_rgb(folders / "clear" / row["clear"])[0].astype(float)
-    hazy = pictures.load_rgb(folders / "pairs/hazy" / row["hazy"])[0].astype(float)
+    clear = image_io.load_rgb(folders / "clear" / row["clear"])[0].astype(float)
+    hazy = image_io.load_rgb(folders / "pairs/hazy" / row["hazy"])[0].astype(float)
     airlight = 255 * np.array(row["airlight"])
     t = (hazy - airlight) / np.where(np.abs(clear - airlight) > 40, clear - airlight, np.nan)
     return row, [float(np.nanmedian(half)) for half in (t[:, : WIDTH // 2], t[:, WIDTH // 2 :])]

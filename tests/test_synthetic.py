@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from hazeheal.data import synthetic
-from hazeheal.data.scene_canvas import fractal
-from hazeheal.data.scenes import KINDS, make_scene
+from hazeheal.data.synthesis import synthetic_pairs
+from hazeheal.data.synthesis.scene_canvas import fractal
+from hazeheal.data.synthesis.scenes import KINDS, make_scene
 from hazeheal.errors import UsageError
 
 # Means of the quarters of hazy and of clear picture 0, size 64, seed 7.
@@ -20,7 +20,7 @@ EXPECTED_MEANS = [[[141.0, 157.7], [141.1, 188.5]], [[105.4, 117.5], [90.1, 160.
 
 @pytest.fixture(scope="module")
 def pairs():
-    return [synthetic.make_pair(index) for index in range(16)]
+    return [synthetic_pairs.make_pair(index) for index in range(16)]
 
 
 def test_add_haze_is_the_scattering_model():
@@ -28,7 +28,7 @@ def test_add_haze_is_the_scattering_model():
     clear = rng.random((5, 7, 3)).astype(np.float32)
     depth = rng.random((5, 7)).astype(np.float32) * 3
     airlight = (0.9, 0.8, 0.7)
-    hazy = synthetic.add_haze(clear, depth=depth, beta=0.7, airlight=airlight)
+    hazy = synthetic_pairs.add_haze(clear, depth=depth, beta=0.7, airlight=airlight)
     assert hazy.dtype == np.float32
     for y, x, c in np.ndindex(5, 7, 3):
         t = np.exp(-0.7 * float(depth[y, x]))
@@ -38,9 +38,11 @@ def test_add_haze_is_the_scattering_model():
 def test_add_haze_at_its_limits():
     clear = np.random.default_rng(1).random((4, 4, 3), np.float32)
     depth = np.ones((4, 4))
-    np.testing.assert_array_equal(synthetic.add_haze(clear, depth=depth, beta=0), clear)
-    np.testing.assert_allclose(synthetic.add_haze(clear, depth=depth, beta=99, airlight=0.8), 0.8, atol=1e-6)
-    assert synthetic.add_haze(np.zeros((0, 4, 3)), depth=np.zeros((0, 4)), beta=1).shape == (0, 4, 3)
+    np.testing.assert_array_equal(synthetic_pairs.add_haze(clear, depth=depth, beta=0), clear)
+    np.testing.assert_allclose(
+        synthetic_pairs.add_haze(clear, depth=depth, beta=99, airlight=0.8), 0.8, atol=1e-6
+    )
+    assert synthetic_pairs.add_haze(np.zeros((0, 4, 3)), depth=np.zeros((0, 4)), beta=1).shape == (0, 4, 3)
 
 
 @pytest.mark.parametrize(
@@ -60,31 +62,29 @@ def test_add_haze_at_its_limits():
 def test_add_haze_refuses_what_it_cannot_mean(change, said):
     arguments = {"clear": np.zeros((4, 4, 3)), "depth": np.zeros((4, 4)), "beta": 1.0} | change
     with pytest.raises(UsageError, match=said):
-        synthetic.add_haze(arguments.pop("clear"), **arguments)
+        synthetic_pairs.add_haze(arguments.pop("clear"), **arguments)
 
 
 def test_pairs_depend_on_index_and_seed_alone(pairs):
-    again = synthetic.make_pair(3)
+    again = synthetic_pairs.make_pair(3)
     for picture, before in zip(again, pairs[3], strict=True):
         assert picture.dtype == np.uint8 and picture.shape == (160, 160, 3)
         np.testing.assert_array_equal(picture, before)
-    clears = {clear.tobytes() for _, clear in pairs} | {synthetic.make_pair(3, seed=1)[1].tobytes()}
+    clears = {clear.tobytes() for _, clear in pairs} | {synthetic_pairs.make_pair(3, seed=1)[1].tobytes()}
     assert len(clears) == len(pairs) + 1
 
 
 def test_another_process_makes_the_same_pixels(pairs):
-    code = (
-        "import sys; from hazeheal.data.synthetic import make_pair; sys.stdout.buffer.write(make_pair(5)[0])"
-    )
+    code = "import sys; from hazeheal.data.synthesis.synthetic_pairs import make_pair; sys.stdout.buffer.write(make_pair(5)[0])"
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert made == pairs[5][0].tobytes()
 
 
 def test_pixels_are_those_of_this_version():
     """Coarse means, for the last bits differ between processors; a changed rule has to raise VERSION."""
-    hazy, clear = synthetic.make_pair(0, size=64, seed=7)
+    hazy, clear = synthetic_pairs.make_pair(0, size=64, seed=7)
     means = [picture.reshape(2, 32, 2, 32, 3).mean((1, 3, 4)).round(1).tolist() for picture in (hazy, clear)]
-    assert synthetic.VERSION == 1
+    assert synthetic_pairs.VERSION == 1
     np.testing.assert_allclose(means, EXPECTED_MEANS, atol=0.3)
 
 
@@ -99,7 +99,7 @@ def test_haze_is_worth_removing_and_can_be(pairs):
         fine = [np.abs(np.diff(picture.mean(2), axis=1)) for picture in (hazy, clear)]
         blocks = [f[:, :159].reshape(4, 40, 159)[:, :, :156].reshape(4, 40, 4, 39).sum((1, 3)) for f in fine]
         transmission = blocks[0] / blocks[1]
-        assert transmission.min() > synthetic.LOWEST_TRANSMISSION - 0.05, "opaque"
+        assert transmission.min() > synthetic_pairs.LOWEST_TRANSMISSION - 0.05, "opaque"
         assert (hazy - clear).mean() > 5, "haze does not brighten"
         shares.append(transmission.max() - transmission.min())
     assert np.median(shares) > 0.1, "the haze is uniform"
@@ -108,9 +108,11 @@ def test_haze_is_worth_removing_and_can_be(pairs):
 def test_the_right_haze_taken_away_gives_the_clear_picture(monkeypatch):
     """The pair follows the rule with the maps that were drawn: undoing it comes back to the clear picture."""
     seen = {}
-    real = synthetic.add_haze
-    monkeypatch.setattr(synthetic, "add_haze", lambda clear, **maps: seen.update(maps) or real(clear, **maps))
-    hazy, clear = synthetic.make_pair(2)
+    real = synthetic_pairs.add_haze
+    monkeypatch.setattr(
+        synthetic_pairs, "add_haze", lambda clear, **maps: seen.update(maps) or real(clear, **maps)
+    )
+    hazy, clear = synthetic_pairs.make_pair(2)
     t = np.exp(-seen["beta"] * seen["depth"].astype(float))[..., None]
     restored = (hazy / 255 - seen["airlight"] * (1 - t)) / t
     assert peak_signal_noise_ratio(clear / 255, restored.clip(0, 1), data_range=1) > 40
@@ -137,7 +139,7 @@ def test_scenes_hold_detail_at_every_scale_and_colour(pairs):
 
 @pytest.mark.parametrize("size", [16, 17, 48, 201])
 def test_sizes(size):
-    hazy, clear = synthetic.make_pair(1, size=size)
+    hazy, clear = synthetic_pairs.make_pair(1, size=size)
     assert hazy.shape == clear.shape == (size, size, 3)
 
 
@@ -164,7 +166,7 @@ def test_fractal_is_normalised_and_smooth():
 @pytest.mark.parametrize("wrong", [{"index": -1}, {"size": 15}, {"seed": -1}])
 def test_make_pair_refuses_bad_numbers(wrong):
     with pytest.raises(UsageError, match=f"{next(iter(wrong))} is"):
-        synthetic.make_pair(**({"index": 0} | wrong))
+        synthetic_pairs.make_pair(**({"index": 0} | wrong))
 
 
 def names(folder):
@@ -173,57 +175,59 @@ def names(folder):
 
 def test_a_dataset_is_written_taken_up_and_left_alone(tmp_path, monkeypatch):
     folder = tmp_path / "a set"
-    synthetic.write_dataset(folder, pairs=3, size=32, progress=False)
+    synthetic_pairs.write_dataset(folder, pairs=3, size=32, progress=False)
     assert names(folder) == [
         *(f"{kind}/{i:04d}.png" for kind in ("GT", "hazy") for i in range(3)),
         "synthetic.json",
     ]
-    hazy, clear = synthetic.make_pair(2, size=32)
+    hazy, clear = synthetic_pairs.make_pair(2, size=32)
     np.testing.assert_array_equal(np.asarray(Image.open(folder / "hazy/0002.png")), hazy)
     np.testing.assert_array_equal(np.asarray(Image.open(folder / "GT/0002.png")), clear)
 
     made = []
-    real = synthetic.make_pair
-    monkeypatch.setattr(synthetic, "make_pair", lambda i, **k: made.append(i) or real(i, **k))
-    synthetic.write_dataset(folder, pairs=3, size=32, progress=False)
+    real = synthetic_pairs.make_pair
+    monkeypatch.setattr(synthetic_pairs, "make_pair", lambda i, **k: made.append(i) or real(i, **k))
+    synthetic_pairs.write_dataset(folder, pairs=3, size=32, progress=False)
     assert made == []
     (folder / "GT/0001.png").unlink()
     (folder / "synthetic.json").rename(folder / "synthetic.json.started")
-    synthetic.write_dataset(folder, pairs=3, size=32, progress=False)
+    synthetic_pairs.write_dataset(folder, pairs=3, size=32, progress=False)
     assert made == [1]
     assert len(names(folder)) == 7
     (folder / "hazy/0000.png").unlink()  # lost after it was complete
-    synthetic.write_dataset(folder, pairs=3, size=32, progress=False)
+    synthetic_pairs.write_dataset(folder, pairs=3, size=32, progress=False)
     assert made == [1, 0]
     assert len(names(folder)) == 7
 
 
 def test_a_dataset_never_mixes_with_another(tmp_path):
-    synthetic.write_dataset(tmp_path / "set", pairs=1, size=16, progress=False)
+    synthetic_pairs.write_dataset(tmp_path / "set", pairs=1, size=16, progress=False)
     for other in ({"pairs": 2}, {"size": 17}, {"seed": 1}):
         with pytest.raises(UsageError, match="other settings"):
-            synthetic.write_dataset(tmp_path / "set", **({"pairs": 1, "size": 16} | other), progress=False)
+            synthetic_pairs.write_dataset(
+                tmp_path / "set", **({"pairs": 1, "size": 16} | other), progress=False
+            )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").touch()
     with pytest.raises(UsageError, match="not empty"):
-        synthetic.write_dataset(tmp_path / "mine", pairs=1, size=16)
+        synthetic_pairs.write_dataset(tmp_path / "mine", pairs=1, size=16)
     assert names(tmp_path / "mine") == ["thesis.txt"]
     with pytest.raises(UsageError, match="pairs is 0"):
-        synthetic.write_dataset(tmp_path / "none", pairs=0)
+        synthetic_pairs.write_dataset(tmp_path / "none", pairs=0)
     with pytest.raises(UsageError, match="size is 3"):
-        synthetic.write_dataset(tmp_path / "none", size=3)
+        synthetic_pairs.write_dataset(tmp_path / "none", size=3)
     assert not (tmp_path / "none").exists()
 
 
 def test_command_line(tmp_path, capsys):
     flags = [f"--output_dir={tmp_path / 'set'}", "--pairs=2", "--size=16", "--seed=4"]
-    assert synthetic.main(flags) == 0
+    assert synthetic_pairs.main(flags) == 0
     assert json.loads((tmp_path / "set/synthetic.json").read_text()) == {
-        **{"version": synthetic.VERSION, "pairs": 2, "size": 16, "seed": 4}
+        **{"version": synthetic_pairs.VERSION, "pairs": 2, "size": 16, "seed": 4}
     }
     assert "2 of 2 synthetic pairs" in capsys.readouterr().err
-    assert synthetic.main([*flags, "--size=5"]) == 2
+    assert synthetic_pairs.main([*flags, "--size=5"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
-    assert synthetic.main([f"--output_dir={tmp_path / 'set/synthetic.json/x'}", "--pairs=1"]) == 1
+    assert synthetic_pairs.main([f"--output_dir={tmp_path / 'set/synthetic.json/x'}", "--pairs=1"]) == 1
     assert capsys.readouterr().err.count("\n") == 1

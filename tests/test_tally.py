@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from hazeheal.training.meters import Clock
-from hazeheal.training.tally import Tally
+from hazeheal.training.profiler import Clock
+from hazeheal.training.reports.accumulators import Tally
 
 NAMES = ("loss", "skipped", "norm")
 

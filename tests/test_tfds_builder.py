@@ -8,8 +8,8 @@ import tensorflow_datasets as tfds
 from miniature_sets import plant
 from places import SHARED
 
-from hazeheal.data import pictures
-from hazeheal.data.public_sets import PUBLIC_SETS
+from hazeheal.data.images import image_io
+from hazeheal.data.pairing.public_sets import PUBLIC_SETS
 from hazeheal.data.tfds import HazyPairs
 from hazeheal.errors import DataError
 
@@ -84,10 +84,10 @@ def test_what_tfds_load_gives(name, tmp_path):
     for hazy, clear in made:
         row = rows[hazy.stem]
         for side, path in (("hazy", hazy), ("clear", clear)):
-            expected = pictures.load_rgb(path)[0]
+            expected = image_io.load_rgb(path)[0]
             difference = np.abs(row[side].astype(int) - expected)
             assert row[side].dtype == np.uint8 and row[side].shape == expected.shape
-            # TFDS decodes JPEG by the cruder transform (see hazeheal/data/kept.py).
+            # TFDS decodes JPEG by the cruder transform (see hazeheal/data/images/passthrough.py).
             assert difference.max() <= (0 if path.suffix == ".png" else 8)
 
 
@@ -97,7 +97,7 @@ def test_a_border_is_cut_off_where_the_data_set_has_one(tmp_path):
     for hazy, clear in made:
         row = rows[hazy.stem]
         assert row["hazy"].shape == row["clear"].shape
-        np.testing.assert_array_equal(row["clear"], pictures.load_rgb(clear)[0][10:-10, 10:-10])
+        np.testing.assert_array_equal(row["clear"], image_io.load_rgb(clear)[0][10:-10, 10:-10])
 
 
 def test_pairs_of_two_sizes_are_refused_elsewhere(tmp_path):
@@ -132,5 +132,5 @@ def test_real_pictures(folder, name, count, tmp_path):
         place.symlink_to((SHARED / "data" / folder / source).resolve())
     rows = load(name, tmp_path, split)
     assert len(rows) == count
-    gains = [pictures.psnr(row["hazy"], row["clear"]) for row in rows.values()]
+    gains = [image_io.psnr(row["hazy"], row["clear"]) for row in rows.values()]
     assert 10 < np.mean(gains) < 25

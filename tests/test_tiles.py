@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hazeheal.errors import UsageError
+from hazeheal.inference.tiles import plan_tiles, smallest_tile
 from hazeheal.models.generator import receptive_field
-from hazeheal.restore.tiles import plan_tiles, smallest_tile
 
 
 def plan(height, width, *, tile_size, depth):

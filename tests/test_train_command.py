@@ -17,9 +17,9 @@ from places import ROOT
 from train_calls import RUN, TOTAL, finish, flags, refused
 
 from hazeheal.__main__ import main
-from hazeheal.data import pictures
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.training import status
+from hazeheal.data.images import image_io
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.runs import status
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +168,8 @@ def test_from_python_in_ten_lines(data, tmp_path):
     code, out, err = processes.run(sys.executable, "script.py", cwd=tmp_path, variables=variables)
     assert code == 0, err
     assert out == "True 4 1 None\n"
-    hazy, _ = pictures.load_rgb(f"{data}-pictures/hazy/0000.png")
-    restored, _ = pictures.load_rgb(tmp_path / "restored.png")
+    hazy, _ = image_io.load_rgb(f"{data}-pictures/hazy/0000.png")
+    restored, _ = image_io.load_rgb(tmp_path / "restored.png")
     assert restored.shape == hazy.shape == (40, 40, 3)
     assert np.array_equal(restored, DehazeGAN.from_run(tmp_path / "run", which=4).restore(hazy))
     assert not np.array_equal(restored, hazy)

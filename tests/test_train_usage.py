@@ -9,11 +9,12 @@ import pytest
 import tiny
 from train_calls import RUN, finish, flags, refused
 
-from hazeheal import __version__, records
+from hazeheal import __version__
 from hazeheal import config as configs
 from hazeheal.__main__ import main
 from hazeheal.commands import train
-from hazeheal.training.signals import StopSignals
+from hazeheal.data import records
+from hazeheal.distributed.preemption import StopSignals
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_stop_signals_are_noted_and_given_back():
 @pytest.mark.parametrize("first", ["SIGINT", "SIGTERM"])
 def test_a_sigint_after_a_signal_ends_the_process_at_once(first):
     code = (
-        "import signal, time\nfrom hazeheal.training.signals import StopSignals\n"
+        "import signal, time\nfrom hazeheal.distributed.preemption import StopSignals\n"
         f"with StopSignals():\n    signal.raise_signal(signal.{first})\n    print('still here', flush=True)\n"
         "    signal.raise_signal(signal.SIGINT)\n    print('too late', flush=True)\n"
     )

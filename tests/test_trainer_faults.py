@@ -12,11 +12,11 @@ from disks import full_disk
 from machine import EVERY, log_of, same_run
 from refusals import refusal
 
-from hazeheal import records
-from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.data import records
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.errors import DataError, HazeHealError, UsageError
-from hazeheal.training import checkpoint
-from hazeheal.training.run_dir import RunDirectory
+from hazeheal.runs import checkpoints
+from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.training.trainer import DehazeTrainer
 
 pytestmark = pytest.mark.usefixtures("restored_logger")
@@ -160,8 +160,8 @@ def test_steps_that_are_not_finite_again_end_the_run(machine, tmp_path):
         str(caught.value),
     )
     folder = tmp_path / "group_00/checkpoints"
-    assert checkpoint.read(checkpoint.path_of(folder, 4))["updates"] == 4
-    assert all(checkpoint.damage(checkpoint.path_of(folder, s)) is None for s in tiny.steps(tmp_path))
+    assert checkpoints.read(checkpoints.path_of(folder, 4))["updates"] == 4
+    assert all(checkpoints.damage(checkpoints.path_of(folder, s)) is None for s in tiny.steps(tmp_path))
 
 
 def test_steps_that_are_not_finite_from_the_start_end_the_run(machine, tmp_path):
@@ -204,19 +204,19 @@ def test_a_checkpoint_that_cannot_be_written(machine, whole_run, tmp_path, monke
 
 
 def test_the_end_of_a_run_that_cannot_be_saved_is_an_error(machine, tmp_path, monkeypatch):
-    write = checkpoint.Checkpoints._write
+    write = checkpoints.Checkpoints._write
 
     def full(self, snapshot, step, *rest):
         return step < 9 and write(self, snapshot, step, *rest)
 
-    monkeypatch.setattr(checkpoint.Checkpoints, "_write", full)
+    monkeypatch.setattr(checkpoints.Checkpoints, "_write", full)
     with pytest.raises(
         HazeHealError, match=r"step 9 could not be saved in .*; make room, and the same command"
     ):
         machine.run(tmp_path, train__steps=9)
     assert not (tmp_path / "result.json").exists()
     assert tiny.steps(tmp_path) == [4, 8]
-    monkeypatch.setattr(checkpoint.Checkpoints, "_write", write)
+    monkeypatch.setattr(checkpoints.Checkpoints, "_write", write)
     assert machine.run(tmp_path, resumed_at=8, train__steps=9)["complete"]
 
 

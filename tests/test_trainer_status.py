@@ -8,8 +8,8 @@ import tiny
 from machine import TOTAL, log_of
 
 from hazeheal.errors import DataError
-from hazeheal.training import checkpoint
-from hazeheal.training.status import ACTIVE, read
+from hazeheal.runs import checkpoints
+from hazeheal.runs.status import ACTIVE, read
 
 pytestmark = pytest.mark.usefixtures("restored_logger")
 
@@ -21,8 +21,8 @@ def test_of_a_complete_run(whole_run):
     fixed |= {"step": TOTAL, "steps": TOTAL, "epoch": 8, "checkpoint_step": TOTAL, "groups": 1, "replicas": 2}
     assert {name: found[name] for name in fixed} == fixed
     folder = run / "group_00/checkpoints"
-    best = checkpoint.find(folder, which="best")
-    assert (found["best_psnr"], found["best_step"]) == (checkpoint.score(best), checkpoint.step_of(best))
+    best = checkpoints.find(folder, which="best")
+    assert (found["best_psnr"], found["best_step"]) == (checkpoints.score(best), checkpoints.step_of(best))
     last = {e[1]: e[3] for e in tiny.events(run) if e[:1] == ("train",) and e[2] == TOTAL}
     assert found["losses"]["gen_l1_loss"] == pytest.approx(last["gen_l1_loss"])
     assert found["validation"]["step"] == TOTAL and found["validation"]["psnr"] == result["psnr"]

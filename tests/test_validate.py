@@ -8,12 +8,13 @@ import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from trainings import graphs_as_they_are, make_config
 
-from hazeheal import losses, metrics
-from hazeheal.data import synthetic
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.models.values import normalise, to_uint8
-from hazeheal.training.step import LOSSES
-from hazeheal.training.validate import QUALITY, Validator, make_restore
+from hazeheal.data.synthesis import synthetic_pairs
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.metrics import psnr_ssim
+from hazeheal.models.pixels import normalise, to_uint8
+from hazeheal.training.step import losses
+from hazeheal.training.step.step import LOSSES
+from hazeheal.training.validator import QUALITY, Validator, make_restore
 
 SIZES = [(33, 47), (40, 21), (25, 25), (17, 64), (51, 30)]  # odd, all different; 5 is no multiple of 2 or 4
 
@@ -23,7 +24,7 @@ def pairs():
     """[(hazy, clear)]: uint8 [H, W, 3]; in the last one only a corner differs."""
     made = []
     for i, (height, width) in enumerate(SIZES):
-        hazy, clear = synthetic.make_pair(i, size=64)
+        hazy, clear = synthetic_pairs.make_pair(i, size=64)
         made.append((hazy[:height, :width], clear[:height, :width]))
     hazy = made[-1][1].copy()
     hazy[:12, :12] = 200
@@ -200,7 +201,7 @@ def test_a_picture_without_error_counts_as_100_db(awake, pairs):
     clear = pairs[0][1]
     figures = run(validator(awake(replicas=1), [(clear, clear), pairs[1]]))
     wanted = peak_signal_noise_ratio(pairs[1][1], pairs[1][0], data_range=255)
-    assert figures["psnr_input"] == pytest.approx((metrics.PSNR_LIMIT + wanted) / 2, abs=1e-6)
+    assert figures["psnr_input"] == pytest.approx((psnr_ssim.PSNR_LIMIT + wanted) / 2, abs=1e-6)
     assert figures["ssim_input"] <= 1.0
 
 

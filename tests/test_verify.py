@@ -9,7 +9,7 @@ import pytest
 from disks import flip
 from PIL import Image
 
-from hazeheal import records
+from hazeheal.data import records
 from hazeheal.errors import DataError
 from tfrecords_tools.__main__ import main
 from tfrecords_tools.verify import find_problems

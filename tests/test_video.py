@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hazeheal.errors import DataError
-from hazeheal.restore import video
-from hazeheal.restore.files import Job
+from hazeheal.inference import video
+from hazeheal.inference.jobs import Job
 
 FFMPEG = video.find_ffmpeg()
 pytestmark = pytest.mark.skipif(FFMPEG is None, reason="needs ffmpeg, or the package imageio-ffmpeg")

@@ -11,15 +11,15 @@ from refusals import refusal
 from test_restorer import apart, make_gan, noise, whole
 
 from hazeheal import __main__ as program
-from hazeheal.data import augment, decode
-from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.data.pipeline import augment, decode
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.errors import UsageError
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.inference.load_model import open_model
+from hazeheal.inference.restorer import Restorer
 from hazeheal.models import weights
-from hazeheal.models.gan import DehazeGAN
 from hazeheal.models.generator import build_generator
 from hazeheal.models.view import View, resampling
-from hazeheal.restore.exported import open_model
-from hazeheal.restore.restorer import Restorer
 from hazeheal.training import start
 
 SIZE = 32
@@ -105,8 +105,8 @@ def test_what_cannot_be_meant_is_refused(overrides, said):
 @pytest.mark.parametrize("output", ["residual", "scattering"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_large_picture_passes_in_strips_and_is_the_same(output, dtype, monkeypatch):
-    monkeypatch.setattr("hazeheal.restore.by_view.STRIP", 2000)
-    monkeypatch.setattr("hazeheal.restore.by_view.BLOCK", 150)
+    monkeypatch.setattr("hazeheal.inference.strips.STRIP", 2000)
+    monkeypatch.setattr("hazeheal.inference.strips.BLOCK", 150)
     gan = make_gan(**FIELDS | {"model__output": output})
     large = Restorer(gan, tile_size=64)
     for size in ((230, 211), (40, 700), (4, 4000), (5000, 3)):

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from hazeheal.distributed import xla_cache
 from hazeheal.errors import OutputError, UsageError
-from hazeheal.training import xla_cache
 
 PROGRAM = "xla_compile_cache__1__2__XLA_CPU_JIT.pb"
 

@@ -15,8 +15,8 @@ import tensorflow as tf
 from disks import flip
 
 from hazeheal import config as configs
-from hazeheal.data import synthetic
-from hazeheal.training import checkpoint
+from hazeheal.data.synthesis import synthetic_pairs
+from hazeheal.runs import checkpoints
 from tfrecords_tools import __main__ as tools
 
 # 11 training pairs in batches of 4: an epoch is no whole number of steps, and no interval a multiple of a loop.
@@ -48,7 +48,7 @@ def data_set(folder, *, name="tiny", seed=0, size=40):
     data = pathlib.Path(folder) / name
     if not (data / "manifest.json").is_file():
         pictures = data.with_name(f"{name}-pictures")
-        synthetic.write_dataset(pictures, pairs=14, size=size, seed=seed, progress=False)
+        synthetic_pairs.write_dataset(pictures, pairs=14, size=size, seed=seed, progress=False)
         flags = {"hazy_dir": pictures / "hazy", "gt_dir": pictures / "GT", "output_dir": data}
         arguments = ["convert", "--val_fraction=0.2", "--workers=1"]
         arguments += [f"--{key}={value}" for key, value in flags.items()]
@@ -82,7 +82,7 @@ def files(run):
 
 def steps(run, *, group=0):
     """The steps of a group's checkpoints, in order."""
-    return checkpoint.steps(pathlib.Path(run) / f"group_{group:02d}/checkpoints")
+    return checkpoints.steps(pathlib.Path(run) / f"group_{group:02d}/checkpoints")
 
 
 def newest(run, *, group=0):
@@ -91,7 +91,7 @@ def newest(run, *, group=0):
 
 def tensors(run, step):
     """{name: (dtype, shape, bytes)} of one checkpoint."""
-    values = checkpoint.read(checkpoint.path_of(pathlib.Path(run) / "group_00/checkpoints", step))
+    values = checkpoints.read(checkpoints.path_of(pathlib.Path(run) / "group_00/checkpoints", step))
     return {name: (str(v.dtype), v.shape, v.tobytes()) for name, v in values.items()}
 
 
@@ -120,7 +120,7 @@ def timeless(run, *, group=0):
 
 def damage_record(data, copy, *, split, record=1):
     """Copies the data set `data` and flips one bit of a picture in it; returns the copy."""
-    from hazeheal import records
+    from hazeheal.data import records
 
     shutil.copytree(data, copy)
     opened = records.open_split(copy, split)

@@ -6,9 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from hazeheal import config as configs
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.training import distribute, step
-from hazeheal.training.state import TrainState, local
+from hazeheal.distributed import runtime
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.training.step import step
+from hazeheal.training.step.train_state import TrainState, local
 
 SIZE = 32  # of the training crops
 
@@ -50,9 +51,9 @@ class Training:
         self._optimise = optimise
         self.config = make_config(**fields)
         # `choose` refuses float16 on CPUs, rightly.
-        strategy = distribute.choose(cpu_replicas=replicas, precision="float32").strategy
+        strategy = runtime.choose(cpu_replicas=replicas, precision="float32").strategy
         devices = tuple(f"CPU:{i}" for i in range(replicas))
-        self.runtime = distribute.Runtime(strategy=strategy, devices=devices, precision=precision, xla=xla)
+        self.runtime = runtime.Runtime(strategy=strategy, devices=devices, precision=precision, xla=xla)
         with strategy.scope():
             self.gan = DehazeGAN(self.config, precision=precision)
             self.state = TrainState(self.gan, use_ema=True)

@@ -9,10 +9,9 @@ import shlex
 import sys
 
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, HazeHealError
-from hazeheal.heap import keep_freed_memory
-from hazeheal.help import CommandParser
-from hazeheal.lines import one_line, print_any_text
-from tfrecords_tools.synthesize_flags import add_synthesize
+from hazeheal.utils.console import CommandParser, one_line, print_any_text
+from tfrecords_tools.malloc import keep_freed_memory
+from tfrecords_tools.synthesize.flags import add_synthesize
 
 PROGRAM = "hazeheal-tfrecords"
 CODES = "exit codes: 0 done, 1 error, 2 bad usage, 130 after SIGINT"
@@ -214,14 +213,14 @@ _number_or_auto.__name__ = "number or auto"  # argparse quotes it in errors
 
 # The commands are imported when they are run, so that --help does not wait for what they import.
 def _convert(args, argv) -> int:
-    from tfrecords_tools.convert import Options, convert
+    from tfrecords_tools.convert.command import Options, convert
 
     flags = {name: value for name, value in vars(args).items() if name != "run"}
     return convert(Options(**flags, command=shlex.join([PROGRAM, *argv])))
 
 
 def _synthesize(args, argv) -> int:
-    from tfrecords_tools.synthesize import Options, synthesize
+    from tfrecords_tools.synthesize.command import Options, synthesize
 
     return synthesize(Options(**{name: value for name, value in vars(args).items() if name != "run"}))
 

@@ -10,10 +10,11 @@ import pathlib
 import re
 import shutil
 
-from hazeheal import records
+from hazeheal.data import records
 from hazeheal.errors import DataError, HazeHealError, UsageError
-from hazeheal.lines import one_line
-from tfrecords_tools import resume, shard
+from hazeheal.utils.console import one_line
+from tfrecords_tools.convert import output_dir as output_dirs
+from tfrecords_tools.convert import shard
 
 SUFFIX = {"jpeg": ".jpg", "png": ".png"}
 NAME_BYTES = 255  # of a file name, in most file systems
@@ -76,7 +77,7 @@ def _written_aside(output_dir: pathlib.Path):
         raise UsageError(f"--output_dir={output_dir} is not an empty directory; choose another one")
     for name in os.listdir(output_dir) if there else ():
         shutil.rmtree(output_dir / name)
-    made = [] if there else resume.make_directories(output_dir.parent)
+    made = [] if there else output_dirs.make_directories(output_dir.parent)
     aside = (output_dir if there else output_dir.parent) / f".extract.tmp-{os.getpid()}"
     try:
         for folder in shard.FOLDERS.values():
@@ -89,7 +90,7 @@ def _written_aside(output_dir: pathlib.Path):
             os.replace(aside, output_dir)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-        resume.remove_empty(made)
+        output_dirs.remove_empty(made)
 
 
 def _read(split: records.Split, sources, problems: list):

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from hazeheal import records
+from hazeheal.data import records
 
 TOP_RESOLUTIONS = 5
 

@@ -13,9 +13,9 @@ import signal
 import threading
 from concurrent.futures.process import BrokenProcessPool
 
-from hazeheal.bars import progress_bar
 from hazeheal.errors import HazeHealError
-from hazeheal.heap import keep_freed_memory
+from hazeheal.utils.console import progress_bar
+from tfrecords_tools.malloc import keep_freed_memory
 
 _PRELOAD = "tfrecords_tools.preload"
 

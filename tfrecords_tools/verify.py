@@ -12,11 +12,12 @@ import zlib
 
 import numpy as np
 
-from hazeheal import records
-from hazeheal.data import pictures
+from hazeheal.data import records
+from hazeheal.data.images import image_io
 from hazeheal.errors import DataError, HazeHealError, UsageError
-from hazeheal.lines import one_line
-from tfrecords_tools import finish, frames, pool, shard
+from hazeheal.utils.console import one_line
+from tfrecords_tools import pool, tfrecord
+from tfrecords_tools.convert import finalize, shard
 from tfrecords_tools.info import format_bytes
 
 
@@ -71,7 +72,7 @@ def find_problems(directory, manifest: dict, *, workers: int = 1) -> list:
     directory = pathlib.Path(directory)
     problems, checks, where, seen = [], [], [], {}
     hashes = manifest.get("provenance", {}).get("tfds_sha256", {})
-    for name in finish.TFDS_FILES:
+    for name in finalize.TFDS_FILES:
         if name in hashes:
             problems += _check_file(directory / name, hashes[name])
         else:
@@ -212,7 +213,7 @@ def _check_rows(check: Check, size: int, progress) -> list:
 def _check_frames(check: Check, progress) -> list:
     """Without an index: what can be walked from frame to frame."""
     problems, number = [], -1
-    for number, payload in enumerate(frames.walk(check.path)):
+    for number, payload in enumerate(tfrecord.walk(check.path)):
         key = check.keys[number] if check.keys and number < len(check.keys) else None
         problems += [(number, reason) for reason in _check_record(payload, row=None, key=key)]
         if progress:
@@ -229,7 +230,7 @@ def _check_frames(check: Check, progress) -> list:
 
 def _check_frame(header: bytes, payload: bytes, footer: bytes) -> list:
     reasons = []
-    expected_header, expected_footer = frames.ends(payload)
+    expected_header, expected_footer = tfrecord.ends(payload)
     if header != expected_header:
         reasons.append("its frame's length, or the CRC of that, is damaged (the record itself is whole)")
     if footer != expected_footer:
@@ -250,7 +251,7 @@ def _check_record(payload: bytes, *, row, key: str | None) -> list:
         reasons.append(f"it says {pair.width}x{pair.height}, the index {row['width']}x{row['height']}")
     for side in shard.FOLDERS:
         try:
-            height, width = pictures.load_rgb(getattr(pair, side), name=f"the {side} picture")[0].shape[:2]
+            height, width = image_io.load_rgb(getattr(pair, side), name=f"the {side} picture")[0].shape[:2]
         except HazeHealError as error:
             reasons.append(str(error))
             continue

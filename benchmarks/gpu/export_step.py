@@ -3,7 +3,7 @@
     python benchmarks/gpu/export_step.py --output=STEP [--width=64 --crop_size=256 --batch_size=8]
         [--precision=mixed_bfloat16] [--perceptual_weights=vgg19.npz]
 
-STEP/ then holds the two functions that one replica runs (hazeheal/training/step.py): `forward.hlo`, the forward and
+STEP/ then holds the two functions that one replica runs (hazeheal/training/step/step.py): `forward.hlo`, the forward and
 backward passes, and `update.hlo`, the update; `state.npz`, every variable at the start and a batch of pictures;
 `step.json`, which variable is which parameter and output, and the losses of the first steps; and `reference.npz`, a small
 step for `benchmarks/peers/pytorch_equality.py`.
@@ -27,11 +27,11 @@ import tensorflow as tf
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from benchmarks import reference_step
-from hazeheal.data import synthetic
+from hazeheal.data.synthesis import synthetic_pairs
+from hazeheal.inference.gan import DehazeGAN
 from hazeheal.models import depthwise
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.training.state import TrainState
-from hazeheal.training.step import LOSSES, make_forward_backward, make_update
+from hazeheal.training.step.step import LOSSES, make_forward_backward, make_update
+from hazeheal.training.step.train_state import TrainState
 
 PAIRS = 2  # different ones in a batch
 STEPS = 3  # whose losses are compared
@@ -174,7 +174,7 @@ def main(argv=None):
     if flags.batch_size % PAIRS:
         parse.error(f"--batch_size={flags.batch_size} must be a multiple of {PAIRS}")
     flags.output.mkdir(parents=True)
-    pairs = [synthetic.make_pair(i, size=flags.crop_size) for i in range(PAIRS)]
+    pairs = [synthetic_pairs.make_pair(i, size=flags.crop_size) for i in range(PAIRS)]
     hazy, clear = (np.stack(side) for side in zip(*pairs, strict=True))
 
     def settings(batch_size):

@@ -31,7 +31,7 @@ LOSSES = ("disc_loss", "gen_gan_loss", "gen_l1_loss", "gen_perceptual_loss", "ge
 
 
 def charbonnier(restored, hazy, clear):
-    """The haze-aware Charbonnier loss of hazeheal/losses.py, a mean over the batch."""
+    """The haze-aware Charbonnier loss of hazeheal/training/step/losses.py, a mean over the batch."""
     mask = (hazy - clear).abs().mean(1, keepdim=True)
     mask = mask / (mask.amax((1, 2, 3), keepdim=True) + 1e-6)
     c = ((restored - clear).square() + EPS * EPS).sqrt().mean(1, keepdim=True)

@@ -6,10 +6,10 @@ import tensorflow as tf
 from hazeheal import config as configs
 from hazeheal.benchmark.step import open_runtime
 from hazeheal.benchmark.timing import spread, timed_rounds
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.training.distribute import local_number
-from hazeheal.training.state import local
-from hazeheal.training.step import LOSSES, reduction_dtype, summed
+from hazeheal.distributed.runtime import local_number
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.training.step.step import LOSSES, reduction_dtype, summed
+from hazeheal.training.step.train_state import local
 
 
 def measure(spec) -> dict:

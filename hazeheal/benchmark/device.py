@@ -7,9 +7,9 @@ memory and virtual machines set it, and it is what the networks' share is measur
 import tensorflow as tf
 
 from hazeheal.benchmark.timing import spread, timed_rounds
-from hazeheal.cpu import describe_cpu, usable_cores
+from hazeheal.distributed import runtime
 from hazeheal.errors import UsageError
-from hazeheal.training import distribute
+from hazeheal.utils.cpu import describe_cpu, usable_cores
 
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
 # side of the matrices; batch, side and channels of the convolution; bytes of the array that is added to
@@ -31,7 +31,7 @@ def measure(spec) -> dict:
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     kind = "GPU" if gpus else "CPU"
-    best, ability = distribute.choose_precision("auto", gpus=gpus)
+    best, ability = runtime.choose_precision("auto", gpus=gpus)
     has = [p for p in PRECISIONS if _has(p, gpus)]
     found = {
         "kind": kind,
@@ -43,7 +43,7 @@ def measure(spec) -> dict:
         "tensorflow": tf.__version__,
         "auto": {
             "precision": best,
-            "xla": "on" if distribute.choose_xla("auto", on_gpu=bool(gpus))[0] else "off",
+            "xla": "on" if runtime.choose_xla("auto", on_gpu=bool(gpus))[0] else "off",
         },
         "precisions": has,
         "left_out": {p: f"this device lacks it ({ability})" for p in PRECISIONS if p not in has},
@@ -64,7 +64,7 @@ def measure(spec) -> dict:
 
 def _has(precision, gpus):
     try:
-        distribute.choose_precision(precision, gpus=gpus)
+        runtime.choose_precision(precision, gpus=gpus)
         return True
     except UsageError:
         return False

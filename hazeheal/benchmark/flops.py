@@ -11,7 +11,7 @@ import math
 
 import tensorflow as tf
 
-from hazeheal.training.step import make_forward_backward
+from hazeheal.training.step.step import make_forward_backward
 
 # For each operation: which of its inputs (or -1, its output) is the convolution's output, and which the kernel.
 _CONVOLUTIONS = {

@@ -4,8 +4,8 @@ import time
 
 from hazeheal import config as configs
 from hazeheal.benchmark.timing import spread, timed_rounds
-from hazeheal.data.processor import DehazeDataProcessor
-from hazeheal.training.failures import explained
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
+from hazeheal.distributed.failures import explained
 
 
 def measure(spec) -> dict:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from hazeheal.benchmark import child
-from hazeheal.data import synthetic
+from hazeheal.data.synthesis import synthetic_pairs
 from hazeheal.errors import HazeHealError
 
 DRAWN = 16
@@ -19,7 +19,7 @@ def write_pairs(folder, *, pairs: int, size: int) -> None:
     done with them.
     """
     folder, drawn = pathlib.Path(folder), min(pairs, DRAWN)
-    synthetic.write_dataset(folder, pairs=drawn, size=size, progress=False)
+    synthetic_pairs.write_dataset(folder, pairs=drawn, size=size, progress=False)
     for index in range(drawn, pairs):
         for side in ("hazy", "GT"):
             target = folder / side / f"{index:04d}.png"

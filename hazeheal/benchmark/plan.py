@@ -3,7 +3,7 @@
 import dataclasses
 
 from hazeheal import config as configs
-from hazeheal import records
+from hazeheal.data import records
 from hazeheal.errors import UsageError
 from hazeheal.models.perceptual import check_perceptual_weights
 

@@ -9,7 +9,7 @@ from hazeheal.benchmark import flops
 from hazeheal.benchmark.memory import peak_bytes
 from hazeheal.benchmark.step import open_runtime
 from hazeheal.benchmark.timing import spread, timed_rounds
-from hazeheal.models.gan import DehazeGAN
+from hazeheal.inference.gan import DehazeGAN
 
 
 def measure(spec) -> dict:

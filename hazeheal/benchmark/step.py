@@ -13,12 +13,12 @@ from hazeheal import config as configs
 from hazeheal.benchmark import flops
 from hazeheal.benchmark.memory import peak_bytes
 from hazeheal.benchmark.timing import spread, timed_rounds
-from hazeheal.data.processor import DehazeDataProcessor
-from hazeheal.models.gan import DehazeGAN
-from hazeheal.training import distribute
-from hazeheal.training.failures import explained
-from hazeheal.training.state import TrainState
-from hazeheal.training.step import METRICS, make_loop
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
+from hazeheal.distributed import runtime as runtimes
+from hazeheal.distributed.failures import explained
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.training.step.step import METRICS, make_loop
+from hazeheal.training.step.train_state import TrainState
 
 SKIPPED = METRICS.index("skipped")
 
@@ -104,11 +104,11 @@ def open_training(config, *, runtime):
     return state.gan, train
 
 
-def open_runtime(spec) -> distribute.Runtime:
+def open_runtime(spec) -> runtimes.Runtime:
     """The devices, precision and XLA that a spec names."""
     replicas = spec["replicas"]
     devices = {"cpu_replicas": replicas} if spec["cpu"] else {"gpus": list(range(replicas))}
-    return distribute.choose(**devices, precision=spec["precision"], xla=spec["xla"])
+    return runtimes.choose(**devices, precision=spec["precision"], xla=spec["xla"])
 
 
 def batch_in_memory(config, *, replicas) -> tf.data.Dataset:

@@ -11,10 +11,10 @@ import sys
 import tempfile
 import threading
 
-from hazeheal.bars import progress_bar
 from hazeheal.benchmark import child, convert, pairs, plan
 from hazeheal.benchmark.timing import merged
 from hazeheal.errors import EXIT_RESTART
+from hazeheal.utils.console import progress_bar
 
 
 def run(config, options: plan.Options) -> dict:

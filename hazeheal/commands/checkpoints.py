@@ -9,10 +9,10 @@ import pathlib
 import re
 import sys
 
-from hazeheal.bars import progress_bar
 from hazeheal.commands.parsing import CommandParser
 from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
-from hazeheal.training import checkpoint
+from hazeheal.runs import checkpoints
+from hazeheal.utils.console import progress_bar
 
 EPILOG = """\
 examples:
@@ -101,7 +101,7 @@ def look(folder, advance) -> list[dict]:
 
 def _entries(folder):
     """{path: (step, state, or None where it must be read to know)}, by step."""
-    found = {checkpoint.path_of(folder, step): (step, None) for step in checkpoint.steps(folder)}
+    found = {checkpoints.path_of(folder, step): (step, None) for step in checkpoints.steps(folder)}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         for state, pattern in UNREAD.items():
             if match := pattern.fullmatch(path.name):
@@ -110,11 +110,11 @@ def _entries(folder):
 
 
 def _describe(path, step, state, advance):
-    size, saved, psnr, reason = _bytes(path), 0, checkpoint.score(path), None
+    size, saved, psnr, reason = _bytes(path), 0, checkpoints.score(path), None
     with contextlib.suppress(FileNotFoundError):  # removed meanwhile: then it will not be listed
-        saved = [*path.glob(checkpoint.MANIFEST), path][0].stat().st_mtime
+        saved = [*path.glob(checkpoints.MANIFEST), path][0].stat().st_mtime
     if state is None:
-        reason = checkpoint.damage(path)
+        reason = checkpoints.damage(path)
         state = "damaged" if reason else "whole"
         advance(size)
     row = {"name": path.name, "step": step, "bytes": size, "state": state}

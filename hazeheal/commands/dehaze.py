@@ -2,13 +2,12 @@
 
 import sys
 
-from hazeheal import quiet
-from hazeheal.aside import ended_in_order
-from hazeheal.bars import progress_bar
 from hazeheal.commands.parsing import MIRROR_HELP, MODEL_HELP, CommandParser, count, numbers
 from hazeheal.errors import EXIT_ERROR, EXIT_OK, DataError, OutputError
-from hazeheal.lines import one_line
 from hazeheal.models import pretrained
+from hazeheal.utils import quiet_import
+from hazeheal.utils.atomic import ended_in_order
+from hazeheal.utils.console import one_line, progress_bar
 
 EPILOG = """\
 examples:
@@ -68,9 +67,9 @@ def main(argv) -> int:
         HazeHealError: What is wrong, which value, what to do; `hazeheal.__main__` prints it.
     """
     flags = parser().parse_args(argv)
-    from hazeheal.restore import files
+    from hazeheal.inference import jobs as job_files
 
-    found = files.find(flags.inputs, output=flags.output, compare=flags.compare)
+    found = job_files.find(flags.inputs, output=flags.output, compare=flags.compare)
     jobs = [job for job in found.jobs if flags.overwrite or not job.is_done]
     kept = len(found.jobs) - len(jobs)
     if found.others:
@@ -79,13 +78,13 @@ def main(argv) -> int:
         print(f"{kept} results are there already, and stay as they are; --overwrite makes them anew")
     if not jobs:
         return EXIT_OK
-    quiet.import_tensorflow()
-    from hazeheal.restore.exported import open_model
-    from hazeheal.restore.pipeline import restore_pictures
-    from hazeheal.restore.restorer import Restorer
-    from hazeheal.training import distribute
+    quiet_import.import_tensorflow()
+    from hazeheal.distributed import runtime as runtimes
+    from hazeheal.inference.load_model import open_model
+    from hazeheal.inference.pipeline import restore_pictures
+    from hazeheal.inference.restorer import Restorer
 
-    runtime = distribute.choose(gpus=flags.gpus, precision=flags.precision, xla="off")
+    runtime = runtimes.choose(gpus=flags.gpus, precision=flags.precision, xla="off")
     model = open_model(flags.model, which=flags.which, precision=runtime.precision)
     restorer = Restorer(model, tile_size=flags.tile_size, devices=runtime.devices, mirror=flags.mirror)
     pictures, videos = ([job for job in jobs if job.is_video == kind] for kind in (False, True))
@@ -101,7 +100,7 @@ def main(argv) -> int:
 
 def restore_video(job, restorer, outcome, *, overwrite):
     """Restores one video, with a bar of its own for the frames; notes in `outcome` what became of it."""
-    from hazeheal.restore import video
+    from hazeheal.inference import video
 
     ffmpeg = video.find_ffmpeg()
     try:

@@ -5,7 +5,7 @@ import json
 import sys
 
 from hazeheal.commands.parsing import CommandParser
-from hazeheal.doctor import machine, place, tensorflow
+from hazeheal.doctor import checks, place, tensorflow_probe
 from hazeheal.doctor.finding import NOTE, PROBLEM
 from hazeheal.errors import EXIT_OK, HazeHealError
 
@@ -48,9 +48,9 @@ def main(argv) -> int:
         if not flags.json:
             print("\n".join(finding.line() for finding in findings), flush=True)
 
-    tell(machine.look())
+    tell(checks.look())
     tell(place.look(flags.workdir))
-    tell(tensorflow.look(*tensorflow.ask(), gpus=machine.gpus()))  # last, as it takes seconds
+    tell(tensorflow_probe.look(*tensorflow_probe.ask(), gpus=checks.gpus()))  # last, as it takes seconds
     if flags.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in found], indent=1))
     sys.stdout.flush()  # before the message about what is wrong

@@ -4,14 +4,13 @@ import os
 import pathlib
 import shlex
 
-from hazeheal import quiet
-from hazeheal.aside import write_aside
-from hazeheal.bars import progress_bar
 from hazeheal.commands.parsing import MIRROR_HELP, MODEL_HELP, CommandParser, count, names_of_runs, natural
 from hazeheal.errors import EXIT_OK, UsageError
-from hazeheal.lines import one_line
+from hazeheal.evaluation import dark_channel, html_report, pairs, results
 from hazeheal.models import pretrained
-from hazeheal.restore import dark_channel, pairs, report, results
+from hazeheal.utils import quiet_import
+from hazeheal.utils.atomic import write_aside
+from hazeheal.utils.console import one_line, progress_bar
 
 FILES = ("scores.csv", "summary.json", "report.html")
 RESERVED = (results.INPUT, "dark_channel", results.CLEAR)
@@ -72,22 +71,22 @@ def main(argv) -> int:
     names = names_of_runs(given, taken=RESERVED)
     source = _find_pairs(flags)
 
-    quiet.import_tensorflow()
-    from hazeheal.restore import evaluation  # waits for TensorFlow
+    quiet_import.import_tensorflow()
+    from hazeheal.evaluation import evaluate  # waits for TensorFlow
 
-    more, protocol = evaluation.more_metrics(lpips_weights=flags.lpips_weights)
+    more, protocol = evaluate.more_metrics(lpips_weights=flags.lpips_weights)
     if flags.output:  # made now, as an evaluation may take hours
         pathlib.Path(flags.output).mkdir(parents=True, exist_ok=True)
-    methods = {results.INPUT: evaluation.unchanged}
+    methods = {results.INPUT: evaluate.unchanged}
     methods |= {} if flags.no_baseline else {"dark_channel": dark_channel.restore}
     models = {name: _load(run, flags.which, mirror=flags.mirror) for name, run in names.items()}
     methods |= {name: restore for name, (restore, _) in models.items()}
     judged = next(iter(names), [*methods][-1])  # the first model, else the best that there is
 
-    gallery = report.Gallery(by=judged, size=flags.report_pictures if flags.output else 0)
+    gallery = html_report.Gallery(by=judged, size=flags.report_pictures if flags.output else 0)
     rows = []
     with _progress(len(source.pairs), "scoring") as bar:
-        for scored in evaluation.evaluate(source.pairs, methods, more=more):
+        for scored in evaluate.evaluate(source.pairs, methods, more=more):
             rows.append(scored.row)
             gallery.add(scored)
             bar.update()
@@ -100,13 +99,13 @@ def main(argv) -> int:
         about = {"models": {name: description for name, (_, description) in models.items()}}
         about |= {
             "data": source.description,
-            "protocol": evaluation.PROTOCOL | protocol,
+            "protocol": evaluate.PROTOCOL | protocol,
             "versions": results.versions(),
         }
         about["command"] = shlex.join(["hazeheal", "evaluate", *argv])
         text = results.to_json(rows, summary, about | ({f"against {judged}": compared} if compared else {}))
         about |= {"comparison": "; ".join(lines)} if lines else {}
-        page = report.build(gallery, rows=rows, summary=summary, source=source.title, about=about)
+        page = html_report.build(gallery, rows=rows, summary=summary, source=source.title, about=about)
         _write(flags.output, (results.to_csv(rows), text, page))
     return EXIT_OK
 
@@ -144,8 +143,8 @@ def _find_pairs(flags):
 
 def _load(run, which, *, mirror):
     """(function that restores, description for the summary) of one --model."""
-    from hazeheal.restore.exported import open_model
-    from hazeheal.restore.restorer import Restorer
+    from hazeheal.inference.load_model import open_model
+    from hazeheal.inference.restorer import Restorer
 
     model = open_model(run, which=which)
     described = {"run": str(run), "which": which, "checkpoint": model.checkpoint.name, "precision": "float32"}

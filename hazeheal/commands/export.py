@@ -4,11 +4,11 @@ import argparse
 import os
 import pathlib
 
-from hazeheal import quiet
 from hazeheal.commands.parsing import CommandParser
 from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
 from hazeheal.export.formats import FORMATS, PRECISIONS
 from hazeheal.models.pretrained import SUFFIX
+from hazeheal.utils import quiet_import
 
 EPILOG = """\
 examples:
@@ -25,7 +25,7 @@ exit codes: 0 done, 1 error (an export too far from its checkpoint is one; nothi
 """
 HOW_TO_LOAD = {
     "saved_model": "hazeheal dehaze --model={path}, tf.saved_model.load, or TensorFlow Serving",
-    "keras": "import keras, hazeheal.models.whole; keras.saving.load_model('{path}')",
+    "keras": "import keras, hazeheal.export.keras_layers; keras.saving.load_model('{path}')",
     "tflite": "ai_edge_litert.interpreter.Interpreter('{path}'), resize_tensor_input for each size",
     "onnx": "onnxruntime.InferenceSession('{path}')",
     "weights": "hazeheal dehaze --model={path}, or DehazeGAN.from_pretrained('{path}')",
@@ -79,10 +79,10 @@ def main(argv) -> int:
 
     # The processor does it well, and all runtimes that the exports are checked in have it.
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    os.environ.setdefault(quiet.LOG_LEVEL, "3")
-    quiet.import_tensorflow()
+    os.environ.setdefault(quiet_import.LOG_LEVEL, "3")
+    quiet_import.import_tensorflow()
     from hazeheal.export import exporter, formats
-    from hazeheal.restore.exported import ExportedModel, open_model
+    from hazeheal.inference.load_model import ExportedModel, open_model
 
     targets = formats.targets(flags.formats, tflite_precision=flags.tflite_precision or PRECISIONS[:1])
     gan = open_model(flags.model, which=flags.which)

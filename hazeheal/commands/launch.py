@@ -6,9 +6,8 @@ import sys
 
 from hazeheal import config as configs
 from hazeheal.commands.parsing import CommandParser, count, natural, numbers, seconds
+from hazeheal.distributed import error_notes, placement, supervisor, tf_config
 from hazeheal.errors import UsageError
-from hazeheal.launch import notes, placement, supervisor
-from hazeheal.training import cluster
 
 EPILOG = """\
 examples:
@@ -79,10 +78,10 @@ def main(argv) -> int:
     flags, rest = parser().parse_known_args(rest)
     if flags.gpus is not None and flags.cpu_replicas is not None:
         raise UsageError("--gpus and --cpu_replicas exclude each other; give one of them")
-    job = cluster.from_environment()
+    job = tf_config.from_environment()
     if job is not None and (flags.groups > 1 or flags.hosts is not None):
         raise UsageError(
-            f"{cluster.VARIABLE} is set, and says already which processes train together; unset it, or leave out "
+            f"{tf_config.VARIABLE} is set, and says already which processes train together; unset it, or leave out "
             "--groups and --hosts"
         )
     where = placement.place(
@@ -107,7 +106,7 @@ def main(argv) -> int:
         start,
         max_restarts=flags.max_restarts,
         hang_timeout=flags.hang_timeout,
-        notes=None if alone else notes.Notes(workdir, own=names[0]),
+        notes=None if alone else error_notes.Notes(workdir, own=names[0]),
     )
     return watched.run()
 

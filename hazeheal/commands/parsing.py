@@ -4,9 +4,8 @@ import argparse
 import os
 
 from hazeheal.errors import UsageError
-from hazeheal.help import CommandParser
-from hazeheal.lines import one_line
 from hazeheal.models import pretrained
+from hazeheal.utils.console import CommandParser, one_line
 
 __all__ = [
     "MIRROR_HELP",

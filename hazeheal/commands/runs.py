@@ -7,8 +7,8 @@ import sys
 
 from hazeheal.commands.parsing import CommandParser
 from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
-from hazeheal.lines import one_line
-from hazeheal.training import overview
+from hazeheal.runs import listing
+from hazeheal.utils.console import one_line
 
 EPILOG = """\
 examples:
@@ -49,9 +49,9 @@ def main(argv) -> int:
             raise UsageError(f"{folder} is no directory; name a run, or a folder that holds runs")
     unread, paths = [], {}
     for folder in flags.folders:
-        for run in overview.find(folder, on_error=unread.append):
+        for run in listing.find(folder, on_error=unread.append):
             paths.setdefault(os.path.realpath(run), run)
-    rows = [{"run": str(run)} | overview.describe(run) for run in paths.values()]
+    rows = [{"run": str(run)} | listing.describe(run) for run in paths.values()]
     if flags.json:
         print(json.dumps(rows, indent=1))
     elif rows:

@@ -4,11 +4,12 @@ import gc
 import sys
 
 from hazeheal import config as configs
-from hazeheal import quiet
 from hazeheal.commands.parsing import CommandParser, count, numbers, port
+from hazeheal.distributed import tf_config, xla_cache
+from hazeheal.distributed.preemption import ending_at_once
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
-from hazeheal.training import cluster, prometheus, xla_cache
-from hazeheal.training.signals import ending_at_once
+from hazeheal.runs import prometheus
+from hazeheal.utils import quiet_import
 
 EPILOG = """\
 examples:
@@ -99,8 +100,8 @@ def main(argv) -> int:
     if not flags.workdir:
         raise UsageError("--workdir=DIR is needed: where the run's checkpoints and summaries go")
     if flags.plot_models:
-        quiet.import_tensorflow()
-        from hazeheal.training.plot import plot_models
+        quiet_import.import_tensorflow()
+        from hazeheal.training.preflight.plot_models import plot_models
 
         for path in plot_models(config, directory=flags.workdir):
             print(path)
@@ -109,10 +110,10 @@ def main(argv) -> int:
     if not flags.data_dir and not (flags.dry_run and flags.data_dir is None):
         raise UsageError("--data_dir=DIR is needed: a data set made by `hazeheal-tfrecords convert`")
     if flags.dry_run:
-        from hazeheal.training.dry_run import check
+        from hazeheal.training.preflight.dry_run import check
 
         print(configs.to_json(config), end="")
-        print(check(config, flags, group=cluster.from_environment()))
+        print(check(config, flags, group=tf_config.from_environment()))
         return EXIT_OK
     with ending_at_once("hazeheal train"):
         result = train(config, flags)
@@ -121,7 +122,7 @@ def main(argv) -> int:
         return EXIT_INTERRUPTED if result["signal"] == "SIGINT" else EXIT_RESTART
     if result["group"]:  # group 0 tells
         return EXIT_OK
-    from hazeheal.training.reports import closing_words
+    from hazeheal.training.reports.reporter import closing_words
 
     print(closing_words(result, workdir=flags.workdir))
     return EXIT_OK
@@ -130,22 +131,23 @@ def main(argv) -> int:
 def preview(config, flags) -> int:
     if not flags.data_dir:
         raise UsageError("--preview needs --data_dir=DIR: a data set made by `hazeheal-tfrecords convert`")
-    quiet.import_tensorflow()
-    from hazeheal.training.preview import write_preview
+    quiet_import.import_tensorflow()
+    from hazeheal.training.preflight.preview import write_preview
 
     print(write_preview(config, flags.preview, data_dir=flags.data_dir, on_bad_record=flags.on_bad_record))
     return EXIT_OK
 
 
 def train(config, flags) -> dict:
-    group = cluster.from_environment()
+    group = tf_config.from_environment()
     with xla_cache.kept(flags.xla_cache, group=0 if group is None else group.group):
         return train_in(group, config, flags)
 
 
 def train_in(group, config, flags) -> dict:
-    quiet.import_tensorflow()
-    from hazeheal.training import distribute, failures
+    quiet_import.import_tensorflow()
+    from hazeheal.distributed import failures
+    from hazeheal.distributed import runtime as runtimes
     from hazeheal.training.trainer import DehazeTrainer
 
     num_groups = 1 if group is None else group.num_groups
@@ -158,7 +160,7 @@ def train_in(group, config, flags) -> dict:
         failures.told_to_other_groups(group),
         prometheus.serving(flags.workdir, port=asked, host=flags.metrics_host),
     ):
-        runtime = distribute.choose(
+        runtime = runtimes.choose(
             gpus=flags.gpus,
             cpu_replicas=flags.cpu_replicas,
             precision=config.train.precision,

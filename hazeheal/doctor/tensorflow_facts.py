@@ -9,8 +9,8 @@ import sys
 import keras
 import tensorflow as tf
 
-from hazeheal.doctor.tensorflow import MARK
-from hazeheal.training import distribute
+from hazeheal.distributed import runtime
+from hazeheal.doctor.tensorflow_probe import MARK
 
 
 def facts() -> dict:
@@ -30,8 +30,8 @@ def facts() -> dict:
             }
             for d in details
         ],
-        "precision": distribute.choose_precision("auto", gpus=gpus),
-        "xla": distribute.choose_xla("auto", on_gpu=bool(gpus)),
+        "precision": runtime.choose_precision("auto", gpus=gpus),
+        "xla": runtime.choose_xla("auto", on_gpu=bool(gpus)),
     }
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from hazeheal.data import synthetic
+from hazeheal.data.synthesis import synthetic_pairs
 from hazeheal.errors import HazeHealError
 
 # [B, H, W]: single pixels, lines, odd sides, batches, and sides that are multiples of 2^depth.
@@ -47,7 +47,7 @@ def batches() -> list:
     random, found = np.random.default_rng(0), []
     for number, (count, height, width) in enumerate(SIZES):
         pictures = random.integers(0, 256, (count, height, width, 3)).astype(np.uint8)
-        scene, _ = synthetic.make_pair(number, size=max(16, height, width))
+        scene, _ = synthetic_pairs.make_pair(number, size=max(16, height, width))
         pictures[0] = scene[:height, :width]
         pictures[2:, :, : width // 2], pictures[2:, :, width // 2 :] = 0, 255
         found.append(pictures)

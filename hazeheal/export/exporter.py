@@ -6,13 +6,13 @@ import math
 
 import hazeheal
 from hazeheal import config as configs
-from hazeheal import records
-from hazeheal.aside import written_aside
+from hazeheal.data import records
 from hazeheal.errors import HazeHealError
+from hazeheal.evaluation import results
 from hazeheal.export import check
-from hazeheal.restore import results
-from hazeheal.restore.exported import SUMMARY
-from hazeheal.training import checkpoint
+from hazeheal.inference.load_model import SUMMARY
+from hazeheal.runs import checkpoints
+from hazeheal.utils.atomic import written_aside
 
 
 def describe(gan) -> dict:
@@ -29,16 +29,16 @@ def describe(gan) -> dict:
 
 
 def _of_checkpoint(path) -> dict:
-    psnr = checkpoint.score(path)
+    psnr = checkpoints.score(path)
     return {
         "run": path.absolute().parents[2].name,
         "checkpoint": path.name,
-        "step": checkpoint.step_of(path),
+        "step": checkpoints.step_of(path),
         "psnr": psnr if math.isfinite(psnr) else None,
         # What else was measured when it was saved, on the validation split: `psnr_input` is that of the hazy pictures.
-        "metrics": {name: v for name, v in checkpoint.metrics(path).items() if math.isfinite(v)},
-        "data_fingerprint": checkpoint.progress(path).get("fingerprint"),
-        "started_from": checkpoint.progress(path).get("started_from"),
+        "metrics": {name: v for name, v in checkpoints.metrics(path).items() if math.isfinite(v)},
+        "data_fingerprint": checkpoints.progress(path).get("fingerprint"),
+        "started_from": checkpoints.progress(path).get("started_from"),
     }
 
 

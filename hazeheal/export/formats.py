@@ -49,7 +49,7 @@ def targets(formats, *, tflite_precision=("float32",)) -> list[Target]:
     for name in formats:
         if name == "saved_model":
             from hazeheal.export import saved_model
-            from hazeheal.restore.exported import FOLDER
+            from hazeheal.inference.load_model import FOLDER
 
             found.append(Target(name, FOLDER, ROUNDING, saved_model.write, saved_model.load))
         elif name == "keras":
@@ -66,7 +66,7 @@ def targets(formats, *, tflite_precision=("float32",)) -> list[Target]:
                 found.append(Target(name, file, tolerance, write, tflite.load, facts))
         elif name == "weights":
             from hazeheal.export import weights_file
-            from hazeheal.restore.exported import WEIGHTS
+            from hazeheal.inference.load_model import WEIGHTS
 
             found.append(
                 Target(name, WEIGHTS, HALF, weights_file.write, weights_file.load, {"precision": "float16"})

@@ -2,7 +2,7 @@
 
 import keras
 
-from hazeheal.models.whole import whole_model
+from hazeheal.export.keras_layers import whole_model
 
 
 def write(gan, path, metadata) -> None:

@@ -8,11 +8,11 @@ import json
 
 import tensorflow as tf
 
-from hazeheal import records
+from hazeheal.data import records
+from hazeheal.inference.load_model import METADATA
+from hazeheal.inference.network import make_functions
 from hazeheal.models.generator import takes_means
-from hazeheal.models.values import normalise, to_uint8
-from hazeheal.restore.exported import METADATA
-from hazeheal.restore.network import make_functions
+from hazeheal.models.pixels import normalise, to_uint8
 
 
 def serving_module(generator) -> tf.Module:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from hazeheal.inference.gan import DehazeGAN
 from hazeheal.models import weights
-from hazeheal.models.gan import DehazeGAN
 
 
 def write(gan, path, metadata) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from hazeheal.models.depthwise import Depthwise
-from hazeheal.models.layer_norm import layer_norm
-from hazeheal.models.pooling import spatial_mean
+from hazeheal.models.global_means import spatial_mean
+from hazeheal.models.ops import layer_norm
 
 NORMS = ("none", "layer", "instance", "group", "batch")
 

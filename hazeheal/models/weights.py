@@ -17,8 +17,8 @@ import zipfile
 
 import numpy as np
 
-from hazeheal.aside import written_aside
 from hazeheal.errors import HazeHealError
+from hazeheal.utils.atomic import written_aside
 
 FORMAT = "hazeheal weights 1"
 METADATA = "metadata"

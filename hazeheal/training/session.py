@@ -8,14 +8,16 @@ import logging
 
 import tensorflow as tf
 
+from hazeheal.distributed.preemption import STOP_SIGNALS
 from hazeheal.errors import HazeHealError
-from hazeheal.training import checkpoint, resume, start, step
-from hazeheal.training.meters import Clock
-from hazeheal.training.reports import Reports
-from hazeheal.training.signals import STOP_SIGNALS
-from hazeheal.training.state import primary
-from hazeheal.training.status import Status
-from hazeheal.training.tally import Tally
+from hazeheal.runs import checkpoints
+from hazeheal.runs.status import Status
+from hazeheal.training import restore, start
+from hazeheal.training.profiler import Clock
+from hazeheal.training.reports.accumulators import Tally
+from hazeheal.training.reports.reporter import Reports
+from hazeheal.training.step import step
+from hazeheal.training.step.train_state import primary
 
 LOG = logging.getLogger("hazeheal")
 
@@ -53,7 +55,7 @@ class Session:
             facts=facts,
             shown=groups.is_first,
         )
-        self.checkpoints = checkpoint.Checkpoints(directory.checkpoints, keep=config.train.keep, log=LOG)
+        self.checkpoints = checkpoints.Checkpoints(directory.checkpoints, keep=config.train.keep, log=LOG)
         self.reports = Reports(
             directory, config=config, schedule=schedule, facts=facts, is_first=groups.is_first
         )
@@ -67,7 +69,7 @@ class Session:
         Returns:
             (first step, whether the run is new).
         """
-        restored = resume.restore(self.checkpoints, directory=self._directory, groups=self._groups)
+        restored = restore.restore(self.checkpoints, directory=self._directory, groups=self._groups)
         # Of all groups, as they must decide alike what is worth saving.
         self._best = float(self._groups.gather([self.checkpoints.best()]).max())
         if restored is None:
@@ -80,7 +82,7 @@ class Session:
             self.reports.begin(restored=None)
         else:
             first = restored.step
-            checkpoint.check_data_set(
+            checkpoints.check_data_set(
                 restored.progress, self._fingerprint, data_dir=self._data_dir, workdir=self._directory.path
             )
             self._go_on_from(restored)
@@ -166,7 +168,7 @@ class Session:
             raise HazeHealError(
                 f"{row}, again after going back with half the learning rate; the last checkpoint is whole; {advice}"
             )
-        restored = resume.go_back(
+        restored = restore.go_back(
             self.checkpoints,
             directory=self._directory,
             groups=self._groups,

@@ -6,7 +6,7 @@ values, note = start.read(source)               # for TrainState.load_networks
 
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.models import pretrained, weights
-from hazeheal.training import checkpoint
+from hazeheal.runs import checkpoints
 
 # Fields of `config.model` that say nothing of the variables in a file of weights: it holds no discriminator, and a view of
 # another size, or none, has the same variables.
@@ -28,7 +28,7 @@ def find(source, *, config):
         HazeHealError: There is none of these, or it is damaged.
     """
     if not pretrained.is_name(source) and not str(source).endswith(pretrained.SUFFIX):
-        return checkpoint.resolve(source)
+        return checkpoints.resolve(source)
     try:
         found = pretrained.load(source)
     except HazeHealError as error:
@@ -50,7 +50,7 @@ def read(path):
         ({name: np.ndarray} as a checkpoint holds them, what a run notes of where it began, of plain JSON values).
     """
     if path.suffix != pretrained.SUFFIX:
-        return checkpoint.read(path), {"checkpoint": str(path)}
+        return checkpoints.read(path), {"checkpoint": str(path)}
     found = weights.read(path)
     values = {f"generator/{name}": value.astype("float32") for name, value in found.values.items()}
     noted = {name: found.metadata[name] for name in ("run", "checkpoint", "step", "sha256")}

@@ -15,21 +15,25 @@ import time
 import tensorflow as tf
 
 from hazeheal import config as configs
-from hazeheal import records
-from hazeheal.data.processor import DehazeDataProcessor
-from hazeheal.models.gan import DehazeGAN
+from hazeheal.data import records
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
+from hazeheal.distributed import runtime as runtimes
+from hazeheal.distributed.failures import explained, other_groups_lost
+from hazeheal.distributed.groups import Groups
+from hazeheal.distributed.heartbeat import Heartbeat
+from hazeheal.distributed.preemption import StopSignals
+from hazeheal.inference.gan import DehazeGAN
 from hazeheal.models.perceptual import check_perceptual_weights
-from hazeheal.training import checkpoint, distribute, resume, runlog, start, step
-from hazeheal.training.failures import explained, other_groups_lost
-from hazeheal.training.groups import Groups
-from hazeheal.training.heartbeat import Heartbeat
-from hazeheal.training.intervals import Schedule
-from hazeheal.training.meters import Profile
-from hazeheal.training.run_dir import RunDirectory
+from hazeheal.runs import checkpoints
+from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.training import restore, start
+from hazeheal.training.profiler import Profile
+from hazeheal.training.reports import training_log
+from hazeheal.training.schedule import Schedule
 from hazeheal.training.session import Session
-from hazeheal.training.signals import StopSignals
-from hazeheal.training.state import TrainState
-from hazeheal.training.validate import Validator, make_restore
+from hazeheal.training.step import step
+from hazeheal.training.step.train_state import TrainState
+from hazeheal.training.validator import Validator, make_restore
 
 LOG = logging.getLogger("hazeheal")
 
@@ -63,7 +67,7 @@ class DehazeTrainer:
         configs.check(config)
         if config.loss.perceptual_weight:
             check_perceptual_weights(config.loss.perceptual_weights, config.loss.perceptual_layer)
-        self.runtime = runtime or distribute.choose(precision=config.train.precision, xla=config.train.xla)
+        self.runtime = runtime or runtimes.choose(precision=config.train.precision, xla=config.train.xla)
         configs.check_batch(config, replicas=self.runtime.replicas)
         self.config = config
         self._fingerprint = records.load_manifest(data_dir)["fingerprint"]
@@ -74,9 +78,9 @@ class DehazeTrainer:
         self._val_data = self._open(config.data.val_split) if config.data.val_split else None
         self._directory = RunDirectory(workdir, group=self.runtime.group)
         with self._directory.locked():
-            found = resume.newest(self._directory)
+            found = restore.newest(self._directory)
         if found is not None:
-            self._check_data_set(checkpoint.progress(found))
+            self._check_data_set(checkpoints.progress(found))
         # A run that goes on needs it no more; it may be gone by then.
         self._restore_from = (
             start.find(restore_from, config=config) if restore_from and found is None else None
@@ -121,7 +125,7 @@ class DehazeTrainer:
         )
 
     def _check_data_set(self, saved):
-        checkpoint.check_data_set(
+        checkpoints.check_data_set(
             saved, self._fingerprint, data_dir=self._data_dir, workdir=self._directory.path
         )
 
@@ -151,7 +155,7 @@ class DehazeTrainer:
             HazeHealError: Damaged data (named), too many non-finite steps in a row, or a directory in use.
         """
         with self._directory.locked(), StopSignals() as signals:
-            runlog.setup_logging(self._directory.log, group=self._groups.number)
+            training_log.setup_logging(self._directory.log, group=self._groups.number)
             for line in self.describe().splitlines():
                 LOG.info("%s", line)
             if self.config.model.norm == "batch" and self.runtime.replicas > 1:
@@ -199,7 +203,9 @@ class DehazeTrainer:
         validate, save = schedule.every(train.validate_every), schedule.every(train.save_every)
         epoch = schedule.every("1 epoch")
         profile = Profile(self.config, self._directory.summaries / "train")
-        progress = runlog.ProgressLine(self.total_steps, initial_step=first, shown=self._groups.is_first)
+        progress = training_log.ProgressLine(
+            self.total_steps, initial_step=first, shown=self._groups.is_first
+        )
         at, iterator, signal = first, self._batches_from(first), session.stopped_by(signals)
         with progress as line:
             while at < self.total_steps and not signal:

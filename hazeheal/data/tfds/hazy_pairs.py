@@ -13,9 +13,9 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from hazeheal.data import pictures
-from hazeheal.data.pairing import pair_folders
-from hazeheal.data.public_sets import PUBLIC_SETS, PublicSet
+from hazeheal.data.images import image_io
+from hazeheal.data.pairing.pairing import pair_folders
+from hazeheal.data.pairing.public_sets import PUBLIC_SETS, PublicSet
 from hazeheal.errors import DataError
 
 _DESCRIPTION = """\
@@ -89,7 +89,7 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
 
     def _cut(self, hazy: np.ndarray, clear: np.ndarray, path) -> np.ndarray:
         """The middle of a clear picture that has a border around it, where the data set is known for that."""
-        whole, middle = pictures.center_crop(hazy, clear)
+        whole, middle = image_io.center_crop(hazy, clear)
         if self.builder_config.pairs.size_mismatch != "center_crop" or whole is not hazy:
             sizes = " and ".join(f"{picture.shape[1]}x{picture.shape[0]}" for picture in (hazy, clear))
             raise DataError(
@@ -101,7 +101,7 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
 def _read(path: pathlib.Path) -> tuple:
     """Returns (the picture, its file's bytes, or None where they must not be kept)."""
     data = path.read_bytes()
-    picture, kept = pictures.load_rgb(data, name=str(path))
+    picture, kept = image_io.load_rgb(data, name=str(path))
     return picture, data if kept.reusable else None
 
 
