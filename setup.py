@@ -26,7 +26,7 @@ def readme():
 setup(
     name="hazeheal",
     version=version(),
-    description="Training and use of a GAN that removes haze from pictures, on as many GPUs as there are",
+    description="Training and use of a GAN that removes haze from images, on as many GPUs as there are",
     long_description=readme(),
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.14",

@@ -2,7 +2,7 @@
 
     python benchmarks/compare_conversion.py [--pairs=2000 --size=620x460]
 
-Two tasks on one folder of JPEG pairs: `keep` (the files' own bytes into records) and `jpeg` (both pictures
+Two tasks on one folder of JPEG pairs: `keep` (the files' own bytes into records) and `jpeg` (both images
 resized and saved anew). The plain loop decodes and writes; the other one also does what ours does beside that
 (`benchmarks/peers/plain_tfrecords.py`). Contestants take turns; each is a command with its own start, writes into a new folder,
 and is timed as a whole until its bytes are on the disk. The sources are in the page cache for all of them.
@@ -21,7 +21,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import pictures, rounds  # noqa: E402
+from benchmarks import images, rounds  # noqa: E402
 
 UNIT = "pairs_per_second"
 PLAIN, SAME = "plain loop", "loop of the same work"
@@ -75,20 +75,18 @@ def contestants(folder, output, *, image_size, pairs, workers):
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--pairs", type=int, default=2000)
-    parse.add_argument("--size", default="620x460", help="WIDTHxHEIGHT of the pictures")
+    parse.add_argument("--size", default="620x460", help="WIDTHxHEIGHT of the images")
     parse.add_argument("--image_size", type=int, default=286, help="side after resizing, of the jpeg task")
     parse.add_argument("--workers", type=int, help="processes of ours (default: one a core)")
     parse.add_argument("--rounds", type=int, default=3)
-    parse.add_argument("--folder", help="where pictures and records go for the time being (default: $TMPDIR)")
+    parse.add_argument("--folder", help="where images and records go for the time being (default: $TMPDIR)")
     parse.add_argument("--json", metavar="FILE", help="write all figures here too")
     flags = parse.parse_args(argv)
     width, height = (int(side) for side in flags.size.split("x"))
     result = {"machine": rounds.machine(), "settings": vars(flags), "tasks": {}}
     with tempfile.TemporaryDirectory(dir=flags.folder) as directory:
-        folder, output = pathlib.Path(directory, "pictures"), pathlib.Path(directory, "records")
-        pictures.write_folder(
-            folder, pairs=flags.pairs, height=height, width=width, suffix=".jpg", distinct=32
-        )
+        folder, output = pathlib.Path(directory, "images"), pathlib.Path(directory, "records")
+        images.write_folder(folder, pairs=flags.pairs, height=height, width=width, suffix=".jpg", distinct=32)
         made = contestants(
             folder, output, image_size=flags.image_size, pairs=flags.pairs, workers=flags.workers
         )

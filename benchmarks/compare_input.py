@@ -18,7 +18,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import pictures, rounds  # noqa: E402
+from benchmarks import images, rounds  # noqa: E402
 from hazeheal.benchmark.pairs import convert  # noqa: E402
 
 UNIT, PEER, LIMIT = "pairs_per_second", "torch DataLoader", "decoding alone"
@@ -53,7 +53,7 @@ def contestants(folder, data_dir, flags):
 
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("--sizes", default="620x460,1600x1200", help="WIDTHxHEIGHT,... of the pictures")
+    parse.add_argument("--sizes", default="620x460,1600x1200", help="WIDTHxHEIGHT,... of the images")
     parse.add_argument("--pairs", type=int, default=256, help="pairs a size, 16 of them different")
     parse.add_argument("--crop_size", type=int, default=256)
     parse.add_argument("--batch_size", type=int, default=4)
@@ -68,8 +68,8 @@ def main(argv=None):
     for size in flags.sizes.split(","):
         width, height = (int(side) for side in size.split("x"))
         with tempfile.TemporaryDirectory() as directory:
-            folder, data_dir = pathlib.Path(directory, "pictures"), pathlib.Path(directory, "records")
-            pictures.write_folder(
+            folder, data_dir = pathlib.Path(directory, "images"), pathlib.Path(directory, "records")
+            images.write_folder(
                 folder, pairs=flags.pairs, height=height, width=width, suffix=".jpg", distinct=16
             )
             convert(folder, data_dir, encoding="keep")

@@ -1,8 +1,8 @@
-"""Restoring one picture: the generator, by width, against the dark channel prior in OpenCV.
+"""Restoring one image: the generator, by width, against the dark channel prior in OpenCV.
 
     python benchmarks/compare_restore.py [--widths 4 8 16 32 --depth=3 --patch_size=1]
 
-`DehazeGAN.restore` of a 550x412 picture, uint8 in and out, against `peers/opencv_dark_channel.py`, which uses all
+`DehazeGAN.restore` of a 550x412 image, uint8 in and out, against `peers/opencv_dark_channel.py`, which uses all
 cores too. Contestants take turns, each in a process of its own. The speed does not depend on what the weights are, so they
 are the initial ones. The last line is the width at which ours would be as fast, between the two widths around
 it on a straight line of logarithms.
@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import rounds  # noqa: E402
 
 MODEL = ("depth", "patch_size", "view_size", "norm", "output", "se_ratio")
-UNIT, PEER = "pictures_per_second", "OpenCV dark channel"
+UNIT, PEER = "images_per_second", "OpenCV dark channel"
 
 
 def measure(flags):
@@ -36,7 +36,7 @@ def measure(flags):
     model = {"width": flags.measure} | {name: getattr(flags, name) for name in MODEL}
     config = configs.load(["--config=default", *(f"--config.model.{k}={v}" for k, v in model.items())])
     spec = {"config": config.to_dict(), "cpu": not runtime.on_gpu, "precision": runtime.precision}
-    spec |= {"height": flags.height, "width": flags.picture_width, "seconds": flags.seconds, "rounds": 1}
+    spec |= {"height": flags.height, "width": flags.image_width, "seconds": flags.seconds, "rounds": 1}
     print(json.dumps({UNIT: restore.measure(spec)[UNIT]["median"], "precision": runtime.precision}))
     return 0
 
@@ -72,7 +72,7 @@ def main(argv=None):
     parse.add_argument("--se_ratio", type=float, default=0.25, help="of the generator")
     parse.add_argument("--precision", default="auto", help="auto, float32, mixed_bfloat16 or mixed_float16")
     parse.add_argument("--height", type=int, default=412)
-    parse.add_argument("--picture_width", type=int, default=550)
+    parse.add_argument("--image_width", type=int, default=550)
     parse.add_argument("--seconds", type=float, default=5, help="a measurement (default: %(default)s)")
     parse.add_argument("--rounds", type=int, default=5)
     parse.add_argument("--json", metavar="FILE", help="write all figures here too")
@@ -84,13 +84,13 @@ def main(argv=None):
 
     def ours(width):
         command = [sys.executable, str(ROOT / "benchmarks/compare_restore.py"), f"--measure={width}", *size]
-        command += [f"--picture_width={flags.picture_width}"]
+        command += [f"--image_width={flags.image_width}"]
         command += [f"--{name}={getattr(flags, name)}" for name in MODEL]
         return rounds.process([*command, f"--precision={flags.precision}"])
 
     peer = [sys.executable, str(ROOT / "benchmarks/peers/opencv_dark_channel.py"), *size]
     names = {f"hazeheal width {width}": width for width in sorted(flags.widths)}
-    contestants = {PEER: rounds.process([*peer, f"--width={flags.picture_width}"])}
+    contestants = {PEER: rounds.process([*peer, f"--width={flags.image_width}"])}
     contestants |= {name: ours(width) for name, width in names.items()}
     found, _ = rounds.alternate(contestants, rounds=flags.rounds, unit=UNIT)
     table = rounds.ratios(found, unit=UNIT, base=PEER)

@@ -3,7 +3,7 @@
     python benchmarks/decode_alone.py FOLDER [--seconds=5]
 
 FOLDER/hazy and FOLDER/GT hold files of equal names. The bytes lie in memory, each core has a thread that decodes
-the same random window of both pictures of a random pair and throws it away: no reading, no checking, no turning,
+the same random window of both images of a random pair and throws it away: no reading, no checking, no turning,
 no batching. The decoder is the pipeline's own (`tf.image.decode_and_crop_jpeg`), called inside a compiled loop, so that
 Python is not timed. Prints its figures as JSON.
 """
@@ -44,13 +44,11 @@ def make_decoder(folder, crop):
         for i in tf.range(PAIRS_A_CALL):
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             window = [tops[i], lefts[i], crop, crop]
-            for pictures in (hazy, clear):
-                picture = tf.image.decode_and_crop_jpeg(
-                    pictures[indices[i]], window, channels=3, dct_method=DCT
-                )
-                # The next decoding waits for this one: a thread decodes one picture at a time.
-                with tf.control_dependencies([picture]):
-                    total += tf.cast(picture[0, 0, 0], tf.int32)
+            for images in (hazy, clear):
+                image = tf.image.decode_and_crop_jpeg(images[indices[i]], window, channels=3, dct_method=DCT)
+                # The next decoding waits for this one: a thread decodes one image at a time.
+                with tf.control_dependencies([image]):
+                    total += tf.cast(image[0, 0, 0], tf.int32)
         return total
 
     return decode

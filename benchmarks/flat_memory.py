@@ -2,7 +2,7 @@
 
     python benchmarks/flat_memory.py [--pairs=1000,20000]
 
-For each number of pairs a folder of small pictures by rule is converted on all cores, and the pipeline then reads it for some
+For each number of pairs a folder of small images by rule is converted on all cores, and the pipeline then reads it for some
 seconds. The peak of a conversion is that of its processes together: their resident sets are added up every
 20 ms (pages that they share count in each). The pipeline's is its process's own. What may grow is what names and finds the
 pairs: the index takes 32 bytes a pair. Prints MiB, and the bytes that each further pair costs.
@@ -84,20 +84,20 @@ def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--pairs", default="1000,20000", help="two numbers (default: %(default)s)")
     parse.add_argument("--seconds", type=float, default=5, help="of reading (default: %(default)s)")
-    parse.add_argument("--folder", help="where pictures and records go for the time being (default: $TMPDIR)")
+    parse.add_argument("--folder", help="where images and records go for the time being (default: $TMPDIR)")
     parse.add_argument("--json", metavar="FILE", help="write all figures here too")
     parse.add_argument("--read", metavar="DATA_DIR", help=argparse.SUPPRESS)
     flags = parse.parse_args(argv)
     if flags.read:
         return read(flags.read, flags.seconds)
-    from benchmarks import pictures
+    from benchmarks import images
 
     few, many = (int(number) for number in flags.pairs.split(","))
     peaks = {"conversion": {}, "input pipeline": {}}
     for pairs in (few, many):
         with tempfile.TemporaryDirectory(dir=flags.folder) as directory:
-            folder, records = pathlib.Path(directory, "pictures"), pathlib.Path(directory, "records")
-            pictures.write_folder(folder, pairs=pairs, height=48, width=64, suffix=".jpg", distinct=16)
+            folder, records = pathlib.Path(directory, "images"), pathlib.Path(directory, "records")
+            images.write_folder(folder, pairs=pairs, height=48, width=64, suffix=".jpg", distinct=16)
             peaks["conversion"][pairs] = conversion(folder, records)
             reader = [sys.executable, __file__, f"--read={records}", f"--seconds={flags.seconds}"]
             peaks["input pipeline"][pairs] = rounds.process(reader)()["peak"]

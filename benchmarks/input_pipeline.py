@@ -2,14 +2,14 @@
 
 The original's way is that of the pix2pix tutorial, which the first version of this project followed:
 a folder of PNG files, and for every pair read both, decode both whole, resize both to 286x286 in
-float32, crop 256x256 and mirror at random, normalise to [-1, 1], batch 4. It gets tf.data's
+float32, crop 256x256 and mirror at random, normalize to [-1, 1], batch 4. It gets tf.data's
 autotuned parallel map and a prefetch. Ours reads records made of the same PNG files by
 `hazeheal-tfrecords convert`, run as a process: with `--encoding=jpeg`, and, so that it can be seen
 how much of the gain is the format's, as PNG (`--encoding=keep`). Ours checks every record's CRC, turns
-by quarters as well, gives uint8 (the device normalises), and crops at the full resolution.
+by quarters as well, gives uint8 (the device normalizes), and crops at the full resolution.
 
-    python benchmarks/input_pipeline.py                      # pictures made by rule
-    python benchmarks/input_pipeline.py --source photos      # enlarged from the pictures in a folder
+    python benchmarks/input_pipeline.py                      # images made by rule
+    python benchmarks/input_pipeline.py --source photos      # enlarged from the images in a folder
 
 The pipelines take turns within each round, so that other work on the machine slows all of them, and
 what is compared is the median of the rounds' ratios. CPU time a pair, beside it, depends on other work
@@ -34,7 +34,7 @@ import tensorflow as tf
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.pictures import write_folder  # noqa: E402
+from benchmarks.images import write_folder  # noqa: E402
 from hazeheal.benchmark.pairs import convert  # noqa: E402
 from hazeheal.data.pipeline.processor import DehazeDataProcessor  # noqa: E402
 
@@ -74,7 +74,7 @@ def measure(iterator, *, seconds, skip):
 
 
 def compare(directory, *, height, width, options):
-    """Measures all pipelines at one picture size; returns {pipeline: figures}."""
+    """Measures all pipelines at one image size; returns {pipeline: figures}."""
     folder = directory / f"{width}x{height}"
     write_folder(folder, pairs=options.pairs, height=height, width=width, source=options.source)
     jpeg, png = folder / "jpeg", folder / "png"
@@ -96,10 +96,10 @@ def compare(directory, *, height, width, options):
             if turn >= 0:
                 found[name]["pairs_per_second"].append(rate)
                 found[name]["cpu_ms_per_pair"].append(cpu)
-    return summarise(found)
+    return summarize(found)
 
 
-def summarise(found):
+def summarize(found):
     """Medians, and the medians of each round's ratio to the original."""
     base = found["original"]
     table = {}
@@ -128,7 +128,7 @@ def parse(argv):
     parser.add_argument("--seconds", type=float, default=3, help="a measurement (default: %(default)s)")
     parser.add_argument("--quality", type=int, default=95, help="of the JPEG records (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="decoding threads of ours (default: one a core)")
-    parser.add_argument("--source", type=pathlib.Path, metavar="DIR", help="pictures to enlarge")
+    parser.add_argument("--source", type=pathlib.Path, metavar="DIR", help="images to enlarge")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the figures here")
     options = parser.parse_args(argv)
     try:
@@ -148,7 +148,7 @@ def main(argv=None):
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "tensorflow": tf.__version__,
-        "content": "pictures of --source, enlarged" if options.source else "made by rule",
+        "content": "images of --source, enlarged" if options.source else "made by rule",
         "rounds": options.rounds,
         "seconds": options.seconds,
         "sizes": {},

@@ -1,9 +1,9 @@
-"""The most memory that `hazeheal dehaze` holds, by the picture's size and by --tile_size.
+"""The most memory that `hazeheal dehaze` holds, by the image's size and by --tile_size.
 
     python benchmarks/restore_memory.py --model=runs/mine
 
 Each figure is the largest resident size of a process of its own that restores one PNG (on a GPU: of the host alone).
-The first row is a picture of 64x64: what Python and TensorFlow take before any work.
+The first row is an image of 64x64: what Python and TensorFlow take before any work.
 """
 
 import argparse
@@ -20,14 +20,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import rounds  # noqa: E402
-from benchmarks.pictures import made_picture  # noqa: E402
+from benchmarks.images import made_image  # noqa: E402
 
 SIZES = ((64, 64), (1000, 1000), (3000, 4000), (6000, 8000))  # height, width
 
 
-def write_picture(path, *, height, width):
+def write_image(path, *, height, width):
     """A PNG of this size, of copies of a smaller one: what it shows does not change the memory."""
-    patch = np.rint(made_picture(0, height=min(height, 1000), width=min(width, 1000)) * 255).astype(np.uint8)
+    patch = np.rint(made_image(0, height=min(height, 1000), width=min(width, 1000)) * 255).astype(np.uint8)
     copies = (-(-height // patch.shape[0]), -(-width // patch.shape[1]), 1)
     Image.fromarray(np.tile(patch, copies)[:height, :width]).save(path, compress_level=1)
 
@@ -59,14 +59,14 @@ def main(argv=None):
     flags = parse.parse_args(argv)
     model = pathlib.Path(flags.model).resolve()
     rows = []
-    print(f"| picture | {' | '.join(f'--tile_size={size}' for size in flags.tile_sizes)} |")
+    print(f"| image | {' | '.join(f'--tile_size={size}' for size in flags.tile_sizes)} |")
     print("|---|" + "---|" * len(flags.tile_sizes))
     with tempfile.TemporaryDirectory(prefix="hazeheal-memory-") as folder:
         for height, width in SIZES:
-            picture, found = pathlib.Path(folder, f"{width}x{height}.png"), []
-            write_picture(picture, height=height, width=width)
+            image, found = pathlib.Path(folder, f"{width}x{height}.png"), []
+            write_image(image, height=height, width=width)
             for tile_size in flags.tile_sizes:
-                command = [sys.executable, "-m", "hazeheal", "dehaze", picture, f"--model={model}"]
+                command = [sys.executable, "-m", "hazeheal", "dehaze", image, f"--model={model}"]
                 output = pathlib.Path(folder, f"at_{tile_size}")
                 found.append(peak_bytes([*command, f"--output={output}", f"--tile_size={tile_size}"]))
             rows.append({"height": height, "width": width, "peak_bytes": found})

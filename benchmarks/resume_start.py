@@ -2,7 +2,7 @@
 
     python benchmarks/resume_start.py [--pairs=20000 --step=1000000]
 
-Each measurement is a process of its own, from opening the data set (small pictures by rule) to the first batch; TensorFlow
+Each measurement is a process of its own, from opening the data set (small images by rule) to the first batch; TensorFlow
 is imported before. Prints seconds, medians over the rounds.
 """
 
@@ -39,18 +39,18 @@ def main(argv=None):
     parse.add_argument("--pairs", type=int, default=20_000)
     parse.add_argument("--step", type=int, default=1_000_000)
     parse.add_argument("--rounds", type=int, default=5)
-    parse.add_argument("--folder", help="where pictures and records go for the time being (default: $TMPDIR)")
+    parse.add_argument("--folder", help="where images and records go for the time being (default: $TMPDIR)")
     parse.add_argument("--json", metavar="FILE", help="write all figures here too")
     parse.add_argument("--measure", metavar="DATA_DIR", help=argparse.SUPPRESS)
     flags = parse.parse_args(argv)
     if flags.measure:
         return first_batch(flags.measure, flags.step)
-    from benchmarks import pictures
+    from benchmarks import images
     from hazeheal.benchmark.pairs import convert
 
     with tempfile.TemporaryDirectory(dir=flags.folder) as directory:
-        folder, data_dir = pathlib.Path(directory, "pictures"), pathlib.Path(directory, "records")
-        pictures.write_folder(folder, pairs=flags.pairs, height=48, width=64, suffix=".jpg", distinct=16)
+        folder, data_dir = pathlib.Path(directory, "images"), pathlib.Path(directory, "records")
+        images.write_folder(folder, pairs=flags.pairs, height=48, width=64, suffix=".jpg", distinct=16)
         convert(folder, data_dir, encoding="keep")
         contestants = {
             f"step {step:,}": rounds.process(

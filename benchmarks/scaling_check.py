@@ -3,7 +3,7 @@
     python benchmarks/scaling_check.py [--width=32 --depth=4 --crop_size=128 --batch=2 --steps=30]
     python benchmarks/scaling_check.py --reduce_dtype=float16          # half the bytes
 
-`batch` pictures a replica throughout. Predicted is compute + reduction. Compute: one replica trains alone on a core, while
+`batch` images a replica throughout. Predicted is compute + reduction. Compute: one replica trains alone on a core, while
 another such training, which it knows nothing of, has the other core; so both share the memory as two replicas do. Reduction: the
 sum of the same gradients, nothing else running, within a process and between two. Measured are trainings as one starts them,
 the median of --rounds. Prints a table.
@@ -147,7 +147,7 @@ def main(argv=None):
     parse.add_argument("--width", type=int, default=32)
     parse.add_argument("--depth", type=int, default=4)
     parse.add_argument("--crop_size", type=int, default=128)
-    parse.add_argument("--batch", type=int, default=2, help="pictures a replica (default: %(default)s)")
+    parse.add_argument("--batch", type=int, default=2, help="images a replica (default: %(default)s)")
     parse.add_argument("--steps", type=int, default=30, help="of each training (default: %(default)s)")
     parse.add_argument("--reduce_dtype", choices=("float32", "float16"), default="float32")
     parse.add_argument("--rounds", type=int, default=2)
@@ -160,8 +160,8 @@ def main(argv=None):
     found = []
     with tempfile.TemporaryDirectory() as directory:
         folder = pathlib.Path(directory)
-        write_pairs(folder / "pictures", pairs=16, size=max(160, flags.crop_size))
-        convert(folder / "pictures", folder / "records", encoding="keep")
+        write_pairs(folder / "images", pairs=16, size=max(160, flags.crop_size))
+        convert(folder / "images", folder / "records", encoding="keep")
         for number in range(flags.rounds):
             found.append(
                 {

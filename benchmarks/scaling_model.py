@@ -4,7 +4,7 @@
     python benchmarks/scaling_model.py --batch=16 --reduced_bytes=2    # larger batch, gradients summed in bfloat16
     python benchmarks/scaling_model.py --one=ONE.json --two=TWO.json   # prediction against measurement, see docs/scaling.md
 
-A step of N replicas, each with `batch` pictures, takes
+A step of N replicas, each with `batch` images, takes
 
     t(N) = max(compute, input) + reduction
     compute    batch x FLOPs / (share x peak), or as measured on one replica
@@ -57,7 +57,7 @@ PLACES = ((1, 1), (1, 2), (1, 4), (1, 8), (2, 8), (4, 8), (16, 8))  # hosts, dev
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What a step is made of: pictures a replica, FLOPs a picture, bytes to sum, pairs a second and core."""
+    """What a step is made of: images a replica, FLOPs an image, bytes to sum, pairs a second and core."""
 
     batch: int
     flops: float
@@ -82,7 +82,7 @@ def step(machine, work, *, hosts, devices):
 
 
 def table(work) -> str:
-    lines = ["| machine | hosts x devices | compute ms | reduction ms | input ms | pictures/s | efficiency |"]
+    lines = ["| machine | hosts x devices | compute ms | reduction ms | input ms | images/s | efficiency |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for machine in MACHINES:
         alone = step(machine, work, hosts=1, devices=1)["total"]
@@ -115,9 +115,9 @@ def check(one, two) -> str:
 
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("--batch", type=int, default=8, help="pictures a replica (default: %(default)s)")
+    parse.add_argument("--batch", type=int, default=8, help="images a replica (default: %(default)s)")
     parse.add_argument(
-        "--flops", type=float, default=194e9, help="of a picture (default: width 64, 256x256, VGG19)"
+        "--flops", type=float, default=194e9, help="of an image (default: width 64, 256x256, VGG19)"
     )
     parse.add_argument(
         "--parameters", type=float, default=34.56e6, help="of both networks (default: width 64)"

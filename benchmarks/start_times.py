@@ -93,7 +93,7 @@ def main(argv=None):
     flags = parse.parse_args(argv)
     with tempfile.TemporaryDirectory() as directory:
         folder, data_dir, run_dir, cache = (
-            pathlib.Path(directory, name) for name in ("pictures", "records", "run", "cache")
+            pathlib.Path(directory, name) for name in ("images", "records", "run", "cache")
         )
         contestants = {"hazeheal --help": helped(), "hazeheal train --help": helped("train")}
         if not flags.help_alone:

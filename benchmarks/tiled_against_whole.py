@@ -1,10 +1,10 @@
-"""A large picture restored in tiles against the same picture restored whole: how far apart they are.
+"""A large image restored in tiles against the same image restored whole: how far apart they are.
 
-    python benchmarks/tiled_against_whole.py --model runs/local runs/default --pictures hazy.jpg
+    python benchmarks/tiled_against_whole.py --model runs/local runs/default --images hazy.jpg
 
-For each run, picture and tile size: tiles, the share of the values that are equal and that are within 1 of 255, the
+For each run, image and tile size: tiles, the share of the values that are equal and that are within 1 of 255, the
 largest and the mean difference in levels of 255. For a network with squeeze-excite also how far apart the results are
-when each tile goes by its own means. Pictures are enlarged to --width x --height; one more is made by rule. The whole
+when each tile goes by its own means. Images are enlarged to --width x --height; one more is made by rule. The whole
 one needs the memory of a tile of its size: about 100 bytes for each pixel and each channel of `config.model.width`.
 """
 
@@ -20,25 +20,25 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import rounds  # noqa: E402
-from benchmarks.pictures import made_picture  # noqa: E402
+from benchmarks.images import made_image  # noqa: E402
 from hazeheal.data.synthesis.synthetic_pairs import add_haze  # noqa: E402
 
 
 def by_rule(*, height, width):
-    """uint8 [H, W, 3]: a picture with a photograph's spectrum, under haze that is thicker towards the top."""
+    """uint8 [H, W, 3]: an image with a photograph's spectrum, under haze that is thicker towards the top."""
     depth = np.broadcast_to(np.linspace(1, 0, height, dtype=np.float32)[:, None], (height, width))
-    hazy = add_haze(made_picture(0, height=height, width=width), depth=depth, beta=1.0)
+    hazy = add_haze(made_image(0, height=height, width=width), depth=depth, beta=1.0)
     return np.rint(hazy * 255).astype(np.uint8)
 
 
 def enlarged(path, *, height, width):
-    """uint8 [H, W, 3]: the picture in a file, resized."""
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB").resize((width, height), Image.LANCZOS))
+    """uint8 [H, W, 3]: the image in a file, resized."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((width, height), Image.LANCZOS))
 
 
 def difference(tiled, whole) -> dict:
-    """How far two uint8 pictures are apart."""
+    """How far two uint8 images are apart."""
     apart = np.abs(tiled.astype(np.int16) - whole)
     pixels = apart.max(axis=-1)
     return {
@@ -49,34 +49,34 @@ def difference(tiled, whole) -> dict:
     }
 
 
-def compare(model, pictures, tile_sizes):
-    """Yields a row of figures for each picture and tile size, and for each way to find a network's means."""
+def compare(model, images, tile_sizes):
+    """Yields a row of figures for each image and tile size, and for each way to find a network's means."""
     from hazeheal.inference.gan import DehazeGAN
     from hazeheal.inference.restorer import Restorer
 
     gan = DehazeGAN.from_run(model)
     fields = {name: gan.config.model[name] for name in ("width", "depth", "norm", "se_ratio")}
-    for name, picture in pictures.items():
-        height, width = picture.shape[:2]
+    for name, image in images.items():
+        height, width = image.shape[:2]
         # Room for the sides rounded up to what the network takes.
         whole = Restorer(gan, tile_size=max(height, width) + 64)
         assert len(whole.plan(height, width).tiles) == 1
-        wanted = whole.restore(picture)
-        changed = float(np.abs(wanted.astype(np.int16) - picture).mean())
+        wanted = whole.restore(image)
+        changed = float(np.abs(wanted.astype(np.int16) - image).mean())
         for tile_size in tile_sizes:
             restorer = Restorer(gan, tile_size=tile_size)
-            row = {"model": str(model), **fields, "picture": name, "changed": changed}
+            row = {"model": str(model), **fields, "image": name, "changed": changed}
             row |= {"tile_size": tile_size, "tiles": len(restorer.plan(height, width).tiles)}
             ways = {"common": True, "own": False} if restorer.shares_means else {"none": False}
             for means, shares in ways.items():
                 restorer.shares_means = shares
-                yield row | {"means": means} | difference(restorer.restore(picture), wanted)
+                yield row | {"means": means} | difference(restorer.restore(image), wanted)
 
 
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--model", nargs="+", required=True, help="runs, as for `hazeheal dehaze`")
-    parse.add_argument("--pictures", type=pathlib.Path, nargs="*", default=[], help="files to be enlarged")
+    parse.add_argument("--images", type=pathlib.Path, nargs="*", default=[], help="files to be enlarged")
     parse.add_argument("--height", type=int, default=3000)
     parse.add_argument("--width", type=int, default=4000)
     parse.add_argument("--tile_sizes", type=int, nargs="+", default=[512, 1024])
@@ -84,20 +84,20 @@ def main(argv=None):
     flags = parse.parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     size = {"height": flags.height, "width": flags.width}
-    pictures = {path.name: enlarged(path, **size) for path in flags.pictures} | {"by rule": by_rule(**size)}
+    images = {path.name: enlarged(path, **size) for path in flags.images} | {"by rule": by_rule(**size)}
     rows = []
-    print("| width, depth, norm, se_ratio | picture | tiles | means | equal | within 1 | largest | mean |")
+    print("| width, depth, norm, se_ratio | image | tiles | means | equal | within 1 | largest | mean |")
     print("|---|---|---|---|---|---|---|---|")
     for model in flags.model:
-        for row in compare(model, pictures, flags.tile_sizes):
+        for row in compare(model, images, flags.tile_sizes):
             rows.append(row)
             network = f"{row['width']}, {row['depth']}, {row['norm']}, {row['se_ratio']}"
             tiles = f"{row['tiles']} at {row['tile_size']}"
             shares = f"{row['equal']:.3%} | {row['within_1']:.4%} | {row['largest']} | {row['mean']:.4f}"
-            print(f"| {network} | {row['picture']} | {tiles} | {row['means']} | {shares} |", flush=True)
+            print(f"| {network} | {row['image']} | {tiles} | {row['means']} | {shares} |", flush=True)
     rounds.write(
         flags.json,
-        {"machine": rounds.machine(), "settings": vars(flags) | {"pictures": list(pictures)}, "rows": rows},
+        {"machine": rounds.machine(), "settings": vars(flags) | {"images": list(images)}, "rows": rows},
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""The larger of the two networks that ship: outdoor photographs and satellite pictures, on two CPU cores.
+"""The larger of the two networks that ship: outdoor photographs and satellite images, on two CPU cores.
 
 The second of two stages: whole scenes, as the network will see them, after crops at full resolution.
 

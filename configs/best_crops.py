@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = default.get_config()
     config.data.crop_size = 256
-    config.data.rot90 = False  # of most pictures the sky is above
+    config.data.rot90 = False  # of most images the sky is above
     config.data.fresh_haze.share = 0.1
     config.data.fresh_haze.share_clear = 0.12
     config.data.fresh_haze.share_relaid = 0.25

@@ -27,22 +27,22 @@ def get_config() -> ConfigDict:
     )
     config.data.max_val_pictures = 0  # 0: the whole split
 
-    # Haze made by rule on the clear pictures, anew each time; docs/fresh_haze.md says how to choose.
+    # Haze made by rule on the clear images, anew each time; docs/fresh_haze.md says how to choose.
     config.data.fresh_haze = ConfigDict()
     config.data.fresh_haze.share = 0.0  # of the training pairs, in place of their own haze
-    config.data.fresh_haze.share_clear = 0.0  # of the training pairs: the clear picture itself is the input
+    config.data.fresh_haze.share_clear = 0.0  # of the training pairs: the clear image itself is the input
     config.data.fresh_haze.share_relaid = 0.0  # of the training pairs: their own haze, laid anew
     config.data.fresh_haze.relaid_min = 0.5  # times its optical thickness
     config.data.fresh_haze.relaid_max = 2.0
     config.data.fresh_haze.relaid_shift = 0.1  # of its airlight, up or down
     config.data.fresh_haze.kind = "mixed"  # ground: ramps | aerial: clouds | mixed: either
-    config.data.fresh_haze.density_min = 0.06  # mean optical thickness of a picture
+    config.data.fresh_haze.density_min = 0.06  # mean optical thickness of an image
     config.data.fresh_haze.density_max = 1.2
     config.data.fresh_haze.airlight_min = 0.5  # the haze's own brightness, 0 to 1
     config.data.fresh_haze.airlight_max = 1.0
-    config.data.fresh_haze.tint = 0.06  # how far its colour may stray from grey
+    config.data.fresh_haze.tint = 0.06  # how far its color may stray from gray
     config.data.fresh_haze.noise = 0.02  # the camera's strongest, on white
-    config.data.fresh_haze.jpeg_share = 0.5  # of the pictures with fresh haze
+    config.data.fresh_haze.jpeg_share = 0.5  # of the images with fresh haze
     config.data.fresh_haze.jpeg_quality_min = 60
     config.data.fresh_haze.jpeg_quality_max = 95
 
@@ -56,7 +56,7 @@ def get_config() -> ConfigDict:
     config.model.se_ratio = 0.25  # 0 turns squeeze-excite off
     config.model.patch_size = 1  # 2: each 2x2 pixels are the channels of one position; a quarter of the time
     config.model.view_size = (
-        0  # the network sees pictures of any size as so many pixels squared; 0: as they are
+        0  # the network sees images of any size as so many pixels squared; 0: as they are
     )
     config.model.disc_width = 64
 
@@ -67,7 +67,7 @@ def get_config() -> ConfigDict:
     config.loss.perceptual_weights = "imagenet"  # or the path of a Keras .h5 or an .npz
     config.loss.perceptual_layer = "block3_conv3"
     config.loss.charbonnier_eps = 1e-3
-    config.loss.haze_share = 0.3  # 0.7 of the whole picture, 0.3 weighted by the haze mask
+    config.loss.haze_share = 0.3  # 0.7 of the whole image, 0.3 weighted by the haze mask
     config.loss.haze_mask = "difference"  # difference | dark_channel
     config.loss.weighting = "fixed"  # fixed | balanced
     config.loss.balanced_gan_share = 0.05  # of the reconstruction's gradient norm at the generator's output
@@ -86,7 +86,7 @@ def get_config() -> ConfigDict:
     config.optimizer.reduce_dtype = (
         "float32"  # gradients between replicas; float16: half the bytes, under a loss scale
     )
-    config.optimizer.ema_half_life = 2000.0  # pictures; 0: no average
+    config.optimizer.ema_half_life = 2000.0  # images; 0: no average
     config.optimizer.max_skipped = 10  # non-finite steps in a row before the run stops
 
     config.train = ConfigDict()
@@ -105,7 +105,7 @@ def get_config() -> ConfigDict:
 
     config.samples = ConfigDict()
     config.samples.count = 4
-    config.samples.max_side = 512  # of one picture on a sheet or in TensorBoard
+    config.samples.max_side = 512  # of one image on a sheet or in TensorBoard
 
     config.profile = ConfigDict()
     config.profile.steps = ""  # "100:110" writes a profile of these steps for TensorBoard

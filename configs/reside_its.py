@@ -1,4 +1,4 @@
-"""RESIDE ITS (Li et al. 2019): 13,990 indoor pictures of 620x460 with haze by rule, ten of each of 1,399 clear ones.
+"""RESIDE ITS (Li et al. 2019): 13,990 indoor images of 620x460 with haze by rule, ten of each of 1,399 clear ones.
 
 Command:  bash launch/train_multigpu.sh --config=reside_its --hazy_dir=ITS/hazy --gt_dir=ITS/clear --workdir=runs/reside_its
 Run time: not measured.

@@ -1,4 +1,4 @@
-"""RICE1 (Lin et al. 2019): satellite pictures under thin cloud and haze, 500 pairs of 512x512.
+"""RICE1 (Lin et al. 2019): satellite images under thin cloud and haze, 500 pairs of 512x512.
 
 Command:  bash launch/train_multigpu.sh --config=rice1 --hazy_dir=RICE1/cloud --gt_dir=RICE1/label --workdir=runs/rice1
 Run time: not measured at this width; docs/experiments.md has a run of width 16 on two CPU cores.

@@ -1,4 +1,4 @@
-"""SateHaze1k (Huang et al. 2020): satellite pictures, thin, moderate and thick haze by rule, 400 pairs of 512x512 each.
+"""SateHaze1k (Huang et al. 2020): satellite images, thin, moderate and thick haze by rule, 400 pairs of 512x512 each.
 
 Command:  bash launch/train_multigpu.sh --config=satehaze1k --hazy_dir=Haze1k_thick/input --gt_dir=Haze1k_thick/target --workdir=runs/satehaze1k
 Run time: not measured.

@@ -1,4 +1,4 @@
-"""HazeHeal: training and use of a GAN that removes haze from pictures.
+"""HazeHeal: training and use of a GAN that removes haze from images.
 
     from hazeheal import DehazeDataProcessor, DehazeGAN, DehazeTrainer
 

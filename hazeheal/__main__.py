@@ -13,13 +13,13 @@ from hazeheal.errors import (
     GroupLostError,
     HazeHealError,
 )
-from hazeheal.utils.console import one_line, print_any_text
+from hazeheal.utils.console import escape_unencodable_output, one_line
 
 COMMANDS = {
     "train": "train a generator on a data set, or go on with a run",
     "launch": "train in one or several processes, watched, and started again when one is lost",
-    "dehaze": "remove haze from pictures and videos with a trained generator",
-    "evaluate": "score restored pictures beside the hazy input and a classical baseline; HTML report",
+    "dehaze": "remove haze from images and videos with a trained generator",
+    "evaluate": "score restored images beside the hazy input and a classical baseline; HTML report",
     "runs": "list runs: state, step, best PSNR, speed; what was killed or has failed",
     "export": "write a trained generator as SavedModel, .keras, TensorFlow Lite, ONNX or weights, each checked",
     "checkpoints": "list a run's checkpoints: step, size, validation PSNR, whole or damaged",
@@ -35,11 +35,11 @@ def usage() -> str:
         [
             "usage: hazeheal COMMAND [arguments]",
             "",
-            "Trains a GAN that removes haze from pictures, and uses it.",
+            "Trains a GAN that removes haze from images, and uses it.",
             "",
             *lines,
             "",
-            "`hazeheal COMMAND --help` tells more. Networks that ship restore pictures at once; to train, pairs become a",
+            "`hazeheal COMMAND --help` tells more. Networks that ship restore images at once; to train, pairs become a",
             "data set first:",
             "",
             "  hazeheal dehaze photo.jpg --output=restored",
@@ -54,7 +54,7 @@ def usage() -> str:
 
 def main(argv=None) -> int:
     """Runs one command; returns the exit code: 0 done, 1 error, 2 bad usage, 75 restart me."""
-    print_any_text()
+    escape_unencodable_output()
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv and argv[0] in ("-h", "--help", "help"):
         print(usage())

@@ -305,7 +305,7 @@ def check(config) -> None:
     if config.model.view_size and config.model.output == "direct":
         raise UsageError(
             f"--config.model.view_size={config.model.view_size} does not go with --config.model.output=direct, whose "
-            "picture is the network's own; use residual or scattering, or --config.model.view_size=0"
+            "image is the network's own; use residual or scattering, or --config.model.view_size=0"
         )
     if config.model.width % 2:
         raise UsageError(f"--config.model.width={config.model.width} is odd; the stem needs half of it")
@@ -339,7 +339,7 @@ def check_batch(config, *, replicas: int) -> None:
 
 
 def check_crop(config, split) -> None:
-    """Refuses a crop that is larger than a picture of `split`, an opened `records.Split`; windows fit any."""
+    """Refuses a crop that is larger than an image of `split`, an opened `records.Split`; windows fit any."""
     if config.data.window_min:
         return
     sides = [min(row) for row in split.index[["height", "width"]].tolist()]
@@ -347,7 +347,7 @@ def check_crop(config, split) -> None:
     if sides and config.data.crop_size > sides[smallest]:
         row = split.index[smallest]
         raise UsageError(
-            f"--config.data.crop_size={config.data.crop_size} is larger than the smallest picture, "
+            f"--config.data.crop_size={config.data.crop_size} is larger than the smallest image, "
             f"{row['width']}x{row['height']} pixels: {split.describe(smallest)}; use {sides[smallest]} or less"
         )
 

@@ -26,7 +26,7 @@ class UsageError(HazeHealError):
 
 
 class DataError(HazeHealError):
-    """A shard, an index, a record or a picture that is missing or damaged."""
+    """A shard, an index, a record or an image that is missing or damaged."""
 
 
 class OutputError(HazeHealError):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# TensorBoard on runs: every replica group's training and validation curves, pictures, and a comparison of the runs.
+# TensorBoard on runs: every replica group's training and validation curves, images, and a comparison of the runs.
 set -euo pipefail
 # shellcheck source=launch/environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"

@@ -15,7 +15,7 @@ configs/quickstart.py on it and leaves the run in runs/quickstart. The same comm
 where it stopped or says that the run is complete.
 
 data
-  --hazy_dir DIR, --gt_dir DIR   folders of hazy and of clear pictures; they are converted to
+  --hazy_dir DIR, --gt_dir DIR   folders of hazy and of clear images; they are converted to
                                  WORKDIR/tfrecords first, by `hazeheal-tfrecords convert`
   --convert.FLAG=VALUE           --FLAG=VALUE for that conversion, such as --convert.tile_size=256
   --data_dir DIR                 shards that were made before
@@ -153,7 +153,7 @@ elif [[ -n "$hazy_dir$gt_dir" ]]; then
   [[ -z "$data_dir" ]] || fail 2 "--data_dir=$data_dir and --hazy_dir exclude each other; give one"
   [[ -n "$workdir" ]] || fail 2 "--workdir is missing; it gets the run, and the shards made of --hazy_dir and --gt_dir"
   for folder in "$hazy_dir" "$gt_dir"; do
-    [[ -d "$folder" ]] || fail 2 "$folder is not a directory; give the folder of the pictures"
+    [[ -d "$folder" ]] || fail 2 "$folder is not a directory; give the folder of the images"
   done
   data_dir="$workdir/tfrecords"
 fi

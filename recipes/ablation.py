@@ -2,7 +2,7 @@
 
     python recipes/ablation.py --data_dir=DATA --output_dir=OUT [--steps=1000] [--width=16]
 
-Every run is an ordinary `hazeheal train` of the same number of steps on the same pictures in the same
+Every run is an ordinary `hazeheal train` of the same number of steps on the same images in the same
 order, so that the load of the machine changes the time alone. Runs that are complete are not repeated.
 Prints a Markdown table; docs/experiments.md holds what was measured.
 """

@@ -3,9 +3,9 @@
     python recipes/experiments.py --records=OUT --runs=RUNS [--only NAME ...] [--steps=800]
 
 OUT holds the data sets {mixed,outdoor,rice1} that `recipes/split.py` and `hazeheal-tfrecords convert` make.
-Every experiment is an ordinary `hazeheal train` on as many pictures as all others with the same seed; one that is complete
+Every experiment is an ordinary `hazeheal train` on as many images as all others with the same seed; one that is complete
 is not repeated, and one that was stopped goes on. Scored are the validation pairs of both sets, each for itself, and
-how well a clear picture passes. docs/experiments.md holds what was measured.
+how well a clear image passes. docs/experiments.md holds what was measured.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def command(name, flags):
     """The training of one experiment, as one would type it."""
     data, changes, *start = EXPERIMENTS[name]
     fields = BASELINE | {"train.steps": flags.steps, "seed": flags.seed} | changes
-    # As many pictures, whatever the batch.
+    # As many images, whatever the batch.
     fields["train.steps"] = fields["train.steps"] * BASELINE["train.batch_size"] // fields["train.batch_size"]
     if fields["loss.perceptual_weight"]:
         fields["loss.perceptual_weights"] = flags.perceptual_weights
@@ -107,11 +107,11 @@ def score(run, records, *, restore=None) -> dict:
     for name in SETS:
         source = pairs.from_records(records / name, split="val", limit=None).pairs
         rows = [scored.row for scored in evaluate.evaluate(source, methods)]
-        summary = results.summarise(rows)
+        summary = results.summarize(rows)
         found[name] = {metric: summary["ours"][metric]["mean"] for metric in ("psnr", "ssim")}
         found[name]["psnr_input"] = summary[results.INPUT]["psnr"]["mean"]
         clear = [pair.load()[1] for pair in source]
-        passed += [image_io.psnr(restore(picture), picture) for picture in clear]
+        passed += [image_io.psnr(restore(image), image) for image in clear]
     return found | {"clear": {"psnr": sum(passed) / len(passed), "least": min(passed)}}
 
 
@@ -130,8 +130,8 @@ def measure(name, flags) -> dict:
 
 
 def table(found) -> str:
-    head = ["experiment", "outdoor PSNR", "SSIM", "RICE1 PSNR", "SSIM", "clear pictures, mean", "worst"]
-    lines = [f"| {' | '.join([*head, 'pictures/s'])} |", "|---" * 8 + "|"]
+    head = ["experiment", "outdoor PSNR", "SSIM", "RICE1 PSNR", "SSIM", "clear images, mean", "worst"]
+    lines = [f"| {' | '.join([*head, 'images/s'])} |", "|---" * 8 + "|"]
     for name, scores in found.items():
         cells = [
             f"{scores[s][metric]:.{places}f}" for s in SETS for metric, places in (("psnr", 2), ("ssim", 4))

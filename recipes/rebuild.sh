@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The networks that ship, from the pictures on: split, convert, train in two stages, score the test tenth, write the weights.
+# The networks that ship, from the images on: split, convert, train in two stages, score the test tenth, write the weights.
 #
 #     bash benchmarks/recipe/rebuild.sh DATA OUT [train's arguments, as --cpu_replicas=2]
 #

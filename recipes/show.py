@@ -1,7 +1,7 @@
 """What a network does, to be looked at: triptychs of test pairs, the worst of them, and other photographs.
 
     python recipes/show.py --model=best --pairs OUT/split/outdoor_test OUT/split/rice1_test \\
-        --pictures photographs --output=shown
+        --images photographs --output=shown
 
 Writes into the output directory
     triptychs.jpg   ten pairs, hazy | restored | clear: evenly spaced in the order of the restored PSNR, so that none is chosen
@@ -58,9 +58,9 @@ def main(argv=None):
     parse.add_argument("--pairs", nargs="+", type=pathlib.Path, default=[], metavar="FOLDER")
     parse.add_argument("--keys", nargs="+", default=[], help="pairs to show on a sheet of their own")
     parse.add_argument("--pairing", default=r"^(\d+)", help="as of hazeheal-tfrecords convert")
-    parse.add_argument("--pictures", type=pathlib.Path, metavar="FOLDER", help="photographs of other kinds")
+    parse.add_argument("--images", type=pathlib.Path, metavar="FOLDER", help="photographs of other kinds")
     parse.add_argument("--output", required=True, type=pathlib.Path)
-    parse.add_argument("--max_side", type=int, default=320, help="of a picture on a sheet")
+    parse.add_argument("--max_side", type=int, default=320, help="of an image on a sheet")
     flags = parse.parse_args(argv)
     gan = open_model(flags.model)
     flags.output.mkdir(parents=True, exist_ok=True)
@@ -75,8 +75,8 @@ def main(argv=None):
     if flags.keys:
         named = {row[1]: row for row in rows}
         write([named[key] for key in flags.keys], flags.output / "chosen.jpg", max_side=flags.max_side)
-    if flags.pictures:
-        files = sorted(p for p in flags.pictures.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if flags.images:
+        files = sorted(p for p in flags.images.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
         shown = []
         for file in files:
             hazy = np.asarray(Image.open(file).convert("RGB"))

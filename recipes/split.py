@@ -3,15 +3,15 @@
     python recipes/split.py --data=DATA --output_dir=OUT
 
 DATA holds rice1/{hazy,GT}, sots_outdoor_288/{hazy,GT} and sots_outdoor_full/{hazy,GT}. OUT gets folders of links
-(turned pictures are files),
+(turned images are files),
 
     OUT/{rice1,outdoor,mixed}/{hazy,GT}/      training and validation pairs, for `hazeheal-tfrecords convert`
     OUT/{rice1,outdoor,mixed}/val_scenes.txt  for its --val_keys
     OUT/{rice1,outdoor}_test/{hazy,GT}/       the tenth for the end
 
-A scene is one clear picture; all hazy pictures of it go the same way. The two outdoor sets are one here: they share
+A scene is one clear image; all hazy images of it go the same way. The two outdoor sets are one here: they share
 no scene. Outdoor has seven times as many pairs as RICE1: in `mixed` each training pair of RICE1 is there four times, turned
-by 0, 90, 180 and 270 degrees (007_hazy.png, 90007_hazy.png, ...): a satellite's picture has no upper side.
+by 0, 90, 180 and 270 degrees (007_hazy.png, 90007_hazy.png, ...): a satellite's image has no upper side.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def scenes_of(folders) -> dict:
                 scenes[re.match(PAIRING, path.stem)[1]][side].append(path.resolve())
     wrong = [scene for scene, (hazy, clear) in scenes.items() if not hazy or len(clear) != 1]
     if wrong:
-        raise SystemExit(f"{folders}: not one clear picture and some hazy ones: {', '.join(wrong)}")
+        raise SystemExit(f"{folders}: not one clear image and some hazy ones: {', '.join(wrong)}")
     return {scene: (hazy, clear) for scene, (hazy, (clear,)) in scenes.items()}
 
 
@@ -54,10 +54,10 @@ def part_of(names, *, seed) -> dict:
 
 
 def turn(source, folder):
-    """Writes a picture in all of TURNS, in front of whose names stand the degrees."""
+    """Writes an image in all of TURNS, in front of whose names stand the degrees."""
     for degrees, transposition in TURNS.items():
-        with Image.open(source) as picture:
-            picture.convert("RGB").transpose(transposition).save(folder / f"{degrees}{source.stem}.png")
+        with Image.open(source) as image:
+            image.convert("RGB").transpose(transposition).save(folder / f"{degrees}{source.stem}.png")
 
 
 def main(argv=None):
@@ -78,10 +78,10 @@ def main(argv=None):
                 val["mixed"].append(clear.name)
             for target in (f"{name}_test",) if parts[scene] == "test" else (name, "mixed"):
                 turned = (target, name, parts[scene]) == ("mixed", "rice1", "train")
-                for place, pictures in (("GT", [clear]), ("hazy", hazy)):
+                for place, images in (("GT", [clear]), ("hazy", hazy)):
                     folder = flags.output_dir / target / place
                     folder.mkdir(parents=True, exist_ok=True)
-                    for path in pictures:
+                    for path in images:
                         (folder / path.name).symlink_to(path)
                         if turned:
                             turn(path, folder)

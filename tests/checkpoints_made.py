@@ -57,7 +57,7 @@ def write_run(path, *entries, **fields):
 
 def _value(variable, random):
     value = random.normal(0, 0.2, variable.shape).astype("f4")
-    # The square root of a negative one would make NaN of every picture.
+    # The square root of a negative one would make NaN of every image.
     return np.abs(value) + 0.5 if variable.path.endswith("moving_variance") else value
 
 

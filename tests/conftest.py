@@ -127,7 +127,7 @@ def whole_run(machine, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory):
-    """Pictures to convert: hazy/ and GT/ of 16 JPEG pairs of 8 scenes."""
+    """Images to convert: hazy/ and GT/ of 16 JPEG pairs of 8 scenes."""
     return write_pairs(tmp_path_factory.mktemp("source") / "set")
 
 
@@ -166,12 +166,12 @@ def training():
     """Gives training(replicas=.., **kwargs): a `Training` at its start, built once for equal arguments."""
     built = {}
 
-    def get(*, replicas=1, precision="float32", xla=False, optimise=False, total_steps=1000, **fields):
+    def get(*, replicas=1, precision="float32", xla=False, optimize=False, total_steps=1000, **fields):
         options = {
             "replicas": replicas,
             "precision": precision,
             "xla": xla,
-            "optimise": optimise,
+            "optimize": optimize,
             "total_steps": total_steps,
         }
         key = (*options.values(), configs.to_json(make_config(**fields)))

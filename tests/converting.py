@@ -9,8 +9,8 @@ from hazeheal.data import records
 from tfrecords_tools.__main__ import main
 
 
-def picture(seed, height=40, width=56):
-    """A smooth colour field with some noise: compresses like a picture, and no two are alike."""
+def image(seed, height=40, width=56):
+    """A smooth color field with some noise: compresses like an image, and no two are alike."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / rng.uniform(4, 20) + y / rng.uniform(4, 20) + rng.uniform(0, 6)) for _ in range(3)]
@@ -24,11 +24,11 @@ def hazed(clear, t):
 
 
 def write_pairs(folder, *, scenes=8, versions=2, kind="jpg", height=40, width=56):
-    """`folder/hazy/0001_0.8_1.jpg`, ... and `folder/GT/0001.jpg`: several hazy pictures of each clear one."""
+    """`folder/hazy/0001_0.8_1.jpg`, ... and `folder/GT/0001.jpg`: several hazy images of each clear one."""
     for name in ("hazy", "GT"):
         (folder / name).mkdir(parents=True)
     for scene in range(1, scenes + 1):
-        clear = picture(scene, height, width)
+        clear = image(scene, height, width)
         Image.fromarray(clear).save(folder / f"GT/{scene:04d}.{kind}")
         for version in range(1, versions + 1):
             haze = hazed(clear, 0.3 + 0.6 * version / (versions + 1))

@@ -2,7 +2,7 @@
 
 
 def generator_flops(width, depth, height, side):
-    """Of one picture, by the table of the networks: {layer: operations}."""
+    """Of one image, by the table of the networks: {layer: operations}."""
 
     def conv(pixels, size, channels, filters):
         return 2 * pixels * size * size * channels * filters
@@ -49,11 +49,11 @@ def discriminator_flops(width, side):
 
 
 def step_flops(config):
-    """Of the step, for one picture and without a perceptual network."""
+    """Of the step, for one image and without a perceptual network."""
     model, side = config.model, config.data.crop_size
     generator = generator_flops(model.width, model.depth, side, side)
     discriminator = discriminator_flops(model.disc_width, side)
-    # Each convolution has two gradients as dear as itself; nobody needs that of the hazy picture.
+    # Each convolution has two gradients as dear as itself; nobody needs that of the hazy image.
     of_generator = 3 * sum(generator.values()) - generator["stem"]
     # Of real and fake: forward, the gradients of its own loss, and that of the generator's loss on the way to it.
     return of_generator + 2 * (4 * sum(discriminator) - discriminator[0])

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import pathlib
 
-from fuzz_pictures import DAMAGES, ODD, PLAIN, SIZES, SPARSE, SPARSE_BYTES, WHOLE, Picture, bombs, contents
+from fuzz_images import DAMAGES, ODD, PLAIN, SIZES, SPARSE, SPARSE_BYTES, WHOLE, Image, bombs, contents
 from fuzz_scenes import EXTRAS, FOLDERS, GOOD_STEMS, LETTERS, STEMS, SUFFIXES, TEMPLATES, Scene
 from hypothesis import strategies as st
 
@@ -93,7 +93,7 @@ OUTPUTS += (
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """`scenes`, with `extras` beside them; `good` ones of whole pictures, which must come out (see `sure`)."""
+    """`scenes`, with `extras` beside them; `good` ones of whole images, which must come out (see `sure`)."""
 
     scenes: tuple
     good: tuple = ()
@@ -113,16 +113,16 @@ class Case:
             for side, named in enumerate(scene.names()):
                 if named is None:
                     continue
-                name, picture = named
+                name, image = named
                 path = folders[side] / name
                 with contextlib.suppress(OSError):  # a name that cannot be, or is a folder's
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    if picture.kind == SPARSE:
-                        path.write_bytes(contents(*SIZES[picture.size])["png"].data)
+                    if image.kind == SPARSE:
+                        path.write_bytes(contents(*SIZES[image.size])["png"].data)
                         os.truncate(path, SPARSE_BYTES)
                         written[side].pop(name, None)
                     else:
-                        content = picture.make()
+                        content = image.make()
                         path.write_bytes(content.data)
                         written[side][name] = content
         for extra in self.extras:
@@ -207,14 +207,14 @@ def cases(draw) -> Case:
     """From folders that must be converted to folders where nothing is as it should be."""
     kind = draw(st.sampled_from(("good", "flags", "flags", "forgiven", "forgiven", "any", "any", "any")))
     size = draw(st.integers(0, len(SIZES) - 1))
-    whole = st.builds(Picture, st.sampled_from(WHOLE), st.just(size))
+    whole = st.builds(Image, st.sampled_from(WHOLE), st.just(size))
     output = draw(st.one_of(st.just("new"), st.sampled_from(OUTPUTS)))
     relative = draw(st.booleans())
     if kind in ("good", "flags"):
         letters = st.text(st.sampled_from("abxyz019_ é-"), min_size=1, max_size=6)
         stems = draw(st.lists(letters, min_size=1, max_size=5, unique=True))
         template = draw(st.sampled_from(TEMPLATES[:5]))
-        plain = st.builds(Picture, st.sampled_from(PLAIN), st.just(size))
+        plain = st.builds(Image, st.sampled_from(PLAIN), st.just(size))
         scenes = tuple(Scene(f"s{stem}e", template, draw(plain), draw(plain)) for stem in stems)
         if kind == "good":
             flags = draw(st.lists(MORE, max_size=2, unique_by=lambda flag: flag.partition("=")[0]))
@@ -224,23 +224,23 @@ def cases(draw) -> Case:
 
     odd = st.one_of(
         whole,
-        st.builds(Picture, st.sampled_from(sorted(contents(16, 20))), st.integers(0, len(SIZES) - 1)),
-        st.builds(Picture, st.sampled_from(sorted(contents(16, 20))), st.just(size), DAMAGES),
-        st.builds(Picture, st.sampled_from(sorted(ODD)), st.just(size)),
-        st.builds(Picture, st.sampled_from(sorted(ODD)), st.just(size), DAMAGES),
-        st.just(Picture(SPARSE, size)),
+        st.builds(Image, st.sampled_from(sorted(contents(16, 20))), st.integers(0, len(SIZES) - 1)),
+        st.builds(Image, st.sampled_from(sorted(contents(16, 20))), st.just(size), DAMAGES),
+        st.builds(Image, st.sampled_from(sorted(ODD)), st.just(size)),
+        st.builds(Image, st.sampled_from(sorted(ODD)), st.just(size), DAMAGES),
+        st.just(Image(SPARSE, size)),
         st.none(),
     )
-    picture = st.one_of(whole, whole, odd)
+    image = st.one_of(whole, whole, odd)
     stem = st.one_of(st.sampled_from(STEMS), st.text(LETTERS, min_size=1, max_size=5))
     template = draw(st.sampled_from(TEMPLATES)) if kind == "any" else TEMPLATES[0]
     templates = st.just(template) if draw(st.booleans()) else st.sampled_from((template, *TEMPLATES))
     suffix = st.one_of(st.none(), st.none(), st.sampled_from(SUFFIXES))
     suffixes = st.tuples(suffix, suffix)
-    scene = st.builds(Scene, stem, templates, picture, picture, suffixes, st.sampled_from(FOLDERS))
+    scene = st.builds(Scene, stem, templates, image, image, suffixes, st.sampled_from(FOLDERS))
     scenes = draw(st.lists(scene, min_size=1, max_size=4))
     if draw(st.integers(0, 40)) == 0:  # many at once: several threads look at headers
-        bomb = Picture(draw(st.sampled_from(sorted(bombs()))))
+        bomb = Image(draw(st.sampled_from(sorted(bombs()))))
         scenes += [Scene(f"bomb{number}", TEMPLATES[0], bomb, bomb) for number in range(6)]
     slow = {"deep", "mesh"}
     extras = draw(st.lists(st.sampled_from(sorted(EXTRAS.keys() - slow)), max_size=2, unique=True))

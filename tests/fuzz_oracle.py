@@ -5,7 +5,7 @@ The oracle, whatever the arguments and whatever lies on the disk:
     exit code  0, or 1 (error), or 2 (bad usage); nothing comes out of `main` but the code
     stderr     after a failure it ends in one line, `PROGRAM: error: ...`. Before it, and after a success, there is
                nothing but the lists that `hazeheal-tfrecords convert` documents (`is_report`): orphans, ambiguous
-               names, sizes that differ, pictures that cannot be read, each with one line an entry
+               names, sizes that differ, images that cannot be read, each with one line an entry
     never      a traceback, a warning, a control character on stderr (a name with a line break or an escape sequence
                is shown escaped), more than `SECONDS` (`SECONDS_PROCESS`), more memory than the bounds below
 """
@@ -181,15 +181,15 @@ def judge(ended: Ended, program: str) -> str:
 
 
 def is_report(lines) -> bool:
-    """Whether `lines` are what `convert` lists on stderr: a title with a count and so many lines, and bad pictures."""
+    """Whether `lines` are what `convert` lists on stderr: a title with a count and so many lines, and bad images."""
     lines = list(lines)
     titles = "|".join(
         (
-            "hazy pictures without a clear one",
-            "clear pictures without a hazy one",
+            "hazy images without a clear one",
+            "clear images without a hazy one",
             "ambiguous names",
             "pairs of two sizes",
-            "pairs with a picture that cannot be read",
+            "pairs with an image that cannot be read",
         )
     )
     while lines:

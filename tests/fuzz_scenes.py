@@ -1,10 +1,10 @@
-"""Names for the fuzz tests, pairs of files that bear them, and what else may lie in a folder of pictures."""
+"""Names for the fuzz tests, pairs of files that bear them, and what else may lie in a folder of images."""
 
 import dataclasses
 import os
 import unicodedata
 
-from fuzz_pictures import Picture
+from fuzz_images import Image
 from hypothesis import strategies as st
 
 _STEMS = r"""0001 1400 7 a a.b.c café cafe\u0301 日本語 \u05d0\u05d1 a\nb \n tab\there \x1b[31mred \u2028 x\u0085y \u202eltr \rback %s
@@ -38,33 +38,33 @@ class Scene:
 
     stem: str
     template: tuple
-    hazy: Picture | None
-    clear: Picture | None
+    hazy: Image | None
+    clear: Image | None
     suffixes: tuple = (None, None)  # None: that of the content
     folder: str = ""
 
     def names(self):
-        """(file name, Picture) of the hazy side and of the clear side; None where there is none."""
+        """(file name, Image) of the hazy side and of the clear side; None where there is none."""
         for side in (0, 1):
-            picture = (self.hazy, self.clear)[side]
-            if picture is None:
+            image = (self.hazy, self.clear)[side]
+            if image is None:
                 yield None
                 continue
             suffix = self.suffixes[side]
-            suffix = picture.make().suffix if suffix is None else suffix
+            suffix = image.make().suffix if suffix is None else suffix
             base = self.template[side].format(self.stem).encode("utf-8", "surrogateescape")
             base = base[: 255 - len(suffix)].decode(
                 "utf-8", "ignore" if len(base) > 200 else "surrogateescape"
             )
-            yield self.folder + base + suffix, picture
+            yield self.folder + base + suffix, image
 
 
-EXTRAS = {  # what else lies in the folder of the hazy pictures; each is called with that folder and the clear one
+EXTRAS = {  # what else lies in the folder of the hazy images; each is called with that folder and the clear one
     "hidden": lambda hazy, clear: (hazy / ".hidden.png").write_bytes(b"x"),
     "hidden temporary": lambda hazy, clear: (hazy / ".mine.tmp-1").write_bytes(b"x"),
     "text": lambda hazy, clear: (hazy / "read me.txt").write_text("x"),
     "odd suffix": lambda hazy, clear: (hazy / "a.\x1b[2J\nb").write_text("x"),
-    "folder like a picture": lambda hazy, clear: (hazy / "folder.png").mkdir(exist_ok=True),
+    "folder like an image": lambda hazy, clear: (hazy / "folder.png").mkdir(exist_ok=True),
     "link to itself": lambda hazy, clear: (hazy / "loop.png").symlink_to("loop.png"),
     "link to nothing": lambda hazy, clear: (hazy / "gone.png").symlink_to("nowhere.png"),
     "link to a device": lambda hazy, clear: (hazy / "zero.png").symlink_to("/dev/zero"),

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tfrecords_tools.convert import finalize
 
-SIDE = (24, 40)  # of the pictures; the crop of `tiny` is 16
+SIDE = (24, 40)  # of the images; the crop of `tiny` is 16
 CONVERT = ("--num_shards=2", "--val_fraction=0.25")
 
 

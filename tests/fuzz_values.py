@@ -157,7 +157,7 @@ CHANGES = (
 
 
 def valid_values(key):
-    """Values of a field that are right by themselves, for the pictures of `fuzz_sets` and a run of some steps."""
+    """Values of a field that are right by themselves, for the images of `fuzz_sets` and a run of some steps."""
     if key in configs.CHOICES:
         return configs.CHOICES[key]
     if key == "data.fresh_haze.kind":

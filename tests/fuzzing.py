@@ -20,7 +20,7 @@ import pytest
 from fuzz_oracle import memory
 from hypothesis import HealthCheck, Phase, given, settings
 
-# A picture of 300 million pixels, the most that is read, is 1.2 GB to Pillow, however few bytes it has on the disk.
+# An image of 300 million pixels, the most that is read, is 1.2 GB to Pillow, however few bytes it has on the disk.
 # Those here have no pixels behind such a header, and Pillow holds one at a time. TensorFlow itself takes 0.7 GB.
 MEMORY_GROWTH = 2 * 2**30  # of the test's process, over a campaign
 # Cases of each campaign: in the ordinary suite, and of the 2,400 (or HAZEHEAL_FUZZ_CASES) of the slow one.

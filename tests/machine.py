@@ -77,7 +77,7 @@ class Machine:
         self.rows, self.seconds, self.at = [], [], resumed_at
         self.before = {n: [action] for n, action in dict(before).items()}
         self.after = {n: [action] for n, action in dict(after).items()}
-        # TensorFlow's optimisation of the graphs would take longer than all the rest; processes of their own have it.
+        # TensorFlow's optimization of the graphs would take longer than all the rest; processes of their own have it.
         with graphs_as_they_are():
             return trainer.train()
 

@@ -1,10 +1,10 @@
-"""Miniature trees of the public data sets: their folders and names, with small pictures made here."""
+"""Miniature trees of the public data sets: their folders and names, with small images made here."""
 
 import pathlib
 import re
 
 import numpy as np
-from converting import hazed, picture
+from converting import hazed, image
 from PIL import Image
 
 HEIGHT, WIDTH = 24, 32
@@ -27,7 +27,7 @@ def plant(one, root, *, pairs=2, border=0):
         one: Of `PUBLIC_SETS`.
         root: A folder.
         pairs: In each split.
-        border: White pixels around the clear pictures.
+        border: White pixels around the clear images.
 
     Returns:
         [(hazy path, clear path)], in order.
@@ -39,7 +39,7 @@ def plant(one, root, *, pairs=2, border=0):
                 pathlib.Path(root) / folder / name
                 for folder, name in zip(folders, names(one, number), strict=True)
             )
-            below = picture(100 * split + number, HEIGHT, WIDTH)
+            below = image(100 * split + number, HEIGHT, WIDTH)
             framed = np.pad(below, ((border, border), (border, border), (0, 0)), constant_values=255)
             for path, array in ((hazy, hazed(below, 0.5)), (clear, framed)):
                 path.parent.mkdir(parents=True, exist_ok=True)

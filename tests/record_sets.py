@@ -1,4 +1,4 @@
-"""Data sets written record by record, each picture of which names its record and its own pixels."""
+"""Data sets written record by record, each image of which names its record and its own pixels."""
 
 import io
 import json
@@ -16,27 +16,27 @@ from hazeheal.data import records
 SIZES = [(40, 56), (32, 32), (48, 36)]  # (height, width), in turn
 
 
-def number_picture(number, *, height, width, channels=3):
-    """A picture that names its record and each of its own pixels: R = number, G = row, B = column."""
+def number_image(number, *, height, width, channels=3):
+    """An image that names its record and each of its own pixels: R = number, G = row, B = column."""
     rows, columns = np.mgrid[:height, :width]
     planes = [np.full_like(rows, number), 2 * rows, 2 * columns][:channels]
     return np.stack(planes, -1).astype(np.uint8)
 
 
-def encode(picture, form, **options):
+def encode(image, form, **options):
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, form, **options)
+    Image.fromarray(image).save(buffer, form, **options)
     return buffer.getvalue()
 
 
 def clear_of(hazy):
-    """The clear picture of these sets: the hazy one and a constant, so that a shift between them shows."""
+    """The clear image of these sets: the hazy one and a constant, so that a shift between them shows."""
     return hazy + np.array([50, 60, 70], np.uint8)
 
 
 def make_pair(number, form="PNG"):
     height, width = SIZES[number % len(SIZES)]
-    hazy = number_picture(number, height=height, width=width)
+    hazy = number_image(number, height=height, width=width)
     options = {"quality": 95} if form == "JPEG" else {}
     return records.Pair(
         key=f"é{number:03d}",

@@ -8,17 +8,17 @@ from hazeheal.data.pipeline import augment
 from hazeheal.errors import UsageError
 
 
-def symmetries(picture):
-    """The eight symmetries in numpy: (turns, mirrored) -> picture."""
+def symmetries(image):
+    """The eight symmetries in numpy: (turns, mirrored) -> image."""
     return {
-        (turns, mirrored): np.rot90(picture, turns)[:, ::-1] if mirrored else np.rot90(picture, turns)
+        (turns, mirrored): np.rot90(image, turns)[:, ::-1] if mirrored else np.rot90(image, turns)
         for turns in range(4)
         for mirrored in (False, True)
     }
 
 
-def which(picture, found):
-    names = [name for name, expected in symmetries(picture).items() if np.array_equal(expected, found)]
+def which(image, found):
+    names = [name for name, expected in symmetries(image).items() if np.array_equal(expected, found)]
     assert len(names) == 1
     return names[0]
 
@@ -75,18 +75,18 @@ def test_dtype_and_shape_are_kept(dtype):
     assert hazy.dtype == dtype and hazy.shape == (6, 6, 3) and clear.shape == (6, 6, 1)
 
 
-def test_pictures_that_are_not_square():
-    picture = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+def test_images_that_are_not_square():
+    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
     found = {
-        augment.flip_rot90(picture, picture, seed=[0, n], rot90=False)[0].numpy().tobytes() for n in range(20)
+        augment.flip_rot90(image, image, seed=[0, n], rot90=False)[0].numpy().tobytes() for n in range(20)
     }
-    assert found == {picture.tobytes(), picture[:, ::-1].tobytes()}
+    assert found == {image.tobytes(), image[:, ::-1].tobytes()}
     with pytest.raises(UsageError, match="4x6 pixels; use rot90=False"):
-        augment.flip_rot90(picture, picture, seed=[0, 0])
+        augment.flip_rot90(image, image, seed=[0, 0])
 
 
 def test_crop_windows_are_uniform():
-    # 3 x 5 windows of a 10 x 12 picture, drawn in tf.data with tensors, 3000 times.
+    # 3 x 5 windows of a 10 x 12 image, drawn in tf.data with tensors, 3000 times.
     def draw(number):
         return augment.random_crop_window(
             tf.constant(10), tf.constant(12), size=8, seed=tf.stack([1, number])
@@ -104,7 +104,7 @@ def test_crop_window_at_its_limits():
     y, x = augment.random_crop_window(2**26, 2**26, size=1, seed=[5, 5])
     assert 0 <= int(y) < 2**26 and 0 <= int(x) < 2**26
     for size in (0, 9):
-        with pytest.raises(UsageError, match=f"crop_size={size} does not fit into a picture of 8x10"):
+        with pytest.raises(UsageError, match=f"crop_size={size} does not fit into an image of 8x10"):
             augment.random_crop_window(8, 10, size=size, seed=[0, 0])
 
 

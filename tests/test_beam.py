@@ -20,14 +20,14 @@ needs_beam = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
     synthetic_pairs.write_dataset(folder, pairs=PAIRS, size=24, progress=False)
     return folder
 
 
-def convert(pictures, output, *flags):
-    folders = [f"--hazy_dir={pictures}/hazy", f"--gt_dir={pictures}/GT", f"--output_dir={output}"]
+def convert(images, output, *flags):
+    folders = [f"--hazy_dir={images}/hazy", f"--gt_dir={images}/GT", f"--output_dir={output}"]
     return main(["convert", *folders, "--name=set", "--num_shards=3", *flags])
 
 
@@ -40,39 +40,39 @@ def files(folder):
 
 
 @needs_beam
-def test_the_bytes_are_those_of_the_local_conversion(pictures, tmp_path, monkeypatch, capsys):
-    assert convert(pictures, tmp_path / "local", "--workers=1") == 0
+def test_the_bytes_are_those_of_the_local_conversion(images, tmp_path, monkeypatch, capsys):
+    assert convert(images, tmp_path / "local", "--workers=1") == 0
     monkeypatch.chdir(tmp_path)  # a relative directory is the same for workers that run elsewhere
-    assert convert(pictures, "beam", "--runner=DirectRunner") == 0
+    assert convert(images, "beam", "--runner=DirectRunner") == 0
     local, found = files(tmp_path / "local"), files(tmp_path / "beam")
     assert sorted(local) == sorted(found)
     assert [name for name in local if local[name] != found[name]] == []
     assert len([name for name in found if ".tfrecord-" in name]) == 4  # 3 train, 1 val
     assert main(["verify", "beam"]) == 0
     assert "in a pipeline of DirectRunner" in capsys.readouterr().out
-    assert convert(pictures, "beam", "--runner=DirectRunner") == 0
+    assert convert(images, "beam", "--runner=DirectRunner") == 0
     assert "nothing to do" in capsys.readouterr().out
 
 
 @needs_beam
-def test_what_was_interrupted_is_taken_up_by_either(pictures, tmp_path, monkeypatch, capsys):
+def test_what_was_interrupted_is_taken_up_by_either(images, tmp_path, monkeypatch, capsys):
     def run_out(specs, **_):
         shard.write_shard(specs[0])
         raise HazeHealError("stopped")
 
     with monkeypatch.context() as patch:
         patch.setattr(beam, "write_shards", run_out)
-        assert convert(pictures, tmp_path / "set", "--runner=DirectRunner") == 1
+        assert convert(images, tmp_path / "set", "--runner=DirectRunner") == 1
     capsys.readouterr()
-    assert convert(pictures, tmp_path / "set", "--runner=DirectRunner") == 0
+    assert convert(images, tmp_path / "set", "--runner=DirectRunner") == 0
     assert "taken up: 1 of 4 shards are finished already" in capsys.readouterr().out
-    assert convert(pictures, tmp_path / "local", "--workers=1") == 0
+    assert convert(images, tmp_path / "local", "--workers=1") == 0
     assert files(tmp_path / "set") == files(tmp_path / "local")
 
 
 @needs_beam
-def test_a_bad_picture_is_named(pictures, tmp_path, capsys):
-    source = shutil.copytree(pictures, tmp_path / "source")
+def test_a_bad_image_is_named(images, tmp_path, capsys):
+    source = shutil.copytree(images, tmp_path / "source")
     path = source / "hazy/0003.png"
     content = path.read_bytes()
     path.write_bytes(content[:200])  # its header is whole
@@ -84,9 +84,9 @@ def test_a_bad_picture_is_named(pictures, tmp_path, capsys):
 
 
 @needs_beam
-def test_a_shard_that_is_not_to_be_seen_is_an_error(pictures, tmp_path, monkeypatch, capsys):
+def test_a_shard_that_is_not_to_be_seen_is_an_error(images, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shard, "read_done", lambda spec, **_: None)
-    assert convert(pictures, tmp_path / "set", "--runner=DirectRunner") == 1
+    assert convert(images, tmp_path / "set", "--runner=DirectRunner") == 1
     error = capsys.readouterr().err
     assert (
         "tfrecord-00000-of-00003 is not there as it was written" in error
@@ -95,7 +95,7 @@ def test_a_shard_that_is_not_to_be_seen_is_an_error(pictures, tmp_path, monkeypa
 
 
 @needs_beam
-def test_a_shard_that_cannot_be_written_is_named(pictures, tmp_path, monkeypatch, capsys):
+def test_a_shard_that_cannot_be_written_is_named(images, tmp_path, monkeypatch, capsys):
     real = shard.write_shard
 
     def in_the_way(spec):
@@ -104,7 +104,7 @@ def test_a_shard_that_cannot_be_written_is_named(pictures, tmp_path, monkeypatch
         return real(spec)
 
     monkeypatch.setattr(shard, "write_shard", in_the_way)
-    assert convert(pictures, tmp_path / "set", "--runner=DirectRunner") == 1
+    assert convert(images, tmp_path / "set", "--runner=DirectRunner") == 1
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith(
         "hazeheal-tfrecords: error: --runner=DirectRunner: set-train.tfrecord-00001-of-00003 cannot be written: no space"
@@ -122,16 +122,16 @@ def test_a_shard_that_cannot_be_written_is_named(pictures, tmp_path, monkeypatch
         (["--runner=DirectRunner", "--beam_options=--direct_num_workers=many"], "--direct_num_workers"),
     ],
 )
-def test_what_beam_does_not_know_is_refused(pictures, tmp_path, capsys, flags, said):
-    assert convert(pictures, tmp_path / "set", *flags) == 2
+def test_what_beam_does_not_know_is_refused(images, tmp_path, capsys, flags, said):
+    assert convert(images, tmp_path / "set", *flags) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not (tmp_path / "set").exists()
 
 
-def test_without_beam_it_says_what_to_install(pictures, tmp_path, monkeypatch, capsys):
+def test_without_beam_it_says_what_to_install(images, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "apache_beam.runners.runner", None)
-    assert convert(pictures, tmp_path / "set", "--runner=DirectRunner") == 2
+    assert convert(images, tmp_path / "set", "--runner=DirectRunner") == 2
     assert "pip install 'hazeheal[beam]'" in capsys.readouterr().err
     assert not (tmp_path / "set").exists()
 
@@ -143,8 +143,8 @@ def test_without_beam_it_says_what_to_install(pictures, tmp_path, monkeypatch, c
         (["--beam_options=--x"], "--beam_options=--x needs --runner"),
     ],
 )
-def test_flags_that_exclude_each_other(pictures, tmp_path, capsys, flags, said):
-    assert convert(pictures, tmp_path / "set", *flags) == 2
+def test_flags_that_exclude_each_other(images, tmp_path, capsys, flags, said):
+    assert convert(images, tmp_path / "set", *flags) == 2
     assert said in capsys.readouterr().err
 
 

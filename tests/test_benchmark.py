@@ -82,7 +82,7 @@ def test_a_failure_leaves_nothing_behind(monkeypatch, here, capsys):
         (["--rounds=0"], "'0' is no number of 1 or more"),
         (["--pairs=2"], "--pairs=2 cannot tell"),
         (["--size=95"], "--size=95 is smaller than the crop of 96; give 96 or more"),
-        (["--picture=0x3"], "'0x3' is no size such as 550x412"),
+        (["--image=0x3"], "'0x3' is no size such as 550x412"),
         (["--replicas=1,3"], "--config.train.batch_size=8 does not divide over 3 replicas"),
         (["--replicas=0,1"], "--replicas=0,1: each must be 1 or more"),
         (["--config=nothing"], "there is no such configuration"),
@@ -155,8 +155,8 @@ STEP_KEYS = {
     *("peak_memory_bytes", "skipped_steps", "flops_per_image", "ratio", "share_of_peak"),
 }
 RESTORE_KEYS = {
-    *("precision", "height", "width", "pictures_per_second", "megapixels_per_second", "first_seconds"),
-    *("peak_memory_bytes", "flops_per_picture", "share_of_peak", "ratio"),
+    *("precision", "height", "width", "images_per_second", "megapixels_per_second", "first_seconds"),
+    *("peak_memory_bytes", "flops_per_image", "share_of_peak", "ratio"),
 }
 
 
@@ -182,22 +182,22 @@ def test_the_step_is_measured(data):
 
 
 def test_restoring_is_measured_through_the_command(capsys):
-    found, out = benchmark(capsys, "--what=restore", "--precision=float32", "--picture=21x18")
+    found, out = benchmark(capsys, "--what=restore", "--precision=float32", "--image=21x18")
     assert set(found) == {"schema", "begun", "command", "versions", "config", "device", "left_out", "restore"}
     (row,) = found["restore"]
     assert set(row) == RESTORE_KEYS
-    assert row["flops_per_picture"] == sum(generator_flops(4, 1, 18, 21).values())
+    assert row["flops_per_image"] == sum(generator_flops(4, 1, 18, 21).values())
     assert configs.from_dict(found["config"]).model.width == 4
     assert found["device"]["peak"]["float32"]["matmul"]["lowest"] > 0
     assert found["device"]["bandwidth"]["lowest"] > 0
     assert_plausible(found)
-    for shown in ("pictures/s", "of the peak", "21x18", "GB/s", "written to found.json"):
+    for shown in ("images/s", "of the peak", "21x18", "GB/s", "written to found.json"):
         assert shown in out
 
 
 @pytest.mark.slow
 def test_everything_through_the_command(capsys):
-    found, out = benchmark(capsys, "--replicas=1,2", "--pairs=20", "--passes=2", "--picture=20x20")
+    found, out = benchmark(capsys, "--replicas=1,2", "--pairs=20", "--passes=2", "--image=20x20")
     device = found["device"]
     assert len(found["step"]) == 2 * len(device["precisions"]) + 1
     assert all(set(row) - {"efficiency"} == STEP_KEYS for row in found["step"])

@@ -106,7 +106,7 @@ def test_too_little_memory_is_one_line(source, tmp_path, capsys, monkeypatch):
         (["--output_dir="], "--output_dir is empty"),
         (["--output_dir=\udcff"], "\\udcff is no valid UTF-8"),
         (["--num_shards=" + "9" * 400], "9 is more than the "),
-        (["--image_size=100000"], "--image_size=100000 makes pictures of more than 300,000,000 pixels"),
+        (["--image_size=100000"], "--image_size=100000 makes images of more than 300,000,000 pixels"),
         (["--name=" + "n" * 151], "has 151 letters"),
         (["--pairing=(?L)(a)"], "(?L)(a)"),
         (["--pairing=(a{99999999999})"], "repetition number is too large"),
@@ -147,7 +147,7 @@ def test_imports_only_what_lies_below():
         "bars",
         "heap",
         "quiet",
-        "data.pictures",
+        "data.images",
         "data.synthetic",
     }
     allowed |= {"data.folders", "data.haze", "data.pairing", "data.pairing_rules"}

@@ -26,14 +26,14 @@ ME = f"process {os.getpid()} on {socket.gethostname()}"
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
     synthetic_pairs.write_dataset(folder, pairs=4, size=20, progress=False)
     return folder
 
 
-def arguments(pictures, output, *more):
-    folders = [f"--hazy_dir={pictures}/hazy", f"--gt_dir={pictures}/GT", f"--output_dir={output}"]
+def arguments(images, output, *more):
+    folders = [f"--hazy_dir={images}/hazy", f"--gt_dir={images}/GT", f"--output_dir={output}"]
     return ["convert", *folders, "--name=set", "--workers=1", "--num_shards=1", *more]
 
 
@@ -90,12 +90,12 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_second_waits_and_finds_the_data_set_complete(pictures, tmp_path, held_up, said, capsys):
+def test_the_second_waits_and_finds_the_data_set_complete(images, tmp_path, held_up, said, capsys):
     begun, go_on, _ = held_up
     output = tmp_path / "new" / "out"
-    first = Conversion(arguments(pictures, output))
+    first = Conversion(arguments(images, output))
     assert begun.wait(PATIENCE)
-    second = Conversion(arguments(pictures, output))
+    second = Conversion(arguments(images, output))
     wait_for(lambda: said)
     assert said == [f"{output} is being written by {ME}: waiting until that is done"]
     assert second.is_alive()
@@ -107,35 +107,35 @@ def test_the_second_waits_and_finds_the_data_set_complete(pictures, tmp_path, he
     assert not [name for name in names(output) if name.startswith(".")]
 
 
-def test_the_second_goes_on_where_the_first_was_interrupted(pictures, tmp_path, held_up, said):
+def test_the_second_goes_on_where_the_first_was_interrupted(images, tmp_path, held_up, said):
     begun, go_on, raises = held_up
     raises.append(KeyboardInterrupt())
-    first = Conversion(arguments(pictures, tmp_path / "out"))
+    first = Conversion(arguments(images, tmp_path / "out"))
     assert begun.wait(PATIENCE)
-    second, third = (Conversion(arguments(pictures, tmp_path / "out")) for _ in range(2))
+    second, third = (Conversion(arguments(images, tmp_path / "out")) for _ in range(2))
     wait_for(lambda: len(said) == 2)
     go_on.set()
     assert (first.end(), second.end(), third.end()) == (130, 0, 0)
     assert output_dir.LOCK not in names(tmp_path / "out")
 
 
-def test_one_of_another_kind_is_refused_at_once(pictures, tmp_path, held_up, said, capsys):
+def test_one_of_another_kind_is_refused_at_once(images, tmp_path, held_up, said, capsys):
     begun, go_on, _ = held_up
-    first = Conversion(arguments(pictures, tmp_path / "out"))
+    first = Conversion(arguments(images, tmp_path / "out"))
     assert begun.wait(PATIENCE)
-    assert main(arguments(pictures, tmp_path / "out", "--seed=5")) == 2
+    assert main(arguments(images, tmp_path / "out", "--seed=5")) == 2
     assert "an unfinished conversion of another kind (seed=0 there, 5 now)" in capsys.readouterr().err
     assert said == []
     go_on.set()
     assert first.end() == 0
 
 
-def test_nothing_made_in_vain_is_left_and_the_one_that_waited_makes_it_again(pictures, tmp_path, said):
+def test_nothing_made_in_vain_is_left_and_the_one_that_waited_makes_it_again(images, tmp_path, said):
     """The first ends before it has written anything, and removes its directories under the second's eyes."""
     output = tmp_path / "deep" / "out"
     with contextlib.ExitStack() as stack:
         stack.enter_context(output_lock.claimed(output, before_waiting=pytest.fail))
-        second = Conversion(arguments(pictures, output))
+        second = Conversion(arguments(images, output))
         wait_for(lambda: said)
     assert second.end() == 0
     with output_lock.claimed(tmp_path / "other", before_waiting=pytest.fail):
@@ -164,21 +164,21 @@ def holder(tmp_path):
     process.communicate()
 
 
-def test_a_process_that_died_keeps_nobody_out(pictures, tmp_path, holder, said):
-    second = Conversion(arguments(pictures, tmp_path / "out"))
+def test_a_process_that_died_keeps_nobody_out(images, tmp_path, holder, said):
+    second = Conversion(arguments(images, tmp_path / "out"))
     wait_for(lambda: said)
     assert f"process {holder.pid} on {socket.gethostname()}:" in said[0]
     holder.kill()
     assert second.end() == 0
     (tmp_path / "out" / output_dir.LOCK).write_text("process 1 on a host that is gone")
-    assert main(arguments(pictures, tmp_path / "out")) == 0
+    assert main(arguments(images, tmp_path / "out")) == 0
     assert len(said) == 1
     assert output_dir.LOCK not in names(tmp_path / "out")
 
 
-def test_ctrl_c_ends_the_waiting_alone(pictures, tmp_path, holder):
+def test_ctrl_c_ends_the_waiting_alone(images, tmp_path, holder):
     process = subprocess.Popen(
-        [sys.executable, "-m", "tfrecords_tools", *arguments(pictures, tmp_path / "out")],
+        [sys.executable, "-m", "tfrecords_tools", *arguments(images, tmp_path / "out")],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -193,12 +193,12 @@ def test_ctrl_c_ends_the_waiting_alone(pictures, tmp_path, holder):
     assert names(tmp_path / "out") == [output_dir.LOCK]
 
 
-def test_a_file_system_without_locks_is_written_to_and_it_is_said(pictures, tmp_path, said, monkeypatch):
+def test_a_file_system_without_locks_is_written_to_and_it_is_said(images, tmp_path, said, monkeypatch):
     def none(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", none)
-    assert main(arguments(pictures, tmp_path / "out")) == 0
+    assert main(arguments(images, tmp_path / "out")) == 0
     (line,) = said
     assert line.startswith(f"{tmp_path / 'out'} cannot be locked (")
     assert line.endswith("); start no second conversion into it")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from record_sets import COUNT, SIZES, clear_of, encode, joined, number_picture, take, write_dataset
+from record_sets import COUNT, SIZES, clear_of, encode, joined, number_image, take, write_dataset
 
 from hazeheal.data import records
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
@@ -34,7 +34,7 @@ def test_windows_and_orientations_cover_everything(ten_pairs):
     batch = joined(take(processor.dataset(), 24))  # 1200 pairs
     corners, orientations = set(), np.zeros((2, 2, 2), int)
     for hazy, number in zip(batch["hazy"], batch["number"], strict=True):
-        plane = hazy[..., 1:].astype(int) // 2  # (row, column) in the picture, at each place
+        plane = hazy[..., 1:].astype(int) // 2  # (row, column) in the image, at each place
         transposed = int(plane[0, 0, 0] == plane[0, 1, 0])  # 1: the row is kept along a row, as it was
         orientations[
             transposed, int(plane[0, 0, 0] < plane[-1, -1, 0]), int(plane[0, 0, 1] < plane[-1, -1, 1])
@@ -47,13 +47,13 @@ def test_windows_and_orientations_cover_everything(ten_pairs):
     assert orientations.min() > 90 and orientations.max() < 210, orientations
 
 
-def test_crop_of_the_whole_picture_and_without_augmentation(ten_pairs):
+def test_crop_of_the_whole_image_and_without_augmentation(ten_pairs):
     plain = DehazeDataProcessor(ten_pairs, batch_size=5, crop_size=32, flip=False, rot90=False)
     for batch in take(plain.dataset(), 6):
         for hazy, number in zip(batch["hazy"], batch["number"], strict=True):
             y, x = hazy[0, 0, 1] // 2, hazy[0, 0, 2] // 2
             height, width = SIZES[number % 3]
-            expected = number_picture(number, height=height, width=width)[y : y + 32, x : x + 32]
+            expected = number_image(number, height=height, width=width)[y : y + 32, x : x + 32]
             np.testing.assert_array_equal(hazy, expected)
 
 

@@ -46,7 +46,7 @@ def test_a_shard_that_vanishes_while_training_is_named(tmp_path, kind, how):
     assert isinstance(error, DataError) and str(shard) in str(error) and "_hazy.png" in str(error)
 
 
-def test_a_picture_that_cannot_be_decoded_is_named(tmp_path):
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
     # Its CRC is right: the bytes were broken before they were written.
     pairs = [make_pair(i, "JPEG") for i in range(COUNT)]
     pairs[6] = dataclasses.replace(pairs[6], clear=pairs[6].clear[:300])
@@ -57,7 +57,7 @@ def test_a_picture_that_cannot_be_decoded_is_named(tmp_path):
         assert "cannot be decoded" in str(error) and "006_GT.png" in str(error) and "\n" not in str(error)
 
 
-def test_a_picture_of_another_size_than_the_index_is_named(tmp_path):
+def test_an_image_of_another_size_than_the_index_is_named(tmp_path):
     pairs = [make_pair(i) for i in range(COUNT)]
     pairs[4] = dataclasses.replace(pairs[4], width=30)
     data = write_dataset(tmp_path / "sizes", pairs)

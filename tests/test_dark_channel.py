@@ -14,32 +14,32 @@ SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared/data/sots_outdoor
 GENERATOR = np.random.default_rng(3)
 
 
-def colourful(height, width):
+def colorful(height, width):
     """Random patches of 4 pixels, one channel of each black: the prior holds exactly."""
     blocks = np.random.default_rng(0).uniform(0.1, 0.7, (height // 4 + 1, width // 4 + 1, 3))
     blocks[np.arange(len(blocks))[:, None], np.arange(blocks.shape[1]), np.arange(blocks.shape[1]) % 3] = 0
     return blocks.repeat(4, 0).repeat(4, 1)[:height, :width]
 
 
-def to_uint8(picture):
-    return np.round(255 * picture).astype("uint8")
+def to_uint8(image):
+    return np.round(255 * image).astype("uint8")
 
 
 @pytest.mark.parametrize("size", [(30, 41), (5, 40), (1, 1), (15, 14)])
 def test_dark_channel_is_the_minimum_over_channels_and_patch(size):
-    picture = GENERATOR.random((*size, 3))
-    wanted = minimum_filter(picture.min(2), size=15, mode="constant", cval=np.inf)
-    np.testing.assert_array_equal(dark_channel.dark_channel(picture), wanted)
+    image = GENERATOR.random((*size, 3))
+    wanted = minimum_filter(image.min(2), size=15, mode="constant", cval=np.inf)
+    np.testing.assert_array_equal(dark_channel.dark_channel(image), wanted)
 
 
 def test_atmospheric_light_is_no_white_thing_before_the_haze():
-    picture = np.full((60, 60, 3), 0.2)
-    picture[:20] = 0.7, 0.75, 0.8  # haze
-    picture[4, 30] = 0.72, 0.78, 0.83  # its brightest place
-    picture[40:45, 40:45] = 1.0  # a car, smaller than a patch
-    dark = dark_channel.dark_channel(picture)
+    image = np.full((60, 60, 3), 0.2)
+    image[:20] = 0.7, 0.75, 0.8  # haze
+    image[4, 30] = 0.72, 0.78, 0.83  # its brightest place
+    image[40:45, 40:45] = 1.0  # a car, smaller than a patch
+    dark = dark_channel.dark_channel(image)
     dark[4, 30] += 1e-6  # of equals, any may be among the 0.1 %
-    np.testing.assert_array_equal(dark_channel.atmospheric_light(picture, dark), [0.72, 0.78, 0.83])
+    np.testing.assert_array_equal(dark_channel.atmospheric_light(image, dark), [0.72, 0.78, 0.83])
 
 
 @pytest.mark.parametrize("radius", [1, 3, 60])
@@ -61,11 +61,11 @@ def test_guided_filter_is_ridge_regression_in_every_window():
     slopes, offsets = np.empty_like(guide), np.empty_like(x)
     for i, j in np.ndindex(x.shape):
         window = np.s_[max(i - radius, 0) : i + radius + 1, max(j - radius, 0) : j + radius + 1]
-        colours, values = guide[window].reshape(-1, 3), x[window].ravel()
-        covariance = np.cov(colours.T, bias=True) + eps * np.eye(3)
-        cross = (colours * values[:, None]).mean(0) - colours.mean(0) * values.mean()
+        colors, values = guide[window].reshape(-1, 3), x[window].ravel()
+        covariance = np.cov(colors.T, bias=True) + eps * np.eye(3)
+        cross = (colors * values[:, None]).mean(0) - colors.mean(0) * values.mean()
         slopes[i, j] = np.linalg.solve(covariance, cross)
-        offsets[i, j] = values.mean() - slopes[i, j] @ colours.mean(0)
+        offsets[i, j] = values.mean() - slopes[i, j] @ colors.mean(0)
     mean = [dark_channel.box_mean(slopes[..., c], radius) for c in range(3)]
     wanted = (np.stack(mean, -1) * guide).sum(-1) + dark_channel.box_mean(offsets, radius)
     found = dark_channel.guided_filter(guide, x, radius=radius, eps=eps)
@@ -74,7 +74,7 @@ def test_guided_filter_is_ridge_regression_in_every_window():
 
 @pytest.mark.parametrize("t", [0.35, 0.6])
 def test_haze_of_the_equation_is_taken_away(t):
-    clear, light = colourful(120, 150), np.array([0.9, 0.92, 0.95])
+    clear, light = colorful(120, 150), np.array([0.9, 0.92, 0.95])
     clear[:20, :20] = light  # where nothing but haze is seen
     hazy = clear * t + light * (1 - t)
     restored = dark_channel.restore(to_uint8(hazy), omega=1.0)
@@ -87,7 +87,7 @@ def test_haze_of_the_equation_is_taken_away(t):
 
 
 def test_omega_leaves_some_haze():
-    hazy = to_uint8(colourful(60, 60) * 0.5 + 0.45)
+    hazy = to_uint8(colorful(60, 60) * 0.5 + 0.45)
     none, some, all_of_it = (dark_channel.restore(hazy, omega=omega) for omega in (0.0, 0.5, 1.0))
     np.testing.assert_array_equal(none, hazy)
     assert none.mean() > some.mean() > all_of_it.mean()
@@ -95,11 +95,11 @@ def test_omega_leaves_some_haze():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 2), (33, 16)])
 @pytest.mark.parametrize("value", [0, 1, 255])
-def test_any_size_and_flat_pictures(size, value):
-    picture = np.full((*size, 3), value, "uint8")
-    restored = dark_channel.restore(picture)
-    assert restored.dtype == np.uint8 and restored.shape == picture.shape
-    np.testing.assert_array_equal(restored, picture)  # a flat picture is its own atmospheric light
+def test_any_size_and_flat_images(size, value):
+    image = np.full((*size, 3), value, "uint8")
+    restored = dark_channel.restore(image)
+    assert restored.dtype == np.uint8 and restored.shape == image.shape
+    np.testing.assert_array_equal(restored, image)  # a flat image is its own atmospheric light
     noise = GENERATOR.integers(0, 256, (*size, 3), dtype="uint8")
     kept = noise.copy()
     assert dark_channel.restore(noise).shape == noise.shape

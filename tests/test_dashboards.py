@@ -120,7 +120,7 @@ def tensorboard(runs, folder):
 
 @pytest.mark.slow
 @browser.needed
-def test_tensorboard_shows_curves_charts_pictures_and_the_table(tmp_path):
+def test_tensorboard_shows_curves_charts_images_and_the_table(tmp_path):
     data = tiny.data_set(tmp_path)
     for name, rate in (("one", 0.001), ("two", 0.003)):
         arguments = flags(data, tmp_path / name, train__steps=20, optimizer__learning_rate=rate)

@@ -13,7 +13,7 @@ from hazeheal.models.discriminator import build_discriminator
 from hazeheal.models.spectral import SpectralConv2D
 
 
-def pictures(*shape, seed=0):
+def images(*shape, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
 
 
@@ -42,7 +42,7 @@ def test_parameter_count_is_the_designs(width, wanted):
 @pytest.mark.parametrize(("side", "patches"), [((256, 256), (16, 16)), ((17, 1), (2, 1)), ((1, 16), (1, 1))])
 def test_one_logit_a_patch(side, patches):
     model = build_discriminator(width=2)
-    x = pictures(1, *side, 3)
+    x = images(1, *side, 3)
     assert model([x, x]).shape == (1, *patches, 1)
 
 
@@ -63,7 +63,7 @@ def test_sigma_converges_to_the_largest_singular_value():
     layer = spectral(filters=6, channels=4)
     layer.kernel.assign(np.random.default_rng(1).normal(0, 0.3, layer.kernel.shape))
     largest = np.linalg.svd(layer.kernel.numpy().reshape(-1, 6), compute_uv=False)[0]
-    x = pictures(1, 8, 8, 4)
+    x = images(1, 8, 8, 4)
     errors = []
     for _ in range(300):
         out = layer(x, training=True)
@@ -81,7 +81,7 @@ def test_one_iteration_a_training_call_as_in_the_paper():
     v = w @ u / np.linalg.norm(w @ u)
     new = w.T @ v / np.linalg.norm(w.T @ v)
     layer.bias.assign(np.arange(5.0))
-    x = pictures(2, 7, 6, 3)
+    x = images(2, 7, 6, 3)
     out = layer(x, training=True)
     kernel = (layer.kernel.numpy() / (v @ w @ new)).astype("float32")
     wanted = tf.nn.conv2d(x, kernel, strides=1, padding="SAME") + np.arange(5.0, dtype="float32")
@@ -92,7 +92,7 @@ def test_one_iteration_a_training_call_as_in_the_paper():
 def test_the_forward_pass_writes_nothing_and_returns_the_new_u():
     model = build_discriminator(width=2)
     before = {v.path: v.numpy() for v in model.variables}
-    x = pictures(2, 32, 32, 3)
+    x = images(2, 32, 32, 3)
     logits, state = stateless(model, [x, x])
     assert logits.dtype == tf.float32
     for v in model.variables:
@@ -110,10 +110,10 @@ def test_the_forward_pass_writes_nothing_and_returns_the_new_u():
         np.testing.assert_array_equal(variable.numpy(), before[variable.path])
 
 
-def test_gradient_through_the_normalised_kernel():
+def test_gradient_through_the_normalized_kernel():
     """Against central differences in float64 of the loss with u and v held constant."""
     layer = spectral(filters=3, channels=2)
-    x, weights = pictures(1, 5, 5, 2), pictures(1, 5, 5, 3, seed=1)
+    x, weights = images(1, 5, 5, 2), images(1, 5, 5, 3, seed=1)
     w0, u0 = layer.kernel.numpy().astype("float64"), layer.u.numpy().astype("float64")
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(x, training=True) * weights)
@@ -141,7 +141,7 @@ def test_mixed_precision_keeps_kernel_u_and_sigma_in_float32(policy):
     model, reference = build_discriminator(width=4, dtype=policy), build_discriminator(width=4)
     assert {v.dtype for v in model.variables} == {"float32"}
     assert model.get_layer("conv_2").compute_dtype == policy.split("_")[1]
-    x, y = pictures(2, 32, 32, 3), pictures(2, 32, 32, 3, seed=1)
+    x, y = images(2, 32, 32, 3), images(2, 32, 32, 3, seed=1)
     logits, state = stateless(model, [x, y])
     wanted, wanted_state = stateless(reference, [x, y])
     assert logits.dtype == tf.float32
@@ -152,7 +152,7 @@ def test_mixed_precision_keeps_kernel_u_and_sigma_in_float32(policy):
 
 def test_xla_gives_the_same():
     model = build_discriminator(width=2)
-    x, y = tf.constant(pictures(2, 32, 32, 3)), tf.constant(pictures(2, 32, 32, 3, seed=1))
+    x, y = tf.constant(images(2, 32, 32, 3)), tf.constant(images(2, 32, 32, 3, seed=1))
     variables = [v.value for v in model.trainable_variables]
 
     def step(x, y):
@@ -170,13 +170,13 @@ def test_xla_gives_the_same():
 def test_a_zero_kernel_gives_zero_and_not_nan():
     layer = spectral()
     layer.kernel.assign(np.zeros(layer.kernel.shape))
-    assert np.abs(layer(pictures(1, 4, 4, 3), training=True)).max() == 0
+    assert np.abs(layer(images(1, 4, 4, 3), training=True)).max() == 0
     assert np.isfinite(layer.u.numpy()).all()
 
 
-def test_it_looks_at_both_pictures_and_keeps_a_nan_to_its_own():
+def test_it_looks_at_both_images_and_keeps_a_nan_to_its_own():
     model = build_discriminator(width=2)
-    x, y = pictures(3, 16, 16, 3), pictures(3, 16, 16, 3, seed=1)
+    x, y = images(3, 16, 16, 3), images(3, 16, 16, 3, seed=1)
     base = model([x, y]).numpy()
     assert np.abs(model([y, y]).numpy() - base).max() > 1e-4
     assert np.abs(model([x, x]).numpy() - base).max() > 1e-4

@@ -46,7 +46,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folders(data):
-    pair = data.with_name(f"{data.name}-pictures")
+    pair = data.with_name(f"{data.name}-images")
     return {"hazy": pair / "hazy", "GT": pair / "GT"}
 
 
@@ -84,17 +84,15 @@ def test_folders_with_a_model(run, folders, tmp_path, capsys):
         hazy, clear = (
             image_io.load_rgb(folders[k] / row[n])[0] for k, n in (("hazy", "hazy"), ("GT", "clear"))
         )
-        for name, picture in (
+        for name, image in (
             ("input", hazy),
             ("dark_channel", dark_channel.restore(hazy)),
             ("mine", gan.restore(hazy)),
         ):
-            assert float(row[f"{name}_psnr"]) == pytest.approx(psnr(picture, clear), abs=1e-9)
-            assert float(row[f"{name}_ciede2000"]) == pytest.approx(
-                evaluate.score(picture, clear)["ciede2000"]
-            )
+            assert float(row[f"{name}_psnr"]) == pytest.approx(psnr(image, clear), abs=1e-9)
+            assert float(row[f"{name}_ciede2000"]) == pytest.approx(evaluate.score(image, clear)["ciede2000"])
     summary = json.loads((output / "summary.json").read_text())
-    assert summary["pictures"] == 3
+    assert summary["images"] == 3
     mean = np.mean([float(row["mine_ssim_y"]) for row in rows])
     assert summary["methods"]["mine"]["ssim_y"]["mean"] == pytest.approx(mean)
     assert summary["models"]["mine"]["checkpoint"] == "ckpt-00000004"  # the best
@@ -178,7 +176,7 @@ def test_nothing_is_overwritten_unless_asked(folders, tmp_path, capsys):
     assert call(capsys, *flags_of(folders), f"--output={tmp_path / 'file'}")[0] == 2
 
 
-def test_a_damaged_picture_is_named_and_nothing_written(folders, tmp_path, capsys):
+def test_a_damaged_image_is_named_and_nothing_written(folders, tmp_path, capsys):
     for kind, folder in folders.items():
         (tmp_path / kind).mkdir()
         for file in sorted(folder.iterdir())[:3]:
@@ -251,7 +249,7 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
         ),
         (
             ["--hazy_dir=/nowhere", "--gt_dir=/"],
-            "hazy_dir='/nowhere' does not exist; give the folder that holds the pictures",
+            "hazy_dir='/nowhere' does not exist; give the folder that holds the images",
         ),
     ],
 )

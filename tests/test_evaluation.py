@@ -20,9 +20,9 @@ FIXED = {
 }
 
 
-def basicsr_y(picture):
+def basicsr_y(image):
     """`to_y_channel`: BGR in [0, 1] as float32, weighed, back to [0, 255]."""
-    bgr = picture[..., ::-1].astype(np.float32) / 255.0
+    bgr = image[..., ::-1].astype(np.float32) / 255.0
     y = (np.dot(bgr, [24.966, 128.553, 65.481]) + 16.0) / 255.0
     return y.astype(np.float32)[..., None] * 255.0
 
@@ -73,7 +73,7 @@ def test_scores_are_those_of_scikit_image(name):
     assert evaluate.score(a, b) == pytest.approx(wanted, abs=1e-8)
 
 
-def test_equal_pictures_count_100_db():
+def test_equal_images_count_100_db():
     a = scene(20, 20)
     wanted = {"psnr": 100, "ssim": 1, "psnr_y": 100, "ssim_y": 1, "ciede2000": 0}
     assert evaluate.score(a, a) == pytest.approx(wanted, abs=1e-12)
@@ -83,9 +83,9 @@ def pair(key, hazy, clear):
     return types.SimpleNamespace(key=key, hazy=f"{key}.png", clear=f"{key}.jpg", load=lambda: (hazy, clear))
 
 
-def halfway(picture):
-    """A method: brings a picture halfway to gray."""
-    return (picture // 2 + 64).astype("uint8")
+def halfway(image):
+    """A method: brings an image halfway to gray."""
+    return (image // 2 + 64).astype("uint8")
 
 
 def test_rows_hold_every_method_in_order():
@@ -105,14 +105,14 @@ def test_rows_hold_every_method_in_order():
         "input": evaluate.score(hazy, clear),
         "halfway": evaluate.score(halfway(hazy), clear),
     }
-    assert list(second.pictures) == ["input", "halfway", "clear"]
-    np.testing.assert_array_equal(second.pictures["halfway"], halfway(hazy))
+    assert list(second.images) == ["input", "halfway", "clear"]
+    np.testing.assert_array_equal(second.images["halfway"], halfway(hazy))
 
 
 @pytest.mark.parametrize(
     ("method", "said"),
     [
-        (lambda x: x[1:], r"bad made uint8 \[19, 20, 3\] of a picture of uint8 \[20, 20, 3\]"),
+        (lambda x: x[1:], r"bad made uint8 \[19, 20, 3\] of an image of uint8 \[20, 20, 3\]"),
         (lambda x: x / 255, r"bad made float64 \[20, 20, 3\]"),
     ],
 )
@@ -127,18 +127,18 @@ def test_a_method_must_keep_size_and_type(method, said):
 
 def test_pairs_of_two_sizes_are_refused():
     with pytest.raises(
-        HazeHealError, match="a: the hazy and the clear picture are of two sizes, 30x20 and 20x20"
+        HazeHealError, match="a: the hazy and the clear image are of two sizes, 30x20 and 20x20"
     ):
         list(evaluate.evaluate([pair("a", scene(20, 30), scene(20, 20))], {"input": evaluate.unchanged}))
 
 
 def rows():
-    """Three pictures; the method gains 2, 4 and -3 dB, and its colours are nearer in one."""
+    """Three images; the method gains 2, 4 and -3 dB, and its colors are nearer in one."""
     figures = [((20, 6), (22, 5)), ((10, 3), (14, 7)), ((15, 4), (12, 9))]
     made = []
-    for i, ((psnr, colour), (psnr_after, colour_after)) in enumerate(figures):
-        before = {"psnr": psnr, "ssim": 0.5, "psnr_y": 0.0, "ssim_y": 0.0, "ciede2000": colour}
-        after = before | {"psnr": psnr_after, "ciede2000": colour_after}
+    for i, ((psnr, delta_e), (psnr_after, color_after)) in enumerate(figures):
+        before = {"psnr": psnr, "ssim": 0.5, "psnr_y": 0.0, "ssim_y": 0.0, "ciede2000": delta_e}
+        after = before | {"psnr": psnr_after, "ciede2000": color_after}
         made.append(
             {
                 "key": f"k{i}",
@@ -153,7 +153,7 @@ def rows():
 
 
 def test_summary():
-    summary = results.summarise(rows())
+    summary = results.summarize(rows())
     assert "gain" not in summary["input"]["psnr"]
     psnr = summary["mine"]["psnr"]
     assert psnr["mean"] == pytest.approx(16)
@@ -162,10 +162,10 @@ def test_summary():
     assert psnr["gain"] == pytest.approx(1)
     assert psnr["gain_stderr"] == pytest.approx(np.std([2, 4, -3], ddof=1) / math.sqrt(3))
     assert psnr["better_than_input"] == 2
-    colours = summary["mine"]["ciede2000"]
-    assert (colours["gain"], colours["better_than_input"]) == (pytest.approx((7 + 5 + 9 - 13) / 3), 1)
+    colors = summary["mine"]["ciede2000"]
+    assert (colors["gain"], colors["better_than_input"]) == (pytest.approx((7 + 5 + 9 - 13) / 3), 1)
     assert summary["mine"]["ssim"]["better_than_input"] == 0  # the same is not better
-    assert results.summarise(rows()[:1])["mine"]["psnr"]["gain_stderr"] is None
+    assert results.summarize(rows()[:1])["mine"]["psnr"]["gain_stderr"] is None
 
 
 def test_csv_and_table():
@@ -174,14 +174,14 @@ def test_csv_and_table():
         "key,hazy,clear,width,height,input_psnr,input_ssim,input_psnr_y,input_ssim_y,input_ciede2000,mine_psnr"
     )
     assert lines[2] == "k1,h,c,4,3,10,0.5,0.0,0.0,3,14,0.5,0.0,0.0,7"
-    table = results.table(results.summarise(rows()), count=3).splitlines()
+    table = results.table(results.summarize(rows()), count=3).splitlines()
     assert table[0].split()[:2] == ["PSNR", "SSIM"]
     assert table[2].split() == ["mine", "16.00", "0.5000", "0.00", "0.0000", "7.00", "2", "of", "3"]
 
 
 def test_one_method_against_another():
     compared = results.compare(rows(), "mine", against="input")
-    summary = results.summarise(rows())["mine"]
+    summary = results.summarize(rows())["mine"]
     for metric, found in compared.items():
         assert (
             found["gain"] == summary[metric]["gain"]

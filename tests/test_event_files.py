@@ -15,17 +15,17 @@ from hazeheal.training.reports.tensorboard import SummaryWriters
 def test_restore_shows_each_step_once_and_loses_none(tmp_path):
     write_run(tmp_path, 1, 10)
     writers = SummaryWriters(tmp_path)
-    assert writers.set_aside_after(6) == 4
+    assert writers.rewind_to(6) == 4
     for step in range(7, 13):
         writers.scalars("train", {"loss": 100.0 + step}, step=step)
     writers.close()
     assert steps(tmp_path / "train") == list(range(1, 13))
     assert [float(value) for _, value in read(tmp_path / "train")["loss"]][5:8] == [6.5, 107.0, 108.0]
     # Restored at 8 after a second process had gone further, and at -1: from the beginning.
-    assert SummaryWriters(tmp_path).set_aside_after(8) == 4
+    assert SummaryWriters(tmp_path).rewind_to(8) == 4
     assert steps(tmp_path / "train") == list(range(1, 9))
     assert sorted(path.name for path in (tmp_path / "set_aside").iterdir()) == ["1", "2"]
-    assert SummaryWriters(tmp_path).set_aside_after(-1) == 8
+    assert SummaryWriters(tmp_path).rewind_to(-1) == 8
     assert visible(tmp_path) == []
     # Every event that was ever written is still there.
     written = set()
@@ -40,10 +40,10 @@ def test_files_without_later_steps_are_left_as_they_are(tmp_path):
     write_run(tmp_path, 1, 3)
     (tmp_path / "train" / "events.out.tfevents.1.empty").touch()
     before = {path: (path.stat().st_ino, path.read_bytes()) for path in event_paths(tmp_path / "train")}
-    assert SummaryWriters(tmp_path).set_aside_after(3) == 0
+    assert SummaryWriters(tmp_path).rewind_to(3) == 0
     assert {p: (p.stat().st_ino, p.read_bytes()) for p in event_paths(tmp_path / "train")} == before
     assert not (tmp_path / "set_aside").exists()
-    assert SummaryWriters(tmp_path / "absent").set_aside_after(3) == 0
+    assert SummaryWriters(tmp_path / "absent").rewind_to(3) == 0
 
 
 def test_steps_out_of_order_and_several_splits(tmp_path):
@@ -51,7 +51,7 @@ def test_steps_out_of_order_and_several_splits(tmp_path):
     for step in (1, 5, 2, 6, 3):
         writers.scalars("train", {"loss": step}, step=step)
         writers.scalars("val", {"loss": step}, step=step)
-    assert writers.set_aside_after(3) == 4
+    assert writers.rewind_to(3) == 4
     for split in ("train", "val"):
         assert steps(tmp_path / split) == [1, 2, 3]
 
@@ -67,12 +67,12 @@ def test_files_above_the_splits(tmp_path):
     leftover = tmp_path / "set_aside/1/events.out.set_aside.1.tmp"  # of a process that was killed
     leftover.parent.mkdir(parents=True)
     leftover.touch()
-    assert writers.set_aside_after(4) == 1
+    assert writers.rewind_to(4) == 1
     assert visible(tmp_path) == [(str(tmp_path), "loss", 0), (str(tmp_path / "train"), "loss", 3)]
     assert not leftover.exists()
     (old,) = (tmp_path / "set_aside/2").iterdir()
     assert old.read_bytes() == before
-    assert writers.set_aside_after(-1) == 2
+    assert writers.rewind_to(-1) == 2
     assert visible(tmp_path) == [] and not writers.holds("")
     assert len([p for p in (tmp_path / "set_aside/3").rglob("*") if p.is_file()]) == 2
 
@@ -91,7 +91,7 @@ def test_torn_anywhere(tmp_path):
         (run / "train").mkdir(parents=True)
         path = run / "train" / source.name
         path.write_bytes(data[:cut])
-        event_files.set_aside_after(run, step=2)
+        event_files.rewind_to(run, step=2)
         kept = max(0, min(2, sum(end <= cut for end in ends[2:])))
         old = list(run.glob("set_aside/1/train/*"))
         rest = path.read_bytes() if path.exists() else b""
@@ -111,7 +111,7 @@ def test_damage_in_the_middle_ends_the_file_there(tmp_path):
     path.write_bytes(data)
     readable = steps(tmp_path / "train")
     assert 0 < len(readable) < 6
-    event_files.set_aside_after(tmp_path, step=6)
+    event_files.rewind_to(tmp_path, step=6)
     assert steps(tmp_path / "train") == readable
     (old,) = tmp_path.glob("set_aside/1/train/*")
     assert old.read_bytes() == bytes(data)
@@ -153,7 +153,7 @@ def test_killed_between_any_two_actions(tmp_path, monkeypatch, links):
         shutil.copytree(ledger, run, copy_function=shutil.copy)
         state["left"] = stop
         try:
-            event_files.set_aside_after(run, step=5)
+            event_files.rewind_to(run, step=5)
             finished = True
         except Killed:
             finished = False
@@ -161,7 +161,7 @@ def test_killed_between_any_two_actions(tmp_path, monkeypatch, links):
         seen = steps(run / "train")
         assert len(seen) == len(set(seen)) and set(seen) >= {1, 2, 3, 4, 5}
         state["left"] = 10**6
-        event_files.set_aside_after(run, step=5)
+        event_files.rewind_to(run, step=5)
         assert sorted(visible(run)) == [(str(run / "train"), "loss", step) for step in range(1, 6)]
         aside = [path.read_bytes() for path in run.glob("set_aside/*/train/*")]
         assert original[1] in aside and original[2] in aside

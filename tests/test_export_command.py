@@ -17,7 +17,7 @@ from hazeheal.export import check
 from hazeheal.inference.gan import DehazeGAN
 
 FILES = ("saved_model", "generator.keras", "generator_float32.tflite", "generator_float16.tflite")
-# In a process where there is no HazeHeal: pictures in, pictures out of the signature that servers run.
+# In a process where there is no HazeHeal: images in, images out of the signature that servers run.
 WITHOUT_HAZEHEAL = """
 import sys
 sys.modules["hazeheal"] = None
@@ -54,7 +54,7 @@ def exported(run):
 
 @pytest.fixture(scope="module")
 def wanted(run):
-    """What the checkpoint makes of the pictures of the check."""
+    """What the checkpoint makes of the images of the check."""
     return check.reference(DehazeGAN.from_run(run).network())
 
 
@@ -132,11 +132,11 @@ def rounded_down(tensor):
     return tf.cast((tf.clip_by_value(tensor, -1, 1) + 1) * 127.5, tf.uint8)
 
 
-def scaled_by_128(picture):
-    return tf.cast(picture, tf.float32) / 128 - 1
+def scaled_by_128(image):
+    return tf.cast(image, tf.float32) / 128 - 1
 
 
-@pytest.mark.parametrize(("name", "wrong"), [("to_uint8", rounded_down), ("normalise", scaled_by_128)])
+@pytest.mark.parametrize(("name", "wrong"), [("to_uint8", rounded_down), ("normalize", scaled_by_128)])
 def test_what_differs_is_refused_and_leaves_nothing(run, tmp_path, capsys, monkeypatch, name, wrong):
     monkeypatch.setattr(f"hazeheal.export.keras_layers.{name}", wrong)
     code, out, err = call(capsys, f"--model={run}", "--format=keras", f"--output={tmp_path / 'new/out'}")
@@ -150,7 +150,7 @@ def test_what_differs_is_refused_and_leaves_nothing(run, tmp_path, capsys, monke
 def test_a_checkpoint_that_makes_no_numbers_is_refused(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("hazeheal.inference.network.in_range", lambda x, *, white: x * float("nan"))
     code, _, err = call(capsys, f"--model={run}", f"--output={tmp_path / 'new/out'}")
-    assert code == 1 and "the checkpoint makes NaN of pictures of [1, 1, 1, 3]" in err
+    assert code == 1 and "the checkpoint makes NaN of images of [1, 1, 1, 3]" in err
     assert not (tmp_path / "new/out").exists()
 
 

@@ -63,7 +63,7 @@ def ask(stub, hazy, *, signature_name=""):
     return tf.make_ndarray(restored[1])
 
 
-def test_pictures_over_the_api_of_tensorflow_serving(tmp_path):
+def test_images_over_the_api_of_tensorflow_serving(tmp_path):
     run = checkpoints_made.write_run(tmp_path / "run", (5, 20.0), model__se_ratio=0.25)
     assert program.main(["export", f"--model={run}", f"--output={tmp_path / 'export'}"]) == 0
     gan, rng = DehazeGAN.from_run(run), np.random.default_rng(0)
@@ -72,7 +72,7 @@ def test_pictures_over_the_api_of_tensorflow_serving(tmp_path):
             hazy = rng.integers(0, 256, shape, np.uint8)
             restored = ask(stub, hazy, signature_name="serving_default")
             assert restored.dtype == np.uint8 and restored.shape == shape
-            for ours, theirs in zip((gan.restore(picture) for picture in hazy), restored, strict=True):
+            for ours, theirs in zip((gan.restore(image) for image in hazy), restored, strict=True):
                 assert np.abs(ours.astype(int) - theirs).max() <= 1
         # The request of the documents; without a name for its signature too, which then is the default one.
         page = (ROOT / "docs/export.md").read_text(encoding="utf-8")

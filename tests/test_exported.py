@@ -36,22 +36,22 @@ def test_whole_and_in_tiles_as_the_run(made, dtype):
     white = np.iinfo(dtype).max
     ours, theirs = (Restorer(m, tile_size=120) for m in (model, gan))
     for size, tiled in (((1, 1), False), ((31, 50), False), ((230, 210), True)):
-        picture = noise(*size, dtype=dtype)
+        image = noise(*size, dtype=dtype)
         assert (len(ours.plan(*size).tiles) > 1) == tiled
-        restored = ours.restore(picture)
-        assert apart(restored, theirs.restore(picture)).max() <= white / 255
+        restored = ours.restore(image)
+        assert apart(restored, theirs.restore(image)).max() <= white / 255
         assert restored.dtype == dtype
     assert ours.shares_means
-    assert apart(restored, picture).mean() > 3
+    assert apart(restored, image).mean() > 3
 
 
 @pytest.mark.slow
 def test_on_several_devices(made):
     run, export = made
-    picture = noise(230, 210)
-    wanted = Restorer(DehazeGAN.from_run(run, which=9), tile_size=120).restore(picture)
+    image = noise(230, 210)
+    wanted = Restorer(DehazeGAN.from_run(run, which=9), tile_size=120).restore(image)
     restorer = Restorer(ExportedModel(export / "saved_model"), tile_size=120, devices=("CPU:0", "CPU:1"))
-    assert apart(restorer.restore(picture), wanted).max() <= 1
+    assert apart(restorer.restore(image), wanted).max() <= 1
 
 
 def test_the_commands_take_it(made, tmp_path, capsys):

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from converting import convert, picture, write_pairs
+from converting import convert, image, write_pairs
 from PIL import Image
 
 from hazeheal.data import records
@@ -20,11 +20,11 @@ def test_extract_finds_names_for_two_sources_that_become_one(tmp_path):
     source = write_pairs(tmp_path / "in", scenes=2, versions=1, kind="png")
     (source / "hazy/0001_0.8_1.png").unlink()
     for seed, kind in ((7, "bmp"), (8, "tif")):
-        Image.fromarray(picture(seed)).save(source / f"hazy/0001_0.8_1.{kind}")
+        Image.fromarray(image(seed)).save(source / f"hazy/0001_0.8_1.{kind}")
     assert convert(source, tmp_path / "out", "--val_fraction=0") == 0
     assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
     for seed, name in ((7, "0001_0.8_1.png"), (8, "0001_0.8_1.tif.png")):
-        np.testing.assert_array_equal(Image.open(tmp_path / "files/hazy" / name), picture(seed))
+        np.testing.assert_array_equal(Image.open(tmp_path / "files/hazy" / name), image(seed))
 
 
 def test_extract_gives_back_the_folders(source, converted, tmp_path, capsys):
@@ -65,10 +65,10 @@ def test_extract_leaves_a_file_its_name_though_another_one_would_become_the_same
     source = tmp_path / "in"
     for number, name in enumerate(("1.bmp", "1.png", "2.bmp", "2.png/3.png")):  # 2.png is a folder
         (source / "hazy" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture(number)).save(source / "hazy" / name)
+        Image.fromarray(image(number)).save(source / "hazy" / name)
     (source / "GT").mkdir()
     for name in ("1.png", "2.png", "3.png"):
-        Image.fromarray(picture(9)).save(source / "GT" / name)
+        Image.fromarray(image(9)).save(source / "GT" / name)
     assert convert(source, tmp_path / "out", "--val_fraction=0", "--pairing=same_name") == 0
     assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
     hazy = tmp_path / "files/hazy"
@@ -81,7 +81,7 @@ def test_extract_shortens_names_that_its_suffixes_make_too_long(tmp_path):
     source = tmp_path / "in"
     for folder, seed in (("hazy", 1), ("GT", 2)):
         (source / folder).mkdir(parents=True)
-        Image.fromarray(picture(seed)).save(source / folder / f"{'é' * 125}.png")
+        Image.fromarray(image(seed)).save(source / folder / f"{'é' * 125}.png")
     assert convert(source, tmp_path / "out", "--val_fraction=0", "--tile_size=30") == 0
     assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
     names = [path.name for path in (tmp_path / "files/hazy").iterdir()]
@@ -118,15 +118,15 @@ def test_odd_names_stay_on_their_lines_and_come_back(tmp_path, capsys):
     for folder, names in (("hazy", (ODD, f"bad {ODD}", f"alone {ODD}")), ("GT", (ODD, f"bad {ODD}"))):
         (source / folder).mkdir(parents=True)
         for number, name in enumerate(names):
-            Image.fromarray(picture(number)).save(source / folder / f"{name}.png")
-    (source / f"hazy/bad {ODD}.png").write_bytes(b"no picture")
+            Image.fromarray(image(number)).save(source / folder / f"{name}.png")
+    (source / f"hazy/bad {ODD}.png").write_bytes(b"no image")
     (source / f"hazy/x.{ODD}").write_bytes(b"")
     flags = ("--val_fraction=0", "--pairing=same_name")
     assert convert(source, tmp_path / "out", *flags) == 1
     shown = r"a\nb\t\x1b[31m\u2028\x85\C:é"
     lines = capsys.readouterr().err.split("\n")
-    assert lines[:2] == ["hazy pictures without a clear one: 1", f"  alone {shown}.png"]
-    assert lines[3].startswith(f"  bad {shown}.png: not a picture")
+    assert lines[:2] == ["hazy images without a clear one: 1", f"  alone {shown}.png"]
+    assert lines[3].startswith(f"  bad {shown}.png: not an image")
     assert len(lines) == 6 and lines[-1] == ""
     assert convert(source, tmp_path / "out", *flags, "--allow_orphans", "--skip_bad") == 0
     _, row, end = (tmp_path / "out/skipped.txt").read_text().split("\n")

@@ -41,7 +41,7 @@ def told(monkeypatch):
 
 
 def tell(error, group=GROUP):
-    with pytest.raises(type(error)) as caught, failures.told_to_other_groups(group):
+    with pytest.raises(type(error)) as caught, failures.report_error_to_groups(group):
         raise error
     assert caught.value is error
 

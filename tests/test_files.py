@@ -7,7 +7,7 @@ import pytest
 
 from hazeheal.errors import OutputError, UsageError
 from hazeheal.inference.jobs import find
-from hazeheal.utils.atomic import ended_in_order, written_aside
+from hazeheal.utils.atomic import atomic_path, exit_on_sigterm
 
 
 def touch(root, *names):
@@ -82,8 +82,8 @@ def test_compare(tree):
     ("inputs", "output", "said"),
     [
         (["in/none.png"], "out", "in/none.png: there is no such file"),
-        (["in/*.bmp"], "out", r"in/\*.bmp: no picture"),
-        (["in/deep", "other"], "out", "other: no picture and no video there .1 other files"),
+        (["in/*.bmp"], "out", r"in/\*.bmp: no image"),
+        (["in/deep", "other"], "out", "other: no image and no video there .1 other files"),
         (["in/a.jpg", "twin/a.jpg"], "out", "in/a.jpg and twin/a.jpg would both become out/a.jpg"),
         (["in/a.jpg"], "in", "in/a.jpg would become in/a.jpg, which is an input"),
         (["in"], "in", "in/a.jpg would become in/a.jpg, which is an input"),
@@ -105,16 +105,16 @@ def test_links_do_not_hide_an_input(tree):
 
 def test_written_aside(tmp_path):
     path = tmp_path / "new/a.png"
-    with written_aside(path, overwrite=False) as aside:
+    with atomic_path(path, overwrite=False) as aside:
         aside.write_bytes(b"1")
         assert not path.exists()
-    with pytest.raises(OutputError, match="is there already"), written_aside(path, overwrite=False) as aside:
+    with pytest.raises(OutputError, match="is there already"), atomic_path(path, overwrite=False) as aside:
         aside.write_bytes(b"2")
-    with pytest.raises(RuntimeError), written_aside(path, overwrite=True) as aside:
+    with pytest.raises(RuntimeError), atomic_path(path, overwrite=True) as aside:
         aside.write_bytes(b"3")
         raise RuntimeError
     assert path.read_bytes() == b"1"
-    with written_aside(path, overwrite=True) as aside:
+    with atomic_path(path, overwrite=True) as aside:
         aside.write_bytes(b"4")
     assert path.read_bytes() == b"4"
     assert os.listdir(path.parent) == ["a.png"]
@@ -123,7 +123,7 @@ def test_written_aside(tmp_path):
 def test_nothing_half_written_is_left_by_a_request_to_end(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     path = tmp_path / "a.mp4"
-    with pytest.raises(SystemExit) as end, ended_in_order(), written_aside(path) as aside:
+    with pytest.raises(SystemExit) as end, exit_on_sigterm(), atomic_path(path) as aside:
         aside.write_bytes(b"1")
         signal.raise_signal(signal.SIGTERM)
     assert end.value.code == 143

@@ -1,4 +1,4 @@
-"""Haze made by rule on the training pictures: what is drawn, how it looks in numbers, and that it stays reproducible."""
+"""Haze made by rule on the training images: what is drawn, how it looks in numbers, and that it stays reproducible."""
 
 import dataclasses
 import io
@@ -25,7 +25,7 @@ BARE = FreshHaze(airlight_min=1.0, airlight_max=1.0, tint=0.0, noise=0.0, jpeg_s
 
 
 def lay_many(clear, count, settings=None, *, seed=5):
-    """uint8 [count, S, S, 3]: the haze of seeds (seed, -2), (seed, -5), ... on one picture, through tf.data."""
+    """uint8 [count, S, S, 3]: the haze of seeds (seed, -2), (seed, -5), ... on one image, through tf.data."""
     clear, settings = tf.constant(clear), settings or FreshHaze()
     grain = haze_augmentation.make_grain(clear.shape[0])
 
@@ -71,7 +71,7 @@ def test_equal_seeds_give_equal_haze_and_others_another():
     first, again = lay_many(clear, 12), lay_many(clear, 12)
     np.testing.assert_array_equal(first, again)
     everything = np.concatenate([first, lay_many(clear, 12, seed=6)])
-    assert len({picture.tobytes() for picture in everything}) == 24
+    assert len({image.tobytes() for image in everything}) == 24
 
 
 # -------------------------------------------------------------------------------------------------- haze
@@ -80,7 +80,7 @@ def test_the_mean_thickness_is_the_density(kind):
     settings = dataclasses.replace(BARE, kind=kind, density_min=0.3, density_max=0.3)
     hazy = lay_many(flat(0), 40, settings) / 255
     thickness = -np.log(1 - hazy).mean(axis=(1, 2, 3))
-    # The airlight varies over a picture, and 8 bits round.
+    # The airlight varies over an image, and 8 bits round.
     assert 0.28 < thickness.mean() < 0.32
     assert thickness.std() < 0.03
 
@@ -114,7 +114,7 @@ def test_from_thin_to_dense():
 
 
 @pytest.mark.parametrize("size", [4, 12, 33])
-def test_any_side_and_the_darkest_and_brightest_pictures(size):
+def test_any_side_and_the_darkest_and_brightest_images(size):
     settings = FreshHaze(density_min=1e-6, density_max=100.0, airlight_min=0.0, tint=1.0, noise=1.0)
     for value in (0, 255):
         hazy = lay_many(flat(value, size), 12, settings)
@@ -122,7 +122,7 @@ def test_any_side_and_the_darkest_and_brightest_pictures(size):
         assert hazy.dtype == np.uint8
 
 
-def test_hardly_any_haze_hardly_changes_a_picture():
+def test_hardly_any_haze_hardly_changes_an_image():
     settings = dataclasses.replace(BARE, density_min=1e-6, density_max=1e-6)
     clear = make_pair(2, size=32)[1]
     for hazy in lay_many(clear, 5, settings):
@@ -232,7 +232,7 @@ def test_each_input_is_what_was_drawn_for_its_position(ten_pairs):
     assert seen == {REAL, FRESH, CLEAR}
 
 
-def test_the_same_pictures_whatever_the_replicas_workers_and_batches(ten_pairs):
+def test_the_same_images_whatever_the_replicas_workers_and_batches(ten_pairs):
     whole = batches(ten_pairs, 6)
     parts = batches(ten_pairs, 12, num_replicas=2, workers=3)
     assert_equal(whole, [joined(parts[i : i + 2]) for i in range(0, 12, 2)])
@@ -242,16 +242,16 @@ def test_the_same_pictures_whatever_the_replicas_workers_and_batches(ten_pairs):
 def test_resume_is_a_skip_and_far_positions_do(ten_pairs):
     assert_equal(batches(ten_pairs, 4, start=5), batches(ten_pairs, 9)[5:])
     far = joined(batches(ten_pairs, 4, start=10**15, seed=2**63 - 1, haze=FreshHaze(share=1.0)))
-    assert len({picture.tobytes() for picture in far["hazy"]}) == 16
+    assert len({image.tobytes() for image in far["hazy"]}) == 16
 
 
 def test_a_pair_gets_other_haze_each_time(tmp_path, ten_pairs):
     found = joined(batches(ten_pairs, 10, haze=FreshHaze(share=1.0, noise=0.0, jpeg_share=0.0)))
     of_one = found["hazy"][found["number"] == 1]  # 32x32 by a crop of 16: few crops, many hazes
-    assert len({picture.tobytes() for picture in of_one}) == len(of_one) == 4
+    assert len({image.tobytes() for image in of_one}) == len(of_one) == 4
 
 
-def test_validation_and_whole_pictures_keep_their_own_haze(data):
+def test_validation_and_whole_images_keep_their_own_haze(data):
     def whole(split, *overrides):
         config = load("data.crop_size=16", "model.depth=1", *overrides)
         processor = DehazeDataProcessor.from_config(config, data, split=split)
@@ -261,7 +261,7 @@ def test_validation_and_whole_pictures_keep_their_own_haze(data):
         assert_equal(whole(split, "data.fresh_haze.share=1"), whole(split))
 
 
-# ------------------------------------------------------------------------------------------ real pictures
+# ------------------------------------------------------------------------------------------ real images
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "kind", "airlight_min", "real"),

@@ -153,7 +153,7 @@ SETS = st.tuples(st.sampled_from(("whole", "whole", "unfinished")), st.lists(DAM
 
 
 def check_bytes(sets, run_tools=tools, run_hazeheal=hazeheal):
-    originals = {pair for split in ("train", "val") for pair in pictures(sets.whole, split)}
+    originals = {pair for split in ("train", "val") for pair in images(sets.whole, split)}
 
     def check(case, folder) -> str:
         kind, damages = case
@@ -194,7 +194,7 @@ def check_bytes(sets, run_tools=tools, run_hazeheal=hazeheal):
     return check
 
 
-def pictures(data, split):
+def images(data, split):
     opened = records.open_split(data, split)
     for row in opened.index:
         payload = opened.shards[row["shard"]].read_bytes()[int(row["offset"]) :][: int(row["length"])]

@@ -1,4 +1,4 @@
-"""Fuzz: folders of odd pictures with odd names, and odd flags, through `hazeheal-tfrecords`.
+"""Fuzz: folders of odd images with odd names, and odd flags, through `hazeheal-tfrecords`.
 
 What `convert` makes must pass `verify`, `info` and `extract`, and hold the pixels that were put in; what it refuses
 it must refuse as `fuzz_oracle` says, and leave nothing behind. `fuzzing.campaign` says how many cases there are.
@@ -127,7 +127,7 @@ def check_output(case, root, output, folders, written, run):
 
 
 def pixels_are_right(pair, options, written):
-    """Lossless records of pictures of one size show what was put in, and kept ones are the files themselves."""
+    """Lossless records of images of one size show what was put in, and kept ones are the files themselves."""
     put_in = [
         files.get(name) for files, name in zip(written, (pair.hazy_source, pair.clear_source), strict=True)
     ]
@@ -144,7 +144,7 @@ def pixels_are_right(pair, options, written):
 
 
 def check_extracted(pairs, target, written, *, whole):
-    """Every picture of every record is there, and a kept file under its own name."""
+    """Every image of every record is there, and a kept file under its own name."""
     found = {}
     for folder in ("hazy", "GT"):
         for path, (_, _, _) in fuzzing.snapshot(target / folder).items():

@@ -24,7 +24,7 @@ def small(**kwargs):
     return build_generator(**{"width": 4, "depth": 2, "seed": 1} | kwargs)
 
 
-def pictures(*shape, seed=0):
+def images(*shape, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
 
 
@@ -64,7 +64,7 @@ def test_the_network_is_the_designs_table():
         x = tf.nn.relu(tf.nn.conv2d_transpose(x, kernel, skip.shape, 2) + weights[f"{name}/up/bias"])
         return tf.nn.relu(conv(tf.concat([x, skip], -1), f"{name}/merge"))
 
-    x = pictures(2, 12, 8, 3)
+    x = images(2, 12, 8, 3)
     skips = [tf.nn.silu(conv(x, "stem"))]
     for i in range(2):
         a = tf.nn.silu(conv(skips[-1], f"encoder_{i}/strided", 2))
@@ -133,12 +133,12 @@ def test_signal_keeps_its_scale_without_norms(depth):
     """The initial gains are meant to keep the variance; a wrong fan shrinks it by factors at each stage."""
     model = build_generator(width=16, depth=depth, norm="none", output="direct", se_ratio=0)
     head = keras.Model(model.input, model.get_layer("decoder_0").output)
-    out = head(pictures(1, 64, 64, 3)).numpy()
+    out = head(images(1, 64, 64, 3)).numpy()
     assert 0.1 < out.std() < 10
 
 
 def test_residual_and_scattering_start_as_identity_and_direct_is_bounded():
-    x = pictures(1, 9, 12, 3)
+    x = images(1, 9, 12, 3)
     for output in ("residual", "scattering"):
         for patch_size in (1, 2):
             np.testing.assert_array_equal(small(output=output, patch_size=patch_size)(x), x)
@@ -163,12 +163,12 @@ def test_bad_arguments_are_named(kwargs, message):
 
 
 def test_scattering_undoes_the_haze_whose_maps_it_is_given():
-    """With K = 1 / t - 1 and B = A K, here from the head's bias, x + K x - B is the clear picture."""
+    """With K = 1 / t - 1 and B = A K, here from the head's bias, x + K x - B is the clear image."""
     model = small(output="scattering", patch_size=2)
     t, airlight = np.float32([0.5, 0.4, 0.8]), np.float32([0.6, 0.8, 1.0])
     k = 1 / t - 1
     model.get_layer("head").bias.assign(np.tile([*k, *(airlight * k)], 4))
-    clear = pictures(1, 7, 10, 3)
+    clear = images(1, 7, 10, 3)
     np.testing.assert_allclose(model(clear * t + airlight * (1 - t)), clear, atol=1e-5)
 
 
@@ -176,7 +176,7 @@ def test_patches_are_the_network_of_one_pixel_on_the_patches_as_channels():
     """All but stem and head is the same; a network of patches is told by numpy's own unshuffling around it."""
     model = awaken(small(patch_size=2, output="direct"))
     inside = keras.Model(model.get_layer("stem").input, model.get_layer("head").output)
-    x = pictures(2, 16, 8, 3)
+    x = images(2, 16, 8, 3)
     blocks = x.reshape(2, 8, 2, 4, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 8, 4, 12)
     maps = inside(blocks).numpy()
     wanted = np.tanh(maps.reshape(2, 8, 4, 2, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 16, 8, 3))
@@ -192,7 +192,7 @@ def test_sides_1_to_16_keep_their_size(patch_size):
     forward = tf.function(model, input_signature=[tf.TensorSpec([1, None, None, 3])])  # open sizes
     for side in range(1, 17):
         for shape in {(side, side), (side, 17 - side)}:
-            x = pictures(1, *shape, 3)
+            x = images(1, *shape, 3)
             out = forward(x).numpy()
             assert out.shape == x.shape
             assert np.isfinite(out).all()
@@ -201,16 +201,16 @@ def test_sides_1_to_16_keep_their_size(patch_size):
                 np.testing.assert_allclose(model(x), out, atol=1e-5)
 
 
-def test_a_picture_of_any_size_equals_the_crop_of_its_mirrored_self():
+def test_an_image_of_any_size_equals_the_crop_of_its_mirrored_self():
     """Pad and crop are all that an odd size costs: numpy's padding in front gives the same."""
     model = awaken(small())
-    x = pictures(1, 9, 14, 3)
+    x = images(1, 9, 14, 3)
     wanted = model(np.pad(x, ((0, 0), (0, 3), (0, 2), (0, 0)), mode="reflect"))[:, :9, :14]
     np.testing.assert_allclose(model(x), wanted, atol=1e-5)
 
 
-def test_a_pixel_depends_on_its_neighbourhood_alone_with_local_norms():
-    x = pictures(1, 8, 160, 3)
+def test_a_pixel_depends_on_its_neighborhood_alone_with_local_norms():
+    x = images(1, 8, 160, 3)
     far = x.copy()
     far[:, :, 152:] = 0.9
     for norm, se_ratio, local in (
@@ -232,7 +232,7 @@ def test_a_pixel_depends_on_its_neighbourhood_alone_with_local_norms():
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_keeps_variables_and_output_float32(policy):
-    x = pictures(1, 16, 16, 3)
+    x = images(1, 16, 16, 3)
     for norm in ("none", "batch"):
         model, reference = awaken(small(norm=norm, dtype=policy)), awaken(small(norm=norm))
         assert {v.dtype for v in model.variables} == {"float32"}
@@ -249,14 +249,14 @@ def test_mixed_precision_keeps_variables_and_output_float32(policy):
 
 
 def test_residual_output_is_not_rounded_to_bfloat16():
-    x = pictures(1, 5, 6, 3)
+    x = images(1, 5, 6, 3)
     np.testing.assert_array_equal(small(dtype="mixed_bfloat16")(x), x)
 
 
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_xla_gives_the_same(norm):
     model = awaken(build_generator(width=4, depth=1, norm=norm))
-    x = tf.constant(pictures(2, 7, 6, 3))  # odd: the gather and the crop are compiled too
+    x = tf.constant(images(2, 7, 6, 3))  # odd: the gather and the crop are compiled too
     variables = [v.value for v in model.trainable_variables]
 
     def step(x):
@@ -277,7 +277,7 @@ def test_every_variable_gets_a_gradient():
     for norm in ("none", "layer"):
         model = awaken(small(norm=norm))
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(model(pictures(2, 16, 16, 3), training=True)))
+            loss = tf.reduce_mean(tf.square(model(images(2, 16, 16, 3), training=True)))
         for variable, gradient in zip(
             model.trainable_variables,
             tape.gradient(loss, [v.value for v in model.trainable_variables]),
@@ -286,8 +286,8 @@ def test_every_variable_gets_a_gradient():
             assert np.abs(gradient).max() > 0, variable.path
 
 
-def test_a_nan_stays_in_its_own_picture():
-    x = pictures(3, 8, 8, 3)
+def test_a_nan_stays_in_its_own_image():
+    x = images(3, 8, 8, 3)
     x[1, 0, 0, 0] = np.nan
     for norm in ("none", "layer", "instance", "group"):
         for output in ("residual", "direct", "scattering"):
@@ -297,7 +297,7 @@ def test_a_nan_stays_in_its_own_picture():
 
 def test_can_be_cloned_and_saved(tmp_path):
     model = awaken(small())
-    x = pictures(1, 6, 5, 3)
+    x = images(1, 6, 5, 3)
     model.save(tmp_path / "generator.keras")
     loaded = keras.saving.load_model(tmp_path / "generator.keras")
     np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)

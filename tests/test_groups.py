@@ -77,7 +77,7 @@ def test_every_group_writes_its_own(two_groups, data):
         assert "2 replicas on CPU:0 of each of 2 groups" in (run / group / "log.txt").read_text()
     logs = [(run / g / "training_log.csv").read_text() for g in ("group_00", "group_01")]
     assert logs[0] == logs[1]
-    # Each shows other pictures: 2 of 3 that there are.
+    # Each shows other images: 2 of 3 that there are.
     sheets = [(run / g / "samples/step_00000050.png").read_bytes() for g in ("group_00", "group_01")]
     assert sheets[0] != sheets[1]
     result = json.loads((run / "result.json").read_text())
@@ -140,7 +140,7 @@ def test_groups_that_share_no_file_system(two_groups, data, tmp_path):
 
 
 def test_groups_that_do_not_agree_are_refused(data, tmp_path):
-    """Started with other flags they would wait for each other for ever, or train on other pictures."""
+    """Started with other flags they would wait for each other for ever, or train on other images."""
     run = tmp_path / "run"
     for number, process in enumerate(jobs.groups(data, [run, run], of_the_last={"seed": 7}, **SHORT)):
         code, out, err = processes.finish(process)

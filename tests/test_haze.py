@@ -133,7 +133,7 @@ def test_what_the_values_of_a_depth_map_mean():
         scattering.distance(values, meaning="far")
 
 
-def test_depth_maps_are_brought_to_the_pictures_size():
+def test_depth_maps_are_brought_to_the_images_size():
     assert scattering.fits((240, 320), (480, 640)) and scattering.fits((241, 320), (480, 640))
     assert scattering.fits((33, 50), (66, 101)) and not scattering.fits((320, 240), (480, 640))
     assert not scattering.fits((250, 320), (480, 640))

@@ -1,10 +1,10 @@
-"""Which files may stay as they are: `reusable` is true where TensorFlow shows the same picture."""
+"""Which files may stay as they are: `reusable` is true where TensorFlow shows the same image."""
 
 import struct
 
 import numpy as np
 import pytest
-from picture_files import GRAY, IMAGE, PALETTE, REUSABLE, RGB, RGBA, chunk, exif, raw_png, saved
+from image_files import GRAY, IMAGE, PALETTE, REUSABLE, RGB, RGBA, chunk, exif, raw_png, saved
 from places import SHARED
 
 from hazeheal.data.images.image_io import encode, load_rgb
@@ -13,14 +13,14 @@ from hazeheal.errors import DataError
 
 NOT_REUSABLE = {
     "png 16-bit gray": (saved(GRAY.astype(np.uint16) * 257, "PNG"), "16 bits"),
-    "png 16-bit colour": (raw_png(RGB.astype(np.uint16) * 257, depth=16), "16 bits"),
+    "png 16-bit color": (raw_png(RGB.astype(np.uint16) * 257, depth=16), "16 bits"),
     "png 1-bit": (saved(IMAGE.convert("1"), "PNG"), "1 bits"),
-    "png 4-bit gray": (raw_png(GRAY[..., None] // 16, depth=4, colour=0), "4 bits"),
+    "png 4-bit gray": (raw_png(GRAY[..., None] // 16, depth=4, color=0), "4 bits"),
     "png alpha": (saved(RGBA, "PNG"), "alpha"),
     "png gray alpha": (saved(RGBA.convert("LA"), "PNG"), "alpha"),
     "png palette": (saved(PALETTE, "PNG"), "palette"),
     "png palette, transparent": (saved(PALETTE, "PNG", transparency=0), "palette"),
-    "png transparent colour": (saved(RGB, "PNG", transparency=(1, 2, 3)), "transparent colour"),
+    "png transparent color": (saved(RGB, "PNG", transparency=(1, 2, 3)), "transparent color"),
     "png animation of one frame": (
         raw_png(
             RGB,
@@ -45,22 +45,22 @@ def tf():
 
 
 @pytest.mark.parametrize("name", REUSABLE)
-def test_tensorflow_reads_what_is_reusable_as_the_same_picture(tf, name):
+def test_tensorflow_reads_what_is_reusable_as_the_same_image(tf, name):
     data = REUSABLE[name]
-    picture, kept = load_rgb(data)
+    image, kept = load_rgb(data)
     assert (kept.reusable, kept.reason) == (True, "")
     assert kept.format == ("png" if data[:4] == b"\x89PNG" else "jpeg")
     decoded = tf.image.decode_image(data, channels=3).numpy().astype(int)
-    assert decoded.shape == picture.shape
+    assert decoded.shape == image.shape
     if kept.format == "png":
-        np.testing.assert_array_equal(decoded, picture)
+        np.testing.assert_array_equal(decoded, image)
     else:
         # The same transform and upsampling: libjpeg-turbo's versions agree bit for bit; 1 is for others.
         exact = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE").numpy().astype(int)
-        assert np.abs(exact - picture).max() <= 1
+        assert np.abs(exact - image).max() <= 1
         # decode_image cannot be asked for that transform; its fast one strays by a few levels.
-        assert np.abs(decoded - picture).max() <= 10
-        assert np.abs(decoded - picture).mean() <= 1.5
+        assert np.abs(decoded - image).max() <= 10
+        assert np.abs(decoded - image).mean() <= 1.5
 
 
 @pytest.mark.parametrize("name", NOT_REUSABLE)
@@ -74,11 +74,11 @@ def test_what_is_not_reusable_says_why(name):
 def test_turned_and_cmyk_jpegs_are_rightly_not_reusable(tf):
     for name, least in (("jpeg orientation 3", 20), ("png orientation 6", None)):
         data = NOT_REUSABLE[name][0]
-        picture, decoded = load_rgb(data)[0], tf.image.decode_image(data, channels=3).numpy()
+        image, decoded = load_rgb(data)[0], tf.image.decode_image(data, channels=3).numpy()
         assert (
-            decoded.shape != picture.shape
+            decoded.shape != image.shape
             if least is None
-            else np.abs(decoded.astype(int) - picture).mean() > least
+            else np.abs(decoded.astype(int) - image).mean() > least
         )
 
 
@@ -88,24 +88,24 @@ def test_an_arithmetic_jpeg_is_not_reusable():
 
 
 def test_tensorflow_reads_damaged_jpegs_as_we_do(tf):
-    """A JPEG has no checksums: a flipped bit is another picture. It must be the same one to both decoders."""
+    """A JPEG has no checksums: a flipped bit is another image. It must be the same one to both decoders."""
     data = encode(RGB[:24, :24], format="jpeg")
     rng, accepted = np.random.default_rng(0), 0
     for _ in range(150):
         damaged = bytearray(data)
         damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
         try:
-            picture, kept = load_rgb(bytes(damaged))
+            image, kept = load_rgb(bytes(damaged))
         except DataError:
             continue
         if kept.reusable:
             accepted += 1
             decoded = tf.io.decode_jpeg(bytes(damaged), channels=3, dct_method="INTEGER_ACCURATE").numpy()
-            assert np.abs(decoded.astype(int) - picture).max() <= 1
+            assert np.abs(decoded.astype(int) - image).max() <= 1
     assert accepted > 50
 
 
-def test_real_pictures_are_kept_as_they_are(tf):
+def test_real_images_are_kept_as_they_are(tf):
     folder = SHARED / "data"
     if not folder.is_dir():
         pytest.skip("no real data beside the repository")
@@ -113,10 +113,10 @@ def test_real_pictures_are_kept_as_they_are(tf):
     assert paths
     for path in paths:
         data = path.read_bytes()
-        picture, kept = load_rgb(path)
+        image, kept = load_rgb(path)
         assert kept.reusable
         if kept.format == "jpeg":
             decoded = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE").numpy()
         else:
             decoded = tf.io.decode_png(data, channels=3).numpy()
-        assert np.abs(decoded.astype(int) - picture).max() <= (kept.format == "jpeg")
+        assert np.abs(decoded.astype(int) - image).max() <= (kept.format == "jpeg")

@@ -100,7 +100,7 @@ def test_a_signal_at_any_moment_ends_script_and_step(tmp_path, seconds):
         }
 
 
-def test_two_quickstarts_make_their_pictures_one_after_the_other(tmp_path):
+def test_two_quickstarts_make_their_images_one_after_the_other(tmp_path):
     """As of two hosts that see one directory."""
     machine = Machine(tmp_path)
     stand_in = machine.folder / "env/bin/python"

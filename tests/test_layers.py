@@ -16,7 +16,7 @@ from hazeheal.models.layers import MBConv, MirrorPad, Norm, SqueezeExcite, mirro
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def pictures(*shape, seed=0):
+def images(*shape, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
 
 
@@ -34,7 +34,7 @@ def test_scaled_normal_has_the_stated_variance():
 
 def test_padding_mirrors_like_numpy_and_leaves_multiples_alone():
     for side in range(1, 17):
-        x = pictures(1, side, 3, 2)
+        x = images(1, side, 3, 2)
         wide = MirrorPad(8)(x).numpy()
         padded = -(-side // 8) * 8
         wanted = np.pad(
@@ -45,14 +45,14 @@ def test_padding_mirrors_like_numpy_and_leaves_multiples_alone():
         np.testing.assert_array_equal(wide, wanted, err_msg=str(side))
         dynamic = tf.function(MirrorPad(8), input_signature=[tf.TensorSpec([1, None, None, 2])])(x)
         np.testing.assert_array_equal(dynamic, wanted, err_msg=str(side))
-    x = tf.constant(pictures(2, 8, 16, 3))
+    x = tf.constant(images(2, 8, 16, 3))
     np.testing.assert_array_equal(MirrorPad(8)(x), x)
     assert mirrored_indices(np.arange(8), 3).tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
 
 
 @pytest.mark.parametrize("kind", ["layer", "instance", "group", "batch"])
 def test_norms_equal_numpy(kind):
-    x = (3 * pictures(2, 4, 5, 24) + 1).astype("float32")
+    x = (3 * images(2, 4, 5, 24) + 1).astype("float32")
     layer = Norm(kind)
     layer.build(x.shape)
     layer.scale.assign(np.linspace(0.5, 2, 24))
@@ -71,12 +71,12 @@ def test_group_norm_takes_a_divisor_where_8_does_not_divide():
         layer = Norm("group")
         layer.build((None, None, None, channels))
         assert layer.groups == groups
-        assert layer(pictures(1, 3, 3, channels)).shape == (1, 3, 3, channels)
+        assert layer(images(1, 3, 3, channels)).shape == (1, 3, 3, channels)
 
 
 def test_norm_statistics_are_float32_in_bfloat16():
     """A large common offset would swallow the variance if the mean were taken in bfloat16."""
-    x = tf.cast(100 + tf.constant(pictures(1, 6, 6, 16)), tf.bfloat16)
+    x = tf.cast(100 + tf.constant(images(1, 6, 6, 16)), tf.bfloat16)
     layer = Norm("layer", dtype="mixed_bfloat16")
     out = layer(x)
     wanted = Norm("layer")(tf.cast(x, tf.float32))
@@ -94,7 +94,7 @@ def test_squeeze_excite_pools_in_float32():
 def test_batch_statistics_are_outputs_and_inference_uses_them():
     model = build_generator(width=4, depth=2, norm="batch")
     before = [v.numpy() for v in model.non_trainable_variables]
-    x = pictures(2, 8, 8, 3)
+    x = images(2, 8, 8, 3)
     _, after = model.stateless_call(
         model.trainable_variables, model.non_trainable_variables, x, training=True
     )
@@ -106,7 +106,7 @@ def test_batch_statistics_are_outputs_and_inference_uses_them():
         assert not np.array_equal(new, old), variable.path
         np.testing.assert_array_equal(same, old)
     layer = Norm("batch", momentum=0.9)
-    y = 2 * pictures(3, 4, 4, 5) + 1
+    y = 2 * images(3, 4, 4, 5) + 1
     layer(y, training=True)
     np.testing.assert_allclose(layer.moving_mean, 0.1 * y.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(layer.moving_variance, 0.9 + 0.1 * y.var((0, 1, 2)), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""The losses against numpy, their gradients, their scale, and one entry a picture."""
+"""The losses against numpy, their gradients, their scale, and one entry an image."""
 
 import os
 
@@ -12,11 +12,11 @@ import tensorflow as tf
 from hazeheal.training.step import losses
 
 
-def pictures(*shape, seed=0):
+def images(*shape, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
 
 
-A, B = pictures(3, 9, 20, 3), pictures(3, 9, 20, 3, seed=1)
+A, B = images(3, 9, 20, 3), images(3, 9, 20, 3, seed=1)
 
 
 def test_charbonnier_is_the_designs_formula():
@@ -69,7 +69,7 @@ def test_charbonnier_gradient_against_central_differences():
 
 
 def test_difference_mask_is_largest_where_the_haze_is():
-    clear = pictures(2, 6, 6, 3) * 0.3
+    clear = images(2, 6, 6, 3) * 0.3
     hazy = clear.copy()
     hazy[0, 2, 3] += 0.5
     hazy[0, 4, 4] += 0.25
@@ -78,17 +78,17 @@ def test_difference_mask_is_largest_where_the_haze_is():
     assert mask[0, 2, 3, 0] == pytest.approx(1, abs=1e-4)
     assert mask[0, 4, 4, 0] == pytest.approx(0.5, abs=1e-4)
     assert np.count_nonzero(mask[0] > 1e-3) == 2
-    assert mask[1].max() == 0, "equal pictures have no haze"
+    assert mask[1].max() == 0, "equal images have no haze"
 
 
 @pytest.mark.parametrize("shape", [(2, 33, 40, 3), (1, 5, 7, 3)])
 def test_dark_channel_mask_equals_scipys_minimum_filter(shape):
     from scipy.ndimage import minimum_filter
 
-    hazy = pictures(*shape)
+    hazy = images(*shape)
     mask = losses.haze_mask(hazy, hazy, kind="dark_channel").numpy()
-    for i, picture in enumerate(hazy):
-        dark = minimum_filter(((picture + 1) / 2).min(axis=-1), size=15, mode="constant", cval=9)
+    for i, image in enumerate(hazy):
+        dark = minimum_filter(((image + 1) / 2).min(axis=-1), size=15, mode="constant", cval=9)
         np.testing.assert_allclose(mask[i, ..., 0], dark / (dark.max() + 1e-6), atol=1e-6)
     assert mask.min() >= 0 and mask.max() <= 1
 
@@ -115,8 +115,8 @@ def test_perceptual_is_the_mean_absolute_difference():
 
 def test_adversarial_losses_are_cross_entropy_from_logits():
     real, fake = (
-        4 * pictures(2, 3, 3, 1).astype("float64"),
-        4 * pictures(2, 3, 3, 1, seed=1).astype("float64"),
+        4 * images(2, 3, 3, 1).astype("float64"),
+        4 * images(2, 3, 3, 1, seed=1).astype("float64"),
     )
 
     def bce(logits, target):
@@ -139,7 +139,7 @@ def test_adversarial_losses_are_stable_at_large_logits():
     np.testing.assert_allclose(losses.discriminator(x, x), [1e4, 1e4])
 
 
-def test_a_nan_is_seen_in_its_own_picture_and_nowhere_else():
+def test_a_nan_is_seen_in_its_own_image_and_nowhere_else():
     bad = A.copy()
     bad[1, 4, 5, 2] = np.nan
     good_mask = losses.haze_mask(A, B)
@@ -157,7 +157,7 @@ def test_a_nan_is_seen_in_its_own_picture_and_nowhere_else():
 
 
 def test_halves_add_up_to_the_whole_and_xla_agrees():
-    """What makes replicas agree: each entry is a function of its own picture alone."""
+    """What makes replicas agree: each entry is a function of its own image alone."""
 
     def total(a, b):
         return losses.charbonnier(a, b, mask=losses.haze_mask(a, b, kind="dark_channel")) + losses.perceptual(

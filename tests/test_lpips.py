@@ -81,7 +81,7 @@ def test_a_backbone_of_torchvisions_is_read_layer_by_layer(tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_0_for_equal_pictures_symmetric_and_grows_with_the_noise(name, tmp_path):
+def test_it_is_0_for_equal_images_symmetric_and_grows_with_the_noise(name, tmp_path):
     weights = lpips.load(save(tmp_path / "weights.npz", arrays(name)))
     a = scene(40, 53)
     little, much = (np.clip(a + s * np.random.default_rng(3).normal(size=a.shape), 0, 255) for s in (4, 40))
@@ -145,7 +145,7 @@ def test_an_evaluation_gets_a_column_and_the_protocol_a_line(file):
     wanted = lpips.distance(lpips.load(file), noisy(clear)[None], clear[None]).numpy()[0]
     assert scores["input"]["lpips"] == pytest.approx(wanted, rel=1e-4)
     assert scores["mine"]["lpips"] < scores["input"]["lpips"]
-    summary = results.summarise(rows)
+    summary = results.summarize(rows)
     assert summary["mine"]["lpips"]["better_than_input"] == 1  # lower is better
     assert "mine_lpips" in results.to_csv(rows).splitlines()[0]
     assert "LPIPS" in results.table(summary, count=1)
@@ -155,8 +155,8 @@ def test_without_weights_nothing_changes():
     assert evaluate.more_metrics() == ({}, {})
 
 
-def test_a_picture_that_is_too_small_is_named(file):
+def test_an_image_that_is_too_small_is_named(file):
     more, _ = evaluate.more_metrics(lpips_weights=file)
     small = scene(30, 53)
-    with pytest.raises(HazeHealError, match=r"^b: a picture of 53x30 is too small for LPIPS"):
+    with pytest.raises(HazeHealError, match=r"^b: an image of 53x30 is too small for LPIPS"):
         list(evaluate.evaluate([pair("b", small, small)], {"input": evaluate.unchanged}, more=more))

@@ -22,7 +22,7 @@ def reference(a, b):
 
 
 def scene(height, width, seed=0):
-    """A smooth picture with edges, uint8."""
+    """A smooth image with edges, uint8."""
     y, x = np.mgrid[:height, :width]
     phase = np.random.default_rng(seed).uniform(0, 6, 3)
     waves = [127 + 80 * np.sin(x / 7 + p) * np.cos(y / 11 - p) + 40 * (x + y > height) for p in phase]
@@ -33,8 +33,8 @@ def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype="uint8")
 
 
-def noisy(picture, sigma=12, seed=5):
-    disturbed = picture + np.random.default_rng(seed).normal(0, sigma, picture.shape)
+def noisy(image, sigma=12, seed=5):
+    disturbed = image + np.random.default_rng(seed).normal(0, sigma, image.shape)
     return np.clip(disturbed, 0, 255).astype("uint8")
 
 
@@ -58,21 +58,21 @@ def test_equal_to_scikit_image(name):
     assert psnr_ssim.ssim(a[None], b[None]).numpy()[0] == pytest.approx(ssim, abs=1e-9)
 
 
-@pytest.mark.parametrize("picture", [scene(24, 31), noise(15, 12), np.zeros((12, 12, 3), "uint8")])
-def test_equal_pictures(picture):
-    assert psnr_ssim.psnr(picture[None], picture[None]).numpy()[0] == np.inf
-    assert psnr_ssim.ssim(picture[None], picture[None]).numpy()[0] == pytest.approx(1, abs=1e-12)
-    assert reference(picture, noisy(picture))[1] < 1
+@pytest.mark.parametrize("image", [scene(24, 31), noise(15, 12), np.zeros((12, 12, 3), "uint8")])
+def test_equal_images(image):
+    assert psnr_ssim.psnr(image[None], image[None]).numpy()[0] == np.inf
+    assert psnr_ssim.ssim(image[None], image[None]).numpy()[0] == pytest.approx(1, abs=1e-12)
+    assert reference(image, noisy(image))[1] < 1
 
 
-def test_float_pictures_are_not_rounded():
+def test_float_images_are_not_rounded():
     a = scene(30, 30).astype("float32")
     b = a + np.float32(0.25)
     assert psnr_ssim.psnr(a[None], b[None]).numpy()[0] == pytest.approx(20 * np.log10(255 / 0.25), abs=1e-6)
     assert psnr_ssim.ssim(a[None], b[None]).numpy()[0] == pytest.approx(reference(a, b)[1], abs=1e-6)
 
 
-def test_batches_are_taken_picture_by_picture():
+def test_batches_are_taken_image_by_image():
     a = np.stack([scene(30, 41, i) for i in range(3)])
     b = np.stack([noisy(p, 5 * i + 1) for i, p in enumerate(a)])
     wanted = np.array([reference(x, y) for x, y in zip(a, b, strict=True)])
@@ -96,7 +96,7 @@ def test_open_sizes_in_a_graph_and_xla_give_the_same():
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (10, 10), (4, 20), (20, 7)])
-def test_sides_under_the_window_count_every_pixel_of_the_mirrored_picture(height, width):
+def test_sides_under_the_window_count_every_pixel_of_the_mirrored_image(height, width):
     """scikit-image raises; the stated rule, in scipy: mirror the short sides, keep the long ones' crop."""
     a = noise(height, width).astype("float64")
     b = noisy(noise(height, width)).astype("float64")

@@ -27,8 +27,8 @@ def test_its_outputs_are_kept_and_small(notebook):
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     shown = [output for cell in cells for output in cell["outputs"]]
     assert not [output for output in shown if output["output_type"] == "error"]
-    pictures = [o for o in shown if {"image/png", "image/jpeg"} & set(o.get("data", ()))]
-    assert len(pictures) >= 6
+    images = [o for o in shown if {"image/png", "image/jpeg"} & set(o.get("data", ()))]
+    assert len(images) >= 6
 
 
 def test_it_names_no_path_of_the_machine_it_was_run_on(notebook):

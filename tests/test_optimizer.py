@@ -135,7 +135,7 @@ def test_ema_decay_halves_in_a_half_life_and_ramps_up():
         seen = (updates + 1) * batch
         wanted = 0.5 ** (batch / min(half_life, 0.05 * seen))
         assert decay(updates) == pytest.approx(wanted, rel=1e-6), updates
-    # 500 steps of 4 pictures are one half-life.
+    # 500 steps of 4 images are one half-life.
     assert decay(10**6) ** 500 == pytest.approx(0.5, rel=1e-4)
     assert decay(0) < 1e-5, "a young average must let go of the initial weights"
 

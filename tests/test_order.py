@@ -10,7 +10,7 @@ from hazeheal.data.pipeline.shuffle import shuffled_numbers
 
 
 def test_order_is_fixed_for_good():
-    """A run that resumes under another version of this package must go on with the same pictures."""
+    """A run that resumes under another version of this package must go on with the same images."""
     positions = tf.constant([0, 1, 10, 11, 500, 4 * 10**9 + 3, 2**61], tf.int64)
     expected = [
         [838, 893, 513, 58, 618, 93, 165],
@@ -45,7 +45,7 @@ def test_shuffled_numbers_is_a_permutation(count):
 
 
 def test_shuffled_numbers_are_as_good_as_random():
-    """Successive epochs, and neighbours within one, must not correlate (as they do with 4 rounds)."""
+    """Successive epochs, and neighbors within one, must not correlate (as they do with 4 rounds)."""
     count = 60000
     epochs = shuffled_numbers(tf.range(6 * count, dtype=tf.int64), seed=0, count=count).numpy()
     epochs = epochs.reshape(6, count)

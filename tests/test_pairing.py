@@ -15,7 +15,7 @@ from hazeheal.errors import DataError, UsageError
 
 
 @pytest.mark.parametrize("rule", ["same_name", "rice", r"^(\d+)"])
-def test_one_folder_is_refused_where_a_picture_would_meet_itself(tmp_path, rule):
+def test_one_folder_is_refused_where_an_image_would_meet_itself(tmp_path, rule):
     make(tmp_path, ["1.png", "2.png"])
     with pytest.raises(UsageError, match="in one folder"):
         pair_folders(tmp_path, tmp_path, rule=rule)
@@ -108,7 +108,7 @@ def test_missing_and_empty_folders_are_named(tmp_path):
     with pytest.raises(UsageError, match="gt_dir=''"):
         pair_folders(hazy, "")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"gt_dir=.*empty holds no pictures \(found: nothing\)"):
+    with pytest.raises(DataError, match=r"gt_dir=.*empty holds no images \(found: nothing\)"):
         pair_folders(hazy, tmp_path / "empty")
     make(tmp_path / "texts", ["a.txt", "b.txt", ".hidden.png"])
     with pytest.raises(DataError, match=r"hazy_dir=.*\(found: 2 \.txt, 1 hidden\)"):
@@ -120,7 +120,7 @@ def test_other_files_are_passed_over_and_counted(tmp_path):
     result = pair_folders(*two(tmp_path, ["1.png", *extra], ["1.png"]))
     assert joined(result) == {"1.png": "1.png"}
     assert result.notes[1:] == [
-        "hazy_dir: passed over 7 that are no pictures (3 hidden, 2 .txt, 1 .db, 1 without suffix)"
+        "hazy_dir: passed over 7 that are no images (3 hidden, 2 .txt, 1 .db, 1 without suffix)"
     ]
 
 
@@ -157,7 +157,7 @@ def test_folders_that_all_link_to_each_other_are_refused(tmp_path):
         pair_folders(hazy, clear)
 
 
-def test_a_link_to_itself_is_a_picture_that_cannot_be_read(tmp_path):
+def test_a_link_to_itself_is_an_image_that_cannot_be_read(tmp_path):
     hazy, clear = two(tmp_path, ["1.png"], ["1.png", "loop.png"])
     (hazy / "loop.png").symlink_to("loop.png")
     assert joined(pair_folders(hazy, clear)) == {"1.png": "1.png", "loop.png": "loop.png"}

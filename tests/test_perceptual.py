@@ -46,7 +46,7 @@ def npz(arrays, tmp_path_factory):
     return path
 
 
-def pictures(*shape, seed=0):
+def images(*shape, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
 
 
@@ -62,7 +62,7 @@ def test_features_equal_keras_applications(npz, arrays):
     for name in perceptual._kernel_shapes(LAYER):
         network.get_layer(name).set_weights([arrays[f"{name}/kernel"], arrays[f"{name}/bias"]])
     cut = keras.Model(network.input, network.get_layer(LAYER).output)
-    x = pictures(2, 21, 30, 3)
+    x = images(2, 21, 30, 3)
     wanted = cut(keras.applications.vgg19.preprocess_input((x + 1) * 127.5))
     out = build_perceptual(weights=npz, layer=LAYER)(x)
     assert out.shape == (2, 10, 15, 128)
@@ -75,17 +75,17 @@ def test_the_network_is_frozen_and_named(npz):
     assert [v.path for v in model.variables] == [
         f"block1_conv{i}/{part}" for i in (1, 2) for part in ("kernel", "bias")
     ]
-    x = tf.constant(pictures(1, 8, 8, 3))
+    x = tf.constant(images(1, 8, 8, 3))
     with tf.GradientTape() as tape:
         tape.watch(x)
         features, state = model.stateless_call([], model.non_trainable_variables, x)
-    assert np.abs(tape.gradient(features, x)).max() > 0, "the gradient must reach the picture"
+    assert np.abs(tape.gradient(features, x)).max() > 0, "the gradient must reach the image"
     for variable, same in zip(model.non_trainable_variables, state, strict=True):
         np.testing.assert_array_equal(variable, same)
 
 
 def test_features_come_in_the_compute_dtype(npz):
-    x = pictures(1, 4, 4, 3)
+    x = images(1, 4, 4, 3)
     plain = build_perceptual(weights=npz, layer=LAYER)(x)
     model = build_perceptual(weights=npz, layer=LAYER, dtype="mixed_bfloat16")
     assert {v.dtype for v in model.variables} == {"float32"}

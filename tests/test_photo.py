@@ -1,4 +1,4 @@
-"""What belongs to a picture comes back with it: format, alpha, 16 bits, EXIF, profile, resolution, TIFF tags."""
+"""What belongs to an image comes back with it: format, alpha, 16 bits, EXIF, profile, resolution, TIFF tags."""
 
 import io
 import struct
@@ -103,7 +103,7 @@ def test_profile_and_resolution(tmp_path, format):
         assert result.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
-def test_a_profile_of_another_colour_space_goes(tmp_path):
+def test_a_profile_of_another_color_space_goes(tmp_path):
     profile = bytearray(SRGB)
     profile[16:20] = b"CMYK"
     image = Image.fromarray(pixels(4), "CMYK")
@@ -117,9 +117,9 @@ def test_png_of_16_bits(tmp_path, channels):
     values = pixels(channels, dtype=np.uint16)
     values = values.reshape(*values.shape[:2], channels)
     path = tmp_path / "a.png"
-    colours = Image.new("RGB", (1, 1))
+    colors = Image.new("RGB", (1, 1))
     buffer = io.BytesIO()
-    colours.save(buffer, "PNG", icc_profile=SRGB, dpi=(72, 72))
+    colors.save(buffer, "PNG", icc_profile=SRGB, dpi=(72, 72))
     path.write_bytes(
         png_chunks.with_chunks(
             tf.io.encode_png(values).numpy(),
@@ -180,7 +180,7 @@ def test_a_tiff_without_a_resolution_gets_none(tmp_path):
     assert not {282, 283, 296} & set(result.tag_v2)
 
 
-def test_a_palette_becomes_colours(tmp_path):
+def test_a_palette_becomes_colors(tmp_path):
     image = Image.fromarray(pixels()).quantize(8)
     image.info["transparency"] = 0
     read, result = through(saved(tmp_path, image, "a.gif", transparency=0), format="PNG")

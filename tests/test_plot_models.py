@@ -1,4 +1,4 @@
-"""`hazeheal train --plot_models`: pictures of the networks, or one line that says what is missing."""
+"""`hazeheal train --plot_models`: images of the networks, or one line that says what is missing."""
 
 import subprocess
 
@@ -26,10 +26,10 @@ def test_plot_models(tmp_path, capsys):
     paths = [tmp_path / "plots" / f"{name}_model.png" for name in ("generator", "discriminator")]
     assert capsys.readouterr().out.splitlines() == [str(path) for path in paths]
     for path in paths:
-        picture, kept = image_io.load_rgb(path)
+        image, kept = image_io.load_rgb(path)
         assert kept.format == "png"
-        assert min(picture.shape[:2]) > 200
-        assert picture.std() > 10
+        assert min(image.shape[:2]) > 200
+        assert image.std() > 10
 
 
 def test_plot_models_without_graphviz(tmp_path, capsys, monkeypatch):

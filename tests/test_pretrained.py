@@ -62,7 +62,7 @@ def none_shipped(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where the user stands, with a picture."""
+    """Where the user stands, with an image."""
     monkeypatch.chdir(tmp_path)
     Image.fromarray(noise(40, 50)).save("hazy.png")
     for side in ("hazy", "GT"):
@@ -94,10 +94,10 @@ def test_the_weights_are_the_runs_in_half_the_precision(shipped, run):
 def test_rounding_stays_within_what_is_allowed(shipped, run):
     gan, of_run = DehazeGAN.from_pretrained("best"), DehazeGAN.from_run(run)
     assert any((np.asarray(v) != np.asarray(v).astype("f2")).any() for v in of_run.generator.variables)
-    (target,), picture = formats.targets(["weights"]), noise(70, 90)
-    difference = apart(gan.restore(picture), of_run.restore(picture))
+    (target,), image = formats.targets(["weights"]), noise(70, 90)
+    difference = apart(gan.restore(image), of_run.restore(image))
     assert difference.max() <= target.tolerance.largest and difference.mean() <= target.tolerance.mean
-    assert apart(gan.restore(picture), picture).mean() > 3, "the network must have changed something"
+    assert apart(gan.restore(image), image).mean() > 3, "the network must have changed something"
 
 
 def test_precision_is_that_of_the_arithmetic_alone(shipped):
@@ -266,8 +266,8 @@ def test_what_ships_is_whole_and_small(name):
     assert path.stat().st_size <= MOST_BYTES
     gan = DehazeGAN.from_pretrained(name)
     assert name in pretrained.NAMES and gan.metadata["step"] > 0 and gan.metadata["psnr"] is not None
-    picture = noise(60, 50)
-    assert gan.restore(picture).shape == picture.shape
+    image = noise(60, 50)
+    assert gan.restore(image).shape == image.shape
 
 
 def test_a_run_of_another_version_is_refused(tmp_path):

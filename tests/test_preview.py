@@ -1,4 +1,4 @@
-"""`hazeheal train --preview`: the first pairs that the generator will be fed, as a picture."""
+"""`hazeheal train --preview`: the first pairs that the generator will be fed, as an image."""
 
 import numpy as np
 import pytest
@@ -20,8 +20,8 @@ def test_preview(data, tmp_path, capsys):
     assert main(argv(data, path, **fresh)) == 0
     said = capsys.readouterr().out
     assert said.startswith(f"{path}: the first 24 pairs of the run, input PSNR ")
-    assert said.endswith(" of them clear pictures\n")
-    picture, _ = image_io.load_rgb(path)
+    assert said.endswith(" of them clear images\n")
+    image, _ = image_io.load_rgb(path)
     config = tiny.config(train__steps=5, **fresh)
     batches = DehazeDataProcessor.from_config(config, data, split="train").dataset().take(6)
     pairs = [
@@ -29,20 +29,20 @@ def test_preview(data, tmp_path, capsys):
         for batch in batches.as_numpy_iterator()
         for pair in zip(batch["hazy"], batch["clear"], strict=True)
     ]
-    np.testing.assert_array_equal(picture, preview_sheet(pairs))
+    np.testing.assert_array_equal(image, preview_sheet(pairs))
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_sheet_shows_every_pair():
     pairs = [(np.full((16, 16, 3), n, np.uint8), np.full((16, 16, 3), 100 + n, np.uint8)) for n in range(7)]
-    colours = {tuple(pixel) for pixel in preview_sheet(pairs).reshape(-1, 3)}
-    assert colours >= {(n, n, n) for n in [*range(7), *range(100, 107)]}
+    colors = {tuple(pixel) for pixel in preview_sheet(pairs).reshape(-1, 3)}
+    assert colors >= {(n, n, n) for n in [*range(7), *range(100, 107)]}
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("fed.gif", "is no picture's name"),
+        ("fed.gif", "is no image's name"),
         ("there.png", "is there already"),
         ("none/fed.png", "does not exist"),
     ],
@@ -57,4 +57,4 @@ def test_a_preview_needs_data_and_a_crop_that_fits(data, tmp_path, capsys):
     without = [a for a in argv(data, tmp_path / "fed.png") if not a.startswith("--data_dir")]
     assert "--preview needs --data_dir=DIR" in refused(capsys, without, code=2)
     said = refused(capsys, argv(data, tmp_path / "fed.png", data__crop_size=64), code=2)
-    assert "crop_size=64 is larger than the smallest picture, 40x40" in said
+    assert "crop_size=64 is larger than the smallest image, 40x40" in said

@@ -10,7 +10,7 @@ from record_sets import (
     clear_of,
     joined,
     make_pair,
-    number_picture,
+    number_image,
     take,
     write_dataset,
 )
@@ -22,7 +22,7 @@ from hazeheal.errors import DataError, UsageError
 
 def test_every_pair_once_an_epoch_with_batches_across_epochs(ten_pairs):
     processor = DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=16)
-    assert processor.num_pictures == COUNT
+    assert processor.num_images == COUNT
     seen = np.concatenate([batch["number"] for batch in take(processor.dataset(), 15)])  # 6 epochs, 60 pairs
     epochs = seen.reshape(6, COUNT)
     np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(np.arange(COUNT), (6, 1)))
@@ -88,7 +88,7 @@ def test_one_pair_serves_a_larger_batch(tmp_path):
     data = write_dataset(tmp_path / "one", [make_pair(0)], shards=1)
     batches = take(DehazeDataProcessor(data, batch_size=8, crop_size=16).dataset(), 4)
     assert all((batch["number"] == 0).all() for batch in batches)
-    assert len({picture.tobytes() for batch in batches for picture in batch["hazy"]}) > 16
+    assert len({image.tobytes() for batch in batches for image in batch["hazy"]}) > 16
 
 
 def test_feeds_a_mirrored_strategy(ten_pairs):
@@ -105,14 +105,14 @@ def test_feeds_a_mirrored_strategy(ten_pairs):
             np.testing.assert_array_equal(found, whole[name])
 
 
-def test_evaluation_gives_whole_pictures_in_order(ten_pairs):
+def test_evaluation_gives_whole_images_in_order(ten_pairs):
     dataset = DehazeDataProcessor(ten_pairs, batch_size=1).evaluation_dataset()
     assert dataset.element_spec["hazy"] == tf.TensorSpec([None, None, 3], tf.uint8)
     elements = list(dataset.as_numpy_iterator())
     assert [element["number"] for element in elements] == list(range(COUNT))
     for number, element in enumerate(elements):
         height, width = SIZES[number % 3]
-        expected = number_picture(number, height=height, width=width)
+        expected = number_image(number, height=height, width=width)
         np.testing.assert_array_equal(element["hazy"], expected)
         np.testing.assert_array_equal(element["clear"], clear_of(expected))
 
@@ -137,12 +137,12 @@ def test_a_batch_that_does_not_divide_is_refused(ten_pairs):
         DehazeDataProcessor(ten_pairs, batch_size=1, crop_size=16, num_replicas=2)
 
 
-def test_a_crop_larger_than_a_picture_is_refused(ten_pairs):
+def test_a_crop_larger_than_an_image_is_refused(ten_pairs):
     DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=32)
     with pytest.raises(UsageError) as caught:
         DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=33)
     message = str(caught.value)
-    assert message.startswith("crop_size=33 is larger than the smallest picture, 32x32 pixels: ")
+    assert message.startswith("crop_size=33 is larger than the smallest image, 32x32 pixels: ")
     assert "'é001'" in message and message.endswith("use crop_size=32 or less")
 
 

@@ -12,7 +12,7 @@ SIZE = 64
 
 
 def scene():
-    """float64 [S, S, 3] in [0, 1]: a clear picture, in the values that a file has."""
+    """float64 [S, S, 3] in [0, 1]: a clear image, in the values that a file has."""
     return make_pair(0, size=SIZE)[1] / 255.0
 
 
@@ -28,16 +28,16 @@ def lay(clear, light, optical):
     return clear * through + light * (1 - through)
 
 
-def as_bytes(picture):
-    return np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
+def as_bytes(image):
+    return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
 def relay(hazy, clear, *, thickness, shift=0.0):
     return rehaze.relay(tf.constant(hazy), tf.constant(clear), thickness=thickness, shift=shift).numpy()
 
 
-def floats(*pictures):
-    return [tf.constant(picture, tf.float32) / 255 for picture in pictures]
+def floats(*images):
+    return [tf.constant(image, tf.float32) / 255 for image in images]
 
 
 @pytest.mark.parametrize("light", [0.45, 0.7, 0.95])
@@ -58,7 +58,7 @@ def test_the_transmission_is_found():
 @pytest.mark.parametrize(
     ("thickness", "shift"), [(0.5, 0.0), (2.0, 0.0), (1.0, 0.1), (1.0, -0.1), (1.6, 0.08)]
 )
-def test_it_is_what_the_model_lays_on_the_clear_picture(thickness, shift):
+def test_it_is_what_the_model_lays_on_the_clear_image(thickness, shift):
     clear = as_bytes(scene())
     hazy = as_bytes(lay(clear / 255, 0.85, depth()))
     wanted = 255 * lay(clear / 255, 0.85 + shift, thickness * depth())
@@ -68,13 +68,13 @@ def test_it_is_what_the_model_lays_on_the_clear_picture(thickness, shift):
     assert np.abs(hazy - wanted).mean() > 5, "another haze than before"
 
 
-def test_the_haze_it_has_gives_the_picture_itself_back():
+def test_the_haze_it_has_gives_the_image_itself_back():
     hazy, clear = make_pair(3, size=SIZE)
     np.testing.assert_allclose(relay(hazy, clear, thickness=1.0), hazy, atol=0.01)
 
 
 def test_what_is_no_haze_stays():
-    """Noise of the hazy picture is there once, whatever is laid."""
+    """Noise of the hazy image is there once, whatever is laid."""
     clear = as_bytes(scene())
     noise = np.random.default_rng(0).normal(0, 4, clear.shape)
     hazy = as_bytes(lay(clear / 255, 0.85, depth()) + noise / 255)
@@ -83,7 +83,7 @@ def test_what_is_no_haze_stays():
 
 
 @pytest.mark.parametrize("value", [0, 128, 217, 255])
-def test_pictures_that_tell_nothing_stay_finite(value):
+def test_images_that_tell_nothing_stay_finite(value):
     flat = np.full((SIZE, SIZE, 3), value, np.uint8)
     for hazy in (flat, np.full_like(flat, 230), make_pair(1, size=SIZE)[0]):
         for thickness in (0.01, 1.0, 100.0):

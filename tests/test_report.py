@@ -16,17 +16,17 @@ VIEWS = """[...document.querySelectorAll(".view")].map(v => {
     const b = v.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })"""
 
 
-def flat(colour, *, size=(60, 90)):
-    return np.full((*size, 3), colour, "uint8")
+def flat(color, *, size=(60, 90)):
+    return np.full((*size, 3), color, "uint8")
 
 
-def scored(key, psnr, *, before=10.0, colours=(RED, GREEN, BLUE), hazy="h.png", size=(60, 90)):
-    """A pair whose input, method and clear picture are flat."""
+def scored(key, psnr, *, before=10.0, colors=(RED, GREEN, BLUE), hazy="h.png", size=(60, 90)):
+    """A pair whose input, method and clear image are flat."""
     figures = {"ssim": 0.5, "psnr_y": 12.0, "ssim_y": 0.5, "ciede2000": 9.0}
     scores = {"input": {"psnr": before, **figures}, "mine": {"psnr": psnr, **figures}}
     row = {"key": key, "hazy": hazy, "clear": "c.png", "width": size[1], "height": size[0], "scores": scores}
-    pictures = {name: flat(c, size=size) for name, c in zip(("input", "mine", "clear"), colours, strict=True)}
-    return types.SimpleNamespace(row=row, pictures=pictures)
+    images = {name: flat(c, size=size) for name, c in zip(("input", "mine", "clear"), colors, strict=True)}
+    return types.SimpleNamespace(row=row, images=images)
 
 
 def build(*all_scored, by="mine", size=100, source="D/hazy and D/GT"):
@@ -34,19 +34,19 @@ def build(*all_scored, by="mine", size=100, source="D/hazy and D/GT"):
     for one in all_scored:
         gallery.add(one)
     rows = [one.row for one in all_scored]
-    summary = results.summarise(rows)
+    summary = results.summarize(rows)
     about = {"protocol": {"border": "none"}, "versions": {"numpy": "2.0"}}
     return html_report.build(gallery, rows=rows, summary=summary, source=source, about=about)
 
 
-def at(picture, view, x):
-    """The colour of a screenshot at `x` of a view's width, halfway down."""
+def at(image, view, x):
+    """The color of a screenshot at `x` of a view's width, halfway down."""
     left, top, width, height = view
-    return picture[int(top + height / 2), int(left + width * x)].astype(int)
+    return image[int(top + height / 2), int(left + width * x)].astype(int)
 
 
-def near(colour, wanted):
-    return np.abs(colour - wanted).max() <= 12
+def near(color, wanted):
+    return np.abs(color - wanted).max() <= 12
 
 
 @browser.needed
@@ -56,13 +56,13 @@ def test_the_slider_shows_before_on_its_left_and_after_on_its_right(tmp_path):
     assert len(views) == 2
     for view in views:
         assert view[2] / view[3] == pytest.approx(1.5, rel=0.01)
-        for x, colour in ((0.1, RED), (0.45, RED), (0.55, GREEN), (0.9, GREEN)):
-            assert near(at(shown, view, x), colour), (view, x)
+        for x, color in ((0.1, RED), (0.45, RED), (0.55, GREEN), (0.9, GREEN)):
+            assert near(at(shown, view, x), color), (view, x)
     move = f"""(() => {{ const slider = document.querySelector(".view input"); slider.value = 20;
         slider.dispatchEvent(new Event("input")); return {VIEWS}; }})()"""
     views, shown = browser.look(page, tmp_path / "moved", script=move)
-    for x, colour in ((0.1, RED), (0.25, GREEN), (0.45, GREEN)):
-        assert near(at(shown, views[0], x), colour), x
+    for x, color in ((0.1, RED), (0.25, GREEN), (0.45, GREEN)):
+        assert near(at(shown, views[0], x), color), x
     assert near(at(shown, views[1], 0.45), RED)  # each has its own
 
 
@@ -118,7 +118,7 @@ def test_worst_first_and_no_more_than_asked_for():
 def test_only_the_input():
     one = scored("a", 30.0)
     one.row["scores"].pop("mine")
-    one.pictures.pop("mine")
+    one.images.pop("mine")
     page = build(one, by="input")
     assert "<circle" not in page and "gained" not in page
     assert re.findall(r'data-method="(\w+)" class="(\w+)"', page) == [("input", "left"), ("clear", "right")]
@@ -128,7 +128,7 @@ def test_only_the_input():
     ("size", "wanted"),
     [((1000, 2000), (320, 640)), ((640, 3), (640, 3)), ((1, 1), (1, 1)), ((4000, 2), (640, 1))],
 )
-def test_pictures_are_bounded(size, wanted):
+def test_images_are_bounded(size, wanted):
     data = html_report.jpeg(flat(GRAY, size=size))
     image = Image.open(io.BytesIO(data))
     assert image.format == "JPEG" and image.size == wanted[::-1]

@@ -1,4 +1,4 @@
-"""Tiles give what the whole picture gives; batches and devices change nothing."""
+"""Tiles give what the whole image gives; batches and devices change nothing."""
 
 import itertools
 
@@ -26,21 +26,21 @@ def make_gan(seed=0, **fields):
 
 
 def noise(height, width, *, seed=1, dtype=np.uint8):
-    """A picture of smooth and of rough parts."""
+    """An image of smooth and of rough parts."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (height // 32 + 2, width // 32 + 2, 3)).astype(np.float32)
     smooth = tf.image.resize(coarse, (height, width)).numpy()
     rough = random.normal(0, 30, (height, width, 3)) * (np.arange(width) > width // 2)[:, None]
-    picture = np.clip(smooth + rough, 0, 255) / 255
-    return np.rint(picture * np.iinfo(dtype).max).astype(dtype)
+    image = np.clip(smooth + rough, 0, 255) / 255
+    return np.rint(image * np.iinfo(dtype).max).astype(dtype)
 
 
-def whole(gan, picture):
-    """What the network says of the whole picture, without anything of ours around it."""
-    white = np.iinfo(picture.dtype).max
-    x = tf.constant(picture[None], tf.float32) / (white / 2) - 1
+def whole(gan, image):
+    """What the network says of the whole image, without anything of ours around it."""
+    white = np.iinfo(image.dtype).max
+    x = tf.constant(image[None], tf.float32) / (white / 2) - 1
     values = (gan.generator(x, training=False).numpy()[0] + 1) * (white / 2)
-    return np.rint(np.clip(values, 0, white)).astype(picture.dtype)
+    return np.rint(np.clip(values, 0, white)).astype(image.dtype)
 
 
 def apart(a, b):
@@ -81,47 +81,47 @@ def test_the_receptive_field_is_that_of_the_gradient(depth, norm, patch_size):
 )
 @pytest.mark.parametrize("size", [(301, 257), (97, 1501)])
 def test_tiles_equal_the_whole(fields, size):
-    gan, picture = make_gan(**fields), noise(*size)
+    gan, image = make_gan(**fields), noise(*size)
     restorer = Restorer(gan, tile_size=160)
     assert restorer.local
     assert len(restorer.plan(*size).tiles) > 2
-    restored, wanted = restorer.restore(picture), whole(gan, picture)
+    restored, wanted = restorer.restore(image), whole(gan, image)
     difference = apart(restored, wanted)
     assert np.mean(difference <= 1) > 0.999
     assert difference.max() <= 2
-    assert apart(wanted, picture).mean() > 3, "the network must have changed something"
+    assert apart(wanted, image).mean() > 3, "the network must have changed something"
 
 
 def test_tiles_of_a_network_with_squeeze_excite_come_close(monkeypatch):
-    gan, picture = make_gan(model__se_ratio=0.25), noise(400, 420)
-    wanted = whole(gan, picture)
+    gan, image = make_gan(model__se_ratio=0.25), noise(400, 420)
+    wanted = whole(gan, image)
     restorer = Restorer(gan, tile_size=160)
     assert not restorer.local
-    ours = apart(restorer.restore(picture), wanted).mean()
-    monkeypatch.setattr(restorer, "_means", lambda picture, plan: None)
-    alone = apart(restorer.restore(picture), wanted).mean()
+    ours = apart(restorer.restore(image), wanted).mean()
+    monkeypatch.setattr(restorer, "_means", lambda image, plan: None)
+    alone = apart(restorer.restore(image), wanted).mean()
     assert ours < alone / 2, "each tile by its own means would have done as well"
     assert ours < 1
 
 
 @pytest.mark.parametrize("norm", ["instance", "group"])
 def test_tiles_of_networks_with_moments_go_by_their_own(norm, monkeypatch):
-    gan, picture = make_gan(model__norm=norm), noise(200, 210)
+    gan, image = make_gan(model__norm=norm), noise(200, 210)
     restorer = Restorer(gan, tile_size=160)
     assert not restorer.local
     assert not restorer.shares_means
     corner = restorer.plan(200, 210)
     assert len(corner.tiles) > 1
     height, width = corner.rows.size, corner.columns.size
-    restored = restorer.restore(picture)[:50, :50]
-    assert apart(restored, whole(gan, picture[:height, :width])[:50, :50]).max() <= 1
+    restored = restorer.restore(image)[:50, :50]
+    assert apart(restored, whole(gan, image[:height, :width])[:50, :50]).max() <= 1
 
 
 def test_one_way_for_all_sizes_and_types():
     gan = make_gan(**LOCAL)
     for height, width in [(1, 1), (1, 50), (31, 2), (64, 64)]:
-        picture = noise(height, width)
-        assert apart(gan.restore(picture), whole(gan, picture)).max() <= 1
+        image = noise(height, width)
+        assert apart(gan.restore(image), whole(gan, image)).max() <= 1
     deep = noise(200, 231, dtype=np.uint16)
     restored = Restorer(gan, tile_size=160).restore(deep)
     assert restored.dtype == np.uint16
@@ -132,10 +132,8 @@ def test_one_way_for_all_sizes_and_types():
 def test_order_and_batches(monkeypatch):
     gan = make_gan(**LOCAL)
     restorer = Restorer(gan, tile_size=160)
-    pictures = [
-        noise(*size, seed=i) for i, size in enumerate([(40, 48)] * 12 + [(200, 200)] + [(20, 30)] * 3)
-    ]
-    expected, sizes = [restorer.restore(p) for p in pictures], []
+    images = [noise(*size, seed=i) for i, size in enumerate([(40, 48)] * 12 + [(200, 200)] + [(20, 30)] * 3)]
+    expected, sizes = [restorer.restore(p) for p in images], []
     network = restorer._free.get()
     restore = network.restore
     monkeypatch.setattr(
@@ -143,44 +141,44 @@ def test_order_and_batches(monkeypatch):
     )
     restorer._free.put(network)
 
-    for restored, wanted in zip(restorer.restore_all(iter(pictures)), expected, strict=True):
+    for restored, wanted in zip(restorer.restore_all(iter(images)), expected, strict=True):
         assert apart(restored, wanted).max() <= 1
-    assert sizes[0] == 12, "pictures of one size share a batch"
+    assert sizes[0] == 12, "images of one size share a batch"
     assert sum(sizes) == 12 + len(restorer.plan(200, 200).tiles) + 3
 
 
 def test_several_devices_give_the_same():
-    gan, picture = make_gan(**LOCAL), noise(300, 300)
-    wanted = gan.restore(picture)
+    gan, image = make_gan(**LOCAL), noise(300, 300)
+    wanted = gan.restore(image)
     restorer = Restorer(gan, tile_size=160, devices=("CPU:0", "CPU:1"))
-    assert apart(restorer.restore(picture), wanted).max() <= 1
-    before = gan.restore(picture[:8, :8])
+    assert apart(restorer.restore(image), wanted).max() <= 1
+    before = gan.restore(image[:8, :8])
     for variable in gan.generator.trainable_variables:
         variable.assign(variable * 0)
-    assert np.array_equal(gan.restore(picture[:8, :8]), picture[:8, :8]), (
+    assert np.array_equal(gan.restore(image[:8, :8]), image[:8, :8]), (
         "one device uses the weights as they are"
     )
-    assert not np.array_equal(before, picture[:8, :8])
-    assert apart(restorer.restore(picture), wanted).max() <= 1, "several have copies"
+    assert not np.array_equal(before, image[:8, :8])
+    assert apart(restorer.restore(image), wanted).max() <= 1, "several have copies"
 
 
-def test_what_is_no_picture_is_refused():
+def test_what_is_no_image_is_refused():
     gan = make_gan(**LOCAL)
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
-        with pytest.raises(ValueError, match="a picture must"):
+        with pytest.raises(ValueError, match="an image must"):
             gan.restore(wrong)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_mirror_takes_the_mean_with_the_restored_mirror_image(dtype):
     gan = make_gan(**LOCAL)
-    pictures = [noise(*size, seed=i, dtype=dtype) for i, size in enumerate([(40, 50), (40, 50), (230, 210)])]
-    found = list(Restorer(gan, tile_size=160, mirror=True).restore_all(iter(pictures)))
+    images = [noise(*size, seed=i, dtype=dtype) for i, size in enumerate([(40, 50), (40, 50), (230, 210)])]
+    found = list(Restorer(gan, tile_size=160, mirror=True).restore_all(iter(images)))
     assert len(found) == 3
-    for picture, restored in zip(pictures, found, strict=True):
-        one, other = (whole(gan, p).astype(float) for p in (picture, picture[:, ::-1]))
+    for image, restored in zip(images, found, strict=True):
+        one, other = (whole(gan, p).astype(float) for p in (image, image[:, ::-1]))
         assert restored.dtype == dtype
         assert apart(restored, (one + other[:, ::-1]) / 2).max() <= np.iinfo(dtype).max / 200
         assert apart(restored, one).mean() > 0.5, "the mirror image alone is another one"
-    again = Restorer(gan, tile_size=160, mirror=True).restore(pictures[0][:, ::-1])
+    again = Restorer(gan, tile_size=160, mirror=True).restore(images[0][:, ::-1])
     np.testing.assert_array_equal(again, found[0][:, ::-1])

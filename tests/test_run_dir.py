@@ -18,7 +18,7 @@ from hazeheal import config as configs
 from hazeheal.errors import HazeHealError, OutputError
 from hazeheal.runs import run_dir
 from hazeheal.runs.run_dir import RunDirectory
-from hazeheal.utils.atomic import write_aside
+from hazeheal.utils.atomic import atomic_write
 
 HOLD = """
 import sys, time
@@ -181,9 +181,9 @@ def test_a_damaged_result_counts_as_none(tmp_path, text):
 
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path):
     code = (
-        "import pathlib, sys\nfrom hazeheal.utils.atomic import write_aside\n"
+        "import pathlib, sys\nfrom hazeheal.utils.atomic import atomic_write\n"
         "path = pathlib.Path(sys.argv[1])\nprint('go', flush=True)\n"
-        "while True:\n    for mark in 'ab':\n        write_aside(path, mark * 200_000)\n"
+        "while True:\n    for mark in 'ab':\n        atomic_write(path, mark * 200_000)\n"
     )
     path = tmp_path / "file.json"
     path.write_text("a" * 200_000)
@@ -211,7 +211,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
     path.write_text("old")
     with full_disk(100):
-        message = refusal(OutputError, write_aside, path, "x" * 1000)
+        message = refusal(OutputError, atomic_write, path, "x" * 1000)
     assert message == f"{path} cannot be written: File too large"
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]

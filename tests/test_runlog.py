@@ -107,13 +107,13 @@ def test_set_aside_after_a_step(tmp_path, step):
     log = small_log(tmp_path / "training_log.csv")
     before = log.path.read_bytes().splitlines(keepends=True)
     later = [line for line in before[1:] if int(line.split(b",")[2]) > step]
-    assert log.set_aside_after(step=step) == len(later)
+    assert log.rewind_to(step=step) == len(later)
     assert log.path.read_bytes() == b"".join(line for line in before if line not in later)
     aside = tmp_path / "training_log.set_aside.csv"
     assert (aside.read_bytes() if aside.exists() else b"") == (
         b"".join([before[0], *later]) if later else b""
     )
-    assert log.set_aside_after(step=step) == 0
+    assert log.rewind_to(step=step) == 0
     # The run goes on, and what it does again is there once.
     log.append({"epoch": 3, "loss": 0.25, "step": 40})
     assert [row["step"] for row in rows_of(log.path)].count("40") == (2 if step >= 40 else 1)
@@ -125,7 +125,7 @@ def test_a_resumed_run_leaves_the_file_of_an_unbroken_one(tmp_path):
     with open(log.path, "ab") as file:
         file.write(b"3,0.1")
     log = TrainingLog(log.path, columns=SMALL)
-    log.set_aside_after(step=20)
+    log.rewind_to(step=20)
     for epoch in (2, 3):
         log.append({"epoch": epoch, "loss": 1 / (epoch + 3), "step": 10 * epoch + 10})
     assert log.path.read_bytes() == unbroken
@@ -159,12 +159,12 @@ def test_set_aside_killed_between_any_two_actions(tmp_path, monkeypatch):
         state["left"] = stop
         finished = True
         try:
-            TrainingLog(path, columns=SMALL).set_aside_after(step=20)
+            TrainingLog(path, columns=SMALL).rewind_to(step=20)
         except Killed:
             finished = False
             assert path.read_bytes() == whole or path.read_bytes() == head + b"".join(lines[:2])
         state["left"] = 10**6
-        TrainingLog(path, columns=SMALL).set_aside_after(step=20)
+        TrainingLog(path, columns=SMALL).rewind_to(step=20)
         assert path.read_bytes() == head + b"".join(lines[:2])
         assert (tmp_path / f"{stop}.set_aside.csv").read_bytes() == head + b"".join(lines[2:])
         if finished:
@@ -203,7 +203,7 @@ def test_a_set_aside_that_fails_leaves_the_log(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training_log.os, "write", full)
     with pytest.raises(HazeHealError, match=r"past step 10 aside.*No space left"):
-        log.set_aside_after(step=10)
+        log.rewind_to(step=10)
     assert log.path.read_bytes() == before
 
 

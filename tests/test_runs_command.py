@@ -20,7 +20,7 @@ LOG = """\
 2026-03-01 14:05:09.123 devices   1 replica on CPU:0; precision float32 (as configured); XLA off (as configured)
 2026-03-01 14:05:09.123 networks  generator 1,000 parameters, discriminator 1,000; perceptual loss off
 2026-03-01 14:05:09.123 data      records/a set: 11 training, 3 validation pairs
-2026-03-01 14:05:09.123 training  40 steps of 4 pictures (14.55 epochs)
+2026-03-01 14:05:09.123 training  40 steps of 4 images (14.55 epochs)
 """
 
 

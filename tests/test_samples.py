@@ -33,15 +33,15 @@ def captions(monkeypatch):
     return drawn
 
 
-def find(sheet, picture):
-    """Returns where `picture` lies in `sheet`: (row, column) of every exact occurrence."""
-    height, width = picture.shape[:2]
+def find(sheet, image):
+    """Returns where `image` lies in `sheet`: (row, column) of every exact occurrence."""
+    height, width = image.shape[:2]
     windows = np.lib.stride_tricks.sliding_window_view(sheet, (height, width, 3))[:, :, 0]
-    first = np.argwhere((sheet[: windows.shape[0], : windows.shape[1]] == picture[0, 0]).all(-1))
-    return [(int(y), int(x)) for y, x in first if np.array_equal(windows[y, x], picture)]
+    first = np.argwhere((sheet[: windows.shape[0], : windows.shape[1]] == image[0, 0]).all(-1))
+    return [(int(y), int(x)) for y, x in first if np.array_equal(windows[y, x], image)]
 
 
-def test_rows_stand_in_order_and_pictures_are_unchanged_where_they_fit():
+def test_rows_stand_in_order_and_images_are_unchanged_where_they_fit():
     hazy, restored, clear = ([noise(20, 30, seed=10 * c + r) for r in range(3)] for c in range(3))
     sheet = sample_sheet(hazy, restored, clear, max_side=30)
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
@@ -54,7 +54,7 @@ def test_rows_stand_in_order_and_pictures_are_unchanged_where_they_fit():
     assert places[0][0][0][0] < places[1][0][0][0] < places[2][0][0][0]
 
 
-def test_captions_hold_the_psnr_of_the_whole_pictures(captions):
+def test_captions_hold_the_psnr_of_the_whole_images(captions):
     clear = noise(300, 400)
     hazy, restored = (
         np.clip(clear.astype(int) + noise(300, 400, seed) % spread, 0, 255).astype(np.uint8)
@@ -68,7 +68,7 @@ def test_captions_hold_the_psnr_of_the_whole_pictures(captions):
         ssim=[(0.5, 0.75)] * 2,
         max_side=64,
     )
-    before, after = (peak_signal_noise_ratio(clear, picture, data_range=255) for picture in (hazy, restored))
+    before, after = (peak_signal_noise_ratio(clear, image, data_range=255) for image in (hazy, restored))
     texts = dict(captions)
     assert [text for text, _ in captions][:3] == ["hazy", "restored", "clear"]
     assert f"PSNR {before:.2f} dB, SSIM 0.500" in texts
@@ -77,7 +77,7 @@ def test_captions_hold_the_psnr_of_the_whole_pictures(captions):
     assert "a" in texts and "b" in texts
 
 
-def test_equal_pictures_and_unchanged_ones(captions):
+def test_equal_images_and_unchanged_ones(captions):
     clear, hazy = noise(16, 16), noise(16, 16, 1)
     sample_sheet([hazy, hazy], [clear, hazy], [clear, clear])
     texts = dict(captions)
@@ -86,8 +86,8 @@ def test_equal_pictures_and_unchanged_ones(captions):
 
 
 def test_long_labels_are_cut_to_their_column(captions):
-    picture = noise(40, 40)
-    sheet = sample_sheet([picture], [picture], [picture], labels=["key" * 200])
+    image = noise(40, 40)
+    sheet = sample_sheet([image], [image], [image], labels=["key" * 200])
     (label,) = [text for text, _ in captions if text.startswith("key")]
     assert label.endswith("...") and 10 < len(label) < 100
     paper = np.array(sample_sheets._PAPER)
@@ -95,22 +95,22 @@ def test_long_labels_are_cut_to_their_column(captions):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (37, 1000), (2000, 1500)])
-def test_sheets_are_bounded_whatever_the_pictures(size):
-    picture = noise(*size)
-    sheet = sample_sheet([picture] * 12, [picture] * 12, [picture] * 12, max_side=128, max_rows=5)
+def test_sheets_are_bounded_whatever_the_images(size):
+    image = noise(*size)
+    sheet = sample_sheet([image] * 12, [image] * 12, [image] * 12, max_side=128, max_rows=5)
     assert sheet.shape[0] <= 5 * (128 + 40) + 60
     assert sheet.shape[1] <= 3 * 240 + 60
 
 
-def test_small_pictures_are_enlarged_by_a_whole_number():
-    picture = np.full((50, 100, 3), 7, np.uint8)
-    sheet = sample_sheet([picture], [picture], [picture], max_side=320)
+def test_small_images_are_enlarged_by_a_whole_number():
+    image = np.full((50, 100, 3), 7, np.uint8)
+    sheet = sample_sheet([image], [image], [image], max_side=320)
     ys = np.nonzero((sheet == 7).all(-1))[0]
     assert ys.max() - ys.min() + 1 == 150
     assert (sheet[ys.min()] == 7).all(-1).sum() == 3 * 300
 
 
-def test_shrink_keeps_the_shape_of_the_picture():
+def test_shrink_keeps_the_shape_of_the_image():
     assert shrink(noise(100, 50), 100).shape == (100, 50, 3)
     assert shrink(noise(101, 50), 50).shape == (50, 25, 3)
     assert shrink(noise(1, 1000), 10).shape == (1, 10, 3)
@@ -128,17 +128,17 @@ def test_side_by_side_keeps_the_pixels():
 
 
 def test_mistakes_are_named():
-    picture = noise(8, 8)
+    image = noise(8, 8)
     with pytest.raises(ValueError, match="equally many"):
-        sample_sheet([picture], [picture], [])
+        sample_sheet([image], [image], [])
     with pytest.raises(ValueError, match="equally many"):
         sample_sheet([], [], [])
     with pytest.raises(ValueError, match="equally many"):
-        sample_sheet([picture], [picture], [picture], labels=["a", "b"])
+        sample_sheet([image], [image], [image], labels=["a", "b"])
     with pytest.raises(ValueError, match="float32"):
-        sample_sheet([picture.astype(np.float32)], [picture], [picture])
+        sample_sheet([image.astype(np.float32)], [image], [image])
     with pytest.raises(ValueError, match=r"row 1.*\(9, 8, 3\)"):
-        sample_sheet([picture, picture], [picture, noise(9, 8)], [picture, picture])
+        sample_sheet([image, image], [image, noise(9, 8)], [image, image])
 
 
 def test_write_sheet_writes_what_was_drawn(tmp_path):

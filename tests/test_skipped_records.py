@@ -18,7 +18,7 @@ from record_sets import (
     joined,
     lose,
     make_pair,
-    number_picture,
+    number_image,
     take,
     write_dataset,
 )
@@ -76,7 +76,7 @@ def oracle(bad, steps, *, seed=0, batch_size=4, size=16):
             number = next(n for n in in_order(range(position, position + 17), seed) if n not in bad)
             height, width = SIZES[number % len(SIZES)]
             y, x = augment.random_crop_window(height, width, size=size, seed=[seed, 2 * position])
-            whole = number_picture(number, height=height, width=width)
+            whole = number_image(number, height=height, width=width)
             hazy = whole[int(y) : int(y) + size, int(x) : int(x) + size]
             hazy, clear = augment.flip_rot90(hazy, clear_of(hazy), seed=[seed, 2 * position + 1])
             for name, value in (("hazy", hazy), ("clear", clear), ("number", number)):
@@ -145,7 +145,7 @@ def test_evaluation_takes_the_next_whole_record(damage, bad, numbers):
     assert [element["number"] for element in elements] == numbers
     for number, element in zip(numbers, elements, strict=True):
         height, width = SIZES[number % 3]
-        hazy = number_picture(number, height=height, width=width)
+        hazy = number_image(number, height=height, width=width)
         np.testing.assert_array_equal(element["hazy"], hazy)
         np.testing.assert_array_equal(element["clear"], clear_of(hazy))
     assert processor.bad_records == tuple(bad)

@@ -113,8 +113,8 @@ def test_the_course_of_a_run(directory, clock):
 
 
 def test_figures_alone_are_not_written_at_every_step(directory, clock, monkeypatch):
-    moments, write = [], module.write_aside
-    monkeypatch.setattr(module, "write_aside", lambda *args: (moments.append(clock[0]), write(*args))[1])
+    moments, write = [], module.atomic_write
+    monkeypatch.setattr(module, "atomic_write", lambda *args: (moments.append(clock[0]), write(*args))[1])
     status = Status(directory, total_steps=10**6)
     status.begin()
     for step in range(1, 1921):  # 64 steps a second, each of them logged

@@ -1,7 +1,7 @@
 """The compiled step: any number of replicas, XLA, a NaN on one replica, which skips the step on all, accumulation.
 
 Every comparison trains small networks on synthetic pairs. On 32 pixels random noise would not do: there is
-nothing in it to learn, and rounding errors grow faster than on pictures.
+nothing in it to learn, and rounding errors grow faster than on images.
 """
 
 import numpy as np
@@ -112,16 +112,16 @@ def test_xla_trains_like_no_xla(training, batches, replicas, fields):
     assert_equal_states(before, compiled.copies(0), but=COUNTERS)
 
 
-def test_optimising_the_graph_and_uint8_pictures_change_nothing(training, batches):
+def test_optimizing_the_graph_and_uint8_images_change_nothing(training, batches):
     plain = training().run(*batches(4))
-    trial = training(optimise=True)
+    trial = training(optimize=True)
     metrics = trial.run(*(x.astype(np.uint8) for x in batches(4)))
     for name in step.LOSSES:
         np.testing.assert_allclose(metrics[name], plain[name], rtol=1e-4, err_msg=name)
 
 
 def with_nan(hazy, clear, *, at):
-    """Puts one NaN into the last picture of the global batch of step `at`: the last replica's share."""
+    """Puts one NaN into the last image of the global batch of step `at`: the last replica's share."""
     hazy = hazy.copy()
     hazy[at, -1, 7, 5, 1] = np.nan
     return hazy, clear

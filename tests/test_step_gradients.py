@@ -9,7 +9,7 @@ import tensorflow as tf
 from step_states import EVERYTHING, LOCAL_NORMS
 from trainings import make_config
 
-from hazeheal.models.pixels import normalise
+from hazeheal.models.pixels import normalize
 from hazeheal.training.step import losses, step
 
 
@@ -51,7 +51,7 @@ def test_gradients_are_those_of_the_whole_objective(training, batches, vgg):
     hazy, clear = (x[0] for x in batches(1))
     outputs = forward_backward(trial, hazy, clear)
 
-    gan, (x, y) = trial.gan, (normalise(hazy), normalise(clear))
+    gan, (x, y) = trial.gan, (normalize(hazy), normalize(clear))
     vectors = [v for v in gan.discriminator.variables if v.path.endswith("/u")]
     before = [v.numpy() for v in vectors]
     with tf.GradientTape(persistent=True) as tape:
@@ -88,7 +88,7 @@ def test_gradients_are_those_of_the_whole_objective(training, batches, vgg):
 
 @pytest.mark.parametrize("norm", LOCAL_NORMS)
 def test_parts_of_a_batch_add_up_to_the_batch(training, batches, norm):
-    """What makes replicas and micro-batches exact: sums over pictures, divided by the global count."""
+    """What makes replicas and micro-batches exact: sums over images, divided by the global count."""
     # Over fewer channels a layer norm divides by next to nothing: rounding alone moves the gradients by a thousandth.
     trial = awaken(training(model__norm=norm, model__width=16))
     hazy, clear = (x[0] for x in batches(1))
@@ -138,9 +138,9 @@ def test_a_weight_of_zero_turns_a_term_off(training, batches):
     hazy, clear = (x[0] for x in batches(1))
     outputs = forward_backward(trial, hazy, clear)
     with tf.GradientTape() as tape:
-        restored = trial.gan.generator(normalise(hazy), training=True)
-        mask = losses.haze_mask(normalise(hazy), normalise(clear))
-        l1 = 150 * tf.reduce_mean(losses.charbonnier(restored, normalise(clear), mask=mask))
+        restored = trial.gan.generator(normalize(hazy), training=True)
+        mask = losses.haze_mask(normalize(hazy), normalize(clear))
+        l1 = 150 * tf.reduce_mean(losses.charbonnier(restored, normalize(clear), mask=mask))
     wanted = tape.gradient(l1, trial.gan.generator.trainable_variables)
     assert float(outputs["sums"][4]) == pytest.approx(float(l1), rel=1e-5)
     assert outputs["sums"][:2].numpy().tolist() == [0, 0], "no discriminator is asked"

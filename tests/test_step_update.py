@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from step_states import COUNTERS, EVERYTHING, assert_equal_states, slots
 
-from hazeheal.models.pixels import normalise
+from hazeheal.models.pixels import normalize
 from hazeheal.training.step import losses, optimizer, step
 
 
@@ -47,7 +47,7 @@ def test_balanced_weights_use_the_norms_of_the_step_before(everything, batches):
     trial.run(hazy[:2], clear[:2])
     before = trial.state.snapshot()["gradient_norms"]
 
-    x, y = normalise(hazy[2]), normalise(clear[2])
+    x, y = normalize(hazy[2]), normalize(clear[2])
     with tf.GradientTape(persistent=True) as tape:
         restored = trial.gan.generator(x, training=True)
         logits, _ = trial.gan.discriminator.stateless_call(

@@ -39,18 +39,18 @@ def test_scalars_come_back_with_tag_step_and_value(tmp_path):
 def test_nothing_to_write_makes_no_file(tmp_path):
     writers = SummaryWriters(tmp_path / "new")
     writers.scalars("train", {}, step=1)
-    writers.pictures("val", [], [], [], step=1)
+    writers.images("val", [], [], [], step=1)
     writers.flush()
     writers.close()
     assert not (tmp_path / "new").exists()
 
 
-def test_pictures_are_bounded_in_number_and_size(tmp_path):
+def test_images_are_bounded_in_number_and_size(tmp_path):
     rng = np.random.default_rng(0)
     sizes = [(20, 30), (64, 48), (10, 300), (200, 100), (8, 8)]
     hazy, restored, clear = ([rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes] for _ in "abc")
-    writers = SummaryWriters(tmp_path, max_pictures=4, max_side=64)
-    writers.pictures("val", hazy, restored, clear, step=3)
+    writers = SummaryWriters(tmp_path, max_images=4, max_side=64)
+    writers.images("val", hazy, restored, clear, step=3)
     writers.close()
     events = read(tmp_path / "val")
     assert len(events) == 4
@@ -60,28 +60,28 @@ def test_pictures_are_bounded_in_number_and_size(tmp_path):
         assert step == 3
         width, height, *encoded = value
         assert len(encoded) == 1
-        picture = tf.io.decode_png(encoded[0]).numpy()
-        assert picture.shape == (int(height), int(width), 3)
-        assert picture.shape[0] <= 64 and picture.shape[1] <= 3 * 64 + 2 * 4
-        shown.append(picture)
+        image = tf.io.decode_png(encoded[0]).numpy()
+        assert image.shape == (int(height), int(width), 3)
+        assert image.shape[0] <= 64 and image.shape[1] <= 3 * 64 + 2 * 4
+        shown.append(image)
     # What fits is untouched, in the order hazy, restored, clear.
     for panel, start in zip((hazy, restored, clear), (0, 34, 68), strict=True):
         np.testing.assert_array_equal(shown[0][:, start : start + 30], panel[0])
     assert shown[2].shape == (2, 3 * 64 + 2 * 4, 3)
 
 
-def test_pictures_as_one_array(tmp_path):
+def test_images_as_one_array(tmp_path):
     batch = np.zeros((2, 16, 16, 3), np.uint8)
     writers = SummaryWriters(tmp_path)
-    writers.pictures("train", batch, batch, batch, step=1)
+    writers.images("train", batch, batch, batch, step=1)
     writers.close()
     assert len(read(tmp_path / "train")) == 2
 
 
-def test_pictures_of_another_type_are_a_mistake_of_the_caller(tmp_path):
+def test_images_of_another_type_are_a_mistake_of_the_caller(tmp_path):
     batch = np.zeros((1, 16, 16, 3), np.float32)
     with pytest.raises(ValueError, match="float32"):
-        SummaryWriters(tmp_path).pictures("train", batch, batch, batch, step=1)
+        SummaryWriters(tmp_path).images("train", batch, batch, batch, step=1)
     with pytest.raises(ValueError, match="max_side"):
         SummaryWriters(tmp_path, max_side=0)
 
@@ -109,7 +109,7 @@ def test_config_as_text_renders_to_the_values(tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "limit"),
-    [("pictures", 1000), ("pictures", 200_000), ("scalars", 40)],
+    [("images", 1000), ("images", 200_000), ("scalars", 40)],
 )
 def test_full_disk_costs_only_what_did_not_fit(tmp_path, warnings_of, kind, limit):
     writers = SummaryWriters(tmp_path, max_side=256)
@@ -117,12 +117,12 @@ def test_full_disk_costs_only_what_did_not_fit(tmp_path, warnings_of, kind, limi
     writers.scalars("train", {"loss": 1.0, "other": 1.0}, step=1)
     for step in (2, 3, 4):
         with full_disk(limit):
-            if kind == "pictures":
-                writers.pictures("train", noise, noise, noise, step=step)
+            if kind == "images":
+                writers.images("train", noise, noise, noise, step=step)
             else:
                 writers.scalars("train", {f"s{i}": 1.0 for i in range(200)}, step=step)
     writers.scalars("train", {"loss": 5.0}, step=5)
-    writers.pictures("train", noise, noise, noise, step=6)
+    writers.images("train", noise, noise, noise, step=6)
     writers.flush()
     writers.close()
     assert sum("could not be written" in line for line in warnings_of()) == 1
@@ -168,6 +168,6 @@ def test_a_failing_set_aside_warns_and_goes_on(tmp_path, monkeypatch, warnings_o
 
     monkeypatch.setattr(event_files, "_copy_ranges", full)
     writers = SummaryWriters(tmp_path)
-    assert writers.set_aside_after(2) == 0
+    assert writers.rewind_to(2) == 0
     assert writers.failures == 1 and "No space left" in warnings_of()[0]
     assert steps(tmp_path / "train") == [1, 2, 3, 4]

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from converting import all_records, picture
+from converting import all_records, image
 from PIL import Image
 
 from hazeheal.data.images import image_io
@@ -18,15 +18,15 @@ from tfrecords_tools.synthesize import apply_haze
 
 @pytest.fixture
 def clear(tmp_path):
-    """Clear pictures of several kinds: a photograph that lies on its side, gray, a sub-folder, a TIFF."""
+    """Clear images of several kinds: a photograph that lies on its side, gray, a sub-folder, a TIFF."""
     folder = tmp_path / "clear"
     (folder / "street").mkdir(parents=True)
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(picture(1)).save(folder / "turned.jpg", quality=95, exif=exif)
-    Image.fromarray(picture(2, 33, 21)).save(folder / "street/7.png")
-    Image.fromarray(picture(3)[..., 0]).save(folder / "gray.png")
-    Image.fromarray(picture(4)).save(folder / "7.tif")
+    Image.fromarray(image(1)).save(folder / "turned.jpg", quality=95, exif=exif)
+    Image.fromarray(image(2, 33, 21)).save(folder / "street/7.png")
+    Image.fromarray(image(3)[..., 0]).save(folder / "gray.png")
+    Image.fromarray(image(4)).save(folder / "7.tif")
     return folder
 
 
@@ -44,7 +44,7 @@ def files(folder):
 
 
 def rows(output):
-    return json.loads((output / "haze.json").read_text(encoding="utf-8"))["pictures"]
+    return json.loads((output / "haze.json").read_text(encoding="utf-8"))["images"]
 
 
 def error(capsys):
@@ -111,7 +111,7 @@ def test_an_interrupted_run_is_finished_and_what_is_there_is_left_alone(clear, t
     times = {path: path.stat().st_mtime_ns for path in output.rglob("*.png")}
     capsys.readouterr()
     assert synthesize(clear, output, "--per_picture=2") == 0
-    assert "8 hazy pictures of 4 clear ones, 7 of them finished already" in capsys.readouterr().out
+    assert "8 hazy images of 4 clear ones, 7 of them finished already" in capsys.readouterr().out
     assert files(output) == expected
     assert {path: path.stat().st_mtime_ns for path in times if path.exists()} == {
         path: time for path, time in times.items() if ".part" not in path.name
@@ -120,11 +120,11 @@ def test_an_interrupted_run_is_finished_and_what_is_there_is_left_alone(clear, t
     assert "complete; nothing to do" in capsys.readouterr().out
 
 
-def test_new_pictures_join_and_changed_ones_are_refused(clear, tmp_path, capsys):
+def test_new_images_join_and_changed_ones_are_refused(clear, tmp_path, capsys):
     output = tmp_path / "pairs"
     assert synthesize(clear, output) == 0
     before = files(output)
-    Image.fromarray(picture(9)).save(clear / "new.png")
+    Image.fromarray(image(9)).save(clear / "new.png")
     assert synthesize(clear, output) == 0
     after = files(output)
     assert after.keys() - before.keys() == {"hazy/new.png", "GT/new.png"}
@@ -136,9 +136,9 @@ def test_new_pictures_join_and_changed_ones_are_refused(clear, tmp_path, capsys)
     ):
         assert synthesize(clear, output, *flags) == 2
         assert said in error(capsys)
-    Image.fromarray(picture(10)).save(clear / "new.png")
+    Image.fromarray(image(10)).save(clear / "new.png")
     assert synthesize(clear, output) == 2
-    assert "1 pictures that are changed since (new.png)" in error(capsys)
+    assert "1 images that are changed since (new.png)" in error(capsys)
     (clear / "new.png").unlink()
     assert synthesize(clear, output) == 2
     assert "gone or named otherwise since (new.png)" in error(capsys)
@@ -150,7 +150,7 @@ def test_a_directory_of_somebody_else_is_refused(clear, tmp_path, capsys):
     (tmp_path / "mine/thesis.tex").touch()
     assert synthesize(clear, tmp_path / "mine") == 2
     assert "thesis.tex" in error(capsys)
-    for damage in ("[]", '{"settings": 3', '{"settings": {}, "pictures": [{"hazy": 1}]}'):
+    for damage in ("[]", '{"settings": 3', '{"settings": {}, "images": [{"hazy": 1}]}'):
         (tmp_path / "mine/haze.json").write_text(damage)
         assert synthesize(clear, tmp_path / "mine") == 2
         assert "haze.json cannot be read" in error(capsys)
@@ -160,13 +160,13 @@ def test_a_directory_of_somebody_else_is_refused(clear, tmp_path, capsys):
     assert not (clear / "pairs").exists()
 
 
-def test_a_damaged_picture_is_named_and_all_others_are_made(clear, tmp_path, capsys):
+def test_a_damaged_image_is_named_and_all_others_are_made(clear, tmp_path, capsys):
     whole = (clear / "gray.png").read_bytes()
     (clear / "gray.png").write_bytes(whole[:-300])
     output = tmp_path / "pairs"
     assert synthesize(clear, output, "--workers=1") == 1
     text = error(capsys)
-    assert "gray.png: truncated or damaged" in text and "1 clear pictures" in text
+    assert "gray.png: truncated or damaged" in text and "1 clear images" in text
     assert len(files(output / "hazy")) == len(files(output / "GT")) == 3
     assert not (output / "haze.json").exists()
     (clear / "gray.png").write_bytes(whole)
@@ -175,12 +175,12 @@ def test_a_damaged_picture_is_named_and_all_others_are_made(clear, tmp_path, cap
 
 
 def test_what_headers_show_is_refused_before_anything_is_written(clear, tmp_path, capsys):
-    (clear / "note.png").write_bytes(b"no picture")
+    (clear / "note.png").write_bytes(b"no image")
     (clear / "empty.jpg").touch()
     assert synthesize(clear, tmp_path / "pairs") == 1
     text = error(capsys)
-    assert "note.png: not a picture" in text and "empty.jpg: the file is empty" in text
-    assert "2 clear pictures cannot get haze, listed above (nothing was written)" in text
+    assert "note.png: not an image" in text and "empty.jpg: the file is empty" in text
+    assert "2 clear images cannot get haze, listed above (nothing was written)" in text
     assert not (tmp_path / "pairs").exists()
 
 
@@ -195,7 +195,7 @@ def test_what_headers_show_is_refused_before_anything_is_written(clear, tmp_path
 def test_names_that_could_not_be_told_apart_are_refused(names, flags, tmp_path, capsys):
     for name in names:
         (tmp_path / "clear" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture(1)).save(tmp_path / "clear" / name)
+        Image.fromarray(image(1)).save(tmp_path / "clear" / name)
     assert synthesize(tmp_path / "clear", tmp_path / "pairs", *flags) == 1
     assert names[0] in error(capsys)
     assert not (tmp_path / "pairs").exists()
@@ -254,7 +254,7 @@ def test_help_has_examples_and_exit_codes(capsys):
 
 
 def test_a_full_disk_ends_it_at_once_and_the_same_command_goes_on(clear, tmp_path, monkeypatch, capsys):
-    real, calls = apply_haze.pictures.encode, []
+    real, calls = apply_haze.images.encode, []
 
     def full(*args, **kwargs):
         calls.append(1)
@@ -262,7 +262,7 @@ def test_a_full_disk_ends_it_at_once_and_the_same_command_goes_on(clear, tmp_pat
             raise OSError(28, "No space left on device")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(apply_haze.pictures, "encode", full)
+    monkeypatch.setattr(apply_haze.images, "encode", full)
     assert synthesize(clear, tmp_path / "pairs", "--workers=1") == 1
     assert "No space left" in error(capsys) and len(calls) == 2
     monkeypatch.undo()

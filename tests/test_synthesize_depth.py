@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from converting import picture
+from converting import image
 from PIL import Image
 
 from hazeheal.data.images import image_io
@@ -17,14 +17,14 @@ HEIGHT, WIDTH = 24, 36
 
 @pytest.fixture
 def folders(tmp_path):
-    """clear/ of two pictures, depth/ with maps in millimetres: one metre on the left, five on the right."""
+    """clear/ of two images, depth/ with maps in millimeters: one meter on the left, five on the right."""
     for folder in ("clear", "depth"):
         (tmp_path / folder).mkdir()
-    millimetres = np.full((HEIGHT, WIDTH), 1000, np.uint16)
-    millimetres[:, WIDTH // 2 :] = 5000
+    millimeters = np.full((HEIGHT, WIDTH), 1000, np.uint16)
+    millimeters[:, WIDTH // 2 :] = 5000
     for number, kind in ((1, "jpg"), (2, "png")):
-        Image.fromarray(picture(number, HEIGHT, WIDTH)).save(tmp_path / f"clear/{number}.{kind}")
-        Image.fromarray(millimetres).save(tmp_path / f"depth/{number}.png")
+        Image.fromarray(image(number, HEIGHT, WIDTH)).save(tmp_path / f"clear/{number}.{kind}")
+        Image.fromarray(millimeters).save(tmp_path / f"depth/{number}.png")
     return tmp_path
 
 
@@ -43,7 +43,7 @@ def transmission(folders, number):
     """What the pixels tell of t, from the model turned around: t = (I - A) / (J - A), medians of the two halves."""
     row = next(
         row
-        for row in json.loads((folders / "pairs/haze.json").read_text())["pictures"]
+        for row in json.loads((folders / "pairs/haze.json").read_text())["images"]
         if row["hazy"] == f"{number}.png"
     )
     clear = image_io.load_rgb(folders / "clear" / row["clear"])[0].astype(float)
@@ -53,7 +53,7 @@ def transmission(folders, number):
     return row, [float(np.nanmedian(half)) for half in (t[:, : WIDTH // 2], t[:, WIDTH // 2 :])]
 
 
-def test_sixteen_bits_are_millimetres(folders):
+def test_sixteen_bits_are_millimeters(folders):
     assert synthesize(folders, "--depth_scale=65.535", "--beta=0.1,0.3") == 0
     for number in (1, 2):
         row, (left, right) = transmission(folders, number)
@@ -82,10 +82,10 @@ def test_names_pair_by_an_expression_and_maps_too_many_are_left_out(folders, cap
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(folders / "depth/9_depth.png")
     refused(folders, capsys, "without one depth map", "--depth_pairing=same_name")
     assert synthesize(folders, r"--depth_pairing=^(\d+)") == 0
-    assert "1 depth maps of no picture are left out" in capsys.readouterr().out
+    assert "1 depth maps of no image are left out" in capsys.readouterr().out
 
 
-def test_a_picture_without_a_map_is_named(folders, capsys):
+def test_an_image_without_a_map_is_named(folders, capsys):
     (folders / "depth/1.png").unlink()
     refused(folders, capsys, "1.jpg has no depth map")
     refused(folders, capsys, "is --clear_dir itself", f"--depth_dir={folders}/clear", code=2)
@@ -98,10 +98,10 @@ def test_a_map_of_another_shape_is_named_with_both_sizes(folders, capsys):
     )
 
 
-def test_a_coloured_map_is_named_and_the_other_picture_is_made(folders, capsys):
-    Image.fromarray(picture(5, HEIGHT, WIDTH)).save(folders / "depth/1.png")
+def test_a_colored_map_is_named_and_the_other_image_is_made(folders, capsys):
+    Image.fromarray(image(5, HEIGHT, WIDTH)).save(folders / "depth/1.png")
     assert synthesize(folders) == 1
-    assert "depth/1.png: a depth map is a gray picture of 8 bits" in capsys.readouterr().err
+    assert "depth/1.png: a depth map is a gray image of 8 bits" in capsys.readouterr().err
     assert [path.name for path in (folders / "pairs/hazy").iterdir()] == ["2.png"]
 
 
@@ -114,8 +114,8 @@ def test_kinds_of_files_that_hold_depth(tmp_path):
         "rgb": Image.fromarray(np.stack([gray] * 3, -1)),
         "16": Image.fromarray(gray.astype(np.uint16) * 257),
     }
-    for name, image in images.items():
-        image.save(tmp_path / f"{name}.png")
+    for name, encoded in images.items():
+        encoded.save(tmp_path / f"{name}.png")
         np.testing.assert_allclose(read_depth(tmp_path / f"{name}.png"), gray / 255, atol=1e-6)
     images["16"].save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_allclose(read_depth(tmp_path / "turned.png"), np.rot90(gray, -1) / 255, atol=1e-6)

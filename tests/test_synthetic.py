@@ -14,7 +14,7 @@ from hazeheal.data.synthesis.scene_canvas import fractal
 from hazeheal.data.synthesis.scenes import KINDS, make_scene
 from hazeheal.errors import UsageError
 
-# Means of the quarters of hazy and of clear picture 0, size 64, seed 7.
+# Means of the quarters of hazy and of clear image 0, size 64, seed 7.
 EXPECTED_MEANS = [[[141.0, 157.7], [141.1, 188.5]], [[105.4, 117.5], [90.1, 160.6]]]
 
 
@@ -67,9 +67,9 @@ def test_add_haze_refuses_what_it_cannot_mean(change, said):
 
 def test_pairs_depend_on_index_and_seed_alone(pairs):
     again = synthetic_pairs.make_pair(3)
-    for picture, before in zip(again, pairs[3], strict=True):
-        assert picture.dtype == np.uint8 and picture.shape == (160, 160, 3)
-        np.testing.assert_array_equal(picture, before)
+    for image, before in zip(again, pairs[3], strict=True):
+        assert image.dtype == np.uint8 and image.shape == (160, 160, 3)
+        np.testing.assert_array_equal(image, before)
     clears = {clear.tobytes() for _, clear in pairs} | {synthetic_pairs.make_pair(3, seed=1)[1].tobytes()}
     assert len(clears) == len(pairs) + 1
 
@@ -83,7 +83,7 @@ def test_another_process_makes_the_same_pixels(pairs):
 def test_pixels_are_those_of_this_version():
     """Coarse means, for the last bits differ between processors; a changed rule has to raise VERSION."""
     hazy, clear = synthetic_pairs.make_pair(0, size=64, seed=7)
-    means = [picture.reshape(2, 32, 2, 32, 3).mean((1, 3, 4)).round(1).tolist() for picture in (hazy, clear)]
+    means = [image.reshape(2, 32, 2, 32, 3).mean((1, 3, 4)).round(1).tolist() for image in (hazy, clear)]
     assert synthetic_pairs.VERSION == 1
     np.testing.assert_allclose(means, EXPECTED_MEANS, atol=0.3)
 
@@ -96,7 +96,7 @@ def test_haze_is_worth_removing_and_can_be(pairs):
     for hazy, clear in pairs:
         hazy, clear = hazy.astype(float), clear.astype(float)
         # The detail that comes through is the transmission: fine differences of hazy against those of clear.
-        fine = [np.abs(np.diff(picture.mean(2), axis=1)) for picture in (hazy, clear)]
+        fine = [np.abs(np.diff(image.mean(2), axis=1)) for image in (hazy, clear)]
         blocks = [f[:, :159].reshape(4, 40, 159)[:, :, :156].reshape(4, 40, 4, 39).sum((1, 3)) for f in fine]
         transmission = blocks[0] / blocks[1]
         assert transmission.min() > synthetic_pairs.LOWEST_TRANSMISSION - 0.05, "opaque"
@@ -105,8 +105,8 @@ def test_haze_is_worth_removing_and_can_be(pairs):
     assert np.median(shares) > 0.1, "the haze is uniform"
 
 
-def test_the_right_haze_taken_away_gives_the_clear_picture(monkeypatch):
-    """The pair follows the rule with the maps that were drawn: undoing it comes back to the clear picture."""
+def test_the_right_haze_taken_away_gives_the_clear_image(monkeypatch):
+    """The pair follows the rule with the maps that were drawn: undoing it comes back to the clear image."""
     seen = {}
     real = synthetic_pairs.add_haze
     monkeypatch.setattr(
@@ -118,7 +118,7 @@ def test_the_right_haze_taken_away_gives_the_clear_picture(monkeypatch):
     assert peak_signal_noise_ratio(clear / 255, restored.clip(0, 1), data_range=1) > 40
 
 
-def test_scenes_hold_detail_at_every_scale_and_colour(pairs):
+def test_scenes_hold_detail_at_every_scale_and_color(pairs):
     detail, saturation = [], []
     for _, clear in pairs:
         gray, bands = clear.mean(2), []
@@ -155,7 +155,7 @@ def test_every_kind_of_scene(kind, monkeypatch):
         assert scene.min() >= 0 and scene.max() <= 1 and scene.std() > 0.02
 
 
-def test_fractal_is_normalised_and_smooth():
+def test_fractal_is_normalized_and_smooth():
     noise = fractal(np.random.default_rng(0), 128, cells=3, octaves=1)
     assert abs(float(noise.mean())) < 1e-4 and float(noise.std()) == pytest.approx(1, abs=1e-3)
     assert np.abs(np.diff(noise, axis=0)).max() < 0.2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hazeheal.training.profiler import Clock
-from hazeheal.training.reports.accumulators import Tally
+from hazeheal.training.reports.accumulators import Accumulators
 
 NAMES = ("loss", "skipped", "norm")
 
@@ -18,7 +18,7 @@ def rows(count, seed=0, skipped=()):
 
 
 def test_means_over_exactly_the_steps_since_the_last_take():
-    tally, data = Tally(NAMES), rows(10)
+    tally, data = Accumulators(NAMES), rows(10)
     tally.add(data[:3])
     tally.add(data[3:4])
     np.testing.assert_allclose(tally.take("log")["loss"], data[:4, 0].mean(dtype=np.float64), rtol=1e-14)
@@ -29,14 +29,14 @@ def test_means_over_exactly_the_steps_since_the_last_take():
 
 
 def test_sums_are_float64():
-    tally = Tally(NAMES)
+    tally = Accumulators(NAMES)
     tally.add(np.array([[2**24, 0, 0]] + [[1, 0, 0]] * 100, np.float32))
     assert tally.take("log")["loss"] == (2**24 + 100) / 101
 
 
 def test_how_the_rows_are_parted_changes_no_bit():
     data = rows(50, seed=3)
-    whole, parts = Tally(NAMES), Tally(NAMES)
+    whole, parts = Accumulators(NAMES), Accumulators(NAMES)
     whole.add(data)
     for first, last in ((0, 1), (1, 8), (8, 8), (8, 31), (31, 50)):
         parts.add(data[first:last])
@@ -44,7 +44,7 @@ def test_how_the_rows_are_parted_changes_no_bit():
 
 
 def test_skipped_steps_are_counted_and_left_out_of_the_means():
-    tally, data = Tally(NAMES), rows(6, skipped=(1, 4, 5))
+    tally, data = Accumulators(NAMES), rows(6, skipped=(1, 4, 5))
     data[[1, 4, 5], 0] = np.nan
     tally.add(data)
     assert (tally.skipped, tally.skipped_in_a_row) == (3, 2)
@@ -61,11 +61,11 @@ def test_skipped_steps_are_counted_and_left_out_of_the_means():
 @pytest.mark.parametrize("cut", [0, 3, 7])
 def test_saved_and_loaded_it_goes_on_bit_for_bit(cut):
     data = rows(20, seed=5, skipped=(2, 6))
-    unbroken, broken = Tally(NAMES), Tally(NAMES)
+    unbroken, broken = Accumulators(NAMES), Accumulators(NAMES)
     for tally in (unbroken, broken):
         tally.add(data[:cut])
     saved = json.loads(json.dumps(broken.to_json()))
-    broken = Tally(NAMES)
+    broken = Accumulators(NAMES)
     broken.load_json(saved)
     for tally in (unbroken, broken):
         tally.add(data[cut:])
@@ -75,7 +75,7 @@ def test_saved_and_loaded_it_goes_on_bit_for_bit(cut):
 
 
 def test_a_saved_tally_is_a_copy():
-    tally = Tally(NAMES)
+    tally = Accumulators(NAMES)
     tally.add(rows(2))
     saved = json.dumps(tally.to_json())
     copy = tally.to_json()

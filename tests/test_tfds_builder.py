@@ -103,12 +103,12 @@ def test_a_border_is_cut_off_where_the_data_set_has_one(tmp_path):
 def test_pairs_of_two_sizes_are_refused_elsewhere(tmp_path):
     plant_manual(BY_NAME["rice1"], tmp_path, border=10)
     with pytest.raises(
-        DataError, match=r"cloud/.*\.png and its clear picture are of two sizes \(32x24 and 52x44\)"
+        DataError, match=r"cloud/.*\.png and its clear image are of two sizes \(32x24 and 52x44\)"
     ):
         load("rice1", tmp_path)
 
 
-def test_a_missing_folder_and_a_missing_picture_are_named(tmp_path):
+def test_a_missing_folder_and_a_missing_image_are_named(tmp_path):
     made = plant_manual(BY_NAME["rice2"], tmp_path)
     with pytest.raises(
         DataError, match=r"RICE1/cloud is not there; hazy_pairs/rice1 needs\nRICE1: from https"
@@ -122,7 +122,7 @@ def test_a_missing_folder_and_a_missing_picture_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("folder", "name", "count"), [("rice1", "rice1", 60), ("sots_outdoor_full", "sots_outdoor", 24)]
 )
-def test_real_pictures(folder, name, count, tmp_path):
+def test_real_images(folder, name, count, tmp_path):
     if not (SHARED / "data" / folder).is_dir():
         pytest.skip(f"no real data set {folder} beside the repository")
     ((split, (hazy, clear)),) = BY_NAME[name].splits.items()

@@ -63,7 +63,7 @@ def test_weights_are_smooth():
     ("size", "tiles"),
     [((1024, 1024), 1), ((1, 1), 1), ((33, 10000), 1), ((1025, 1024), 2), ((3000, 4000), 30)],
 )
-def test_a_picture_that_fits_is_one_tile(size, tiles):
+def test_an_image_that_fits_is_one_tile(size, tiles):
     assert len(plan(*size, tile_size=1024, depth=5).tiles) == tiles
 
 

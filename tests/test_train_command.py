@@ -154,21 +154,21 @@ def test_from_python_in_ten_lines(data, tmp_path):
     """The public names in a plain script; also: one replica by default, and no validation split."""
     script = f"""
     from hazeheal import DehazeGAN, DehazeTrainer, config
-    from hazeheal.data import pictures
+    from hazeheal.data import images
 
     settings = config.load({tiny.arguments(**RUN | {"train__steps": 4, "data__val_split": ""})!r})
     trainer = DehazeTrainer(settings, data_dir={str(data)!r}, workdir="run")
     result = trainer.train()
     print(result["complete"], result["steps"], result["replicas"], result["psnr"])
-    picture, _ = pictures.load_rgb({str(data) + "-pictures/hazy/0000.png"!r})
-    pictures.save(DehazeGAN.from_run("run").restore(picture), "restored.png")
+    image, _ = images.load_rgb({str(data) + "-images/hazy/0000.png"!r})
+    images.save(DehazeGAN.from_run("run").restore(image), "restored.png")
     """
     (tmp_path / "script.py").write_text(textwrap.dedent(script))
     variables = {"PYTHONPATH": str(ROOT)}
     code, out, err = processes.run(sys.executable, "script.py", cwd=tmp_path, variables=variables)
     assert code == 0, err
     assert out == "True 4 1 None\n"
-    hazy, _ = image_io.load_rgb(f"{data}-pictures/hazy/0000.png")
+    hazy, _ = image_io.load_rgb(f"{data}-images/hazy/0000.png")
     restored, _ = image_io.load_rgb(tmp_path / "restored.png")
     assert restored.shape == hazy.shape == (40, 40, 3)
     assert np.array_equal(restored, DehazeGAN.from_run(tmp_path / "run", which=4).restore(hazy))

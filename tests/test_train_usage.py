@@ -43,7 +43,7 @@ from hazeheal.distributed.preemption import StopSignals
         (
             ["--config.data.crop_size=48"],
             2,
-            "--config.data.crop_size=48 is larger than the smallest picture, 40x40",
+            "--config.data.crop_size=48 is larger than the smallest image, 40x40",
         ),
         (
             ["--config.train.precision=mixed_float16"],

@@ -39,7 +39,7 @@ def test_result_holds_exactly_what_it_should(whole_run):
     assert result["images_per_second"] > 0
 
 
-def test_the_input_psnr_is_that_of_the_pictures(whole_run, data):
+def test_the_input_psnr_is_that_of_the_images(whole_run, data):
     pairs = DehazeDataProcessor(data, split="val", batch_size=1).evaluation_dataset().as_numpy_iterator()
     values = [
         10 * math.log10(255**2 / np.mean((p["hazy"].astype(np.float64) - p["clear"].astype(np.float64)) ** 2))
@@ -167,7 +167,7 @@ def test_the_log_tells_what_was_decided(whole_run):
         "generator 1,",
         "perceptual loss off",
         "11 training, 3 validation pairs",
-        "22 steps of 4 pictures (8 epochs)",
+        "22 steps of 4 images (8 epochs)",
         "step 10: validation PSNR ",
     ):
         assert part in text, part
@@ -206,14 +206,14 @@ def test_the_best_checkpoint_stays_when_later_validations_are_worse(machine, tmp
     # from_run restores what the trainer shows at that step: the average's weights.
     with graphs_as_they_are():
         trainer = machine.trainer
-        pictures = DehazeDataProcessor(data, split="val", batch_size=1).evaluation_dataset()
-        hazy = [row["hazy"] for row in pictures.as_numpy_iterator()]
-        newest = [trainer._restore(picture) for picture in hazy]
+        images = DehazeDataProcessor(data, split="val", batch_size=1).evaluation_dataset()
+        hazy = [row["hazy"] for row in images.as_numpy_iterator()]
+        newest = [trainer._restore(image) for image in hazy]
         trainer.state.load(checkpoints.read(best), source=best)
-        wanted = [trainer._restore(picture) for picture in hazy]
+        wanted = [trainer._restore(image) for image in hazy]
         for average, variable in zip(trainer.state.ema, trainer.state.trainable["generator"], strict=True):
             average.assign(variable)
-        raw = [trainer._restore(picture) for picture in hazy]
+        raw = [trainer._restore(image) for image in hazy]
         gan = DehazeGAN.from_run(tmp_path)
         assert all(np.array_equal(gan.restore(h), w) for h, w in zip(hazy, wanted, strict=True))
         gan = DehazeGAN.from_run(tmp_path, which="newest")

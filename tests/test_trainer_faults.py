@@ -64,7 +64,7 @@ def test_bad_input_is_refused_before_anything_is_built(building_fails, runtime, 
     assert "train.batch_size=5 does not divide over 2 replicas; use 4 or 6" in message(
         UsageError, train__batch_size=5
     )
-    assert "--config.data.crop_size=41 is larger than the smallest picture, 40x40 pixels: " in message(
+    assert "--config.data.crop_size=41 is larger than the smallest image, 40x40 pixels: " in message(
         UsageError, data__crop_size=41
     )
     weights = {"loss__perceptual_weight": 0.005, "loss__perceptual_weights": str(tmp_path / "no.npz")}

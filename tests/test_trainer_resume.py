@@ -77,7 +77,7 @@ def test_stopped_before_the_first_step(machine, whole_run, tmp_path):
     assert result == {"complete": False, "signal": "SIGINT", "steps": 0}
     assert tiny.steps(tmp_path) == [0]
     machine.run(tmp_path)
-    same_run(tmp_path, whole_run[0])  # the pictures of step 0 once
+    same_run(tmp_path, whole_run[0])  # the images of step 0 once
 
 
 def test_a_complete_run_is_left_alone(machine, whole_run):

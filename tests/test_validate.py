@@ -11,7 +11,7 @@ from trainings import graphs_as_they_are, make_config
 from hazeheal.data.synthesis import synthetic_pairs
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.metrics import psnr_ssim
-from hazeheal.models.pixels import normalise, to_uint8
+from hazeheal.models.pixels import normalize, to_uint8
 from hazeheal.training.step import losses
 from hazeheal.training.step.step import LOSSES
 from hazeheal.training.validator import QUALITY, Validator, make_restore
@@ -32,11 +32,11 @@ def pairs():
     return made
 
 
-class Pictures:
+class Images:
     """Stands in for the processor of a validation split."""
 
     def __init__(self, pairs):
-        self.num_pictures = len(pairs)
+        self.num_images = len(pairs)
         self._pairs = pairs
         self.read = 0
 
@@ -46,8 +46,8 @@ class Pictures:
                 self.read += 1
                 yield {"hazy": hazy, "clear": clear, "number": number}
 
-        picture = tf.TensorSpec([None, None, 3], tf.uint8)
-        signature = {"hazy": picture, "clear": picture, "number": tf.TensorSpec([], tf.int64)}
+        image = tf.TensorSpec([None, None, 3], tf.uint8)
+        signature = {"hazy": image, "clear": image, "number": tf.TensorSpec([], tf.int64)}
         return tf.data.Dataset.from_generator(generate, output_signature=signature)
 
 
@@ -72,7 +72,7 @@ def awake(training):
 
 def validator(trial, pairs, **fields):
     config = make_config(**fields)
-    return Validator(trial.state, config=config, runtime=trial.runtime, processor=Pictures(pairs))
+    return Validator(trial.state, config=config, runtime=trial.runtime, processor=Images(pairs))
 
 
 def run(tested):
@@ -103,15 +103,15 @@ def test_replicas_have_the_figures_of_one(figures, replicas):
         assert figures[replicas][name] == pytest.approx(value, rel=1e-6), name
 
 
-def test_psnr_and_ssim_are_scikit_images_on_the_restored_pictures(awake, figures, pairs):
+def test_psnr_and_ssim_are_scikit_images_on_the_restored_images(awake, figures, pairs):
     restore = make_restore(awake(replicas=2).state)
     rows = []
     for hazy, clear in pairs:
         restored = restore(hazy)
         assert restored.dtype == np.uint8 and restored.shape == hazy.shape
-        for picture in (restored, hazy):
+        for image in (restored, hazy):
             ssim = structural_similarity(
-                picture,
+                image,
                 clear,
                 gaussian_weights=True,
                 sigma=1.5,
@@ -119,7 +119,7 @@ def test_psnr_and_ssim_are_scikit_images_on_the_restored_pictures(awake, figures
                 data_range=255,
                 channel_axis=-1,
             )
-            rows.append((peak_signal_noise_ratio(clear, picture, data_range=255), ssim))
+            rows.append((peak_signal_noise_ratio(clear, image, data_range=255), ssim))
     psnr, ssim, psnr_input, ssim_input = np.reshape(rows, [len(pairs), 4]).mean(0)
     wanted = {"psnr": psnr, "ssim": ssim, "psnr_input": psnr_input, "ssim_input": ssim_input}
     for name in QUALITY:
@@ -128,12 +128,12 @@ def test_psnr_and_ssim_are_scikit_images_on_the_restored_pictures(awake, figures
 
 
 def restored_by(trial, weights, hazy):
-    """The restored picture by plain Keras calls of another network that holds `weights`."""
+    """The restored image by plain Keras calls of another network that holds `weights`."""
     gan = DehazeGAN(trial.config, for_training=False)
     values = trial.state.snapshot()
     for variable in gan.generator.trainable_variables:
         variable.assign(values[f"{weights}/{variable.path}"])
-    return to_uint8(gan.generator(normalise(hazy[None]), training=False))[0].numpy()
+    return to_uint8(gan.generator(normalize(hazy[None]), training=False))[0].numpy()
 
 
 def test_the_average_is_what_is_used(awake, figures, pairs):
@@ -142,9 +142,9 @@ def test_the_average_is_what_is_used(awake, figures, pairs):
     psnr = {"ema/generator": [], "generator": []}
     for hazy, clear in pairs:
         for weights, values in psnr.items():
-            picture = restored_by(trial, weights, hazy)
-            values.append(peak_signal_noise_ratio(clear, picture, data_range=255))
-            same = np.mean(np.abs(picture.astype(int) - restore(hazy)) <= 1) == 1
+            image = restored_by(trial, weights, hazy)
+            values.append(peak_signal_noise_ratio(clear, image, data_range=255))
+            same = np.mean(np.abs(image.astype(int) - restore(hazy)) <= 1) == 1
             assert same == (weights == "ema/generator")
     assert figures[1]["psnr"] == pytest.approx(np.mean(psnr["ema/generator"]), abs=2e-3)
     assert abs(np.mean(psnr["generator"]) - figures[1]["psnr"]) > 0.05
@@ -160,15 +160,15 @@ def test_restore_follows_the_weights(awake, pairs):
     assert not np.array_equal(before, pairs[0][0])
 
 
-def test_losses_are_means_over_the_pictures(awake, figures, pairs):
+def test_losses_are_means_over_the_images(awake, figures, pairs):
     trial = awake(replicas=1)
     gan, values = trial.gan, trial.state.snapshot()
     weights = [values[f"ema/generator/{v.path}"] for v in gan.generator.trainable_variables]
     rows = []
     for hazy, clear in pairs:
-        x, y = normalise(hazy[None]), normalise(clear[None])
+        x, y = normalize(hazy[None]), normalize(clear[None])
         restored, _ = gan.generator.stateless_call(weights, [], x, training=False)
-        real, fake = (gan.discriminator([x, picture], training=False) for picture in (y, restored))
+        real, fake = (gan.discriminator([x, image], training=False) for image in (y, restored))
         disc = losses.discriminator(real, fake)
         adversarial = losses.generator_adversarial(fake)
         l1 = losses.charbonnier(restored, y, mask=losses.haze_mask(x, y))
@@ -189,15 +189,15 @@ def test_validation_changes_nothing_repeats_itself_and_is_traced_once(awake, val
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_max_val_pictures_takes_the_first_ones(awake, pairs, count):
-    """Neither fills the two replicas: the pictures that fill up must count nothing."""
+def test_max_val_images_takes_the_first_ones(awake, pairs, count):
+    """Neither fills the two replicas: the images that fill up must count nothing."""
     few = validator(awake(replicas=2), pairs, data__max_val_pictures=count)
-    assert few.num_pictures == count
+    assert few.num_images == count
     wanted = np.mean([peak_signal_noise_ratio(clear, hazy, data_range=255) for hazy, clear in pairs[:count]])
     assert run(few)["psnr_input"] == pytest.approx(wanted, abs=1e-6)
 
 
-def test_a_picture_without_error_counts_as_100_db(awake, pairs):
+def test_an_image_without_error_counts_as_100_db(awake, pairs):
     clear = pairs[0][1]
     figures = run(validator(awake(replicas=1), [(clear, clear), pairs[1]]))
     wanted = peak_signal_noise_ratio(pairs[1][1], pairs[1][0], data_range=255)
@@ -205,17 +205,17 @@ def test_a_picture_without_error_counts_as_100_db(awake, pairs):
     assert figures["ssim_input"] <= 1.0
 
 
-def test_groups_share_the_pictures(awake, pairs):
-    """Two groups of two replicas: each group's pictures, in the order of its replicas."""
+def test_groups_share_the_images(awake, pairs):
+    """Two groups of two replicas: each group's images, in the order of its replicas."""
     trial = awake(replicas=2)
     seen = []
     for group in (0, 1):
         runtime = types.SimpleNamespace(
             strategy=trial.runtime.strategy, devices=("CPU:0", "CPU:1"), replicas=4, group=group
         )
-        tested = Validator(trial.state, config=make_config(), runtime=runtime, processor=Pictures(pairs))
+        tested = Validator(trial.state, config=make_config(), runtime=runtime, processor=Images(pairs))
         for batch in tested._dataset():
             seen.append((group, tuple(batch["hazy"].shape[1:3]), float(batch["weight"])))
-    sizes = [*SIZES, *SIZES[:3]]  # filled up to 8 with pictures that count nothing
+    sizes = [*SIZES, *SIZES[:3]]  # filled up to 8 with images that count nothing
     wanted = [(group, sizes[i], float(i < 5)) for group in (0, 1) for i in range(8) if (i % 4) // 2 == group]
     assert seen == wanted

@@ -68,7 +68,7 @@ def test_damage_is_named_on_the_command_line(copy, capsys):
     assert error.splitlines()[-1].startswith("hazeheal-tfrecords: error: ") and "Traceback" not in error
     assert f"{path}, record 1 (number 1 of split train, key {sources[1]['key']!r}" in out
     assert f"made of {sources[1]['hazy']} and {sources[1]['clear']}" in out
-    assert "the SHA-256 of the clear picture does not match" in out
+    assert "the SHA-256 of the clear image does not match" in out
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_set_that_lies_consistently_is_found_by_decoding(copy):
     entry = {"file": path.name, "records": 1, "bytes": len(data), "sha256": records.sha256(data)}
     reasons = [line for _, line in check_shard(Check(str(path), entry, row, (sources[0]["key"],)))]
     assert len(reasons) == 3 and any("key is 'other'" in line for line in reasons)
-    assert any("hazy picture is 16x1" in line and "16x99" in line for line in reasons)
+    assert any("hazy image is 16x1" in line and "16x99" in line for line in reasons)
 
 
 def test_extract_leaves_out_only_damaged_records(copy, tmp_path, capsys):

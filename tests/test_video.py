@@ -1,4 +1,4 @@
-"""Videos: every frame once and in order, the rate, the sound and the colours kept; damage is named."""
+"""Videos: every frame once and in order, the rate, the sound and the colors kept; damage is named."""
 
 import pathlib
 import subprocess
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.skipif(FFMPEG is None, reason="needs ffmpeg, or the pac
 class Darker:
     """A restorer that halves all values, three frames at a time."""
 
-    def restore_all(self, pictures):
+    def restore_all(self, images):
         held = []
-        for picture in pictures:
-            held.append(picture // 2)
+        for image in images:
+            held.append(image // 2)
             if len(held) == 3:
                 yield from held
                 held = []
@@ -61,7 +61,7 @@ def test_a_film(film, tmp_path):
     assert stream.frames == pytest.approx(30, abs=1)
     hazy, restored, both = map(frames, (film, job.output, job.compare))
     assert len(hazy) == len(restored) == len(both) == 30
-    wanted = blocks(hazy // 2)  # as colours have half the resolution
+    wanted = blocks(hazy // 2)  # as colors have half the resolution
     apart = np.abs(blocks(restored)[:, None] - wanted).mean(axis=(2, 3, 4))
     assert apart.argmin(axis=1).tolist() == list(range(30)), "every frame is most like its own"
     assert np.diag(apart).max() < 1.5
@@ -78,7 +78,7 @@ def blocks(clip):
 
 def test_odd_sides_and_matroska(tmp_path):
     clip = np.random.default_rng(0).integers(0, 256, (7, 33, 21, 3)).astype(np.uint8)
-    clip[:] = clip[:, :1, :1]  # of one colour each
+    clip[:] = clip[:, :1, :1]  # of one color each
     source, stream = tmp_path / "a.mkv", video.Stream(21, 33, "25/1", None)
     # The sound comes from another file: here there is none.
     still = tmp_path / "still.ppm"
@@ -86,7 +86,7 @@ def test_odd_sides_and_matroska(tmp_path):
     with video._encoder(still, source, source, stream=stream, width=21, ffmpeg=FFMPEG) as take:
         for frame in clip:
             take(frame)
-    assert np.abs(frames(source).astype(int) - clip).mean() < 4, "the colours are those that were given"
+    assert np.abs(frames(source).astype(int) - clip).mean() < 4, "the colors are those that were given"
     job = Job(source, tmp_path / "out.mkv", None)
     assert video.restore_video(job, Darker(), ffmpeg=FFMPEG) == (7, "")
     assert np.abs(frames(job.output).astype(int) - clip // 2).mean() < 4
@@ -112,8 +112,8 @@ def test_damage_is_named(film, tmp_path):
 
 def test_nothing_is_left_of_a_result_that_fails(film, tmp_path):
     class Stops:
-        def restore_all(self, pictures):
-            yield next(iter(pictures))
+        def restore_all(self, images):
+            yield next(iter(images))
             raise DataError("the restorer stopped")
 
     job = Job(film, tmp_path / "out/film.mp4", tmp_path / "out/both.mp4")

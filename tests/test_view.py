@@ -1,4 +1,4 @@
-"""A generator that looks at a view of the picture: resampling, the network itself, large pictures, crops to train on."""
+"""A generator that looks at a view of the image: resampling, the network itself, large images, crops to train on."""
 
 import checkpoints_made
 import numpy as np
@@ -42,9 +42,9 @@ def test_it_is_tensorflows_linear_resize(outputs, inputs):
 
 
 def test_a_view_is_what_training_resizes_to():
-    picture = noise(200, 131)
-    view = View(SIZE)(tf.constant(picture[None], tf.float32)).numpy()[0]
-    assert apart(decode.resized(tf.constant(picture), SIZE).numpy(), np.rint(view)).max() <= 1
+    image = noise(200, 131)
+    view = View(SIZE)(tf.constant(image[None], tf.float32)).numpy()[0]
+    assert apart(decode.resized(tf.constant(image), SIZE).numpy(), np.rint(view)).max() <= 1
 
 
 # ---------------------------------------------------------------------------------------------- network
@@ -59,27 +59,27 @@ def test_of_its_own_size_it_is_the_network_without_a_view(output, patch_size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_any_size_is_the_maps_of_the_view_laid_on_the_picture(size):
-    gan, picture = make_gan(**FIELDS), noise(*size)
-    x = picture[None].astype(np.float32) / 127.5 - 1
+def test_any_size_is_the_maps_of_the_view_laid_on_the_image(size):
+    gan, image = make_gan(**FIELDS), noise(*size)
+    x = image[None].astype(np.float32) / 127.5 - 1
     seen = tf.image.resize(x, (SIZE, SIZE), antialias=True)
     maps = tf.image.resize(gan.network().maps(seen.numpy())[None], size)
     k, b = np.split(maps.numpy(), 2, axis=-1)
     wanted = np.rint(np.clip((x + k * x - b + 1) * 127.5, 0, 255))[0]
-    assert apart(whole(gan, picture), wanted).max() <= 1
-    assert apart(wanted, picture).mean() > 3
+    assert apart(whole(gan, image), wanted).max() <= 1
+    assert apart(wanted, image).mean() > 3
 
 
-def test_a_view_sees_the_whole_picture():
-    """A network without one, and without gates, sees its neighbourhood alone."""
+def test_a_view_sees_the_whole_image():
+    """A network without one, and without gates, sees its neighborhood alone."""
     gan = make_gan(**FIELDS, model__se_ratio=0.0)
-    picture = noise(200, 260)
-    other = picture.copy()
+    image = noise(200, 260)
+    other = image.copy()
     other[150:] = 255 - other[150:]
-    assert apart(whole(gan, picture)[:40], whole(gan, other)[:40]).max() > 0
+    assert apart(whole(gan, image)[:40], whole(gan, other)[:40]).max() > 0
 
 
-def test_training_starts_from_the_hazy_picture():
+def test_training_starts_from_the_hazy_image():
     model = build_generator(width=4, depth=2, output="residual", view_size=SIZE)
     x = tf.random.stateless_uniform([1, 50, 70, 3], (0, 1), -1, 1)
     np.testing.assert_array_equal(model(x), x)
@@ -104,25 +104,25 @@ def test_what_cannot_be_meant_is_refused(overrides, said):
 # ------------------------------------------------------------------------------------------- restoring
 @pytest.mark.parametrize("output", ["residual", "scattering"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_large_picture_passes_in_strips_and_is_the_same(output, dtype, monkeypatch):
+def test_a_large_image_passes_in_strips_and_is_the_same(output, dtype, monkeypatch):
     monkeypatch.setattr("hazeheal.inference.strips.STRIP", 2000)
     monkeypatch.setattr("hazeheal.inference.strips.BLOCK", 150)
     gan = make_gan(**FIELDS | {"model__output": output})
     large = Restorer(gan, tile_size=64)
     for size in ((230, 211), (40, 700), (4, 4000), (5000, 3)):
-        picture = noise(*size, dtype=dtype)
+        image = noise(*size, dtype=dtype)
         assert len(large.plan(*size).tiles) == 1
-        restored, wanted = large.restore(picture), whole(gan, picture)
+        restored, wanted = large.restore(image), whole(gan, image)
         assert restored.dtype == dtype
         assert apart(restored, wanted).max() <= max(1, np.iinfo(dtype).max // 2000)
-        assert apart(restored, picture).mean() > 3
+        assert apart(restored, image).mean() > 3
 
 
 def test_several_devices_give_the_same():
     gan = make_gan(**FIELDS)
-    pictures = [noise(40 + i, 60, seed=i) for i in range(4)] + [noise(130, 140)]
+    images = [noise(40 + i, 60, seed=i) for i in range(4)] + [noise(130, 140)]
     one, two = (Restorer(gan, tile_size=64, devices=d) for d in ((None,), ("CPU:0", "CPU:1")))
-    for a, b in zip(one.restore_all(pictures), two.restore_all(pictures), strict=True):
+    for a, b in zip(one.restore_all(images), two.restore_all(images), strict=True):
         assert apart(a, b).max() <= 1
 
 
@@ -137,15 +137,13 @@ def test_a_new_run_may_start_from_weights_of_another_view(tmp_path):
         start.find(str(path), config=tiny.config(train__steps=1, **FIELDS | {"model__norm": "layer"}))
 
 
-def test_pictures_of_all_sizes_come_in_order():
+def test_images_of_all_sizes_come_in_order():
     gan = make_gan(**FIELDS)
-    pictures = [
+    images = [
         noise(*size, seed=i) for i, size in enumerate([(20, 30), (300, 300), (300, 300), (64, 64), (20, 30)])
     ]
-    for picture, restored in zip(
-        pictures, Restorer(gan, tile_size=64).restore_all(iter(pictures)), strict=True
-    ):
-        assert apart(restored, whole(gan, picture)).max() <= 1
+    for image, restored in zip(images, Restorer(gan, tile_size=64).restore_all(iter(images)), strict=True):
+        assert apart(restored, whole(gan, image)).max() <= 1
 
 
 def test_its_export_and_its_weights_restore_as_the_run(tmp_path):
@@ -162,13 +160,13 @@ def test_its_export_and_its_weights_restore_as_the_run(tmp_path):
     gan = DehazeGAN.from_run(run, which="newest")
     for model in (open_model(exports), open_model(next(exports.glob("*.npz")))):
         for size in ((31, 50), (230, 210)):
-            picture = noise(*size)
-            restored = Restorer(model, tile_size=120).restore(picture)
-            assert apart(restored, Restorer(gan, tile_size=4096).restore(picture)).max() <= 4
+            image = noise(*size)
+            restored = Restorer(model, tile_size=120).restore(image)
+            assert apart(restored, Restorer(gan, tile_size=4096).restore(image)).max() <= 4
 
 
 # ------------------------------------------------------------------------------------------------ crops
-def test_windows_lie_within_the_picture_and_one_in_four_is_all_of_it():
+def test_windows_lie_within_the_image_and_one_in_four_is_all_of_it():
     drawn = np.array(
         [
             [int(v) for v in augment.random_window(tf.constant(50), tf.constant(90), least=0.6, seed=[0, n])]
@@ -183,20 +181,20 @@ def test_windows_lie_within_the_picture_and_one_in_four_is_all_of_it():
     assert len(set(zip(rows / 50, columns / 90, strict=True))) > 100, "each side for itself"
 
 
-def test_crops_are_windows_of_both_pictures_resized(ten_pairs):
+def test_crops_are_windows_of_both_images_resized(ten_pairs):
     options = {"batch_size": 4, "crop_size": 48, "seed": 3, "window_min": 0.5, "flip": False, "rot90": False}
     first = take(DehazeDataProcessor(ten_pairs, **options).dataset(), 5)
-    assert first[0]["hazy"].shape == (4, 48, 48, 3), "larger than its smallest picture, of 32"
+    assert first[0]["hazy"].shape == (4, 48, 48, 3), "larger than its smallest image, of 32"
     assert_equal(first[2:], take(DehazeDataProcessor(ten_pairs, **options).dataset(2), 3))
     two = take(DehazeDataProcessor(ten_pairs, **options, num_replicas=2).dataset(), 10)
     assert_equal(first, [joined(two[i : i + 2]) for i in range(0, 10, 2)])
     processor = DehazeDataProcessor(ten_pairs, batch_size=1)
-    pictures = {int(p["number"]): p for p in processor.evaluation_dataset().as_numpy_iterator()}
+    images = {int(p["number"]): p for p in processor.evaluation_dataset().as_numpy_iterator()}
     for step, batch in enumerate(first):
         for i, number in enumerate(batch["number"]):
             seed = [3, 2 * (4 * step + i)]
-            height, width = map(tf.constant, pictures[int(number)]["hazy"].shape[:2])
+            height, width = map(tf.constant, images[int(number)]["hazy"].shape[:2])
             y, x, rows, columns = augment.random_window(height, width, least=0.5, seed=seed)
             for side in ("hazy", "clear"):
-                window = pictures[int(number)][side][y : y + rows, x : x + columns]
+                window = images[int(number)][side][y : y + rows, x : x + columns]
                 np.testing.assert_array_equal(batch[side][i], decode.resized(tf.constant(window), 48))

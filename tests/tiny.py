@@ -47,9 +47,9 @@ def data_set(folder, *, name="tiny", seed=0, size=40):
     """Makes (once in a folder) 14 pairs of `size` pixels by rule, converted by the real tool; 11 train, 3 val."""
     data = pathlib.Path(folder) / name
     if not (data / "manifest.json").is_file():
-        pictures = data.with_name(f"{name}-pictures")
-        synthetic_pairs.write_dataset(pictures, pairs=14, size=size, seed=seed, progress=False)
-        flags = {"hazy_dir": pictures / "hazy", "gt_dir": pictures / "GT", "output_dir": data}
+        images = data.with_name(f"{name}-images")
+        synthetic_pairs.write_dataset(images, pairs=14, size=size, seed=seed, progress=False)
+        flags = {"hazy_dir": images / "hazy", "gt_dir": images / "GT", "output_dir": data}
         arguments = ["convert", "--val_fraction=0.2", "--workers=1"]
         arguments += [f"--{key}={value}" for key, value in flags.items()]
         said = io.StringIO()
@@ -98,7 +98,7 @@ def tensors(run, step):
 def events(run, *, group=0):
     """Everything TensorBoard would show: a sorted list of (split, tag, step, value).
 
-    A scalar's value is a float, a picture's or text's its bytes.
+    A scalar's value is a float, an image's or text's its bytes.
     """
     found = []
     summaries = pathlib.Path(run) / f"group_{group:02d}/summaries"
@@ -119,7 +119,7 @@ def timeless(run, *, group=0):
 
 
 def damage_record(data, copy, *, split, record=1):
-    """Copies the data set `data` and flips one bit of a picture in it; returns the copy."""
+    """Copies the data set `data` and flips one bit of an image in it; returns the copy."""
     from hazeheal.data import records
 
     shutil.copytree(data, copy)

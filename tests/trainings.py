@@ -29,7 +29,7 @@ def make_config(**fields):
 
 @contextlib.contextmanager
 def graphs_as_they_are(enabled=True):
-    """Switches TensorFlow's optimisation of graphs off: on these small ones it takes longer than all the rest."""
+    """Switches TensorFlow's optimization of graphs off: on these small ones it takes longer than all the rest."""
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": enabled})
     try:
         yield
@@ -46,9 +46,9 @@ class Training:
     """
 
     def __init__(
-        self, *, replicas=1, precision="float32", xla=False, optimise=False, total_steps=1000, **fields
+        self, *, replicas=1, precision="float32", xla=False, optimize=False, total_steps=1000, **fields
     ):
-        self._optimise = optimise
+        self._optimize = optimize
         self.config = make_config(**fields)
         # `choose` refuses float16 on CPUs, rightly.
         strategy = runtime.choose(cpu_replicas=replicas, precision="float32").strategy
@@ -75,7 +75,7 @@ class Training:
         Returns:
             {metric: [steps] float32}.
         """
-        with graphs_as_they_are(not self._optimise):
+        with graphs_as_they_are(not self._optimize):
             rows, _ = self.loop(self._feed(hazy, clear), tf.constant(len(hazy)))
         return dict(zip(step.METRICS, rows.numpy().T, strict=True))
 

@@ -9,7 +9,7 @@ import shlex
 import sys
 
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, HazeHealError
-from hazeheal.utils.console import CommandParser, one_line, print_any_text
+from hazeheal.utils.console import CommandParser, escape_unencodable_output, one_line
 from tfrecords_tools.malloc import keep_freed_memory
 from tfrecords_tools.synthesize.flags import add_synthesize
 
@@ -49,7 +49,7 @@ def main(argv=None) -> int:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take all memory of GPUs that train
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         keep_freed_memory()
-    print_any_text()
+    escape_unencodable_output()
     try:
         args = _parser().parse_args(argv)
         return args.run(args, argv)
@@ -62,9 +62,7 @@ def main(argv=None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except MemoryError:
-        print(
-            f"{PROGRAM}: error: not enough memory; use fewer --workers, or smaller pictures", file=sys.stderr
-        )
+        print(f"{PROGRAM}: error: not enough memory; use fewer --workers, or smaller images", file=sys.stderr)
         return EXIT_ERROR
     except (HazeHealError, OSError) as error:
         print(f"{PROGRAM}: error: {one_line(error)}", file=sys.stderr)
@@ -74,7 +72,7 @@ def main(argv=None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=PROGRAM,
-        description="Make, check, describe and unpack data sets of hazy and clear picture pairs.",
+        description="Make, check, describe and unpack data sets of hazy and clear image pairs.",
         epilog=f"`{PROGRAM} COMMAND --help` shows the flags of a command.\n\nexamples:\n"
         + "".join(text.splitlines()[1] + "\n" for text in EXAMPLES.values())
         + f"\n{CODES}",
@@ -84,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_convert(commands)
     for name, run, text in (
         ("verify", _verify, "re-read everything (CRC, decode, sizes, hashes) and name what is damaged"),
-        ("info", _info, "print counts, sizes, resolutions, formats and the PSNR of the hazy pictures"),
+        ("info", _info, "print counts, sizes, resolutions, formats and the PSNR of the hazy images"),
         ("extract", _extract, "write the pairs back as files: hazy/ and GT/"),
     ):
         command = commands.add_parser(name, help=text, description=f"{text}.", epilog=_epilog(name))
@@ -108,11 +106,11 @@ def _epilog(name):
 
 
 def _add_convert(commands) -> None:
-    text = "make a data set of sharded TFRecords from two folders of pictures"
+    text = "make a data set of sharded TFRecords from two folders of images"
     command = commands.add_parser(
         "convert",
         help=text,
-        description=f"{text}. Deterministic: the same pictures and flags give the same bytes, for any number of "
+        description=f"{text}. Deterministic: the same images and flags give the same bytes, for any number of "
         "workers. An interrupted conversion is taken up by the same command; one that is at work, on this host or on "
         "another, is waited for, and its data set taken as it is.",
         epilog=_epilog("convert"),
@@ -120,7 +118,7 @@ def _add_convert(commands) -> None:
     command.set_defaults(run=_convert)
     group = command.add_argument_group("what")
     add = group.add_argument
-    add("--hazy_dir", required=True, metavar="DIR", help="folder of the hazy pictures")
+    add("--hazy_dir", required=True, metavar="DIR", help="folder of the hazy images")
     add("--gt_dir", required=True, metavar="DIR", help="folder of the clear ones; may be the same folder")
     add("--output_dir", required=True, metavar="DIR", help="new or empty directory for the data set")
     add("--name", help="name of the data set, in front of its files (default: the name of --output_dir)")
@@ -132,29 +130,27 @@ def _add_convert(commands) -> None:
         "o_haze, i_haze, sots_indoor, its, ots, sots_outdoor, satehaze1k, rice, pix2pix), or a regular expression "
         "with one group, searched in the names of both folders: what it finds is the key",
     )
-    group = command.add_argument_group(
-        "validation split (all hazy versions of a clear picture stay together)"
-    )
+    group = command.add_argument_group("validation split (all hazy versions of a clear image stay together)")
     add = group.add_argument
     add("--val_fraction", type=float, metavar="F", help="part of the pairs, chosen by hash (default: 0.1)")
     add("--val_keys", metavar="FILE", help="or: a file that lists them, one key or clear file name a line")
     add("--seed", type=int, default=0, metavar="N", help="another seed gives another split (default: 0)")
-    group = command.add_argument_group("pictures")
+    group = command.add_argument_group("images")
     add = group.add_argument
     add(
         "--encoding",
         choices=("keep", "jpeg", "png"),
         help="keep: the bytes of upright 8-bit RGB or gray JPEG and PNG files as they are, others as PNG (default); "
-        "png: lossless, the default where the flags below change the pictures; jpeg",
+        "png: lossless, the default where the flags below change the images; jpeg",
     )
     add("--quality", type=int, metavar="Q", help="of --encoding=jpeg, 1 to 100 (default: 95)")
     add(
         "--image_size",
         type=int,
         metavar="S",
-        help="resize both pictures to SxS; the aspect ratio changes, nothing is cut off",
+        help="resize both images to SxS; the aspect ratio changes, nothing is cut off",
     )
-    add("--max_side", type=int, metavar="S", help="shrink pictures so that no side is longer; never enlarges")
+    add("--max_side", type=int, metavar="S", help="shrink images so that no side is longer; never enlarges")
     add(
         "--tile_size",
         type=int,
@@ -162,18 +158,18 @@ def _add_convert(commands) -> None:
         help="cut TxT tiles, each a record of its own with @TOP_LEFT behind its key; the last ones are shifted inwards "
         "to the edge; a side shorter than T is taken whole. After --image_size or --max_side",
     )
-    add("--tile_overlap", type=int, metavar="O", help="pixels that neighbouring tiles share (default: 0)")
+    add("--tile_overlap", type=int, metavar="O", help="pixels that neighboring tiles share (default: 0)")
     add(
         "--size_mismatch",
         choices=("error", "center_crop", "resize"),
         default="error",
         help="pairs of two sizes: error (default) lists them and ends; center_crop cuts both to the common size; "
-        "resize brings the clear picture to the size of the hazy one",
+        "resize brings the clear image to the size of the hazy one",
     )
     group = command.add_argument_group("what may be left out")
     add = group.add_argument
-    add("--allow_orphans", action="store_true", help="pictures without a partner, and ambiguous names")
-    add("--skip_bad", action="store_true", help="pairs with a picture that cannot be read; see skipped.txt")
+    add("--allow_orphans", action="store_true", help="images without a partner, and ambiguous names")
+    add("--skip_bad", action="store_true", help="pairs with an image that cannot be read; see skipped.txt")
     group = command.add_argument_group("writing")
     add = group.add_argument
     add(
@@ -187,7 +183,7 @@ def _add_convert(commands) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="processes, at most one a shard; memory: a few pictures each (default: all cores, fewer if there is "
+        help="processes, at most one a shard; memory: a few images each (default: all cores, fewer if there is "
         "little to do); 1 stays in this process",
     )
     add(

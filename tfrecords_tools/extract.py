@@ -1,6 +1,6 @@
 """`hazeheal-tfrecords extract`: the pairs become files again, `hazy/` and `GT/`.
 
-A picture whose bytes were kept comes back byte for byte under its own name. One that was re-encoded has the
+An image whose bytes were kept comes back byte for byte under its own name. One that was re-encoded has the
 suffix of what it is now, and one that is only a part of its source is named after its record.
 """
 
@@ -23,7 +23,7 @@ _SAME_SUFFIX = {"jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"), "png": (".png",)}
 
 
 def extract(directory, *, output_dir, split: str | None = None) -> int:
-    """Writes the pictures of a data set to `output_dir`, which must be new or empty.
+    """Writes the images of a data set to `output_dir`, which must be new or empty.
 
     Args:
         directory: The data set.
@@ -119,7 +119,7 @@ def _read(split: records.Split, sources, problems: list):
 
 
 class _Writer:
-    """Gives every picture a name in `folder`, and writes those that several records share once."""
+    """Gives every image a name in `folder`, and writes those that several records share once."""
 
     def __init__(self, *, tiled: bool):
         self.folder = None
@@ -128,7 +128,7 @@ class _Writer:
         self.reserved = set()  # files that belong to a source of this name, and folders
 
     def reserve(self, source: dict) -> None:
-        """Keeps the name of a source for its own picture: another one that was re-encoded may become the same name."""
+        """Keeps the name of a source for its own image: another one that was re-encoded may become the same name."""
         for side, folder in shard.FOLDERS.items():
             if not self.tiled:
                 self.reserved.add(f"{folder}/{source[side]}")
@@ -153,7 +153,7 @@ class _Writer:
                 if known in (None, digest):
                     break
             else:
-                raise HazeHealError(f"no name is left for the {side} picture of {pair.key!r}")
+                raise HazeHealError(f"no name is left for the {side} image of {pair.key!r}")
 
     def _names(self, key: str, source: str, data: bytes, kept: bool):
         """The names to try, best first. The later ones serve sources that became the same name."""

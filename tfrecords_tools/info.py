@@ -20,7 +20,7 @@ def describe(directory) -> dict:
         `name`, `fingerprint`, `options`, `reencoded`, `skipped`, `provenance`, and for each of `splits`:
         `records`, `shards`, `bytes`, `formats`, `resolutions` ({"WxH": count}, the most frequent first),
         `smallest` and `largest` side, `psnr` (mean over pairs that differ, None if all are equal), `psnr_min`,
-        `psnr_max` and `identical`, the number of pairs of two equal pictures.
+        `psnr_max` and `identical`, the number of pairs of two equal images.
 
     Raises:
         DataError: The manifest, an index or a shard is missing or damaged.
@@ -74,13 +74,13 @@ def info(directory, *, as_json: bool = False) -> int:
             print(f"  {side}: " + ", ".join(f"{count} {kind}" for kind, count in formats.items()))
         if split["psnr"] is not None:
             print(
-                f"  PSNR of the hazy pictures: mean {split['psnr']:.2f} dB ({split['psnr_min']:.2f} to "
+                f"  PSNR of the hazy images: mean {split['psnr']:.2f} dB ({split['psnr_min']:.2f} to "
                 f"{split['psnr_max']:.2f})"
             )
         if split["identical"]:
-            print(f"  {split['identical']} pairs are two equal pictures (PSNR infinite, not in the mean)")
+            print(f"  {split['identical']} pairs are two equal images (PSNR infinite, not in the mean)")
     for reason, count in (found["reencoded"] or {}).items():
-        print(f"re-encoded: {count} pictures: {reason}")
+        print(f"re-encoded: {count} images: {reason}")
     if found["skipped"]:
         print(f"skipped: {found['skipped']} pairs, see skipped.txt")
     print(f"options: {', '.join(f'{k}={v}' for k, v in (found['options'] or {}).items() if v is not None)}")

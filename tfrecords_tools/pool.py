@@ -117,7 +117,7 @@ def _run_processes(function, tasks, *, workers, bar, already, stop_after, preloa
             f"command again, with fewer than --workers={workers} if memory is short: what was finished is kept"
         ) from error
     finally:
-        stop.value = 1  # running tasks end at their next picture
+        stop.value = 1  # running tasks end at their next image
         pool.shutdown(wait=True, cancel_futures=True)
     return results
 

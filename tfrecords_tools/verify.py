@@ -239,7 +239,7 @@ def _check_frame(header: bytes, payload: bytes, footer: bytes) -> list:
 
 
 def _check_record(payload: bytes, *, row, key: str | None) -> list:
-    """Parses, compares the SHA-256, decodes both pictures, and compares their sizes and the key."""
+    """Parses, compares the SHA-256, decodes both images, and compares their sizes and the key."""
     try:
         pair = records.parse(payload)
     except DataError as error:
@@ -251,12 +251,12 @@ def _check_record(payload: bytes, *, row, key: str | None) -> list:
         reasons.append(f"it says {pair.width}x{pair.height}, the index {row['width']}x{row['height']}")
     for side in shard.FOLDERS:
         try:
-            height, width = image_io.load_rgb(getattr(pair, side), name=f"the {side} picture")[0].shape[:2]
+            height, width = image_io.load_rgb(getattr(pair, side), name=f"the {side} image")[0].shape[:2]
         except HazeHealError as error:
             reasons.append(str(error))
             continue
         if (height, width) != (pair.height, pair.width):
             reasons.append(
-                f"the {side} picture is {width}x{height}, the record says {pair.width}x{pair.height}"
+                f"the {side} image is {width}x{height}, the record says {pair.width}x{pair.height}"
             )
     return reasons

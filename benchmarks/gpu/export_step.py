@@ -4,7 +4,7 @@
         [--precision=mixed_bfloat16] [--perceptual_weights=vgg19.npz]
 
 STEP/ then holds the two functions that one replica runs (hazeheal/training/step/step.py): `forward.hlo`, the forward and
-backward passes, and `update.hlo`, the update; `state.npz`, every variable at the start and a batch of pictures;
+backward passes, and `update.hlo`, the update; `state.npz`, every variable at the start and a batch of images;
 `step.json`, which variable is which parameter and output, and the losses of the first steps; and `reference.npz`, a small
 step for `benchmarks/peers/pytorch_equality.py`.
 
@@ -123,7 +123,7 @@ class Step:
 
 
 def hlo(function, arguments):
-    """The function as a serialised HloModuleProto, before any optimisation for a device."""
+    """The function as a serialized HloModuleProto, before any optimization for a device."""
     return function.experimental_get_compiler_ir(*arguments)(stage="hlo_serialized")
 
 

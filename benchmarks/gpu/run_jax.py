@@ -25,10 +25,10 @@ TOLERANCES = {"float32": 5e-3, "mixed_bfloat16": 5e-2, "mixed_float16": 2e-2}
 
 
 class Executable:
-    """A serialised HLO module, compiled for the first device.
+    """A serialized HLO module, compiled for the first device.
 
     Attributes:
-        flops: Of one run, counted before optimisation, which hides convolutions in calls of a library.
+        flops: Of one run, counted before optimization, which hides convolutions in calls of a library.
         bytes: That one run of the compiled module reads and writes, each value once by each fused kernel.
     """
 
@@ -38,9 +38,9 @@ class Executable:
         module = xla_client._xla.mlir.xla_computation_to_mlir_module(computation)
         devices = xla_client.DeviceList(tuple(jax.devices()[:1]))
         self._compiled = client.compile_and_load(module, devices, xla_client.CompileOptions())
-        analyse = xla_client._xla.hlo_module_cost_analysis
-        self.flops = analyse(client, computation.get_hlo_module()).get("flops", 0.0)
-        self.bytes = sum(analyse(client, m).get("bytes accessed", 0.0) for m in self._compiled.hlo_modules())
+        analyze = xla_client._xla.hlo_module_cost_analysis
+        self.flops = analyze(client, computation.get_hlo_module()).get("flops", 0.0)
+        self.bytes = sum(analyze(client, m).get("bytes accessed", 0.0) for m in self._compiled.hlo_modules())
 
     def __call__(self, arrays):
         return [
@@ -56,7 +56,7 @@ class Step:
         self.described = json.loads((folder / "step.json").read_text(encoding="utf-8"))
         with np.load(folder / "state.npz", allow_pickle=False) as arrays:
             arrays = dict(arrays)
-        self.pictures = {name: arrays.pop(name) for name in ("hazy", "clear")}
+        self.images = {name: arrays.pop(name) for name in ("hazy", "clear")}
         self.initial = arrays
         self.forward, self.update = (Executable(folder / f"{name}.hlo") for name in ("forward", "update"))
         self.reset()
@@ -68,8 +68,8 @@ class Step:
     def run(self):
         """One step; returns the metrics, on the device."""
         # From the host, as a pipeline gives them.
-        pictures = {name: jax.device_put(v) for name, v in self.pictures.items()}
-        made = self._call("forward", self.forward, self.variables | pictures)
+        images = {name: jax.device_put(v) for name, v in self.images.items()}
+        made = self._call("forward", self.forward, self.variables | images)
         made = self._call("update", self.update, self.variables | made)
         metrics = made.pop("metrics")
         self.variables |= made

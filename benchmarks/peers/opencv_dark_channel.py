@@ -19,18 +19,18 @@ import numpy as np
 WINDOW, OMEGA, LEAST_TRANSMISSION, RADIUS, EPS = 15, 0.95, 0.1, 60, 1e-3
 
 
-def dark_channel(picture):
+def dark_channel(image):
     """[H, W, 3] to [H, W]: the least value over the channels and a square window."""
-    blue, green, red = cv2.split(picture)
+    blue, green, red = cv2.split(image)
     kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (WINDOW, WINDOW))
     return cv2.erode(cv2.min(cv2.min(blue, green), red), kernel)
 
 
-def atmospheric_light(picture, dark):
-    """[3]: the mean colour of the pixels with the highest dark channel."""
+def atmospheric_light(image, dark):
+    """[3]: the mean color of the pixels with the highest dark channel."""
     count = max(1, dark.size // 1000)
     haziest = np.argpartition(dark.ravel(), -count)[-count:]
-    return picture.reshape(-1, 3)[haziest].mean(0)
+    return image.reshape(-1, 3)[haziest].mean(0)
 
 
 def guided_filter(guide, values):
@@ -47,12 +47,12 @@ def guided_filter(guide, values):
 
 def dehaze(hazy):
     """uint8 [H, W, 3] to the same."""
-    picture = hazy.astype(np.float32) / 255
-    light = atmospheric_light(picture, dark_channel(picture))
-    transmission = 1 - OMEGA * dark_channel(picture / light)
+    image = hazy.astype(np.float32) / 255
+    light = atmospheric_light(image, dark_channel(image))
+    transmission = 1 - OMEGA * dark_channel(image / light)
     gray = cv2.cvtColor(hazy, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     transmission = np.maximum(guided_filter(gray, transmission), LEAST_TRANSMISSION)[..., None]
-    restored = (picture - light) / transmission + light
+    restored = (image - light) / transmission + light
     return (np.clip(restored, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
@@ -70,7 +70,7 @@ def main(argv=None):
     while (seconds := time.perf_counter() - start) < flags.seconds:
         dehaze(hazy)
         count += 1
-    print(json.dumps({"pictures_per_second": count / seconds, "opencv": cv2.__version__}))
+    print(json.dumps({"images_per_second": count / seconds, "opencv": cv2.__version__}))
     return 0
 
 

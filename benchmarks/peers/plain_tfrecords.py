@@ -2,9 +2,9 @@
 
     python benchmarks/peers/plain_tfrecords.py --folder=DIR --output=FILE [--image_size=286] [--same_work]
 
-DIR/hazy and DIR/GT hold files of equal names. Every picture is decoded, so that a damaged one is found, and its
-size is stored. Without --image_size the file's own bytes go into the record; with it both pictures are resized
-(Lanczos) and saved as JPEG of quality 95, colour at full resolution.
+DIR/hazy and DIR/GT hold files of equal names. Every image is decoded, so that a damaged one is found, and its
+size is stored. Without --image_size the file's own bytes go into the record; with it both images are resized
+(Lanczos) and saved as JPEG of quality 95, color at full resolution.
 
 `hazeheal-tfrecords convert` does more, and so does --same_work, as anyone would write it: it compares sizes, measures
 every pair's PSNR (in floats, of what the record holds, decoded again after JPEG), hashes sources, records and the file, and
@@ -29,16 +29,16 @@ from PIL import Image
 
 
 def encoded(path, image_size):
-    """(bytes of the file, bytes for the record, picture) of one picture."""
+    """(bytes of the file, bytes for the record, image) of one image."""
     source = data = path.read_bytes()
-    with Image.open(io.BytesIO(data)) as image:
-        picture = image.convert("RGB")
+    with Image.open(io.BytesIO(data)) as opened:
+        image = opened.convert("RGB")
     if image_size:
-        picture = picture.resize((image_size, image_size), Image.Resampling.LANCZOS)
+        image = image.resize((image_size, image_size), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=95, subsampling=0)
+        image.save(buffer, "JPEG", quality=95, subsampling=0)
         data = buffer.getvalue()
-    return source, data, picture
+    return source, data, image
 
 
 def decoded(data):
@@ -47,24 +47,24 @@ def decoded(data):
 
 
 def psnr(hazy, clear):
-    """Of two pictures, in dB."""
+    """Of two images, in dB."""
     error = np.mean((np.asarray(hazy, np.float32) - np.asarray(clear, np.float32)) ** 2)
     return float(10 * np.log10(255.0**2 / error)) if error else float("inf")
 
 
 def example(hazy_path, clear_path, image_size, same_work):
     """(bytes of the record, its row of the index or None)."""
-    hazy_source, hazy, picture = encoded(hazy_path, image_size)
-    clear_source, clear, clear_picture = encoded(clear_path, image_size)
-    height, width = picture.height, picture.width
+    hazy_source, hazy, image = encoded(hazy_path, image_size)
+    clear_source, clear, clear_image = encoded(clear_path, image_size)
+    height, width = image.height, image.width
     row = None
     if same_work:
-        if picture.size != clear_picture.size:
-            raise SystemExit(f"{hazy_path.name}: {picture.size} and {clear_picture.size}")
+        if image.size != clear_image.size:
+            raise SystemExit(f"{hazy_path.name}: {image.size} and {clear_image.size}")
         if image_size:  # the PSNR belongs to what the record holds
-            picture, clear_picture = decoded(hazy), decoded(clear)
+            image, clear_image = decoded(hazy), decoded(clear)
         hashes = [hashlib.sha256(data).hexdigest() for data in (hazy_source, clear_source, hazy, clear)]
-        row = {"key": hazy_path.stem, "psnr": psnr(picture, clear_picture), "sha256": hashes}
+        row = {"key": hazy_path.stem, "psnr": psnr(image, clear_image), "sha256": hashes}
 
     def text(value):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))

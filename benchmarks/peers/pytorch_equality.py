@@ -4,7 +4,7 @@
 
 Exit code 1 where it does not. Ours runs in a process of its own (`benchmarks/reference_step.py`): TensorFlow
 and PyTorch's Triton each bring an LLVM, and one process does not bear both. The learning rates are zero, since
-pix2pix updates its discriminator before it asks it for the generator's loss. Why pictures and kernels are
+pix2pix updates its discriminator before it asks it for the generator's loss. Why images and kernels are
 turned by 180 degrees: see `pytorch_networks.py`.
 """
 
@@ -107,9 +107,9 @@ def laid_out(name, array):
     return array.transpose(axes)[:, :, ::-1, ::-1]
 
 
-def turned(pictures):
+def turned(images):
     """[B, H, W, 3] as [B, 3, H, W], turned by 180 degrees."""
-    array = np.ascontiguousarray(pictures[:, ::-1, ::-1])
+    array = np.ascontiguousarray(images[:, ::-1, ::-1])
     return torch.from_numpy(array).permute(0, 3, 1, 2)  # channels_last already
 
 

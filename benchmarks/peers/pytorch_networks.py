@@ -5,7 +5,7 @@ The attributes carry the names of our variables (`encoder_0/mbconv/expand/kernel
 
 One thing differs: at a stride of 2, `padding=1` adds to the top and the left, TensorFlow's `same` to the
 bottom and the right. Explicit padding would cost PyTorch a copy of every map. Turned by 180 degrees, kernels
-and pictures alike, the two are the same network, which is how the equality is checked.
+and images alike, the two are the same network, which is how the equality is checked.
 """
 
 import math
@@ -124,7 +124,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(hazy, picture), each [B, 3, H, W], to logits [B, 1, H / 16, W / 16]."""
+    """(hazy, image), each [B, 3, H, W], to logits [B, 1, H / 16, W / 16]."""
 
     def __init__(self, *, width=64):
         super().__init__()
@@ -136,8 +136,8 @@ class Discriminator(nn.Module):
             self.add_module(f"conv_{i}" if i < 5 else "logits", spectral_norm(layer))
         self.pad = nn.ZeroPad2d((2, 1, 2, 1))
 
-    def forward(self, hazy, picture):
-        x = torch.cat([hazy, picture], 1)
+    def forward(self, hazy, image):
+        x = torch.cat([hazy, image], 1)
         for i in range(4):
             x = F.leaky_relu(self.get_submodule(f"conv_{i}")(x), 0.2)
         x = F.leaky_relu(self.conv_4(self.pad(x)), 0.2)
@@ -168,5 +168,5 @@ class Perceptual(nn.Module):
                     channels = filters
         self.layers = nn.Sequential(*layers).requires_grad_(False)
 
-    def forward(self, picture):
-        return self.layers((picture.flip(1) + 1.0) * 127.5 - self.mean)
+    def forward(self, image):
+        return self.layers((image.flip(1) + 1.0) * 127.5 - self.mean)

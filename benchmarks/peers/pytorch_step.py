@@ -1,4 +1,4 @@
-"""A training step in PyTorch, written as pix2pix writes it: three calls of the discriminator, two optimisers.
+"""A training step in PyTorch, written as pix2pix writes it: three calls of the discriminator, two optimizers.
 
     python benchmarks/peers/pytorch_step.py --precision=float32 --mode=compile [--width=64 --crop_size=128 ...]
 
@@ -44,14 +44,14 @@ def adversarial(logits, target):
 
 
 class Pix2Pix:
-    """Networks, optimisers and one step of training.
+    """Networks, optimizers and one step of training.
 
     Args:
         generator, discriminator, perceptual: The networks; perceptual may be None.
         device: Of the networks.
         bfloat16: Under autocast.
         compiled: With torch.compile.
-        rate: The learning rate of both optimisers.
+        rate: The learning rate of both optimizers.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
     python benchmarks/peers/torch_loader.py FOLDER [--seconds=5]
 
-FOLDER/hazy and FOLDER/GT hold files of equal names. Each item is the same random crop of both pictures, mirrored
+FOLDER/hazy and FOLDER/GT hold files of equal names. Each item is the same random crop of both images, mirrored
 and turned by quarters at random, uint8 as ours, so that the bytes to hand over are few. Prints its figures as JSON.
 """
 
@@ -33,7 +33,7 @@ class PairFolder(torch.utils.data.Dataset):
         with Image.open(self.folder / "hazy" / name) as hazy, Image.open(self.folder / "GT" / name) as clear:
             left, top = (torch.randint(side - self.crop + 1, ()).item() for side in hazy.size)
             box = (left, top, left + self.crop, top + self.crop)
-            pair = np.stack([np.asarray(picture.convert("RGB").crop(box)) for picture in (hazy, clear)])
+            pair = np.stack([np.asarray(image.convert("RGB").crop(box)) for image in (hazy, clear)])
         pair = np.rot90(pair, torch.randint(4, ()).item(), axes=(1, 2))
         if torch.rand(()) < 0.5:
             pair = pair[:, :, ::-1]

@@ -14,7 +14,7 @@ def measure(folder, *, encoding: str, pairs: int, size: int) -> dict:
     """Converts the same pairs once, and two of them once, with the default number of workers.
 
     Args:
-        folder: A directory for pictures and data sets; the pictures stay for the next call.
+        folder: A directory for images and data sets; the images stay for the next call.
         encoding: `keep` (PNG files as they are) or `jpeg`.
         pairs, size: How many, and their side in pixels.
 
@@ -37,11 +37,11 @@ def measure(folder, *, encoding: str, pairs: int, size: int) -> dict:
     return found
 
 
-def _seconds(pictures, *, encoding, pairs, size):
-    write_pairs(pictures, pairs=pairs, size=size)
-    output = pictures.with_name(f"{pictures.name}-records")
+def _seconds(images, *, encoding, pairs, size):
+    write_pairs(images, pairs=pairs, size=size)
+    output = images.with_name(f"{images.name}-records")
     begin = time.perf_counter()
-    convert(pictures, output, encoding=encoding)
+    convert(images, output, encoding=encoding)
     seconds = time.perf_counter() - begin
     shutil.rmtree(output)
     return seconds

@@ -49,12 +49,12 @@ def measure(spec) -> dict:
         "left_out": {p: f"this device lacks it ({ability})" for p in PRECISIONS if p not in has},
     }
     if spec["peak"]:
-        side, picture, size = SIZES[kind]
+        side, image, size = SIZES[kind]
         timing = {"seconds": spec["seconds"], "rounds": spec["rounds"]}
         found["peak"] = {
             precision: {
                 "matmul": matmul_rate(side, dtype=PRECISIONS[precision], **timing),
-                "conv": conv_rate(*picture, dtype=PRECISIONS[precision], **timing),
+                "conv": conv_rate(*image, dtype=PRECISIONS[precision], **timing),
             }
             for precision in has
         }

@@ -66,20 +66,20 @@ def _shape(operation, place):
 
 
 def of_generator(gan, *, height, width) -> int:
-    """Operations to restore one picture of `height` x `width` pixels."""
-    forward = tf.function(lambda picture: gan.generator(picture, training=False), autograph=False)
+    """Operations to restore one image of `height` x `width` pixels."""
+    forward = tf.function(lambda image: gan.generator(image, training=False), autograph=False)
     return of_graph(forward.get_concrete_function(tf.TensorSpec([1, height, width, 3])).graph)
 
 
 def of_step(gan, *, config) -> int:
-    """Operations of the forward and backward passes of the training step, for one picture.
+    """Operations of the forward and backward passes of the training step, for one image.
 
     Args:
         gan: The networks of `config`, all three.
-        config: The configuration; its crop size is the picture's.
+        config: The configuration; its crop size is the image's.
     """
     step = tf.function(make_forward_backward(gan, config=config, scaled=False), autograph=False)
-    picture = tf.TensorSpec([1, config.data.crop_size, config.data.crop_size, 3], tf.uint8)
+    image = tf.TensorSpec([1, config.data.crop_size, config.data.crop_size, 3], tf.uint8)
     perceptual = gan.perceptual.variables if gan.perceptual is not None else []
     variables = (
         *(gan.generator.trainable_variables, gan.discriminator.trainable_variables),
@@ -87,4 +87,4 @@ def of_step(gan, *, config) -> int:
     )
     specs = [[tf.TensorSpec(v.shape, v.value.dtype) for v in group] for group in variables]
     scale, norms = tf.TensorSpec([]), tf.TensorSpec([3])
-    return of_graph(step.get_concrete_function(*specs, scale, norms, picture, picture, 1.0).graph)
+    return of_graph(step.get_concrete_function(*specs, scale, norms, image, image, 1.0).graph)

@@ -1,4 +1,4 @@
-"""Pictures by rule to measure with, where the user names no data set: drawn once, linked under many names."""
+"""Images by rule to measure with, where the user names no data set: drawn once, linked under many names."""
 
 import os
 import pathlib

@@ -24,8 +24,8 @@ class Options:
         precisions: None: all that the device has.
         xla: Of `off` and `on`.
         seconds, rounds, passes: Of a round; in a process; over all processes.
-        pairs, size: Of the pictures by rule: how many are converted, and their side.
-        picture: (height, width) of the picture that is restored.
+        pairs, size: Of the images by rule: how many are converted, and their side.
+        image: (height, width) of the image that is restored.
     """
 
     what: tuple = KINDS
@@ -40,7 +40,7 @@ class Options:
     passes: int = 1
     pairs: int = 256
     size: int = 160
-    picture: tuple = (412, 550)
+    image: tuple = (412, 550)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +136,7 @@ def make(config, options: Options, *, device: dict, data_sets: dict) -> tuple[li
             )
     if "restore" in options.what:
         for precision in precisions:
-            of = {"precision": precision, "height": options.picture[0], "width": options.picture[1]}
+            of = {"precision": precision, "height": options.image[0], "width": options.image[1]}
             tasks.append(Task("restore", of, common))
     if not tasks:
         raise UsageError(f"nothing is left to measure: {'; '.join(f'{k}: {v}' for k, v in left_out.items())}")

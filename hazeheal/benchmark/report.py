@@ -27,11 +27,11 @@ def derive(result: dict) -> dict:
             row
             | {
                 "share_of_peak": share_of_peak(
-                    row["flops_per_picture"] * row["pictures_per_second"]["median"],
+                    row["flops_per_image"] * row["images_per_second"]["median"],
                     precision=row["precision"],
                     device=device,
                 ),
-                "ratio": ratio(row["pictures_per_second"], restores[0]["pictures_per_second"]),
+                "ratio": ratio(row["images_per_second"], restores[0]["images_per_second"]),
             }
             for row in restores
         ]
@@ -160,12 +160,12 @@ COLUMNS = {
     },
     "restore": {
         "precision": _text("precision"),
-        "picture": lambda row: f"{row['width']}x{row['height']}",
-        "pictures/s": _spread("pictures_per_second"),
+        "image": lambda row: f"{row['width']}x{row['height']}",
+        "images/s": _spread("images_per_second"),
         "ratio": _number("ratio"),
         "megapixels/s": _spread("megapixels_per_second"),
         "MiB": _spread("peak_memory_bytes", MIB),
-        "GFLOP a picture": _number("flops_per_picture", 1e9),
+        "GFLOP an image": _number("flops_per_image", 1e9),
         "of the peak": _percent("share_of_peak"),
     },
 }

@@ -1,4 +1,4 @@
-"""Restoring whole pictures with the generator: pictures a second, memory, work."""
+"""Restoring whole images with the generator: images a second, memory, work."""
 
 import time
 
@@ -13,14 +13,14 @@ from hazeheal.inference.gan import DehazeGAN
 
 
 def measure(spec) -> dict:
-    """Restores one picture over and over, as `DehazeGAN.restore` does it: uint8 in, uint8 out.
+    """Restores one image over and over, as `DehazeGAN.restore` does it: uint8 in, uint8 out.
 
     Args:
-        spec: `config`, `cpu`, `precision`, `height` and `width` of the picture, `seconds` of a round, `rounds`.
+        spec: `config`, `cpu`, `precision`, `height` and `width` of the image, `seconds` of a round, `rounds`.
 
     Returns:
-        pictures_per_second, megapixels_per_second: spreads; first_seconds, peak_memory_bytes: spreads of
-        one value; flops_per_picture.
+        images_per_second, megapixels_per_second: spreads; first_seconds, peak_memory_bytes: spreads of
+        one value; flops_per_image.
 
     Raises:
         UsageError: The device lacks the precision.
@@ -28,20 +28,20 @@ def measure(spec) -> dict:
     height, width = spec["height"], spec["width"]
     runtime = open_runtime({"cpu": spec["cpu"], "replicas": 1, "precision": spec["precision"], "xla": "off"})
     gan = DehazeGAN(configs.from_dict(spec["config"]), precision=runtime.precision, for_training=False)
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     begin = time.perf_counter()
-    gan.restore(picture)
+    gan.restore(image)
     first = time.perf_counter() - begin
 
     def work(count):
         for _ in range(count):
-            gan.restore(picture)
+            gan.restore(image)
 
     count, durations, _ = timed_rounds(work, seconds=spec["seconds"], rounds=spec["rounds"])
     return {
-        "pictures_per_second": spread(count / duration for duration in durations),
+        "images_per_second": spread(count / duration for duration in durations),
         "megapixels_per_second": spread(count * height * width / 1e6 / duration for duration in durations),
         "first_seconds": spread([first]),
         "peak_memory_bytes": spread([peak_bytes(runtime)]),
-        "flops_per_picture": flops.of_generator(gan, height=height, width=width),
+        "flops_per_image": flops.of_generator(gan, height=height, width=width),
     }

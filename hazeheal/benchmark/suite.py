@@ -45,7 +45,7 @@ def run(config, options: plan.Options) -> dict:
         tasks, left_out = plan.make(config, options, device=device, data_sets=data_sets)
         bar.reset(total=len(made) + options.passes * len(tasks))
         for encoding, data_dir in made.items():
-            bar.set_description(f"pictures encoding={encoding}")
+            bar.set_description(f"images encoding={encoding}")
             pairs.write_pairs(folder / "pairs", pairs=pairs.DRAWN, size=options.size)
             pairs.convert(folder / "pairs", data_dir, encoding=encoding)
             bar.update()

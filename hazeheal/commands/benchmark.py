@@ -52,8 +52,15 @@ def parser() -> CommandParser:
     add("--rounds", type=count, default=3, help="in each process (default: 3)")
     add("--passes", type=count, default=1, help="over all processes in turn (default: 1)")
     add("--pairs", type=count, default=256, help="to convert, made by rule (default: 256)")
-    add("--size", type=count, help="side of pictures made by rule (default: 5/3 of the crop)")
-    add("--picture", type=sides, default=(412, 550), metavar="WxH", help="to restore (default: 550x412)")
+    add("--size", type=count, help="side of images made by rule (default: 5/3 of the crop)")
+    add(
+        "--image",
+        "--picture",
+        type=sides,
+        default=(412, 550),
+        metavar="WxH",
+        help="to restore (default: 550x412)",
+    )
     add("--json", metavar="FILE", help="a new file (default: ./benchmark-TIME.json)")
     return parse
 
@@ -100,7 +107,7 @@ def chosen(config, flags) -> plan.Options:
         "rounds",
         "passes",
         "pairs",
-        "picture",
+        "image",
     )
     return plan.Options(
         **{name: getattr(flags, name) for name in names},

@@ -1,4 +1,4 @@
-"""`hazeheal dehaze`: restores pictures and videos with a trained generator."""
+"""`hazeheal dehaze`: restores images and videos with a trained generator."""
 
 import sys
 
@@ -6,7 +6,7 @@ from hazeheal.commands.parsing import MIRROR_HELP, MODEL_HELP, CommandParser, co
 from hazeheal.errors import EXIT_ERROR, EXIT_OK, DataError, OutputError
 from hazeheal.models import pretrained
 from hazeheal.utils import quiet_import
-from hazeheal.utils.atomic import ended_in_order
+from hazeheal.utils.atomic import exit_on_sigterm
 from hazeheal.utils.console import one_line, progress_bar
 
 EPILOG = """\
@@ -18,14 +18,14 @@ examples:
 
 best and fast ship with HazeHeal; docs/model_card.md has their data, figures and limits.
 
-Folders are taken with all below them, and keep their structure. Format, EXIF, colour profile, alpha and 16 bits of a
+Folders are taken with all below them, and keep their structure. Format, EXIF, color profile, alpha and 16 bits of a
 PNG are kept (docs/inference.md). Results that exist already are left as they are, so that the same command goes on
 where it was stopped.
 
 exit codes: 0 done, 1 a file could not be restored (it is named; all others are), 2 bad usage
 """
 MEANS = {
-    True: "they were estimated, from the picture made small and from its tiles",
+    True: "they were estimated, from the image made small and from its tiles",
     False: "each tile took its own, and a larger --tile_size comes closer to the whole",
 }
 
@@ -33,7 +33,7 @@ MEANS = {
 def parser() -> CommandParser:
     parse = CommandParser(
         prog="hazeheal dehaze",
-        description="Removes haze from pictures of any size, and from videos where ffmpeg is installed.",
+        description="Removes haze from images of any size, and from videos where ffmpeg is installed.",
         epilog=EPILOG,
     )
     parse.add_argument("inputs", metavar="INPUT", nargs="+", help="files, folders, globs in quotes")
@@ -44,7 +44,7 @@ def parser() -> CommandParser:
         "--tile_size",
         type=count,
         default=1024,
-        help="larger pictures pass in overlapping tiles of at most this squared in pixels, or in strips; bounds the "
+        help="larger images pass in overlapping tiles of at most this squared in pixels, or in strips; bounds the "
         "memory, and the larger the faster (default: 1024)",
     )
     parse.add_argument("--mirror", action="store_true", help=MIRROR_HELP)
@@ -73,7 +73,7 @@ def main(argv) -> int:
     jobs = [job for job in found.jobs if flags.overwrite or not job.is_done]
     kept = len(found.jobs) - len(jobs)
     if found.others:
-        print(f"{found.others} files are neither pictures nor videos by their names, and were left out")
+        print(f"{found.others} files are neither images nor videos by their names, and were left out")
     if kept:
         print(f"{kept} results are there already, and stay as they are; --overwrite makes them anew")
     if not jobs:
@@ -81,17 +81,15 @@ def main(argv) -> int:
     quiet_import.import_tensorflow()
     from hazeheal.distributed import runtime as runtimes
     from hazeheal.inference.load_model import open_model
-    from hazeheal.inference.pipeline import restore_pictures
+    from hazeheal.inference.pipeline import restore_images
     from hazeheal.inference.restorer import Restorer
 
     runtime = runtimes.choose(gpus=flags.gpus, precision=flags.precision, xla="off")
     model = open_model(flags.model, which=flags.which, precision=runtime.precision)
     restorer = Restorer(model, tile_size=flags.tile_size, devices=runtime.devices, mirror=flags.mirror)
-    pictures, videos = ([job for job in jobs if job.is_video == kind] for kind in (False, True))
-    with ended_in_order(), progress_bar(total=len(jobs), unit="file") as bar:
-        outcome = restore_pictures(
-            pictures, restorer, overwrite=flags.overwrite, done=lambda job: bar.update()
-        )
+    images, videos = ([job for job in jobs if job.is_video == kind] for kind in (False, True))
+    with exit_on_sigterm(), progress_bar(total=len(jobs), unit="file") as bar:
+        outcome = restore_images(images, restorer, overwrite=flags.overwrite, done=lambda job: bar.update())
         for job in videos:
             restore_video(job, restorer, outcome, overwrite=flags.overwrite)
             bar.update()
@@ -127,7 +125,7 @@ def report(outcome, restorer, flags) -> int:
     if outcome.tiled and not restorer.local:
         print(
             f"{outcome.tiled} {'was' if outcome.tiled == 1 else 'were'} larger than --tile_size={flags.tile_size} "
-            f"allows at once. This network looks at means over the whole picture; {MEANS[restorer.shares_means]}: see docs/inference.md"
+            f"allows at once. This network looks at means over the whole image; {MEANS[restorer.shares_means]}: see docs/inference.md"
         )
     sys.stdout.flush()
     for reason in outcome.failed.values():

@@ -1,4 +1,4 @@
-"""`hazeheal evaluate`: scores of restored pictures beside those of the hazy ones and of the dark channel prior."""
+"""`hazeheal evaluate`: scores of restored images beside those of the hazy ones and of the dark channel prior."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ from hazeheal.errors import EXIT_OK, UsageError
 from hazeheal.evaluation import dark_channel, html_report, pairs, results
 from hazeheal.models import pretrained
 from hazeheal.utils import quiet_import
-from hazeheal.utils.atomic import write_aside
+from hazeheal.utils.atomic import atomic_write
 from hazeheal.utils.console import one_line, progress_bar
 
 FILES = ("scores.csv", "summary.json", "report.html")
@@ -22,7 +22,7 @@ examples:
   hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --lpips_weights=lpips_alex.npz
   hazeheal evaluate --no_model --hazy_dir=D/hazy --gt_dir=D/GT      the input and the dark channel prior alone
 
---output gets scores.csv (a row a picture), summary.json (means, protocol, versions) and report.html (sliders).
+--output gets scores.csv (a row an image), summary.json (means, protocol, versions) and report.html (sliders).
 
 exit codes: 0 done, 1 error, 2 bad usage, 130 after SIGINT (nothing was written)
 """
@@ -31,7 +31,7 @@ exit codes: 0 done, 1 error, 2 bad usage, 130 after SIGINT (nothing was written)
 def parser() -> CommandParser:
     parse = CommandParser(
         prog="hazeheal evaluate",
-        description="Scores restored pictures against clear ones: PSNR and SSIM in RGB and on Y, and CIEDE2000, each\n"
+        description="Scores restored images against clear ones: PSNR and SSIM in RGB and on Y, and CIEDE2000, each\n"
         "beside what the hazy input and the dark channel prior (He et al.) reach.",
         epilog=EPILOG,
     )
@@ -42,13 +42,13 @@ def parser() -> CommandParser:
     add("--mirror", action="store_true", help=MIRROR_HELP)
     source = parse.add_mutually_exclusive_group(required=True)
     source.add_argument("--data_dir", metavar="DIR", help="data set made by `hazeheal-tfrecords convert`")
-    source.add_argument("--hazy_dir", metavar="DIR", help="or: folder of the hazy pictures, with")
+    source.add_argument("--hazy_dir", metavar="DIR", help="or: folder of the hazy images, with")
     add("--gt_dir", metavar="DIR", help="folder of the clear ones; may be the same folder")
     add("--split", help="of --data_dir: val (default) or train")
     add("--pairing", help="how their names pair, as in `hazeheal-tfrecords convert --help` (default: auto)")
     text = "pairs of two sizes: error (default) ends; center_crop cuts both to the common size"
     add("--size_mismatch", choices=("error", "center_crop"), help=text)
-    add("--allow_orphans", action="store_true", help="leave out pictures without a partner")
+    add("--allow_orphans", action="store_true", help="leave out images without a partner")
     add("--limit", type=count, metavar="N", help="only the first N pairs by key")
     add("--no_baseline", action="store_true", help="leave out the dark channel prior")
     add("--lpips_weights", metavar="FILE", help="an .npz: scores LPIPS too (docs/evaluation.md)")
@@ -90,7 +90,7 @@ def main(argv) -> int:
             rows.append(scored.row)
             gallery.add(scored)
             bar.update()
-    summary = results.summarise(rows)
+    summary = results.summarize(rows)
     table = results.table(summary, count=len(rows))
     compared = {name: results.compare(rows, name, against=judged) for name in [*names][1:]}
     lines = [results.versus(name, judged, found, count=len(rows)) for name, found in compared.items()]
@@ -159,5 +159,5 @@ def _progress(total, title):
 
 def _write(folder, texts) -> None:
     for name, text in zip(FILES, texts, strict=True):
-        write_aside(pathlib.Path(folder, name), text)
+        atomic_write(pathlib.Path(folder, name), text)
     print(f"wrote {', '.join(FILES)} to {folder}")

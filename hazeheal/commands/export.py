@@ -17,7 +17,7 @@ examples:
   hazeheal export --model=best --format=tflite --tflite_precision=float32,float16 --output=exports/phone
   hazeheal export --model=runs/mine --format=weights --output=mine.npz      a small file, for --model=mine.npz
 
-All take and give uint8 RGB pictures, [B, H, W, 3] of any size; the scaling is inside. Each is compared with the
+All take and give uint8 RGB images, [B, H, W, 3] of any size; the scaling is inside. Each is compared with the
 checkpoint before it is kept; docs/export.md has the tolerances and how to load each. onnx needs
 `pip install 'hazeheal[onnx]'`. weights are float16, for HazeHeal itself. --output gets export.json too: config, step, PSNR, data fingerprint, versions.
 
@@ -90,7 +90,7 @@ def main(argv) -> int:
         raise HazeHealError(
             f"{flags.model} is a SavedModel, which is not exported again; name the run it was made of"
         )
-    print(f"{gan.checkpoint}: largest differences from it over {len(exporter.check.SIZES)} sizes of pictures")
+    print(f"{gan.checkpoint}: largest differences from it over {len(exporter.check.SIZES)} sizes of images")
     if as_file:
         exporter.export_file(gan, *targets, output)
     else:

@@ -6,7 +6,7 @@ import sys
 from hazeheal import config as configs
 from hazeheal.commands.parsing import CommandParser, count, numbers, port
 from hazeheal.distributed import tf_config, xla_cache
-from hazeheal.distributed.preemption import ending_at_once
+from hazeheal.distributed.preemption import exit_at_once_on_signals
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.runs import prometheus
 from hazeheal.utils import quiet_import
@@ -72,7 +72,7 @@ def parser() -> CommandParser:
     parse.add_argument(
         "--preview",
         metavar="FILE",
-        help="write the first training pairs, hazy beside clear, as a picture, and end",
+        help="write the first training pairs, hazy beside clear, as an image, and end",
     )
     parse.add_argument(
         "--plot_models",
@@ -115,16 +115,16 @@ def main(argv) -> int:
         print(configs.to_json(config), end="")
         print(check(config, flags, group=tf_config.from_environment()))
         return EXIT_OK
-    with ending_at_once("hazeheal train"):
+    with exit_at_once_on_signals("hazeheal train"):
         result = train(config, flags)
     gc.freeze()  # the process ends: nothing is gained by collecting what its end frees anyway
     if not result["complete"]:
         return EXIT_INTERRUPTED if result["signal"] == "SIGINT" else EXIT_RESTART
     if result["group"]:  # group 0 tells
         return EXIT_OK
-    from hazeheal.training.reports.reporter import closing_words
+    from hazeheal.training.reports.reporter import final_summary
 
-    print(closing_words(result, workdir=flags.workdir))
+    print(final_summary(result, workdir=flags.workdir))
     return EXIT_OK
 
 
@@ -157,7 +157,7 @@ def train_in(group, config, flags) -> dict:
     asked = flags.metrics_port if group is None or group.group == 0 else None
     with (
         failures.other_groups_lost(num_groups),
-        failures.told_to_other_groups(group),
+        failures.report_error_to_groups(group),
         prometheus.serving(flags.workdir, port=asked, host=flags.metrics_host),
     ):
         runtime = runtimes.choose(

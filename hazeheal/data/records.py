@@ -43,19 +43,19 @@ INDEX_DTYPE = np.dtype(
         ("crc32", "<u4"),  # zlib.crc32 of the payload, checked at every read
         ("height", "<u4"),
         ("width", "<u4"),
-        ("psnr", "<f4"),  # of the hazy picture against the clear one, in dB; inf where they are equal
+        ("psnr", "<f4"),  # of the hazy image against the clear one, in dB; inf where they are equal
     ]
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One record: two encoded pictures of one size, and where they came from.
+    """One record: two encoded images of one size, and where they came from.
 
     Attributes:
         key: The pair key; unique within a data set.
-        hazy, clear: JPEG or PNG bytes of an upright 8-bit RGB or gray picture.
-        height, width: Size of both pictures in pixels.
+        hazy, clear: JPEG or PNG bytes of an upright 8-bit RGB or gray image.
+        height, width: Size of both images in pixels.
         hazy_source, clear_source: Names of the source files, relative to their folders.
     """
 
@@ -73,7 +73,7 @@ def serialize(pair: Pair, *, hashes: dict | None = None) -> bytes:
 
     Args:
         pair: The record.
-        hashes: {`hazy`, `clear`: SHA-256 of the picture's bytes} where somebody has them already, both or one.
+        hashes: {`hazy`, `clear`: SHA-256 of the image's bytes} where somebody has them already, both or one.
     """
     known = hashes or {}
     message = Example()
@@ -94,7 +94,7 @@ def parse(payload: bytes) -> Pair:
     """Inverse of `serialize`, in Python.
 
     Raises:
-        DataError: The bytes are no record of this schema, or a picture's SHA-256 does not match.
+        DataError: The bytes are no record of this schema, or an image's SHA-256 does not match.
     """
     try:
         feature = Example.FromString(payload).features.feature
@@ -115,7 +115,7 @@ def parse(payload: bytes) -> Pair:
         raise DataError(f"not a hazeheal record ({len(payload)} bytes): {error}") from error
     for name in ("hazy", "clear"):
         if sha256(value[name]).encode() != value[f"{name}_sha256"]:
-            raise DataError(f"the SHA-256 of the {name} picture does not match")
+            raise DataError(f"the SHA-256 of the {name} image does not match")
     return pair
 
 

@@ -17,7 +17,7 @@ import socket
 import uuid
 
 from hazeheal.errors import OutputError
-from hazeheal.utils.atomic import write_aside
+from hazeheal.utils.atomic import atomic_write
 from hazeheal.utils.console import one_line
 
 FOLDER = ".errors"
@@ -44,7 +44,7 @@ class Notes:
         note = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "code": code}
         # A directory that cannot be written is most probably what the error is about.
         with contextlib.suppress(OutputError):
-            write_aside(self._folder / self._own, json.dumps(note))
+            atomic_write(self._folder / self._own, json.dumps(note))
 
     def news(self) -> tuple | None:
         """Returns (exit code, whose) of the first launcher of this job that has ended with an error, or None."""

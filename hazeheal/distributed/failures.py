@@ -38,7 +38,7 @@ def explained(*, processor, devices):
 
 
 @contextlib.contextmanager
-def told_to_other_groups(group):
+def report_error_to_groups(group):
     """Lets the other groups know of an error of the block that a person must act on, before this one goes.
 
     Their collectives then fail with these words at once, on hosts too that share no file system; else they would take

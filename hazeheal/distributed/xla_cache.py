@@ -17,7 +17,7 @@ import os
 import pathlib
 
 from hazeheal.errors import OutputError, UsageError
-from hazeheal.utils.atomic import write_aside
+from hazeheal.utils.atomic import atomic_write
 from hazeheal.utils.cpu import describe_cpu
 
 FLAGS, OPTION = "TF_XLA_FLAGS", "tf_xla_persistent_cache_directory"
@@ -85,7 +85,7 @@ def note(folder) -> None:
     """Notes the hashes of all programs in a folder. Where it cannot be written, the next run compiles anew."""
     with contextlib.suppress(OSError, OutputError):
         hashes = {path.name: _sha256(path) for path in _programs(folder)}
-        write_aside(folder / NOTED, json.dumps(hashes, indent=1) + "\n")
+        atomic_write(folder / NOTED, json.dumps(hashes, indent=1) + "\n")
 
 
 def _programs(folder) -> list:

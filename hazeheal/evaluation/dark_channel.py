@@ -1,7 +1,7 @@
 """The dark channel prior: dehazing without learning, as a baseline that every method should beat.
 
 He, Sun, Tang, "Single Image Haze Removal Using Dark Channel Prior" (CVPR 2009, TPAMI 2011), with the guided filter of
-"Guided Image Filtering" (ECCV 2010, TPAMI 2013) in place of the soft matting. Clear outdoor pictures are nearly
+"Guided Image Filtering" (ECCV 2010, TPAMI 2013) in place of the soft matting. Clear outdoor images are nearly
 black in some channel in every small patch; what is not black there is taken for haze:
 
     I = J t + A (1 - t)   =>   t = 1 - omega min_patch min_channel I / A,   J = (I - A) / max(t, t0) + A
@@ -19,11 +19,11 @@ RADIUS = 60  # of the guided filter
 EPS = 1e-4
 
 
-def restore(picture, *, patch=PATCH, omega=OMEGA, t_min=T_MIN, radius=RADIUS, eps=EPS) -> np.ndarray:
-    """Removes haze from one picture.
+def restore(image, *, patch=PATCH, omega=OMEGA, t_min=T_MIN, radius=RADIUS, eps=EPS) -> np.ndarray:
+    """Removes haze from one image.
 
     Args:
-        picture: uint8 [H, W, 3] RGB of any size.
+        image: uint8 [H, W, 3] RGB of any size.
         patch: Side of the square patches of the dark channel, odd.
         omega: Share of the haze to remove, in [0, 1].
         t_min: Lower bound of the transmission.
@@ -32,7 +32,7 @@ def restore(picture, *, patch=PATCH, omega=OMEGA, t_min=T_MIN, radius=RADIUS, ep
     Returns:
         uint8 [H, W, 3].
     """
-    hazy = np.asarray(picture) / 255.0
+    hazy = np.asarray(image) / 255.0
     light = atmospheric_light(hazy, dark_channel(hazy, patch=patch))
     t = 1.0 - omega * dark_channel(hazy / light, patch=patch)
     t = np.maximum(guided_filter(hazy, t, radius=radius, eps=eps), t_min)
@@ -40,17 +40,17 @@ def restore(picture, *, patch=PATCH, omega=OMEGA, t_min=T_MIN, radius=RADIUS, ep
     return np.round(255.0 * np.clip(clear, 0.0, 1.0)).astype(np.uint8)
 
 
-def dark_channel(picture, *, patch=PATCH) -> np.ndarray:
+def dark_channel(image, *, patch=PATCH) -> np.ndarray:
     """Smallest value of all channels in the patch around each pixel; patches end at the border.
 
     Args:
-        picture: float [H, W, 3].
+        image: float [H, W, 3].
         patch: Side of the patch, odd.
 
     Returns:
         float [H, W].
     """
-    dark = picture.min(axis=2)
+    dark = image.min(axis=2)
     for axis in (0, 1):
         margin = [(0, 0), (0, 0)]
         margin[axis] = (patch // 2, patch // 2)
@@ -59,11 +59,11 @@ def dark_channel(picture, *, patch=PATCH) -> np.ndarray:
     return dark
 
 
-def atmospheric_light(picture, dark) -> np.ndarray:
-    """Colour of the haze: the brightest pixel among the 0.1 % (at least one) of the highest dark channel.
+def atmospheric_light(image, dark) -> np.ndarray:
+    """Color of the haze: the brightest pixel among the 0.1 % (at least one) of the highest dark channel.
 
     Args:
-        picture: float [H, W, 3] in [0, 1].
+        image: float [H, W, 3] in [0, 1].
         dark: float [H, W], its dark channel.
 
     Returns:
@@ -71,14 +71,14 @@ def atmospheric_light(picture, dark) -> np.ndarray:
     """
     count = max(1, int(dark.size * BRIGHTEST))
     candidates = np.argpartition(dark, dark.size - count, axis=None)[-count:]
-    colours = picture.reshape(-1, 3)[candidates]
-    return np.maximum(colours[np.argmax(colours.sum(axis=1))], 1 / 255)
+    colors = image.reshape(-1, 3)[candidates]
+    return np.maximum(colors[np.argmax(colors.sum(axis=1))], 1 / 255)
 
 
 def guided_filter(guide, x, *, radius=RADIUS, eps=EPS) -> np.ndarray:
-    """Smooths `x` except at edges of the guide: in each window it becomes a linear function of the guide's colour.
+    """Smooths `x` except at edges of the guide: in each window it becomes a linear function of the guide's color.
 
-    Equations 14 to 16 of He, Sun, Tang 2013 (colour guide).
+    Equations 14 to 16 of He, Sun, Tang 2013 (color guide).
 
     Args:
         guide: float [H, W, 3] in [0, 1].

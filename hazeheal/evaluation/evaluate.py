@@ -1,10 +1,10 @@
-"""How good restored pictures are: pairs and methods in, one row a picture out.
+"""How good restored images are: pairs and methods in, one row an image out.
 
     methods = {"input": unchanged, "dark_channel": dark_channel.restore, "mine": gan.restore}
     rows = [scored.row for scored in evaluate(pairs, methods)]
-    results.summarise(rows)                     # {"mine": {"psnr": {"mean": ...}, ...}, ...}
+    results.summarize(rows)                     # {"mine": {"psnr": {"mean": ...}, ...}, ...}
 
-Every method gets the same 8-bit picture, and its 8-bit result is what is scored: what a file would hold.
+Every method gets the same 8-bit image, and its 8-bit result is what is scored: what a file would hold.
 """
 
 import dataclasses
@@ -19,18 +19,18 @@ from hazeheal.metrics import color, lpips, psnr_ssim
 SCORED = ("psnr", "ssim", "psnr_y", "ssim_y", "ciede2000")
 PROTOCOL = {
     "psnr": "20 log10(255) - 10 log10(mean squared error over all pixels and channels), dB; at most 100, which is "
-    "what equal pictures count",
+    "what equal images count",
     "ssim": "Wang et al. 2004: Gaussian window of 11x11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03, population covariance, "
-    "mean over channels and over the places where the window fits; pictures with a side under 11 pixels are mirrored outwards",
+    "mean over channels and over the places where the window fits; images with a side under 11 pixels are mirrored outwards",
     "psnr_y, ssim_y": "the same on Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255 (ITU-R BT.601), not rounded",
     "ciede2000": "mean over all pixels of CIEDE2000 (kL = kC = kH = 1) of sRGB, white D65, 2 degrees observer; "
     "lower is better",
-    "colour_space": "8-bit RGB as decoded, embedded colour profiles not applied",
+    "color_space": "8-bit RGB as decoded, embedded color profiles not applied",
     "data_range": 255,
     "border": "none is cut off",
     "resize": "none",
-    "restored": "what a method makes of the picture, rounded to 8 bits, not saved between",
-    "mean": "over pictures, each counts the same",
+    "restored": "what a method makes of the image, rounded to 8 bits, not saved between",
+    "mean": "over images, each counts the same",
 }
 
 
@@ -40,11 +40,11 @@ class Scored:
 
     Attributes:
         row: {`key`, `hazy`, `clear`, `width`, `height`, `scores`: {METHOD: {metric: value}}}.
-        pictures: {METHOD: uint8 [H, W, 3], ..., CLEAR: uint8 [H, W, 3]}.
+        images: {METHOD: uint8 [H, W, 3], ..., CLEAR: uint8 [H, W, 3]}.
     """
 
     row: dict
-    pictures: dict
+    images: dict
 
 
 def evaluate(pairs, methods, *, more=None):
@@ -53,17 +53,17 @@ def evaluate(pairs, methods, *, more=None):
     Args:
         pairs: `pairs.EvaluationPair`s, or anything with their attributes.
         methods: {name: function from uint8 [H, W, 3] to the same}, `results.INPUT`: `unchanged` among them; `results.CLEAR` is no name.
-        more: {metric: function of (picture, clear), uint8 [H, W, 3] each, to a float}, beside those of `score`.
+        more: {metric: function of (image, clear), uint8 [H, W, 3] each, to a float}, beside those of `score`.
 
     Raises:
-        DataError: A picture is damaged.
-        HazeHealError: The pictures of a pair differ in size, or a method returned something else than it must.
+        DataError: An image is damaged.
+        HazeHealError: The images of a pair differ in size, or a method returned something else than it must.
     """
     for pair in pairs:
         hazy, clear = pair.load()
         if hazy.shape != clear.shape:
             sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (hazy, clear))
-            raise HazeHealError(f"{pair.key}: the hazy and the clear picture are of two sizes, {sizes}")
+            raise HazeHealError(f"{pair.key}: the hazy and the clear image are of two sizes, {sizes}")
         outputs = {name: _checked(method(hazy), hazy, name=name) for name, method in methods.items()}
         row = {"key": pair.key, "hazy": pair.hazy, "clear": pair.clear}
         row |= {"width": hazy.shape[1], "height": hazy.shape[0]}
@@ -83,9 +83,9 @@ def unchanged(hazy):
     return hazy
 
 
-def score(picture, clear) -> dict:
-    """{metric: float} of one picture against the clear one, uint8 [H, W, 3] in [0, 255] each; see `PROTOCOL`."""
-    values = _score(tf.constant(picture[None]), tf.constant(clear[None])).numpy()
+def score(image, clear) -> dict:
+    """{metric: float} of one image against the clear one, uint8 [H, W, 3] in [0, 255] each; see `PROTOCOL`."""
+    values = _score(tf.constant(image[None]), tf.constant(clear[None])).numpy()
     return {name: float(value) for name, value in zip(SCORED, values, strict=True)}
 
 
@@ -109,7 +109,7 @@ def more_metrics(*, lpips_weights=None) -> tuple[dict, dict]:
         lpips_weights: A file, as `lpips.load` reads it; None: no LPIPS.
 
     Returns:
-        ({metric: function of (picture, clear) to a float} for `evaluate`, {metric: what the protocol says of it}).
+        ({metric: function of (image, clear) to a float} for `evaluate`, {metric: what the protocol says of it}).
 
     Raises:
         UsageError: The file cannot be used.
@@ -123,15 +123,15 @@ def more_metrics(*, lpips_weights=None) -> tuple[dict, dict]:
         autograph=False,
     )
 
-    def measure(picture, clear):
+    def measure(image, clear):
         if min(clear.shape[:2]) < weights.least:
             raise HazeHealError(
-                f"a picture of {clear.shape[1]}x{clear.shape[0]} is too small for LPIPS, which takes sides of "
-                f"{weights.least} and more; leave --lpips_weights out, or the picture"
+                f"an image of {clear.shape[1]}x{clear.shape[0]} is too small for LPIPS, which takes sides of "
+                f"{weights.least} and more; leave --lpips_weights out, or the image"
             )
-        return float(distance(tf.constant(picture[None]), tf.constant(clear[None])))
+        return float(distance(tf.constant(image[None]), tf.constant(clear[None])))
 
-    told = f"Zhang et al. 2018, version 0.1, {weights.name}, on whole pictures in RGB; lower is better"
+    told = f"Zhang et al. 2018, version 0.1, {weights.name}, on whole images in RGB; lower is better"
     return {"lpips": measure}, {"lpips": told}
 
 
@@ -139,7 +139,7 @@ def _checked(output, hazy, *, name):
     output = np.asarray(output)
     if output.dtype != np.uint8 or output.shape != hazy.shape:
         raise HazeHealError(
-            f"{name} made {output.dtype} {list(output.shape)} of a picture of uint8 {list(hazy.shape)}; "
+            f"{name} made {output.dtype} {list(output.shape)} of an image of uint8 {list(hazy.shape)}; "
             "both must be alike"
         )
     return output

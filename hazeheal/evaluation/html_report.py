@@ -1,11 +1,11 @@
-"""The evaluation's report: one HTML file with a before/after slider for each picture, worst first.
+"""The evaluation's report: one HTML file with a before/after slider for each image, worst first.
 
     gallery = Gallery(by="mine", size=100)
     for scored in evaluate(pairs, methods):
         gallery.add(scored)
-    html = build(gallery, rows=rows, summary=summarise(rows), source="D/hazy and D/GT", about={"protocol": PROTOCOL})
+    html = build(gallery, rows=rows, summary=summarize(rows), source="D/hazy and D/GT", about={"protocol": PROTOCOL})
 
-Pictures are embedded as JPEG of bounded size; figures are those of the whole pictures. Text that comes from outside
+Images are embedded as JPEG of bounded size; figures are those of the whole images. Text that comes from outside
 (names of files and of runs) is escaped.
 """
 
@@ -26,7 +26,7 @@ CALLED = {INPUT: "hazy input", "dark_channel": "dark channel prior", CLEAR: "cle
 
 
 class Gallery:
-    """Keeps the pictures of the worst rows, encoded; the others are let go, so that memory and page stay bounded."""
+    """Keeps the images of the worst rows, encoded; the others are let go, so that memory and page stay bounded."""
 
     def __init__(self, *, by, size):
         """Args:
@@ -43,24 +43,24 @@ class Gallery:
         rank = (-scored.row["scores"][self.by]["psnr"], -self._added)
         self._added += 1
         if len(self._heap) < self._size:
-            heapq.heappush(self._heap, (rank, scored.row, _encode_all(scored.pictures)))
+            heapq.heappush(self._heap, (rank, scored.row, _encode_all(scored.images)))
         elif self._heap and rank > self._heap[0][0]:
-            heapq.heapreplace(self._heap, (rank, scored.row, _encode_all(scored.pictures)))
+            heapq.heapreplace(self._heap, (rank, scored.row, _encode_all(scored.images)))
 
     def worst_first(self) -> list:
         """[(row, {METHOD or `clear`: JPEG bytes})]; of equals, the one that was added first."""
         return [entry[1:] for entry in sorted(self._heap, key=lambda entry: entry[0], reverse=True)]
 
 
-def _encode_all(pictures):
-    return {name: jpeg(picture) for name, picture in pictures.items()}
+def _encode_all(images):
+    return {name: jpeg(image) for name, image in images.items()}
 
 
-def jpeg(picture, *, max_side=MAX_SIDE, quality=QUALITY) -> bytes:
-    """uint8 [H, W, 3] as JPEG, shrunk to a longer side of `max_side`; smaller pictures keep their size."""
-    image, buffer = Image.fromarray(picture), io.BytesIO()
-    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    image.save(buffer, "JPEG", quality=quality)
+def jpeg(image, *, max_side=MAX_SIDE, quality=QUALITY) -> bytes:
+    """uint8 [H, W, 3] as JPEG, shrunk to a longer side of `max_side`; smaller images keep their size."""
+    small, buffer = Image.fromarray(image), io.BytesIO()
+    small.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    small.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
@@ -70,7 +70,7 @@ def build(gallery, *, rows, summary, source, about) -> str:
     Args:
         gallery: A `Gallery` of some of the rows.
         rows: All rows, as `evaluation.evaluate` makes them.
-        summary: As `evaluation.summarise` makes it.
+        summary: As `evaluation.summarize` makes it.
         source: Where the pairs come from, as a phrase.
         about: {name: text, number or dict of such} for the list at its end; `protocol` stands first.
 

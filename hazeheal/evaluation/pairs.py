@@ -1,4 +1,4 @@
-"""Pairs to evaluate on: two folders of pictures, or a split of a data set. Pictures are read one pair at a time.
+"""Pairs to evaluate on: two folders of images, or a split of a data set. Images are read one pair at a time.
 
 found = from_folders("D/hazy", "D/GT")          # or from_records("records/rice1", split="val")
 for pair in found.pairs:
@@ -25,7 +25,7 @@ class EvaluationPair:
     Attributes:
         key: The pair key, unique among the pairs.
         hazy, clear: Names of the files, relative to their folders.
-        load: Returns the hazy and the clear picture, uint8 [H, W, 3] of one size; DataError where one is damaged.
+        load: Returns the hazy and the clear image, uint8 [H, W, 3] of one size; DataError where one is damaged.
     """
 
     key: str
@@ -59,12 +59,12 @@ def from_folders(
     limit=None,
     advance=lambda: None,
 ) -> Pairs:
-    """Pairs the pictures of two folders and compares their sizes, as the headers of the files tell them.
+    """Pairs the images of two folders and compares their sizes, as the headers of the files tell them.
 
     Args:
         hazy_dir, gt_dir, pairing: As `data.pairing.pair_folders` takes them.
         size_mismatch: What to do about pairs of two sizes: `error`, or `center_crop` of both to the common size
-            (RESIDE's indoor set needs it: its clear pictures have a margin that the hazy ones lack).
+            (RESIDE's indoor set needs it: its clear images have a margin that the hazy ones lack).
         allow_orphans: Evaluate though files have no partner.
         limit: Only the first so many by key; None for all.
         advance: Called after each pair that was looked at.

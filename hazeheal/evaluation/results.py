@@ -38,7 +38,7 @@ METRICS = {
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
 
 
-def summarise(rows) -> dict:
+def summarize(rows) -> dict:
     """Sums rows up.
 
     Args:
@@ -46,8 +46,8 @@ def summarise(rows) -> dict:
 
     Returns:
         {METHOD: {metric: {`mean`, `std`, `min`, `median`, `max`, and for all but the input `gain` (mean difference to
-        the input; below 0 is better for CIEDE2000 and LPIPS), `gain_stderr` (None for one picture) and `better_than_input`
-        (number of pictures)}}}. `std` is over the pictures and divided by N.
+        the input; below 0 is better for CIEDE2000 and LPIPS), `gain_stderr` (None for one image) and `better_than_input`
+        (number of images)}}}. `std` is over the images and divided by N.
     """
     return {
         name: {metric: _summary(rows, name, metric) for metric in scores}
@@ -71,11 +71,11 @@ def _summary(rows, name, metric):
 
 
 def compare(rows, name, *, against) -> dict:
-    """One method against another on the same pictures.
+    """One method against another on the same images.
 
     Returns:
-        {metric: {`gain`: mean difference (below 0 is better for CIEDE2000 and LPIPS), `gain_stderr`: None for one picture,
-        `better`: number of pictures}}.
+        {metric: {`gain`: mean difference (below 0 is better for CIEDE2000 and LPIPS), `gain_stderr`: None for one image,
+        `better`: number of images}}.
     """
     keys = ("gain", "gain_stderr", "better")
     return {
@@ -92,7 +92,7 @@ def _paired(rows, name, metric, *, against):
 
 
 def to_csv(rows) -> str:
-    """One line a picture; a column METHOD_METRIC for every figure, in full precision."""
+    """One line an image; a column METHOD_METRIC for every figure, in full precision."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     known = [name for name in rows[0] if name != "scores"]
@@ -108,10 +108,10 @@ def to_json(rows, summary, about) -> str:
 
     Args:
         rows: As `evaluation.evaluate` makes them.
-        summary: As `evaluation.summarise` makes it.
+        summary: As `evaluation.summarize` makes it.
         about: What else belongs to the figures: JSON types alone.
     """
-    content = {"pictures": len(rows), "methods": summary, **about}
+    content = {"images": len(rows), "methods": summary, **about}
     return json.dumps(content, indent=1) + "\n"
 
 

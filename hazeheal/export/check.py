@@ -1,4 +1,4 @@
-"""Whether an export does what its checkpoint does: the same pictures through both, of sizes that go wrong first."""
+"""Whether an export does what its checkpoint does: the same images through both, of sizes that go wrong first."""
 
 import dataclasses
 
@@ -39,23 +39,23 @@ class Difference:
 
 
 def batches() -> list:
-    """The pictures of the check, always the same: scenes under haze, noise, and black beside white.
+    """The images of the check, always the same: scenes under haze, noise, and black beside white.
 
     Returns:
         uint8 [B, H, W, 3] for each of SIZES.
     """
     random, found = np.random.default_rng(0), []
     for number, (count, height, width) in enumerate(SIZES):
-        pictures = random.integers(0, 256, (count, height, width, 3)).astype(np.uint8)
+        images = random.integers(0, 256, (count, height, width, 3)).astype(np.uint8)
         scene, _ = synthetic_pairs.make_pair(number, size=max(16, height, width))
-        pictures[0] = scene[:height, :width]
-        pictures[2:, :, : width // 2], pictures[2:, :, width // 2 :] = 0, 255
-        found.append(pictures)
+        images[0] = scene[:height, :width]
+        images[2:, :, : width // 2], images[2:, :, width // 2 :] = 0, 255
+        found.append(images)
     return found
 
 
 def reference(network) -> list:
-    """What the checkpoint makes of the pictures: the uint8 of a `restore.network.Network`, as `dehaze` writes it.
+    """What the checkpoint makes of the images: the uint8 of a `restore.network.Network`, as `dehaze` writes it.
 
     Raises:
         HazeHealError: It makes something that is no number, with which any export would agree.
@@ -65,14 +65,14 @@ def reference(network) -> list:
         restored = network.restore(batch)
         if not np.isfinite(restored).all():
             raise HazeHealError(
-                f"the checkpoint makes NaN of pictures of {list(batch.shape)}; take another one with --which"
+                f"the checkpoint makes NaN of images of {list(batch.shape)}; take another one with --which"
             )
         found.append(np.rint(restored).astype(np.uint8))
     return found
 
 
 def compare(function, wanted, *, name) -> Difference:
-    """Takes all pictures through an export.
+    """Takes all images through an export.
 
     Args:
         function: uint8 [B, H, W, 3] to the same.
@@ -80,7 +80,7 @@ def compare(function, wanted, *, name) -> Difference:
         name: What to call the export where it does something else altogether.
 
     Raises:
-        HazeHealError: It fails on a picture, or gives another size or type.
+        HazeHealError: It fails on an image, or gives another size or type.
     """
     largest, total, count = 0, 0.0, 0
     for batch, expected in zip(batches(), wanted, strict=True):
@@ -88,7 +88,7 @@ def compare(function, wanted, *, name) -> Difference:
             found = np.asarray(function(batch))
         except Exception as error:  # of whichever runtime
             raise HazeHealError(
-                f"{name} fails on pictures of {list(batch.shape)}: {error}; nothing was written"
+                f"{name} fails on images of {list(batch.shape)}: {error}; nothing was written"
             ) from error
         if found.shape != batch.shape or found.dtype != np.uint8:
             raise HazeHealError(

@@ -12,7 +12,7 @@ from hazeheal.evaluation import results
 from hazeheal.export import check
 from hazeheal.inference.load_model import SUMMARY
 from hazeheal.runs import checkpoints
-from hazeheal.utils.atomic import written_aside
+from hazeheal.utils.atomic import atomic_path
 
 
 def describe(gan) -> dict:
@@ -35,7 +35,7 @@ def _of_checkpoint(path) -> dict:
         "checkpoint": path.name,
         "step": checkpoints.step_of(path),
         "psnr": psnr if math.isfinite(psnr) else None,
-        # What else was measured when it was saved, on the validation split: `psnr_input` is that of the hazy pictures.
+        # What else was measured when it was saved, on the validation split: `psnr_input` is that of the hazy images.
         "metrics": {name: v for name, v in checkpoints.metrics(path).items() if math.isfinite(v)},
         "data_fingerprint": checkpoints.progress(path).get("fingerprint"),
         "started_from": checkpoints.progress(path).get("started_from"),
@@ -64,7 +64,7 @@ def export(gan, targets, output, *, said=print) -> None:
     metadata = describe(gan)
     wanted = check.reference(gan.network())
     summary = metadata | {"exports": {}}
-    with written_aside(output) as aside:
+    with atomic_path(output) as aside:
         aside.mkdir()
         for target in targets:
             path = aside / target.file
@@ -84,7 +84,7 @@ def export(gan, targets, output, *, said=print) -> None:
 
 def export_file(gan, target, output, *, said=print) -> None:
     """Writes one target as a file, which itself tells all that it is; as `export` else."""
-    with written_aside(output, overwrite=False) as aside:
+    with atomic_path(output, overwrite=False) as aside:
         _make(gan, target, aside, metadata=describe(gan), wanted=check.reference(gan.network()), said=said)
 
 

@@ -1,7 +1,7 @@
 """A SavedModel: for TensorFlow and TensorFlow Serving without HazeHeal, and for `hazeheal dehaze`.
 
 Its signature `serving_default` takes `hazy` and returns `restored`, both uint8 [B, H, W, 3], under the tag `serve`.
-Beside it stand the functions of `restore.network`, for pictures of 16 bits and for tiles (`restore.exported`).
+Beside it stand the functions of `restore.network`, for images of 16 bits and for tiles (`restore.exported`).
 """
 
 import json
@@ -12,19 +12,19 @@ from hazeheal.data import records
 from hazeheal.inference.load_model import METADATA
 from hazeheal.inference.network import make_functions
 from hazeheal.models.generator import takes_means
-from hazeheal.models.pixels import normalise, to_uint8
+from hazeheal.models.pixels import normalize, to_uint8
 
 
 def serving_module(generator) -> tf.Module:
     """A module with the generator's weights and, as `serve`, the function of `serving_default`."""
 
     def restored(hazy):
-        return {"restored": to_uint8(generator(normalise(hazy), training=False))}
+        return {"restored": to_uint8(generator(normalize(hazy), training=False))}
 
-    pictures = tf.TensorSpec([None, None, None, 3], tf.uint8, name="hazy")
+    images = tf.TensorSpec([None, None, None, 3], tf.uint8, name="hazy")
     module = tf.Module()
     module.weights = [variable.value for variable in generator.variables]
-    module.serve = tf.function(restored, input_signature=[pictures], autograph=False)
+    module.serve = tf.function(restored, input_signature=[images], autograph=False)
     return module
 
 

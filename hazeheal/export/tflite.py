@@ -1,6 +1,6 @@
 """TensorFlow Lite (LiteRT): one file for phones and small boards, with sides and batches open.
 
-Before a picture of another size the interpreter is told so: `resize_tensor_input`, `allocate_tensors`.
+Before an image of another size the interpreter is told so: `resize_tensor_input`, `allocate_tensors`.
 """
 
 import functools

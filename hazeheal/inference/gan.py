@@ -26,7 +26,7 @@ class DehazeGAN:
 
     Attributes:
         generator: keras.Model, [B, H, W, 3] in [-1, 1] to the same shape, float32.
-        discriminator: keras.Model of [hazy, picture], to logits.
+        discriminator: keras.Model of [hazy, image], to logits.
         perceptual: keras.Model to VGG19 features, or None where its weight is 0.
         checkpoint: What has been loaded, a `pathlib.Path`: the directory of a checkpoint, or a file of weights; else
             None.
@@ -152,18 +152,18 @@ class DehazeGAN:
         """The generator on one device, for a `Restorer`; with `copy` it keeps the weights as they are now."""
         return Network(make_functions(self.generator, device=device, copy=copy), device=device)
 
-    def restore(self, picture) -> np.ndarray:
-        """Restores one picture of any size from 1x1 up, with `restore.restorer.Restorer`'s defaults.
+    def restore(self, image) -> np.ndarray:
+        """Restores one image of any size from 1x1 up, with `restore.restorer.Restorer`'s defaults.
 
         Args:
-            picture: uint8 or uint16 [H, W, 3].
+            image: uint8 or uint16 [H, W, 3].
 
         Returns:
             The same shape and type.
         """
         if self._restorer is None:
             self._restorer = Restorer(self)
-        return self._restorer.restore(picture)
+        return self._restorer.restore(image)
 
     def parameter_counts(self) -> dict:
         """Trainable parameters of the generator and the discriminator."""

@@ -1,17 +1,17 @@
-"""One picture file with what belongs to it: alpha, EXIF, colour profile, resolution, 16 bits; read, and written back.
+"""One image file with what belongs to it: alpha, EXIF, color profile, resolution, 16 bits; read, and written back.
 
     photo = read("scan.png")
     data = encode(restored, photo, format="PNG")
 
 What is kept, and what not:
 
-    16-bit PNG      stays one; the pixels go through tf.io.decode_png and encode_png, as Pillow has no 16-bit colour.
+    16-bit PNG      stays one; the pixels go through tf.io.decode_png and encode_png, as Pillow has no 16-bit color.
                     All other formats are written with 8 bits a channel
     gray            stays gray: the luma of what the network makes of it
     alpha           as it was, in formats that have it (JPEG has none)
     EXIF            byte for byte, but for the orientation, which is applied to the pixels and set to 1, and for the
                     thumbnail, which would still show the haze. XMP is left out: it may tell an orientation too
-    ICC profile     as it was; one of another colour space than the result's (CMYK) is left out
+    ICC profile     as it was; one of another color space than the result's (CMYK) is left out
     of a TIFF       resolution, description, dates, camera and place, GeoTIFF tags, and its lossless compression
 """
 
@@ -50,7 +50,7 @@ _TIFF_LOSSLESS = {"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_def
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """A picture, upright.
+    """An image, upright.
 
     Attributes:
         rgb: uint8 or uint16 [H, W, 3].
@@ -79,13 +79,13 @@ def read(path) -> Photo:
     """Reads one file.
 
     Raises:
-        DataError: As `pictures.load_rgb` says.
+        DataError: As `images.load_rgb` says.
     """
 
     def look(image, data):
         try:
             return _belongings(image, data)
-        except Exception as error:  # the picture itself is whole: Pillow has just decoded it
+        except Exception as error:  # the image itself is whole: Pillow has just decoded it
             raise DataError(
                 f"{path}: damaged metadata ({type(error).__name__}: {error}); save it anew"
             ) from error
@@ -95,7 +95,7 @@ def read(path) -> Photo:
 
 
 def _belongings(image, data):
-    """The fields of `Photo` but for 8-bit pixels, of a decoded picture and its file."""
+    """The fields of `Photo` but for 8-bit pixels, of a decoded image and its file."""
     upright = _TURNS.get(image_io.upright_turn(image), lambda a: a)
     sixteen, alpha, chunks, gray = {}, None, b"", image.mode in _GRAY_MODES
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
@@ -153,11 +153,11 @@ def upright_exif(exif: bytes) -> bytes:
 
 
 def encode(restored: np.ndarray, photo: Photo, *, format: str) -> bytes:
-    """The bytes of a file that holds a restored picture with what belonged to the hazy one.
+    """The bytes of a file that holds a restored image with what belonged to the hazy one.
 
     Args:
         restored: uint8 or uint16 [H, W, 3].
-        photo: As `read` gave it; its alpha must be of the picture's size.
+        photo: As `read` gave it; its alpha must be of the image's size.
         format: PNG, JPEG, TIFF, WEBP, ...: as Pillow calls it.
 
     Raises:

@@ -67,7 +67,7 @@ class Found:
 
     Attributes:
         jobs: In the order of the inputs, and by name within each.
-        others: How many files in folders are neither pictures nor videos by their suffix.
+        others: How many files in folders are neither images nor videos by their suffix.
     """
 
     jobs: list[Job]
@@ -80,7 +80,7 @@ def find(inputs, *, output, compare=False) -> Found:
     Args:
         inputs: Files, folders (with all below them) and globs (`**` too).
         output: The folder of the results. What lies in it already is no input.
-        compare: Whether side by side pictures are wanted too.
+        compare: Whether side by side images are wanted too.
 
     Raises:
         UsageError: Something is not there, nothing was found, two results would have one name, or a result would
@@ -93,7 +93,7 @@ def find(inputs, *, output, compare=False) -> Found:
     for text in map(os.fspath, inputs):
         files, left_out = _expand(text, besides=output)
         if not files:
-            raise UsageError(f"{text}: no picture and no video there ({left_out} other files)")
+            raise UsageError(f"{text}: no image and no video there ({left_out} other files)")
         others += left_out
         for source, place in files:
             sources.setdefault(source, place)
@@ -165,7 +165,7 @@ def _below(folder, place, besides):
 
 
 def _chosen(files, besides):
-    """Of [(source, place)] those whose suffix is a picture's or a video's, and how many are not."""
+    """Of [(source, place)] those whose suffix is an image's or a video's, and how many are not."""
     chosen, others = [], 0
     for source, place in files:
         if not source.is_file() or (besides and os.path.realpath(source).startswith(besides)):

@@ -1,4 +1,4 @@
-"""What `--model` means, and a SavedModel that `hazeheal export` has written as a model that restores pictures.
+"""What `--model` means, and a SavedModel that `hazeheal export` has written as a model that restores images.
 
     model = open_model("exports/mine")      # or a run's directory, one checkpoint's, a file of weights, "best"
     restored = Restorer(model, tile_size=2048).restore(hazy)
@@ -127,8 +127,8 @@ class ExportedModel:
         functions = {name: functools.partial(call, name) for name in self.metadata["functions"]}
         return Network(functions, device=device)
 
-    def restore(self, picture) -> np.ndarray:
+    def restore(self, image) -> np.ndarray:
         """As `DehazeGAN.restore`."""
         if self._restorer is None:
             self._restorer = Restorer(self)
-        return self._restorer.restore(picture)
+        return self._restorer.restore(image)

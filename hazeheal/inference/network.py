@@ -5,9 +5,9 @@ import numpy as np
 import tensorflow as tf
 
 from hazeheal.models.global_means import Collected, Given, pooled_by
-from hazeheal.models.pixels import in_range, normalise
+from hazeheal.models.pixels import in_range, normalize
 
-# {type of the pictures: (type they are handed over in, white)}. Few operations on a GPU know uint16.
+# {type of the images: (type they are handed over in, white)}. Few operations on a GPU know uint16.
 KINDS = {"uint8": ("uint8", 255), "uint16": ("float32", 65535)}
 
 
@@ -38,11 +38,11 @@ class Network:
             return self._call("restore", batch)
         return self._call("restore_given", batch, means)
 
-    def collect(self, picture, core, means=None) -> np.ndarray:
-        """Looks at the means over a part of a picture that the network takes over all pixels.
+    def collect(self, image, core, means=None) -> np.ndarray:
+        """Looks at the means over a part of an image that the network takes over all pixels.
 
         Args:
-            picture: uint8 or uint16 [H, W, 3]; H and W multiples of 2^depth.
+            image: uint8 or uint16 [H, W, 3]; H and W multiples of 2^depth.
             core: ((top, bottom), (left, right)) of the part, multiples of 2^depth.
             means: As for `restore`.
 
@@ -51,11 +51,11 @@ class Network:
         """
         core = np.asarray(core, np.int32).reshape(4)
         if means is None:
-            return self._call("collect", picture[None], core)
-        return self._call("collect_given", picture[None], core, means)
+            return self._call("collect", image[None], core)
+        return self._call("collect_given", image[None], core, means)
 
     def maps(self, view) -> np.ndarray:
-        """What a generator with a view lays on a picture, before it is enlarged.
+        """What a generator with a view lays on an image, before it is enlarged.
 
         Args:
             view: float32 [1, S, S, 3] in [-1, 1], S its view_size.
@@ -93,12 +93,12 @@ def make_functions(generator, *, device=None, copy=False) -> dict:
 
     def restored(white, batch, means=None):
         with pooled_by(None if means is None else Given(means)):
-            return in_range(output(normalise(batch, white=white)), white=white)
+            return in_range(output(normalize(batch, white=white)), white=white)
 
     def collected(white, batch, core, means=None):
         source = Collected(tf.shape(batch)[1], core, None if means is None else Given(means))
         with pooled_by(source):
-            output(normalise(batch, white=white))
+            output(normalize(batch, white=white))
         return source.means()
 
     means, core = tf.TensorSpec([None], tf.float32, "means"), tf.TensorSpec([4], tf.int32, "core")

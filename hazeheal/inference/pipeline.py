@@ -1,4 +1,4 @@
-"""Picture files through a Restorer: some are read and some are written while the devices work on others."""
+"""Image files through a Restorer: some are read and some are written while the devices work on others."""
 
 import collections
 import concurrent.futures
@@ -9,9 +9,9 @@ import numpy as np
 from hazeheal.errors import DataError, OutputError
 from hazeheal.inference import image_metadata
 from hazeheal.inference.jobs import FORMATS
-from hazeheal.utils.atomic import written_aside
+from hazeheal.utils.atomic import atomic_path
 
-READ_AHEAD = 4  # pictures
+READ_AHEAD = 4  # images
 WRITE_BEHIND = 8
 
 
@@ -30,8 +30,8 @@ class Outcome:
     failed: dict = dataclasses.field(default_factory=dict)
 
 
-def restore_pictures(jobs, restorer, *, overwrite=False, done=lambda job: None) -> Outcome:
-    """Restores picture files. One that cannot be read or written is noted, and the others go on.
+def restore_images(jobs, restorer, *, overwrite=False, done=lambda job: None) -> Outcome:
+    """Restores image files. One that cannot be read or written is noted, and the others go on.
 
     Args:
         jobs: `files.Job`s. Of a job's outputs those that exist stay as they are.
@@ -51,12 +51,12 @@ def restore_pictures(jobs, restorer, *, overwrite=False, done=lambda job: None) 
     def hazy(readers):
         for job, future in _ahead(readers, jobs):
             try:
-                picture = future.result()
+                image = future.result()
             except DataError as error:
                 failed(job, error)
                 continue
-            reading.append((job, picture))
-            yield picture.rgb
+            reading.append((job, image))
+            yield image.rgb
 
     def settle(job, future):
         try:
@@ -72,9 +72,9 @@ def restore_pictures(jobs, restorer, *, overwrite=False, done=lambda job: None) 
         concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="write") as writers,
     ):
         for restored in restorer.restore_all(hazy(readers)):
-            job, picture = reading.popleft()
+            job, image = reading.popleft()
             outcome.tiled += len(restorer.plan(*restored.shape[:2]).tiles) > 1
-            writing.append((job, writers.submit(_write, job, picture, restored, overwrite)))
+            writing.append((job, writers.submit(_write, job, image, restored, overwrite)))
             while len(writing) > WRITE_BEHIND or (writing and writing[0][1].done()):
                 settle(*writing.popleft())
         while writing:
@@ -91,18 +91,18 @@ def _ahead(readers, jobs):
     yield from pending
 
 
-def _write(job, picture, restored, overwrite):
+def _write(job, image, restored, overwrite):
     for path in job.outputs:
         if path.exists() and not overwrite:
             continue
-        shown, kept = restored, picture
+        shown, kept = restored, image
         if path == job.compare:
-            shown = np.concatenate([picture.rgb, restored], axis=1)
-            if picture.alpha is not None:
-                kept = dataclasses.replace(picture, alpha=np.concatenate([picture.alpha] * 2, axis=1))
+            shown = np.concatenate([image.rgb, restored], axis=1)
+            if image.alpha is not None:
+                kept = dataclasses.replace(image, alpha=np.concatenate([image.alpha] * 2, axis=1))
         try:
             data = image_metadata.encode(shown, kept, format=FORMATS[path.suffix.lower()])
         except (OSError, ValueError, MemoryError) as error:
             raise OutputError(f"{path} cannot be written: {error}") from error
-        with written_aside(path, overwrite=overwrite) as aside:
+        with atomic_path(path, overwrite=overwrite) as aside:
             aside.write_bytes(data)

@@ -1,4 +1,4 @@
-"""The chunks of a PNG that say something about its picture: taken from one file, put into another.
+"""The chunks of a PNG that say something about its image: taken from one file, put into another.
 
 Of https://www.w3.org/TR/png-3. Their bytes stay as they are, so that nothing is lost on the way through a library.
 """
@@ -8,7 +8,7 @@ import zlib
 
 from hazeheal.data.images.passthrough import PNG_SIGNATURE
 
-# Colour space and profile, resolution, time and text. XMP and ImageMagick's "Raw profile" texts may hold an
+# Color space and profile, resolution, time and text. XMP and ImageMagick's "Raw profile" texts may hold an
 # orientation that has been applied; eXIf is written anew.
 _KEPT = {b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"tIME"}
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}

@@ -1,16 +1,16 @@
-"""How a picture that does not fit is cut into overlapping tiles, and with which weights they are put together.
+"""How an image that does not fit is cut into overlapping tiles, and with which weights they are put together.
 
     plan = plan_tiles(3000, 4000, tile_size=1024, multiple=32, before=159, after=190)
     for tile in plan.tiles:
         values = network(padded[tile.top : tile.top + plan.rows.size, tile.left : tile.left + plan.columns.size])
         total[...] += tile.weights * values
 
-Three rules make the result that of the whole picture, for a network whose pixels see `before` and `after` of them:
+Three rules make the result that of the whole image, for a network whose pixels see `before` and `after` of them:
 
 1. Tiles start at multiples of 2^depth, so that every stride and every padding of the network falls where it falls
-   in the whole picture. All tiles of a picture have one size, a multiple of 2^depth too: the picture is thought to
+   in the whole image. All tiles of an image have one size, a multiple of 2^depth too: the image is thought to
    be mirrored to such a size, as the network itself does (`layers.MirrorPad`).
-2. A pixel of a tile counts only where all that it sees lies within the tile, or beyond the picture's own border.
+2. A pixel of a tile counts only where all that it sees lies within the tile, or beyond the image's own border.
 3. Where two tiles count, one fades into the other along half a period of a cosine; the weights of a pixel sum to 1.
 
 Pure arithmetic on the host; no TensorFlow.
@@ -80,7 +80,7 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """One tile: its first row and column in the padded picture, and its number along each side."""
+    """One tile: its first row and column in the padded image, and its number along each side."""
 
     top: int
     left: int
@@ -90,10 +90,10 @@ class Tile:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All tiles of a picture, row by row.
+    """All tiles of an image, row by row.
 
     Attributes:
-        height, width: Of the picture.
+        height, width: Of the image.
         rows, columns: The cuts of its height and of its width.
     """
 
@@ -111,11 +111,11 @@ class Plan:
         )
 
     def core(self, tile) -> tuple[tuple[int, int], tuple[int, int]]:
-        """((top, bottom), (left, right)) of the tile's part of the padded picture, in its own pixels."""
+        """((top, bottom), (left, right)) of the tile's part of the padded image, in its own pixels."""
         return self.rows.cores[tile.row], self.columns.cores[tile.column]
 
     def share(self, tile) -> float:
-        """What of the padded picture that part is; the shares of all tiles sum to 1."""
+        """What of the padded image that part is; the shares of all tiles sum to 1."""
         (top, bottom), (left, right) = self.core(tile)
         return (bottom - top) * (right - left) / (self.rows.padded * self.columns.padded)
 
@@ -123,10 +123,10 @@ class Plan:
 def plan_tiles(height, width, *, tile_size, multiple, before, after) -> Plan:
     """Plans the fewest tiles of at most tile_size^2 pixels, and the smallest that are not more.
 
-    A picture of no more pixels than that is one tile, whatever its shape; a long one gets long tiles.
+    An image of no more pixels than that is one tile, whatever its shape; a long one gets long tiles.
 
     Args:
-        height, width: Of the picture, from 1 up.
+        height, width: Of the image, from 1 up.
         tile_size: Side of a square of the most pixels that the network is to be given at once.
         multiple: 2^depth of the network.
         before, after: How far a restored pixel sees (`generator.receptive_field`).
@@ -150,7 +150,7 @@ def plan_tiles(height, width, *, tile_size, multiple, before, after) -> Plan:
 
 
 def smallest_tile(*, multiple, before, after) -> int:
-    """The smallest `tile_size`: neighbours overlap by what a pixel sees and the fading, and get on by one step."""
+    """The smallest `tile_size`: neighbors overlap by what a pixel sees and the fading, and get on by one step."""
     return _overlap(multiple, before, after) + multiple
 
 

@@ -17,10 +17,10 @@ import tempfile
 import numpy as np
 
 from hazeheal.errors import DataError
-from hazeheal.utils.atomic import written_aside
+from hazeheal.utils.atomic import atomic_path
 
 # What is told to players beside the pixels is what they were made with; by itself ffmpeg would make them with the
-# matrix of SD television and say nothing, and players take HD for BT.709: a shift of colours.
+# matrix of SD television and say nothing, and players take HD for BT.709: a shift of colors.
 _COLOURS = (
     "-vf scale=out_color_matrix=bt709:out_range=tv,"
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
@@ -31,7 +31,7 @@ _ENCODER = "-c:v libx264 -crf 16 -preset medium"
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Of a video's first stream of pictures: upright size, frames a second as ffmpeg writes it, seconds (or None)."""
+    """Of a video's first stream of images: upright size, frames a second as ffmpeg writes it, seconds (or None)."""
 
     width: int
     height: int
@@ -60,7 +60,7 @@ def probe(path, *, ffmpeg) -> Stream:
     """Looks at a video; decodes one frame.
 
     Raises:
-        DataError: ffmpeg finds no pictures in it.
+        DataError: ffmpeg finds no images in it.
     """
     # The header of this format tells size and rate exactly; ffprobe does not come with every ffmpeg.
     one_frame = ["-map", "0:v:0", "-frames:v", "1", "-pix_fmt", "yuv444p", "-f", "yuv4mpegpipe", "-"]
@@ -109,7 +109,7 @@ def restore_video(job, restorer, *, ffmpeg, overwrite=False, advance=lambda: Non
         sinks = []
         for path in job.outputs:
             if overwrite or not path.exists():
-                aside = stack.enter_context(written_aside(path, overwrite=overwrite))
+                aside = stack.enter_context(atomic_path(path, overwrite=overwrite))
                 width = stream.width * (2 if path == job.compare else 1)
                 sink = stack.enter_context(
                     _encoder(job.source, path, aside, stream=stream, width=width, ffmpeg=ffmpeg)
@@ -149,7 +149,7 @@ def _decoder(path, *, stream, ffmpeg, wrong):
 def _encoder(source, path, aside, *, stream, width, ffmpeg):
     """Gives a function that takes frames, uint8 [H, width, 3]; the file is whole when the context ends."""
     raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{stream.height} -framerate {stream.rate} -i -".split()
-    # Half the resolution for colours needs even sides.
+    # Half the resolution for colors needs even sides.
     shape = "-pix_fmt yuv444p" if width % 2 or stream.height % 2 else "-pix_fmt yuv420p"
     encode = f"{_COLOURS} {_ENCODERS.get(path.suffix.lower(), _ENCODER)} {shape}".split()
     sound = ["-map", "0:v", "-map", "1:a?", "-c:a", "copy", "-map_metadata", "1"]

@@ -1,4 +1,4 @@
-"""Colour of pictures: the Y of BT.601, CIE L*a*b*, and the colour difference CIEDE2000.
+"""Color of images: the Y of BT.601, CIE L*a*b*, and the color difference CIEDE2000.
 
 Y is that of MATLAB's and BasicSR's `rgb2ycbcr`, without rounding. L*a*b* and CIEDE2000 are those of
 `skimage.color.rgb2lab` and `deltaE_ciede2000` (sRGB, white D65, 2 degrees observer).
@@ -15,28 +15,28 @@ _XYZ = np.array(
 _WHITE = np.array([0.95047, 1.0, 1.08883])
 
 
-def luma(picture):
+def luma(image):
     """Y of ITU-R BT.601 with head- and footroom: black is 16, white 235.
 
     Args:
-        picture: [..., 3] RGB in [0, 255], uint8 or any float.
+        image: [..., 3] RGB in [0, 255], uint8 or any float.
 
     Returns:
         [..., 1] float64 in [16, 235], not rounded.
     """
-    return 16.0 + tf.reduce_sum(tf.cast(picture, tf.float64) * _BT601, axis=-1, keepdims=True)
+    return 16.0 + tf.reduce_sum(tf.cast(image, tf.float64) * _BT601, axis=-1, keepdims=True)
 
 
-def lab(picture):
-    """CIE 1976 L*a*b* of sRGB colours.
+def lab(image):
+    """CIE 1976 L*a*b* of sRGB colors.
 
     Args:
-        picture: [..., 3] RGB in [0, 255], uint8 or any float.
+        image: [..., 3] RGB in [0, 255], uint8 or any float.
 
     Returns:
         [..., 3] float64: L* in [0, 100], a*, b*.
     """
-    c = tf.cast(picture, tf.float64) / 255.0
+    c = tf.cast(image, tf.float64) / 255.0
     linear = tf.where(c > 0.04045, ((c + 0.055) / 1.055) ** 2.4, c / 12.92)
     xyz = tf.tensordot(linear, (_XYZ / _WHITE[:, None]).T, axes=1)
     f = tf.where(xyz > 0.008856, tf.maximum(xyz, 0.008856) ** (1 / 3), 7.787 * xyz + 16 / 116)
@@ -45,7 +45,7 @@ def lab(picture):
 
 
 def lab_difference(first, second):
-    """CIEDE2000 of L*a*b* colours with k_L = k_C = k_H = 1 (Sharma, Wu, Dalal 2005).
+    """CIEDE2000 of L*a*b* colors with k_L = k_C = k_H = 1 (Sharma, Wu, Dalal 2005).
 
     Args:
         first, second: [..., 3] float64 L*, a*, b*.
@@ -81,13 +81,13 @@ def lab_difference(first, second):
 
 
 def ciede2000(a, b):
-    """Mean colour difference CIEDE2000 over all pixels.
+    """Mean color difference CIEDE2000 over all pixels.
 
     Args:
         a, b: [B, H, W, 3] sRGB of one size, uint8 or any float, in [0, 255].
 
     Returns:
-        [B] float64; 0 where the two pictures are equal, about 1 can just be seen.
+        [B] float64; 0 where the two images are equal, about 1 can just be seen.
     """
     return tf.reduce_mean(lab_difference(lab(a), lab(b)), axis=[1, 2])
 

@@ -1,4 +1,4 @@
-"""LPIPS, a distance between pictures that goes by what a network sees (Zhang et al. 2018), as pure functions.
+"""LPIPS, a distance between images that goes by what a network sees (Zhang et al. 2018), as pure functions.
 
     weights = lpips.load("lpips_alex.npz")
     lpips.distance(weights, restored, clear)        # [B] float32, 0 where they are equal
@@ -84,12 +84,12 @@ class Weights:
 
     @property
     def least(self) -> int:
-        """Pixels that the shorter side of a picture must have."""
+        """Pixels that the shorter side of an image must have."""
         return NETWORKS[self.name].least
 
 
 def distance(weights, a, b):
-    """LPIPS of pictures: for each tap the squared difference of the features, each scaled to length 1 over its channels.
+    """LPIPS of images: for each tap the squared difference of the features, each scaled to length 1 over its channels.
 
         sum over taps of  mean over places of  sum over channels of  w (f_a / |f_a| - f_b / |f_b|)^2    (equation 1)
 
@@ -110,10 +110,10 @@ def distance(weights, a, b):
     return total
 
 
-def _features(weights, pictures):
+def _features(weights, images):
     """The backbone's outputs at its taps, of [B, H, W, 3] float32 in [0, 255]."""
     network = NETWORKS[weights.name]
-    x = (pictures / 127.5 - 1.0 - _SHIFT) / _SCALE
+    x = (images / 127.5 - 1.0 - _SHIFT) / _SCALE
     found = []
     layers = zip(network.convolutions, weights.kernels, weights.biases, strict=True)
     for number, ((_, _, _, stride, padding), kernel, bias) in enumerate(layers):

@@ -1,4 +1,4 @@
-"""PSNR and SSIM of pictures in RGB, in float64: the figures of scikit-image, batched, and on any device.
+"""PSNR and SSIM of images in RGB, in float64: the figures of scikit-image, batched, and on any device.
 
 Equal to `skimage.metrics.peak_signal_noise_ratio(a, b, data_range=255)` and to
 `structural_similarity(a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255,
@@ -8,7 +8,7 @@ channel_axis=-1)`, the settings of Wang et al. 2004.
 import numpy as np
 import tensorflow as tf
 
-PSNR_LIMIT = 100.0  # what a picture without any error counts in a mean, which infinity would swallow
+PSNR_LIMIT = 100.0  # what an image without any error counts in a mean, which infinity would swallow
 SSIM_WINDOW = 11
 _RADIUS = SSIM_WINDOW // 2
 _SIGMA = 1.5
@@ -23,7 +23,7 @@ def psnr(a, b):
         a, b: [B, H, W, C] of one size, uint8 or any float, in [0, 255].
 
     Returns:
-        [B] float64 in dB; inf where the two pictures are equal.
+        [B] float64 in dB; inf where the two images are equal.
     """
     difference = tf.cast(a, tf.float64) - tf.cast(b, tf.float64)
     error = tf.reduce_mean(tf.square(difference), axis=[1, 2, 3])
@@ -34,14 +34,14 @@ def ssim(a, b):
     """Structural similarity (Wang et al. 2004), a mean over channels and over all places where the window fits.
 
     The window is a Gaussian of sigma 1.5, 11 pixels wide. Along a side of less than 11 pixels it fits
-    nowhere (scikit-image refuses such pictures): there the picture is first mirrored outwards by 5 pixels, edge
+    nowhere (scikit-image refuses such images): there the image is first mirrored outwards by 5 pixels, edge
     pixel included, and every pixel counts.
 
     Args:
         a, b: [B, H, W, C] of one size, H and W of 1 or more, uint8 or any float, in [0, 255].
 
     Returns:
-        [B] float64 in [-1, 1]; 1 where the two pictures are equal.
+        [B] float64 in [-1, 1]; 1 where the two images are equal.
     """
     a = _extend_small(tf.cast(a, tf.float64))
     b = _extend_small(tf.cast(b, tf.float64))
@@ -57,7 +57,7 @@ def ssim(a, b):
 def _blur(x):
     """The Gaussian window along both sides, where it fits: [B, H, W, C] to [B, H - 10, W - 10, C].
 
-    A sum of shifted pictures: exact in float64 on every device, with open sizes and under XLA.
+    A sum of shifted images: exact in float64 on every device, with open sizes and under XLA.
     """
     offsets = np.arange(-_RADIUS, _RADIUS + 1)
     weights = np.exp(-0.5 * (offsets / _SIGMA) ** 2)

@@ -1,4 +1,4 @@
-"""The discriminator: a PatchGAN (Isola et al. 2017) under spectral normalisation, conditioned on the hazy picture."""
+"""The discriminator: a PatchGAN (Isola et al. 2017) under spectral normalization, conditioned on the hazy image."""
 
 import keras
 import tensorflow as tf
@@ -15,8 +15,8 @@ def build_discriminator(*, width=64, dtype="float32", seed=0):
         seed: The initial values are a function of it and of the names of the variables.
 
     Returns:
-        A keras.Model from [hazy, picture], each [B, H, W, 3] float32 in [-1, 1], to logits
-        [B, ceil(H / 16), ceil(W / 16), 1] float32, one for each patch: positive where it takes the picture
+        A keras.Model from [hazy, image], each [B, H, W, 3] float32 in [-1, 1], to logits
+        [B, ceil(H / 16), ceil(W / 16), 1] float32, one for each patch: positive where it takes the image
         for a clear one. Each training call moves the spectral vectors `u` by one power iteration.
 
     Raises:
@@ -25,8 +25,8 @@ def build_discriminator(*, width=64, dtype="float32", seed=0):
     if width < 1:
         raise ValueError(f"discriminator width is {width}: must be 1 or more")
     hazy = keras.Input((None, None, 3), name="hazy", dtype="float32")
-    picture = keras.Input((None, None, 3), name="picture", dtype="float32")
-    x = keras.layers.Concatenate(name="pair", dtype=dtype)([hazy, picture])
+    image = keras.Input((None, None, 3), name="image", dtype="float32")
+    x = keras.layers.Concatenate(name="pair", dtype=dtype)([hazy, image])
     for i, (multiple, strides) in enumerate([(1, 2), (2, 2), (4, 2), (8, 2), (8, 1)]):
         name = f"conv_{i}"
         x = SpectralConv2D(
@@ -34,10 +34,10 @@ def build_discriminator(*, width=64, dtype="float32", seed=0):
         )(x)
         x = keras.layers.Activation(leaky_relu, name=f"leaky_{i}", dtype=dtype)(x)
     logits = SpectralConv2D(1, 4, strides=1, seed=seed, path="logits", name="logits", dtype="float32")(x)
-    return keras.Model([hazy, picture], logits, name="discriminator")
+    return keras.Model([hazy, image], logits, name="discriminator")
 
 
 @keras.saving.register_keras_serializable("hazeheal")
 def leaky_relu(x):
-    """LeakyReLU of slope 0.2. TensorFlow's own op makes its graph optimiser fail in bfloat16 ("remapper failed")."""
+    """LeakyReLU of slope 0.2. TensorFlow's own op makes its graph optimizer fail in bfloat16 ("remapper failed")."""
     return tf.maximum(x, 0.2 * x)

@@ -49,20 +49,20 @@ def build_generator(
         width: Scales all channel counts: the stem has width / 2, encoder stage i has width * min(2^i, 8).
         depth: Number of halvings. Sides are padded to multiples of `multiple`, so any from 1 up will do.
         norm: none, layer, instance, group or batch; see `layers.Norm`.
-        output: `residual`: the head's output is added to the hazy picture, and is not bounded (whoever
-            makes a picture of it clips). The head starts at zero: training then starts from exactly the
-            hazy picture, whatever the seed, and not from noise laid over it.
+        output: `residual`: the head's output is added to the hazy image, and is not bounded (whoever
+            makes an image of it clips). The head starts at zero: training then starts from exactly the
+            hazy image, whatever the seed, and not from noise laid over it.
             `direct`: tanh of the head.
-            `scattering`: x + K x - B of the hazy picture x, with K and B from the head, three channels each: what
+            `scattering`: x + K x - B of the hazy image x, with K and B from the head, three channels each: what
             the scattering model x = J t + A (1 - t) is when it is solved for J, with K = 1 / t - 1 and
             B = A K (AOD-Net, Li et al. 2017). The head starts at zero here too.
         se_ratio: Squeeze-excite channels over input channels, 8 at least; 0 turns squeeze-excite off, and
-            with norm none, layer or batch a restored pixel then depends on its neighbourhood alone.
+            with norm none, layer or batch a restored pixel then depends on its neighborhood alone.
         patch_size: The network sees each patch of patch_size^2 pixels as the channels of one position, and its
             head gives the pixels of a patch as channels (pixel unshuffle and shuffle, Shi et al. 2016): of a
             patch_size of 2 it takes about a quarter of the time.
-        view_size: The network sees the picture as view_size x view_size pixels, whatever its size, and what its head
-            says is enlarged and laid on the picture (`view`); not with output `direct`. 0: it sees the picture's own.
+        view_size: The network sees the image as view_size x view_size pixels, whatever its size, and what its head
+            says is enlarged and laid on the image (`view`); not with output `direct`. 0: it sees the image's own.
         dtype: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16. The head is float32 in all.
         seed: The initial values are a function of it and of the names of the variables.
 
@@ -93,7 +93,7 @@ def build_generator(
 
     block = {"norm": norm, "se_ratio": se_ratio, "seed": seed, "dtype": dtype}
     hazy = keras.Input((None, None, 3), name="hazy", dtype="float32")
-    # float32, whatever the policy: a picture rounded to bfloat16 has 8 bits less its sign and exponent.
+    # float32, whatever the policy: an image rounded to bfloat16 has 8 bits less its sign and exponent.
     seen = View(view_size, name="view", dtype="float32")(hazy) if view_size else hazy
     padded = MirrorPad(multiple(depth, patch_size), name="pad", dtype="float32")(seen)
     if patch_size > 1:
@@ -137,7 +137,7 @@ def receptive_field(depth, patch_size=1):
         patch_size: A patch sees others as a pixel would, and all pixels of a patch see the same.
 
     Returns:
-        (before, after): a restored pixel p depends on the pixels p - before .. p + after of the hazy picture,
+        (before, after): a restored pixel p depends on the pixels p - before .. p + after of the hazy image,
         and for some p on both of these.
     """
     spans = [_seen(position, depth) for position in range(2**depth)]
@@ -160,12 +160,12 @@ def _seen(pixel, depth):
 
 
 def is_local(*, norm, se_ratio, view_size=0):
-    """Whether a restored pixel depends on its neighbourhood alone, and on nothing gathered over the picture."""
+    """Whether a restored pixel depends on its neighborhood alone, and on nothing gathered over the image."""
     return norm in ("none", "layer", "batch") and not se_ratio and not view_size
 
 
 def takes_means(*, norm, se_ratio, view_size=0):
-    """Whether means are all that it gathers over the picture (`pooling`); these can be found before, for tiles."""
+    """Whether means are all that it gathers over the image (`pooling`); these can be found before, for tiles."""
     return bool(se_ratio) and is_local(norm=norm, se_ratio=0, view_size=view_size)
 
 
@@ -282,7 +282,7 @@ class Head(keras.layers.Layer):
     def _apart(self, weights):
         """Weights of K and B in turns, three channels of each a pixel, to all of K's before all of B's.
 
-        The variables have the former order. To move weights costs nothing; to move maps of the picture's size does.
+        The variables have the former order. To move weights costs nothing; to move maps of the image's size does.
         """
         shape = weights.shape.as_list()
         pairs = tf.reshape(weights, [-1, self.values // 3, 2, 3])
@@ -313,7 +313,7 @@ class Output(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("hazeheal")
 class CropTo(keras.layers.Layer):
-    """Crops a picture to the size of another, from the upper left corner."""
+    """Crops an image to the size of another, from the upper left corner."""
 
     def call(self, inputs):
         x, like = inputs

@@ -1,6 +1,6 @@
-"""Means over all pixels inside the network, and how a tile comes by those of the picture that it was cut from.
+"""Means over all pixels inside the network, and how a tile comes by those of the image that it was cut from.
 
-Squeeze-excite looks at means over a whole picture, so that a tile alone gives something else than its place in the
+Squeeze-excite looks at means over a whole image, so that a tile alone gives something else than its place in the
 whole. Within `pooled_by(source)` its means are what `source` says instead. It is entered while a function is traced,
 and becomes part of that function; training never does. The norms `instance` and `group` have none of this: their
 means and variances follow from each other, layer upon layer, and a guess at all of them was further off than each

@@ -65,7 +65,7 @@ def halved(shape, filters):
 
 @keras.saving.register_keras_serializable("hazeheal")
 class Norm(keras.layers.Layer):
-    """Normalisation of [B, H, W, C], statistics in float32, with a scale and an offset a channel.
+    """Normalization of [B, H, W, C], statistics in float32, with a scale and an offset a channel.
 
     layer     over the channels of each pixel (NAFNet, Chen et al. 2022): local, and the same in training
     instance  over the pixels of each channel

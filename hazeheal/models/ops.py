@@ -1,6 +1,6 @@
 """Layer norm over the channels of each pixel, with a gradient written out: forwards and backwards in two thirds of the time.
 
-TensorFlow derives the gradient through mean and variance apart, in some twenty passes over the picture; on a CPU each is bound
+TensorFlow derives the gradient through mean and variance apart, in some twenty passes over the image; on a CPU each is bound
 by memory. By hand it takes about a dozen. Both are the same sum (Ba et al. 2016, appendix), rounded in another order.
 """
 
@@ -21,10 +21,10 @@ def layer_norm(x, scale, offset, *, epsilon):
 
     @tf.custom_gradient
     def norm(x, scale, offset):
-        centred = tf.cast(x, tf.float32)
-        centred -= tf.reduce_mean(centred, axis=-1, keepdims=True)
-        rate = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True) + epsilon)
-        unit = centred * rate
+        centered = tf.cast(x, tf.float32)
+        centered -= tf.reduce_mean(centered, axis=-1, keepdims=True)
+        rate = tf.math.rsqrt(tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True) + epsilon)
+        unit = centered * rate
 
         def gradients(above):
             above = tf.cast(above, tf.float32)

@@ -43,11 +43,11 @@ def build_perceptual(*, weights, layer=DEFAULT_LAYER, dtype="float32"):
 
     import keras
 
-    picture = keras.Input((None, None, 3), name="picture", dtype="float32")
+    image = keras.Input((None, None, 3), name="image", dtype="float32")
     # [-1, 1] RGB to what the network was trained on: 0..255 BGR less the mean of ImageNet.
     x = keras.layers.Lambda(
         lambda x: (x[..., ::-1] + 1.0) * 127.5 - list(_BGR_MEAN), name="bgr", dtype="float32"
-    )(picture)
+    )(image)
     previous = "block1"
     for name, shape in shapes.items():
         block = name.split("_")[0]
@@ -57,7 +57,7 @@ def build_perceptual(*, weights, layer=DEFAULT_LAYER, dtype="float32"):
         conv = keras.layers.Conv2D(shape[-1], 3, padding="same", activation="relu", name=name, dtype=dtype)
         x = conv(x)
         conv.set_weights(arrays[name])
-    model = keras.Model(picture, x, name="perceptual")
+    model = keras.Model(image, x, name="perceptual")
     model.trainable = False
     return model
 

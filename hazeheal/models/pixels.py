@@ -1,11 +1,11 @@
-"""From a picture's whole numbers to what the networks compute with, and back."""
+"""From an image's whole numbers to what the networks compute with, and back."""
 
 import tensorflow as tf
 
 
-def normalise(picture, *, white=255):
+def normalize(image, *, white=255):
     """Values in [0, white], of any type, to float32 in [-1, 1]."""
-    return tf.cast(picture, tf.float32) / (white / 2) - 1.0
+    return tf.cast(image, tf.float32) / (white / 2) - 1.0
 
 
 def in_range(tensor, *, white=255):

@@ -1,4 +1,4 @@
-"""A convolution under spectral normalisation, whose forward pass never writes its kernel."""
+"""A convolution under spectral normalization, whose forward pass never writes its kernel."""
 
 import keras
 import tensorflow as tf

@@ -1,9 +1,9 @@
-"""A network that looks at a reduced view of the picture, and lays what it finds on the picture itself.
+"""A network that looks at a reduced view of the image, and lays what it finds on the image itself.
 
-How much haze there is takes a look at the whole scene, and varies smoothly; the detail is in the picture already. So
-the network is given the whole picture as view_size x view_size pixels, whatever its size and shape, and what its head
-says there (K and B of the scattering model, or what is to be added) is enlarged to the picture's size and applied to
-its own pixels, as in HDRnet (Gharbi et al. 2017). All pictures then look to the network as those of its training
+How much haze there is takes a look at the whole scene, and varies smoothly; the detail is in the image already. So
+the network is given the whole image as view_size x view_size pixels, whatever its size and shape, and what its head
+says there (K and B of the scattering model, or what is to be added) is enlarged to the image's size and applied to
+its own pixels, as in HDRnet (Gharbi et al. 2017). All images then look to the network as those of its training
 did, and a large one costs hardly more than a small one.
 
 The reduction is linear with a triangle as wide as a pixel of the view, by one matrix along each side, as
@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from hazeheal.models.layers import to_pixels
 
-REDUCED_OUTPUTS = ("residual", "scattering")  # what can be laid on a picture of another size
+REDUCED_OUTPUTS = ("residual", "scattering")  # what can be laid on an image of another size
 
 
 def resampling(outputs, inputs, *, part=None, lib=tf):
@@ -40,18 +40,18 @@ def resampling(outputs, inputs, *, part=None, lib=tf):
 
     ratio = real(inputs) / real(outputs)
     width = lib.maximum(ratio, real(1))
-    centres = ((places(outputs) + 0.5) * ratio - 0.5)[:, None]
+    centers = ((places(outputs) + 0.5) * ratio - 0.5)[:, None]
 
     def weights(inputs):
-        return lib.maximum(real(0), 1 - lib.abs(inputs[None, :] - centres) / width)
+        return lib.maximum(real(0), 1 - lib.abs(inputs[None, :] - centers) / width)
 
     if not on_host:
         found = weights(places(inputs))
         return found / tf.reduce_sum(found, 1, keepdims=True)
     # Of all inputs, without a matrix of them: those that a row looks at.
-    nearby = np.floor(centres) + np.arange(-np.ceil(width), np.ceil(width) + 2, dtype=np.float32)
+    nearby = np.floor(centers) + np.arange(-np.ceil(width), np.ceil(width) + 2, dtype=np.float32)
     inside = (nearby >= 0) & (nearby < inputs)
-    total = (np.maximum(0, 1 - np.abs(nearby - centres) / width) * inside).sum(1, keepdims=True)
+    total = (np.maximum(0, 1 - np.abs(nearby - centers) / width) * inside).sum(1, keepdims=True)
     return weights(places(inputs)[part or slice(None)]) / total
 
 
@@ -103,18 +103,18 @@ class Maps(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("hazeheal")
 class Laid(keras.layers.Layer):
-    """The maps of the view, enlarged to the picture's size and laid on its pixels: x + K x - B, or x + the map."""
+    """The maps of the view, enlarged to the image's size and laid on its pixels: x + K x - B, or x + the map."""
 
     def call(self, inputs):
-        maps, picture = inputs
+        maps, image = inputs
         # Three channels at a time: TensorFlow's kernel for CPUs is made for these, and takes twice as long for six.
         parts = tf.split(maps, maps.shape[3] // 3, axis=-1)
-        if maps.shape[1:3] != picture.shape[1:3]:
-            parts = [tf.image.resize(part, tf.shape(picture)[1:3]) for part in parts]
+        if maps.shape[1:3] != image.shape[1:3]:
+            parts = [tf.image.resize(part, tf.shape(image)[1:3]) for part in parts]
         if len(parts) == 1:
-            return picture + parts[0]
+            return image + parts[0]
         k, b = parts
-        return picture + k * picture - b
+        return image + k * image - b
 
     def compute_output_shape(self, shapes):
         return shapes[1]

@@ -18,7 +18,7 @@ import zipfile
 import numpy as np
 
 from hazeheal.errors import HazeHealError
-from hazeheal.utils.atomic import written_aside
+from hazeheal.utils.atomic import atomic_path
 
 FORMAT = "hazeheal weights 1"
 METADATA = "metadata"
@@ -63,7 +63,7 @@ def write(path, values, metadata) -> None:
     metadata = {"format": FORMAT} | metadata
     metadata["sha256"] = _sha256(rounded, metadata)
     noted = np.frombuffer(json.dumps(metadata, indent=1).encode(), np.uint8)
-    with written_aside(path) as aside, open(aside, "wb") as file:
+    with atomic_path(path) as aside, open(aside, "wb") as file:
         np.savez(file, **{METADATA: noted}, **rounded)
 
 

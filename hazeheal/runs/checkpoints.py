@@ -148,7 +148,7 @@ class Checkpoints:
             self._log.warning("checkpoint %s is damaged (%s); kept aside as %s", path, reason, aside.name)
         return None
 
-    def set_aside_after(self, step: int) -> None:
+    def rewind_to(self, step: int) -> None:
         """Renames the checkpoints past `step`, so that they are neither restored nor in the way of new ones."""
         self._settle()
         for later in (s for s in steps(self._folder) if s > step):

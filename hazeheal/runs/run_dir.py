@@ -16,7 +16,7 @@ import time
 
 from hazeheal import config as configs
 from hazeheal.errors import HazeHealError
-from hazeheal.utils.atomic import write_aside
+from hazeheal.utils.atomic import atomic_write
 
 LOG = logging.getLogger("hazeheal")
 LOCK_TRIES, LOCK_PAUSE = 10, 0.03
@@ -110,12 +110,12 @@ class RunDirectory:
                 return []
             kept = self.path / f"config.before-step-{step}.json"
             if not kept.exists():
-                write_aside(kept, text)
-        write_aside(self.config, configs.to_json(config))
+                atomic_write(kept, text)
+        atomic_write(self.config, configs.to_json(config))
         return changes
 
     def save_result(self, result: dict) -> None:
-        write_aside(self.result, json.dumps(result, indent=2) + "\n")
+        atomic_write(self.result, json.dumps(result, indent=2) + "\n")
 
     def load_result(self) -> dict:
         """Returns result.json, or {} where there is none that can be read."""

@@ -25,7 +25,7 @@ import time
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, HazeHealError, OutputError
 from hazeheal.runs import checkpoints
 from hazeheal.runs.run_dir import RunDirectory
-from hazeheal.utils.atomic import write_aside
+from hazeheal.utils.atomic import atomic_write
 from hazeheal.utils.console import one_line
 
 LOG = logging.getLogger("hazeheal")
@@ -179,7 +179,7 @@ class Status:
         try:
             saved = checkpoints.steps(self._directory.checkpoints)  # of the disk: they are written meanwhile
             self._facts |= {"checkpoint_step": max(saved, default=None), "updated": _now()}
-            write_aside(self._directory.status, json.dumps(self._facts, indent=1, allow_nan=False) + "\n")
+            atomic_write(self._directory.status, json.dumps(self._facts, indent=1, allow_nan=False) + "\n")
         except (OSError, OutputError) as error:
             if not self._warned:
                 self._warned = True

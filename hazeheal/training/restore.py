@@ -110,6 +110,6 @@ def go_back(checkpoints, *, directory, groups, is_good) -> Restored | None:
     agreed = int(groups.gather([max(good, default=-1)]).max())
     if agreed < 0:
         return None
-    checkpoints.set_aside_after(agreed)
+    checkpoints.rewind_to(agreed)
     groups.barrier()  # no group may look at another's before that one has tidied up
     return restore(checkpoints, directory=directory, groups=groups)

@@ -12,12 +12,12 @@ class Schedule:
     Batches cross the ends of epochs, so epoch e (from 0) is over at step ceil((e + 1) N / B).
 
     Args:
-        num_pictures: N, pairs in an epoch.
+        num_images: N, pairs in an epoch.
         batch_size: B, the global batch.
     """
 
-    def __init__(self, *, num_pictures, batch_size):
-        self.steps_per_epoch = fractions.Fraction(num_pictures, batch_size)
+    def __init__(self, *, num_images, batch_size):
+        self.steps_per_epoch = fractions.Fraction(num_images, batch_size)
 
     def total_steps(self, config) -> int:
         """Steps of the whole run."""

@@ -14,7 +14,7 @@ from hazeheal.runs import checkpoints
 from hazeheal.runs.status import Status
 from hazeheal.training import restore, start
 from hazeheal.training.profiler import Clock
-from hazeheal.training.reports.accumulators import Tally
+from hazeheal.training.reports.accumulators import Accumulators
 from hazeheal.training.reports.reporter import Reports
 from hazeheal.training.step import step
 from hazeheal.training.step.train_state import primary
@@ -44,7 +44,7 @@ class Session:
         self._groups = groups
         self._data = data
         self._data_dir, self._fingerprint = data_set
-        self.tally = Tally(step.METRICS)
+        self.tally = Accumulators(step.METRICS)
         self.clock = Clock(config.train.batch_size)
         self.quality = self._started_from = None
         facts = {"data_dir": str(self._data_dir), "groups": groups.count, **facts}

@@ -85,7 +85,7 @@ class DehazeTrainer:
         self._restore_from = (
             start.find(restore_from, config=config) if restore_from and found is None else None
         )
-        self._schedule = Schedule(num_pictures=self._data.num_pictures, batch_size=config.train.batch_size)
+        self._schedule = Schedule(num_images=self._data.num_images, batch_size=config.train.batch_size)
         self.total_steps = self._schedule.total_steps(config)
         self._heartbeat = Heartbeat()
         self._groups = Groups(self.runtime)
@@ -132,15 +132,15 @@ class DehazeTrainer:
     def describe(self) -> str:
         """What was decided, in a few lines."""
         counts = self.gan.parameter_counts()
-        validation = f"{self._validator.num_pictures} validation" if self._validator else "no validation"
+        validation = f"{self._validator.num_images} validation" if self._validator else "no validation"
         return "\n".join(
             [
                 f"devices   {self.runtime.describe()}",
                 f"networks  generator {counts['generator']:,} parameters, "
                 f"discriminator {counts['discriminator']:,}; perceptual loss "
                 + ("on" if self.gan.perceptual is not None else "off"),
-                f"data      {self._data_dir}: {self._data.num_pictures} training, {validation} pairs",
-                f"training  {self.total_steps} steps of {self.config.train.batch_size} pictures "
+                f"data      {self._data_dir}: {self._data.num_images} training, {validation} pairs",
+                f"training  {self.total_steps} steps of {self.config.train.batch_size} images "
                 f"({float(self.total_steps / self._schedule.steps_per_epoch):.4g} epochs)",
             ]
         )
@@ -269,9 +269,9 @@ class DehazeTrainer:
         count, data = self.config.samples.count, self._val_data or self._data
         if not count:
             return
-        # Every group shows other pictures, as far as there are.
-        skipped = self._groups.number * count % data.num_pictures
-        shown = data.evaluation_dataset().repeat().skip(skipped).take(min(count, data.num_pictures))
+        # Every group shows other images, as far as there are.
+        skipped = self._groups.number * count % data.num_images
+        shown = data.evaluation_dataset().repeat().skip(skipped).take(min(count, data.num_images))
         with explained(processor=data, devices=self.runtime.devices):
             rows = list(shown.as_numpy_iterator())
             restored = [self._restore(row["hazy"]) for row in rows]

@@ -1,6 +1,6 @@
-"""Validation on whole pictures with the generator that will be used: the moving average.
+"""Validation on whole images with the generator that will be used: the moving average.
 
-The pictures are dealt out to all replicas of all groups in turn; sums in float64 are reduced, so that
+The images are dealt out to all replicas of all groups in turn; sums in float64 are reduced, so that
 every group has the same figures.
 """
 
@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from hazeheal.distributed.runtime import local_number
 from hazeheal.metrics import psnr_ssim
-from hazeheal.models.pixels import normalise, to_uint8
+from hazeheal.models.pixels import normalize, to_uint8
 from hazeheal.training.step import losses
 from hazeheal.training.step.step import LOSSES, Local, fixed_factors, traced_once
 from hazeheal.training.step.train_state import local
 
 QUALITY = ("psnr", "ssim", "psnr_input", "ssim_input")
-ROUNDS_AT_ONCE = 16  # pictures on each replica between two returns to Python
+ROUNDS_AT_ONCE = 16  # images on each replica between two returns to Python
 
 
 class Validator:
@@ -29,9 +29,9 @@ class Validator:
         self._runtime = runtime
         self._processor = processor
         self._tick = tick
-        pictures = config.data.max_val_pictures or processor.num_pictures
-        self.num_pictures = min(pictures, processor.num_pictures)
-        self._rounds = math.ceil(self.num_pictures / runtime.replicas)
+        images = config.data.max_val_pictures or processor.num_images
+        self.num_images = min(images, processor.num_images)
+        self._rounds = math.ceil(self.num_images / runtime.replicas)
         self._evaluate = self._make_loop()
 
     def run(self) -> dict:
@@ -42,17 +42,17 @@ class Validator:
         for done in range(0, self._rounds, ROUNDS_AT_ONCE):
             sums = self._evaluate(iterator, tf.constant(min(ROUNDS_AT_ONCE, self._rounds - done)), sums)
             self._tick()
-        sums = sums.numpy() / self.num_pictures
+        sums = sums.numpy() / self.num_images
         names = [*(f"val_{name}" for name in LOSSES), *QUALITY]
         return {name: float(value) for name, value in zip(names, sums, strict=True)}
 
     def _dataset(self):
         replicas, local_count = self._runtime.replicas, len(self._runtime.devices)
         first = self._runtime.group * local_count
-        count = self.num_pictures
+        count = self.num_images
 
         def mine(number, example):
-            # The last round is filled up with pictures that count nothing.
+            # The last round is filled up with images that count nothing.
             weight = tf.cast(number < count, tf.float64)
             return {"hazy": example["hazy"][None], "clear": example["clear"][None], "weight": weight}
 
@@ -97,7 +97,7 @@ class Validator:
     def _evaluate_one(self, generator, statistics, discriminator, vectors, frozen, hazy, clear):
         """All figures of one pair, [1, H, W, 3] uint8 each: float64, in the order of LOSSES and QUALITY."""
         gan, loss = self._state.gan, self._config.loss
-        x, y = normalise(hazy), normalise(clear)
+        x, y = normalize(hazy), normalize(clear)
         restored, _ = gan.generator.stateless_call(generator, statistics, x, training=False)
         l1 = losses.charbonnier(
             restored,
@@ -123,9 +123,9 @@ class Validator:
             perceptual = losses.perceptual(*features)
         factors = fixed_factors(loss)
         total = tf.add_n([f * t for f, t in zip(factors, (l1, gan_loss, perceptual), strict=True)])
-        picture = to_uint8(restored)
-        quality = [tf.minimum(psnr_ssim.psnr(p, clear), psnr_ssim.PSNR_LIMIT) for p in (picture, hazy)]
-        quality = [quality[0], psnr_ssim.ssim(picture, clear), quality[1], psnr_ssim.ssim(hazy, clear)]
+        image = to_uint8(restored)
+        quality = [tf.minimum(psnr_ssim.psnr(p, clear), psnr_ssim.PSNR_LIMIT) for p in (image, hazy)]
+        quality = [quality[0], psnr_ssim.ssim(image, clear), quality[1], psnr_ssim.ssim(hazy, clear)]
         values = [disc_loss, gan_loss, l1, perceptual, total, *quality]
         return tf.stack([tf.cast(tf.reduce_sum(v), tf.float64) for v in values])
 
@@ -137,13 +137,13 @@ def make_restore(state):
     statistics = [local(v, 0) for v in state.non_trainable["generator"]]
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
-    def restore(picture):
+    def restore(image):
         restored, _ = generator.stateless_call(
             [v.read_value() for v in weights],
             [v.read_value() for v in statistics],
-            normalise(picture[None]),
+            normalize(image[None]),
             training=False,
         )
         return to_uint8(restored)[0]
 
-    return lambda picture: restore(picture).numpy()
+    return lambda image: restore(image).numpy()

@@ -13,7 +13,7 @@ _numbers = itertools.count()
 
 
 @contextlib.contextmanager
-def written_aside(path, *, overwrite=True):
+def atomic_path(path, *, overwrite=True):
     """Gives a name beside `path` to write to, which becomes `path` at the end, whole, or goes away.
 
     Args:
@@ -41,14 +41,14 @@ def written_aside(path, *, overwrite=True):
             aside.unlink()
 
 
-def write_aside(path, text: str) -> None:
+def atomic_write(path, text: str) -> None:
     """Writes a small file so that a reader sees the old one or the new one, never a part."""
-    with written_aside(path) as aside:
+    with atomic_path(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
-def ended_in_order():
+def exit_on_sigterm():
     """While it lasts SIGTERM ends the program by SystemExit, so that nothing half written is left; in the main thread."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:

@@ -31,7 +31,7 @@ def shown(value, *, as_text=str) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def print_any_text() -> None:
+def escape_unencodable_output() -> None:
     """Lets stdout and stderr show what their encoding cannot hold (names that are no UTF-8, a C locale) escaped."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not one that a caller put in place of it

@@ -4,7 +4,7 @@
 
 The pipeline maps `write_shard`, the function that the process pool maps too, so the bytes are the same. What
 a shard came to stands in the note beside it and is read from there: a runner returns nothing to us. So all
-workers must see the pictures and the output directory under the same paths, as on a mounted file system.
+workers must see the images and the output directory under the same paths, as on a mounted file system.
 """
 
 import contextlib

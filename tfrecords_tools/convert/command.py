@@ -1,4 +1,4 @@
-"""Folders of pictures become a data set of sharded TFRecords.
+"""Folders of images become a data set of sharded TFRecords.
 
     plan      pairs, checks, split, shards          (tfrecords_tools.convert.plan)
     write     one pure function a shard, in processes (tfrecords_tools.convert.shard, .pool)
@@ -100,8 +100,8 @@ def _checked(options, sources, folders) -> plan.Look:
     found, wrong = sources.pairing, []
     unreadable = [bad["reason"] for bad in look.unreadable]
     for title, names, allowed, flag in (
-        ("hazy pictures without a clear one", found.orphans_hazy, options.allow_orphans, "--allow_orphans"),
-        ("clear pictures without a hazy one", found.orphans_clear, options.allow_orphans, "--allow_orphans"),
+        ("hazy images without a clear one", found.orphans_hazy, options.allow_orphans, "--allow_orphans"),
+        ("clear images without a hazy one", found.orphans_clear, options.allow_orphans, "--allow_orphans"),
         ("ambiguous names", found.ambiguous, options.allow_orphans, "--allow_orphans"),
         (
             "pairs of two sizes",
@@ -109,7 +109,7 @@ def _checked(options, sources, folders) -> plan.Look:
             options.size_mismatch != "error",
             "--size_mismatch=center_crop or resize",
         ),
-        ("pairs with a picture that cannot be read", unreadable, options.skip_bad, "--skip_bad"),
+        ("pairs with an image that cannot be read", unreadable, options.skip_bad, "--skip_bad"),
     ):
         if names:
             print(
@@ -129,7 +129,7 @@ def _plan(options, pairs, val_scenes, folders) -> tuple:
     if val_scenes is None:
         val_scenes = plan.split_scenes(pairs, val_fraction=options.val_fraction, seed=options.seed)
         if not val_scenes and options.val_fraction:
-            print("all pairs share one clear picture: no validation split can be made")
+            print("all pairs share one clear image: no validation split can be made")
     parts = {
         "train": [pair for pair in pairs if pair.scene not in val_scenes],
         "val": [pair for pair in pairs if pair.scene in val_scenes],
@@ -168,7 +168,7 @@ def _announce(options, sources, look, splits, guess, notes) -> int:
     free = shutil.disk_usage(options.output_dir).free
     scenes = len({pair.scene for pair in look.good})
     print(
-        f"{len(look.good)} pairs of {scenes} clear pictures, rule {sources.rule}"
+        f"{len(look.good)} pairs of {scenes} clear images, rule {sources.rule}"
         + (f", {len(look.unreadable)} skipped" if look.unreadable else "")
     )
     for split, planned in splits.items():
@@ -178,7 +178,7 @@ def _announce(options, sources, look, splits, guess, notes) -> int:
     record = options.record_options
     encoding = f"jpeg of quality {record.quality}" if record.encoding == "jpeg" else record.encoding
     if options.encoding is None and record.encoding != "keep":
-        encoding += " (the pictures are changed, so that their files' bytes cannot be kept)"
+        encoding += " (the images are changed, so that their files' bytes cannot be kept)"
     print(f"  encoding: {encoding}")
     if notes:
         print(f"  taken up: {len(notes)} of {len(specs)} shards are finished already")
@@ -244,7 +244,7 @@ def _summarize(output_dir, manifest, seconds) -> None:
     print(f"wrote {total} records, {format_bytes(size)}, in {seconds:.0f} s to {output_dir}")
     if manifest["options"]["encoding"] == "keep":
         changed = sum(manifest["reencoded"].values())
-        print(f"  {2 * total - changed} pictures kept byte for byte, {changed} re-encoded as PNG")
+        print(f"  {2 * total - changed} images kept byte for byte, {changed} re-encoded as PNG")
         for reason, count in manifest["reencoded"].items():
             print(f"    {count}: {reason}")
     if manifest["skipped"]:

@@ -55,7 +55,7 @@ def assemble(
     if skipped:
         lines = ["\t".join(one_line(s[k]) for k in ("key", "hazy", "clear", "reason")) for s in skipped]
         text = "# key, hazy file, clear file, reason\n" + "".join(f"{line}\n" for line in sorted(lines))
-        shard.write_aside(output_dir / SKIPPED, text.encode())
+        shard.atomic_write(output_dir / SKIPPED, text.encode())
     else:
         (output_dir / SKIPPED).unlink(missing_ok=True)
     metadata = _write_tfds_metadata(output_dir, name, entries)
@@ -75,7 +75,7 @@ def assemble(
         "tfds_sha256": metadata,
     }
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-    shard.write_aside(output_dir / records.MANIFEST, text.encode())
+    shard.atomic_write(output_dir / records.MANIFEST, text.encode())
     return manifest
 
 
@@ -117,7 +117,7 @@ def _assemble_split(output_dir, name, split, specs, seen) -> tuple:
     buffer = io.BytesIO()
     np.save(buffer, index, allow_pickle=False)
     index_path = output_dir / records.index_name(name, split)
-    shard.write_aside(index_path, buffer.getvalue())
+    shard.atomic_write(index_path, buffer.getvalue())
     entry = {
         "records": len(index),
         "shards": [{key: note[key] for key in ("file", "records", "bytes", "sha256")} for note in notes],
@@ -163,13 +163,13 @@ def _write_tfds_metadata(output_dir: pathlib.Path, name: str, entries: dict) -> 
                 )
             )
         text, number = tfds.features.Text(), tfds.features.Scalar(np.int64)
-        picture = tfds.features.Image(shape=(None, None, 3), doc="uint8 RGB")
+        image = tfds.features.Image(shape=(None, None, 3), doc="uint8 RGB")
         tfds.folder_dataset.write_metadata(
             data_dir=aside,
             features=tfds.features.FeaturesDict(
                 {
-                    "hazy": picture,
-                    "clear": picture,
+                    "hazy": image,
+                    "clear": image,
                     "key": text,
                     "height": number,
                     "width": number,
@@ -183,13 +183,13 @@ def _write_tfds_metadata(output_dir: pathlib.Path, name: str, entries: dict) -> 
             version="1.0.0",
             filename_template=template,
             check_data=False,
-            description="Pairs of hazy and clear pictures, converted by hazeheal-tfrecords.",
+            description="Pairs of hazy and clear images, converted by hazeheal-tfrecords.",
             supervised_keys=("hazy", "clear"),
         )
         hashes = {}
         for file in TFDS_FILES:
             data = (aside / file).read_bytes()
-            shard.write_aside(output_dir / file, data)
+            shard.atomic_write(output_dir / file, data)
             hashes[file] = records.sha256(data)
         return hashes
     finally:

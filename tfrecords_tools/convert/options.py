@@ -1,4 +1,4 @@
-"""What can be asked of a conversion, checked as a whole before a picture is looked at."""
+"""What can be asked of a conversion, checked as a whole before an image is looked at."""
 
 import dataclasses
 import os
@@ -64,7 +64,7 @@ class Options:
         if self.val_fraction is not None and not 0 <= self.val_fraction < 1:
             return f"--val_fraction={self.val_fraction} must be at least 0 and less than 1"
         if self.image_size is not None and self.image_size**2 > image_io.MAX_PIXELS:
-            return f"--image_size={self.image_size} makes pictures of more than {image_io.MAX_PIXELS:,} pixels; give less"
+            return f"--image_size={self.image_size} makes images of more than {image_io.MAX_PIXELS:,} pixels; give less"
         if self.image_size is not None and self.max_side is not None:
             return "--image_size and --max_side exclude each other; give one"
         if self.tile_overlap is not None and self.tile_size is None:
@@ -73,7 +73,7 @@ class Options:
             return f"--tile_overlap={self.tile_overlap} must be at least 0 and less than --tile_size={self.tile_size}"
         if self.encoding == "keep" and changes:
             return (
-                f"--encoding=keep keeps the files' bytes and --{changes[0]} changes the pictures; use --encoding=png "
+                f"--encoding=keep keeps the files' bytes and --{changes[0]} changes the images; use --encoding=png "
                 "(lossless) or jpeg"
             )
         if self.quality is not None and self.encoding != "jpeg":

@@ -16,7 +16,7 @@ LOCK = ".convert.lock"
 
 def write_state(output_dir: pathlib.Path, state: dict) -> None:
     """Marks the directory as an unfinished conversion of this kind."""
-    shard.write_aside(output_dir / STATE, json.dumps(state, indent=1).encode())
+    shard.atomic_write(output_dir / STATE, json.dumps(state, indent=1).encode())
 
 
 def make_directories(path: pathlib.Path) -> list:
@@ -87,7 +87,7 @@ def refuse_to_wait_in_vain(output_dir, state) -> None:
     """Where another conversion is at work: one of another kind would be refused once that is done.
 
     Raises:
-        UsageError: It is of another kind; from where its pictures come is not compared, as another host may have
+        UsageError: It is of another kind; from where its images come is not compared, as another host may have
             another path to the same.
     """
     # It may be about to begin, or done just now.

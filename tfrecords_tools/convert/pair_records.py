@@ -1,4 +1,4 @@
-"""Makes the records of one pair: loads both pictures, brings them to size, cuts tiles, encodes, measures."""
+"""Makes the records of one pair: loads both images, brings them to size, cuts tiles, encodes, measures."""
 
 import dataclasses
 import io
@@ -14,7 +14,7 @@ from hazeheal.errors import DataError
 
 @dataclasses.dataclass(frozen=True)
 class RecordOptions:
-    """What is done to a pair of pictures; see `hazeheal-tfrecords convert --help`."""
+    """What is done to a pair of images; see `hazeheal-tfrecords convert --help`."""
 
     encoding: str = "keep"
     quality: int | None = None
@@ -38,8 +38,8 @@ class SourcePair:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Picture:
-    """One loaded source: the RGB picture, the file's own bytes, and whether these may be kept.
+class _Image:
+    """One loaded source: the RGB image, the file's own bytes, and whether these may be kept.
 
     It stays Pillow's from file to record: each way to an array and back costs a fifth of decoding.
     """
@@ -55,13 +55,13 @@ class _Picture:
         return np.asarray(self.image)
 
 
-def load_source(folder: str, name: str) -> _Picture:
+def load_source(folder: str, name: str) -> _Image:
     try:
         data = (pathlib.Path(folder) / name).read_bytes()
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
     image, kept = image_io.load_image(data, name=name)
-    return _Picture(image=image, data=data, sha256=records.sha256(data), kept=kept)
+    return _Image(image=image, data=data, sha256=records.sha256(data), kept=kept)
 
 
 def _resize(image: Image.Image, size: tuple) -> Image.Image:
@@ -78,12 +78,12 @@ def _same_size(hazy: Image.Image, clear: Image.Image, *, size_mismatch: str) -> 
         common = tuple(map(min, hazy.size, clear.size))
         return tuple(_center(image, *common) for image in (hazy, clear))
     raise DataError(
-        f"the hazy picture is {hazy.width}x{hazy.height} and the clear one {clear.width}x{clear.height}"
+        f"the hazy image is {hazy.width}x{hazy.height} and the clear one {clear.width}x{clear.height}"
     )
 
 
 def _center(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The middle, as `pictures.center_crop` cuts it; a picture of this size is returned itself."""
+    """The middle, as `images.center_crop` cuts it; an image of this size is returned itself."""
     if image.size == (width, height):
         return image
     left, top = (image.width - width) // 2, (image.height - height) // 2
@@ -91,7 +91,7 @@ def _center(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def output_size(height: int, width: int, options: RecordOptions) -> tuple:
-    """(height, width) of a picture after `--image_size` or `--max_side`, before it is cut in tiles."""
+    """(height, width) of an image after `--image_size` or `--max_side`, before it is cut in tiles."""
     if options.image_size:
         return options.image_size, options.image_size
     longest = max(height, width)
@@ -109,7 +109,7 @@ def tile_starts(length: int, tile: int, overlap: int) -> list:
 
 
 def _tiles(height: int, width: int, options: RecordOptions):
-    """Yields (key suffix, (left, top, right, bottom)); without tiles, the whole picture once."""
+    """Yields (key suffix, (left, top, right, bottom)); without tiles, the whole image once."""
     if not options.tile_size:
         yield "", None
         return
@@ -120,7 +120,7 @@ def _tiles(height: int, width: int, options: RecordOptions):
             yield f"@{top:05d}_{left:05d}", box
 
 
-def _encoded(image: Image.Image, source: _Picture, options: RecordOptions) -> tuple:
+def _encoded(image: Image.Image, source: _Image, options: RecordOptions) -> tuple:
     """Returns (bytes, format, '' where the file's own bytes were kept, else why they were not)."""
     if options.encoding == "keep":
         unchanged = image is source.image
@@ -134,7 +134,7 @@ def _encoded(image: Image.Image, source: _Picture, options: RecordOptions) -> tu
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """One record with what is written beside it; `hashes` of pictures that are their source files, byte for byte."""
+    """One record with what is written beside it; `hashes` of images that are their source files, byte for byte."""
 
     pair: records.Pair
     psnr: float
@@ -145,17 +145,17 @@ class Made:
 
 
 def make_records(pair: SourcePair, *, hazy_dir, gt_dir, options: RecordOptions, load_clear=None):
-    """Yields the records (`Made`) of one pair: one, or one a tile. To be called within `pictures.strict()`.
+    """Yields the records (`Made`) of one pair: one, or one a tile. To be called within `images.strict()`.
 
     Args:
         pair: Which files.
         hazy_dir, gt_dir: The folders their names are relative to.
         options: What is done to them.
-        load_clear: Loader of clear pictures; `write_shard` gives one that remembers the last, because many
-            hazy pictures often share a clear one.
+        load_clear: Loader of clear images; `write_shard` gives one that remembers the last, because many
+            hazy images often share a clear one.
 
     Raises:
-        DataError: A picture cannot be read, or the sizes differ and must not; the message gives the reason.
+        DataError: An image cannot be read, or the sizes differ and must not; the message gives the reason.
     """
     sides = {
         "hazy": load_source(hazy_dir, pair.hazy),
@@ -165,7 +165,7 @@ def make_records(pair: SourcePair, *, hazy_dir, gt_dir, options: RecordOptions, 
     height, width = output_size(hazy.height, hazy.width, options)
     whole = {"hazy": _resize(hazy, (width, height)), "clear": _resize(clear, (width, height))}
     for suffix, box in _tiles(height, width, options):
-        # Cropping makes a new picture even where it takes everything; `is` must stay true for whole ones.
+        # Cropping makes a new image even where it takes everything; `is` must stay true for whole ones.
         tile = {side: image if box is None else image.crop(box) for side, image in whole.items()}
         data, formats, reencoded = {}, {}, {}
         for side, image in tile.items():

@@ -1,6 +1,6 @@
 """Plans a conversion before a byte is written: pairs, checks, split, shards.
 
-Nothing here depends on the number of workers, on times or on where the folders lie, so the same pictures
+Nothing here depends on the number of workers, on times or on where the folders lie, so the same images
 and options always give the same plan.
 """
 
@@ -31,7 +31,7 @@ SMALL_SET_SHARDS, SMALL_SET_PAIRS = 16, 16
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """The pairs of two folders, as their names and `stat` tell; no picture is opened.
+    """The pairs of two folders, as their names and `stat` tell; no image is opened.
 
     Attributes:
         rule: The pairing rule that was used.
@@ -89,11 +89,11 @@ def _file_state(path: str) -> tuple:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What the headers of all pictures say.
+    """What the headers of all images say.
 
     Attributes:
         good: Pairs that can be converted, as far as headers tell.
-        unreadable: {`key`, `hazy`, `clear`, `reason`} of pairs with a picture that cannot even be opened.
+        unreadable: {`key`, `hazy`, `clear`, `reason`} of pairs with an image that cannot even be opened.
         mismatched: One line for each pair of two sizes.
     """
 
@@ -103,7 +103,7 @@ class Look:
 
 
 def look_at_headers(sources: Sources, *, hazy_dir, gt_dir) -> Look:
-    """Opens every picture without decoding it."""
+    """Opens every image without decoding it."""
 
     def side(folder, name):
         try:
@@ -133,8 +133,8 @@ def look_at_headers(sources: Sources, *, hazy_dir, gt_dir) -> Look:
 def split_scenes(pairs, *, val_fraction: float, seed: int) -> set:
     """Chooses the scenes of the validation split.
 
-    Scenes are taken in the order of a hash of (seed, scene), so that a picture more or less moves few
-    others; a scene is taken where that brings the number of pictures nearer to the fraction.
+    Scenes are taken in the order of a hash of (seed, scene), so that an image more or less moves few
+    others; a scene is taken where that brings the number of images nearer to the fraction.
 
     Returns:
         The scenes; empty for a fraction of 0 or a single scene, otherwise never none and never all.

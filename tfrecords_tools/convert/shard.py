@@ -1,8 +1,8 @@
-"""Makes one shard: pictures in, records out. `write_shard` is a function of its spec alone.
+"""Makes one shard: images in, records out. `write_shard` is a function of its spec alone.
 
 A spec is small and picklable and names everything that decides the shard's bytes, so the same spec
 gives the same file in whatever process, in whatever order; a process pool maps it here, and a Beam
-pipeline can on a file system that all its workers share. Pictures pass through one record at a time.
+pipeline can on a file system that all its workers share. Images pass through one record at a time.
 """
 
 import base64
@@ -133,7 +133,7 @@ def write_shard(spec: ShardSpec, progress=None) -> dict:
     detail = {"rows": base64.b64encode(table.tobytes()).decode(), "sources": sources}
     text = json.dumps(note | detail)
     signed = {"note": text, "sha256": records.sha256(text.encode())}
-    write_aside(spec.done_path, json.dumps(signed).encode())
+    atomic_write(spec.done_path, json.dumps(signed).encode())
     return note
 
 
@@ -156,7 +156,7 @@ def read_done(spec: ShardSpec, *, detail: bool = False) -> dict | None:
         return None
 
 
-def write_aside(path: pathlib.Path, data: bytes) -> None:
+def atomic_write(path: pathlib.Path, data: bytes) -> None:
     """Writes a file so that it is either absent or whole, through a power failure too."""
     temporary = path.with_name(f".{path.name.lstrip('.')}.tmp-{_number()}")
     try:

@@ -1,4 +1,4 @@
-"""Lays haze on one clear picture and writes what comes of it: its copy in GT, and its hazy versions."""
+"""Lays haze on one clear image and writes what comes of it: its copy in GT, and its hazy versions."""
 
 import dataclasses
 import os
@@ -9,7 +9,7 @@ import numpy as np
 from hazeheal.data.images import image_io
 from hazeheal.data.synthesis import scattering
 from hazeheal.errors import DataError
-from hazeheal.utils.atomic import written_aside
+from hazeheal.utils.atomic import atomic_path
 from tfrecords_tools.convert import pair_records
 
 FOLDERS = ("hazy", "GT")
@@ -19,7 +19,7 @@ _TIME_GRAIN = 2_000_000_000  # nanoseconds; some file systems keep times no fine
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One clear picture.
+    """One clear image.
 
     Attributes:
         clear_dir, output_dir: Folders.
@@ -27,7 +27,7 @@ class Task:
         hazes: (name in `output_dir`/hazy, haze) of each version.
         depth_dir, depth: Folder and name of its depth map, or None.
         depth_values, depth_scale: As of `haze.distance`.
-        encoding, quality: Of the hazy pictures, as of `pictures.encode`.
+        encoding, quality: Of the hazy images, as of `images.encode`.
     """
 
     clear_dir: str
@@ -54,7 +54,7 @@ class Task:
         return self.depth and pathlib.Path(self.depth_dir) / self.depth
 
     def missing(self) -> list[tuple[pathlib.Path, scattering.Haze]]:
-        """The hazy pictures that are not there yet."""
+        """The hazy images that are not there yet."""
         hazy = pathlib.Path(self.output_dir) / FOLDERS[0]
         return [(hazy / name, laid) for name, laid in self.hazes if not (hazy / name).exists()]
 
@@ -71,14 +71,14 @@ class Task:
 def lay_task(task: Task, progress) -> str | None:
     """Writes those files of a task that are not there yet, each whole or not at all.
 
-    The copy of the clear picture comes first and has its time, so that a source which was changed later is told by it.
+    The copy of the clear image comes first and has its time, so that a source which was changed later is told by it.
 
     Args:
         task: What to write.
-        progress: Called with 1 after each hazy picture; may raise to stop.
+        progress: Called with 1 after each hazy image; may raise to stop.
 
     Returns:
-        None, or what is wrong with the picture or its depth map, which names the file.
+        None, or what is wrong with the image or its depth map, which names the file.
 
     Raises:
         OutputError: A file cannot be written.
@@ -90,14 +90,14 @@ def lay_task(task: Task, progress) -> str | None:
         return str(error)
     if not task.copy.exists():
         state = task.source.stat()
-        with written_aside(task.copy, overwrite=False) as aside:
+        with atomic_path(task.copy, overwrite=False) as aside:
             aside.write_bytes(clear.data)
             os.utime(aside, ns=(state.st_mtime_ns, state.st_mtime_ns))
     scene = clear.array
     for path, laid in task.missing():
-        picture = scattering.lay(scene, laid, depth=depth)
-        data = image_io.encode(picture, format=task.encoding, quality=task.quality)
-        with written_aside(path, overwrite=False) as aside:
+        image = scattering.lay(scene, laid, depth=depth)
+        data = image_io.encode(image, format=task.encoding, quality=task.quality)
+        with atomic_path(path, overwrite=False) as aside:
             aside.write_bytes(data)
         progress(1)
     return None
@@ -112,18 +112,18 @@ def _depth_for(task: Task, size: tuple[int, int]) -> np.ndarray:
     )
 
 
-def shape_problem(depth: tuple[int, int], picture: tuple[int, int], *, of: str) -> str:
+def shape_problem(depth: tuple[int, int], image: tuple[int, int], *, of: str) -> str:
     return (
-        f"the depth map is {depth[1]}x{depth[0]} and {of} is {picture[1]}x{picture[0]} (upright); give one of the same "
+        f"the depth map is {depth[1]}x{depth[0]} and {of} is {image[1]}x{image[0]} (upright); give one of the same "
         "shape"
     )
 
 
 def read_depth(path) -> np.ndarray:
-    """Reads a gray picture of 8 bits, or PNG of 16, as float32 [H, W] in [0, 1], upright: the part of white.
+    """Reads a gray image of 8 bits, or PNG of 16, as float32 [H, W] in [0, 1], upright: the part of white.
 
     Raises:
-        DataError: The file cannot be read, or is no such picture; the message names it.
+        DataError: The file cannot be read, or is no such image; the message names it.
     """
 
     def gray(image, data):
@@ -133,12 +133,12 @@ def read_depth(path) -> np.ndarray:
             return np.asarray(image, np.float32) / np.float32(255)
         if image.mode.startswith("I") and data.startswith(image_io.PNG_SIGNATURE):
             return np.asarray(image).astype(np.float32) / np.float32(65535)
-        if image.mode in ("RGB", "RGBA", "LA"):  # gray that a program has saved as colours
+        if image.mode in ("RGB", "RGBA", "LA"):  # gray that a program has saved as colors
             samples = np.asarray(image)[..., : len(image.mode.rstrip("A"))]
             if (samples == samples[..., :1]).all():
                 return samples[..., 0].astype(np.float32) / np.float32(255)
         raise DataError(
-            f"{path}: a depth map is a gray picture of 8 bits, or a gray PNG of 16; this one is {image.format or ''} "
+            f"{path}: a depth map is a gray image of 8 bits, or a gray PNG of 16; this one is {image.format or ''} "
             f"{image.mode}, of which nothing says how far a pixel is; save it as gray PNG"
         )
 

@@ -1,7 +1,7 @@
-"""`hazeheal-tfrecords synthesize`: a folder of clear pictures becomes a folder of pairs.
+"""`hazeheal-tfrecords synthesize`: a folder of clear images becomes a folder of pairs.
 
-    plan    names, depth maps, a haze for each hazy picture     (tfrecords_tools.synthesize.plan)
-    lay     one function a clear picture, in processes          (tfrecords_tools.synthesize.apply_haze)
+    plan    names, depth maps, a haze for each hazy image     (tfrecords_tools.synthesize.plan)
+    lay     one function a clear image, in processes          (tfrecords_tools.synthesize.apply_haze)
     finish  haze.json, whose presence says that all is there
 
 It can be killed at any moment: every file is written aside and renamed, the settings are kept beside them, and the
@@ -19,7 +19,7 @@ import time
 from hazeheal.data.images import image_io
 from hazeheal.data.synthesis import scattering
 from hazeheal.errors import DataError, HazeHealError, UsageError
-from hazeheal.utils.atomic import write_aside
+from hazeheal.utils.atomic import atomic_write
 from hazeheal.utils.console import one_line
 from tfrecords_tools import pool
 from tfrecords_tools.convert.output_dir import LOCK
@@ -33,7 +33,7 @@ MANIFEST = "haze.json"
 STARTED = ".haze.json.started"
 SHOWN = 20
 PRELOAD = "tfrecords_tools.synthesize.apply_haze"
-_LEFTOVER = re.compile(r"\.\d+-\d+\.part(\.\w+)?")  # of `written_aside`, by a run that was killed
+_LEFTOVER = re.compile(r"\.\d+-\d+\.part(\.\w+)?")  # of `atomic_path`, by a run that was killed
 
 
 def synthesize(options: Options) -> int:
@@ -59,13 +59,13 @@ def synthesize(options: Options) -> int:
         _look_at_headers(missing)
         start = time.monotonic()
         _remove_leftovers(output_dir)
-        write_aside(output_dir / STARTED, json.dumps(manifest))
+        atomic_write(output_dir / STARTED, json.dumps(manifest))
         _lay(options, tasks, missing)
-        write_aside(output_dir / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        atomic_write(output_dir / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
         (output_dir / STARTED).unlink(missing_ok=True)
     hazy, gt = (output_dir / folder for folder in apply_haze.FOLDERS)
     print(
-        f"{len(manifest['pictures'])} pairs of {len(tasks)} clear pictures are in {hazy} and {gt}, what was laid on them"
+        f"{len(manifest['images'])} pairs of {len(tasks)} clear images are in {hazy} and {gt}, what was laid on them"
     )
     print(f"in {output_dir / MANIFEST} ({time.monotonic() - start:.0f} s). Convert them with:")
     print(f"  hazeheal-tfrecords convert --hazy_dir={hazy} --gt_dir={gt} --output_dir=RECORDS")
@@ -79,7 +79,7 @@ def _manifest(options, tasks) -> dict:
         for task in tasks
         for name, laid in task.hazes
     ]
-    made = {"settings": options.settings(), "pictures": listed}
+    made = {"settings": options.settings(), "images": listed}
     return json.loads(json.dumps(made))  # tuples as lists, to be compared with one that is read
 
 
@@ -96,19 +96,19 @@ def _refuse_other(output_dir, manifest, tasks) -> None:
         there = json.loads((output_dir / name).read_text(encoding="utf-8"))
         theirs, mine = there["settings"], manifest["settings"]
         differing = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
-        rows = {row["hazy"]: (row["clear"], row) for row in there["pictures"]}
+        rows = {row["hazy"]: (row["clear"], row) for row in there["images"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{output_dir / name} cannot be read ({error}); remove the directory") from error
     if differing:
         text = ", ".join(f"{key}={theirs.get(key)} there, {mine.get(key)} now" for key in sorted(differing))
         raise UsageError(f"{other} pairs of other settings ({text}); choose another directory")
-    rows_now = {row["hazy"]: row for row in manifest["pictures"]}
+    rows_now = {row["hazy"]: row for row in manifest["images"]}
     gone = {clear for hazy, (clear, row) in rows.items() if rows_now.get(hazy) != row}
     gone = [clear for clear in sorted(gone) if (output_dir / apply_haze.FOLDERS[1] / clear).exists()]
     changed = gone or [task.clear for task in tasks if task.is_stale()]
     if changed:
         raise UsageError(
-            f"{other} pairs of {len(changed)} pictures that are {'gone or named otherwise' if gone else 'changed'} since "
+            f"{other} pairs of {len(changed)} images that are {'gone or named otherwise' if gone else 'changed'} since "
             f"({some(changed)}); choose another directory"
         )
 
@@ -141,7 +141,7 @@ def _lay(options, tasks, missing) -> None:
     todo = sum(len(task.missing()) for task in missing)
     workers = min(options.workers or min(pool.cores(), 1 + len(missing) // 16), len(missing))
     print(
-        f"{total} hazy pictures of {len(tasks)} clear ones"
+        f"{total} hazy images of {len(tasks)} clear ones"
         + (f", {total - todo} of them finished already" if todo < total else "")
         + f", with {max(workers, 1)} worker{'s' * (workers > 1)}",
         flush=True,
@@ -152,7 +152,7 @@ def _lay(options, tasks, missing) -> None:
         workers=workers,
         total=total,
         already=total - todo,
-        unit="picture",
+        unit="image",
         preload=PRELOAD,
     )
     _refuse([problem for problem in problems if problem], "all others are finished")
@@ -165,6 +165,6 @@ def _refuse(problems, done: str) -> None:
         print(f"  ... and {len(problems) - SHOWN} more", file=sys.stderr)
     if problems:
         raise DataError(
-            f"{len(problems)} clear pictures cannot get haze, listed above ({done}); replace or remove them, and run the same "
+            f"{len(problems)} clear images cannot get haze, listed above ({done}); replace or remove them, and run the same "
             "command again"
         )

@@ -2,14 +2,14 @@
 
 import argparse
 
-_TEXT = "lay haze on your own clear pictures, and get pairs to train on: hazy/ and GT/"
+_TEXT = "lay haze on your own clear images, and get pairs to train on: hazy/ and GT/"
 _EPILOG = """\
-names: GT/ holds the clear pictures, byte for byte, under their own names. hazy/ has the same names (street/7.jpg gives
+names: GT/ holds the clear images, byte for byte, under their own names. hazy/ has the same names (street/7.jpg gives
 hazy/street/7.png), or with --per_picture=3 a folder for each version (hazy/street/v1/7.png to v3). `convert` pairs them as they are
-(rule same_name), and keeps all versions of a clear picture in one split.
+(rule same_name), and keeps all versions of a clear image in one split.
 
-haze.json holds the kind, beta, A and field seed of every hazy picture. A haze is decided by --seed, the picture's name and the version
-alone: not by the number of processes, nor by the other pictures. An interrupted run is taken up by the same command; nothing that is
+haze.json holds the kind, beta, A and field seed of every hazy image. A haze is decided by --seed, the image's name and the version
+alone: not by the number of processes, nor by the other images. An interrupted run is taken up by the same command; nothing that is
 there is overwritten.
 
 examples:
@@ -19,7 +19,7 @@ examples:
   hazeheal-tfrecords synthesize --clear_dir=nyu --depth_dir=mm --depth_scale=65.535 --beta=0.2,0.6 --output_dir=pairs
   hazeheal-tfrecords convert --hazy_dir=pairs/hazy --gt_dir=pairs/GT --output_dir=records/mine
 
-exit codes: 0 done, 1 error (a picture cannot be read, the disk is full, ...), 2 bad usage, 130 interrupted
+exit codes: 0 done, 1 error (an image cannot be read, the disk is full, ...), 2 bad usage, 130 interrupted
 """
 
 
@@ -32,22 +32,22 @@ def add_synthesize(commands) -> argparse.ArgumentParser:
         epilog=_EPILOG,
     )
     add = command.add_argument_group("what").add_argument
-    add("--clear_dir", required=True, metavar="DIR", help="folder of clear pictures, with its sub-folders")
+    add("--clear_dir", required=True, metavar="DIR", help="folder of clear images, with its sub-folders")
     add("--output_dir", required=True, metavar="DIR", help="new or empty directory for hazy/, GT/, haze.json")
-    add("--per_picture", type=int, default=1, metavar="N", help="hazy versions of each picture (default: 1)")
+    add("--per_picture", type=int, default=1, metavar="N", help="hazy versions of each image (default: 1)")
     add("--seed", type=int, default=0, metavar="N", help="another seed draws other haze (default: 0)")
     add = command.add_argument_group("where the haze is dense").add_argument
     add(
         "--kind",
         type=_words,
         metavar="KINDS",
-        help="without depth maps, one of these is drawn for each hazy picture: clouds (banks of haze, fractal, as seen "
+        help="without depth maps, one of these is drawn for each hazy image: clouds (banks of haze, fractal, as seen "
         "from above), ramps (near below, far above, as in a view into the distance). Default: clouds,ramps",
     )
     add(
         "--depth_dir",
         metavar="DIR",
-        help="depth maps instead: gray pictures of 8 bits, or PNG of 16, of the picture's shape (another size is brought "
+        help="depth maps instead: gray images of 8 bits, or PNG of 16, of the image's shape (another size is brought "
         "to it); d comes from their values as a part of white, v in [0, 1]. A value of 0 is taken at its word: fill holes "
         "first",
     )
@@ -55,7 +55,7 @@ def add_synthesize(commands) -> argparse.ArgumentParser:
         "--depth_pairing",
         default="auto",
         metavar="RULE",
-        help="how the names of clear pictures and depth maps pair: auto (default), a rule of `convert --pairing`, or a "
+        help="how the names of clear images and depth maps pair: auto (default), a rule of `convert --pairing`, or a "
         "regular expression with one group",
     )
     add(
@@ -68,10 +68,10 @@ def add_synthesize(commands) -> argparse.ArgumentParser:
         "--depth_scale",
         type=float,
         metavar="D",
-        help="the d of the farthest value (default: 1); millimetres in 16 bits are metres with 65.535, beta then is in "
-        "one over metres",
+        help="the d of the farthest value (default: 1); millimeters in 16 bits are meters with 65.535, beta then is in "
+        "one over meters",
     )
-    add = command.add_argument_group("how dense, of what colour (LOW,HIGH, or one number)").add_argument
+    add = command.add_argument_group("how dense, of what color (LOW,HIGH, or one number)").add_argument
     add(
         "--beta",
         type=_range,
@@ -95,9 +95,9 @@ def add_synthesize(commands) -> argparse.ArgumentParser:
         help="how far red and blue of A may lie apart, bluish or dusty (default: 0.04; 0 is gray)",
     )
     add = command.add_argument_group("writing").add_argument
-    add("--encoding", choices=("png", "jpeg"), default="png", help="of the hazy pictures (default: png)")
+    add("--encoding", choices=("png", "jpeg"), default="png", help="of the hazy images (default: png)")
     add("--quality", type=int, metavar="Q", help="of --encoding=jpeg, 1 to 100 (default: 95)")
-    add("--workers", type=int, metavar="N", help="processes (default: all cores, one for few pictures)")
+    add("--workers", type=int, metavar="N", help="processes (default: all cores, one for few images)")
     return command
 
 

@@ -5,7 +5,7 @@ import os
 import pathlib
 
 from hazeheal.data.pairing import pairing
-from hazeheal.data.pairing.folders import find_folder, identity, list_pictures
+from hazeheal.data.pairing.folders import find_folder, identity, list_images
 from hazeheal.data.pairing.rules import RULES, find_rule
 from hazeheal.data.synthesis import scattering
 from hazeheal.errors import DataError, UsageError
@@ -59,7 +59,7 @@ class Options:
             raise UsageError(f"--{error}") from None
 
     def settings(self) -> dict:
-        """What decides the pixels, beside the pictures."""
+        """What decides the pixels, beside the images."""
         depth = {"values": self.depth_values or "distance", "scale": self.depth_scale or 1.0}
         return {
             "rules": scattering.VERSION,
@@ -73,14 +73,14 @@ class Options:
 
 
 def plan(options: Options) -> tuple:
-    """Finds the pictures and draws their haze; opens none of them.
+    """Finds the images and draws their haze; opens none of them.
 
     Returns:
         (list of `laying.Task`, notes for the log).
 
     Raises:
         UsageError: A folder, a rule or the place of the output cannot be meant.
-        DataError: A picture has no depth map, or what is written could not be paired again.
+        DataError: An image has no depth map, or what is written could not be paired again.
     """
     clear_dir = find_folder(options.clear_dir, "--clear_dir")
     depth_dir = options.depth_dir and find_folder(options.depth_dir, "--depth_dir")
@@ -92,10 +92,10 @@ def plan(options: Options) -> tuple:
     for flag, folder in (("clear_dir", clear_dir), ("depth_dir", depth_dir)):
         if folder and output_dir.is_relative_to(folder.resolve()):
             raise UsageError(
-                f"--output_dir={options.output_dir} lies within --{flag}={folder}, where its pictures would be taken for "
+                f"--output_dir={options.output_dir} lies within --{flag}={folder}, where its images would be taken for "
                 "clear ones; choose another directory"
             )
-    names, notes = list_pictures(clear_dir, "--clear_dir", other=depth_dir)
+    names, notes = list_images(clear_dir, "--clear_dir", other=depth_dir)
     depths = {}
     if depth_dir:
         depths, more = _pair_depths(options, names, depth_dir, clear_dir)
@@ -131,7 +131,7 @@ def plan(options: Options) -> tuple:
 
 def _pair_depths(options, names, depth_dir, clear_dir) -> tuple:
     """Returns ({clear name: depth name}, notes)."""
-    depths, notes = list_pictures(depth_dir, "--depth_dir", other=clear_dir)
+    depths, notes = list_images(depth_dir, "--depth_dir", other=clear_dir)
     rules = RULES if options.depth_pairing == "auto" else (find_rule(options.depth_pairing),)
     try:
         found = pairing.pair_names(names, depths, rules=rules)
@@ -140,11 +140,11 @@ def _pair_depths(options, names, depth_dir, clear_dir) -> tuple:
     wrong = [f"{name} has no depth map" for name in found.orphans_hazy] + found.ambiguous
     if wrong:
         raise DataError(
-            f"{len(wrong)} clear pictures of {len(names)} without one depth map in {depth_dir} ({some(wrong)}); rename them, "
+            f"{len(wrong)} clear images of {len(names)} without one depth map in {depth_dir} ({some(wrong)}); rename them, "
             f"or give --depth_pairing a rule or a regular expression ({found.rule} was tried)"
         )
     if found.orphans_clear:
-        notes.append(f"--depth_dir: {len(found.orphans_clear)} depth maps of no picture are left out")
+        notes.append(f"--depth_dir: {len(found.orphans_clear)} depth maps of no image are left out")
     return {pair.hazy: pair.clear for pair in found.pairs}, notes
 
 
@@ -161,7 +161,7 @@ def _check_names(tasks) -> None:
     ]
     if wrong or len(made) != sum(len(task.hazes) for task in tasks):
         raise DataError(
-            f"--clear_dir: {len(wrong)} pictures share their name with another one, but for the suffix or a folder "
+            f"--clear_dir: {len(wrong)} images share their name with another one, but for the suffix or a folder "
             f"({some(wrong)}), and their pairs could not be told apart; rename them"
         )
 

@@ -1,20 +1,20 @@
-"""Any picture file becomes an upright 8-bit RGB array, and an array becomes a file.
+"""Any image file becomes an upright 8-bit RGB array, and an array becomes a file.
 
-    picture, kept = load_rgb("photo.jpg")      # uint8 [H, W, 3]
+    image, kept = load_rgb("photo.jpg")      # uint8 [H, W, 3]
     kept.reusable                              # may the file's bytes go into a record as they are?
 
-What `load_rgb` does with each kind of picture:
+What `load_rgb` does with each kind of image:
 
-    gray, 1-bit, palette   the colour that each pixel shows
-    alpha                  dropped: the colours stored under it stay. Composition would need a background, which is
+    gray, 1-bit, palette   the color that each pixel shows
+    alpha                  dropped: the colors stored under it stay. Composition would need a background, which is
                            neither haze nor scene; TensorFlow's and OpenCV's readers drop it too
-    16-bit gray            scaled so that 65535 becomes 255, and rounded (12-bit TIFF: 4095); of 16-bit colours
+    16-bit gray            scaled so that 65535 becomes 255, and rounded (12-bit TIFF: 4095); of 16-bit colors
                            Pillow gives the upper 8 bits
     CMYK, YCbCr, LAB, ...  converted to RGB. Embedded ICC profiles are not applied: no decoder in training does
     EXIF orientation       applied
     float, 32-bit integer  refused: nothing says which value is white
-    animated, many pages   refused. The further pictures of an MPO photograph, reduced copies inside a TIFF and the
-                           layers of a PSD are not pages: the main picture is taken
+    animated, many pages   refused. The further images of an MPO photograph, reduced copies inside a TIFF and the
+                           layers of a PSD are not pages: the main image is taken
 """
 
 import contextlib
@@ -31,9 +31,9 @@ from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from hazeheal.data.images.passthrough import PNG_SIGNATURE, Kept, inspect
 from hazeheal.errors import DataError, UsageError
-from hazeheal.utils.atomic import written_aside
+from hazeheal.utils.atomic import atomic_path
 
-# What counts as a picture when a folder is listed; whether it is one shows when it is read.
+# What counts as an image when a folder is listed; whether it is one shows when it is read.
 _SUFFIXES = """
     .png .apng .jpg .jpeg .jpe .jfif .mpo .bmp .dib .tif .tiff .webp .gif .avif .jp2 .j2k .jpx .jpf
     .ppm .pgm .pbm .pnm .pcx .tga .sgi .psd .ras .qoi
@@ -54,28 +54,28 @@ _UPRIGHT = {
 
 
 class _Refused(Exception):
-    """A picture that can be opened and is not wanted; the text is the reason."""
+    """An image that can be opened and is not wanted; the text is the reason."""
 
 
 def load_rgb(source, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> tuple[np.ndarray, Kept]:
-    """Reads one picture: the upright picture, and whether the bytes can be kept; as `load` does."""
+    """Reads one image: the upright image, and whether the bytes can be kept; as `load` does."""
     return load(source, lambda image, data: None, max_pixels=max_pixels, name=name)[:2]
 
 
 def load(source, look, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> tuple:
-    """Reads one picture, and what else is wanted of its file.
+    """Reads one image, and what else is wanted of its file.
 
     Args:
         source: A path, or the file's bytes.
         look: Called with the `PIL.Image.Image`, decoded and as it lies in the file, and the file's bytes.
-        max_pixels: Larger pictures are refused before they are decoded.
-        name: What errors call the picture; by default its path.
+        max_pixels: Larger images are refused before they are decoded.
+        name: What errors call the image; by default its path.
 
     Returns:
-        The upright picture, uint8 [H, W, 3] RGB in [0, 255], whether the bytes can be kept, and what `look` has returned.
+        The upright image, uint8 [H, W, 3] RGB in [0, 255], whether the bytes can be kept, and what `look` has returned.
 
     Raises:
-        DataError: The file is missing, empty, truncated, damaged, animated, too large or not a picture; the
+        DataError: The file is missing, empty, truncated, damaged, animated, too large or not an image; the
             message names it and gives the reason.
     """
     return _load(
@@ -84,7 +84,7 @@ def load(source, look, *, max_pixels: int = MAX_PIXELS, name: str | None = None)
 
 
 def load_image(source, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> tuple[Image.Image, Kept]:
-    """Reads one picture for what Pillow does itself: as `load_rgb`, but an RGB `PIL.Image.Image` without metadata."""
+    """Reads one image for what Pillow does itself: as `load_rgb`, but an RGB `PIL.Image.Image` without metadata."""
     return _load(source, lambda image, data: None, _bare, max_pixels=max_pixels, name=name)[:2]
 
 
@@ -96,7 +96,7 @@ def _bare(image):
 def _load(source, look, finish, *, max_pixels, name) -> tuple:
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
-        name = name or f"picture of {len(data)} bytes"
+        name = name or f"image of {len(data)} bytes"
     else:
         name = name or os.fsdecode(source)
         data = _read(source, name, max_pixels)
@@ -124,13 +124,13 @@ def _load(source, look, finish, *, max_pixels, name) -> tuple:
 
 
 def read_size(path, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> tuple[int, int]:
-    """Upright (height, width) of a picture file as its header tells; nothing is decoded.
+    """Upright (height, width) of an image file as its header tells; nothing is decoded.
 
     Args:
         path, max_pixels, name: As in `load_rgb`.
 
     Raises:
-        DataError: The header cannot be read, or the file is larger than such a picture can be; the message names it.
+        DataError: The header cannot be read, or the file is larger than such an image can be; the message names it.
     """
     name = name or os.fsdecode(path)
     try:
@@ -166,7 +166,7 @@ def _read(source, name: str, max_pixels: int) -> bytes:
     try:
         status = os.stat(source)
         if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{name}: a folder or a device; give a picture file")
+            raise DataError(f"{name}: a folder or a device; give an image file")
         if status.st_size > _most_bytes(max_pixels):
             raise DataError(f"{name}: {status.st_size:,} bytes are more than {max_pixels:,} pixels take")
         return pathlib.Path(os.fsdecode(source)).read_bytes()
@@ -218,7 +218,7 @@ def _decode(image: Image.Image, data: bytes, look, max_pixels: int) -> tuple:
 
     check_size()
     if image.format == "EPS":
-        raise _Refused("EPS is a program that another program would have to run; save the picture as PNG")
+        raise _Refused("EPS is a program that another program would have to run; save the image as PNG")
     kept = inspect(data, format=image.format or "unknown")
     frames = _count_frames(image)
     if frames > 1:
@@ -235,18 +235,18 @@ def _decode(image: Image.Image, data: bytes, look, max_pixels: int) -> tuple:
 
 
 def upright_turn(image: Image.Image) -> Image.Transpose | None:
-    """What turns a picture upright as its EXIF tells; None: nothing. To be asked when it is loaded.
+    """What turns an image upright as its EXIF tells; None: nothing. To be asked when it is loaded.
 
     Pillow has by then turned TIFF and AVIF upright itself, and says so.
     """
     try:
         return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION))
-    except Exception:  # damaged metadata of a whole picture: taken as upright
+    except Exception:  # damaged metadata of a whole image: taken as upright
         return None
 
 
 def _count_frames(image) -> int:
-    """Number of pictures in the file, without those that belong to the first one."""
+    """Number of images in the file, without those that belong to the first one."""
     if image.format in ("MPO", "PSD"):
         return 1
     frames = getattr(image, "n_frames", 1)
@@ -291,28 +291,28 @@ def _unidentified(data: bytes) -> str:
     for magic, kind in _MAGIC.items():
         if data.startswith(magic):
             return f"truncated or damaged (it begins as {kind}, and its header cannot be read); replace it"
-    return f"not a picture that Pillow knows (it begins with {data[:8]!r}); remove or replace it"
+    return f"not an image that Pillow knows (it begins with {data[:8]!r}); remove or replace it"
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def encode(picture: np.ndarray, *, format: str = "png", quality: int = 95) -> bytes:
-    """Encodes a picture; equal pictures give equal bytes (with the same libraries).
+def encode(image: np.ndarray, *, format: str = "png", quality: int = 95) -> bytes:
+    """Encodes an image; equal images give equal bytes (with the same libraries).
 
     Args:
-        picture: uint8 [H, W, 3] RGB.
-        format: `png` (lossless) or `jpeg` (baseline, colour at full resolution: 4:4:4).
+        image: uint8 [H, W, 3] RGB.
+        format: `png` (lossless) or `jpeg` (baseline, color at full resolution: 4:4:4).
         quality: Of JPEG, 1 to 100.
 
     Raises:
-        UsageError: The picture, the format or the quality is not of this kind.
+        UsageError: The image, the format or the quality is not of this kind.
     """
-    picture = np.asarray(picture)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        raise UsageError(f"a picture must be uint8 [H, W, 3], not {picture.dtype} {list(picture.shape)}")
-    return encode_image(Image.fromarray(np.ascontiguousarray(picture)), format=format, quality=quality)
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise UsageError(f"an image must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
+    return encode_image(Image.fromarray(np.ascontiguousarray(image)), format=format, quality=quality)
 
 
 def encode_image(image: Image.Image, *, format: str = "png", quality: int = 95) -> bytes:
@@ -331,26 +331,26 @@ def encode_image(image: Image.Image, *, format: str = "png", quality: int = 95) 
     return buffer.getvalue()
 
 
-def save(picture: np.ndarray, path, *, quality: int = 95) -> None:
+def save(image: np.ndarray, path, *, quality: int = 95) -> None:
     """Writes uint8 [H, W, 3] as PNG or JPEG, by the suffix of `path`.
 
     The file is written aside and renamed, so that nobody ever reads half of it.
 
     Raises:
-        UsageError: The suffix is none of .png, .jpg, .jpeg, or the picture cannot be encoded.
+        UsageError: The suffix is none of .png, .jpg, .jpeg, or the image cannot be encoded.
         OutputError: The file cannot be written.
     """
     path = pathlib.Path(path)
     format = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}.get(path.suffix.lower())
     if format is None:
-        raise UsageError(f"{path}: cannot write pictures as {path.suffix!r}; use .png, .jpg or .jpeg")
-    data = encode(picture, format=format, quality=quality)
-    with written_aside(path) as aside:
+        raise UsageError(f"{path}: cannot write images as {path.suffix!r}; use .png, .jpg or .jpeg")
+    data = encode(image, format=format, quality=quality)
+    with atomic_path(path) as aside:
         aside.write_bytes(data)
 
 
 def center_crop(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts the middle of the common size out of two pictures [H, W, C]; one that has this size is returned itself."""
+    """Cuts the middle of the common size out of two images [H, W, C]; one that has this size is returned itself."""
     height, width = (min(a.shape[i], b.shape[i]) for i in (0, 1))
 
     def cut(x):
@@ -366,7 +366,7 @@ _BLOCK = 1 << 15  # values at a time: what the caches hold, and whose squares a 
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio, 20 log10 255 - 10 log10 MSE, in dB; inf where the pictures are equal.
+    """Peak signal-to-noise ratio, 20 log10 255 - 10 log10 MSE, in dB; inf where the images are equal.
 
     Args:
         a, b: uint8, of one shape, not empty.
@@ -374,7 +374,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     a, b = np.asarray(a), np.asarray(b)
     if a.dtype != np.uint8 or b.dtype != np.uint8 or a.shape != b.shape or a.size == 0:
         kinds = f"{a.dtype} {list(a.shape)} and {b.dtype} {list(b.shape)}"
-        raise UsageError(f"psnr needs two uint8 pictures of one size, not {kinds}")
+        raise UsageError(f"psnr needs two uint8 images of one size, not {kinds}")
     a, b, total = a.reshape(-1), b.reshape(-1), 0
     for start in range(0, a.size, _BLOCK):
         one, other = a[start : start + _BLOCK], b[start : start + _BLOCK]

@@ -1,6 +1,6 @@
 """Which files' bytes may go into a record as they are, and whether they are whole.
 
-Records hold encoded pictures that TensorFlow decodes. It knows no EXIF, no CMYK and no alpha, so only an
+Records hold encoded images that TensorFlow decodes. It knows no EXIF, no CMYK and no alpha, so only an
 upright 8-bit RGB or gray JPEG or PNG means the same to it as to Pillow. PNG: equal bit for bit. JPEG: equal bit
 for bit with `dct_method="INTEGER_ACCURATE"`, whatever the chroma subsampling; `tf.image.decode_image`, and
 `tf.io.decode_jpeg` without it, take a faster, cruder transform and were seen to be off by up to 7 levels of 255.
@@ -12,7 +12,7 @@ import struct
 import zlib
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_GRAY, PNG_RGB, PNG_PALETTE = 0, 2, 3  # colour types
+PNG_GRAY, PNG_RGB, PNG_PALETTE = 0, 2, 3  # color types
 # Huffman-coded baseline, extended and progressive; arithmetic and lossless coding are not in every decoder.
 JPEG_FRAMES = {0xC0, 0xC1, 0xC2}
 JPEG_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
@@ -23,7 +23,7 @@ _SCAN_ENDS = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """Whether a file's bytes can stand for the picture.
+    """Whether a file's bytes can stand for the image.
 
     Attributes:
         reusable: The bytes are an upright 8-bit RGB or gray JPEG or PNG, which TensorFlow decodes to the same
@@ -42,7 +42,7 @@ def inspect(data: bytes, *, format: str) -> Kept:
 
     Args:
         data: The whole file.
-        format: As Pillow names it: `JPEG`, `MPO` (a JPEG with more pictures behind it), `PNG`, ...
+        format: As Pillow names it: `JPEG`, `MPO` (a JPEG with more images behind it), `PNG`, ...
 
     Raises:
         ValueError: A JPEG or PNG lacks its end, or a PNG's checksum is wrong. Pillow overlooks some of it: it
@@ -73,13 +73,13 @@ def _inspect_png(data: bytes) -> str:
             header = bytes(content)
         kinds.add(kind)
         position = end
-    depth, colour = header[8:10]
-    if colour not in (PNG_GRAY, PNG_RGB):
-        return "PNG with a palette" if colour == PNG_PALETTE else "PNG with alpha"
+    depth, color = header[8:10]
+    if color not in (PNG_GRAY, PNG_RGB):
+        return "PNG with a palette" if color == PNG_PALETTE else "PNG with alpha"
     if depth != 8:
         return f"PNG of {depth} bits"
     if b"tRNS" in kinds:
-        return "PNG with a transparent colour"
+        return "PNG with a transparent color"
     return "PNG with animation chunks" if b"acTL" in kinds else ""
 
 

@@ -1,4 +1,4 @@
-"""The picture files in a folder: sub-folders are walked, links followed, and names are relative, with `/`."""
+"""The image files in a folder: sub-folders are walked, links followed, and names are relative, with `/`."""
 
 import collections
 import os
@@ -20,13 +20,13 @@ def find_folder(folder, flag: str) -> pathlib.Path:
             return path
     except OSError as error:
         state = f"cannot be reached ({error.strerror})"
-    raise UsageError(f"{flag}={os.fspath(folder)!r} {state}; give the folder that holds the pictures")
+    raise UsageError(f"{flag}={os.fspath(folder)!r} {state}; give the folder that holds the images")
 
 
-def list_pictures(
+def list_images(
     folder: pathlib.Path, flag: str, *, other: pathlib.Path | None = None
 ) -> tuple[list[str], list[str]]:
-    """Relative names of all picture files under `folder`, sorted; notes on what was passed over.
+    """Relative names of all image files under `folder`, sorted; notes on what was passed over.
 
     Args:
         folder: It is there.
@@ -34,7 +34,7 @@ def list_pictures(
         other: Left out where it lies inside `folder`: its files have the other role.
 
     Raises:
-        DataError: It holds no pictures, cannot be read, or a name is no valid text.
+        DataError: It holds no images, cannot be read, or a name is no valid text.
     """
     names, passed_over, notes = [], collections.Counter(), []
     other_identity, ways = other and identity(other), collections.Counter()
@@ -78,10 +78,10 @@ def list_pictures(
     if not names:
         suffixes = " ".join(sorted(PICTURE_SUFFIXES))
         raise DataError(
-            f"{flag}={folder} holds no pictures (found: {text or 'nothing'}); looked for {suffixes}"
+            f"{flag}={folder} holds no images (found: {text or 'nothing'}); looked for {suffixes}"
         )
     if text:
-        notes.append(f"{flag}: passed over {sum(passed_over.values())} that are no pictures ({text})")
+        notes.append(f"{flag}: passed over {sum(passed_over.values())} that are no images ({text})")
     return sorted(names), sorted(notes)
 
 

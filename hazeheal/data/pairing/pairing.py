@@ -1,14 +1,14 @@
-"""Which clear picture belongs to which hazy one, by the names of the files.
+"""Which clear image belongs to which hazy one, by the names of the files.
 
     pairing = pair_folders("D/hazy", "D/GT")            # rule="auto"
     for pair in pairing.pairs:                          # PairName(key, hazy, clear, scene)
         ...
     print(pairing.report())                             # and what could not be paired
 
-Several hazy pictures of one clear one are normal. Several clear candidates for one hazy picture are not: they
+Several hazy images of one clear one are normal. Several clear candidates for one hazy image are not: they
 are reported, not guessed at.
 
-Sub-folders are walked, and names are relative to their folder, with `/`. A hazy file looks for its clear picture
+Sub-folders are walked, and names are relative to their folder, with `/`. A hazy file looks for its clear image
 in the same sub-folder of the clear folder, then in the folders above it: `part1/0005_0.8_0.1.jpg` finds
 `part1/0005.png`, else `0005.png`.
 """
@@ -18,7 +18,7 @@ import dataclasses
 import pathlib
 import unicodedata
 
-from hazeheal.data.pairing.folders import find_folder, identity, list_pictures
+from hazeheal.data.pairing.folders import find_folder, identity, list_images
 from hazeheal.data.pairing.rules import RULES, Rule, find_rule
 from hazeheal.errors import DataError, UsageError
 
@@ -30,7 +30,7 @@ class PairName:
     Attributes:
         key: The hazy file's stem, unique in its Pairing (with the folder, then the suffix, where needed).
         hazy, clear: File names relative to the two folders, with `/`.
-        scene: What pairs of one clear picture share; a split must not tear it apart.
+        scene: What pairs of one clear image share; a split must not tear it apart.
     """
 
     key: str
@@ -41,7 +41,7 @@ class PairName:
 
 @dataclasses.dataclass(frozen=True)
 class Pairing:
-    """What one rule made of two folders; every picture file is in exactly one of the lists.
+    """What one rule made of two folders; every image file is in exactly one of the lists.
 
     Attributes:
         rule: Name of the rule, or the regular expression.
@@ -88,7 +88,7 @@ class Pairing:
 
 
 def pair_folders(hazy_dir, gt_dir, *, rule: str = "auto") -> Pairing:
-    """Pairs the picture files of two folders by name; opens none of them.
+    """Pairs the image files of two folders by name; opens none of them.
 
     Args:
         hazy_dir, gt_dir: The folders; they may be the same one.
@@ -102,7 +102,7 @@ def pair_folders(hazy_dir, gt_dir, *, rule: str = "auto") -> Pairing:
     Raises:
         UsageError: A folder does not exist, the rule is neither a name nor such an expression, the rule needs
             two folders, or `auto` finds rules that contradict each other.
-        DataError: A folder holds no pictures, a file name is no valid text, not one pair was found, or both
+        DataError: A folder holds no images, a file name is no valid text, not one pair was found, or both
             names of a pair lead to the same file.
     """
     hazy_dir, gt_dir = find_folder(hazy_dir, "hazy_dir"), find_folder(gt_dir, "gt_dir")
@@ -112,15 +112,15 @@ def pair_folders(hazy_dir, gt_dir, *, rule: str = "auto") -> Pairing:
         usable = [r for r in RULES if not r.two_folders]
         if rule != "auto" and rules[0].two_folders:
             raise UsageError(
-                f"pairing {rule!r} cannot tell hazy from clear files in one folder ({hazy_dir}) and would pair pictures with "
+                f"pairing {rule!r} cannot tell hazy from clear files in one folder ({hazy_dir}) and would pair images with "
                 f"themselves; put them in two folders or use one of {', '.join(r.name for r in usable)}"
             )
         rules = usable if rule == "auto" else rules
-    hazy, notes = list_pictures(hazy_dir, "hazy_dir", other=gt_dir)
+    hazy, notes = list_images(hazy_dir, "hazy_dir", other=gt_dir)
     if one_folder:
         clear = hazy
     else:
-        clear, more = list_pictures(gt_dir, "gt_dir", other=hazy_dir)
+        clear, more = list_images(gt_dir, "gt_dir", other=hazy_dir)
         notes += more
     best = pair_names(hazy, clear, rules=rules, one_folder=one_folder)
     if not best.pairs:

@@ -15,7 +15,7 @@ class PublicSet:
         title: What its authors call it.
         text: What is in it.
         page: Where to get it.
-        splits: {split: (folder of the hazy pictures, folder of the clear ones)}, below one root. The authors' own splits,
+        splits: {split: (folder of the hazy images, folder of the clear ones)}, below one root. The authors' own splits,
             else all of it as one.
         rule: Of `hazeheal.data.pairing.rules`.
         example: A hazy and a clear file of one pair.
@@ -98,7 +98,7 @@ def _satehaze1k(kind: str) -> PublicSet:
     return PublicSet(
         name=f"satehaze1k_{kind}",
         title=f"SateHaze1k, {kind}",
-        text=f"Satellite pictures of 512x512 with {kind} haze laid on by rule: 320 pairs to train, 35 to validate, 45 to test.",
+        text=f"Satellite images of 512x512 with {kind} haze laid on by rule: 320 pairs to train, 35 to validate, 45 to test.",
         page="the page of the paper (Huang et al., WACV 2020), as Haze1k",
         splits={
             split: (f"{root}/{split}/input", f"{root}/{split}/target") for split in ("train", "valid", "test")
@@ -114,7 +114,7 @@ PUBLIC_SETS = (
     PublicSet(
         name="rice1",
         title="RICE1",
-        text="Satellite pictures of 512x512 under real thin cloud and haze, 500 pairs.",
+        text="Satellite images of 512x512 under real thin cloud and haze, 500 pairs.",
         page="https://github.com/BUPTLdy/RICE_DATASET",
         splits={"train": ("RICE_DATASET/RICE1/cloud", "RICE_DATASET/RICE1/label")},
         rule="rice",
@@ -125,7 +125,7 @@ PUBLIC_SETS = (
     PublicSet(
         name="rice2",
         title="RICE2",
-        text="Satellite pictures of 512x512 under real cloud, much of it opaque; its cloud masks (mask/) are not read.",
+        text="Satellite images of 512x512 under real cloud, much of it opaque; its cloud masks (mask/) are not read.",
         page="https://github.com/BUPTLdy/RICE_DATASET",
         splits={"train": ("RICE_DATASET/RICE2/cloud", "RICE_DATASET/RICE2/label")},
         rule="rice",
@@ -136,7 +136,7 @@ PUBLIC_SETS = (
     PublicSet(
         name="its",
         title="RESIDE ITS",
-        text="Indoor pictures of 620x460 with haze laid on by depth map, ten of each of 1,399 clear ones.",
+        text="Indoor images of 620x460 with haze laid on by depth map, ten of each of 1,399 clear ones.",
         page=_RESIDE_PAGE,
         splits={"train": ("RESIDE/ITS/hazy", "RESIDE/ITS/clear")},
         rule="its",
@@ -154,12 +154,12 @@ PUBLIC_SETS = (
         example=("0001_0.8_0.04.jpg", "0001.jpg"),
         config="sots_outdoor",
         citation=_RESIDE,
-        unpack="the parts of the hazy pictures (part1, part2, ...) may stay folders of their own below hazy/",
+        unpack="the parts of the hazy images (part1, part2, ...) may stay folders of their own below hazy/",
     ),
     PublicSet(
         name="sots_indoor",
         title="RESIDE SOTS, indoor",
-        text="The indoor test set of RESIDE: 500 hazy pictures of 620x460, ten of each of 50 clear ones.",
+        text="The indoor test set of RESIDE: 500 hazy images of 620x460, ten of each of 50 clear ones.",
         page=_RESIDE_PAGE,
         splits={"test": ("RESIDE/SOTS/indoor/hazy", "RESIDE/SOTS/indoor/gt")},
         rule="sots_indoor",
@@ -216,7 +216,7 @@ PUBLIC_SETS = (
     PublicSet(
         name="i_haze",
         title="I-HAZE",
-        text="Real haze from machines indoors, 35 scenes in the paper; large pictures.",
+        text="Real haze from machines indoors, 35 scenes in the paper; large images.",
         page=f"{_NTIRE}/ntire18/i-haze/",
         splits={"train": ("I-HAZE/hazy", "I-HAZE/GT")},
         rule="i_haze",

@@ -17,7 +17,7 @@ class Rule:
             files. The key is their group `key`, else their only group.
         description: The data sets that it stands for, with an example.
         two_folders: The patterns cannot tell a hazy file from a clear one, so the two must lie in different
-            folders: in one folder every picture would be paired with itself.
+            folders: in one folder every image would be paired with itself.
         ignore_case: Whether `_gt` is as good as `_GT`. Keys are always compared as they are.
     """
 

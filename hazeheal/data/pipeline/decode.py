@@ -1,4 +1,4 @@
-"""Encoded pictures of a record -> uint8 tensors: the whole, or one window of it."""
+"""Encoded images of a record -> uint8 tensors: the whole, or one window of it."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from hazeheal.data import records
 
 
 def split_record(payload):
-    """The encoded hazy and clear picture of a record."""
+    """The encoded hazy and clear image of a record."""
     spec = records.feature_spec()
     features = tf.io.parse_single_example(payload, {name: spec[name] for name in ("hazy", "clear")})
     return features["hazy"], features["clear"]
@@ -16,13 +16,13 @@ def split_record(payload):
 # as long as TensorFlow's default, which differs.
 DCT = "INTEGER_ACCURATE"
 
-# Columns decoded on either side of a crop of a JPEG and thrown away: the decoder interpolates colour from
-# neighbouring columns, and where it has none its outermost column differs from that of the whole picture.
+# Columns decoded on either side of a crop of a JPEG and thrown away: the decoder interpolates color from
+# neighboring columns, and where it has none its outermost column differs from that of the whole image.
 MARGIN = 2
 
 
 def decode_crop(encoded, y, x, *, size, width):
-    """uint8 [size, size, 3] at (y, x) of a picture `width` wide; of a JPEG, little more is decoded."""
+    """uint8 [size, size, 3] at (y, x) of an image `width` wide; of a JPEG, little more is decoded."""
     return tf.ensure_shape(
         decode_window(encoded, y, x, rows=size, columns=size, width=width), [size, size, 3]
     )
@@ -43,20 +43,20 @@ def decode_window(encoded, y, x, *, rows, columns, width):
     )
 
 
-def resized(picture, size):
+def resized(image, size):
     """uint8 [size, size, 3] of uint8 [H, W, 3], antialiased, as a network's view of it is (`models.view`)."""
-    picture = tf.image.resize(picture, [size, size], antialias=True)
-    picture = tf.cast(tf.clip_by_value(picture + 0.5, 0.0, 255.0), tf.uint8)
-    return tf.ensure_shape(picture, [size, size, 3])
+    image = tf.image.resize(image, [size, size], antialias=True)
+    image = tf.cast(tf.clip_by_value(image + 0.5, 0.0, 255.0), tf.uint8)
+    return tf.ensure_shape(image, [size, size, 3])
 
 
 def decode_whole(encoded, size):
     """uint8 [H, W, 3]; the size that the index gives is compared."""
-    picture = tf.cond(
+    image = tf.cond(
         tf.io.is_jpeg(encoded),
         lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method=DCT),
         lambda: tf.io.decode_png(encoded, channels=3),
     )
-    message = "the picture has not the size that the index gives"
-    with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(picture)[:2], size, message)]):
-        return tf.ensure_shape(picture, [None, None, 3])
+    message = "the image has not the size that the index gives"
+    with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(image)[:2], size, message)]):
+        return tf.ensure_shape(image, [None, None, 3])

@@ -8,7 +8,7 @@ What becomes of a damaged record (unreadable, or its CRC is wrong) is decided he
 With `skip`, too, what is read is a function of the position and of which records are damaged. Nothing is
 remembered of a damaged record but that it was: it is tried again whenever its turn comes, so that neither
 a restart nor another replica, which has seen other records, changes a batch. A record whose CRC is right
-and whose picture cannot be decoded was written like that; it ends the dataset with `skip`, too.
+and whose image cannot be decoded was written like that; it ends the dataset with `skip`, too.
 """
 
 import collections
@@ -153,11 +153,11 @@ class GraphReader:
                 return damaged
             try:
                 size = [int(self._split.index[side][number]) for side in ("height", "width")]
-                for picture in split_record(payload):
-                    decode_whole(picture, size)
+                for image in split_record(payload):
+                    decode_whole(image, size)
             except tf.errors.OpError as undecodable:
                 return DataError(
-                    f"a picture cannot be decoded: {self._split.describe(number)}: "
+                    f"an image cannot be decoded: {self._split.describe(number)}: "
                     f"{undecodable.message.splitlines()[0]}; convert the data set again"
                 )
         return None

@@ -1,9 +1,9 @@
-"""Fresh haze: laid by rule on the clear picture of a pair, another one each time the pair is drawn.
+"""Fresh haze: laid by rule on the clear image of a pair, another one each time the pair is drawn.
 
 A training set shows each scene under the one haze that it was taken in. Of a configured share of the
-positions the input is made here instead, from the clear picture alone, so that the generator meets each
-scene under any haze; and of another, small share the input is the clear picture itself, so that it learns
-to leave alone what has no haze. The target is always the data set's own clear picture.
+positions the input is made here instead, from the clear image alone, so that the generator meets each
+scene under any haze; and of another, small share the input is the clear image itself, so that it learns
+to leave alone what has no haze. The target is always the data set's own clear image.
 
 Of one more share the pair's own haze is laid anew, thinner or thicker and under another light (`relaid_haze`).
 
@@ -15,7 +15,7 @@ thickness d is a blend, of the drawn mean `density`, of
 Then what a camera adds: noise (shot and read), JPEG blocks at any place of their grid, rounding to 8 bits.
 
 Everything is drawn from (seed, position) as augmentation is (see `augment`), whose seeds end in numbers of 0
-and more; those of this module end in negative ones. It needs no decoded hazy picture, and the pipeline decodes none for it.
+and more; those of this module end in negative ones. It needs no decoded hazy image, and the pipeline decodes none for it.
 """
 
 import math
@@ -31,7 +31,7 @@ REAL, FRESH, CLEAR, RELAID = range(4)  # what the input of a pair is, as `source
 MAX_THICKNESS = 2.5  # of any pixel: 8 % of the scene come through, 20 of 256 levels
 COARSEST = 4  # cells of the coarsest octave along a side
 
-# What is drawn for one picture, each uniform over [0, 1). New ones go to the end: then the others stay.
+# What is drawn for one image, each uniform over [0, 1). New ones go to the end: then the others stay.
 DRAWN = ("kind", "density", "blend", "airlight", "warm", "green", "sun", "sun_side")
 DRAWN += ("tilt", "turned", "turn", "horizon", "reach", "near", "curve")
 DRAWN += ("gain", "octave", "cover", "power", "floor")
@@ -39,12 +39,12 @@ DRAWN += ("noise", "shot", "grain_y", "grain_x", "jpeg", "quality", "block_y", "
 
 
 def make_grain(size):
-    """A field of normal deviates that is large enough to cut the noise of any picture from.
+    """A field of normal deviates that is large enough to cut the noise of any image from.
 
     A window at a drawn place is as good as fresh noise, and costs a twentieth of it.
 
     Args:
-        size: Side of the pictures.
+        size: Side of the images.
 
     Returns:
         float32 [2 size, 2 size, 3] of mean 0 and deviation 1; always the same.
@@ -57,7 +57,7 @@ def training_input(clear, real, *, settings, seed, position, grain):
 
     Args:
         clear: uint8 [S, S, 3].
-        real: A function that returns the data set's own hazy picture, like `clear`; called where it is drawn.
+        real: A function that returns the data set's own hazy image, like `clear`; called where it is drawn.
         settings: The `FreshHaze` of `fresh_haze_settings`.
         seed: The run's seed, an integer of 64 bits.
         position: int64 scalar, at least 0.
@@ -92,7 +92,7 @@ def source(*, settings, seed, position):
 
 
 def relay(hazy, clear, *, settings, seed):
-    """Lays the haze between the two pictures of a pair anew, as it is drawn for `seed`.
+    """Lays the haze between the two images of a pair anew, as it is drawn for `seed`.
 
     Args:
         hazy, clear: uint8 [S, S, 3].
@@ -114,7 +114,7 @@ def relay(hazy, clear, *, settings, seed):
 
 
 def lay(clear, *, settings, seed, grain):
-    """Lays the haze that is drawn for `seed` on a picture.
+    """Lays the haze that is drawn for `seed` on an image.
 
     Args:
         clear: uint8 [S, S, 3].
@@ -145,7 +145,7 @@ def lay(clear, *, settings, seed, grain):
 
 def _thickness(drawn, noise, sides, *, y, x, settings):
     """Optical thickness [L, L] of mean `density`."""
-    # The direction of the horizon: upwards, a little tilted; of one picture in eight, any.
+    # The direction of the horizon: upwards, a little tilted; of one image in eight, any.
     tilt = tf.where(drawn["turned"] < 0.125, 2 * math.pi * drawn["turn"], 0.8 * (drawn["tilt"] - 0.5))
     way = tf.cos(tilt) * (0.5 - y) + tf.sin(tilt) * (x - 0.5) + 0.5
     way = (way - _between(drawn["horizon"], -0.6, 0.3)) / _between(drawn["reach"], 0.7, 1.6)
@@ -170,7 +170,7 @@ def _thickness(drawn, noise, sides, *, y, x, settings):
 def _fractal(drawn, noise, sides):
     """Fractal noise [L, L] of mean 0 and deviation 1.
 
-    Each octave is added to the one before at twice its size. Bilinear interpolation between the centres of pixels
+    Each octave is added to the one before at twice its size. Bilinear interpolation between the centers of pixels
     weighs by 3/4 and 1/4, as Chaikin's corner cutting (1974) does: repeated, it draws smooth quadratic splines, of
     which no lattice shows.
     """
@@ -187,11 +187,11 @@ def _fractal(drawn, noise, sides):
 
 
 def _airlight(drawn, settings):
-    """[3] in [0, 1]: a grey, tinted between blue and yellow, and less between green and purple."""
-    grey = _between(drawn["airlight"], settings.airlight_min, settings.airlight_max)
+    """[3] in [0, 1]: a gray, tinted between blue and yellow, and less between green and purple."""
+    gray = _between(drawn["airlight"], settings.airlight_min, settings.airlight_max)
     warm, green = 2 * drawn["warm"] - 1, 2 * drawn["green"] - 1
     tint = settings.tint * (warm * np.float32([1, 0, -1]) + green * np.float32([-0.15, 0.3, -0.15]))
-    return tf.clip_by_value(grey * (1 + tint), 0.0, 1.0)
+    return tf.clip_by_value(gray * (1 + tint), 0.0, 1.0)
 
 
 def _photographed(hazy, drawn, *, settings, grain):
@@ -209,28 +209,28 @@ def _photographed(hazy, drawn, *, settings, grain):
         return hazy
     choices = settings.jpeg_quality_max - settings.jpeg_quality_min + 1
     quality = settings.jpeg_quality_min + tf.cast(drawn["quality"] * choices, tf.int32)
-    # A crop begins anywhere in the 8x8 grid of its file, of 16x16 where colour was halved.
+    # A crop begins anywhere in the 8x8 grid of its file, of 16x16 where color was halved.
     block = [tf.cast(drawn[name] * min(16, size), tf.int32) for name in ("block_y", "block_x")]
     return tf.cond(
         drawn["jpeg"] < settings.jpeg_share, lambda: _through_jpeg(hazy, quality, block), lambda: hazy
     )
 
 
-def _bytes(picture):
+def _bytes(image):
     """uint8 of float32 of about 0 to 255, rounded."""
-    return tf.cast(tf.clip_by_value(picture + 0.5, 0.0, 255.0), tf.uint8)
+    return tf.cast(tf.clip_by_value(image + 0.5, 0.0, 255.0), tf.uint8)
 
 
-def _through_jpeg(picture, quality, block):
-    """`picture` as a JPEG file gives it back whose grid begins `block` ([y, x]) pixels before it."""
-    padded = tf.pad(picture, [[block[0], 0], [block[1], 0], [0, 0]], "REFLECT")
+def _through_jpeg(image, quality, block):
+    """`image` as a JPEG file gives it back whose grid begins `block` ([y, x]) pixels before it."""
+    padded = tf.pad(image, [[block[0], 0], [block[1], 0], [0, 0]], "REFLECT")
     encoded = tf.raw_ops.EncodeJpegVariableQuality(images=padded, quality=quality)
     decoded = tf.io.decode_jpeg(encoded, channels=3, dct_method=DCT)
-    return tf.slice(decoded, [*block, 0], tf.shape(picture))
+    return tf.slice(decoded, [*block, 0], tf.shape(image))
 
 
 def _octave_sides(size):
-    """Sides of the octaves' lattices: 4, 8, ... up to half the picture's side."""
+    """Sides of the octaves' lattices: 4, 8, ... up to half the image's side."""
     sides = [COARSEST]
     while 4 * sides[-1] <= size:
         sides.append(2 * sides[-1])
@@ -238,7 +238,7 @@ def _octave_sides(size):
 
 
 def _resized(maps, side):
-    """[1, side, side, C] of [1, L, L, C], bilinear between the centres of pixels."""
+    """[1, side, side, C] of [1, L, L, C], bilinear between the centers of pixels."""
     return tf.raw_ops.ResizeBilinear(images=maps, size=[side, side], half_pixel_centers=True)
 
 

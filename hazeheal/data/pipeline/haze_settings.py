@@ -1,4 +1,4 @@
-"""What fresh haze is laid, on how many pictures: the fields of `config.data.fresh_haze`. No TensorFlow."""
+"""What fresh haze is laid, on how many images: the fields of `config.data.fresh_haze`. No TensorFlow."""
 
 import dataclasses
 
@@ -21,21 +21,21 @@ LIMITS = {
 
 @dataclasses.dataclass(frozen=True)
 class FreshHaze:
-    """What is laid on how many pictures; `configs/default.py` has the same defaults.
+    """What is laid on how many images; `configs/default.py` has the same defaults.
 
     Attributes:
         share: Of the positions, how many get fresh haze in place of their own, in [0, 1].
-        share_clear: How many get the clear picture itself.
+        share_clear: How many get the clear image itself.
         share_relaid: How many get their own haze laid anew. The three shares are together at most 1.
         relaid_min, relaid_max: How many times its optical thickness, above 0; drawn uniformly in its logarithm.
         relaid_shift: How far its airlight may move up or down, in [0, 1].
-        kind: `ground` (ramps), `aerial` (clouds), or `mixed`: either, one picture in two.
-        density_min, density_max: Mean optical thickness of a picture's haze, above 0. It is drawn uniformly in its
+        kind: `ground` (ramps), `aerial` (clouds), or `mixed`: either, one image in two.
+        density_min, density_max: Mean optical thickness of an image's haze, above 0. It is drawn uniformly in its
             logarithm, so that thin haze is not rare.
         airlight_min, airlight_max: The haze's own brightness, in [0, 1].
-        tint: How far its red and blue may stray from grey, relative, in [0, 1].
+        tint: How far its red and blue may stray from gray, relative, in [0, 1].
         noise: The largest deviation of a camera's noise on white, in [0, 1].
-        jpeg_share: How many of the pictures with fresh haze were JPEG files, in [0, 1].
+        jpeg_share: How many of the images with fresh haze were JPEG files, in [0, 1].
         jpeg_quality_min, jpeg_quality_max: Their quality, 1 to 100.
 
     Raises:

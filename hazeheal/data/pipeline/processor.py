@@ -9,11 +9,11 @@ replicas; replica r takes the i in [r b, (r + 1) b), b = B / replicas. Position 
 epoch p // N, and each epoch is a permutation of all N pairs, of its own. Nothing is dropped: a batch
 may begin in one epoch and end in the next. Augmentation depends on (seed, p) alone. Hence no state is
 kept: a run that resumes at step t just begins to count there, and 1, 2 or 4 replicas, in one process or
-several, see the same pictures.
+several, see the same images.
 
 The pipeline. positions -> record numbers -> bytes (one Python call a batch, CRC compared) -> decode
-the crop alone, in parallel -> fresh haze, where it is asked for -> turn and mirror -> batch. Pictures stay
-uint8: they are normalised on the device, which costs nothing there and a third of the throughput here.
+the crop alone, in parallel -> fresh haze, where it is asked for -> turn and mirror -> batch. Images stay
+uint8: they are normalized on the device, which costs nothing there and a third of the throughput here.
 
 A damaged record ends the run, which names it, or is skipped (`on_bad_record`): then position p takes the
 next whole record in the order, with the augmentation of p. That, too, is a function of (seed, p) and of
@@ -43,10 +43,10 @@ class DehazeDataProcessor:
         data_dir: The data set's directory.
         split: `train` or `val`.
         batch_size: Global batch: pairs a step, over all replicas of all processes.
-        crop_size: Side of the square training crops in pixels; without `window_min` at most the smallest picture's
+        crop_size: Side of the square training crops in pixels; without `window_min` at most the smallest image's
             shorter side. None: no `dataset`, only `evaluation_dataset`.
-        window_min: Above 0, a crop is a window of at least this share of each side of the picture, resized to
-            `crop_size` (`augment.random_window`); any picture is then large enough.
+        window_min: Above 0, a crop is a window of at least this share of each side of the image, resized to
+            `crop_size` (`augment.random_window`); any image is then large enough.
         num_replicas: Replicas of all processes together.
         local_replicas: Global numbers of the replicas that this process feeds, ascending; all by default.
         seed: Any 64-bit integer; decides the order and the augmentation.
@@ -151,7 +151,7 @@ class DehazeDataProcessor:
         )
 
     @property
-    def num_pictures(self) -> int:
+    def num_images(self) -> int:
         """N: pairs in the split, and so positions in an epoch."""
         return len(self._split)
 
@@ -198,7 +198,7 @@ class DehazeDataProcessor:
         grain = None if self._haze is None else haze_augmentation.make_grain(self._crop_size)
 
         def order(positions):
-            return shuffled_numbers(positions, seed=self._seed, count=self.num_pictures)
+            return shuffled_numbers(positions, seed=self._seed, count=self.num_images)
 
         def read(turn):
             step = turn // len(self._local_replicas)
@@ -222,30 +222,30 @@ class DehazeDataProcessor:
 
         turns = tf.data.Dataset.counter(start_step * len(self._local_replicas))
         batches = turns.map(read, num_parallel_calls=self._reader.batches_at_once).unbatch()
-        # Twice as many calls as threads: the order is kept, so that a slow picture makes the next ones wait,
+        # Twice as many calls as threads: the order is kept, so that a slow image makes the next ones wait,
         # and meanwhile the threads have others to decode.
         batches = batches.map(decode, num_parallel_calls=2 * self._workers).batch(share, drop_remainder=True)
         return batches.prefetch(2 * len(self._local_replicas)).with_options(self._options())
 
     def _crops(self, payload, size, *, seed):
-        """Functions that decode the same crop of the hazy and of the clear picture."""
+        """Functions that decode the same crop of the hazy and of the clear image."""
         side, (height, width) = self._crop_size, tf.unstack(size)
         if self._window_min:
             y, x, rows, columns = augment.random_window(height, width, least=self._window_min, seed=seed)
 
-            def decode(picture):
-                window = decode_window(picture, y, x, rows=rows, columns=columns, width=width)
+            def decode(image):
+                window = decode_window(image, y, x, rows=rows, columns=columns, width=width)
                 return resized(window, side)
         else:
             y, x = augment.random_crop_window(height, width, size=side, seed=seed)
 
-            def decode(picture):
-                return decode_crop(picture, y, x, size=side, width=width)
+            def decode(image):
+                return decode_crop(image, y, x, size=side, width=width)
 
-        return tuple(functools.partial(decode, picture) for picture in split_record(payload))
+        return tuple(functools.partial(decode, image) for image in split_record(payload))
 
     def evaluation_dataset(self, *, replica=0, replicas=1) -> tf.data.Dataset:
-        """Whole pictures, one by one, in the order of the index, each once.
+        """Whole images, one by one, in the order of the index, each once.
 
         Args:
             replica, replicas: To share the work: take records `replica`, `replica` + `replicas`, ...
@@ -262,20 +262,20 @@ class DehazeDataProcessor:
             raise UsageError(f"replica={replica} is not one of {replicas} replicas; use 0 to {replicas - 1}")
 
         def order(positions):
-            return positions % self.num_pictures
+            return positions % self.num_images
 
         def read(position):
             number, size, payload = self._records.read(position[tf.newaxis], order)
             return number[0], size[0], payload[0]
 
         def decode(number, size, payload):
-            hazy, clear = (decode_whole(picture, size) for picture in split_record(payload))
+            hazy, clear = (decode_whole(image, size) for image in split_record(payload))
             return {"hazy": hazy, "clear": clear, "number": number}
 
-        positions = tf.data.Dataset.range(replica, self.num_pictures, replicas)
-        pictures = positions.map(read, num_parallel_calls=self._reader.batches_at_once)
-        pictures = pictures.map(decode, num_parallel_calls=self._workers).prefetch(1)
-        return pictures.with_options(self._options())
+        positions = tf.data.Dataset.range(replica, self.num_images, replicas)
+        images = positions.map(read, num_parallel_calls=self._reader.batches_at_once)
+        images = images.map(decode, num_parallel_calls=self._workers).prefetch(1)
+        return images.with_options(self._options())
 
     def translate_error(self, error) -> DataError | None:
         """Says what the data had to do with an error raised while a dataset of this processor was read.
@@ -297,7 +297,7 @@ class DehazeDataProcessor:
         if crop_size > sides[smallest]:
             row = self._split.index[smallest]
             raise UsageError(
-                f"crop_size={crop_size} is larger than the smallest picture, {row['width']}x{row['height']} "
+                f"crop_size={crop_size} is larger than the smallest image, {row['width']}x{row['height']} "
                 f"pixels: {self._split.describe(smallest)}; use crop_size={sides[smallest]} or less"
             )
 

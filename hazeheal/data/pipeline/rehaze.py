@@ -1,12 +1,12 @@
-"""The haze of a pair laid anew on its clear picture: thinner or thicker, and under a brighter or darker light.
+"""The haze of a pair laid anew on its clear image: thinner or thicker, and under a brighter or darker light.
 
 A pair shows its scene under one haze, and tells by I = J t + A (1 - t) which: from the hazy I and the clear J follow
 
-    A   for two colours a, b of a pixel (I_a - J_a) (A - J_b) = (I_b - J_b) (A - J_a), which is linear in A: least
-        squares over all pixels and pairs of colours, on means of blocks, as what a JPEG adds to single pixels would
-        pull A towards the picture's own grey
-    t   least squares over the colours of a pixel; where the clear picture has the colour of the haze and so nothing
-        tells, that of the neighbourhood
+    A   for two colors a, b of a pixel (I_a - J_a) (A - J_b) = (I_b - J_b) (A - J_a), which is linear in A: least
+        squares over all pixels and pairs of colors, on means of blocks, as what a JPEG adds to single pixels would
+        pull A towards the image's own gray
+    t   least squares over the colors of a pixel; where the clear image has the color of the haze and so nothing
+        tells, that of the neighborhood
 
 and the same haze s times as thick under another light is I' = J t^s + A' (1 - t^s). What the model does not explain
 (noise, JPEG, rounding) is added as it was: with s = 1 and A' = A the pair is what it is.
@@ -20,14 +20,14 @@ import tensorflow as tf
 BLOCK = 4  # side of the blocks whose means tell the airlight
 NEIGHBOURHOOD = 8  # side of the blocks whose transmission helps out
 LEAST_TRANSMISSION = 0.02
-# What weighs as much as squared differences of colour of that sum: the neighbourhood's t, the whole picture's t, a likely A.
+# What weighs as much as squared differences of color of that sum: the neighborhood's t, the whole image's t, a likely A.
 OF_NEIGHBOURS, OF_PICTURE, OF_LIKELY = 2e-2, 1e-3, 1e-3
 LIKELY_AIRLIGHT = 0.8
 AIRLIGHTS = (0.3, 1.1)
 
 
 def relay(hazy, clear, *, thickness, shift):
-    """Lays the haze between the two pictures of a pair anew.
+    """Lays the haze between the two images of a pair anew.
 
     Args:
         hazy, clear: uint8 [S, S, 3].
@@ -37,7 +37,7 @@ def relay(hazy, clear, *, thickness, shift):
     Returns:
         float32 [S, S, 3] of about 0 to 255, neither rounded nor clipped.
     """
-    hazy, clear = (tf.cast(picture, tf.float32) * (1 / 255) for picture in (hazy, clear))
+    hazy, clear = (tf.cast(image, tf.float32) * (1 / 255) for image in (hazy, clear))
     light = airlight(hazy, clear)
     through = transmission(hazy, clear, light)[..., tf.newaxis]
     anew = through**thickness
@@ -48,7 +48,7 @@ def relay(hazy, clear, *, thickness, shift):
 
 
 def airlight(hazy, clear):
-    """A of a pair: a grey, float32 scalar.
+    """A of a pair: a gray, float32 scalar.
 
     Args:
         hazy, clear: float32 [H, W, 3] in [0, 1].
@@ -79,6 +79,6 @@ def transmission(hazy, clear, light):
     return tf.clip_by_value(t, LEAST_TRANSMISSION, 1.0)
 
 
-def _block_means(picture, side):
+def _block_means(image, side):
     """Means of blocks of `side` x `side` pixels; those at the edges may be smaller."""
-    return tf.nn.avg_pool2d(picture[tf.newaxis], side, side, "SAME")[0]
+    return tf.nn.avg_pool2d(image[tf.newaxis], side, side, "SAME")[0]

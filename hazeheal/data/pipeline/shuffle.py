@@ -7,7 +7,7 @@ of a run can be its first.
 import tensorflow as tf
 
 # index_shuffle's cipher takes 4 rounds by default, too few: over 60,000 records the orders of two
-# successive epochs correlate with 0.89, and over 1,000,000 the records of neighbouring places with 0.41.
+# successive epochs correlate with 0.89, and over 1,000,000 the records of neighboring places with 0.41.
 # With 12 both are as for random permutations (0.003 and 0.001), at 0.1 microseconds a record.
 SHUFFLE_ROUNDS = 12
 

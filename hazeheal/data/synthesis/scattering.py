@@ -1,4 +1,4 @@
-"""Haze on a clear picture: what is drawn for it, the field that the haze follows, and the picture below it.
+"""Haze on a clear image: what is drawn for it, the field that the haze follows, and the image below it.
 
     haze = draw(Ranges(beta=(0.6, 1.8)), seed=0, name="coast.png", version=1)
     hazy = lay(clear, haze)                        # a cloud field or a ramp
@@ -30,7 +30,7 @@ _BAND = 1 << 20  # pixels that are in floats at a time
 
 @dataclasses.dataclass(frozen=True)
 class Ranges:
-    """From what the haze of a picture is drawn; every number uniformly.
+    """From what the haze of an image is drawn; every number uniformly.
 
     Attributes:
         kinds: Of `KINDS`, one of which is drawn; or only `DEPTH`, where there are depth maps.
@@ -61,7 +61,7 @@ class Ranges:
 
 @dataclasses.dataclass(frozen=True)
 class Haze:
-    """The haze of one picture, as a manifest tells it; enough to lay it again.
+    """The haze of one image, as a manifest tells it; enough to lay it again.
 
     Attributes:
         kind: `clouds`, `ramps` or `depth`.
@@ -77,13 +77,13 @@ class Haze:
 
 
 def draw(ranges: Ranges, *, seed: int, name: str, version: int) -> Haze:
-    """Draws the haze of one version of one picture.
+    """Draws the haze of one version of one image.
 
     Args:
         ranges: From what.
         seed: 0 or more.
-        name: Of the clear picture. It is part of the seed, so a picture keeps its haze when others come or go.
-        version: Of several hazy pictures of one clear one.
+        name: Of the clear image. It is part of the seed, so an image keeps its haze when others come or go.
+        version: Of several hazy images of one clear one.
 
     Returns:
         The haze. Its numbers are rounded to what a manifest shows.
@@ -99,7 +99,7 @@ def draw(ranges: Ranges, *, seed: int, name: str, version: int) -> Haze:
 
 
 def lay(clear: np.ndarray, haze: Haze, *, depth: np.ndarray | None = None) -> np.ndarray:
-    """Lays the haze on a picture.
+    """Lays the haze on an image.
 
     Args:
         clear: uint8 [H, W, 3] RGB.
@@ -110,14 +110,14 @@ def lay(clear: np.ndarray, haze: Haze, *, depth: np.ndarray | None = None) -> np
         uint8 [H, W, 3].
 
     Raises:
-        UsageError: A depth map is missing or too much, or of another size than the picture.
+        UsageError: A depth map is missing or too much, or of another size than the image.
     """
     if (depth is None) == (haze.kind == DEPTH):
         raise UsageError(f"haze of kind {haze.kind} {'needs a' if depth is None else 'takes no'} depth map")
     size = clear.shape[:2]
     field = make_field(haze, size) if depth is None else depth
     if field.shape != size:
-        raise UsageError(f"the depth map is {field.shape}, the picture {size}; bring it to size with `fit`")
+        raise UsageError(f"the depth map is {field.shape}, the image {size}; bring it to size with `fit`")
     hazy, rows = np.empty_like(clear), max(1, _BAND // max(size[1], 1))
     for top in range(0, size[0], rows):
         band = slice(top, top + rows)
@@ -167,9 +167,9 @@ def distance(values: np.ndarray, *, meaning: str = "distance", scale: float = 1.
     raise UsageError(f"depth_values={meaning} is none of {', '.join(DEPTH_VALUES)}")
 
 
-def fits(depth: tuple[int, int], picture: tuple[int, int]) -> bool:
-    """Whether a depth map of this (height, width) can be brought to the picture's: the same shape, to a pixel."""
-    (dh, dw), (height, width) = depth, picture
+def fits(depth: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Whether a depth map of this (height, width) can be brought to the image's: the same shape, to a pixel."""
+    (dh, dw), (height, width) = depth, image
     return abs(dh * width - dw * height) <= max(height, width, dh, dw)
 
 

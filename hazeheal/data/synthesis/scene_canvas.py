@@ -1,7 +1,7 @@
-"""What an aerial scene is painted on: a grid in metres with noise, winding lines and colours.
+"""What an aerial scene is painted on: a grid in meters with noise, winding lines and colors.
 
 Everything is float32: whether numpy widens a product is different in its versions 1 and 2, and the
-same seed has to give the same picture in both.
+same seed has to give the same image in both.
 """
 
 import math
@@ -16,7 +16,7 @@ def palette(text):
 
 
 def _spline(cells, n):
-    """[n, cells + 3] weights of the uniform cubic B-spline over `cells` intervals, at n pixel centres."""
+    """[n, cells + 3] weights of the uniform cubic B-spline over `cells` intervals, at n pixel centers."""
     position = (np.arange(n) + 0.5) * cells / n
     left = np.minimum(position.astype(int), int(np.ceil(cells)) - 1)
     f = position - left
@@ -52,7 +52,7 @@ def fractal(rng, size, *, cells, octaves=5, gain=0.5):
 
 
 class Scene:
-    """A scene while it is painted: n x n pixels of `step` metres, albedo (sRGB) and height (metres)."""
+    """A scene while it is painted: n x n pixels of `step` meters, albedo (sRGB) and height (meters)."""
 
     def __init__(self, rng, n, step):
         self.rng, self.n, self.step, self.extent = rng, n, step, n * step
@@ -67,21 +67,21 @@ class Scene:
     def noise(self, scale, octaves=5, gain=0.5):
         return fractal(self.rng, self.n, cells=max(self.extent / scale, 0.5), octaves=octaves, gain=gain)
 
-    def paint(self, mask, colour, alpha=1.0):
-        """Lays `colour` ([3], or [n, n, 3]) where the boolean `mask` is true, or as far as a float one says."""
+    def paint(self, mask, color, alpha=1.0):
+        """Lays `color` ([3], or [n, n, 3]) where the boolean `mask` is true, or as far as a float one says."""
         if mask.dtype != bool:
-            self.rgb += np.float32(alpha) * mask[..., None].astype(np.float32) * (colour - self.rgb)
+            self.rgb += np.float32(alpha) * mask[..., None].astype(np.float32) * (color - self.rgb)
         else:
-            colour = np.asarray(colour, np.float32)
+            color = np.asarray(color, np.float32)
             old = self.rgb[mask]
-            self.rgb[mask] = old + np.float32(alpha) * ((colour[mask] if colour.ndim == 3 else colour) - old)
+            self.rgb[mask] = old + np.float32(alpha) * ((color[mask] if color.ndim == 3 else color) - old)
 
     def rotated(self, angle):
         x, y = self.x - self.extent / 2, self.y - self.extent / 2
         return math.cos(angle) * x + math.sin(angle) * y, math.cos(angle) * y - math.sin(angle) * x
 
     def wandering(self, angle, bend, offset):
-        """Signed distance in metres to a winding line, and the distance along it."""
+        """Signed distance in meters to a winding line, and the distance along it."""
         u, v = self.rotated(angle)
         phase = self.rng.uniform(0, 2 * math.pi, 3)
         line = slope = 0.0
@@ -92,6 +92,6 @@ class Scene:
         return (v - line - offset * self.extent) / np.sqrt(1 + slope**2), u
 
     def at(self, field, x, y):
-        """`field` at points in metres (the nearest pixel; the border's beyond it)."""
+        """`field` at points in meters (the nearest pixel; the border's beyond it)."""
         row, column = (np.clip((p / self.step).astype(int), 0, self.n - 1) for p in (y, x))
         return field[row, column]

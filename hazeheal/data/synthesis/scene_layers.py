@@ -41,16 +41,16 @@ def fields(scene):
         label[inside >= 0] = number
         border = np.maximum(border, inside)
     count, crops = len(leaves), palette(_CROPS)
-    colour = crops[rng.permutation(len(crops))[: rng.integers(4, 9)]]
-    colour = colour[rng.integers(len(colour), size=count)] * rng.uniform(0.85, 1.12, (count, 1))
-    colour = (colour + rng.normal(0, 0.012, (count, 3))).astype(np.float32)
+    color = crops[rng.permutation(len(crops))[: rng.integers(4, 9)]]
+    color = color[rng.integers(len(color), size=count)] * rng.uniform(0.85, 1.12, (count, 1))
+    color = (color + rng.normal(0, 0.012, (count, 3))).astype(np.float32)
     across = np.where((rng.random(count) < 0.5)[label], u, v)
     furrow = np.sin(across * (2 * math.pi / rng.uniform(1.8, 5, count))[label])
     tram = np.abs(across % rng.uniform(9, 20, count)[label] - 4) < 0.7
     coarse, fine = scene.noise(35), scene.noise(2.5, 2)
     shade = 1 + 0.06 * coarse + rng.uniform(0.0, 0.09, count)[label] * furrow
     shade += rng.uniform(0.02, 0.08, count)[label] * fine - 0.14 * (tram & (rng.random(count) < 0.5)[label])
-    scene.rgb[:] = colour[label] * shade[..., None]
+    scene.rgb[:] = color[label] * shade[..., None]
     hedged = border < rng.uniform(1.2, 2.5)
     if rng.random() < 0.6:
         scene.paint(border < 1.6, palette("b0a080") * (1 + 0.06 * fine[..., None]))
@@ -80,7 +80,7 @@ def open_ground(scene, kind):
 
 
 def water(scene, kind):
-    """A river, a lake or the sea. Returns the distance to the shore in metres, negative in the water."""
+    """A river, a lake or the sea. Returns the distance to the shore in meters, negative in the water."""
     rng = scene.rng
     rough = scene.noise(40)
     if kind == "coast":
@@ -89,8 +89,8 @@ def water(scene, kind):
         line = scene.wandering(rng.uniform(0, math.pi), rng.uniform(0.4, 1.4), rng.uniform(-0.25, 0.25))[0]
         shore = np.abs(line) - rng.uniform(4, 14) - 1.2 * rough
     else:
-        centre = rng.uniform(0.2, 0.8, 2) * scene.extent
-        shore = np.hypot(scene.x - centre[0], scene.y - centre[1]) - rng.uniform(20, 45) - 7 * rough
+        center = rng.uniform(0.2, 0.8, 2) * scene.extent
+        shore = np.hypot(scene.x - center[0], scene.y - center[1]) - rng.uniform(20, 45) - 7 * rough
     shallow, deep = palette(rng.choice(["5c8c86 1c4658", "6c7a5a 34483e", "4c7a84 143c5c", "74785c 4a5444"]))
     if kind == "coast":
         shallow, deep = palette(rng.choice(["7cbab0 1a5478", "6ea8a0 144058", "8cb4a4 2a5a70"]))
@@ -166,9 +166,9 @@ def built_up(scene, kind, shore):
     eaves = per_lot(6, 22) if big else per_lot(3, 5.5)
     slope = np.where(per_lot(0, 1) < 0.7, half_v - np.abs(hv), np.maximum(inside, 0))
     roof_height = eaves + np.where(flat, 0.7 * (inside < 0.6), 0.65 * np.maximum(slope, 0))
-    colour = roofs[rng.integers(0 if not big else 3, len(roofs), k * k)] * rng.uniform(0.85, 1.1, (k * k, 1))
+    color = roofs[rng.integers(0 if not big else 3, len(roofs), k * k)] * rng.uniform(0.85, 1.1, (k * k, 1))
     rows = 0.05 * np.sin(hv * 2 * math.pi / 1.1)[..., None]
-    scene.paint(house, colour[cell] * (1 + rows + 0.04 * fine))
+    scene.paint(house, color[cell] * (1 + rows + 0.04 * fine))
     unit = house & flat & (np.abs(hu % 7 - 3) < 1.1) & (np.abs(hv % 9 - 4) < 1.3) & (inside > 2)
     scene.paint(unit, palette("c4c6c8"))
     scene.height = np.where(house, roof_height + 1.5 * unit, scene.height).astype(np.float32)
@@ -205,11 +205,11 @@ def road(scene, shore):
     fine = scene.noise(2, 2)[..., None]
     away = np.abs(distance)
     if rng.random() < 0.3:
-        half, colour = rng.uniform(1.3, 2.2), palette(rng.choice(["bca886", "a89070", "c8b898"]))
+        half, color = rng.uniform(1.3, 2.2), palette(rng.choice(["bca886", "a89070", "c8b898"]))
     else:
-        half, colour = rng.choice([3.2, 4.0, 8.0]), rng.choice([0.36, 0.46, 0.56]) * palette("fffefa")
+        half, color = rng.choice([3.2, 4.0, 8.0]), rng.choice([0.36, 0.46, 0.56]) * palette("fffefa")
         scene.paint(away < half + 1.8, palette("a09a7c"), 0.7)
-    scene.paint(away < half, colour * (1 + 0.04 * fine))
+    scene.paint(away < half, color * (1 + 0.04 * fine))
     scene.height = np.where(away < half + 0.5, 0, scene.height)
     scene.terrain = scene.terrain * np.clip(away / 25, 0.1, 1)
     scene.free &= away > half + 1.5

@@ -1,6 +1,6 @@
 """Clear aerial scenes drawn from a random generator.
 
-A scene is an albedo and a height map in metres, painted layer by layer at twice the size, then lit by
+A scene is an albedo and a height map in meters, painted layer by layer at twice the size, then lit by
 one sun, which gives roofs, crowns and shadows their shape, and halved.
 """
 
@@ -22,7 +22,7 @@ def _shifted(field, dy, dx):
 
 
 def _light(scene):
-    """Sun and sky on the height map; returns the linear picture [n, n, 3]."""
+    """Sun and sky on the height map; returns the linear image [n, n, 3]."""
     rng = scene.rng
     azimuth, elevation = rng.uniform(0, 2 * math.pi), math.radians(rng.uniform(33, 62))
     east, south = math.cos(azimuth), math.sin(azimuth)
@@ -43,7 +43,7 @@ def _light(scene):
 
 
 def make_scene(rng, size):
-    """One clear aerial picture.
+    """One clear aerial image.
 
     Args:
         rng: numpy Generator; everything is drawn from it.

@@ -1,4 +1,4 @@
-"""Pairs made by rule: aerial scenes, and haze laid on them or on any clear picture.
+"""Pairs made by rule: aerial scenes, and haze laid on them or on any clear image.
 
 The embedded data set, so that everything can be tried without a download:
 
@@ -26,7 +26,7 @@ LOWEST_TRANSMISSION = 0.16  # below it 8 bits no longer hold enough of the scene
 
 
 def add_haze(clear, *, depth, beta, airlight=0.9):
-    """Lays haze on a clear picture: I = J t + A (1 - t) with t = exp(-beta depth).
+    """Lays haze on a clear image: I = J t + A (1 - t) with t = exp(-beta depth).
 
     The atmospheric scattering model (Koschmieder 1924; Narasimhan and Nayar 2002).
 
@@ -48,9 +48,7 @@ def add_haze(clear, *, depth, beta, airlight=0.9):
     if clear.ndim != 3 or clear.shape[2] != 3:
         raise UsageError(f"clear has shape {clear.shape}; haze is laid on [height, width, 3]")
     if depth.shape != clear.shape[:2]:
-        raise UsageError(
-            f"depth has shape {depth.shape}, the picture is {clear.shape[:2]}; resize one of them"
-        )
+        raise UsageError(f"depth has shape {depth.shape}, the image is {clear.shape[:2]}; resize one of them")
     if airlight.shape not in ((), (3,)):
         raise UsageError(f"airlight has shape {airlight.shape}; give one number or three")
     for name, value, top in (("clear", clear, 1), ("airlight", airlight, 1), ("depth", depth, np.inf)):
@@ -114,14 +112,14 @@ def make_pair(index, *, size=160, seed=0):
         error = np.mean((add_haze(clear, depth=depth, beta=beta, airlight=airlight) - clear) ** 2)
         low, high = (beta, high) if -10 * np.log10(max(float(error), 1e-12)) > wanted else (low, beta)
     hazy = add_haze(clear, depth=depth, beta=beta, airlight=airlight)
-    return tuple(np.rint(255 * picture).astype(np.uint8) for picture in (hazy, clear))
+    return tuple(np.rint(255 * image).astype(np.uint8) for image in (hazy, clear))
 
 
 def write_dataset(directory, *, pairs=96, size=160, seed=0, progress=True):
     """Writes pairs 0 to `pairs` - 1 as `directory/hazy/NNNN.png` and `directory/GT/NNNN.png`.
 
     A data set that is complete is left as it is; one that was interrupted is finished. Equal
-    arguments give equal pictures; between processors and versions of numpy the rounding of a float moved a few
+    arguments give equal images; between processors and versions of numpy the rounding of a float moved a few
     pixels in a million by one level.
 
     Raises:
@@ -150,8 +148,8 @@ def write_dataset(directory, *, pairs=96, size=160, seed=0, progress=True):
     started.write_text(json.dumps(settings), encoding="utf-8")
     for index, paths in enumerate(files):
         if not all(path.is_file() for path in paths):
-            for path, picture in zip(paths, make_pair(index, size=size, seed=seed), strict=True):
-                image_io.save(picture, path)
+            for path, image in zip(paths, make_pair(index, size=size, seed=seed), strict=True):
+                image_io.save(image, path)
         if progress and (index + 1 == pairs or sys.stderr.isatty()):
             end = "\n" if index + 1 == pairs else "\r"
             print(f"{directory}: {index + 1} of {pairs} synthetic pairs", end=end, file=sys.stderr)
@@ -161,7 +159,7 @@ def write_dataset(directory, *, pairs=96, size=160, seed=0, progress=True):
 def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m hazeheal.data.synthesis.synthetic_pairs",
-        description="Make pairs of hazy and clear aerial pictures by rule.",
+        description="Make pairs of hazy and clear aerial images by rule.",
     )
     parser.add_argument("--output_dir", required=True, help="gets hazy/NNNN.png and GT/NNNN.png")
     parser.add_argument("--pairs", type=int, default=96, help="how many (%(default)s)")

@@ -1,7 +1,7 @@
-"""`hazy_pairs`: the public data sets of hazy and clear pictures as one builder, a configuration each.
+"""`hazy_pairs`: the public data sets of hazy and clear images as one builder, a configuration each.
 
 None of them may be downloaded by a program, so each is unpacked by hand into the manual folder. Pairs are found by the
-rules that `hazeheal-tfrecords convert` goes by, and pictures are read as it reads them: upright 8-bit RGB, the file's own
+rules that `hazeheal-tfrecords convert` goes by, and images are read as it reads them: upright 8-bit RGB, the file's own
 bytes where TensorFlow decodes these to the same.
 """
 
@@ -19,8 +19,8 @@ from hazeheal.data.pairing.public_sets import PUBLIC_SETS, PublicSet
 from hazeheal.errors import DataError
 
 _DESCRIPTION = """\
-Pairs of a hazy picture and the clear one of the same scene, for networks that remove haze. Every configuration is a public data set, with
-the splits of its authors, or else all of it as one split. All hazy pictures of one clear picture belong together: a split of your own
+Pairs of a hazy image and the clear one of the same scene, for networks that remove haze. Every configuration is a public data set, with
+the splits of its authors, or else all of it as one split. All hazy images of one clear image belong together: a split of your own
 must not tear them apart.
 """
 
@@ -37,7 +37,7 @@ class HazyPairsConfig(tfds.core.BuilderConfig):
 
 
 class HazyPairs(tfds.core.GeneratorBasedBuilder):
-    """Pairs of hazy and clear pictures."""
+    """Pairs of hazy and clear images."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
@@ -47,17 +47,17 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Unpack the data set that you want into `manual_dir`, which by default is `<data_dir>/downloads/manual`, so that its "
-        "pictures lie in these folders. The authors' terms apply; most of them allow research alone.\n\n"
+        "images lie in these folders. The authors' terms apply; most of them allow research alone.\n\n"
         + "\n\n".join(f"hazy_pairs/{one.name}\n{one.instructions}" for one in PUBLIC_SETS)
     )
 
     def _info(self) -> tfds.core.DatasetInfo:
-        picture = tfds.features.Image(shape=(None, None, 3), doc="uint8 RGB")
+        image = tfds.features.Image(shape=(None, None, 3), doc="uint8 RGB")
         return tfds.core.DatasetInfo(
             builder=self,
             description=_DESCRIPTION,
             features=tfds.features.FeaturesDict(
-                {"hazy": picture, "clear": picture, "key": tfds.features.Text(doc="the hazy file's name")}
+                {"hazy": image, "clear": image, "key": tfds.features.Text(doc="the hazy file's name")}
             ),
             supervised_keys=("hazy", "clear"),
             homepage=self.builder_config.pairs.page,
@@ -88,23 +88,23 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
             yield pair.key, {"hazy": _feature(*hazy), "clear": _feature(*clear), "key": pair.key}
 
     def _cut(self, hazy: np.ndarray, clear: np.ndarray, path) -> np.ndarray:
-        """The middle of a clear picture that has a border around it, where the data set is known for that."""
+        """The middle of a clear image that has a border around it, where the data set is known for that."""
         whole, middle = image_io.center_crop(hazy, clear)
         if self.builder_config.pairs.size_mismatch != "center_crop" or whole is not hazy:
-            sizes = " and ".join(f"{picture.shape[1]}x{picture.shape[0]}" for picture in (hazy, clear))
+            sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (hazy, clear))
             raise DataError(
-                f"{path} and its clear picture are of two sizes ({sizes}); remove the pair or repair it"
+                f"{path} and its clear image are of two sizes ({sizes}); remove the pair or repair it"
             )
         return middle
 
 
 def _read(path: pathlib.Path) -> tuple:
-    """Returns (the picture, its file's bytes, or None where they must not be kept)."""
+    """Returns (the image, its file's bytes, or None where they must not be kept)."""
     data = path.read_bytes()
-    picture, kept = image_io.load_rgb(data, name=str(path))
-    return picture, data if kept.reusable else None
+    image, kept = image_io.load_rgb(data, name=str(path))
+    return image, data if kept.reusable else None
 
 
-def _feature(picture: np.ndarray, data: bytes | None):
+def _feature(image: np.ndarray, data: bytes | None):
     """What the feature takes: a file, which is kept as it is, or an array, which becomes PNG."""
-    return picture if data is None else io.BytesIO(data)
+    return image if data is None else io.BytesIO(data)

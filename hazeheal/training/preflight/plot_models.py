@@ -16,7 +16,7 @@ def plot_models(config, *, directory) -> list:
         The two paths.
 
     Raises:
-        HazeHealError: pydot or Graphviz is missing, or the pictures cannot be written.
+        HazeHealError: pydot or Graphviz is missing, or the images cannot be written.
     """
     import keras
     import tensorflow as tf

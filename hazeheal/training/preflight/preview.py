@@ -1,4 +1,4 @@
-"""What the generator will be fed, as one picture, for `hazeheal train --preview`."""
+"""What the generator will be fed, as one image, for `hazeheal train --preview`."""
 
 import contextlib
 import itertools
@@ -33,7 +33,7 @@ def write_preview(config, path, *, data_dir, on_bad_record="fail") -> str:
     """
     path = pathlib.Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise UsageError(f"--preview={path} is no picture's name; end it in .png or .jpg")
+        raise UsageError(f"--preview={path} is no image's name; end it in .png or .jpg")
     if path.exists():
         raise UsageError(f"--preview={path} is there already; name another file, or remove it")
     if not path.parent.is_dir():
@@ -61,7 +61,7 @@ def write_preview(config, path, *, data_dir, on_bad_record="fail") -> str:
     words = f"{path}: the first {len(first)} pairs of the run"
     if hazy:
         words += f", input PSNR {min(hazy):.1f} to {max(hazy):.1f} dB"
-    return words + f", {same} of them clear pictures" * bool(same)
+    return words + f", {same} of them clear images" * bool(same)
 
 
 def preview_sheet(pairs):

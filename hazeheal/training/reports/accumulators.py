@@ -6,7 +6,7 @@ It is saved with every checkpoint, so that a resumed run reports the same means,
 import numpy as np
 
 
-class Tally:
+class Accumulators:
     """Sums of per-step metrics in float64.
 
     Attributes:

@@ -1,7 +1,7 @@
 """TensorBoard event files as files: what is whole in them, and how steps are taken back out.
 
 An event file is a TFRecord file of serialized `Event` protos and can only be appended to. A run that goes
-on from a checkpoint would therefore show the steps after it twice. `set_aside_after` rewrites such files:
+on from a checkpoint would therefore show the steps after it twice. `rewind_to` rewrites such files:
 
     DIR/train/events.out.tfevents.1700000000.host.1.0.v2      the events up to the restored step
     DIR/set_aside/1/train/events.out.set_aside.1700000000...  the file as it was
@@ -46,7 +46,7 @@ def whole_frames(path, *, start=0):
     return count, end
 
 
-def set_aside_after(directory, *, step):
+def rewind_to(directory, *, step):
     """Takes the events past `step` out of TensorBoard's sight, so that each step will appear once.
 
     A file all of whose events are past the step is moved. A file that also holds earlier ones is replaced,
@@ -95,7 +95,7 @@ def _divide(path, *, step):
     The ranges are empty where nothing but the file's version would be kept.
     """
     ranges, position, earlier, later = [], 0, 0, 0
-    # Small batches: an event with a picture has some 100 kB. TFRecordDataset checks the CRCs; behind a
+    # Small batches: an event with an image has some 100 kB. TFRecordDataset checks the CRCs; behind a
     # record that is torn or damaged it ends, as TensorBoard does.
     dataset = tf.data.TFRecordDataset(str(path)).ignore_errors().batch(64)
     for batch in dataset.as_numpy_iterator():

@@ -53,7 +53,7 @@ class ProgressLine:
             step: Number of steps done.
             epoch: Number of the epoch.
             losses: Dict of name to float; only the ones to be shown.
-            images_per_second: Pictures a second over all replicas.
+            images_per_second: Images a second over all replicas.
         """
         parts = [] if epoch is None else [f"epoch {epoch}"]
         parts += [f"{name} {value:.4g}" for name, value in (losses or {}).items()]

@@ -1,4 +1,4 @@
-"""What a run says of itself between two calls of the loop: scalars, pictures, rows, the progress line."""
+"""What a run says of itself between two calls of the loop: scalars, images, rows, the progress line."""
 
 import logging
 import shlex
@@ -10,7 +10,7 @@ from hazeheal.training.reports import sample_sheets, tensorboard, tensorboard_pl
 from hazeheal.training.step.step import LOSSES
 
 LOG = logging.getLogger("hazeheal")
-SHEET_SIDE = 320  # of one picture on a sample sheet
+SHEET_SIDE = 320  # of one image on a sample sheet
 
 
 class Reports:
@@ -33,15 +33,15 @@ class Reports:
         self._is_first = is_first
         shown = config.samples
         self._summaries = tensorboard.SummaryWriters(
-            directory.summaries, max_pictures=max(1, shown.count), max_side=shown.max_side
+            directory.summaries, max_images=max(1, shown.count), max_side=shown.max_side
         )
         self._csv = training_log.TrainingLog(directory.training_log)
 
     def begin(self, *, restored) -> None:
         """Sets aside what lies past the restored step; None for a new run."""
         step = -1 if restored is None else restored
-        self._csv.set_aside_after(step=step)
-        self._summaries.set_aside_after(step)
+        self._csv.rewind_to(step=step)
+        self._summaries.rewind_to(step)
         if restored is None:
             self._summaries.text("config", tensorboard.config_markdown(configs.flat(self._config)))
         if not self._summaries.holds(""):  # a new run, or one that an older version began
@@ -77,11 +77,11 @@ class Reports:
         )
 
     def samples(self, at, hazy, restored, clear) -> None:
-        """A sample sheet and TensorBoard's pictures, of lists of uint8 [H, W, 3]."""
+        """A sample sheet and TensorBoard's images, of lists of uint8 [H, W, 3]."""
         path = self._directory.samples / f"step_{at:08d}.png"
         side = min(SHEET_SIDE, self._config.samples.max_side)
         sample_sheets.write_sheet(path, hazy, restored, clear, max_side=side)
-        self._summaries.pictures("val", hazy, restored, clear, step=at)
+        self._summaries.images("val", hazy, restored, clear, step=at)
 
     def epoch(self, at, *, means, skipped, quality) -> None:
         """The row of the epoch that ends at step `at`; `quality` is None where it was not validated then."""
@@ -105,7 +105,7 @@ class Reports:
         self._summaries.close()
 
 
-def closing_words(result, *, workdir) -> str:
+def final_summary(result, *, workdir) -> str:
     """The last lines of a run: what it reached, and where everything lies."""
     run = RunDirectory(workdir)
     lines = [f"complete: {result['steps']} steps"]
@@ -122,7 +122,7 @@ def closing_words(result, *, workdir) -> str:
             f"  SSIM                {result['ssim_input']:7.4f}    {result['ssim']:7.4f}",
         ]
     lines += [
-        f"sample pictures       {run.samples}",
+        f"sample images       {run.samples}",
         f"checkpoints           {run.checkpoints}",
         f"summaries             {run.summaries}",
         f"figures               {run.result}",

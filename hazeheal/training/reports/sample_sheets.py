@@ -1,6 +1,6 @@
-"""Sample sheets: rows of hazy | restored | clear with what was gained under each, as one picture.
+"""Sample sheets: rows of hazy | restored | clear with what was gained under each, as one image.
 
-Drawn from whole uint8 pictures by PIL alone; no TensorFlow.
+Drawn from whole uint8 images by PIL alone; no TensorFlow.
 """
 
 import logging
@@ -20,48 +20,48 @@ _BETTER, _WORSE = (20, 122, 62), (184, 44, 36)
 _MARGIN, _GAP, _CAPTION, _TITLES, _MIN_CELL = 16, 8, 28, 34, 240
 
 
-def shrink(picture, max_side):
-    """Returns uint8 [H, W, 3] with its longer side at most `max_side`; smaller pictures as they are."""
-    height, width = picture.shape[:2]
+def shrink(image, max_side):
+    """Returns uint8 [H, W, 3] with its longer side at most `max_side`; smaller images as they are."""
+    height, width = image.shape[:2]
     if max(height, width) <= max_side:
-        return picture
+        return image
     scale = max_side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def side_by_side(row, *, max_side, gap=4):
-    """Sets pictures beside each other on white.
+    """Sets images beside each other on white.
 
     Args:
-        row: uint8 pictures [H, W, 3]; their heights may differ.
-        max_side: Pictures whose longer side has more pixels are shrunk to it.
+        row: uint8 images [H, W, 3]; their heights may differ.
+        max_side: Images whose longer side has more pixels are shrunk to it.
         gap: White pixels between two.
 
     Returns:
         uint8 [max of H, sum of W + gaps, 3].
     """
-    row = [shrink(_checked(picture), max_side) for picture in row]
-    height = max(picture.shape[0] for picture in row)
-    width = sum(picture.shape[1] for picture in row) + gap * (len(row) - 1)
+    row = [shrink(_checked(image), max_side) for image in row]
+    height = max(image.shape[0] for image in row)
+    width = sum(image.shape[1] for image in row) + gap * (len(row) - 1)
     sheet = np.full((height, width, 3), 255, np.uint8)
     left = 0
-    for picture in row:
-        sheet[: picture.shape[0], left : left + picture.shape[1]] = picture
-        left += picture.shape[1] + gap
+    for image in row:
+        sheet[: image.shape[0], left : left + image.shape[1]] = image
+        left += image.shape[1] + gap
     return sheet
 
 
 def sample_sheet(hazy, restored, clear, *, labels=None, ssim=None, max_side=320, max_rows=8):
     """Draws a sheet: a header, then rows of hazy | restored | clear with captions under them.
 
-    PSNR is that of the whole pictures, before they are scaled for the sheet.
+    PSNR is that of the whole images, before they are scaled for the sheet.
 
     Args:
         hazy, restored, clear: uint8 [N, H, W, 3], or lists of [H, W, 3]; the three of a row in one size.
-        labels: N texts (pair keys), set under the clear pictures; None for none.
-        ssim: N pairs (of the hazy picture, of the restored one), or None.
-        max_side: Longer side of a picture on the sheet. Larger ones are shrunk; ones that fit several
+        labels: N texts (pair keys), set under the clear images; None for none.
+        ssim: N pairs (of the hazy image, of the restored one), or None.
+        max_side: Longer side of an image on the sheet. Larger ones are shrunk; ones that fit several
             times are enlarged by a whole number.
         max_rows: Rows beyond are left out.
 
@@ -69,7 +69,7 @@ def sample_sheet(hazy, restored, clear, *, labels=None, ssim=None, max_side=320,
         uint8 [H, W, 3].
 
     Raises:
-        ValueError: Lists of different length, no row at all, or pictures of another type or size.
+        ValueError: Lists of different length, no row at all, or images of another type or size.
     """
     lengths = [len(hazy), len(restored), len(clear)]
     lengths += [len(texts) for texts in (labels, ssim) if texts is not None]
@@ -79,11 +79,11 @@ def sample_sheet(hazy, restored, clear, *, labels=None, ssim=None, max_side=320,
         [_checked(column[i]) for column in (hazy, restored, clear)] for i in range(min(len(hazy), max_rows))
     ]
     for number, row in enumerate(rows):
-        if len({picture.shape for picture in row}) > 1:
-            shapes = ", ".join(str(picture.shape) for picture in row)
+        if len({image.shape for image in row}) > 1:
+            shapes = ", ".join(str(image.shape) for image in row)
             raise ValueError(f"row {number}: hazy, restored and clear differ in size: {shapes}")
-    panels = [[_fit(picture, max_side) for picture in row] for row in rows]
-    # Captions need room under narrow pictures too.
+    panels = [[_fit(image, max_side) for image in row] for row in rows]
+    # Captions need room under narrow images too.
     cell = max(_MIN_CELL, *(row[0].width for row in panels))
     heights = [row[0].height for row in panels]
     width = 2 * _MARGIN + 3 * cell + 2 * _GAP
@@ -96,13 +96,13 @@ def sample_sheet(hazy, restored, clear, *, labels=None, ssim=None, max_side=320,
         draw.text((left, _TITLES // 2), title, fill=_INK, font=title_font, anchor="lm")
 
     top = _TITLES
-    for number, (row, images) in enumerate(zip(rows, panels, strict=True)):
+    for number, (row, row_panels) in enumerate(zip(rows, panels, strict=True)):
         middle = top + heights[number] + _CAPTION // 2 - 2
         captions = _captions(row, None if ssim is None else ssim[number])
         if labels is not None:
             captions[2] = (str(labels[number]), _FAINT)
-        for left, image, (text, color) in zip(lefts, images, captions, strict=True):
-            sheet.paste(image, (left, top))
+        for left, panel, (text, color) in zip(lefts, row_panels, captions, strict=True):
+            sheet.paste(panel, (left, top))
             text = _shortened(text, font=font, width=cell)
             draw.text((left, middle), text, fill=color, font=font, anchor="lm")
         top += heights[number] + _CAPTION
@@ -138,18 +138,17 @@ def _captions(row, ssim):
     return [(texts[0], _INK), (texts[1], color), ("", _FAINT)]
 
 
-def _checked(picture):
-    picture = np.asarray(picture)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        raise ValueError(f"a picture must be uint8 [H, W, 3], and is {picture.dtype} {picture.shape}")
-    return picture
+def _checked(image):
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"an image must be uint8 [H, W, 3], and is {image.dtype} {image.shape}")
+    return image
 
 
-def _fit(picture, max_side):
-    picture = shrink(picture, max_side)
-    image = Image.fromarray(picture)
-    times = max(1, max_side // max(image.size))
-    return image.resize((image.width * times, image.height * times), Image.Resampling.BICUBIC)
+def _fit(image, max_side):
+    panel = Image.fromarray(shrink(image, max_side))
+    times = max(1, max_side // max(panel.size))
+    return panel.resize((panel.width * times, panel.height * times), Image.Resampling.BICUBIC)
 
 
 def _shortened(text, *, font, width):

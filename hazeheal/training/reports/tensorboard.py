@@ -1,10 +1,10 @@
-"""TensorBoard summaries of one replica group: scalars, pictures and text that never stop the training.
+"""TensorBoard summaries of one replica group: scalars, images and text that never stop the training.
 
     writers = SummaryWriters("RUN/group_00/summaries")
-    writers.set_aside_after(step=restored)                  # before anything is written; -1: nothing restored
+    writers.rewind_to(step=restored)                  # before anything is written; -1: nothing restored
     writers.text("config", config_markdown(flat_config), step=restored)
     writers.scalars("train", {"gen_l1_loss": 0.12}, step=100)
-    writers.pictures("val", hazy, restored, clear, step=100)
+    writers.images("val", hazy, restored, clear, step=100)
     writers.flush()                                         # before the checkpoint of that step is saved
 
 TensorFlow's writer alone does not survive a full disk: a record larger than its buffer is lost without an
@@ -33,20 +33,20 @@ class SummaryWriters:
 
     Args:
         directory: The group's summaries folder, itself the split ""; made at the first write.
-        max_pictures: At most so many pictures are written at a time.
-        max_side: Pictures whose longer side has more pixels are shrunk to it.
+        max_images: At most so many images are written at a time.
+        max_side: Images whose longer side has more pixels are shrunk to it.
 
     Attributes:
         failures: Number of calls whose summaries could not be written. The first one is logged.
     """
 
-    def __init__(self, directory, *, max_pictures=4, max_side=256):
-        for name, value in {"max_pictures": max_pictures, "max_side": max_side}.items():
+    def __init__(self, directory, *, max_images=4, max_side=256):
+        for name, value in {"max_images": max_images, "max_side": max_side}.items():
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, and is {value}")
         self.directory = pathlib.Path(directory)
         self.failures = 0
-        self._max_pictures = max_pictures
+        self._max_images = max_images
         self._max_side = max_side
         self._files = {}
 
@@ -60,19 +60,19 @@ class SummaryWriters:
 
         self._write(split, emit, events=len(values), step=step)
 
-    def pictures(self, split, hazy, restored, clear, *, step):
-        """Writes one picture "hazy | restored | clear" for each triple, bounded in number and size.
+    def images(self, split, hazy, restored, clear, *, step):
+        """Writes one image "hazy | restored | clear" for each triple, bounded in number and size.
 
         Args:
             split: "train" or "val".
             hazy, restored, clear: uint8 [N, H, W, 3], or lists of [H, W, 3] of differing sizes.
             step: The step.
         """
-        count = min(len(hazy), len(restored), len(clear), self._max_pictures)
+        count = min(len(hazy), len(restored), len(clear), self._max_images)
         rows = [side_by_side([hazy[i], restored[i], clear[i]], max_side=self._max_side) for i in range(count)]
 
         def emit():
-            # A tag a picture: one summary holds only pictures of one size.
+            # A tag an image: one summary holds only images of one size.
             for number, row in enumerate(rows):
                 tf.summary.image(f"hazy_restored_clear/{number:02d}", row[np.newaxis])
 
@@ -106,11 +106,11 @@ class SummaryWriters:
             self._guard(split, file.close)
         self._files.clear()
 
-    def set_aside_after(self, step):
+    def rewind_to(self, step):
         """Takes the events past the restored step out of TensorBoard's sight.
 
         An event at the restored step itself stays: what is written at a step must be written before the
-        checkpoint of that step is saved. See `event_files.set_aside_after`.
+        checkpoint of that step is saved. See `event_files.rewind_to`.
 
         Args:
             step: The restored step; -1 where nothing was restored.
@@ -120,7 +120,7 @@ class SummaryWriters:
         """
         self.close()
         taken = []
-        self._guard(None, lambda: taken.append(event_files.set_aside_after(self.directory, step=step)))
+        self._guard(None, lambda: taken.append(event_files.rewind_to(self.directory, step=step)))
         return sum(taken)
 
     def _write(self, split, emit, *, events, step):

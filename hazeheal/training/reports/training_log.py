@@ -2,7 +2,7 @@
 
     logger = setup_logging("RUN/group_00/log.txt", verbosity=1)
     log = TrainingLog("RUN/group_00/training_log.csv")
-    log.set_aside_after(step=restored)           # -1 where nothing was restored
+    log.rewind_to(step=restored)           # -1 where nothing was restored
     with ProgressLine(total_steps, initial_step=restored) as line:
         line.update(step, epoch=2, losses={"gen_total_loss": 7.31}, images_per_second=41.0)
         log.append({"epoch": 2, "step": step, "disc_loss": 1.38})
@@ -95,7 +95,7 @@ class TrainingLog:
                     error,
                 )
 
-    def set_aside_after(self, *, step):
+    def rewind_to(self, *, step):
         """Moves the rows past the restored step to training_log.set_aside.csv.
 
         The rows are appended there first and then the log is replaced in one rename: killed in between,

@@ -1,6 +1,6 @@
 """The losses, as pure functions. Every one returns one float32 number A PICTURE, [B].
 
-Whoever calls them sums over its own pictures and divides by the size of the GLOBAL batch, so that the
+Whoever calls them sums over its own images and divides by the size of the GLOBAL batch, so that the
 gradient is the same however many replicas share the batch. Inputs of any float type are cast to float32.
 """
 
@@ -13,7 +13,7 @@ def charbonnier(restored, clear, *, mask=None, eps=1e-3, haze_share=0.3):
     """Haze-aware Charbonnier loss, logged as `gen_l1_loss`.
 
     c = sqrt((restored - clear)^2 + eps^2)    (Charbonnier et al. 1994), averaged over the channels;
-    (1 - s) mean(c) + s sum(M c) / (sum(M) + 1e-6)    with s = haze_share, over the pixels of each picture.
+    (1 - s) mean(c) + s sum(M c) / (sum(M) + 1e-6)    with s = haze_share, over the pixels of each image.
 
     Both terms are means of the same c, weighed evenly and by haze, so that s shifts attention and not scale.
 
@@ -40,10 +40,10 @@ def haze_mask(hazy, clear, *, kind="difference"):
     """Where the haze is, as weights for `charbonnier`; no gradient passes through it.
 
     difference    M = mean over the channels of |hazy - clear|
-    dark_channel  M = min over the channels and a 15x15 window of the hazy picture in [0, 1] (He et al. 2011)
+    dark_channel  M = min over the channels and a 15x15 window of the hazy image in [0, 1] (He et al. 2011)
 
-    Each picture's M is divided by its largest value + 1e-6: thin haze gets the weight of dense haze, and where
-    the two pictures are equal M stays zero.
+    Each image's M is divided by its largest value + 1e-6: thin haze gets the weight of dense haze, and where
+    the two images are equal M stays zero.
 
     Args:
         hazy, clear: [B, H, W, 3] in [-1, 1]. `clear` is used by `difference` only.

@@ -1,6 +1,6 @@
 """Adam in float32, clipping and the finite check after the reduction; schedules; the moving average.
 
-Keras' optimisers are wrong for this job: `apply` with clipping clips each replica's gradients before
+Keras' optimizers are wrong for this job: `apply` with clipping clips each replica's gradients before
 they are summed, `apply` sums over replicas itself and cannot be told that it was done, and
 `LossScaleOptimizer` decides by replica 0's local gradients, so that a NaN on replica 1 alone reaches
 the weights. Everything here works on gradients that are reduced already, the same on every replica.
@@ -80,9 +80,9 @@ def adam(variables, slots_m, slots_v, gradients, *, rate, updates, beta1, beta2,
 
 
 def ema_decay(updates, *, half_life, batch_size, ramp=0.05):
-    """Decay of the generator's moving average for one step, from its half-life in pictures.
+    """Decay of the generator's moving average for one step, from its half-life in images.
 
-    The half-life is at most `ramp` of the pictures seen (Karras et al. 2020), so that a young average
+    The half-life is at most `ramp` of the images seen (Karras et al. 2020), so that a young average
     does not hold on to the initial weights.
     """
     seen = tf.cast(updates + 1, tf.float32) * batch_size

@@ -19,7 +19,7 @@ Written in the forward pass, one NaN pixel would spoil a moving mean for good.
 import tensorflow as tf
 
 from hazeheal.distributed.runtime import local_number
-from hazeheal.models.pixels import normalise
+from hazeheal.models.pixels import normalize
 from hazeheal.training.step import losses, optimizer
 from hazeheal.training.step.train_state import local
 
@@ -179,14 +179,14 @@ def accumulate(forward_backward, mine, batch, *, micro_batches, share):
     """
     total = None
     for part in range(micro_batches):
-        pictures = [batch[name] for name in ("hazy", "clear")]
+        images = [batch[name] for name in ("hazy", "clear")]
         if micro_batches > 1:
-            size = pictures[0].shape[0] // micro_batches
-            pictures = [p[part * size : (part + 1) * size] for p in pictures]
+            size = images[0].shape[0] // micro_batches
+            images = [p[part * size : (part + 1) * size] for p in images]
             if total is not None:
                 # One part's activations at a time is the point of it.
                 with tf.control_dependencies([total["sums"]]):
-                    pictures = [tf.identity(p) for p in pictures]
+                    images = [tf.identity(p) for p in images]
         outputs = forward_backward(
             mine.generator,
             mine.discriminator,
@@ -195,7 +195,7 @@ def accumulate(forward_backward, mine, batch, *, micro_batches, share):
             mine.vectors,
             mine.frozen,
             *mine.scalars,
-            *pictures,
+            *images,
             share,
         )
         if total is not None:
@@ -212,7 +212,7 @@ def make_forward_backward(gan, *, config, scaled):
 
     One generator forward serves both losses; the discriminator sees real and fake in one call, or
     nothing where its term has the weight 0: it then stays as it is. All
-    losses are sums over this replica's pictures times `share` = 1 / global batch, so that their sum
+    losses are sums over this replica's images times `share` = 1 / global batch, so that their sum
     over replicas is the mean over the global batch.
     """
     weights = config.loss
@@ -221,7 +221,7 @@ def make_forward_backward(gan, *, config, scaled):
     def forward_backward(
         generator, discriminator, statistics, vectors, frozen, loss_scale, norms, hazy, clear, share
     ):
-        hazy, clear = normalise(hazy), normalise(clear)
+        hazy, clear = normalize(hazy), normalize(clear)
         with tf.GradientTape() as generator_tape:
             generator_tape.watch(generator)
             restored, statistics = gan.generator.stateless_call(generator, statistics, hazy, training=True)

@@ -1,4 +1,4 @@
-"""Files that are no whole picture are refused with the reason; nothing is left open, nothing global changed."""
+"""Files that are no whole image are refused with the reason; nothing is left open, nothing global changed."""
 
 import contextlib
 import gc
@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from picture_files import IMAGE, REFUSED, REUSABLE, RGB, chunk, exif, png_header, saved
+from image_files import IMAGE, REFUSED, REUSABLE, RGB, chunk, exif, png_header, saved
 from PIL import Image, ImageFile
 
 from hazeheal.data.images import image_io
@@ -19,9 +19,9 @@ from hazeheal.errors import DataError
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_files_are_named_with_the_reason(tmp_path, name):
     data, reason = REFUSED[name]
-    path = tmp_path / "some picture.png"
+    path = tmp_path / "some image.png"
     path.write_bytes(data)
-    with pytest.raises(DataError, match=f"some picture.png: .*{reason}") as raised:
+    with pytest.raises(DataError, match=f"some image.png: .*{reason}") as raised:
         load_rgb(path)
     assert "\n" not in str(raised.value)
     with pytest.raises(DataError, match=f"^who: .*{reason}"):
@@ -147,7 +147,7 @@ def test_threads_decode_side_by_side(monkeypatch):
                 failures.append(which)
             try:
                 load_rgb(bad[turn % 2])
-                failures.append("a truncated picture was accepted")
+                failures.append("a truncated image was accepted")
             except DataError:
                 pass
 

@@ -1,4 +1,4 @@
-"""Picture files made here, by Pillow and by hand, for tests that read them."""
+"""Image files made here, by Pillow and by hand, for tests that read them."""
 
 import io
 import struct
@@ -11,20 +11,20 @@ from hazeheal.data.images.image_io import encode
 
 
 def scene(height=48, width=64, seed=0):
-    """Smooth colours and some noise: like a photograph to a JPEG encoder."""
+    """Smooth colors and some noise: like a photograph to a JPEG encoder."""
     y, x = np.mgrid[:height, :width]
     waves = np.stack([np.sin(x / 7 + y / 13), np.cos(x / 11), np.sin(y / 5 - x / 17)], -1)
     noise = np.random.default_rng(seed).normal(0, 8, (height, width, 3))
     return np.clip(127 + 110 * waves + noise, 0, 255).astype(np.uint8)
 
 
-def saved(picture, format, **options):
-    """The bytes of a file, from a copy: Pillow leaves one encoder's settings on a picture, and another trips over them."""
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+def saved(image, format, **options):
+    """The bytes of a file, from a copy: Pillow leaves one encoder's settings on an image, and another trips over them."""
+    copied = (image if isinstance(image, Image.Image) else Image.fromarray(image)).copy()
     if "append_images" in options:
         options["append_images"] = [other.copy() for other in options["append_images"]]
     buffer = io.BytesIO()
-    image.copy().save(buffer, format, **options)
+    copied.save(buffer, format, **options)
     return buffer.getvalue()
 
 
@@ -32,13 +32,13 @@ def chunk(kind, content=b""):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png_header(width, height, *, depth=8, colour=2, interlaced=False):
+def png_header(width, height, *, depth=8, color=2, interlaced=False):
     """What a PNG begins with, up to the end of IHDR."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, int(interlaced))
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, int(interlaced))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
 
 
-def raw_png(samples, *, depth=8, colour=2, interlaced=False, extra=b""):
+def raw_png(samples, *, depth=8, color=2, interlaced=False, extra=b""):
     """A PNG written by hand, for the kinds that Pillow cannot write: `samples` is [H, W, C] of whole samples."""
     height, width, _ = samples.shape
     # Adam7: first column, first row, and the steps of each pass.
@@ -62,7 +62,7 @@ def raw_png(samples, *, depth=8, colour=2, interlaced=False, extra=b""):
                 bits = (row[:, None] >> np.arange(depth - 1, -1, -1)) & 1
                 data = np.packbits(bits.astype(np.uint8).reshape(-1)).tobytes()
             rows += b"\0" + data
-    header = png_header(width, height, depth=depth, colour=colour, interlaced=interlaced)
+    header = png_header(width, height, depth=depth, color=color, interlaced=interlaced)
     pixels = chunk(b"IDAT", zlib.compress(rows))
     return header + extra + pixels + chunk(b"IEND")
 
@@ -94,7 +94,7 @@ REUSABLE = {
     "png": encode(RGB),
     "png gray": saved(GRAY, "PNG"),
     "png interlaced": raw_png(RGB, interlaced=True),
-    "png gray interlaced": raw_png(GRAY[..., None], colour=0, interlaced=True),
+    "png gray interlaced": raw_png(GRAY[..., None], color=0, interlaced=True),
     "png one pixel interlaced": raw_png(RGB[:1, :1], interlaced=True),
     "png gamma": raw_png(RGB, extra=GAMMA + chunk(b"bKGD", struct.pack(">3H", 9, 9, 9))),
     "png sRGB": raw_png(RGB, extra=chunk(b"sRGB", b"\0")),
@@ -122,8 +122,8 @@ TWO = {"save_all": True, "append_images": [IMAGE.rotate(180)]}
 PAGES = saved(IMAGE, "TIFF", **TWO)
 REFUSED = {
     "empty": (b"", "empty"),
-    "text": (b"no picture at all", "not a picture"),
-    "html": (b"<!doctype html><title>404</title>", "not a picture"),
+    "text": (b"no image at all", "not an image"),
+    "html": (b"<!doctype html><title>404</title>", "not an image"),
     "only a signature": (b"\x89PNG\r\n\x1a\n", "truncated"),
     "gif of two": (saved(IMAGE, "GIF", **TWO), "animated.*2 frames"),
     "png of two": (saved(IMAGE, "PNG", **TWO), "animated.*2 frames"),

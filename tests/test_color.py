@@ -58,7 +58,7 @@ def test_difference_is_that_of_scikit_image():
         assert colors.ciede2000(a, other).numpy()[0] == pytest.approx(wanted.mean(), abs=1e-8)
 
 
-def test_a_batch_is_taken_picture_by_picture():
+def test_a_batch_is_taken_image_by_image():
     a = np.stack([np.full((4, 6, 3), 90, "uint8"), cube()[0, :4, :6]])
     b = np.stack([np.full((4, 6, 3), 99, "uint8"), cube()[0, 4:8, :6]])
     both = colors.ciede2000(a, b)

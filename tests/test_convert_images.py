@@ -1,4 +1,4 @@
-"""Conversion of pictures that are not stored as they come: re-encoded, cut into tiles, resized, bad ones skipped."""
+"""Conversion of images that are not stored as they come: re-encoded, cut into tiles, resized, bad ones skipped."""
 
 import io
 import itertools
@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from converting import all_records, contents, convert, picture, write_pairs
+from converting import all_records, contents, convert, image, write_pairs
 from PIL import Image
 
 from hazeheal.data.images import image_io
@@ -14,9 +14,9 @@ from tfrecords_tools.__main__ import main
 from tfrecords_tools.convert import pair_records, plan
 
 
-def test_pictures_that_are_no_plain_rgb_are_reencoded_and_counted(tmp_path, capsys):
+def test_images_that_are_no_plain_rgb_are_reencoded_and_counted(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=5, versions=1, kind="png")
-    clear = picture(1)
+    clear = image(1)
     alpha = np.dstack([clear, np.full(clear.shape[:2], 200, np.uint8)])
     Image.fromarray(alpha).save(source / "GT/0001.png")
     Image.fromarray(clear[..., 0]).save(source / "GT/0002.png")
@@ -28,7 +28,7 @@ def test_pictures_that_are_no_plain_rgb_are_reencoded_and_counted(tmp_path, caps
     Image.fromarray(clear).save(source / "GT/0004.bmp")
     (source / "GT/0004.png").unlink()
     assert convert(source, tmp_path / "out", "--val_fraction=0") == 0
-    assert "7 pictures kept byte for byte, 3 re-encoded" in capsys.readouterr().out
+    assert "7 images kept byte for byte, 3 re-encoded" in capsys.readouterr().out
     made = {pair.clear_source: pair.clear for pair, _ in all_records(tmp_path / "out", "train")}
     np.testing.assert_array_equal(Image.open(io.BytesIO(made["0001.png"])), clear)
     assert made["0002.png"] == (source / "GT/0002.png").read_bytes()  # gray is kept
@@ -45,7 +45,7 @@ def test_pictures_that_are_no_plain_rgb_are_reencoded_and_counted(tmp_path, caps
         assert (tmp_path / "files" / name).read_bytes() == (source / name).read_bytes()
 
 
-def test_tiles_cover_the_picture_and_hold_its_pixels(source, tmp_path, capsys):
+def test_tiles_cover_the_image_and_hold_its_pixels(source, tmp_path, capsys):
     assert convert(source, tmp_path / "out", "--tile_size=24", "--tile_overlap=6", "--val_fraction=0") == 0
     assert "encoding: png" in capsys.readouterr().out
     covered = {}
@@ -78,7 +78,7 @@ def test_resizing(source, tmp_path):
     assert (row["height"], row["width"]) == (20, 28) and pair.hazy.startswith(b"\xff\xd8")
     small = np.asarray(Image.open(io.BytesIO(pair.hazy)), float)
     whole = image_io.load_rgb(source / "hazy" / pair.hazy_source)[0].astype(float)
-    mean = whole.reshape(20, 2, 28, 2, 3).mean((1, 3))  # an independent half-size picture
+    mean = whole.reshape(20, 2, 28, 2, 3).mean((1, 3))  # an independent half-size image
     assert np.abs(small - mean).mean() < 4
     hazy, clear = (np.asarray(Image.open(io.BytesIO(data)), float) for data in (pair.hazy, pair.clear))
     assert row["psnr"] == pytest.approx(10 * np.log10(255**2 / np.mean((hazy - clear) ** 2)), abs=1e-3)
@@ -89,7 +89,7 @@ def test_resizing(source, tmp_path):
 
 def test_size_mismatch(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=4, versions=1, kind="png")
-    large = picture(2, 50, 60)
+    large = image(2, 50, 60)
     Image.fromarray(large).save(source / "GT/0002.png")
     assert convert(source, tmp_path / "out") == 1
     error = capsys.readouterr().err
@@ -106,8 +106,8 @@ def test_size_mismatch(tmp_path, capsys):
 def test_orphans_are_listed_with_everything_else_in_one_report(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=4, versions=1, kind="png")
     (source / "GT/0001.png").unlink()
-    Image.fromarray(picture(9)).save(source / "GT/0099.png")
-    Image.fromarray(picture(2, 50, 60)).save(source / "GT/0002.png")
+    Image.fromarray(image(9)).save(source / "GT/0099.png")
+    Image.fromarray(image(2, 50, 60)).save(source / "GT/0002.png")
     (source / "hazy/0003_0.8_1.png").write_bytes(b"")
     assert convert(source, tmp_path / "out") == 1
     error = capsys.readouterr().err
@@ -126,20 +126,20 @@ def test_orphans_are_listed_with_everything_else_in_one_report(tmp_path, capsys)
 
 
 def damage(source):
-    """Five kinds of bad pictures; two of them look well until they are decoded."""
+    """Five kinds of bad images; two of them look well until they are decoded."""
     hazy = sorted((source / "hazy").iterdir())
     hazy[0].write_bytes(b"")
-    hazy[1].write_bytes(b"this is no picture")
+    hazy[1].write_bytes(b"this is no image")
     hazy[2].write_bytes(hazy[2].read_bytes()[:-300])
     data = bytearray(hazy[3].read_bytes())
     data[len(data) // 2] ^= 255
     hazy[3].write_bytes(data)
-    frames = [Image.fromarray(picture(n)) for n in range(3)]
+    frames = [Image.fromarray(image(n)) for n in range(3)]
     frames[0].save(hazy[4], format="PNG", save_all=True, append_images=frames[1:])
     return [path.stem for path in hazy[:5]]
 
 
-def test_bad_pictures_end_the_conversion_or_are_skipped(tmp_path, capsys):
+def test_bad_images_end_the_conversion_or_are_skipped(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=12, versions=1, kind="png")
     bad = damage(source)
     assert convert(source, tmp_path / "out", "--num_shards=2") == 1
@@ -158,7 +158,7 @@ def test_bad_pictures_end_the_conversion_or_are_skipped(tmp_path, capsys):
     assert contents(tmp_path / "pool") == contents(tmp_path / "out")
 
 
-def test_a_bad_picture_ends_the_conversion_early(tmp_path):
+def test_a_bad_image_ends_the_conversion_early(tmp_path):
     source = write_pairs(tmp_path / "in", scenes=8, versions=1, kind="png")
     first = min((source / "hazy").iterdir())
     first.write_bytes(first.read_bytes()[:-40])
@@ -176,14 +176,14 @@ def test_nothing_left_to_train_on(tmp_path, capsys):
     assert plan.auto_shards(2, num_bytes=2**40) == 2  # never more than pairs
 
 
-def test_a_file_that_holds_far_more_than_its_picture(tmp_path, capsys):
+def test_a_file_that_holds_far_more_than_its_image(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=3, versions=1, kind="png")
-    os.truncate(source / "hazy/0002_0.8_1.png", 2**32)  # sparse: zeros behind the picture
+    os.truncate(source / "hazy/0002_0.8_1.png", 2**32)  # sparse: zeros behind the image
     assert convert(source, tmp_path / "out", "--skip_bad", "--val_fraction=0") == 0
     assert "4,294,967,296 bytes are more than 56x40 pixels take" in capsys.readouterr().err
 
 
-def test_pictures_too_long_for_jpeg_are_bad_pictures(tmp_path, capsys):
+def test_images_too_long_for_jpeg_are_bad_images(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=2, versions=1, kind="png")
     for name in ("hazy/0001_0.8_1.png", "GT/0001.png"):
         Image.fromarray(np.zeros((1, 65501, 3), np.uint8)).save(source / name)

@@ -1,4 +1,4 @@
-"""Pictures of every kind become upright 8-bit RGB, and are written as they are.
+"""Images of every kind become upright 8-bit RGB, and are written as they are.
 
 Expected values come from numpy (scaling, orientation, a PNG writer of our own) and scikit-image (LAB, PSNR).
 """
@@ -9,7 +9,7 @@ import struct
 
 import numpy as np
 import pytest
-from picture_files import GAMMA, GRAY, IMAGE, PALETTE, RGB, RGBA, exif, raw_png, saved, scene
+from image_files import GAMMA, GRAY, IMAGE, PALETTE, RGB, RGBA, exif, raw_png, saved, scene
 from PIL import Image
 from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
@@ -17,14 +17,14 @@ from skimage.metrics import peak_signal_noise_ratio
 from hazeheal.data.images.image_io import encode, load_rgb, psnr, save
 from hazeheal.errors import OutputError, UsageError
 
-EXACT = {  # file, expected picture
+EXACT = {  # file, expected image
     "rgb": (encode(RGB), RGB),
     "gray": (saved(GRAY, "PNG"), GRAY),
     "alpha is dropped": (saved(RGBA, "PNG"), RGB),
     "gray with alpha": (saved(Image.merge("LA", [Image.fromarray(GRAY)] * 2), "PNG"), GRAY),
     "alpha in TIFF": (saved(RGBA, "TIFF"), RGB),
     "palette": (saved(PALETTE, "PNG"), np.array(PALETTE.convert("RGB"))),
-    "palette, one colour transparent": (
+    "palette, one color transparent": (
         saved(PALETTE, "PNG", transparency=3),
         np.array(PALETTE.convert("RGB")),
     ),
@@ -34,10 +34,10 @@ EXACT = {  # file, expected picture
     ),
     "gif with transparency": (saved(PALETTE, "GIF", transparency=3), np.array(PALETTE.convert("RGB"))),
     "1-bit": (saved(Image.fromarray(GRAY > 99), "PNG"), (GRAY > 99) * np.uint8(255)),
-    "4-bit": (raw_png(GRAY[..., None] // 16, depth=4, colour=0), GRAY // 16 * 17),
+    "4-bit": (raw_png(GRAY[..., None] // 16, depth=4, color=0), GRAY // 16 * 17),
     "interlaced": (raw_png(RGB, interlaced=True), RGB),
     "gamma is not applied": (raw_png(RGB, extra=GAMMA), RGB),
-    "16-bit colour": (raw_png(RGB.astype(np.uint16) * 257, depth=16), RGB),
+    "16-bit color": (raw_png(RGB.astype(np.uint16) * 257, depth=16), RGB),
     "CMYK": (saved(IMAGE.convert("CMYK"), "TIFF"), RGB),
     "webp": (saved(RGB, "WEBP", lossless=True), RGB),
     "bmp": (saved(RGB, "BMP"), RGB),
@@ -50,11 +50,11 @@ EXACT = {  # file, expected picture
 @pytest.mark.parametrize("name", EXACT)
 def test_conversion_is_exact(name):
     data, expected = EXACT[name]
-    picture, _ = load_rgb(data)
-    assert (picture.dtype, picture.shape[2], picture.flags.c_contiguous) == (np.uint8, 3, True)
+    image, _ = load_rgb(data)
+    assert (image.dtype, image.shape[2], image.flags.c_contiguous) == (np.uint8, 3, True)
     expected = expected if expected.ndim == 3 else np.repeat(expected[..., None], 3, axis=2)
-    np.testing.assert_array_equal(picture, expected)
-    picture[0, 0] = 0  # the array is the caller's own
+    np.testing.assert_array_equal(image, expected)
+    image[0, 0] = 0  # the array is the caller's own
 
 
 WIDE = np.array([[0, 1, 128, 129, 257, 4095], [4096, 32767, 32768, 65278, 65407, 65535]], np.uint16)
@@ -102,30 +102,30 @@ def test_12_bit_tiff_is_scaled_by_its_own_white():
 def test_lab_and_ycbcr_are_close_to_the_original():
     ycbcr = load_rgb(saved(IMAGE.convert("YCbCr"), "TIFF"))[0]
     assert np.abs(ycbcr.astype(int) - RGB).max() <= 3
-    calm = (RGB // 4 + 96).astype(np.uint8)  # few colours leave LAB's 8 bits or sRGB on the way
+    calm = (RGB // 4 + 96).astype(np.uint8)  # few colors leave LAB's 8 bits or sRGB on the way
     lab = rgb2lab(calm)
     channels = (
         np.rint(lab * [2.55, 1, 1]).astype(np.int16).astype(np.uint8)
     )  # a and b as signed bytes, as in files
-    image = Image.frombytes("LAB", IMAGE.size, channels.tobytes())
-    picture = load_rgb(saved(image, "TIFF"))[0]
-    assert np.abs(picture.astype(int) - calm).mean() < 4  # D50 against D65, and rounding
-    assert np.abs(picture.astype(int) - calm).max() < 16
+    encoded = Image.frombytes("LAB", IMAGE.size, channels.tobytes())
+    image = load_rgb(saved(encoded, "TIFF"))[0]
+    assert np.abs(image.astype(int) - calm).mean() < 4  # D50 against D65, and rounding
+    assert np.abs(image.astype(int) - calm).max() < 16
 
 
-def upright(picture, orientation):
+def upright(image, orientation):
     """What the EXIF standard says of each value, in numpy."""
     turned = {
-        1: picture,
-        2: picture[:, ::-1],
-        3: picture[::-1, ::-1],
-        4: picture[::-1],
-        5: picture.transpose(1, 0, 2),
-        6: np.rot90(picture, -1),
-        7: np.rot90(picture, 2).transpose(1, 0, 2),
-        8: np.rot90(picture, 1),
+        1: image,
+        2: image[:, ::-1],
+        3: image[::-1, ::-1],
+        4: image[::-1],
+        5: image.transpose(1, 0, 2),
+        6: np.rot90(image, -1),
+        7: np.rot90(image, 2).transpose(1, 0, 2),
+        8: np.rot90(image, 1),
     }
-    return turned.get(orientation, picture)
+    return turned.get(orientation, image)
 
 
 @pytest.mark.parametrize("orientation", range(10))
@@ -138,8 +138,8 @@ def test_exif_orientation_is_applied_once(orientation):
         ("MPO", {}),
     ):
         plain = load_rgb(saved(RGB, format, **options))[0]
-        picture, kept = load_rgb(saved(RGB, format, exif=exif(orientation), **options))
-        np.testing.assert_array_equal(picture, upright(plain, orientation), err_msg=format)
+        image, kept = load_rgb(saved(RGB, format, exif=exif(orientation), **options))
+        np.testing.assert_array_equal(image, upright(plain, orientation), err_msg=format)
         if format in ("PNG", "JPEG"):
             assert kept.reusable == (not 2 <= orientation <= 8)
 
@@ -152,9 +152,9 @@ def test_encode_and_save_round_trip(tmp_path):
     sizes = []
     for quality, suffix in itertools.product((60, 95), (".jpg", ".JPEG")):
         save(RGB, tmp_path / f"a{suffix}", quality=quality)
-        picture, kept = load_rgb(tmp_path / f"a{suffix}")
+        image, kept = load_rgb(tmp_path / f"a{suffix}")
         assert kept.reusable and kept.format == "jpeg"
-        assert psnr(picture, RGB) > (28 if quality == 60 else 35)
+        assert psnr(image, RGB) > (28 if quality == 60 else 35)
         sizes.append((tmp_path / f"a{suffix}").stat().st_size)
     assert sizes[0] < sizes[2]
     save(RGB, str(tmp_path / "b.png"))
@@ -179,9 +179,9 @@ def test_a_failed_save_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_bad_arguments_are_refused(tmp_path):
-    for picture in (RGB / 255, GRAY, RGB[:0], np.zeros((4, 4, 4), np.uint8)):
+    for image in (RGB / 255, GRAY, RGB[:0], np.zeros((4, 4, 4), np.uint8)):
         with pytest.raises(UsageError, match=r"uint8 \[H, W, 3\]"):
-            encode(picture)
+            encode(image)
     with pytest.raises(UsageError, match="format='webp'"):
         encode(RGB, format="webp")
     with pytest.raises(UsageError, match="quality=0"):

@@ -1,6 +1,6 @@
-"""Folders of pictures to measure with: made by rule, or enlarged from a folder's own.
+"""Folders of images to measure with: made by rule, or enlarged from a folder's own.
 
-A picture by rule has the spectrum of a photograph (amplitude 1/f^1.5, the planes correlated), as pure noise
+An image by rule has the spectrum of a photograph (amplitude 1/f^1.5, the planes correlated), as pure noise
 would make PNG and JPEG dearer than they are.
 """
 
@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from hazeheal.data.synthesis.synthetic_pairs import add_haze
 
 
-def made_picture(index, *, height, width):
+def made_image(index, *, height, width):
     """float32 [H, W, 3] in [0, 1] with a photograph's spectrum; `index` alone decides the pixels."""
     rng = np.random.default_rng(index)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
@@ -32,11 +32,11 @@ def made_picture(index, *, height, width):
     return np.clip(np.stack(planes, -1), 0, 1).astype(np.float32)
 
 
-def source_pictures(folder):
-    """Paths of the pictures below `folder`, sorted."""
+def source_images(folder):
+    """Paths of the images below `folder`, sorted."""
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
     if not found:
-        sys.exit(f"--source={folder} holds no PNG or JPEG pictures; give a folder that does")
+        sys.exit(f"--source={folder} holds no PNG or JPEG images; give a folder that does")
     return found
 
 
@@ -46,20 +46,20 @@ def write_folder(directory, *, pairs, height, width, source=None, suffix=".png",
     Args:
         directory: Where to.
         pairs: How many.
-        height, width: Of each picture.
-        source: A folder of pictures to enlarge; None: made by rule.
+        height, width: Of each image.
+        source: A folder of images to enlarge; None: made by rule.
         suffix: .png, or .jpg (quality 95, as cameras and data sets have it).
         distinct: So many different pairs, copied until there are `pairs`; None: all differ.
     """
-    sources = source_pictures(source) if source else None
+    sources = source_images(source) if source else None
     rows = np.linspace(1, 0, height, dtype=np.float32)[:, None]
     for index in range(min(pairs, distinct or pairs)):
         if sources:
-            with Image.open(sources[index % len(sources)]) as picture:
-                enlarged = picture.convert("RGB").resize((width, height), Image.LANCZOS)
+            with Image.open(sources[index % len(sources)]) as image:
+                enlarged = image.convert("RGB").resize((width, height), Image.LANCZOS)
             clear = np.asarray(enlarged, np.float32) / 255
         else:
-            clear = made_picture(index, height=height, width=width)
+            clear = made_image(index, height=height, width=width)
         hazy = add_haze(clear, depth=np.broadcast_to(rows, (height, width)), beta=1.0)
         for name, values in (("hazy", hazy), ("GT", clear)):
             path = directory / name / f"{index:05d}{suffix}"

@@ -1,4 +1,4 @@
-"""Pictures for the fuzz tests: every format and kind there is, files that claim more than they hold, junk, damage."""
+"""Images for the fuzz tests: every format and kind there is, files that claim more than they hold, junk, damage."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 from hypothesis import strategies as st
-from picture_files import chunk, png_header, saved
+from image_files import chunk, png_header, saved
 from PIL import Image
 
 
@@ -23,7 +23,7 @@ class Content:
 
 
 def _resized_header(data, marker, at, form, *sizes):
-    """Writes other sizes behind the first `marker` of an encoded picture."""
+    """Writes other sizes behind the first `marker` of an encoded image."""
     at += data.index(marker)
     new = struct.pack(form, *sizes)
     return data[:at] + new + data[at + len(new) :]
@@ -38,7 +38,7 @@ def _exif(**tags):
 
 @functools.cache
 def contents(height: int, width: int) -> dict:
-    """{kind: Content} of pictures of one size; the same for the same size."""
+    """{kind: Content} of images of one size; the same for the same size."""
     rng = np.random.default_rng([height, width])
     y, x = np.mgrid[:height, :width]
     rgb = np.stack([100 + 90 * np.sin(x / 5 + phase + y / 7) for phase in range(3)], -1)
@@ -135,7 +135,7 @@ def bombs() -> dict:
 
 
 def blanks() -> dict:
-    """{kind: Content} of files of some hundred bytes that their decoders make whole, large, empty pictures of."""
+    """{kind: Content} of files of some hundred bytes that their decoders make whole, large, empty images of."""
     tiny = Image.new("RGB", (8, 8))
     jpeg, jp2 = saved(tiny, "JPEG"), saved(tiny, "JPEG2000", no_jp2=True)
     jp2 = _resized_header(jp2, b"\xff\x51", 6, ">II", 2000, 2000)
@@ -163,7 +163,7 @@ JUNK |= {
     "empty": Content(b"", ".png"),
     "one byte": Content(b"\x89", ".png"),
     "zeros": Content(bytes(4000), ".jpg"),
-    "text": Content(b"no picture at all\n", ".jpg"),
+    "text": Content(b"no image at all\n", ".jpg"),
     "html": Content(b"<!doctype html><title>404</title>", ".png"),
     "svg": Content(b"<svg xmlns='http://www.w3.org/2000/svg'/>", ".png"),
     "no IDAT": Content(png_header(8, 8) + chunk(b"IEND"), ".png"),
@@ -179,7 +179,7 @@ SIZES = ((16, 20), (1, 1), (3, 2), (33, 17), (1, 40), (64, 5))
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
+class FuzzedFile:
     """What lies in one file: a kind of `contents` of the size numbered, or of `ODD`, and what was done to it."""
 
     kind: str
