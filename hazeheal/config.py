@@ -58,6 +58,18 @@ FLAGS = ("data.flip", "data.rot90")
 # What may differ from one replica group's machine to another's.
 OF_THE_HOST = ("data.workers", "data.reader", "loss.perceptual_weights", "samples.count")
 OF_THE_HOST += ("samples.max_side",)
+# Fields and values of earlier versions, each with what to do instead. An entry takes effect once the field is
+# gone from configs/default.py, or the value from CHOICES.
+_FIXED_WEIGHTS = "the losses have fixed weights, loss.gan_weight and loss.perceptual_weight"
+REMOVED_FIELDS = {
+    "loss.weighting": _FIXED_WEIGHTS,
+    "loss.balanced_gan_share": _FIXED_WEIGHTS,
+    "loss.balanced_perceptual_share": _FIXED_WEIGHTS,
+}
+REMOVED_VALUES = {
+    "model.norm": dict.fromkeys(("batch", "instance", "group"), "use none or layer"),
+    "model.output": {"direct": "use residual or scattering"},
+}
 KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -130,12 +142,14 @@ def load(argv):
     for override in overrides:
         key = override.partition("=")[0].removeprefix("--config.")
         if key not in known:
+            if key in REMOVED_FIELDS:
+                raise UsageError(f"{override}: this field was removed; {REMOVED_FIELDS[key]}")
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean --config.{close[0]}?" if close else "; --dry_run shows all fields"
             raise UsageError(f"{override}: the configuration has no field {key!r}{hint}")
     if overrides:
         config = _overridden(path, overrides, known)
-    config = from_dict(config.to_dict())  # a frozen one, which cannot be locked, becomes one like all others
+    config = _locked(config.to_dict())  # a frozen one, which cannot be locked, becomes one like all others
     check(config)
     return config
 
@@ -197,7 +211,24 @@ def _overridden(path, overrides, known):
 
 
 def from_dict(fields: dict):
-    """Rebuilds a configuration from `config.to_dict()`, as a run's `config.json` holds it."""
+    """Rebuilds a configuration from `config.to_dict()`, as a run's `config.json` holds it.
+
+    Fields of `REMOVED_FIELDS`, which a run of an earlier version holds, are dropped. `check_model_fields` refuses
+    the networks of `REMOVED_VALUES`.
+    """
+    known = field_types()
+
+    def without_removed(fields, prefix=""):
+        return {
+            name: without_removed(value, f"{prefix}{name}.") if isinstance(value, dict) else value
+            for name, value in fields.items()
+            if (key := f"{prefix}{name}") in known or key not in REMOVED_FIELDS
+        }
+
+    return _locked(without_removed(fields))
+
+
+def _locked(fields):
     from ml_collections import ConfigDict
 
     config = ConfigDict(fields)
@@ -235,11 +266,22 @@ def field_types() -> dict:
 
 
 def check_model_fields(config, *, source) -> None:
-    """Refuses a network of another version, as its fields tell: it may do more, or less, than its variables show.
+    """Refuses the networks of another version: their variables alone do not say what they compute.
+
+    Args:
+        config: A stored configuration, as `from_dict` returns it.
+        source: Where it was read, for the message.
 
     Raises:
-        HazeHealError: `config.model` has not the fields of this version; `source` says where it was read.
+        HazeHealError: `config.model` has other fields than this version, or one of `REMOVED_VALUES`.
     """
+    for key, values in REMOVED_VALUES.items():
+        section, name = key.split(".")
+        value = config.get(section, {}).get(name)
+        if value in values and value not in CHOICES[key]:
+            raise HazeHealError(
+                f"{source}: {key}={value} was removed; use the version that trained it, or train again: {values[value]}"
+            )
     known = {name for name in field_types() if name.startswith("model.")}
     if differ := {f"model.{name}" for name in config.get("model", {})} ^ known:
         raise HazeHealError(
@@ -257,6 +299,10 @@ def check(config) -> None:
     fields, kinds = flat(config), field_types()
     for problem, keys in (("lacks", kinds.keys() - fields), ("has the unknown", fields.keys() - kinds)):
         if keys:
+            if removed := sorted(keys & REMOVED_FIELDS.keys()):
+                raise UsageError(
+                    f"--config.{removed[0]}: this field was removed; {REMOVED_FIELDS[removed[0]]}"
+                )
             raise UsageError(
                 f"the configuration {problem} {', '.join(sorted(keys))}; configs/default.py shows all fields"
             )
@@ -266,6 +312,8 @@ def check(config) -> None:
             raise UsageError(f"--config.{key}={shown(fields[key], as_text=repr)} is not {KINDS[kind]}")
     for key, choices in CHOICES.items():
         if fields[key] not in choices:
+            if advice := REMOVED_VALUES.get(key, {}).get(fields[key]):
+                raise UsageError(f"--config.{key}={fields[key]} was removed; {advice}")
             raise UsageError(
                 f"--config.{key}={shown(fields[key])} is not known; use one of {', '.join(choices)}"
             )

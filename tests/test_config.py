@@ -7,13 +7,13 @@ import sys
 
 import processes
 import pytest
-from configuring import SHIPPED, load
+from configuring import SHIPPED, changing, load
 from ml_collections import ConfigDict
 from refusals import refusal
 
 from hazeheal import config as configs
 from hazeheal.data.pipeline.haze_settings import FreshHaze
-from hazeheal.errors import UsageError
+from hazeheal.errors import HazeHealError, UsageError
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -206,6 +206,41 @@ def test_json_round_trip():
     assert [type(v) for v in configs.flat(back).values()] == [type(v) for v in configs.flat(config).values()]
     assert back.is_locked
     configs.check(back)
+
+
+@pytest.fixture
+def removed(monkeypatch):
+    """The field optimizer.weight_decay and the value model.norm=batch are of an earlier version."""
+    monkeypatch.setattr(configs, "REMOVED_FIELDS", {"optimizer.weight_decay": "set optimizer.clip_norm"})
+    monkeypatch.setattr(configs, "REMOVED_VALUES", {"model.norm": {"batch": "use none or layer"}})
+    monkeypatch.setitem(configs.CHOICES, "model.norm", ("none", "layer"))
+
+
+def test_a_removed_field_or_value_is_refused_with_its_replacement(removed, tmp_path):
+    said = "--config.optimizer.weight_decay=0.1: this field was removed; set optimizer.clip_norm"
+    assert refusal(UsageError, load, "optimizer.weight_decay=0.1") == said
+    said = "--config.model.norm=batch was removed; use none or layer"
+    assert refusal(UsageError, load, "model.norm=batch") == said
+    path = tmp_path / "mine.py"
+    path.write_text(changing("config.optimizer.weight_decay = 0.1"))
+    assert "weight_decay: this field was removed; set" in refusal(UsageError, load, name=path)
+
+
+def test_a_stored_configuration_loads_without_its_removed_fields(removed):
+    fields = load().to_dict()
+    stored = fields | {"optimizer": fields["optimizer"] | {"weight_decay": 0.1}}
+    config = configs.from_dict(stored)
+    assert config.to_dict() == fields
+    configs.check(config)
+    configs.check_model_fields(config, source="config.json")
+
+
+def test_stored_networks_of_a_removed_value_are_refused(removed):
+    fields = load().to_dict()
+    config = configs.from_dict(fields | {"model": fields["model"] | {"norm": "batch"}})
+    message = refusal(HazeHealError, configs.check_model_fields, config, source="runs/a/config.json")
+    assert message.startswith("runs/a/config.json: model.norm=batch was removed; ")
+    assert message.endswith("use none or layer")
 
 
 def test_flat_names_nested_fields_in_alphabetical_order():

@@ -6,8 +6,11 @@ import subprocess
 import command_lines
 import pytest
 from places import ROOT
+from refusals import refusal
 
 from hazeheal.__main__ import main, usage
+from hazeheal.commands import parsing
+from hazeheal.errors import UsageError
 from tfrecords_tools import __main__ as tools
 
 PARSERS = command_lines.parsers()
@@ -96,3 +99,12 @@ def test_help_goes_to_stdout_and_ends_well(capsys, argv):
     assert main(argv) == 0
     out, err = capsys.readouterr()
     assert out.startswith("usage: hazeheal ") and err == ""
+
+
+def test_a_removed_flag_is_refused_with_its_replacement(monkeypatch):
+    monkeypatch.setitem(parsing.REMOVED_FLAGS, "hazeheal evaluate", {"--lpips_net": "use --lpips"})
+    parse = parsing.CommandParser(prog="hazeheal evaluate")
+    parsing.add_removed_flags(parse)
+    for arguments in (["--lpips_net=a.npz"], ["--lpips_net", "a.npz"], ["--lpips_net"]):
+        assert refusal(UsageError, parse.parse_args, arguments) == "--lpips_net was removed; use --lpips"
+    assert "lpips" not in parse.format_help()

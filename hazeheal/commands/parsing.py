@@ -11,6 +11,7 @@ __all__ = [
     "MIRROR_HELP",
     "MODEL_HELP",
     "CommandParser",
+    "add_removed_flags",
     "count",
     "names_of_runs",
     "natural",
@@ -24,6 +25,26 @@ MODEL_HELP = (
     "./best is a path"
 )
 MIRROR_HELP = "take the mean with the restored mirror image: a little better, in twice the time"
+
+# Flags of earlier versions, by command, each with what to use instead.
+REMOVED_FLAGS: dict[str, dict[str, str]] = {}
+
+
+def add_removed_flags(parse: CommandParser) -> None:
+    """Refuses the flags that `REMOVED_FLAGS` lists for `parse.prog`; `--help` does not show them."""
+    for flag, advice in REMOVED_FLAGS.get(parse.prog, {}).items():
+        parse.add_argument(flag, action=_Removed, advice=advice, help=argparse.SUPPRESS)
+
+
+class _Removed(argparse.Action):
+    """Refuses its flag, with a value or without."""
+
+    def __init__(self, option_strings, dest, *, advice, help):
+        super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS, help=help)
+        self.advice = advice
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        raise UsageError(f"{option_string} was removed; {self.advice}")
 
 
 def numbers(text):
