@@ -7,7 +7,7 @@ import pytest
 
 from hazeheal.errors import OutputError, UsageError
 from hazeheal.inference.jobs import find
-from hazeheal.utils.atomic import atomic_path, exit_on_sigterm
+from hazeheal.utils.atomic import atomic_path, atomic_write, exit_on_sigterm, is_temporary
 
 
 def touch(root, *names):
@@ -103,19 +103,21 @@ def test_links_do_not_hide_an_input(tree):
         find([tree / "a.jpg"], output=tree.parent / "link")
 
 
-def test_written_aside(tmp_path):
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_file_appears_complete_or_not_at_all(tmp_path, durable):
     path = tmp_path / "new/a.png"
-    with atomic_path(path, overwrite=False) as aside:
-        aside.write_bytes(b"1")
+    with atomic_path(path, overwrite=False, durable=durable) as temporary:
+        temporary.write_bytes(b"1")
+        assert is_temporary(temporary.name) and not is_temporary(path.name)
         assert not path.exists()
-    with pytest.raises(OutputError, match="is there already"), atomic_path(path, overwrite=False) as aside:
-        aside.write_bytes(b"2")
-    with pytest.raises(RuntimeError), atomic_path(path, overwrite=True) as aside:
-        aside.write_bytes(b"3")
+    with pytest.raises(OutputError, match="exists and was not overwritten"):  # noqa: SIM117
+        with atomic_path(path, overwrite=False, durable=durable) as temporary:
+            temporary.write_bytes(b"2")
+    with pytest.raises(RuntimeError), atomic_path(path, durable=durable) as temporary:
+        temporary.write_bytes(b"3")
         raise RuntimeError
     assert path.read_bytes() == b"1"
-    with atomic_path(path, overwrite=True) as aside:
-        aside.write_bytes(b"4")
+    atomic_write(path, b"4", durable=durable)
     assert path.read_bytes() == b"4"
     assert os.listdir(path.parent) == ["a.png"]
 
