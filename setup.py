@@ -45,6 +45,7 @@ setup(
         "google-crc32c",  # of TFRecord frames, without waiting for TensorFlow
         "absl-py",
         "pillow",
+        "scikit-image",  # CIEDE2000 and Y in `hazeheal evaluate`
         "tensorboard",
         "ml-collections",
         "tqdm",
@@ -54,14 +55,14 @@ setup(
         "video": ["imageio-ffmpeg"],  # where the machine has no ffmpeg
         "notebook": ["jupyterlab", "matplotlib"],
         "test": [
-            *("pytest", "pytest-xdist>=3", "hypothesis", "scikit-image", "ruff", "imageio-ffmpeg"),
+            *("pytest", "pytest-xdist>=3", "hypothesis", "ruff", "imageio-ffmpeg"),
             *("ipykernel", "matplotlib", "nbclient", "prometheus-client"),
             "dill",  # of tfds.testing
             "setuptools",  # to see what a wheel is made of
             "tensorflow-serving-api",  # its messages, for what `hazeheal export` writes
         ],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
-        "lpips": ["lpips", "torchvision"],  # to export the weights of LPIPS
+        "lpips": ["lpips", "torch", "torchvision"],  # for `hazeheal evaluate --lpips`
         "plots": ["pydot"],
         "readers": ["tfrecord"],  # shards without TensorFlow, docs/datasets.md
         "onnx": ["tf2onnx", "onnx", "onnxruntime"],

@@ -1,13 +1,13 @@
-"""Y, L*a*b* and CIEDE2000 against scikit-image and published values."""
+"""The color metrics of an evaluation against published values and against the values of version 0.1."""
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from skimage import color
+from test_metrics import noise, noisy, scene
 
-from hazeheal.metrics import color as colors
+from hazeheal.evaluation import evaluate
 
-# From table 1 of Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula", 2005: pairs made so that usual
+# From table 1 of Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula", 2005: pairs chosen so that common
 # mistakes show (mean hue across 0, grays, the blue rotation term).
 PUBLISHED = [
     ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
@@ -33,56 +33,38 @@ PUBLISHED = [
 def cube():
     """Every mixture of 0, 1, 9, 10, 11, 60, 128, 200, 254 and 255: grays, black, both sides of sRGB's bend."""
     values = np.array([0, 1, 9, 10, 11, 60, 128, 200, 254, 255], "uint8")
-    return np.stack(np.meshgrid(values, values, values), -1).reshape(1, 20, 50, 3)
+    return np.stack(np.meshgrid(values, values, values), -1).reshape(20, 50, 3)
+
+
+# (image, clear, PSNR of Y, SSIM of Y, CIEDE2000); the values are those of version 0.1, which computed them itself.
+VERSION_0_1 = {
+    "noisy": (scene(40, 53), noisy(scene(40, 53)), 31.264655579976473, 0.7907240194283481, 5.95372279112055),
+    "unrelated": (
+        *(noise(20, 37), scene(20, 37)),
+        *(13.847082095216159, 0.04431238127947574, 39.74032139081566),
+    ),
+    "reversed": (
+        *(cube(), cube()[::-1, :, ::-1]),
+        *(7.858223077900021, -0.019056679097797038, 68.34517703021788),
+    ),
+}
 
 
 def test_published_differences():
-    first, second, wanted = (np.array(column, "float64") for column in zip(*PUBLISHED, strict=True))
-    found = colors.lab_difference(tf.constant(first), tf.constant(second)).numpy()
-    np.testing.assert_allclose(found, wanted, atol=5.1e-5)
+    first, second, expected = (np.array(column, "float64") for column in zip(*PUBLISHED, strict=True))
+    np.testing.assert_allclose(color.deltaE_ciede2000(first, second), expected, atol=5.1e-5)
 
 
-def test_lab_is_that_of_scikit_image():
-    np.testing.assert_allclose(colors.lab(cube()), color.rgb2lab(cube()), atol=1e-9)
+@pytest.mark.parametrize("name", VERSION_0_1)
+def test_scores_are_those_of_version_0_1(name):
+    image, clear, psnr_y, ssim_y, ciede2000 = VERSION_0_1[name]
+    scores = evaluate.score(image, clear)
+    assert scores["psnr_y"] == pytest.approx(psnr_y, abs=1e-6)
+    assert scores["ssim_y"] == pytest.approx(ssim_y, abs=1e-6)
+    assert scores["ciede2000"] == pytest.approx(ciede2000, abs=1e-6)
 
 
-def test_difference_is_that_of_scikit_image():
-    generator = np.random.default_rng(0)
-    a, b = cube(), generator.permutation(cube().reshape(-1, 3)).reshape(cube().shape)
-    near = np.clip(a + generator.integers(-3, 4, a.shape), 0, 255).astype("uint8")
-    gray = np.repeat(a[..., :1], 3, -1)
-    for other in (b, near, gray, a[..., ::-1], a):
-        wanted = color.deltaE_ciede2000(color.rgb2lab(a), color.rgb2lab(other))
-        # Hues of near-grays are rounding; so the two are compared as precisely as the term allows.
-        np.testing.assert_allclose(colors.lab_difference(colors.lab(a), colors.lab(other)), wanted, atol=1e-6)
-        assert colors.ciede2000(a, other).numpy()[0] == pytest.approx(wanted.mean(), abs=1e-8)
-
-
-def test_a_batch_is_taken_image_by_image():
-    a = np.stack([np.full((4, 6, 3), 90, "uint8"), cube()[0, :4, :6]])
-    b = np.stack([np.full((4, 6, 3), 99, "uint8"), cube()[0, 4:8, :6]])
-    both = colors.ciede2000(a, b)
-    assert both.dtype == tf.float64
-    for i in range(2):
-        assert both.numpy()[i] == pytest.approx(
-            colors.ciede2000(a[i : i + 1], b[i : i + 1]).numpy()[0], abs=1e-12
-        )
-
-
-def test_luma_is_that_of_scikit_image_and_spans_16_to_235():
-    y = colors.luma(cube())
-    assert y.shape == (1, 20, 50, 1)
-    np.testing.assert_allclose(y[..., 0], color.rgb2ycbcr(cube())[..., 0], atol=1e-9)
-    assert (y.numpy().min(), y.numpy().max()) == pytest.approx((16, 235))
-    # BasicSR's bgr2ycbcr: the same weights, on BGR in [0, 1].
-    basicsr = cube()[..., ::-1] / 255.0 @ [24.966, 128.553, 65.481] + 16.0
-    np.testing.assert_allclose(y[..., 0], basicsr, atol=1e-9)
-
-
-def test_open_sizes_in_a_graph_give_the_same():
-    spec = tf.TensorSpec([None, None, None, 3], tf.uint8)
-    graph = tf.function(colors.ciede2000, input_signature=[spec, spec])
-    for part in (cube()[:, :7, :31], cube()):
-        np.testing.assert_allclose(
-            graph(part, part[:, ::-1]), colors.ciede2000(part, part[:, ::-1]), atol=1e-9
-        )
+def test_y_is_that_of_basicsr():
+    """BasicSR's bgr2ycbcr: the same weights, on BGR in [0, 1]."""
+    expected = cube()[..., ::-1] / 255.0 @ [24.966, 128.553, 65.481] + 16.0
+    np.testing.assert_allclose(color.rgb2ycbcr(cube())[..., 0], expected, atol=1e-9)

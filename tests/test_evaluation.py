@@ -112,8 +112,8 @@ def test_rows_hold_every_method_in_order():
 @pytest.mark.parametrize(
     ("method", "said"),
     [
-        (lambda x: x[1:], r"bad made uint8 \[19, 20, 3\] of an image of uint8 \[20, 20, 3\]"),
-        (lambda x: x / 255, r"bad made float64 \[20, 20, 3\]"),
+        (lambda x: x[1:], r"bad returned uint8 \[19, 20, 3\] for an image of uint8 \[20, 20, 3\]"),
+        (lambda x: x / 255, r"bad returned float64 \[20, 20, 3\]"),
     ],
 )
 def test_a_method_must_keep_size_and_type(method, said):
@@ -127,7 +127,7 @@ def test_a_method_must_keep_size_and_type(method, said):
 
 def test_pairs_of_two_sizes_are_refused():
     with pytest.raises(
-        HazeHealError, match="a: the hazy and the clear image are of two sizes, 30x20 and 20x20"
+        HazeHealError, match="a: the hazy and the clear image differ in size, 30x20 and 20x20"
     ):
         list(evaluate.evaluate([pair("a", scene(20, 30), scene(20, 20))], {"input": evaluate.unchanged}))
 

@@ -1,162 +1,129 @@
-"""LPIPS: equal to the package `lpips`, on both backbones; what a file of weights must hold; its column in an evaluation."""
+"""LPIPS through the package `lpips`: what the network receives, errors, and the column in an evaluation."""
 
 import importlib.util
+import sys
 import types
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from places import ROOT
 from refusals import refusal
-from test_metrics import noise, noisy, scene
+from test_metrics import noisy, scene
 
+from hazeheal.__main__ import main
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.evaluation import evaluate, results
 from hazeheal.metrics import lpips
 
-NAMES = tuple(lpips.NETWORKS)
+
+class FakeNetwork:
+    """Stands for `lpips.LPIPS`: records its inputs and returns their mean absolute difference."""
+
+    def __init__(self, net, verbose):
+        assert verbose is False
+        self.name, self.calls = net, []
+
+    def requires_grad_(self, requires_grad):
+        assert requires_grad is False
+        return self
+
+    def __call__(self, first, second):
+        self.calls.append((first, second))
+        return np.abs(first - second).mean(keepdims=True)
 
 
-def arrays(name, seed=0):
-    """Weights by rule, of the right shapes: convolutions that keep the scale, heads of 0 or more."""
-    rng = np.random.default_rng(seed)
-    network, found = lpips.NETWORKS[name], {}
-    for i, (side, before, after, _, _) in enumerate(network.convolutions):
-        kernel = rng.normal(0, np.sqrt(2 / (side * side * before)), (side, side, before, after))
-        found |= {f"conv{i}/kernel": kernel.astype(np.float32), f"conv{i}/bias": np.zeros(after, np.float32)}
-    for i, tap in enumerate(network.taps):
-        found[f"lin{i}"] = rng.uniform(0, 1, network.convolutions[tap][2]).astype(np.float32)
-    return found
+def stub(monkeypatch, network=FakeNetwork):
+    """Replaces the packages `lpips` and `torch` for one test."""
+    monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=network))
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(from_numpy=lambda array: array))
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("lpips") / "alex.npz"
-    np.savez(path, **arrays("alex"))
-    return path
+def test_the_network_receives_channels_first_float32_in_minus_1_to_1(monkeypatch):
+    stub(monkeypatch)
+    metric = lpips.Lpips("vgg")
+    assert metric._network.name == "vgg"
+    image, clear = scene(40, 53), np.zeros((40, 53, 3), np.uint8)
+    image[0, 0], image[0, 1] = (255, 0, 51), (0, 0, 255)
+    assert metric(image, clear) == pytest.approx(np.abs(image / 127.5).mean(), rel=1e-5)
+    ((first, second),) = metric._network.calls
+    for array in (first, second):
+        assert array.shape == (1, 3, 40, 53) and array.dtype == np.float32 and array.flags.c_contiguous
+    np.testing.assert_allclose(first[0, :, 0, 0], [1, -1, -0.6], atol=1e-6)
+    np.testing.assert_allclose(first[0, :, 0, 1], [-1, -1, 1], atol=1e-6)
+    assert second.min() == second.max() == -1
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_it_is_the_distance_of_the_package_with_its_heads(name, tmp_path):
+@pytest.mark.parametrize("name", lpips.BACKBONES)
+def test_the_package_itself(name, monkeypatch):
+    """With random backbone weights, as the pretrained ones are a download."""
     package, torch = pytest.importorskip("lpips"), pytest.importorskip("torch")
     torch.manual_seed(0)
-    net = package.LPIPS(net=name, pnet_rand=True, verbose=False).eval()
-    weights = lpips.load(save(tmp_path / "weights.npz", exporter().arrays_of(net)))
-    assert weights.name == name
-    assert all(head.min() >= 0 and head.max() > 0 for head in weights.heads)
-    a = np.stack([scene(70, 83), noise(70, 83)])
-    b = np.stack([noisy(scene(70, 83)), scene(70, 83)])
-    with torch.no_grad():
-        wanted = net(*(torch.tensor(x / 127.5 - 1).permute(0, 3, 1, 2).float() for x in (a, b)))
-    found = lpips.distance(weights, a, b).numpy()
-    assert found == pytest.approx(wanted.numpy().ravel(), rel=1e-4)
-    assert found[1] != pytest.approx(found[0], rel=0.1)
+    net = package.LPIPS(net=name, pnet_rand=True, verbose=False)
+    monkeypatch.setattr(package, "LPIPS", lambda **_: net)
+    metric = lpips.Lpips(name)
+    clear = scene(70, 83)
+    image = noisy(clear)
+    inputs = (torch.tensor(x / 127.5 - 1).permute(2, 0, 1)[None].float() for x in (image, clear))
+    assert metric(image, clear) == pytest.approx(net(*inputs).item(), rel=1e-4)
+    assert metric(clear, clear) == 0
+    smallest = scene(metric.backbone.min_side, metric.backbone.min_side)
+    assert np.isfinite(metric(smallest, smallest[::-1]))
 
 
-def exporter():
-    spec = importlib.util.spec_from_file_location("export_lpips", ROOT / "benchmarks/export_lpips.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_a_missing_package_is_an_error_before_anything_else(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lpips" else name)
+    expected = "--lpips needs lpips, not installed here; run `pip install 'hazeheal[lpips]'`"
+    assert refusal(UsageError, lpips.check_installed) == expected
+    assert main(["evaluate", "--data_dir=/nowhere", "--lpips", f"--output={tmp_path / 'out'}"]) == 2
+    assert capsys.readouterr().err.strip() == f"hazeheal evaluate: error: {expected}"
+    assert not (tmp_path / "out").exists()
 
 
-def save(path, content):
-    np.savez(path, **content)
-    return path
+def test_the_flag_of_version_0_1_names_its_replacement(capsys):
+    assert main(["evaluate", "--data_dir=/nowhere", "--lpips_weights=alex.npz"]) == 2
+    assert "--lpips_weights was removed; use --lpips=alex or --lpips=vgg" in capsys.readouterr().err
 
 
-def test_a_backbone_of_torchvisions_is_read_layer_by_layer(tmp_path):
-    package, torch = pytest.importorskip("lpips"), pytest.importorskip("torch")
-    torchvision = pytest.importorskip("torchvision")
-    torch.manual_seed(1)
-    whole = torchvision.models.alexnet(weights=None)
-    torch.save(whole.state_dict(), tmp_path / "alexnet.pth")
-    argv = [f"--backbone={tmp_path / 'alexnet.pth'}", f"--output={tmp_path / 'a.npz'}"]
-    assert exporter().main(argv) == 0
-    weights = lpips.load(tmp_path / "a.npz")
-    assert np.array_equal(
-        weights.kernels[4].transpose(3, 2, 0, 1), whole.features[10].weight.detach().numpy()
-    )
-    assert package.__name__ == "lpips"
+@pytest.mark.parametrize("error", [OSError("<urlopen error timed out>"), RuntimeError("invalid hash value")])
+def test_a_failed_download_says_what_to_do(monkeypatch, error):
+    def fail(**_):
+        raise error
 
-
-@pytest.mark.parametrize("name", NAMES)
-def test_it_is_0_for_equal_images_symmetric_and_grows_with_the_noise(name, tmp_path):
-    weights = lpips.load(save(tmp_path / "weights.npz", arrays(name)))
-    a = scene(40, 53)
-    little, much = (np.clip(a + s * np.random.default_rng(3).normal(size=a.shape), 0, 255) for s in (4, 40))
-    found = lpips.distance(
-        weights, np.stack([a, a, a]).astype(np.float32), np.stack([a, little, much])
-    ).numpy()
-    assert found[0] == 0
-    assert 0 < found[1] < found[2]
-    turned = lpips.distance(weights, much[None], a[None].astype(np.float64)).numpy()
-    assert turned[0] == pytest.approx(found[2], rel=1e-5)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_least_size_is_the_least(name, tmp_path):
-    weights = lpips.load(save(tmp_path / "weights.npz", arrays(name)))
-    a = noise(weights.least, weights.least)[None]
-    assert np.isfinite(lpips.distance(weights, a, a[:, ::-1])).all()
-    # One pixel less, and a layer would have nothing left to look at: no place, or a mean over none.
-    smaller = a[:, 1:]
-    try:
-        found = lpips.distance(weights, smaller, smaller[:, ::-1]).numpy()
-    except (tf.errors.InvalidArgumentError, tf.errors.AbortedError, ValueError):  # Aborted: of oneDNN
-        return
-    assert not np.isfinite(found).any()
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda a: a.pop("conv2/bias"), "holds no conv2/bias"),
-        (lambda a: a.update(lin1=a["lin1"][1:]), "lin1 has shape (191,) and not (192,)"),
-        (lambda a: a["conv0/kernel"].fill(np.nan), "conv0/kernel holds numbers that are not finite"),
-        (lambda a: a.clear(), "holds no conv0/kernel"),
-    ],
-)
-def test_a_file_that_is_no_good_is_refused(tmp_path, change, said):
-    content = arrays("alex")
-    change(content)
-    message = refusal(UsageError, lpips.load, save(tmp_path / "weights.npz", content))
-    assert said in message
-    assert message.endswith("make the file with `python benchmarks/export_lpips.py`")
-
-
-def test_a_file_that_is_none_is_refused(tmp_path):
-    assert "not found" in refusal(UsageError, lpips.load, tmp_path / "nothing.npz")
-    (tmp_path / "text.npz").write_text("no numbers")
-    assert "cannot be read as .npz" in refusal(UsageError, lpips.load, tmp_path / "text.npz")
+    stub(monkeypatch, network=fail)
+    message = refusal(HazeHealError, lpips.Lpips, "alex")
+    assert f"torchvision cannot load its AlexNet weights ({error})" in message
+    assert "copy alexnet-owt-7be5be79.pth to ~/.cache/torch/hub/checkpoints" in message
 
 
 def pair(key, hazy, clear):
     return types.SimpleNamespace(key=key, hazy="h", clear="c", load=lambda: (hazy, clear))
 
 
-def test_an_evaluation_gets_a_column_and_the_protocol_a_line(file):
-    more, told = evaluate.more_metrics(lpips_weights=file)
-    assert "alex" in told["lpips"]
+def test_an_evaluation_gets_a_column_and_the_protocol_a_line(monkeypatch):
+    stub(monkeypatch)
+    extra_metrics, protocol = evaluate.lpips_metric("alex")
+    assert "alex" in protocol["lpips"]
     clear = scene(40, 53)
     methods = {"input": evaluate.unchanged, "mine": lambda hazy: hazy // 2 + clear // 2}
-    rows = [s.row for s in evaluate.evaluate([pair("a", noisy(clear), clear)], methods, more=more)]
+    pairs = [pair("a", noisy(clear), clear)]
+    rows = [s.row for s in evaluate.evaluate(pairs, methods, extra_metrics=extra_metrics)]
     scores = rows[0]["scores"]
-    wanted = lpips.distance(lpips.load(file), noisy(clear)[None], clear[None]).numpy()[0]
-    assert scores["input"]["lpips"] == pytest.approx(wanted, rel=1e-4)
-    assert scores["mine"]["lpips"] < scores["input"]["lpips"]
+    assert 0 < scores["mine"]["lpips"] < scores["input"]["lpips"]
     summary = results.summarize(rows)
     assert summary["mine"]["lpips"]["better_than_input"] == 1  # lower is better
     assert "mine_lpips" in results.to_csv(rows).splitlines()[0]
     assert "LPIPS" in results.table(summary, count=1)
 
 
-def test_without_weights_nothing_changes():
-    assert evaluate.more_metrics() == ({}, {})
+def test_without_the_flag_nothing_changes():
+    assert evaluate.lpips_metric(None) == ({}, {})
 
 
-def test_an_image_that_is_too_small_is_named(file):
-    more, _ = evaluate.more_metrics(lpips_weights=file)
+def test_an_image_that_is_too_small_is_named(monkeypatch):
+    stub(monkeypatch)
+    extra_metrics, _ = evaluate.lpips_metric("alex")
     small = scene(30, 53)
-    with pytest.raises(HazeHealError, match=r"^b: an image of 53x30 is too small for LPIPS"):
-        list(evaluate.evaluate([pair("b", small, small)], {"input": evaluate.unchanged}, more=more))
+    methods = {"input": evaluate.unchanged}
+    with pytest.raises(
+        HazeHealError, match=r"^b: an image of 53x30 is too small for LPIPS; AlexNet needs 31"
+    ):
+        list(evaluate.evaluate([pair("b", small, small)], methods, extra_metrics=extra_metrics))

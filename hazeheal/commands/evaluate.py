@@ -1,5 +1,6 @@
 """`hazeheal evaluate`: scores of restored images beside those of the hazy ones and of the dark channel prior."""
 
+import argparse
 import os
 import pathlib
 import shlex
@@ -7,6 +8,7 @@ import shlex
 from hazeheal.commands.parsing import MIRROR_HELP, MODEL_HELP, CommandParser, count, names_of_runs, natural
 from hazeheal.errors import EXIT_OK, UsageError
 from hazeheal.evaluation import dark_channel, html_report, pairs, results
+from hazeheal.metrics import lpips
 from hazeheal.models import pretrained
 from hazeheal.utils import quiet_import
 from hazeheal.utils.atomic import atomic_write
@@ -19,7 +21,7 @@ examples:
   hazeheal evaluate --hazy_dir=D/hazy --gt_dir=D/GT      the network that ships, best
   hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --output=scores/mine
   hazeheal evaluate --model=runs/a --model=fast --hazy_dir=D/hazy --gt_dir=D/GT --output=scores/a_fast
-  hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --lpips_weights=lpips_alex.npz
+  hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --lpips
   hazeheal evaluate --no_model --hazy_dir=D/hazy --gt_dir=D/GT      the input and the dark channel prior alone
 
 --output gets scores.csv (a row an image), summary.json (means, protocol, versions) and report.html (sliders).
@@ -51,7 +53,9 @@ def parser() -> CommandParser:
     add("--allow_orphans", action="store_true", help="leave out images without a partner")
     add("--limit", type=count, metavar="N", help="only the first N pairs by key")
     add("--no_baseline", action="store_true", help="leave out the dark channel prior")
-    add("--lpips_weights", metavar="FILE", help="an .npz: scores LPIPS too (docs/evaluation.md)")
+    text = "also compute LPIPS with this backbone (--lpips alone: alex); needs pip install 'hazeheal[lpips]'"
+    add("--lpips", nargs="?", const="alex", choices=tuple(lpips.BACKBONES), help=text)
+    add("--lpips_weights", metavar="FILE", help=argparse.SUPPRESS)  # a flag of version 0.1
     add("--output", metavar="DIR", help="folder for the results; without it they are only printed")
     add("--overwrite", action="store_true", help="replace the results of an earlier evaluation in --output")
     text = "so many in the report, the worst (default: 100)"
@@ -74,7 +78,7 @@ def main(argv) -> int:
     quiet_import.import_tensorflow()
     from hazeheal.evaluation import evaluate  # waits for TensorFlow
 
-    more, protocol = evaluate.more_metrics(lpips_weights=flags.lpips_weights)
+    extra_metrics, protocol = evaluate.lpips_metric(flags.lpips)
     if flags.output:  # made now, as an evaluation may take hours
         pathlib.Path(flags.output).mkdir(parents=True, exist_ok=True)
     methods = {results.INPUT: evaluate.unchanged}
@@ -86,7 +90,7 @@ def main(argv) -> int:
     gallery = html_report.Gallery(by=judged, size=flags.report_pictures if flags.output else 0)
     rows = []
     with _progress(len(source.pairs), "scoring") as bar:
-        for scored in evaluate.evaluate(source.pairs, methods, more=more):
+        for scored in evaluate.evaluate(source.pairs, methods, extra_metrics=extra_metrics):
             rows.append(scored.row)
             gallery.add(scored)
             bar.update()
@@ -111,6 +115,10 @@ def main(argv) -> int:
 
 
 def _check(flags) -> None:
+    if flags.lpips_weights is not None:
+        raise UsageError("--lpips_weights was removed; use --lpips=alex or --lpips=vgg")
+    if flags.lpips is not None:
+        lpips.check_installed()
     if flags.hazy_dir is not None and flags.gt_dir is None:
         raise UsageError("--hazy_dir and --gt_dir belong together; --gt_dir is missing")
     if flags.no_model and flags.model:

@@ -20,7 +20,16 @@ from hazeheal.utils.cpu import describe_cpu, usable_cores
 
 PYTHONS = ((3, 10), (3, 13))
 # Names of distributions that setup.py asks for; TensorFlow and Keras tell their versions themselves.
-PACKAGES = ("numpy", "pillow", "ml-collections", "absl-py", "tqdm", "tensorboard", "tensorflow-datasets")
+PACKAGES = (
+    "numpy",
+    "pillow",
+    "ml-collections",
+    "absl-py",
+    "tqdm",
+    "tensorboard",
+    "tensorflow-datasets",
+    "scikit-image",
+)
 VGG19 = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as keras.applications names it
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 MIB = 2**20

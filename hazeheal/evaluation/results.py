@@ -35,7 +35,7 @@ METRICS = {
     "ciede2000": Metric("CIEDE2000", 2, lower_is_better=True),
     "lpips": Metric("LPIPS", 4, lower_is_better=True),  # where its weights are given
 }
-PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
+PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "scikit-image")
 
 
 def summarize(rows) -> dict:
