@@ -1,10 +1,10 @@
-"""A bounded ablation: norm layer and output of the generator, then more seeds for the best two.
+"""An ablation of bounded cost: the generator's norm layer and output, then more seeds for the best two variants.
 
     python recipes/ablation.py --data_dir=DATA --output_dir=OUT [--steps=1000] [--width=16]
 
-Every run is an ordinary `hazeheal train` of the same number of steps on the same images in the same
-order, so that the load of the machine changes the time alone. Runs that are complete are not repeated.
-Prints a Markdown table; docs/experiments.md holds what was measured.
+Every run is a `hazeheal train` of the same number of steps on the same images in the same order, so the machine's load
+affects only the time. Complete runs are not repeated. Unknown flags (--config.x.y=VALUE) are passed to the training.
+Prints a Markdown table; docs/experiments.md contains measured results.
 """
 
 import argparse
@@ -15,12 +15,12 @@ import statistics
 import subprocess
 import sys
 
-NORMS = ("layer", "none", "instance")
-OUTPUTS = ("residual", "direct")
+NORMS = ("layer", "none")
+OUTPUTS = ("residual", "scattering")
 
 
 def train(flags, *, norm, output, seed):
-    """Trains one variant unless it is done already; returns its result.json and the seconds of a step."""
+    """Trains one variant unless its run is complete; returns the content of its result.json."""
     run = pathlib.Path(flags.output_dir) / f"{norm}_{output}_seed{seed}"
     if not (run / "result.json").exists():
         command = [
@@ -61,12 +61,12 @@ def table(results):
 def main():
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--data_dir", required=True, help="data set made by `hazeheal-tfrecords convert`")
-    parse.add_argument("--output_dir", required=True, help="where the runs go")
+    parse.add_argument("--output_dir", required=True, help="directory for the runs")
     parse.add_argument("--config", default="default")
     parse.add_argument("--steps", type=int, default=1000)
     parse.add_argument("--width", type=int, default=16)
     parse.add_argument("--cpu_replicas", type=int, default=1)
-    parse.add_argument("--seeds", type=int, default=3, help="for the best two; the others have one")
+    parse.add_argument("--seeds", type=int, default=3, help="for the best two variants; the others use one")
     flags, flags.overrides = parse.parse_known_args()
     pathlib.Path(flags.output_dir).mkdir(parents=True, exist_ok=True)
 

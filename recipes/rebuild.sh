@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The networks that ship, from the images on: split, convert, train in two stages, score the test tenth, write the weights.
+# Rebuilds the shipped networks from images: split, convert, train in two stages, score the test pairs, write the weights.
 #
-#     bash benchmarks/recipe/rebuild.sh DATA OUT [train's arguments, as --cpu_replicas=2]
+#     bash recipes/rebuild.sh DATA OUT [flags of `hazeheal train`, such as --cpu_replicas=2]
 #
-# DATA as recipes/split.py wants it. Stopped, the same command goes on where it was. OUT gets runs/,
-# scores/ and {fast,best}.npz, which become hazeheal/pretrained/ by copying.
+# recipes/split.py describes the layout of DATA. The script creates OUT/runs/, OUT/scores/ and OUT/{fast,best}.npz; copy the
+# .npz files to hazeheal/pretrained/ to ship them. After an interruption, rerun the command: it resumes where it stopped.
 set -euo pipefail
 if [[ $# -lt 2 || "$1" == -* ]]; then
   sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"

@@ -100,11 +100,13 @@ def _check_tools(arguments):
 
 
 def _check_script(arguments):
-    script = next(i for i, word in enumerate(arguments) if word.startswith(("launch/", "benchmarks/")))
+    script = next(
+        i for i, word in enumerate(arguments) if word.startswith(("launch/", "benchmarks/", "recipes/"))
+    )
     assert (ROOT / arguments[script]).is_file(), f"there is no {arguments[script]}"
     name, arguments = pathlib.PurePath(arguments[script]).name, arguments[script + 1 :]
     if name not in ("train_multigpu.sh", "train_slurm.sbatch"):
-        return  # arguments of pytest, of TensorBoard, or of a script of benchmarks/
+        return  # arguments of pytest, of TensorBoard, or of a script of benchmarks/ or recipes/
     convert = [f"--{word.removeprefix('--convert.')}" for word in arguments if word.startswith("--convert.")]
     rest = [word for word in arguments if not word.startswith(("--convert.", *OF_THE_SCRIPT))]
     _check_tools(["convert", "--hazy_dir=D", "--gt_dir=D", "--output_dir=D", *convert])

@@ -140,6 +140,6 @@ def test_messages_in_troubleshooting_are_those_of_the_code():
 def test_files_of_the_project_that_a_page_names_are_there(page):
     text = page.read_text(encoding="utf-8")
     for named in re.findall(
-        r"\b(?:hazeheal|tfrecords_tools|launch|tests|configs|benchmarks)/[\w/]+\.\w+", text
+        r"\b(?:hazeheal|tfrecords_tools|launch|tests|configs|benchmarks|recipes)/[\w/]+\.\w+", text
     ):
         assert "NAME" in named or named in SHIPPED or (ROOT / named).is_file(), named
