@@ -19,7 +19,7 @@ import traceback
 
 from hazeheal.data.pipeline.haze_settings import FreshHaze
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.utils.console import shown
+from hazeheal.utils.console import shorten
 
 CHOICES = {
     "data.reader": ("auto", "local", "gfile"),
@@ -309,13 +309,13 @@ def check(config) -> None:
     for key, kind in kinds.items():
         taken = (int, float) if kind is float else kind
         if not isinstance(fields[key], taken) or (kind is not bool and isinstance(fields[key], bool)):
-            raise UsageError(f"--config.{key}={shown(fields[key], as_text=repr)} is not {KINDS[kind]}")
+            raise UsageError(f"--config.{key}={shorten(fields[key], as_text=repr)} is not {KINDS[kind]}")
     for key, choices in CHOICES.items():
         if fields[key] not in choices:
             if advice := REMOVED_VALUES.get(key, {}).get(fields[key]):
                 raise UsageError(f"--config.{key}={fields[key]} was removed; {advice}")
             raise UsageError(
-                f"--config.{key}={shown(fields[key])} is not known; use one of {', '.join(choices)}"
+                f"--config.{key}={shorten(fields[key])} is not known; use one of {', '.join(choices)}"
             )
     for key, least in AT_LEAST.items():
         value, most = fields[key], AT_MOST.get(key, math.inf)
@@ -324,9 +324,9 @@ def check(config) -> None:
         elif not math.isfinite(value):
             raise UsageError(f"--config.{key}={value} is not a finite number")
         if value < least:
-            raise UsageError(f"--config.{key}={shown(value)} is too small; it must be {least} or more")
+            raise UsageError(f"--config.{key}={shorten(value)} is too small; it must be {least} or more")
         if value > most:
-            raise UsageError(f"--config.{key}={shown(value)} is too large; it must be {most} or less")
+            raise UsageError(f"--config.{key}={shorten(value)} is too large; it must be {most} or less")
     for key in INTERVALS:
         parse_interval(fields[key], of=f"--config.{key}: ")
     if not config.data.train_split:

@@ -17,6 +17,7 @@ from disks import full_disk
 from hazeheal.__main__ import main
 from hazeheal.doctor import checks, place, tensorflow_probe
 from hazeheal.doctor.finding import Finding
+from hazeheal.utils.gpus import query_gpus
 
 FACTS = {
     "tensorflow": "2.21.0",
@@ -186,7 +187,7 @@ def test_the_driver(tmp_path, monkeypatch, text, wanted):
 def test_no_driver(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert [finding.state for finding in checks.driver()] == ["note"]
-    assert checks.gpus() is None
+    assert query_gpus() is None
 
 
 def test_python_and_packages(monkeypatch):
@@ -223,9 +224,9 @@ def test_open_files(monkeypatch, soft, state):
 def test_shared_memory_counts_where_several_gpus_are(monkeypatch, tmp_path):
     usage = collections.namedtuple("usage", "total used free")(64 * 2**20, 0, 0)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    monkeypatch.setattr(checks, "gpus", lambda: [SMI])
+    monkeypatch.setattr(checks, "query_gpus", lambda: [SMI])
     assert checks.shared_memory().state == "ok"
-    monkeypatch.setattr(checks, "gpus", lambda: [SMI, SMI])
+    monkeypatch.setattr(checks, "query_gpus", lambda: [SMI, SMI])
     assert checks.shared_memory().state == "note"
 
 

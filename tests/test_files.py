@@ -7,7 +7,8 @@ import pytest
 
 from hazeheal.errors import OutputError, UsageError
 from hazeheal.inference.jobs import find
-from hazeheal.utils.atomic import atomic_path, atomic_write, exit_on_sigterm, is_temporary
+from hazeheal.utils.atomic import atomic_path, atomic_write, is_temporary
+from hazeheal.utils.signals import exit_on_sigterm
 
 
 def touch(root, *names):

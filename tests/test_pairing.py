@@ -45,7 +45,7 @@ def test_linked_folder_is_the_same_folder(tmp_path):
 def test_a_link_to_the_partner_is_refused(tmp_path, link):
     hazy, clear = two(tmp_path, ["1.png", "2.png"], ["1.png", "2.png", "3.png"])
     link(clear / "3.png", hazy / "3.png")
-    with pytest.raises(DataError, match=r"1 hazy files .*the very files.*'3\.png'"):
+    with pytest.raises(DataError, match=r"1 hazy files .*the very files.*3\.png"):
         pair_folders(hazy, clear)
 
 

@@ -21,6 +21,8 @@ def machine(monkeypatch, tmp_path):
 
     def say(text, code=0):
         tool = tmp_path / "nvidia-smi"
+        rest = ", NVIDIA H100, 550.1, 81559"
+        text = "\n".join(f"{line}{rest if line.strip().isdecimal() else ''}" for line in text.splitlines())
         tool.write_text(f"#!/bin/sh\ncat <<'TEXT'\n{text}\nTEXT\nexit {code}\n")
         tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
 

@@ -8,11 +8,11 @@ is open for writing.
 import contextlib
 import os
 import pathlib
-import socket
 import sys
 import time
 
 from hazeheal.errors import UsageError
+from hazeheal.utils import file_lock
 from hazeheal.utils.console import one_line
 from tfrecords_tools.convert.output_dir import LOCK, make_directories, remove_empty
 
@@ -61,8 +61,7 @@ def claimed(output_dir: pathlib.Path, *, before_waiting):
                 continue
             try:
                 if file is not None:
-                    os.ftruncate(file, 0)
-                    os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                    file_lock.write_holder(file)
                 yield
             finally:
                 if file is not None:
@@ -77,16 +76,11 @@ def claimed(output_dir: pathlib.Path, *, before_waiting):
 def _lock(file, path, *, before_waiting) -> bool:
     """Returns when the file is this process's; False where the file system has no locks."""
     try:
-        import fcntl
-    except ImportError:  # Windows has none
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        before_waiting()
-        holder = os.pread(file, 1000, 0).decode(errors="replace") or "another process"
-        _say(f"{path.parent} is being written by {one_line(holder)}: waiting until that is done")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        if not file_lock.try_lock(file):
+            before_waiting()
+            holder = one_line(file_lock.read_holder(file))
+            _say(f"{path.parent} is being written by {holder}: waiting until that is done")
+            file_lock.wait_for_lock(file)
     except OSError as error:
         _say(f"{path.parent} cannot be locked ({error.strerror}); start no second conversion into it")
         return False

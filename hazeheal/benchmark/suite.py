@@ -4,16 +4,11 @@ Each is a process of its own. A pass takes them in turn, and the next pass takes
 that slows down slows all of them; within a process there are rounds.
 """
 
-import contextlib
 import pathlib
-import signal
-import sys
 import tempfile
-import threading
 
 from hazeheal.benchmark import child, convert, pairs, plan
 from hazeheal.benchmark.timing import merged
-from hazeheal.errors import EXIT_RESTART
 from hazeheal.utils.console import progress_bar
 
 
@@ -79,16 +74,3 @@ def combined(results) -> dict:
         if isinstance(value, dict)
     }
     return results[0] | spreads
-
-
-@contextlib.contextmanager
-def sigterm_unwinds():
-    """Within the block SIGTERM ends the process as an exception does: its children with it, its files removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_RESTART))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

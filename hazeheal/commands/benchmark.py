@@ -13,7 +13,8 @@ import hazeheal
 from hazeheal import config as configs
 from hazeheal.benchmark import plan, report, suite
 from hazeheal.commands.parsing import CommandParser, count, numbers, seconds
-from hazeheal.errors import EXIT_OK, UsageError
+from hazeheal.errors import EXIT_OK, EXIT_RESTART, UsageError
+from hazeheal.utils.signals import exit_on_sigterm
 
 SCHEMA = 1
 PRECISIONS = configs.CHOICES["train.precision"][1:]
@@ -79,7 +80,7 @@ def main(argv) -> int:
     plan.check(config, options)
     begun = datetime.datetime.now().astimezone()
     path = new_file(flags.json or f"benchmark-{begun:%Y%m%d-%H%M%S}.json")
-    with suite.sigterm_unwinds():
+    with exit_on_sigterm(EXIT_RESTART):
         result = report.derive(suite.run(config, options))
     print(f"{report.tables(result)}\n", flush=True)
     about = {

@@ -6,8 +6,8 @@ from hazeheal.commands.parsing import MIRROR_HELP, MODEL_HELP, CommandParser, co
 from hazeheal.errors import EXIT_ERROR, EXIT_OK, DataError, OutputError
 from hazeheal.models import pretrained
 from hazeheal.utils import quiet_import
-from hazeheal.utils.atomic import exit_on_sigterm
 from hazeheal.utils.console import one_line, progress_bar
+from hazeheal.utils.signals import exit_on_sigterm
 
 EPILOG = """\
 examples:

@@ -8,6 +8,7 @@ from hazeheal.commands.parsing import CommandParser
 from hazeheal.doctor import checks, place, tensorflow_probe
 from hazeheal.doctor.finding import NOTE, PROBLEM
 from hazeheal.errors import EXIT_OK, HazeHealError
+from hazeheal.utils.gpus import query_gpus
 
 EPILOG = """\
 examples:
@@ -50,7 +51,7 @@ def main(argv) -> int:
 
     tell(checks.look())
     tell(place.look(flags.workdir))
-    tell(tensorflow_probe.look(*tensorflow_probe.ask(), gpus=checks.gpus()))  # last, as it takes seconds
+    tell(tensorflow_probe.look(*tensorflow_probe.ask(), gpus=query_gpus()))  # last, as it takes seconds
     if flags.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in found], indent=1))
     sys.stdout.flush()  # before the message about what is wrong

@@ -5,11 +5,11 @@ import itertools
 import os
 import re
 import socket
-import subprocess
 
 from hazeheal.distributed import tf_config
 from hazeheal.errors import UsageError
 from hazeheal.utils.cpu import usable_cores
+from hazeheal.utils.gpus import query_gpus
 
 DEFAULT_PORT = 7710
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -120,15 +120,11 @@ def visible_gpus() -> list:
         # As CUDA does: the first name that is none, such as -1 or SLURM's NoDevFiles, ends the list.
         names = (name.strip() for name in visible.split(","))
         return list(itertools.takewhile(re.compile(r"[0-9]+$|GPU-|MIG-").match, names))
-    try:
-        query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-        lines = subprocess.run(query, capture_output=True, text=True, timeout=60).stdout.splitlines()
-    except subprocess.TimeoutExpired:
-        return []
-    except OSError:  # a container may have the GPUs and not the tool
-        found = [name for name in os.listdir("/dev") if re.fullmatch(r"nvidia[0-9]+", name)]
-        return [str(number) for number in range(len(found))]
-    return [line.strip() for line in lines if line.strip().isdecimal()]
+    gpus = query_gpus()
+    if gpus is None:  # a container may have the devices without the tool
+        devices = [name for name in os.listdir("/dev") if re.fullmatch(r"nvidia[0-9]+", name)]
+        return [str(number) for number in range(len(devices))]
+    return [gpu["index"] for gpu in gpus]
 
 
 def free_ports(count: int) -> list:

@@ -3,9 +3,9 @@
 import contextlib
 import os
 import signal
-import threading
 
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_RESTART
+from hazeheal.utils.signals import handle_signals
 
 STOP_SIGNALS = ("SIGTERM", "SIGINT")
 
@@ -20,9 +20,6 @@ def exit_at_once_on_signals(program: str):
     Args:
         program: As whose line it is said.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def end(number, frame):
         del frame
@@ -31,13 +28,8 @@ def exit_at_once_on_signals(program: str):
         os.write(2, f"{program}: stopped by {name} with nothing to save; the same command goes on\n".encode())
         os._exit(EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_RESTART)
 
-    numbers = [signal.Signals[name] for name in STOP_SIGNALS]
-    previous = {number: signal.signal(number, end) for number in numbers}
-    try:
+    with handle_signals(end, *(signal.Signals[name] for name in STOP_SIGNALS)):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class StopSignals:
@@ -49,19 +41,14 @@ class StopSignals:
 
     def __init__(self):
         self.received = None
-        self._previous = {}
 
     def __enter__(self):
-        # Python delivers signals to the main thread alone; elsewhere (a notebook's worker) there is nothing to do.
-        if threading.current_thread() is threading.main_thread():
-            for name in STOP_SIGNALS:
-                number = signal.Signals[name]
-                self._previous[number] = signal.signal(number, self._note)
+        self._handlers = handle_signals(self._note, *(signal.Signals[name] for name in STOP_SIGNALS))
+        self._handlers.__enter__()
         return self
 
-    def __exit__(self, *unused):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+    def __exit__(self, *error):
+        return self._handlers.__exit__(*error)
 
     def _note(self, number, frame):
         del frame

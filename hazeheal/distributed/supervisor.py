@@ -22,6 +22,7 @@ import time
 
 from hazeheal.distributed import heartbeat
 from hazeheal.errors import EXIT_ERROR, EXIT_GROUP_LOST, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, EXIT_USAGE
+from hazeheal.utils.signals import handle_signals
 
 FINAL = (EXIT_ERROR, EXIT_USAGE)
 STOPPED = (EXIT_RESTART, EXIT_INTERRUPTED)
@@ -117,16 +118,14 @@ class Supervisor:
         numbers = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
             numbers.append(signal.SIGHUP)
-        previous = {number: signal.signal(number, self._note) for number in numbers}
-        try:
-            with tempfile.TemporaryDirectory(prefix="hazeheal-launch-") as folder:
-                return self._run(folder)
-        finally:
-            for worker in self._workers:
-                worker.send(signal.SIGKILL)
-                worker.process.wait()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        with handle_signals(self._note, *numbers):
+            try:
+                with tempfile.TemporaryDirectory(prefix="hazeheal-launch-") as folder:
+                    return self._run(folder)
+            finally:
+                for worker in self._workers:
+                    worker.send(signal.SIGKILL)
+                    worker.process.wait()
 
     def _note(self, number, frame):
         del frame

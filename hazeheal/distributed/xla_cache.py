@@ -19,6 +19,7 @@ import pathlib
 from hazeheal.errors import OutputError, UsageError
 from hazeheal.utils.atomic import atomic_write
 from hazeheal.utils.cpu import describe_cpu
+from hazeheal.utils.hashing import sha256_of_file
 
 FLAGS, OPTION = "TF_XLA_FLAGS", "tf_xla_persistent_cache_directory"
 NOTED = "sha256.json"
@@ -75,7 +76,7 @@ def remove_others(folder) -> list[str]:
         noted = dict(json.loads((folder / NOTED).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         noted = {}
-    removed = [path for path in _programs(folder) if noted.get(path.name) != _sha256(path)]
+    removed = [path for path in _programs(folder) if noted.get(path.name) != sha256_of_file(path)]
     for path in removed:
         path.unlink()
     return [path.name for path in removed]
@@ -84,13 +85,9 @@ def remove_others(folder) -> list[str]:
 def note(folder) -> None:
     """Notes the hashes of all programs in a folder. Where it cannot be written, the next run compiles anew."""
     with contextlib.suppress(OSError, OutputError):
-        hashes = {path.name: _sha256(path) for path in _programs(folder)}
+        hashes = {path.name: sha256_of_file(path) for path in _programs(folder)}
         atomic_write(folder / NOTED, json.dumps(hashes, indent=1) + "\n")
 
 
 def _programs(folder) -> list:
     return sorted(path for path in folder.iterdir() if path.suffix == ".pb" and path.is_file())
-
-
-def _sha256(path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -11,12 +11,12 @@ import pathlib
 import platform
 import resource
 import shutil
-import subprocess
 import sys
 
 from hazeheal.doctor.finding import NOTE, OK, PROBLEM, Finding
 from hazeheal.errors import HazeHealError
 from hazeheal.utils.cpu import describe_cpu, usable_cores
+from hazeheal.utils.gpus import query_gpus
 
 PYTHONS = ((3, 10), (3, 13))
 # Names of distributions that setup.py asks for; TensorFlow and Keras tell their versions themselves.
@@ -70,26 +70,12 @@ def packages() -> Finding:
     return Finding("packages", OK, ", ".join(f"{name} {version}" for name, version in found.items()))
 
 
-def gpus() -> list[dict] | None:
-    """GPUs as nvidia-smi lists them: index, name, driver, memory (MiB) as texts; None where it does not run."""
-    fields = ("index", "name", "driver_version", "memory.total")
-    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode:
-        return None
-    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
-    return [dict(zip(fields, row, strict=True)) for row in rows if len(row) == len(fields)]
-
-
 def driver() -> list[Finding]:
     if shutil.which("nvidia-smi") is None:
         return [
             Finding("driver", NOTE, "no NVIDIA driver (nvidia-smi is not there): training runs on the CPU")
         ]
-    found = gpus()
+    found = query_gpus()
     if not found:
         advice = "look at what `nvidia-smi` says; after an update of the driver, restart the machine"
         return [Finding("driver", PROBLEM, "nvidia-smi is there, and shows no GPU", advice)]
@@ -145,7 +131,7 @@ def shared_memory(path="/dev/shm") -> Finding:
     except OSError:
         return Finding("shared memory", OK, f"{path} is not there")
     text = f"{size / MIB:.0f} MiB in {path}"
-    if size < 512 * MIB and len(gpus() or ()) > 1:
+    if size < 512 * MIB and len(query_gpus() or ()) > 1:
         advice = "NCCL wants more between GPUs; in Docker, --shm-size=1g"
         return Finding("shared memory", NOTE, text, advice)
     return Finding("shared memory", OK, text)

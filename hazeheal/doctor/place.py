@@ -1,13 +1,13 @@
 """Whether a run's directory can be written, is large enough, and keeps two runs apart."""
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import shutil
 import tempfile
 
 from hazeheal.doctor.finding import NOTE, OK, PROBLEM, Finding
+from hazeheal.utils.file_lock import try_lock
 
 MIB = 2**20
 # A checkpoint of the default networks has 540 MB, and a run keeps three and the best besides.
@@ -56,7 +56,6 @@ def _space(place):
 
 def _locks(file):
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return try_lock(file.fileno())
     except OSError:
         return False
-    return True

@@ -50,7 +50,7 @@ def look(facts, reason, *, gpus) -> list[Finding]:
 
     Args:
         facts, reason: As `ask` returns them.
-        gpus: Those of nvidia-smi, as `machine.gpus` returns them.
+        gpus: Those of nvidia-smi, as `query_gpus` returns them.
     """
     if facts is None:
         advice = "run `pip install .` in HazeHeal's repository, and see whether `python -c 'import tensorflow'` works"

@@ -14,8 +14,7 @@ from hazeheal.data import records
 from hazeheal.data.images import image_io
 from hazeheal.data.pairing.pairing import pair_folders
 from hazeheal.errors import DataError
-
-NAMED = 5  # of the files concerned, in an error
+from hazeheal.utils.console import first_few
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +87,7 @@ def from_folders(
         advance()
     if odd and size_mismatch == "error":
         raise DataError(
-            f"{len(odd)} pairs are of two sizes ({_some(odd)}); evaluate what both show with "
+            f"{len(odd)} pairs are of two sizes ({first_few(odd)}); evaluate what both show with "
             "--size_mismatch=center_crop, or bring them to one size"
         )
 
@@ -153,8 +152,4 @@ def _sources(split):
 
 
 def _leftovers(found):
-    return _some([*found.orphans_hazy, *found.orphans_clear, *found.ambiguous])
-
-
-def _some(names):
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+    return first_few([*found.orphans_hazy, *found.orphans_clear, *found.ambiguous])

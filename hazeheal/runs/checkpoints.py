@@ -18,6 +18,7 @@ import re
 import shutil
 
 from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.utils.hashing import sha256_of_file
 
 PREFIX = "state"
 MANIFEST = "manifest.json"
@@ -52,7 +53,7 @@ def damage(path) -> str | None:
             size = (path / name).stat().st_size
             if size != written["bytes"]:
                 return f"{name} has {size} bytes, written were {written['bytes']}"
-            if _sha256(path / name) != written["sha256"]:
+            if sha256_of_file(path / name) != written["sha256"]:
                 return f"{name} has changed since it was written (SHA-256)"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
@@ -205,7 +206,8 @@ class Checkpoints:
                     tensors=[tf.convert_to_tensor(value) for value in snapshot.values()],
                 )
             files = {
-                p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in sorted(aside.iterdir())
+                p.name: {"bytes": p.stat().st_size, "sha256": sha256_of_file(p)}
+                for p in sorted(aside.iterdir())
             }
             manifest = {"step": step, "metrics": metrics, "progress": progress, "files": files}
             manifest["sha256"] = _manifest_hash(manifest)
@@ -266,14 +268,6 @@ def resolve(path, *, which="best") -> pathlib.Path:
 
 def _manifest_hash(manifest) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _fsync(path) -> None:

@@ -5,18 +5,16 @@ RUN/group_00/checkpoints/  summaries/{train,val}/  samples/  training_log.csv  l
 """
 
 import contextlib
-import errno
-import fcntl
 import json
 import logging
 import os
 import pathlib
-import socket
 import time
 
 from hazeheal import config as configs
 from hazeheal.errors import HazeHealError
 from hazeheal.utils.atomic import atomic_write
+from hazeheal.utils.file_lock import read_holder, try_lock, write_holder
 
 LOG = logging.getLogger("hazeheal")
 LOCK_TRIES, LOCK_PAUSE = 10, 0.03
@@ -62,22 +60,17 @@ class RunDirectory:
             raise self._unusable(error) from error
         with file:
             try:
-                _lock(file)
+                locked = _lock(file.fileno())
             except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    # Some network file systems know no locks; that should not forbid to train there.
-                    LOG.warning(
-                        "%s cannot be locked (%s); start no second run there", self.path, error.strerror
-                    )
-                else:
-                    file.seek(0)
-                    holder = file.read().strip() or "another process"
-                    raise HazeHealError(
-                        f"--workdir={self.path} is in use by {holder}; wait for it, or name another"
-                    ) from None
+                # Some network file systems have no locks; training there is allowed.
+                LOG.warning("%s cannot be locked (%s); start no second run there", self.path, error.strerror)
+                locked = True
+            if not locked:
+                raise HazeHealError(
+                    f"--workdir={self.path} is in use by {read_holder(file.fileno())}; wait for it, or name another"
+                )
             try:
-                os.ftruncate(file.fileno(), 0)
-                os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
+                write_holder(file.fileno())
             except OSError as error:
                 raise self._unusable(error) from error
             try:
@@ -126,12 +119,10 @@ class RunDirectory:
         return result if isinstance(result, dict) else {}
 
 
-def _lock(file):
-    """Takes the lock, also where somebody holds it for a moment who only asks whether it is free (`status.is_held`)."""
-    for left in reversed(range(LOCK_TRIES)):
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not left:
-                raise
-            time.sleep(LOCK_PAUSE)
+def _lock(descriptor: int) -> bool:
+    """Tries several times, because `status.is_held` takes the lock for a moment when it checks a run."""
+    for _ in range(LOCK_TRIES):
+        if try_lock(descriptor):
+            return True
+        time.sleep(LOCK_PAUSE)
+    return False

@@ -13,7 +13,6 @@ No TensorFlow.
 
 import contextlib
 import datetime
-import fcntl
 import json
 import logging
 import math
@@ -27,6 +26,7 @@ from hazeheal.runs import checkpoints
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.utils.atomic import atomic_write
 from hazeheal.utils.console import one_line
+from hazeheal.utils.file_lock import try_lock
 
 LOG = logging.getLogger("hazeheal")
 
@@ -226,12 +226,9 @@ def is_held(run) -> bool | None:
     try:
         with open(RunDirectory(run).group / ".lock", encoding="utf-8") as file:
             # Shared: of two readers none takes the other for the run. Gone before a run that begins gives up.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
+            return not try_lock(file.fileno(), shared=True)
     except FileNotFoundError:
         return False
-    except BlockingIOError:
-        return True
     except OSError:
         return None
 

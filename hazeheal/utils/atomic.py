@@ -9,8 +9,6 @@ import pathlib
 import re
 import secrets
 import shutil
-import signal
-import sys
 from collections.abc import Iterator
 
 from hazeheal.errors import OutputError
@@ -71,13 +69,3 @@ def atomic_write(path: pathlib.Path, content: str | bytes, *, durable: bool = Fa
 def is_temporary(name: str) -> bool:
     """Returns whether a file name is one of `atomic_path`, left behind by a process that was killed."""
     return _TEMPORARY_NAME.fullmatch(name) is not None
-
-
-@contextlib.contextmanager
-def exit_on_sigterm():
-    """While it lasts SIGTERM ends the program by SystemExit, so that nothing half written is left; in the main thread."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -4,6 +4,7 @@ import argparse
 import shutil
 import sys
 import unicodedata
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hazeheal.errors import UsageError
@@ -15,19 +16,29 @@ if TYPE_CHECKING:
 _ESCAPED = ("Cc", "Zl", "Zp", "Cs")
 
 
-def one_line(text) -> str:
-    """Returns `text` with such characters escaped, a line break as `\\n`."""
+def one_line(text: object) -> str:
+    """Returns `text` with its control characters and line breaks escaped, a line break as `\\n`."""
     return "".join(
         c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c for c in str(text)
     )
 
 
-def shown(value, *, as_text=str) -> str:
-    """A value for an error's text, cut where it is long; Python refuses to write out the largest integers."""
+def error_text(error: BaseException) -> str:
+    """Returns the message of an exception as one line, or its type if it has no message."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_few(names: Sequence[str], limit: int = 3) -> str:
+    """Returns up to `limit` names as `a, b, c, ...`, for a message about many files."""
+    return ", ".join(one_line(name) for name in names[:limit]) + (", ..." if len(names) > limit else "")
+
+
+def shorten(value: object, *, as_text: Callable[[object], str] = str) -> str:
+    """Returns a value as text for an error message, at most 60 characters of it."""
     try:
         text = as_text(value)
     except ValueError:
-        return "(an integer of thousands of digits)"
+        return "(an integer of thousands of digits)"  # which Python refuses to convert
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 

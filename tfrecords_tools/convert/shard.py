@@ -21,6 +21,7 @@ import numpy as np
 from hazeheal.data import records
 from hazeheal.data.images import image_io
 from hazeheal.errors import DataError, HazeHealError
+from hazeheal.utils.hashing import sha256_of_file
 from tfrecords_tools import tfrecord
 from tfrecords_tools.convert import pair_records
 
@@ -189,12 +190,8 @@ def read_sources(directory, entry: dict):
 
 
 def hash_file(path) -> str:
-    digest = hashlib.sha256()
     records.refuse_special(path)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256_of_file(path)
 
 
 def _number() -> str:

@@ -20,12 +20,12 @@ from hazeheal.data.images import image_io
 from hazeheal.data.synthesis import scattering
 from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.utils.atomic import atomic_write
-from hazeheal.utils.console import one_line
+from hazeheal.utils.console import first_few, one_line
 from tfrecords_tools import pool
 from tfrecords_tools.convert.output_dir import LOCK
 from tfrecords_tools.output_lock import claimed
 from tfrecords_tools.synthesize import apply_haze
-from tfrecords_tools.synthesize.plan import Options, plan, some
+from tfrecords_tools.synthesize.plan import Options, plan
 
 __all__ = ["Options", "synthesize"]
 
@@ -91,7 +91,7 @@ def _refuse_other(output_dir, manifest, tasks) -> None:
     other = f"--output_dir={output_dir} is not empty and holds"
     name = next((name for name in (STARTED, MANIFEST) if name in present), None)
     if name is None:
-        raise UsageError(f"{other} other files ({some(sorted(present))}); choose another directory")
+        raise UsageError(f"{other} other files ({first_few(sorted(present))}); choose another directory")
     try:
         there = json.loads((output_dir / name).read_text(encoding="utf-8"))
         theirs, mine = there["settings"], manifest["settings"]
@@ -109,7 +109,7 @@ def _refuse_other(output_dir, manifest, tasks) -> None:
     if changed:
         raise UsageError(
             f"{other} pairs of {len(changed)} images that are {'gone or named otherwise' if gone else 'changed'} since "
-            f"({some(changed)}); choose another directory"
+            f"({first_few(changed)}); choose another directory"
         )
 
 

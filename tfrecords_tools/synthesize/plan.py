@@ -9,7 +9,7 @@ from hazeheal.data.pairing.folders import find_folder, identity, list_images
 from hazeheal.data.pairing.rules import RULES, find_rule
 from hazeheal.data.synthesis import scattering
 from hazeheal.errors import DataError, UsageError
-from hazeheal.utils.console import one_line
+from hazeheal.utils.console import first_few
 from tfrecords_tools.synthesize import apply_haze
 
 
@@ -140,7 +140,7 @@ def _pair_depths(options, names, depth_dir, clear_dir) -> tuple:
     wrong = [f"{name} has no depth map" for name in found.orphans_hazy] + found.ambiguous
     if wrong:
         raise DataError(
-            f"{len(wrong)} clear images of {len(names)} without one depth map in {depth_dir} ({some(wrong)}); rename them, "
+            f"{len(wrong)} clear images of {len(names)} without one depth map in {depth_dir} ({first_few(wrong)}); rename them, "
             f"or give --depth_pairing a rule or a regular expression ({found.rule} was tried)"
         )
     if found.orphans_clear:
@@ -162,10 +162,5 @@ def _check_names(tasks) -> None:
     if wrong or len(made) != sum(len(task.hazes) for task in tasks):
         raise DataError(
             f"--clear_dir: {len(wrong)} images share their name with another one, but for the suffix or a folder "
-            f"({some(wrong)}), and their pairs could not be told apart; rename them"
+            f"({first_few(wrong)}), and their pairs could not be told apart; rename them"
         )
-
-
-def some(names) -> str:
-    """The first three of them."""
-    return ", ".join(one_line(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")

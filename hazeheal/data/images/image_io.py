@@ -32,6 +32,7 @@ from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from hazeheal.data.images.passthrough import PNG_SIGNATURE, Kept, inspect
 from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.atomic import atomic_path
+from hazeheal.utils.console import error_text
 
 # What counts as an image when a folder is listed; whether it is one shows when it is read.
 _SUFFIXES = """
@@ -120,7 +121,7 @@ def _load(source, look, finish, *, max_pixels, name) -> tuple:
     except (
         Exception
     ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
-        raise DataError(f"{name}: truncated or damaged ({_one_line(error)}); replace it") from error
+        raise DataError(f"{name}: truncated or damaged ({error_text(error)}); replace it") from error
 
 
 def read_size(path, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> tuple[int, int]:
@@ -173,7 +174,7 @@ def _read(source, name: str, max_pixels: int) -> bytes:
     except FileNotFoundError:
         raise DataError(f"{name}: the file does not exist") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{name}: cannot be read ({_one_line(error)})") from error
+        raise DataError(f"{name}: cannot be read ({error_text(error)})") from error
 
 
 _lock = threading.Lock()
@@ -292,10 +293,6 @@ def _unidentified(data: bytes) -> str:
         if data.startswith(magic):
             return f"truncated or damaged (it begins as {kind}, and its header cannot be read); replace it"
     return f"not an image that Pillow knows (it begins with {data[:8]!r}); remove or replace it"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def encode(image: np.ndarray, *, format: str = "png", quality: int = 95) -> bytes:

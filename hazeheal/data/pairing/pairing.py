@@ -21,6 +21,7 @@ import unicodedata
 from hazeheal.data.pairing.folders import find_folder, identity, list_images
 from hazeheal.data.pairing.rules import RULES, Rule, find_rule
 from hazeheal.errors import DataError, UsageError
+from hazeheal.utils.console import first_few
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +127,7 @@ def pair_folders(hazy_dir, gt_dir, *, rule: str = "auto") -> Pairing:
     if not best.pairs:
         raise DataError(
             f"{'no rule' if rule == 'auto' else f'rule {rule}'} pairs any of the {len(hazy)} hazy files in {hazy_dir} "
-            f"({_some(hazy)}) with any of the {len(clear)} clear files in {gt_dir} ({_some(clear)})"
+            f"({first_few(hazy)}) with any of the {len(clear)} clear files in {gt_dir} ({first_few(clear)})"
             f"{'; ' + best.ambiguous[0] if best.ambiguous else ''}; "
             f"give --pairing a rule ({', '.join(r.name for r in RULES)}) or a regular expression with one group"
         )
@@ -234,9 +235,5 @@ def _refuse_same_file(pairing: Pairing, hazy_dir: pathlib.Path, gt_dir: pathlib.
     if same:
         raise DataError(
             f"{len(same)} hazy files in {hazy_dir} are the very files that they are paired with in {gt_dir} "
-            f"({_some(same)}); check the folders and the links in them"
+            f"({first_few(same)}); check the folders and the links in them"
         )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")

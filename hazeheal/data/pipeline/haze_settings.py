@@ -3,7 +3,7 @@
 import dataclasses
 
 from hazeheal.errors import UsageError
-from hazeheal.utils.console import shown
+from hazeheal.utils.console import shorten
 
 SHARES = ("share", "share_clear", "share_relaid")
 KINDS = ("ground", "aerial", "mixed")
@@ -62,13 +62,13 @@ class FreshHaze:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise UsageError(
-                f"fresh_haze.kind={shown(self.kind)} is not known; use one of {', '.join(KINDS)}"
+                f"fresh_haze.kind={shorten(self.kind)} is not known; use one of {', '.join(KINDS)}"
             )
         for field in dataclasses.fields(self):
             least, most = LIMITS.get(field.name.removesuffix("_min").removesuffix("_max"), (None, None))
             value = getattr(self, field.name)
             if least is not None and not least <= value <= most:  # true for NaN too
-                raise UsageError(f"fresh_haze.{field.name}={shown(value)} must lie in {least} to {most}")
+                raise UsageError(f"fresh_haze.{field.name}={shorten(value)} must lie in {least} to {most}")
         for name in ("relaid", "density", "airlight", "jpeg_quality"):
             low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if low > high:

@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from hazeheal.data.records import Split, check_payload
 from hazeheal.errors import DataError, UsageError
+from hazeheal.utils.console import error_text
 
 READERS = ("auto", "local", "gfile")
 
@@ -78,7 +79,7 @@ class RecordReader:
             payload = self._read_bytes(address, int(row["offset"]), int(row["length"]))
         except (OSError, tf.errors.OpError) as error:
             raise DataError(
-                f"unreadable record: {self._split.describe(number)}: {_one_line(error)}; "
+                f"unreadable record: {self._split.describe(number)}: {error_text(error)}; "
                 f"run `hazeheal-tfrecords verify {self._split.sources.parent}`"
             ) from error
         check_payload(payload, split=self._split, record=number)
@@ -117,7 +118,3 @@ def _read_gfile(address, offset, length):
 def _address(path) -> str:
     """The address of a shard; pathlib writes `gs://bucket/x` as `gs:/bucket/x`, this undoes it."""
     return re.sub(r"^([a-z][a-z0-9]+):/+", r"\1://", os.fspath(path))
-
-
-def _one_line(error):
-    return " ".join(str(error).split()) or type(error).__name__
