@@ -21,7 +21,7 @@ PATIENCE = 30
 # Before what a stand-in does: who it is, which attempt this is (from 0), how it gives a sign of life.
 STAND_IN = """
 import os, pathlib, signal, sys, time
-from hazeheal.training.heartbeat import Heartbeat
+from hazeheal.distributed.heartbeat import Heartbeat
 here, name = pathlib.Path(sys.argv[1]), sys.argv[2]
 attempt = len(list(here.glob(f"{name}.attempt-*")))
 (here / f"{name}.attempt-{attempt}").write_text(str(os.getpid()))

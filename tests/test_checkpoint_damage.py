@@ -116,27 +116,27 @@ def test_a_crash_at_any_moment_of_the_writing(tmp_path):
     import logging, os, pathlib, sys
     import numpy as np
     import tensorflow as tf
-    from hazeheal.training import checkpoint
+    from hazeheal.runs import checkpoints
 
     def die(*args, **options):
         os._exit(9)
 
     def write(moment):
-        checkpoints = checkpoint.Checkpoints(f"{{sys.argv[1]}}/{{moment}}", keep=2, log=logging.getLogger("test"))
+        saver = checkpoints.Checkpoints(f"{{sys.argv[1]}}/{{moment}}", keep=2, log=logging.getLogger("test"))
         values = dict(a=np.arange(1000, dtype=np.float32))
-        checkpoints.save(values, step=4)
-        assert checkpoints.wait()
+        saver.save(values, step=4)
+        assert saver.wait()
         if moment == "SaveV2":
             save = tf.raw_ops.SaveV2
             tf.raw_ops.SaveV2 = lambda **options: (save(**options), die())
         elif moment == "json.dumps":
-            checkpoint.json.dumps = die
+            checkpoints.json.dumps = die
         elif moment == "_fsync":
-            checkpoint._fsync = die
+            checkpoints._fsync = die
         else:
             pathlib.PosixPath.rename = die
-        checkpoints.save(values, step=8)
-        checkpoints.wait()
+        saver.save(values, step=8)
+        saver.wait()
 
     for moment in {MOMENTS!r}:  # TensorFlow is imported once, and has not started yet
         child = os.fork()

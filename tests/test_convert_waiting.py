@@ -145,8 +145,8 @@ def test_nothing_made_in_vain_is_left_and_the_one_that_waited_makes_it_again(ima
 
 HOLDER = """
 import pathlib, sys, time
-from tfrecords_tools import claim
-with claim.claimed(pathlib.Path(sys.argv[1]), before_waiting=None):
+from tfrecords_tools import output_lock
+with output_lock.claimed(pathlib.Path(sys.argv[1]), before_waiting=None):
     print("held", flush=True)
     time.sleep(60)
 """

@@ -22,7 +22,7 @@ from hazeheal.utils.atomic import atomic_write
 
 HOLD = """
 import sys, time
-from hazeheal.training.run_dir import RunDirectory
+from hazeheal.runs.run_dir import RunDirectory
 with RunDirectory(sys.argv[1]).locked():
     print("held", flush=True)
     time.sleep(60)

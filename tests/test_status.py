@@ -21,8 +21,8 @@ QUALITY = {"psnr": 21.5, "psnr_input": 15.0, "ssim": 0.9, "ssim_input": 0.7, "va
 # A run's process: it takes the lock, tells a state, and stays.
 HOLD = """
 import sys, time
-from hazeheal.training.run_dir import RunDirectory
-from hazeheal.training.status import Status
+from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.runs.status import Status
 directory = RunDirectory(sys.argv[1])
 with directory.locked():
     status = Status(directory, total_steps=100)
