@@ -135,8 +135,8 @@ def test_a_video(run, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "code", "said"),
     [
-        (["--model=runs/none"], 1, "runs/none is no run's directory"),
-        (["--which=7"], 1, "holds no whole checkpoint (7)"),
+        (["--model=runs/none"], 1, "runs/none does not exist, and no pretrained network has that name"),
+        (["--which=7"], 1, "has no intact checkpoint (7)"),
         (["--which=last"], 2, "'last' names no checkpoint"),
         (["--tile_size=32"], 2, "tile_size=32 is too small"),
         (["--gpus=0,0"], 2, "--gpus=0,0 names a GPU twice"),

@@ -259,9 +259,9 @@ def test_bad_usage(capsys, argv, said):
 
 def test_what_is_no_run_or_has_no_such_checkpoint(run, folders, capsys, tmp_path):
     code, _, err = call(capsys, *flags_of(folders), f"--model={tmp_path}")
-    assert code == 1 and err.startswith(f"{tmp_path} is no run's directory: config.json cannot be read")
+    assert code == 1 and err.startswith(f"{tmp_path} is not a run directory: config.json cannot be read")
     code, _, err = call(capsys, *flags_of(folders), f"--model={run}", "--which=5")
-    assert code == 1 and "holds no whole checkpoint (5)" in err
+    assert code == 1 and "has no intact checkpoint (5)" in err
 
 
 def test_names_of_models(tmp_path, monkeypatch):

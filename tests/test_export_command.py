@@ -148,7 +148,10 @@ def test_what_differs_is_refused_and_leaves_nothing(run, tmp_path, capsys, monke
 
 
 def test_a_checkpoint_that_makes_no_numbers_is_refused(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("hazeheal.inference.network.in_range", lambda x, *, white: x * float("nan"))
+    monkeypatch.setattr(
+        "hazeheal.inference.network.restore_pixels",
+        lambda generator, hazy, *, white: generator(tf.cast(hazy, tf.float32)) * float("nan"),
+    )
     code, _, err = call(capsys, f"--model={run}", f"--output={tmp_path / 'new/out'}")
     assert code == 1 and "the checkpoint makes NaN of images of [1, 1, 1, 3]" in err
     assert not (tmp_path / "new/out").exists()
@@ -168,8 +171,8 @@ def test_a_checkpoint_that_makes_no_numbers_is_refused(run, tmp_path, capsys, mo
         (["--output="], 2, "--output='' is there already"),
         (["--output=full"], 2, "--output='full' is there already; name a new directory"),
         (["--output=full/file"], 2, "--output='full/file' is there already"),
-        (["--model=none"], 1, "none is no run's directory"),
-        (["--which=7"], 1, "holds no whole checkpoint (7)"),
+        (["--model=none"], 1, "none does not exist, and no pretrained network has that name"),
+        (["--which=7"], 1, "has no intact checkpoint (7)"),
         (["--which=last"], 2, "'last' names no checkpoint"),
     ],
 )

@@ -94,4 +94,4 @@ def test_what_cannot_be_opened(made, tmp_path):
     shutil.rmtree(saved)
     assert "is an export without a SavedModel" in refusal(HazeHealError, open_model, copy)
     (copy / "export.json").unlink()
-    assert "is no run's directory" in refusal(HazeHealError, open_model, copy)
+    assert "is not a run directory" in refusal(HazeHealError, open_model, copy)

@@ -155,7 +155,7 @@ def test_evaluate_scores_best_by_default(shipped, folder, capsys, caplog):
             "the network 'best' is not in this installation; none ships with this installation; your own is a run's",
         ),
         (["--model=fast"], "the network 'fast' is not in this installation; none ships"),
-        (["--model=besst"], "besst is no run's directory, and no network ships under that name; none ships"),
+        (["--model=besst"], "besst does not exist, and no pretrained network has that name; none ships"),
     ],
 )
 @pytest.mark.parametrize("command", ["dehaze", "evaluate"])
@@ -171,7 +171,7 @@ def test_a_wrong_name_lists_the_right_ones(shipped, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for action in (open_model, DehazeGAN.from_pretrained, pretrained.load):
         message = refusal(HazeHealError, action, "besst")
-        assert message.startswith("besst is no ") and "those that ship are best, fast; " in message
+        assert message.startswith("besst ") and "those that ship are best, fast; " in message
     assert "mine.npz is no file of weights" in refusal(HazeHealError, open_model, "mine.npz")
 
 
@@ -206,13 +206,13 @@ def test_weights_of_another_network_are_refused(files, tmp_path):
     path, best = tmp_path / "changed.npz", files / "best.npz"
     DehazeGAN.from_pretrained(changed(best, path))
     for values, said in (
-        (without, "head/kernel of shape None where"),
-        (transposed, "head/kernel of shape ["),
-        (with_another, "head/other of shape [3] where its configuration makes None"),
+        (without, "head/kernel has shape None, but its configuration needs"),
+        (transposed, "head/kernel has shape ["),
+        (with_another, "head/other has shape [3], but its configuration needs None"),
     ):
         assert said in refusal(HazeHealError, DehazeGAN.from_pretrained, changed(best, path, values=values))
     for fields, said in (
-        ({"depth": 2}, "where its configuration makes"),
+        ({"depth": 2}, "but its configuration needs"),
         ({"norm": "newer"}, "norm is 'newer': must be one of"),
         ({"attention": 4}, "other fields (model.attention); use the version that made it"),
     ):

@@ -4,6 +4,7 @@ Its signature `serving_default` takes `hazy` and returns `restored`, both uint8 
 Beside it stand the functions of `restore.network`, for images of 16 bits and for tiles (`restore.exported`).
 """
 
+import functools
 import json
 
 import tensorflow as tf
@@ -12,14 +13,14 @@ from hazeheal.data import records
 from hazeheal.inference.load_model import METADATA
 from hazeheal.inference.network import make_functions
 from hazeheal.models.generator import takes_means
-from hazeheal.models.pixels import normalize, to_uint8
+from hazeheal.models.pixels import restore_uint8
 
 
 def serving_module(generator) -> tf.Module:
     """A module with the generator's weights and, as `serve`, the function of `serving_default`."""
 
     def restored(hazy):
-        return {"restored": to_uint8(generator(normalize(hazy), training=False))}
+        return {"restored": restore_uint8(functools.partial(generator, training=False), hazy)}
 
     images = tf.TensorSpec([None, None, None, 3], tf.uint8, name="hazy")
     module = tf.Module()

@@ -1,132 +1,140 @@
-"""DehazeGAN: the generator, the discriminator and the perceptual network, built eagerly and together.
+"""DehazeGAN: the networks of one configuration, with weights from a run or from a weight file.
 
-gan = DehazeGAN.from_run("runs/rice1")      # or DehazeGAN.from_pretrained("best"), which ships
-restored = gan.restore(hazy)            # uint8 [H, W, 3] in, uint8 [H, W, 3] out
+gan = DehazeGAN.from_run("runs/rice1")      # or DehazeGAN.from_pretrained("best")
+restored = gan.restore(hazy)                # uint8 [H, W, 3] in, uint8 [H, W, 3] out
 """
 
 import json
+import os
 import pathlib
+from collections.abc import Mapping
 
+import keras
 import numpy as np
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 from hazeheal import config as configs
 from hazeheal.errors import HazeHealError
 from hazeheal.inference.network import Network, make_functions
 from hazeheal.inference.restorer import Restorer
 from hazeheal.models import pretrained
-from hazeheal.models.discriminator import build_discriminator
-from hazeheal.models.generator import build_generator
-from hazeheal.models.perceptual import build_perceptual
+from hazeheal.models.networks import build_networks
 from hazeheal.runs import checkpoints
 
 
 class DehazeGAN:
-    """The networks of one configuration, with initial weights that are a function of its seed.
+    """The networks of one configuration. The initial weights are a function of its seed.
 
     Attributes:
-        generator: keras.Model, [B, H, W, 3] in [-1, 1] to the same shape, float32.
-        discriminator: keras.Model of [hazy, image], to logits.
-        perceptual: keras.Model to VGG19 features, or None where its weight is 0.
-        checkpoint: What has been loaded, a `pathlib.Path`: the directory of a checkpoint, or a file of weights; else
-            None.
-        metadata: What a file of weights tells of itself (`models.weights`); else None.
+        config: The configuration.
+        networks: A `hazeheal.models.networks.Networks`; the next three attributes are its members.
+        generator: keras.Model from `[B, H, W, 3]` float32 in [-1, 1] to the same shape.
+        discriminator: keras.Model from [hazy, image] to logits; None without `for_training`.
+        perceptual: keras.Model to VGG19 features; None without `for_training`, or if its loss has weight 0.
+        checkpoint: The checkpoint directory or weight file that was loaded; None if none was.
+        metadata: The metadata of the weight file that was loaded (`models.weights`); None for a checkpoint.
     """
 
-    def __init__(self, config, *, precision="float32", for_training=True):
-        """Builds the networks; inside `strategy.scope()` for several replicas.
+    checkpoint: pathlib.Path | None = None
+    metadata: dict | None = None
+
+    def __init__(self, config: ConfigDict, *, precision: str = "float32", for_training: bool = True) -> None:
+        """Builds the networks. Call it inside `strategy.scope()` to train on several replicas.
 
         Args:
-            config: A configuration, as `hazeheal.config.load` returns it.
-            precision: Keras dtype policy of all networks.
-            for_training: Without it only the generator is built.
+            config: A configuration as `hazeheal.config.load` returns it.
+            precision: Keras dtype policy of all networks: float32, mixed_bfloat16 or mixed_float16.
+            for_training: Whether to build the discriminator and the perceptual network too.
         """
-        model = config.model
         self.config = config
-        self.generator = build_generator(
-            width=model.width,
-            depth=model.depth,
-            norm=model.norm,
-            output=model.output,
-            se_ratio=model.se_ratio,
-            patch_size=model.patch_size,
-            view_size=model.view_size,
-            dtype=precision,
-            seed=config.seed,
-        )
-        self.discriminator = self.perceptual = None
-        if for_training:
-            self.discriminator = build_discriminator(
-                width=model.disc_width, dtype=precision, seed=config.seed
-            )
-            if config.loss.perceptual_weight:
-                self.perceptual = build_perceptual(
-                    weights=config.loss.perceptual_weights,
-                    layer=config.loss.perceptual_layer,
-                    dtype=precision,
-                )
-        self.checkpoint = self.metadata = self._restorer = None
+        self.networks = build_networks(config, precision=precision, for_training=for_training)
+        self.generator: keras.Model = self.networks.generator
+        self.discriminator: keras.Model | None = self.networks.discriminator
+        self.perceptual: keras.Model | None = self.networks.perceptual
+        self._restorer: Restorer | None = None
 
     @classmethod
-    def from_run(cls, run, *, which="best", group=0, precision="float32"):
-        """Loads the generator that a run has trained: its moving average where it kept one.
+    def from_run(
+        cls,
+        run: str | os.PathLike,
+        *,
+        which: str | int = "best",
+        group: int = 0,
+        precision: str = "float32",
+    ) -> "DehazeGAN":
+        """Loads the generator of a training run: its moving average if the run kept one.
 
         Args:
-            run: The run's directory, or one checkpoint's in it; `which` and `group` then mean nothing.
-            which: `best` (by validation PSNR; the newest if none was validated), `newest`, or a step.
-            group: Replica group whose checkpoints are read.
+            run: A run directory, or one checkpoint directory in it. With a checkpoint directory, `which` and
+                `group` have no effect.
+            which: `best` (highest validation PSNR; the newest if none was validated), `newest`, or a step.
+            group: The replica group whose checkpoints are read.
             precision: Keras dtype policy to compute in.
 
         Raises:
-            HazeHealError: The directory holds no run, or no whole checkpoint.
+            HazeHealError: The directory is not a run, or it has no intact checkpoint.
         """
-        run, found = pathlib.Path(run), None
+        run, path = pathlib.Path(run), None
         if (run / checkpoints.MANIFEST).is_file():
-            run, found = run.absolute().parents[2], run  # RUN/group_00/checkpoints/ckpt-00001000
-            if reason := checkpoints.damage(found):
-                raise HazeHealError(f"the checkpoint {found} is damaged ({reason}); name another")
+            run, path = run.absolute().parents[2], run  # RUN/group_00/checkpoints/ckpt-00001000
+            if reason := checkpoints.damage(path):
+                raise HazeHealError(f"the checkpoint {path} is damaged ({reason}); use another one")
+        source = run / "config.json"
         try:
-            config = configs.from_dict(json.loads((run / "config.json").read_text(encoding="utf-8")))
+            config = configs.from_dict(json.loads(source.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise HazeHealError(
-                f"{run} is no run's directory: config.json cannot be read ({error})"
+                f"{run} is not a run directory: config.json cannot be read ({error})"
             ) from error
-        configs.check_model_fields(config, source=run / "config.json")
+        configs.check_model_fields(config, source=source)
         folder = run / f"group_{group:02d}" / "checkpoints"
-        found = found or checkpoints.find(folder, which=which)
-        if found is None:
+        path = path or checkpoints.find(folder, which=which)
+        if path is None:
             raise HazeHealError(
-                f"{folder} holds no whole checkpoint ({which}); train first, or name another step"
+                f"{folder} has no intact checkpoint ({which}); train first, or use another step"
             )
-        gan = cls(config, precision=precision, for_training=False)
-        gan.load_generator(found)
-        gan.checkpoint = found
+        gan = cls._for_inference(config, source=source, precision=precision)
+        gan.load_generator(path)
+        gan.checkpoint = path
         return gan
 
     @classmethod
-    def from_pretrained(cls, name=pretrained.DEFAULT, *, precision="float32"):
-        """Loads a generator that ships with the package, or one from a file of `hazeheal export --format=weights`.
+    def from_pretrained(
+        cls, name: str | os.PathLike = pretrained.DEFAULT, *, precision: str = "float32"
+    ) -> "DehazeGAN":
+        """Loads a pretrained generator, or a weight file that `hazeheal export --format=weights` wrote.
 
         Args:
-            name: One of `hazeheal.models.pretrained.names()`, or the path of a file.
-            precision: Keras dtype policy to compute in; the weights are stored in float16 and taken as float32.
+            name: One of `hazeheal.models.pretrained.names()`, or the path of a weight file.
+            precision: Keras dtype policy to compute in. The file stores float16 values.
 
         Raises:
-            HazeHealError: There is none, it is damaged, or of another network than its configuration makes.
+            HazeHealError: The file does not exist, is damaged, or does not fit its own configuration.
         """
-        found = pretrained.load(name)
-        config = configs.from_dict(found.metadata["config"])
-        configs.check_model_fields(config, source=f"{found.path}, of {found.metadata['made_by']}")
-        try:
-            gan = cls(config, precision=precision, for_training=False)
-        except ValueError as error:  # a norm, say, that another version has
-            raise HazeHealError(f"{found.path}, of {found.metadata['made_by']}: {error}") from error
-        gan._set_generator(found.values, source=found.path)
-        gan.checkpoint, gan.metadata = found.path, found.metadata
+        weights = pretrained.load(name)
+        config = configs.from_dict(weights.metadata["config"])
+        source = f"{weights.path}, of {weights.metadata['made_by']}"
+        configs.check_model_fields(config, source=source)
+        gan = cls._for_inference(config, source=source, precision=precision)
+        gan._set_generator(weights.values, source=weights.path)
+        gan.checkpoint, gan.metadata = weights.path, weights.metadata
         return gan
 
-    def load_generator(self, path) -> None:
-        """Sets the generator's variables from a checkpoint's directory, the moving average preferred."""
+    @classmethod
+    def _for_inference(cls, config: ConfigDict, *, source: str | os.PathLike, precision: str) -> "DehazeGAN":
+        """Builds the generator of a stored configuration, which another version may have written to `source`."""
+        try:
+            return cls(config, precision=precision, for_training=False)
+        except ValueError as error:
+            raise HazeHealError(f"{source}: {error}") from error
+
+    def load_generator(self, path: pathlib.Path) -> None:
+        """Sets the generator's variables from a checkpoint directory: the moving average if it is there.
+
+        Raises:
+            HazeHealError: The checkpoint's variables are not those of this generator.
+        """
         reader = tf.train.load_checkpoint(str(path / checkpoints.PREFIX))
         names, values = reader.get_variable_to_shape_map(), {}
         for variable in self.generator.variables:
@@ -135,41 +143,36 @@ class DehazeGAN:
                 values[variable.path] = reader.get_tensor(name)
         self._set_generator(values, source=path)
 
-    def _set_generator(self, values, *, source):
-        """Sets the generator's variables, all of them or none, from {path of a variable: array}."""
-        wanted = {variable.path: list(variable.shape) for variable in self.generator.variables}
-        found = {name: list(value.shape) for name, value in values.items()}
-        for name in sorted(wanted.keys() | found):
-            if found.get(name) != wanted.get(name):
+    def _set_generator(self, values: Mapping[str, np.ndarray], *, source: pathlib.Path) -> None:
+        """Sets all variables of the generator from {path of the variable: array}, or none of them."""
+        expected = {variable.path: list(variable.shape) for variable in self.generator.variables}
+        stored = {name: list(value.shape) for name, value in values.items()}
+        for name in sorted(expected.keys() | stored):
+            if stored.get(name) != expected.get(name):
                 raise HazeHealError(
-                    f"{source} holds {name} of shape {found.get(name)} where its configuration makes {wanted.get(name)}: "
-                    "the two do not belong together; take another copy of both"
+                    f"{source}: {name} has shape {stored.get(name)}, but its configuration needs "
+                    f"{expected.get(name)}; the weights and the configuration do not belong together"
                 )
         for variable in self.generator.variables:
             variable.assign(values[variable.path].astype(np.float32))
 
-    def network(self, *, device=None, copy=False) -> Network:
-        """The generator on one device, for a `Restorer`; with `copy` it keeps the weights as they are now."""
+    def network(self, *, device: str | None = None, copy: bool = False) -> Network:
+        """Returns the generator on one device, for a `Restorer`. With `copy` it has its own copy of the weights."""
         return Network(make_functions(self.generator, device=device, copy=copy), device=device)
 
-    def restore(self, image) -> np.ndarray:
-        """Restores one image of any size from 1x1 up, with `restore.restorer.Restorer`'s defaults.
+    def restore(self, image: np.ndarray) -> np.ndarray:
+        """Restores one image of any size with the defaults of `inference.restorer.Restorer`.
 
         Args:
-            image: uint8 or uint16 [H, W, 3].
+            image: `[H, W, 3]`, uint8 or uint16, RGB.
 
         Returns:
-            The same shape and type.
+            The restored image, of the same shape and type.
         """
         if self._restorer is None:
             self._restorer = Restorer(self)
         return self._restorer.restore(image)
 
-    def parameter_counts(self) -> dict:
-        """Trainable parameters of the generator and the discriminator."""
-        networks = {"generator": self.generator, "discriminator": self.discriminator}
-        return {
-            name: sum(int(np.prod(v.shape)) for v in network.trainable_variables)
-            for name, network in networks.items()
-            if network is not None
-        }
+    def parameter_counts(self) -> dict[str, int]:
+        """Returns the number of trainable parameters of the generator and, if there is one, the discriminator."""
+        return self.networks.parameter_counts()

@@ -66,7 +66,7 @@ def open_model(model, *, which="best", precision="float32"):
             )
         if not path.exists():
             raise HazeHealError(
-                f"{model} is no run's directory, and no network ships under that name; {pretrained.listed()}"
+                f"{model} does not exist, and no pretrained network has that name; {pretrained.listed()}"
             )
         return DehazeGAN.from_run(path, which=which, precision=precision)
     if precision != "float32":

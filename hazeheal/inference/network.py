@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from hazeheal.models.global_means import Collected, Given, pooled_by
-from hazeheal.models.pixels import in_range, normalize
+from hazeheal.models.pixels import normalize, restore_pixels
 
 # {type of the images: (type they are handed over in, white)}. Few operations on a GPU know uint16.
 KINDS = {"uint8": ("uint8", 255), "uint16": ("float32", 65535)}
@@ -93,7 +93,7 @@ def make_functions(generator, *, device=None, copy=False) -> dict:
 
     def restored(white, batch, means=None):
         with pooled_by(None if means is None else Given(means)):
-            return in_range(output(normalize(batch, white=white)), white=white)
+            return restore_pixels(output, batch, white=white)
 
     def collected(white, batch, core, means=None):
         source = Collected(tf.shape(batch)[1], core, None if means is None else Given(means))

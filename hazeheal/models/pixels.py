@@ -1,18 +1,41 @@
-"""From an image's whole numbers to what the networks compute with, and back."""
+"""Conversion between pixel values and the numbers that the networks compute with."""
+
+from collections.abc import Callable
 
 import tensorflow as tf
 
 
-def normalize(image, *, white=255):
-    """Values in [0, white], of any type, to float32 in [-1, 1]."""
+def normalize(image: tf.Tensor, *, white: int = 255) -> tf.Tensor:
+    """Converts pixel values of any type in [0, white] to float32 in [-1, 1]."""
     return tf.cast(image, tf.float32) / (white / 2) - 1.0
 
 
-def in_range(tensor, *, white=255):
-    """float32 in [-1, 1], clipped, to float32 in [0, white]; not rounded yet."""
+def denormalize(tensor: tf.Tensor, *, white: int = 255) -> tf.Tensor:
+    """Converts float32 in [-1, 1] to float32 in [0, white]. Clips, but does not round."""
     return tf.clip_by_value((tensor + 1.0) * (white / 2), 0.0, white)
 
 
-def to_uint8(tensor):
-    """float32 in [-1, 1], clipped, to uint8 in [0, 255], rounded."""
-    return tf.cast(tf.round(in_range(tensor)), tf.uint8)
+def to_uint8(tensor: tf.Tensor) -> tf.Tensor:
+    """Converts float32 in [-1, 1] to uint8 in [0, 255]. Clips and rounds."""
+    return tf.cast(tf.round(denormalize(tensor)), tf.uint8)
+
+
+def restore_pixels(
+    generator: Callable[[tf.Tensor], tf.Tensor], hazy: tf.Tensor, *, white: int = 255
+) -> tf.Tensor:
+    """Applies a generator to pixel values.
+
+    Args:
+        generator: Maps `[B, H, W, 3]` float32 in [-1, 1] to the same shape.
+        hazy: `[B, H, W, 3]` of any type, in [0, white].
+        white: The largest pixel value: 255, or 65535 for images of 16 bits.
+
+    Returns:
+        `[B, H, W, 3]` float32 in [0, white], clipped but not rounded.
+    """
+    return denormalize(generator(normalize(hazy, white=white)), white=white)
+
+
+def restore_uint8(generator: Callable[[tf.Tensor], tf.Tensor], hazy: tf.Tensor) -> tf.Tensor:
+    """Applies a generator to `[B, H, W, 3]` uint8 images, as `restore_pixels` does, and rounds to uint8."""
+    return to_uint8(generator(normalize(hazy)))
