@@ -203,7 +203,7 @@ def test_nothing_is_changed(run, capsys):
 
 def test_a_run_that_trains_meanwhile(run, capsys, monkeypatch):
     """While the first of them is read, the run saves another one and removes all that were there."""
-    damage, todo = command.checkpoint.damage, ["train"]
+    damage, todo = command.checkpoints.damage, ["train"]
 
     def train_on(path):
         if todo:
@@ -214,7 +214,7 @@ def test_a_run_that_trains_meanwhile(run, capsys, monkeypatch):
             checkpoints.close()
         return damage(path)
 
-    monkeypatch.setattr(command.checkpoint, "damage", train_on)
+    monkeypatch.setattr(command.checkpoints, "damage", train_on)
     code, rows, _ = as_json(capsys, run)
     assert code == 0
     assert states(rows) == [(16, "whole")]

@@ -1,13 +1,11 @@
 """What `hazeheal-tfrecords` refuses, in one line and before it writes anything; its help; what it imports."""
 
-import ast
 import os
 import shutil
 
 import processes
 import pytest
 from converting import arguments, contents, convert
-from places import ROOT
 
 from tfrecords_tools.__main__ import main
 from tfrecords_tools.convert import command as conversion
@@ -135,30 +133,3 @@ def test_help_and_no_command(capsys):
 def test_help_does_not_wait_for_tensorflow():
     code = "import sys; from tfrecords_tools.__main__ import main; main(['convert', '--help']); sys.exit('tensorflow' in sys.modules)"
     assert processes.run_python(code)[0] == 0
-
-
-def test_imports_only_what_lies_below():
-    allowed = {
-        "errors",
-        "help",
-        "lines",
-        "records",
-        "aside",
-        "bars",
-        "heap",
-        "quiet",
-        "data.images",
-        "data.synthetic",
-    }
-    allowed |= {"data.folders", "data.haze", "data.pairing", "data.pairing_rules"}
-    for path in (ROOT / "tfrecords_tools").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = []
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hazeheal"):
-                base = node.module.removeprefix("hazeheal").lstrip(".")
-                names = (
-                    [base]
-                    if base and base != "data"
-                    else [f"{base}.{a.name}".lstrip(".") for a in node.names]
-                )
-            assert set(names) <= allowed, f"{path.name}: {names}"

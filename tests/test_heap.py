@@ -12,8 +12,8 @@ from tfrecords_tools import malloc
 
 FAULTS = """
 import resource, numpy
-from hazeheal import heap
-if {kept}: heap.keep_freed_memory()
+from tfrecords_tools import malloc
+if {kept}: malloc.keep_freed_memory()
 def make(): numpy.ones(1 << 20, numpy.uint8), numpy.ones(3 << 20, numpy.uint8)
 make()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

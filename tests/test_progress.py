@@ -39,7 +39,7 @@ def test_progress_without_any_update_prints_nothing():
 
 ON_A_TERMINAL = """
     import sys
-    from hazeheal.training.runlog import ProgressLine, setup_logging
+    from hazeheal.training.reports.training_log import ProgressLine, setup_logging
     import time
 
     logger = setup_logging(None)

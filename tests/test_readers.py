@@ -56,10 +56,10 @@ def test_garbage_collected_during_a_read_stops_nothing(ten_pairs):
     """A read in which Python collects an iterator that was given up, whose own reads are still running."""
     code = f"""
 import gc, time
-from hazeheal.data import readers
-from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.data.pipeline import record_reader
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
 gc.disable()
-read = readers.RecordReader.read
+read = record_reader.RecordReader.read
 def slow(self, number):
     if self is not collecting._reader:
         time.sleep(0.2)
@@ -67,7 +67,7 @@ def slow(self, number):
         todo.pop()
         gc.collect()
     return read(self, number)
-readers.RecordReader.read = slow
+record_reader.RecordReader.read = slow
 for kind in ("local", "gfile"):
     make = lambda: DehazeDataProcessor({str(ten_pairs)!r}, batch_size=4, crop_size=16, reader=kind)
     given_up, collecting, todo = make(), make(), ["collect"]

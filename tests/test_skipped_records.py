@@ -262,18 +262,18 @@ def test_garbage_collected_while_a_warning_is_logged_stops_nothing(ten_pairs):
     """A handler in which Python collects an iterator that was given up, whose own reads find damage."""
     code = f"""
 import gc, logging, time
-from hazeheal.data import bad_records, readers
-from hazeheal.data.processor import DehazeDataProcessor
+from hazeheal.data.pipeline import bad_records, record_reader
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.errors import DataError
 gc.disable()
-read = readers.RecordReader.read
+read = record_reader.RecordReader.read
 def slow(self, number):
     if self is given_up._reader:
         time.sleep(0.1)
     if number % 2:
         raise DataError(f"record {{number}}")
     return read(self, number)
-readers.RecordReader.read = slow
+record_reader.RecordReader.read = slow
 class Collecting(logging.Handler):
     def emit(self, record):
         lines.append(record.getMessage())

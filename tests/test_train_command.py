@@ -154,14 +154,14 @@ def test_from_python_in_ten_lines(data, tmp_path):
     """The public names in a plain script; also: one replica by default, and no validation split."""
     script = f"""
     from hazeheal import DehazeGAN, DehazeTrainer, config
-    from hazeheal.data import images
+    from hazeheal.data.images import image_io
 
     settings = config.load({tiny.arguments(**RUN | {"train__steps": 4, "data__val_split": ""})!r})
     trainer = DehazeTrainer(settings, data_dir={str(data)!r}, workdir="run")
     result = trainer.train()
     print(result["complete"], result["steps"], result["replicas"], result["psnr"])
-    image, _ = images.load_rgb({str(data) + "-images/hazy/0000.png"!r})
-    images.save(DehazeGAN.from_run("run").restore(image), "restored.png")
+    image, _ = image_io.load_rgb({str(data) + "-images/hazy/0000.png"!r})
+    image_io.save(DehazeGAN.from_run("run").restore(image), "restored.png")
     """
     (tmp_path / "script.py").write_text(textwrap.dedent(script))
     variables = {"PYTHONPATH": str(ROOT)}
