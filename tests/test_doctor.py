@@ -1,4 +1,4 @@
-"""`hazeheal doctor`: each thing that can be wrong with a machine is found, named, and comes with what to do."""
+"""`hazeheal doctor`: each fault of a machine is found and named, with advice."""
 
 import collections
 import errno
@@ -15,8 +15,8 @@ import pytest
 from disks import full_disk
 
 from hazeheal.__main__ import main
-from hazeheal.doctor import checks, place, tensorflow_probe
-from hazeheal.doctor.finding import Finding
+from hazeheal.doctor import checks, tensorflow_probe
+from hazeheal.doctor.checks import Finding
 from hazeheal.utils.gpus import query_gpus
 
 FACTS = {
@@ -48,20 +48,20 @@ def named(findings, name):
 
 
 def of_tensorflow(gpus=None, **facts):
-    return tensorflow_probe.look(FACTS | facts, "", gpus=gpus)
+    return tensorflow_probe.check_tensorflow(FACTS | facts, "", gpus=gpus)
 
 
 @pytest.fixture
 def fine(monkeypatch):
-    """A machine on which nothing is wrong, as far as TensorFlow is asked."""
-    monkeypatch.setattr(tensorflow_probe, "ask", lambda: (FACTS, ""))
-    monkeypatch.setattr(checks, "vgg19", lambda: Finding("VGG19 weights", "ok", "there"))
+    """A machine without faults, with a stand-in for TensorFlow's answer."""
+    monkeypatch.setattr(tensorflow_probe, "probe", lambda: (FACTS, ""))
+    monkeypatch.setattr(checks, "check_vgg19", lambda: Finding("VGG19 weights", "ok", "there"))
 
 
 def test_a_problem_needs_advice():
     with pytest.raises(ValueError, match="without advice"):
         Finding("a", "problem", "b")
-    with pytest.raises(ValueError, match="no such state"):
+    with pytest.raises(ValueError, match="invalid state"):
         Finding("a", "fine", "b")
 
 
@@ -85,7 +85,7 @@ def test_lines_and_exit_code(fine, tmp_path, capsys):
         "NCCL",
     ):
         assert names.count(name) == 1, name
-    assert "ok       precision        auto is float32 here (CPU without avx512_bf16)" in lines
+    assert "ok       precision        auto selects float32 (CPU without avx512_bf16)" in lines
 
 
 def test_json(fine, tmp_path, capsys):
@@ -105,15 +105,15 @@ def test_json(fine, tmp_path, capsys):
             "echo 'Traceback' >&2; echo 'ImportError: libcudart is missing' >&2; exit 1",
             "ImportError: libcudart is missing",
         ),
-        ("kill -ILL $$", "its import ended the process (SIGILL)"),
-        ("exit 3", "its process ended with 3"),
-        ("echo hello", "its process ended with 0"),
+        ("kill -ILL $$", "the import killed the process (SIGILL)"),
+        ("exit 3", "the process exited with code 3"),
+        ("echo hello", "the process exited with code 0"),
     ],
 )
 def test_a_tensorflow_that_cannot_be_imported(tmp_path, monkeypatch, capsys, text, said):
-    ask = tensorflow_probe.ask
+    probe = tensorflow_probe.probe
     stand_in = program(tmp_path, "python", text)
-    monkeypatch.setattr(tensorflow_probe, "ask", lambda: ask(python=stand_in))
+    monkeypatch.setattr(tensorflow_probe, "probe", lambda: probe(python=stand_in))
     assert main(["doctor", f"--workdir={tmp_path}"]) == 1
     out, err = capsys.readouterr()
     assert f"problem  tensorflow       cannot be imported: {said}; run `pip install .`" in out
@@ -121,7 +121,7 @@ def test_a_tensorflow_that_cannot_be_imported(tmp_path, monkeypatch, capsys, tex
 
 
 def test_an_environment_without_packages(tmp_path):
-    """Neither NumPy nor TensorFlow: it says so, and tells the rest."""
+    """Without NumPy and TensorFlow the command reports both, and all other findings."""
     for name in ("numpy", "tensorflow", "keras"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('no such package here')")
     command = [sys.executable, "-m", "hazeheal", "doctor", f"--workdir={tmp_path}"]
@@ -132,9 +132,9 @@ def test_an_environment_without_packages(tmp_path):
     assert lines["ffmpeg"].startswith("note") and lines["disk"] and lines["CPU"]
 
 
-def test_what_tensorflow_says_behind_what_libraries_say(tmp_path):
+def test_the_answer_is_found_among_other_output(tmp_path):
     answer = f"echo noise; echo '{tensorflow_probe.MARK}{json.dumps(FACTS)}'; echo more"
-    assert tensorflow_probe.ask(python=program(tmp_path, "python", answer)) == (FACTS, "")
+    assert tensorflow_probe.probe(python=program(tmp_path, "python", answer)) == (FACTS, "")
 
 
 def test_an_old_tensorflow():
@@ -153,19 +153,22 @@ def test_gpus_that_tensorflow_does_not_see(monkeypatch):
     assert (
         named(found, "devices").state == "note" and "CUDA_VISIBLE_DEVICES=1" in named(found, "devices").advice
     )
-    found = tensorflow_probe.look(FACTS | {"gpus": [H100]}, "", gpus=[SMI, SMI])
+    found = tensorflow_probe.check_tensorflow(FACTS | {"gpus": [H100]}, "", gpus=[SMI, SMI])
     assert named(found, "hidden GPUs").state == "note"
     assert "compute capability 9.0" in named(found, "devices").text
 
 
 def test_several_gpus_need_nccl(monkeypatch):
     monkeypatch.setattr(tensorflow_probe, "_nccl_version", lambda: None)
-    two = tensorflow_probe.look(FACTS | {"gpus": [H100, H100]}, "", gpus=[SMI, SMI])
+    two = tensorflow_probe.check_tensorflow(FACTS | {"gpus": [H100, H100]}, "", gpus=[SMI, SMI])
     assert named(two, "NCCL").state == "problem"
-    one = tensorflow_probe.look(FACTS | {"gpus": [H100]}, "", gpus=[SMI])
+    one = tensorflow_probe.check_tensorflow(FACTS | {"gpus": [H100]}, "", gpus=[SMI])
     assert named(one, "NCCL").state == "ok"
     monkeypatch.setattr(tensorflow_probe, "_nccl_version", lambda: "2.27")
-    assert states(tensorflow_probe.look(FACTS | {"gpus": [H100, H100]}, "", gpus=[SMI, SMI]))["NCCL"] == "ok"
+    assert (
+        states(tensorflow_probe.check_tensorflow(FACTS | {"gpus": [H100, H100]}, "", gpus=[SMI, SMI]))["NCCL"]
+        == "ok"
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,45 +182,45 @@ def test_several_gpus_need_nccl(monkeypatch):
 def test_the_driver(tmp_path, monkeypatch, text, wanted):
     program(tmp_path, "nvidia-smi", text)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    found = checks.driver()
+    found = checks.check_driver()
     assert [finding.state for finding in found] == wanted
     assert wanted[0] == "problem" or found[2].text == "NVIDIA H100, 81559 MiB"
 
 
 def test_no_driver(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert [finding.state for finding in checks.driver()] == ["note"]
+    assert [finding.state for finding in checks.check_driver()] == ["note"]
     assert query_gpus() is None
 
 
 def test_python_and_packages(monkeypatch):
-    assert checks.python().state == checks.packages().state == "ok"
+    assert checks.check_python().state == checks.check_packages().state == "ok"
     monkeypatch.setattr(checks.sys, "version_info", (3, 9, 1))
-    assert checks.python().state == "problem"
+    assert checks.check_python().state == "problem"
     monkeypatch.setattr(checks, "PACKAGES", ("numpy", "surely-not-there"))
-    assert checks.packages().text == "missing: surely-not-there"
+    assert checks.check_packages().text == "missing: surely-not-there"
 
 
 def test_the_cpu(monkeypatch):
     flags = []
     monkeypatch.setattr(checks, "describe_cpu", lambda: ("A CPU", frozenset(flags)))
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-    assert checks.cpu().state == "problem" and "no AVX" in checks.cpu().text
+    assert checks.check_cpu().state == "problem" and "no AVX" in checks.check_cpu().text
     flags += ["avx", "avx2", "avx512_bf16"]
-    assert checks.cpu().state == "ok" and "avx2 avx512_bf16; oneDNN is on" in checks.cpu().text
+    assert checks.check_cpu().state == "ok" and "avx2 avx512_bf16; oneDNN is on" in checks.check_cpu().text
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    assert checks.cpu().state == "note"
+    assert checks.check_cpu().state == "note"
     monkeypatch.setattr(checks, "describe_cpu", lambda: ("A CPU", None))
     monkeypatch.setattr(checks, "_lines", lambda path: [])  # no Linux
-    assert checks.cpu().state == "ok" and checks.memory().state == "ok"
+    assert checks.check_cpu().state == "ok" and checks.check_memory().state == "ok"
     monkeypatch.setattr(checks, "_lines", lambda path: ["MemAvailable:  1048576 kB"])
-    assert checks.memory().state == "note" and checks.memory().text == "1024 MiB are free"
+    assert checks.check_memory().state == "note" and checks.check_memory().text == "1024 MiB free"
 
 
 @pytest.mark.parametrize(("soft", "state"), [(64, "problem"), (512, "note"), (1024, "ok")])
 def test_open_files(monkeypatch, soft, state):
     monkeypatch.setattr(resource, "getrlimit", lambda which: (soft, 4096))
-    found = checks.open_files()
+    found = checks.check_open_files()
     assert found.state == state and (state == "ok" or "ulimit -n 4096" in found.advice)
 
 
@@ -225,22 +228,22 @@ def test_shared_memory_counts_where_several_gpus_are(monkeypatch, tmp_path):
     usage = collections.namedtuple("usage", "total used free")(64 * 2**20, 0, 0)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     monkeypatch.setattr(checks, "query_gpus", lambda: [SMI])
-    assert checks.shared_memory().state == "ok"
+    assert checks.check_shared_memory().state == "ok"
     monkeypatch.setattr(checks, "query_gpus", lambda: [SMI, SMI])
-    assert checks.shared_memory().state == "note"
+    assert checks.check_shared_memory().state == "note"
 
 
 def test_vgg19_weights(tmp_path, vgg_file):
-    assert checks.vgg19(tmp_path / "absent").state == "note"
-    assert checks.vgg19(vgg_file.parents[1]).state == "ok"
+    assert checks.check_vgg19(tmp_path / "absent").state == "note"
+    assert checks.check_vgg19(vgg_file.parents[1]).state == "ok"
     vgg_file.write_bytes(vgg_file.read_bytes()[:1000])
-    found = checks.vgg19(vgg_file.parents[1])
+    found = checks.check_vgg19(vgg_file.parents[1])
     assert found.state == "problem" and str(vgg_file) in found.text and "remove" in found.advice
 
 
 @pytest.fixture
 def vgg_file(tmp_path):
-    """Keras's cache with weights of the right shapes, all zero, up to the layer that is used."""
+    """Keras's cache with zero weights of the right shapes, up to the layer that is used."""
     import h5py
     import numpy as np
 
@@ -255,28 +258,28 @@ def vgg_file(tmp_path):
     return path
 
 
-def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path):
-    assert set(states(place.look(tmp_path)).values()) <= {"ok", "note"}
-    found = place.look(tmp_path / "new/run")
+def test_a_writable_directory_is_left_unchanged(tmp_path):
+    assert set(states(checks.check_workdir(tmp_path)).values()) <= {"ok", "note"}
+    found = checks.check_workdir(tmp_path / "new/run")
     assert found[0].text == f"{tmp_path}/new/run (in {tmp_path}) can be written"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_places_that_cannot_be_used(tmp_path, monkeypatch):
+def test_unusable_directories(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    assert states(place.look(tmp_path / "file")) == {"workdir": "problem"}
+    assert states(checks.check_workdir(tmp_path / "file")) == {"workdir": "problem"}
     with full_disk(1000):
-        assert states(place.look(tmp_path)) == {"workdir": "problem"}
+        assert states(checks.check_workdir(tmp_path)) == {"workdir": "problem"}
     usage = collections.namedtuple("usage", "total used free")
     for free, state in ((100 * 2**20, "problem"), (2**30, "note"), (2**40, "ok")):
         monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
-        assert states(place.look(tmp_path))["disk"] == state
+        assert states(checks.check_workdir(tmp_path))["disk"] == state
 
     def no_locks(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    assert states(place.look(tmp_path))["locks"] == "note"
+    assert states(checks.check_workdir(tmp_path))["locks"] == "note"
 
 
 def test_help_and_bad_usage(capsys):
@@ -297,6 +300,6 @@ def test_the_real_tensorflow_answers(tmp_path):
 
     assert named(found, "tensorflow").text.startswith(f"{tf.__version__}, keras ")
     precision, why = runtime.choose_precision("auto", gpus=[])
-    assert named(found, "precision").text == f"auto is {precision} here ({why})"
-    assert named(found, "XLA").text == "auto is off here (slower on CPUs)"
+    assert named(found, "precision").text == f"auto selects {precision} ({why})"
+    assert named(found, "XLA").text == "auto selects off (slower on CPUs)"
     assert (code == 0) == ("problem" not in states(found).values()), err

@@ -1,178 +1,263 @@
-"""What can be found out of this machine without TensorFlow, in a moment.
+"""Checks of this machine and of a run's directory that do not need TensorFlow.
 
-Each check is a function that returns a `Finding`, or several; none raises for what it is there to find. What needs
-NumPy is imported where it is used, as that may be what is missing.
+Each check returns one `Finding` or a list of them. A check does not raise for the faults that it looks for. Modules that
+import NumPy are imported inside the checks, because NumPy may be what is missing.
 """
 
+import contextlib
+import dataclasses
 import importlib.metadata
-import importlib.util
 import os
 import pathlib
 import platform
 import resource
 import shutil
 import sys
+import tempfile
 
-from hazeheal.doctor.finding import NOTE, OK, PROBLEM, Finding
 from hazeheal.errors import HazeHealError
 from hazeheal.utils.cpu import describe_cpu, usable_cores
+from hazeheal.utils.file_lock import try_lock
 from hazeheal.utils.gpus import query_gpus
 
-PYTHONS = ((3, 10), (3, 13))
-# Names of distributions that setup.py asks for; TensorFlow and Keras tell their versions themselves.
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
+# Requirements of setup.py; `tensorflow_probe` reports TensorFlow and Keras.
 PACKAGES = (
-    "numpy",
-    "pillow",
-    "ml-collections",
-    "absl-py",
-    "tqdm",
-    "tensorboard",
-    "tensorflow-datasets",
-    "scikit-image",
+    *("numpy", "pillow", "scikit-image", "ml-collections", "absl-py", "tqdm"),
+    *("tensorboard", "tensorflow-datasets"),
 )
-VGG19 = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as keras.applications names it
+VGG19 = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"  # the file name of keras.applications
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 MIB = 2**20
+MIN_MEMORY_MIB = 2048
+# Every shard of a data set stays open, in addition to TensorFlow's files.
+MIN_OPEN_FILES, ENOUGH_OPEN_FILES = 256, 1024
+MIN_SHARED_MEMORY = 512 * MIB
+# A checkpoint of the default networks takes 540 MB. A run keeps three and the best one.
+MIN_DISK, ENOUGH_DISK = 256 * MIB, 4096 * MIB
 
 
-def look() -> list[Finding]:
-    """Everything here."""
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """The result of one check.
+
+    Attributes:
+        name: What was checked; stable between versions.
+        state: `ok`; `note`: works, but may be slower or lack a feature; `problem`: training will not work.
+        text: What the check found.
+        advice: What to do; empty where nothing needs to be done.
+    """
+
+    name: str
+    state: str
+    text: str
+    advice: str = ""
+
+    def __post_init__(self):
+        if self.state not in (OK, NOTE, PROBLEM):
+            raise ValueError(f"{self}: invalid state {self.state!r}")
+        if self.state == PROBLEM and not self.advice:
+            raise ValueError(f"{self}: a problem without advice")
+
+    def line(self) -> str:
+        """Returns the finding as one line of the command's output."""
+        advice = f"; {self.advice}" if self.advice else ""
+        return f"{self.state:7}  {self.name:15}  {self.text}{advice}"
+
+
+def check_machine() -> list[Finding]:
+    """Runs all checks of this module except that of the working directory."""
     return [
-        python(),
-        packages(),
-        *driver(),
-        cpu(),
-        memory(),
-        open_files(),
-        shared_memory(),
-        ffmpeg(),
-        vgg19(),
+        check_python(),
+        check_packages(),
+        *check_driver(),
+        check_cpu(),
+        check_memory(),
+        check_open_files(),
+        check_shared_memory(),
+        check_ffmpeg(),
+        check_vgg19(),
     ]
 
 
-def python() -> Finding:
+def check_python() -> Finding:
+    """Checks the version of Python."""
     text = f"{platform.python_version()} ({sys.executable}), {platform.platform()}"
-    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+    if not OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON:
         return Finding("python", PROBLEM, text, "use Python 3.10 to 3.13, which TensorFlow has packages for")
     return Finding("python", OK, text)
 
 
-def packages() -> Finding:
-    found = {name: _version(name) for name in PACKAGES}
-    missing = [name for name, version in found.items() if version is None]
+def check_packages() -> Finding:
+    """Checks that the required packages are installed."""
+    versions = {name: _version(name) for name in PACKAGES}
+    missing = [name for name, version in versions.items() if version is None]
     if missing:
-        return Finding(
-            "packages",
-            PROBLEM,
-            f"missing: {', '.join(missing)}",
-            "run `pip install .` in HazeHeal's repository",
-        )
-    return Finding("packages", OK, ", ".join(f"{name} {version}" for name, version in found.items()))
+        text = f"missing: {', '.join(missing)}"
+        return Finding("packages", PROBLEM, text, "run `pip install .` in HazeHeal's repository")
+    return Finding("packages", OK, ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
-def driver() -> list[Finding]:
+def check_driver() -> list[Finding]:
+    """Checks NVIDIA's driver; adds one finding for each GPU."""
     if shutil.which("nvidia-smi") is None:
-        return [
-            Finding("driver", NOTE, "no NVIDIA driver (nvidia-smi is not there): training runs on the CPU")
-        ]
-    found = query_gpus()
-    if not found:
-        advice = "look at what `nvidia-smi` says; after an update of the driver, restart the machine"
-        return [Finding("driver", PROBLEM, "nvidia-smi is there, and shows no GPU", advice)]
-    lines = [Finding("driver", OK, f"NVIDIA {found[0]['driver_version']}, {len(found)} GPU(s)")]
-    for gpu in found:
-        lines.append(Finding(f"GPU {gpu['index']}", OK, f"{gpu['name']}, {gpu['memory.total']} MiB"))
-    return lines
+        text = "no NVIDIA driver (nvidia-smi not found): training runs on the CPU"
+        return [Finding("driver", NOTE, text)]
+    gpus = query_gpus()
+    if not gpus:
+        advice = "run `nvidia-smi` to see its message; after a driver update, restart the machine"
+        return [Finding("driver", PROBLEM, "nvidia-smi is installed but lists no GPU", advice)]
+    driver = Finding("driver", OK, f"NVIDIA {gpus[0]['driver_version']}, {len(gpus)} GPU(s)")
+    return [
+        driver,
+        *(Finding(f"GPU {gpu['index']}", OK, f"{gpu['name']}, {gpu['memory.total']} MiB") for gpu in gpus),
+    ]
 
 
-def cpu() -> Finding:
+def check_cpu() -> Finding:
+    """Checks that the processor has AVX and that oneDNN is enabled."""
     name, flags = describe_cpu()
     text = f"{name}, {usable_cores()} core(s)"
     if flags is None:
         return Finding("CPU", OK, text)
     text += f"; {' '.join(flag for flag in CPU_FLAGS if flag in flags) or 'none of ' + ' '.join(CPU_FLAGS)}"
     if "avx" not in flags:
-        return Finding(
-            "CPU", PROBLEM, f"{text}; no AVX", "TensorFlow's packages need it: use another machine"
-        )
+        advice = "TensorFlow's packages require it: use another machine"
+        return Finding("CPU", PROBLEM, f"{text}; no AVX", advice)
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") in ("0", "false"):
-        return Finding(
-            "CPU", NOTE, f"{text}; oneDNN is off", "unset TF_ENABLE_ONEDNN_OPTS for speed on the CPU"
-        )
+        advice = "unset TF_ENABLE_ONEDNN_OPTS for faster training on the CPU"
+        return Finding("CPU", NOTE, f"{text}; oneDNN is off", advice)
     return Finding("CPU", OK, f"{text}; oneDNN is on")
 
 
-def memory() -> Finding:
+def check_memory() -> Finding:
+    """Checks the available memory."""
     lines = _lines("/proc/meminfo")
     free = next((int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable:")), None)
     if free is None:
-        return Finding("memory", OK, "not known on this system")
-    if free < 2048:
+        return Finding("memory", OK, "unknown on this system")
+    if free < MIN_MEMORY_MIB:
         advice = (
-            "end other programs, or train with a smaller --config.train.batch_size and --config.model.width"
+            "close other programs, or train with a smaller --config.train.batch_size and --config.model.width"
         )
-        return Finding("memory", NOTE, f"{free:.0f} MiB are free", advice)
-    return Finding("memory", OK, f"{free / 1024:.1f} GiB are free")
+        return Finding("memory", NOTE, f"{free:.0f} MiB free", advice)
+    return Finding("memory", OK, f"{free / 1024:.1f} GiB free")
 
 
-def open_files() -> Finding:
+def check_open_files() -> Finding:
+    """Checks the limit on open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    text = f"{soft} at once in one process"
-    if soft != resource.RLIM_INFINITY and soft < 1024:
-        # Every shard of a data set stays open, beside what TensorFlow opens.
-        most = "4096" if hard == resource.RLIM_INFINITY or hard >= 4096 else hard
-        return Finding("open files", NOTE if soft >= 256 else PROBLEM, text, f"run `ulimit -n {most}` before")
-    return Finding("open files", OK, text)
+    text = f"at most {soft} per process"
+    if soft == resource.RLIM_INFINITY or soft >= ENOUGH_OPEN_FILES:
+        return Finding("open files", OK, text)
+    limit = "4096" if hard == resource.RLIM_INFINITY or hard >= 4096 else hard
+    state = NOTE if soft >= MIN_OPEN_FILES else PROBLEM
+    return Finding("open files", state, text, f"run `ulimit -n {limit}` first")
 
 
-def shared_memory(path="/dev/shm") -> Finding:
+def check_shared_memory(path: str = "/dev/shm") -> Finding:
+    """Checks the size of the shared memory, which NCCL uses between several GPUs."""
     try:
         size = shutil.disk_usage(path).total
     except OSError:
-        return Finding("shared memory", OK, f"{path} is not there")
+        return Finding("shared memory", OK, f"{path} does not exist")
     text = f"{size / MIB:.0f} MiB in {path}"
-    if size < 512 * MIB and len(query_gpus() or ()) > 1:
-        advice = "NCCL wants more between GPUs; in Docker, --shm-size=1g"
-        return Finding("shared memory", NOTE, text, advice)
+    if size < MIN_SHARED_MEMORY and len(query_gpus() or ()) > 1:
+        return Finding(
+            "shared memory", NOTE, text, "NCCL needs more between GPUs; in Docker, use --shm-size=1g"
+        )
     return Finding("shared memory", OK, text)
 
 
-def ffmpeg() -> Finding:
+def check_ffmpeg() -> Finding:
+    """Checks that ffmpeg is available for videos."""
     try:
         from hazeheal.inference.video import find_ffmpeg
     except ImportError as error:
-        return Finding("ffmpeg", NOTE, f"cannot be looked for: {error}")
-    found = find_ffmpeg()
-    if found is None:
-        return Finding(
-            "ffmpeg", NOTE, "none: videos cannot be restored", "install it, or pip install '.[video]'"
-        )
-    return Finding("ffmpeg", OK, found)
+        return Finding("ffmpeg", NOTE, f"cannot be checked: {error}")
+    path = find_ffmpeg()
+    if path is None:
+        advice = "install ffmpeg, or run `pip install '.[video]'`"
+        return Finding("ffmpeg", NOTE, "not found: videos cannot be restored", advice)
+    return Finding("ffmpeg", OK, path)
 
 
-def vgg19(home=None) -> Finding:
-    """The weights of the perceptual loss in Keras's cache; `home` is its directory."""
+def check_vgg19(home: str | os.PathLike | None = None) -> Finding:
+    """Checks the weights of the perceptual loss in Keras's cache.
+
+    Args:
+        home: Keras's directory; by default KERAS_HOME or ~/.keras.
+    """
     home = home or os.environ.get("KERAS_HOME") or pathlib.Path("~/.keras").expanduser()
     path = pathlib.Path(home, "models", VGG19)
     if not path.is_file():
-        return Finding(
-            "VGG19 weights",
-            NOTE,
-            f"not in {path.parent}: the first training downloads them (80 MB)",
-            "without a network give --config.loss.perceptual_weights=PATH, or --config.loss.perceptual_weight=0",
+        text = f"not in {path.parent}: the first training downloads them (80 MB)"
+        advice = (
+            "without a network connection, set --config.loss.perceptual_weights=PATH or "
+            "--config.loss.perceptual_weight=0"
         )
+        return Finding("VGG19 weights", NOTE, text, advice)
     try:
         from hazeheal.models.perceptual import check_perceptual_weights
 
         check_perceptual_weights(path)
     except HazeHealError as error:
         reason = str(error).partition(": give ")[0]
-        return Finding(
-            "VGG19 weights", PROBLEM, reason, "remove the file: the next training downloads it again"
-        )
+        advice = "remove the file: the next training downloads it again"
+        return Finding("VGG19 weights", PROBLEM, reason, advice)
     except ImportError as error:
-        return Finding("VGG19 weights", NOTE, f"{path}, which cannot be checked: {error}")
+        return Finding("VGG19 weights", NOTE, f"{path}, cannot be checked: {error}")
     return Finding("VGG19 weights", OK, str(path))
+
+
+def check_workdir(directory: str | os.PathLike) -> list[Finding]:
+    """Checks that a run's directory can be written, has free space, and supports file locks.
+
+    Args:
+        directory: The run's directory. If it does not exist, its nearest existing parent is checked. No file remains.
+    """
+    wanted = pathlib.Path(directory).absolute()
+    existing = wanted
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    shown = str(directory) if existing == wanted else f"{directory} (in {existing})"
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".hazeheal-doctor-") as file:
+            file.write(bytes(MIB))
+            file.flush()
+            os.fsync(file.fileno())
+            can_lock = _can_lock(file)
+    except OSError as error:
+        text = f"{shown} cannot be written: {error.strerror or error}"
+        return [Finding("workdir", PROBLEM, text, "name another --workdir")]
+    findings = [Finding("workdir", OK, f"{shown} can be written"), _check_disk(existing)]
+    if not can_lock:
+        advice = "do not start two runs in the same directory there"
+        findings.append(Finding("locks", NOTE, "the file system does not support file locks", advice))
+    return findings
+
+
+def _check_disk(directory):
+    free = shutil.disk_usage(directory).free
+    text = f"{free / MIB / 1024:.1f} GiB free"
+    if free < MIN_DISK:
+        return Finding("disk", PROBLEM, text, "free some space, or name a --workdir on another disk")
+    with contextlib.suppress(OSError):
+        inodes = os.statvfs(directory)
+        if inodes.f_files and not inodes.f_favail:
+            return Finding("disk", PROBLEM, f"{text}, but no inodes", "remove files: all inodes are in use")
+    if free < ENOUGH_DISK:
+        advice = "checkpoints of large networks take 540 MB each; keep fewer (train.keep)"
+        return Finding("disk", NOTE, text, advice)
+    return Finding("disk", OK, text)
+
+
+def _can_lock(file):
+    try:
+        return try_lock(file.fileno())
+    except OSError:
+        return False
 
 
 def _version(name):
