@@ -8,7 +8,7 @@
 ARG PYTHON=3.12
 FROM python:${PYTHON}-slim
 
-# As launch/train_multigpu.sh sets them. Keras keeps downloaded weights in the volume, where the next container finds them.
+# As `hazeheal launch` sets them. Keras keeps downloaded weights in the volume, where the next container finds them.
 ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     TF_CPP_MIN_LOG_LEVEL=2 \

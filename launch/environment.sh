@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# What the scripts beside this file share: the Python, the environment and the installation. To be sourced.
+# The Python environment and the installation, for the scripts in this directory. To be sourced.
 #
-#   use_environment        sets $python, making .venv in the repository where no environment is active
-#   install_package EXTRA  installs the repository there, in place, when that has not been done
-#   run_step CMD...        runs a long step, hands SIGINT and SIGTERM on to it, returns its exit code
+#   choose_environment     sets $environment and $python, and makes nothing
+#   use_environment        the same, and makes .venv in the repository if no environment is active
+#   install_package EXTRA  installs the repository there in editable mode, unless that has been done
 #
 # Variables that the user may set:
-#   PYTHON                 the Python to make .venv with (default: python3, then python3.13 ... python3.10)
-#   HAZEHEAL_SKIP_INSTALL  1: take the environment as it is
+#   PYTHON                 Python to make .venv with (default: python3, then python3.13 ... python3.10)
+#   HAZEHEAL_SKIP_INSTALL  1: use the environment as it is
 
 root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 python=""
@@ -15,7 +15,7 @@ environment=""
 
 say() { printf '%s\n' "$*" >&2; }
 
-# fail CODE MESSAGE: one line, as the commands print it.
+# fail CODE MESSAGE
 fail() {
   say "error: $2"
   exit "$1"
@@ -39,18 +39,11 @@ find_python() {
       return
     fi
   done
-  fail 1 "no Python 3.10 to 3.13 was found; install one, or name it: PYTHON=/path/to/python bash $0"
+  fail 1 "found no Python 3.10 to 3.13; install one, or name it: PYTHON=/path/to/python bash $0"
 }
 
-# Names the environment without making it: the active one, else .venv in the repository.
 choose_environment() {
-  if [[ -n "${VIRTUAL_ENV:-}" ]]; then
-    environment="$VIRTUAL_ENV"
-  elif [[ -n "${CONDA_PREFIX:-}" ]]; then
-    environment="$CONDA_PREFIX"
-  else
-    environment="$root/.venv"
-  fi
+  environment="${VIRTUAL_ENV:-${CONDA_PREFIX:-$root/.venv}}"
   python="$environment/bin/python"
 }
 
@@ -58,9 +51,9 @@ use_environment() {
   choose_environment
   if [[ "$environment" == "$root/.venv" ]] && ! "$python" -c "" >/dev/null 2>&1; then
     local base
-    base="$(find_python)" # its exit ends only the subshell; `set -e` of the caller ends the script
+    base="$(find_python)" # if it fails, `set -e` of the caller ends the script
     say "no environment is active: making $environment with $base"
-    # --clear: what lies there has no Python that runs.
+    # --clear: replaces an environment whose Python does not run.
     "$base" -m venv --clear --without-pip "$environment" ||
       fail 1 "$base -m venv failed; install its venv module, or activate an environment"
   fi
@@ -69,7 +62,7 @@ use_environment() {
     fail 2 "the Python of $environment is not 3.10 to 3.13; activate another environment, or none"
 }
 
-# Changes whenever what `pip install` would do here may change.
+# Changes whenever `pip install` would do something else.
 _fingerprint() {
   "$python" - "$root" <<'PY'
 import hashlib, pathlib, sys
@@ -82,88 +75,34 @@ print(digest.hexdigest())
 PY
 }
 
-# The stamp holds the fingerprint, then one line for each extra that is installed ("base": none).
+# The stamp holds the fingerprint, then the name of each installed extra ("base": none), one per line.
 is_installed() {
   [[ "${HAZEHEAL_SKIP_INSTALL:-}" == 1 ]] && return
   local stamp="$environment/.hazeheal-installed" extra="$1"
   [[ -x "$python" && -f "$stamp" ]] || return 1
   [[ "$(head -n 1 "$stamp")" == "$(_fingerprint)" ]] || return 1
-  [[ "$extra" == base ]] || grep -qx -- "$extra" "$stamp" # every extra brings the base
+  [[ "$extra" == base ]] || grep -qx -- "$extra" "$stamp" # every extra includes the base
 }
 
-# Shows what pip does in a few lines, or in one that changes on a terminal.
-_progress() {
-  local line
-  while IFS= read -r line; do
-    if [[ -t 2 ]]; then
-      case "$line" in
-        *Collecting* | *Downloading* | *Installing*) printf '\r\033[K  %.76s' "${line#"${line%%[! ]*}"}" >&2 ;;
-      esac
-    elif [[ "$line" =~ Downloading.*\([0-9.]+\ MB\) || "$line" == "Installing collected"* ]]; then
-      say "  ${line#"${line%%[! ]*}"}"
-    fi
-  done
-  if [[ -t 2 ]]; then printf '\r\033[K' >&2; fi
-}
+# pip_extra EXTRA: prints "[EXTRA]", and nothing for the base.
+pip_extra() { [[ "$1" == base ]] || printf '[%s]' "$1"; }
 
 install_package() {
-  local extra="$1" target="$root" stamp="$environment/.hazeheal-installed" log="$environment/.hazeheal-install.log"
+  local extra="$1" stamp="$environment/.hazeheal-installed" fingerprint
   is_installed "$extra" && return
-  [[ "$extra" == base ]] || target="${root}[$extra]"
-  # Two launchers that start at once must not install over each other.
-  exec 9>"$environment/.hazeheal-lock" || fail 1 "$environment cannot be written; activate one of your own, or none"
+  # Two scripts that start at once must not install over each other.
+  exec 9>"$environment/.hazeheal-lock" || fail 1 "$environment cannot be written; activate another environment, or none"
   if command -v flock >/dev/null; then flock 9; fi
   if ! is_installed "$extra"; then
-    # Also mends an environment that was cut off while it was made, or that another tool made without pip.
+    # Also repairs an environment that was interrupted while it was made, or was made without pip.
     "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null 2>&1 ||
-      fail 1 "$environment has no pip, and ensurepip failed; install it (Debian, Ubuntu: python3-venv), or activate another"
-    say "installing hazeheal${target#"$root"} into $environment (minutes the first time; log: $log)"
-    # In place, so that the code of this clone is what runs.
-    if ! "$python" -m pip install --disable-pip-version-check --progress-bar off -e "$target" 2>&1 9>&- |
-      tee "$log" | _progress; then
-      tail -n 15 "$log" >&2
-      fail 1 "pip could not install hazeheal${target#"$root"}; the lines above and $log say why"
-    fi
-    local fingerprint
+      fail 1 "$environment has no pip, and ensurepip failed; install it (Debian, Ubuntu: python3-venv)"
+    say "installing hazeheal$(pip_extra "$extra") into $environment; this takes minutes the first time"
+    "$python" -m pip install --disable-pip-version-check -e "$root$(pip_extra "$extra")" >&2 9>&- ||
+      fail 1 "pip could not install hazeheal$(pip_extra "$extra"); the lines above say why"
     fingerprint="$(_fingerprint)"
     [[ -f "$stamp" && "$(head -n 1 "$stamp")" == "$fingerprint" ]] || printf '%s\n' "$fingerprint" >"$stamp"
     printf '%s\n' "$extra" >>"$stamp"
   fi
   exec 9>&-
-}
-
-# run_step COMMAND...: hands a signal to the command and to all that it has started, as a terminal would.
-run_step() {
-  local child="" code="" before caught="" early=""
-  # Before the child is there: a signal between its start and a later trap would end this script alone.
-  # A closed terminal is a request to stop as well.
-  trap '_hand_on INT' INT
-  trap '_hand_on TERM' TERM HUP
-  # With job control on, the child has a group of its own and takes SIGINT; a background child of a
-  # script is started with SIGINT ignored otherwise. Ctrl-C then reaches it only through the trap.
-  set -m
-  "$@" </dev/null &
-  child=$!
-  set +m
-  [[ -z "$early" ]] || _hand_on "$early"
-  while true; do
-    caught="" before="$code"
-    wait "$child" 2>/dev/null && code=0 || code=$?
-    # Cut short by a trap, `wait` gives 128 + signal; only a wait that was not has the child's own code.
-    [[ -n "$caught" ]] || break
-  done
-  trap - INT TERM HUP
-  # It had been told already (127), or was lost: bash 5.2 gives -1 where the child ends as the wait begins.
-  if [[ -n "$before" && ("$code" == 127 || "$code" == -1) ]]; then code="$before"; fi
-  return "$code"
-}
-
-# To the child of run_step, whose variables these are; as soon as it is there.
-_hand_on() {
-  caught=1
-  if [[ -n "$child" ]]; then
-    kill "-$1" -- "-$child" 2>/dev/null || true
-  else
-    early="$1"
-  fi
 }

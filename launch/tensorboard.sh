@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# TensorBoard on runs: every replica group's training and validation curves, images, and a comparison of the runs.
+# Starts TensorBoard on one run or several: curves of every replica group, images, and a comparison of the runs.
 set -euo pipefail
 # shellcheck source=launch/environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
@@ -12,13 +12,13 @@ while (($#)); do
       cat <<TEXT
 $usage
 
-RUN is the --workdir of a training, or a folder of several. The page is at http://localhost:6006.
+RUN is the --workdir of a training, or a folder with several. The page is at http://localhost:6006.
 
 examples:
   bash launch/tensorboard.sh runs/rice1
   bash launch/tensorboard.sh runs --port 7007 --bind_all
 
-Exit codes: 2 bad usage, else TensorBoard's own.
+Exit codes: 2 bad usage, otherwise that of TensorBoard.
 TEXT
       exit 0
       ;;
@@ -36,12 +36,12 @@ done
 for run in "${runs[@]}"; do
   [[ -d "$run" ]] || fail 2 "$run is not a directory; give the --workdir of a training"
   find -L "$run" -path '*/summaries/*' -name 'events.out.tfevents.*' -print -quit | grep -q . ||
-    say "note: $run holds no summaries yet; TensorBoard will show them when they come"
+    say "note: $run holds no summaries yet; TensorBoard shows them when they are written"
 done
 
 logdir="${runs[0]}"
 if ((${#runs[@]} > 1)); then
-  # Links, as --logdir_spec does without TensorBoard's fast reader and knows no names with a comma or a colon.
+  # Links: --logdir_spec disables TensorBoard's fast reader and does not accept names with a comma or a colon.
   logdir="$(mktemp -d "${TMPDIR:-/tmp}/hazeheal-tensorboard.XXXXXX")"
   trap 'rm -rf -- "$logdir"' EXIT
   for run in "${runs[@]}"; do
@@ -61,4 +61,9 @@ install_package base
 export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"
 command=("$python" -m tensorboard.main "--logdir=$logdir" ${arguments[@]+"${arguments[@]}"})
 ((${#runs[@]} > 1)) || exec "${command[@]}"
-run_step "${command[@]}" # not exec: the links go when it ends
+# A child, not exec: this script removes the links when TensorBoard ends.
+"${command[@]}" &
+child=$!
+trap 'kill -TERM "$child" 2>/dev/null' INT TERM HUP
+wait "$child" && code=0 || code=$?
+exit "$code"

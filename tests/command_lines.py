@@ -18,8 +18,6 @@ OTHERS = {"pip", "kubectl", "nvidia-smi", "cd", "cp", "curl", "git", "mkdir", "j
 OTHERS |= {"tensorboard", "taskset"}
 OTHER_IMAGES = {"tensorflow/serving"}
 OTHER_MODULES = {"venv", "pip", "tensorboard.main"}
-# What launch/train_multigpu.sh takes for itself; what is left goes to `hazeheal launch`.
-OF_THE_SCRIPT = ("--hazy_dir", "--gt_dir", "--dry_run")
 
 
 def parsers() -> dict:
@@ -87,6 +85,9 @@ def _check_hazeheal(arguments):
     ours, rest = configs.split_argv(arguments)
     if command == "launch":
         _, rest = known.parse_known_args(rest)
+        convert = [f"--{word.removeprefix('--convert.')}" for word in rest if word.startswith("--convert.")]
+        _check_tools(["convert", "--hazy_dir=D", "--gt_dir=D", "--output_dir=D", *convert])
+        rest = [word for word in rest if not word.startswith("--convert.")]
         known = importlib.import_module("hazeheal.commands.train").parser()
     known.parse_args(rest)
     if ours:
@@ -107,10 +108,7 @@ def _check_script(arguments):
     name, arguments = pathlib.PurePath(arguments[script]).name, arguments[script + 1 :]
     if name not in ("train_multigpu.sh", "train_slurm.sbatch"):
         return  # arguments of pytest, of TensorBoard, or of a script of benchmarks/ or recipes/
-    convert = [f"--{word.removeprefix('--convert.')}" for word in arguments if word.startswith("--convert.")]
-    rest = [word for word in arguments if not word.startswith(("--convert.", *OF_THE_SCRIPT))]
-    _check_tools(["convert", "--hazy_dir=D", "--gt_dir=D", "--output_dir=D", *convert])
-    _check_hazeheal(["launch", *rest])
+    _check_hazeheal(["launch", *arguments])
 
 
 def _check_python(arguments):

@@ -1,4 +1,4 @@
-"""Dockerfile: what it copies is there and not ignored, and what it sets is what the launch script sets. No Docker."""
+"""Dockerfile: what it copies is there and not ignored, and it sets what the launcher sets. No Docker."""
 
 import json
 import re
@@ -8,6 +8,8 @@ import subprocess
 import command_lines
 import pytest
 from places import ROOT
+
+from hazeheal.commands import launch
 
 TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 INSTRUCTION = re.compile(r"^([A-Z]+) (.+)$", re.MULTILINE)
@@ -49,13 +51,10 @@ def test_everything_that_is_installed_is_copied_and_not_ignored():
     assert allowed == needed
 
 
-def test_the_environment_is_that_of_the_launch_script():
-    script = (ROOT / "launch/train_multigpu.sh").read_text(encoding="utf-8")
-    wanted = dict(re.findall(r'^export (\w+)="\$\{\1:-([\w$]+)\}"', script, re.MULTILINE))
-    wanted["TF_CPP_MIN_LOG_LEVEL"] = "2"  # with GPUs
+def test_the_environment_is_that_of_the_launcher():
     (setting,) = [a for i, a in steps() if i == "ENV"]
     given = dict(word.split("=", 1) for word in setting.split())
-    assert wanted and wanted.items() <= given.items()
+    assert launch.VARIABLES.items() <= given.items()
 
 
 def test_the_python_is_one_that_is_supported():

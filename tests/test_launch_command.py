@@ -1,5 +1,6 @@
 """`hazeheal launch`: what it starts, with which flags and variables, and what it refuses."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -45,6 +46,11 @@ def refused(capsys, *argv):
 def processes(started):
     (one,) = started
     return one.start()
+
+
+def variables():
+    """What is set for every training process."""
+    return {name: value for name, value in launch.VARIABLES.items() if name not in os.environ}
 
 
 HELP = """
@@ -124,7 +130,7 @@ def test_bad_usage_is_one_line_and_starts_nothing(capsys, started, argv, said, d
 def test_tf_config_and_groups_of_ones_own_exclude_each_other(capsys, monkeypatch, started, extra):
     monkeypatch.setenv("TF_CONFIG", JOB)
     said = refused(capsys, *extra)
-    assert said.startswith("TF_CONFIG is set, and says already which processes train together; unset it")
+    assert said.startswith("TF_CONFIG is set and defines which processes train together; unset it")
     assert not started
 
 
@@ -137,25 +143,27 @@ def test_a_tf_config_that_cannot_be_meant_is_refused(capsys, monkeypatch, starte
 def test_tf_config_is_taken_as_it_is(monkeypatch, started):
     """The process is called by its number in the job, and finds TF_CONFIG where it was."""
     monkeypatch.setenv("TF_CONFIG", JOB)
-    assert main(["launch", "--workdir=w"]) == 75
-    assert processes(started) == [("group_02", [*TRAIN, "--workdir=w"], {})]
+    assert main(["launch", "--config=c", "--workdir=w"]) == 75
+    assert processes(started) == [("group_02", [*TRAIN, "--config=c", "--workdir=w"], variables())]
 
 
 def test_a_tf_config_of_one_process_does_not_stand_in_the_way(monkeypatch, started):
     monkeypatch.setenv("TF_CONFIG", tf_config.to_json(["a:1"], group=0))
-    assert main(["launch", "--groups=2"]) == 75
+    assert main(["launch", "--config=c", "--groups=2"]) == 75
     assert [tf_config.from_environment(variables).group for _, _, variables in processes(started)] == [0, 1]
 
 
 def test_by_default_one_process_is_watched(started):
     assert main(["launch", "--config=rice1", "--workdir=w"]) == 75
-    assert processes(started) == [("group_00", [*TRAIN, "--config=rice1", "--workdir=w"], {})]
+    assert processes(started) == [("group_00", [*TRAIN, "--config=rice1", "--workdir=w"], variables())]
     assert started[0].options == {"max_restarts": 10, "hang_timeout": 600.0, "notes": None}
 
 
 def test_its_own_flags_are_not_handed_on(started):
     flags = ["--groups=2", "--cpu_replicas", "2", "--max_restarts=0", "--hang_timeout", "1.5"]
-    assert main(["launch", *flags, "--hosts=a:7000,b:7000", "--index", "1", "--workdir=w"]) == 75
+    assert (
+        main(["launch", "--config=c", *flags, "--hosts=a:7000,b:7000", "--index", "1", "--workdir=w"]) == 75
+    )
     found = processes(started)
     assert {name: started[0].options[name] for name in ("max_restarts", "hang_timeout")} == {
         "max_restarts": 0,
@@ -163,22 +171,20 @@ def test_its_own_flags_are_not_handed_on(started):
     }
     assert [name for name, _, _ in found] == ["group_02", "group_03"]
     for group, (_, command, variables) in enumerate(found, start=2):
-        assert command == [*TRAIN, "--workdir=w", "--cpu_replicas=1"]
+        assert command == [*TRAIN, "--config=c", "--cpu_replicas=1", "--workdir=w"]
         job = tf_config.from_environment(variables)
         assert (job.group, job.addresses) == (group, ("a:7000", "a:7001", "b:7000", "b:7001"))
 
 
 def test_every_attempt_on_one_host_has_ports_of_its_own_and_all_groups_the_same(started):
-    main(["launch", "--groups=2"])
+    main(["launch", "--config=c", "--groups=2"])
     attempts = [started[0].start() for _ in range(3)]
     told = [[tf_config.from_environment(v).addresses for _, _, v in attempt] for attempt in attempts]
     assert all(one == other for one, other in told)
     assert len({one for one, _ in told}) > 1
 
 
-@pytest.mark.parametrize(
-    "workdir", [["--workdir=a run"], ["--config=rice1", "--workdir", "a run", "--seed", "-1"]]
-)
+@pytest.mark.parametrize("workdir", [["--workdir=a run"], ["--workdir", "a run", "--seed", "-1"]])
 @pytest.mark.parametrize(
     ("flags", "own"),
     [(["--hosts=a,b", "--index=1", "--groups=2"], "group_02"), (["--hosts=a,b", "--index=0"], "group_00")],
@@ -187,14 +193,14 @@ def test_launchers_of_several_hosts_tell_each_other_of_errors(
     started, tmp_path, monkeypatch, workdir, flags, own
 ):
     monkeypatch.chdir(tmp_path)
-    assert main(["launch", *flags, *workdir]) == 75
+    assert main(["launch", "--config=c", *flags, *workdir]) == 75
     started[0].options["notes"].leave(1)
     assert [path.name for path in (tmp_path / "a run" / error_notes.FOLDER).iterdir()] == [own]
 
 
 def test_a_process_of_tf_config_has_others_elsewhere(monkeypatch, started, tmp_path):
     monkeypatch.setenv("TF_CONFIG", JOB)
-    assert main(["launch", f"--workdir={tmp_path}"]) == 75
+    assert main(["launch", "--config=c", f"--workdir={tmp_path}"]) == 75
     started[0].options["notes"].leave(1)
     assert (tmp_path / error_notes.FOLDER / "group_02").is_file()
 
@@ -203,14 +209,14 @@ def test_a_process_of_tf_config_has_others_elsewhere(monkeypatch, started, tmp_p
     "flags", [["--groups=2", "--workdir=w"], ["--hosts=a,b", "--index=0"], ["--hosts=a", "--index=0"]]
 )
 def test_one_host_alone_and_a_job_without_a_workdir_leave_no_notes(started, flags):
-    assert main(["launch", *flags]) == 75
+    assert main(["launch", "--config=c", *flags]) == 75
     assert started[0].options["notes"] is None
 
 
 def test_its_exit_code_is_the_jobs(started, monkeypatch):
     for code in (0, 1, 2, 75, 130):
         monkeypatch.setattr(supervisor.Supervisor, "run", lambda _, code=code: code)
-        assert main(["launch"]) == code
+        assert main(["launch", "--config=c"]) == code
 
 
 WHOLE = [
@@ -233,9 +239,9 @@ def test_everything_else_arrives_whole_and_in_its_order(started):
     assert main(["launch", *WHOLE[:4], "--groups=2", *WHOLE[4:]]) == 75
     for _, command, _ in processes(started):
         assert command[: len(TRAIN)] == TRAIN
-        assert sorted(command[len(TRAIN) : -1]) == sorted(WHOLE)
-        # What belongs to the configuration comes first.
-        assert command[len(TRAIN) : -1] == [*WHOLE[:2], *WHOLE[2:]]
+        arguments = command[len(TRAIN) :]
+        # The workdir comes last.
+        assert arguments == [*WHOLE[:2], *WHOLE[4:], "--cpu_replicas=1", f"--workdir={WHOLE[3]}"]
 
 
 def test_everything_else_arrives_whole_in_a_real_process(tmp_path):
@@ -267,4 +273,6 @@ def test_only_flags_that_are_handed_on_again_are_those_of_both_commands():
         {flag for action in command.parser()._actions for flag in action.option_strings}
         for command in (launch, train)
     ]
-    assert both[0] & both[1] == {"-h", "--help", "--gpus", "--cpu_replicas", "--dry_run"}
+    assert both[0] & both[1] == {
+        *("-h", "--help", "--gpus", "--cpu_replicas", "--dry_run", "--data_dir", "--workdir"),
+    }

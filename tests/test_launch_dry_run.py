@@ -10,10 +10,17 @@ from launching import JOB, TRAIN
 from places import ROOT
 
 from hazeheal.__main__ import main
-from hazeheal.commands import train
+from hazeheal.commands import launch, train
 from hazeheal.distributed import supervisor, tf_config
 
 pytestmark = pytest.mark.usefixtures("no_gpus")
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch):
+    """The user has set all variables of `launch.VARIABLES`, so that the launcher sets none."""
+    for name, value in launch.VARIABLES.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(autouse=True)
@@ -42,27 +49,27 @@ def test_dry_run_of_one_process_prints_it_and_asks_the_trainer(capsys, dry):
 
 def test_dry_run_prints_one_line_a_group_that_a_shell_would_take(capsys, dry, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c,GPU-d")
-    assert main(["launch", "--dry_run", "--groups=2", "--workdir=a run"]) == 0
+    assert main(["launch", "--dry_run", "--config=c", "--groups=2", "--workdir=a run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     told = []
     for group, line in enumerate(lines):
         name, *words = shlex.split(line)
         assert name == f"group_{group:02d}:"
         variables = dict(word.split("=", 1) for word in words[:2])
-        assert words[2:] == [*TRAIN, "--workdir=a run", "--gpus=0,1"]
+        assert words[2:] == [*TRAIN, "--config=c", "--gpus=0,1", "--workdir=a run"]
         assert variables["CUDA_VISIBLE_DEVICES"] == ("GPU-a,GPU-b", "GPU-c,GPU-d")[group]
         told.append(json.loads(variables["TF_CONFIG"]))
     assert [config["task"]["index"] for config in told] == [0, 1]
     assert told[0]["cluster"] == told[1]["cluster"]
     ((argv, variables),) = dry
-    assert argv == ["--workdir=a run", "--gpus=0,1", "--dry_run"]
+    assert argv == ["--config=c", "--gpus=0,1", "--workdir=a run", "--dry_run"]
     assert tf_config.from_environment(variables).num_groups == 2
 
 
 def test_dry_run_names_a_process_of_tf_config(capsys, dry, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", JOB)
-    assert main(["launch", "--dry_run"]) == 0
-    assert capsys.readouterr().out == f"group_02: {shlex.join(TRAIN)}\n"
+    assert main(["launch", "--dry_run", "--config=c"]) == 0
+    assert capsys.readouterr().out == f"group_02: {shlex.join([*TRAIN, '--config=c'])}\n"
     assert tf_config.from_environment(dry[0][1]).group == 2
 
 

@@ -30,11 +30,17 @@ def test_installs_once_then_again_only_when_something_changed(tmp_path):
     Machine.script(tmp_path / "bin/nvidia-smi", f"#!/usr/bin/env bash\n{TWO_GPUS}")
     result = machine.run(*flags)
     assert pip_calls(machine)[-1][-1] == f"{machine.root}[cuda]"
-    assert "nvidia-smi shows 2 GPU(s)" in result.stderr
+    assert "installing hazeheal[cuda] into" in result.stderr
     Machine.script(tmp_path / "bin/nvidia-smi", f"#!/usr/bin/env bash\n{NO_GPU}")
     assert machine.run(*flags).returncode == 0
     assert [call[2] for call in machine.calls()].count("launch") == 5  # each run went on after it
     assert len(pip_calls(machine)) == 3  # what was brought for GPUs serves the CPU too
+
+
+def test_cpu_replicas_need_no_libraries_for_gpus(tmp_path):
+    machine = Machine(tmp_path, skip_install=False, gpus=TWO_GPUS)
+    assert machine.run("--config=rice1", "--data_dir=d", "--cpu_replicas=2").returncode == 0
+    assert [call[-1] for call in pip_calls(machine)] == [str(machine.root)]
 
 
 def test_a_failed_installation_is_reported_and_tried_again(tmp_path):

@@ -1,131 +1,223 @@
-"""`hazeheal launch`: starts `hazeheal train` once for each replica group, watches it, starts it again."""
+"""`hazeheal launch`: makes the data set where needed, then starts and watches one `hazeheal train` per replica group."""
 
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 
 from hazeheal import config as configs
+from hazeheal.commands import prepare_data
 from hazeheal.commands.parsing import CommandParser, count, natural, numbers, seconds
 from hazeheal.distributed import error_notes, placement, supervisor, tf_config
 from hazeheal.errors import UsageError
 
 EPILOG = """\
 examples:
-  hazeheal launch --config=rice1 --data_dir=records/rice1 --workdir=runs/rice1
-  hazeheal launch --groups=2 --gpus=0,1,2,3 --config=rice1 --data_dir=records/rice1 --workdir=runs/rice1
+  hazeheal launch
+  hazeheal launch --config=rice1 --hazy_dir=RICE1/cloud --gt_dir=RICE1/label --workdir=runs/rice1
+  hazeheal launch --config=rice1 --data_dir=records/rice1 --workdir=runs/rice1 --gpus=0,1 --dry_run
+  hazeheal launch --groups=2 --config=rice1 --data_dir=records/rice1 --workdir=runs/rice1
   hazeheal launch --hosts=node1,node2 --index=0 --config=rice1 --data_dir=records/rice1 --workdir=runs/rice1
 
-Everything else goes to `hazeheal train`: --config=NAME, --data_dir, --workdir, ...; see its --help.
+Without a configuration and a data set, the quickstart runs: it makes synthetic pairs in data/quickstart, trains
+configs/quickstart.py on them and leaves the run in runs/quickstart. Without GPUs it uses 2 CPU replicas.
 
-One process is one replica group. --groups=N divides this host's GPUs (or N CPU replicas) over N processes that
-train as one synchronous job; --hosts joins several hosts, on each of which the same command is started with its
-own --index. Where TF_CONFIG is set it is taken as it is, for one process here.
+All other arguments go to `hazeheal train`: --config=NAME, --config.x.y=VALUE, --restore_from=RUN, ...; see
+`hazeheal train --help`.
 
-exit codes: 0 done, 1 error or given up, 2 bad usage, 75 saved after SIGTERM: the same command goes on, 130 after
-SIGINT
+Rerun the same command to resume a run from its last checkpoint.
+
+exit codes: 0 done, 1 error or too many restarts, 2 bad usage, 75 stopped by SIGTERM after saving, 130 stopped by
+SIGINT after saving
 """
+# For the training processes, unless the user sets them.
+VARIABLES = {
+    "PYTHONUNBUFFERED": "1",  # lines appear when they are printed
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # shares a GPU with other programs
+    "TF_GPU_THREAD_MODE": "gpu_private",  # input threads do not delay kernel launches
+    "NCCL_DEBUG": "WARN",  # a failed collective reports its cause
+}
+QUICKSTART_CPU_REPLICAS = 2
 
 
 def parser() -> CommandParser:
+    """Returns the parser of the command's own flags; the others belong to `hazeheal train`."""
     parse = CommandParser(
         prog="hazeheal launch",
-        description="Starts a training and keeps it going: a process that is killed, hangs, or loses the others\n"
-        "is started again, and goes on from the last checkpoint.",
+        description="Starts a training and keeps it running. A process that is killed, hangs or loses the other\n"
+        "processes is restarted and resumes from the last checkpoint.",
         epilog=EPILOG,
     )
-    parse.add_argument("--groups", type=count, default=1, help="processes on this host (default: 1)")
-    parse.add_argument(
-        "--hosts", help=f"all hosts of the job, as in h1:{placement.DEFAULT_PORT},h2:{placement.DEFAULT_PORT}"
+    data = parse.add_argument_group(
+        "data",
+        "With --hazy_dir and --gt_dir, the images are converted to WORKDIR/tfrecords first. --convert.FLAG=VALUE passes "
+        "--FLAG=VALUE to that conversion, as in --convert.tile_size=256.",
     )
-    parse.add_argument("--index", type=natural, help="number of this host among them, from 0")
-    parse.add_argument(
-        "--gpus", type=gpus, help="numbers of the GPUs to use, as in 0,1, or all (default: all there are)"
+    data.add_argument("--hazy_dir", metavar="DIR", help="folder of hazy images")
+    data.add_argument("--gt_dir", metavar="DIR", help="folder of clear images")
+    data.add_argument(
+        "--data_dir", metavar="DIR", help="data set that `hazeheal-tfrecords convert` wrote before"
     )
-    parse.add_argument(
-        "--cpu_replicas", type=count, help="train on this many CPU replicas of this host instead"
+    devices = parse.add_argument_group("devices")
+    devices.add_argument(
+        "--gpus",
+        type=gpus,
+        help="GPUs to use, as in 0,1, or all (default: all). Numbers are those of nvidia-smi; where "
+        "CUDA_VISIBLE_DEVICES is set, positions in its list, from 0",
     )
-    parse.add_argument(
+    devices.add_argument(
+        "--cpu_replicas", type=count, metavar="N", help="use no GPU, and N replicas on the CPU"
+    )
+    processes = parse.add_argument_group(
+        "processes",
+        "One process is one replica group. --hosts joins several hosts: start the same command on each, with its own "
+        "--index. Data set and, if possible, workdir are on a file system that all hosts share. If TF_CONFIG is set, "
+        "it defines the processes, and one of them starts here.",
+    )
+    processes.add_argument(
+        "--groups",
+        type=count,
+        default=1,
+        metavar="N",
+        help="divide the devices of this host over N processes that train as one job (default: 1)",
+    )
+    port = placement.DEFAULT_PORT
+    processes.add_argument(
+        "--hosts", metavar="HOST:PORT,...", help=f"all hosts of the job, as in h1:{port},h2:{port}"
+    )
+    processes.add_argument(
+        "--index", type=natural, metavar="I", help="position of this host in --hosts, from 0"
+    )
+    processes.add_argument(
         "--max_restarts",
         type=natural,
         default=10,
         metavar="N",
-        help="give up after N restarts in a row that brought no new step (default: 10)",
+        help="give up after N restarts in a row without a new step (default: 10)",
     )
-    parse.add_argument(
+    processes.add_argument(
         "--hang_timeout",
         type=seconds,
         default=600.0,
         metavar="SECONDS",
-        help="a process that shows no sign of life for so long, three times as long before its first step, hangs and "
-        "is started again; 0: never (default: 600)",
+        help="restart a process that shows no progress for this long, three times this long before its first step; "
+        "0: never (default: 600)",
     )
-    parse.add_argument("--dry_run", action="store_true", help="show what would run, check it, and end")
+    run = parse.add_argument_group("run")
+    run.add_argument("--workdir", metavar="DIR", help="directory of the run")
+    run.add_argument(
+        "--dry_run", action="store_true", help="print the commands, check the training, and exit"
+    )
     return parse
 
 
-def gpus(text):
-    """`0,1` as [0, 1], or `all`."""
+def gpus(text: str) -> list[int] | str:
+    """Parses `0,1` as [0, 1], and `all` as itself."""
     return text if text == "all" else numbers(text)
 
 
-def main(argv) -> int:
-    """Runs the command; `argv` is what stands behind `hazeheal launch`.
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The arguments behind `hazeheal launch`.
+
+    Returns:
+        The exit code.
 
     Raises:
-        HazeHealError: What is wrong, which value, what to do; `hazeheal.__main__` prints it.
+        HazeHealError: What is wrong, the value, and what to do; `hazeheal.__main__` prints it.
     """
-    ours, rest = configs.split_argv(argv)
+    config_flags, rest = configs.split_argv(argv)
     flags, rest = parser().parse_known_args(rest)
+    convert_flags = [flag for flag in rest if flag.startswith(prepare_data.CONVERT_PREFIX)]
+    train_flags = [flag for flag in rest if flag not in convert_flags]
     if flags.gpus is not None and flags.cpu_replicas is not None:
         raise UsageError("--gpus and --cpu_replicas exclude each other; give one of them")
     job = tf_config.from_environment()
     if job is not None and (flags.groups > 1 or flags.hosts is not None):
         raise UsageError(
-            f"{tf_config.VARIABLE} is set, and says already which processes train together; unset it, or leave out "
-            "--groups and --hosts"
+            f"{tf_config.VARIABLE} is set and defines which processes train together; unset it, or omit --groups and "
+            "--hosts"
         )
+    has_config = any(flag.startswith("--config=") for flag in config_flags)
+    data = prepare_data.plan(flags, convert_flags, has_config=has_config)
+    if data.quickstart:
+        config_flags = ["--config=quickstart", *config_flags]
+    where, variables = _place(flags, job=job, quickstart=data.quickstart)
+    names = [f"group_{group:02d}" for group in (where.groups if job is None else [job.group])]
+    without_data = [sys.executable, "-m", "hazeheal", "train", *config_flags, *train_flags, *where.flags()]
+    if data.workdir is not None:
+        without_data.append(f"--workdir={data.workdir}")
+    command = without_data if data.data_dir is None else [*without_data, f"--data_dir={data.data_dir}"]
+
+    def start():
+        addresses = where.addresses()
+        return [
+            (name, command, variables | where.environment(place, addresses))
+            for place, name in enumerate(names)
+        ]
+
+    checked = without_data if data.is_missing else command
+    if flags.dry_run:
+        return dry_run(data.steps, start(), check=checked)
+    if data.steps:
+        _, _, environment = start()[0]
+        if code := prepare_data.prepare(data, check=[*checked, "--dry_run"], environment=environment):
+            return code
+    is_alone = data.workdir is None or (len(where.hosts) < 2 and job is None)
+    watched = supervisor.Supervisor(
+        start,
+        max_restarts=flags.max_restarts,
+        hang_timeout=flags.hang_timeout,
+        notes=None if is_alone else error_notes.Notes(data.workdir, own=names[0]),
+    )
+    return watched.run()
+
+
+def _place(flags, *, job, quickstart):
+    """Returns the devices and addresses of this host's processes, and the variables that all of them get."""
+    cpu_replicas = flags.cpu_replicas
+    is_single = flags.groups == 1 and flags.hosts is None and job is None
+    if (
+        quickstart
+        and is_single
+        and cpu_replicas is None
+        and flags.gpus is None
+        and not placement.visible_gpus()
+    ):
+        cpu_replicas = QUICKSTART_CPU_REPLICAS
     where = placement.place(
         groups=flags.groups,
         hosts=flags.hosts,
         index=flags.index,
         gpus=flags.gpus,
-        cpu_replicas=flags.cpu_replicas,
+        cpu_replicas=cpu_replicas,
     )
-    names = [f"group_{group:02d}" for group in (where.groups if job is None else [job.group])]
-    command = [sys.executable, "-m", "hazeheal", "train", *ours, *rest, *where.flags()]
-
-    def start():
-        addresses = where.addresses()
-        return [(name, command, where.environment(place, addresses)) for place, name in enumerate(names)]
-
-    if flags.dry_run:
-        return dry_run(start())
-    workdir = workdir_in(rest)
-    alone = workdir is None or (len(where.hosts) < 2 and job is None)
-    watched = supervisor.Supervisor(
-        start,
-        max_restarts=flags.max_restarts,
-        hang_timeout=flags.hang_timeout,
-        notes=None if alone else error_notes.Notes(workdir, own=names[0]),
-    )
-    return watched.run()
+    variables = {name: value for name, value in VARIABLES.items() if name not in os.environ}
+    if cpu_replicas is not None:
+        variables[placement.VISIBLE] = "-1"
+    return where, variables
 
 
-def workdir_in(arguments) -> str | None:
-    """The --workdir among the arguments of `hazeheal train`, to which they go as they are."""
-    parse = CommandParser(prog="hazeheal train", add_help=False)
-    parse.add_argument("--workdir")
-    return parse.parse_known_args(arguments)[0].workdir
+def dry_run(steps: Sequence[Sequence[str]], processes: Sequence[tuple], *, check: Sequence[str]) -> int:
+    """Prints the commands of a job, then checks its training in this process.
 
+    Args:
+        steps: Commands that would make the data set.
+        processes: `(name, command, variables)` of each training process, as `Supervisor` takes them.
+        check: The command of the training to check.
 
-def dry_run(processes) -> int:
-    """Prints each process, one of `Supervisor`'s, with what is set for it, then what it would do."""
+    Returns:
+        The exit code of `hazeheal train --dry_run`.
+    """
+    for step in steps:
+        print(f"data: {shlex.join(step)}")
     for name, command, variables in processes:
-        shown = [f"{key}={shlex.quote(value)}" for key, value in variables.items()]
-        print(f"{name}: {' '.join([*shown, shlex.join(command)])}")
+        assignments = [f"{key}={shlex.quote(value)}" for key, value in variables.items()]
+        print(f"{name}: {' '.join([*assignments, shlex.join(command)])}")
     sys.stdout.flush()
-    _, command, variables = processes[0]
-    os.environ.update(variables)
+    os.environ.update(processes[0][2])
     from hazeheal.commands import train
 
-    return train.main([*command[4:], "--dry_run"])
+    return train.main([*check[4:], "--dry_run"])
