@@ -6,7 +6,6 @@ Each step is a process of its own, as its users would run it: `hazeheal` does no
 import argparse
 import contextlib
 import dataclasses
-import fcntl
 import os
 import pathlib
 import signal
@@ -15,6 +14,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
+from hazeheal.utils.file_lock import wait_for_lock
+from hazeheal.utils.signals import handle_signals
 
 SYNTHESIZE = [sys.executable, "-m", "hazeheal.data.synthesis.synthetic_pairs"]
 CONVERT = [sys.executable, "-m", "tfrecords_tools", "convert"]
@@ -124,7 +125,7 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "a", encoding="utf-8") as file:
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+            wait_for_lock(file.fileno())
         yield
 
 
@@ -151,16 +152,12 @@ def run(command: Sequence[str], **options) -> int:
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
         numbers.append(signal.SIGHUP)
-    previous = {number: signal.signal(number, forward) for number in numbers}
-    try:
+    with handle_signals(forward, *numbers):
         # In a session of its own, so that Ctrl-C reaches it once, through this process.
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
         for number in received[:]:  # before it had started
             forward(number)
         code = process.wait()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
     if code == EXIT_OK and received:
         return EXIT_INTERRUPTED if received[0] == signal.SIGINT else EXIT_RESTART
     return code if code >= 0 else 128 - code
