@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     )
     config.data.max_val_pictures = 0  # 0: the whole split
 
-    # Haze made by rule on the clear images, anew each time; docs/fresh_haze.md says how to choose.
+    # Haze made by rule on the clear images, anew each time; docs/haze_augmentation.md says how to choose.
     config.data.fresh_haze = ConfigDict()
     config.data.fresh_haze.share = 0.0  # of the training pairs, in place of their own haze
     config.data.fresh_haze.share_clear = 0.0  # of the training pairs: the clear image itself is the input
