@@ -1,36 +1,45 @@
-"""The dark channel prior: dehazing without learning, as a baseline that every method should beat.
+"""The dark channel prior, dehazing without learning: a baseline for every network.
 
-He, Sun, Tang, "Single Image Haze Removal Using Dark Channel Prior" (CVPR 2009, TPAMI 2011), with the guided filter of
-"Guided Image Filtering" (ECCV 2010, TPAMI 2013) in place of the soft matting. Clear outdoor images are nearly
-black in some channel in every small patch; what is not black there is taken for haze:
+He, Sun, Tang, "Single Image Haze Removal Using Dark Channel Prior" (CVPR 2009, TPAMI 2011). The guided filter of "Guided
+Image Filtering" (ECCV 2010, TPAMI 2013) replaces the soft matting. In a clear outdoor image almost every small patch is
+nearly black in some channel. What is not black there is attributed to haze:
 
     I = J t + A (1 - t)   =>   t = 1 - omega min_patch min_channel I / A,   J = (I - A) / max(t, t0) + A
 
-Pixel values are float64 in [0, 1] here, and NumPy computes all of it.
+Pixel values are float64 in [0, 1] in this module. All computations use NumPy.
 """
 
 import numpy as np
 
-PATCH = 15  # side of the patches, pixels
-OMEGA = 0.95  # share of the haze that is removed
+PATCH = 15  # side of the patches in pixels
+OMEGA = 0.95  # share of the haze to remove
 T_MIN = 0.1
-BRIGHTEST = 0.001  # share of the pixels, haziest first, among which the atmospheric light is looked for
-RADIUS = 60  # of the guided filter
+BRIGHTEST = 0.001  # share of the pixels with the highest dark channel, candidates for the atmospheric light
+RADIUS = 60  # of the guided filter, in pixels
 EPS = 1e-4
 
 
-def restore(image, *, patch=PATCH, omega=OMEGA, t_min=T_MIN, radius=RADIUS, eps=EPS) -> np.ndarray:
+def restore(
+    image: np.ndarray,
+    *,
+    patch: int = PATCH,
+    omega: float = OMEGA,
+    t_min: float = T_MIN,
+    radius: int = RADIUS,
+    eps: float = EPS,
+) -> np.ndarray:
     """Removes haze from one image.
 
     Args:
-        image: uint8 [H, W, 3] RGB of any size.
-        patch: Side of the square patches of the dark channel, odd.
+        image: uint8 `[H, W, 3]` RGB of any size.
+        patch: Side of the square patches of the dark channel in pixels; odd.
         omega: Share of the haze to remove, in [0, 1].
         t_min: Lower bound of the transmission.
-        radius, eps: Of the guided filter.
+        radius: Radius of the guided filter in pixels.
+        eps: Regularization of the guided filter.
 
     Returns:
-        uint8 [H, W, 3].
+        uint8 `[H, W, 3]` RGB.
     """
     hazy = np.asarray(image) / 255.0
     light = atmospheric_light(hazy, dark_channel(hazy, patch=patch))
@@ -40,15 +49,15 @@ def restore(image, *, patch=PATCH, omega=OMEGA, t_min=T_MIN, radius=RADIUS, eps=
     return np.round(255.0 * np.clip(clear, 0.0, 1.0)).astype(np.uint8)
 
 
-def dark_channel(image, *, patch=PATCH) -> np.ndarray:
-    """Smallest value of all channels in the patch around each pixel; patches end at the border.
+def dark_channel(image: np.ndarray, *, patch: int = PATCH) -> np.ndarray:
+    """Returns the minimum over channels and over the patch around each pixel; patches are clipped at the border.
 
     Args:
-        image: float [H, W, 3].
-        patch: Side of the patch, odd.
+        image: float `[H, W, 3]`.
+        patch: Side of the patch in pixels; odd.
 
     Returns:
-        float [H, W].
+        float `[H, W]`.
     """
     dark = image.min(axis=2)
     for axis in (0, 1):
@@ -59,15 +68,15 @@ def dark_channel(image, *, patch=PATCH) -> np.ndarray:
     return dark
 
 
-def atmospheric_light(image, dark) -> np.ndarray:
-    """Color of the haze: the brightest pixel among the 0.1 % (at least one) of the highest dark channel.
+def atmospheric_light(image: np.ndarray, dark: np.ndarray) -> np.ndarray:
+    """Estimates the color of the haze: the brightest of the 0.1 % (at least one) pixels with the highest dark channel.
 
     Args:
-        image: float [H, W, 3] in [0, 1].
-        dark: float [H, W], its dark channel.
+        image: float `[H, W, 3]` in [0, 1].
+        dark: float `[H, W]`, the image's dark channel.
 
     Returns:
-        float [3], at least 1/255, so that it can divide.
+        float `[3]`, at least 1/255, so that it can be a divisor.
     """
     count = max(1, int(dark.size * BRIGHTEST))
     candidates = np.argpartition(dark, dark.size - count, axis=None)[-count:]
@@ -75,19 +84,21 @@ def atmospheric_light(image, dark) -> np.ndarray:
     return np.maximum(colors[np.argmax(colors.sum(axis=1))], 1 / 255)
 
 
-def guided_filter(guide, x, *, radius=RADIUS, eps=EPS) -> np.ndarray:
-    """Smooths `x` except at edges of the guide: in each window it becomes a linear function of the guide's color.
+def guided_filter(
+    guide: np.ndarray, x: np.ndarray, *, radius: int = RADIUS, eps: float = EPS
+) -> np.ndarray:
+    """Smooths `x` except at edges of the guide: in each window the result is a linear function of the guide's color.
 
     Equations 14 to 16 of He, Sun, Tang 2013 (color guide).
 
     Args:
-        guide: float [H, W, 3] in [0, 1].
-        x: float [H, W].
-        radius: Windows are squares of 2 radius + 1 pixels; they end at the border.
+        guide: float `[H, W, 3]` in [0, 1].
+        x: float `[H, W]`.
+        radius: Windows are squares of 2 radius + 1 pixels, clipped at the border.
         eps: Variance of the guide below which a window counts as flat.
 
     Returns:
-        float [H, W].
+        float `[H, W]`.
     """
     mean_guide = [box_mean(guide[..., i], radius) for i in range(3)]
     mean_x = box_mean(x, radius)
@@ -97,7 +108,7 @@ def guided_filter(guide, x, *, radius=RADIUS, eps=EPS) -> np.ndarray:
         s[i, j] = box_mean(guide[..., i] * guide[..., j], radius) - mean_guide[i] * mean_guide[j]
     for i in range(3):
         s[i, i] += eps
-    # (covariance + eps 1) slope = cross by the adjugate: plane by plane, with no 3x3 matrix for every pixel in memory.
+    # Solve (covariance + eps 1) slope = cross with the adjugate, plane by plane: no 3x3 matrix per pixel in memory.
     adjugate = {
         (0, 0): s[1, 1] * s[2, 2] - s[1, 2] * s[1, 2],
         (0, 1): s[0, 2] * s[1, 2] - s[0, 1] * s[2, 2],
@@ -112,13 +123,21 @@ def guided_filter(guide, x, *, radius=RADIUS, eps=EPS) -> np.ndarray:
     return box_mean(offset, radius) + sum(box_mean(slope[i], radius) * guide[..., i] for i in range(3))
 
 
-def box_mean(x, radius) -> np.ndarray:
-    """Mean over the square of 2 radius + 1 pixels around each pixel, as far as it lies inside: [H, W] to [H, W]."""
+def box_mean(x: np.ndarray, radius: int) -> np.ndarray:
+    """Returns the mean over the square of 2 radius + 1 pixels around each pixel, clipped at the border.
+
+    Args:
+        x: float `[H, W]`.
+        radius: In pixels.
+
+    Returns:
+        float `[H, W]`.
+    """
     for axis in (0, 1):
         side = x.shape[axis]
         sums = np.insert(np.cumsum(x, axis=axis), 0, 0.0, axis=axis)
-        places = np.arange(side)
-        low, high = np.maximum(places - radius, 0), np.minimum(places + radius + 1, side)
+        positions = np.arange(side)
+        low, high = np.maximum(positions - radius, 0), np.minimum(positions + radius + 1, side)
         counts = (high - low).reshape((-1, 1) if axis == 0 else (1, -1))
         x = (sums.take(high, axis=axis) - sums.take(low, axis=axis)) / counts
     return x
