@@ -212,7 +212,7 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
     code, _, err = call(capsys, *flags)
     assert code == 1
     assert err.startswith(
-        "1 pairs are of two sizes (1.png 30x20, 1.png 30x24); evaluate what both show with --size"
+        "1 pairs have images of different sizes (1.png 30x20, 1.png 30x24); crop both images to"
     )
     code, _, err = call(capsys, *flags, "--size_mismatch=center_crop", f"--output={tmp_path / 'out'}")
     assert (code, err) == (0, "")

@@ -189,6 +189,6 @@ def test_one_method_against_another():
         )
     other = results.compare(rows(), "input", against="mine")["psnr"]
     assert (other["gain"], other["better"]) == (pytest.approx(-1), 1)
-    line = results.versus("mine", "input", compared, count=3)
+    line = results.comparison_line("mine", "input", compared, count=3)
     assert line == "mine against input: +1.00 dB PSNR (standard error 2.08), better on 2 of 3"
     assert results.compare(rows()[:1], "mine", against="input")["psnr"]["gain_stderr"] is None

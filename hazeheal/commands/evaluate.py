@@ -13,6 +13,7 @@ from hazeheal.models import pretrained
 from hazeheal.utils import quiet_import
 from hazeheal.utils.atomic import atomic_write
 from hazeheal.utils.console import one_line, progress_bar
+from hazeheal.utils.versions import installed_versions
 
 FILES = ("scores.csv", "summary.json", "report.html")
 RESERVED = (results.INPUT, "dark_channel", results.CLEAR)
@@ -97,14 +98,16 @@ def main(argv) -> int:
     summary = results.summarize(rows)
     table = results.table(summary, count=len(rows))
     compared = {name: results.compare(rows, name, against=judged) for name in [*names][1:]}
-    lines = [results.versus(name, judged, found, count=len(rows)) for name, found in compared.items()]
+    lines = [
+        results.comparison_line(name, judged, found, count=len(rows)) for name, found in compared.items()
+    ]
     print("\n".join([f"{len(rows)} pairs of {one_line(source.title)}", table, *lines]))
     if flags.output:
         about = {"models": {name: description for name, (_, description) in models.items()}}
         about |= {
             "data": source.description,
             "protocol": evaluate.PROTOCOL | protocol,
-            "versions": results.versions(),
+            "versions": installed_versions("tensorflow", "keras", "numpy", "pillow", "scikit-image"),
         }
         about["command"] = shlex.join(["hazeheal", "evaluate", *argv])
         text = results.to_json(rows, summary, about | ({f"against {judged}": compared} if compared else {}))

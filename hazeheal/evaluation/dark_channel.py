@@ -84,9 +84,7 @@ def atmospheric_light(image: np.ndarray, dark: np.ndarray) -> np.ndarray:
     return np.maximum(colors[np.argmax(colors.sum(axis=1))], 1 / 255)
 
 
-def guided_filter(
-    guide: np.ndarray, x: np.ndarray, *, radius: int = RADIUS, eps: float = EPS
-) -> np.ndarray:
+def guided_filter(guide: np.ndarray, x: np.ndarray, *, radius: int = RADIUS, eps: float = EPS) -> np.ndarray:
     """Smooths `x` except at edges of the guide: in each window the result is a linear function of the guide's color.
 
     Equations 14 to 16 of He, Sun, Tang 2013 (color guide).

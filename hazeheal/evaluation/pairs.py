@@ -1,14 +1,17 @@
-"""Pairs to evaluate on: two folders of images, or a split of a data set. Images are read one pair at a time.
+"""Pairs to evaluate: from two folders of images, or from a split of a data set. Images are loaded one pair at a time.
 
-found = from_folders("D/hazy", "D/GT")          # or from_records("records/rice1", split="val")
-for pair in found.pairs:
+source = from_folders("D/hazy", "D/GT")         # or from_records("records/rice1", split="val")
+for pair in source.pairs:
     hazy, clear = pair.load()                   # uint8 [H, W, 3] each
 """
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Callable
+
+import numpy as np
 
 from hazeheal.data import records
 from hazeheal.data.images import image_io
@@ -23,24 +26,25 @@ class EvaluationPair:
 
     Attributes:
         key: The pair key, unique among the pairs.
-        hazy, clear: Names of the files, relative to their folders.
-        load: Returns the hazy and the clear image, uint8 [H, W, 3] of one size; DataError where one is damaged.
+        hazy: Name of the hazy file, relative to its folder.
+        clear: Name of the clear file, relative to its folder.
+        load: Returns the hazy and the clear image, uint8 `[H, W, 3]` of one size; raises DataError if one is damaged.
     """
 
     key: str
     hazy: str
     clear: str
-    load: Callable
+    load: Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """What is evaluated.
+    """The pairs of an evaluation.
 
     Attributes:
-        pairs: In the order of their keys.
-        description: Where they come from, for the summary: JSON types alone.
-        title: The same as a phrase.
+        pairs: Sorted by key.
+        description: Their source, for the summary; JSON types only.
+        title: Their source as a phrase.
     """
 
     pairs: list[EvaluationPair]
@@ -49,46 +53,56 @@ class Pairs:
 
 
 def from_folders(
-    hazy_dir,
-    gt_dir,
+    hazy_dir: str | os.PathLike,
+    gt_dir: str | os.PathLike,
     *,
-    pairing="auto",
-    size_mismatch="error",
-    allow_orphans=False,
-    limit=None,
-    advance=lambda: None,
+    pairing: str = "auto",
+    size_mismatch: str = "error",
+    allow_orphans: bool = False,
+    limit: int | None = None,
+    advance: Callable[[], object] = lambda: None,
 ) -> Pairs:
-    """Pairs the images of two folders and compares their sizes, as the headers of the files tell them.
+    """Pairs the images of two folders and compares their sizes, which are read from the file headers.
 
     Args:
-        hazy_dir, gt_dir, pairing: As `data.pairing.pair_folders` takes them.
-        size_mismatch: What to do about pairs of two sizes: `error`, or `center_crop` of both to the common size
-            (RESIDE's indoor set needs it: its clear images have a margin that the hazy ones lack).
-        allow_orphans: Evaluate though files have no partner.
-        limit: Only the first so many by key; None for all.
-        advance: Called after each pair that was looked at.
+        hazy_dir: Folder of the hazy images.
+        gt_dir: Folder of the clear images; may be the same folder.
+        pairing: Rule or regular expression, as for `pair_folders`.
+        size_mismatch: For pairs whose images differ in size: `error`, or `center_crop` to crop both to the common
+            size (RESIDE's indoor set needs it: its clear images have a margin that the hazy ones lack).
+        allow_orphans: Whether to ignore files without a partner.
+        limit: Number of pairs to keep, the first by key; None for all.
+        advance: Called after each pair whose sizes were read.
 
     Raises:
-        UsageError, DataError: Of `pair_folders`; files have no partner; pairs are of two sizes.
+        UsageError: A folder or the pairing rule is invalid.
+        DataError: No pair or no image was found, files have no partner, or images of a pair differ in size.
     """
-    found = pair_folders(hazy_dir, gt_dir, rule=pairing)
-    if not found.complete and not allow_orphans:
+    pairing_result = pair_folders(hazy_dir, gt_dir, rule=pairing)
+    count = pairing_result.leftovers
+    if count and not allow_orphans:
+        files = [
+            *pairing_result.orphans_hazy,
+            *pairing_result.orphans_clear,
+            *pairing_result.ambiguous,
+        ]
         raise DataError(
-            f"{found.leftovers} files or keys of {hazy_dir} and {gt_dir} have no partner ({_leftovers(found)}); "
-            "choose another --pairing, or leave them out with --allow_orphans"
+            f"{count} files or keys of {hazy_dir} and {gt_dir} have no partner ({first_few(files)}); "
+            "choose another --pairing, or ignore them with --allow_orphans"
         )
     hazy_dir, gt_dir = pathlib.Path(hazy_dir), pathlib.Path(gt_dir)
-    odd = []
-    for pair in found.pairs[:limit]:
-        sizes = [image_io.read_size(path) for path in (hazy_dir / pair.hazy, gt_dir / pair.clear)]
-        if sizes[0] != sizes[1]:
-            (h, w), (height, width) = sizes
-            odd.append(f"{pair.hazy} {w}x{h}, {pair.clear} {width}x{height}")
+    names = pairing_result.pairs[:limit]
+    mismatched = []
+    for pair in names:
+        hazy_size, clear_size = (image_io.read_size(p) for p in (hazy_dir / pair.hazy, gt_dir / pair.clear))
+        if hazy_size != clear_size:
+            (h, w), (height, width) = hazy_size, clear_size
+            mismatched.append(f"{pair.hazy} {w}x{h}, {pair.clear} {width}x{height}")
         advance()
-    if odd and size_mismatch == "error":
+    if mismatched and size_mismatch == "error":
         raise DataError(
-            f"{len(odd)} pairs are of two sizes ({first_few(odd)}); evaluate what both show with "
-            "--size_mismatch=center_crop, or bring them to one size"
+            f"{len(mismatched)} pairs have images of different sizes ({first_few(mismatched)}); crop both images to "
+            "the common size with --size_mismatch=center_crop, or resize them"
         )
 
     def loader(pair):
@@ -98,23 +112,28 @@ def from_folders(
 
         return load
 
-    listed = [EvaluationPair(pair.key, pair.hazy, pair.clear, loader(pair)) for pair in found.pairs[:limit]]
-    described = {"hazy_dir": str(hazy_dir), "gt_dir": str(gt_dir), "pairing": found.rule}
-    described |= {"left_out": found.leftovers, "center_cropped": len(odd)}
-    return _pairs(listed, described, f"{hazy_dir} and {gt_dir}", of=len(found.pairs))
+    pairs = [EvaluationPair(pair.key, pair.hazy, pair.clear, loader(pair)) for pair in names]
+    description = {"hazy_dir": str(hazy_dir), "gt_dir": str(gt_dir), "pairing": pairing_result.rule}
+    description |= {"left_out": count, "center_cropped": len(mismatched)}
+    return _limited(pairs, description, f"{hazy_dir} and {gt_dir}", total=len(pairing_result.pairs))
 
 
-def from_records(data_dir, *, split="val", limit=None) -> Pairs:
-    """The pairs of one split of a data set made by `hazeheal-tfrecords convert`.
+def from_records(data_dir: str | os.PathLike, *, split: str = "val", limit: int | None = None) -> Pairs:
+    """Lists the pairs of one split of a data set made by `hazeheal-tfrecords convert`.
+
+    Args:
+        data_dir: The data set.
+        split: Name of the split.
+        limit: Number of pairs to keep, the first by key; None for all.
 
     Raises:
         DataError: The data set or the split is missing, empty or damaged.
     """
-    from hazeheal.data.pipeline.record_reader import open_reader  # waits for TensorFlow
+    from hazeheal.data.pipeline.record_reader import open_reader  # imports TensorFlow
 
     opened = records.open_split(data_dir, split)
     if not len(opened):
-        raise DataError(f"split {split!r} of {data_dir} holds no pairs; name another --split")
+        raise DataError(f"split {split!r} of {data_dir} contains no pairs; name another --split")
     reader = open_reader(opened)
 
     def loader(number):
@@ -125,31 +144,32 @@ def from_records(data_dir, *, split="val", limit=None) -> Pairs:
 
         return load
 
-    listed = [
+    pairs = [
         EvaluationPair(row["key"], row["hazy"], row["clear"], loader(number))
-        for number, row in enumerate(_sources(opened)[:limit])
+        for number, row in enumerate(_read_sources(opened)[:limit])
     ]
-    described = {"data_dir": str(data_dir), "split": split}
-    described["fingerprint"] = records.load_manifest(data_dir)["fingerprint"]
-    return _pairs(listed, described, f"split {split} of {data_dir}", of=len(opened))
+    description = {"data_dir": str(data_dir), "split": split}
+    description["fingerprint"] = records.load_manifest(data_dir)["fingerprint"]
+    return _limited(pairs, description, f"split {split} of {data_dir}", total=len(opened))
 
 
-def _pairs(listed, described, title, *, of):
-    if len(listed) < of:
-        described, title = described | {"limited_to": len(listed), "of": of}, f"{title}, the first of {of}"
-    return Pairs(pairs=listed, description=described, title=title)
+def _limited(pairs, description, title, *, total):
+    """Returns `Pairs`, whose description and title say how many of `total` there are."""
+    if len(pairs) < total:
+        description = description | {"limited_to": len(pairs), "of": total}
+        title = f"{title}, the first of {total}"
+    return Pairs(pairs=pairs, description=description, title=title)
 
 
-def _sources(split):
+def _read_sources(split):
+    """{`key`, `hazy`, `clear`} of each record of a split, from the list of sources beside its shards."""
     try:
         rows = [json.loads(line) for line in records.read_file(split.sources).decode().split("\n") if line]
         rows = [{name: str(row[name]) for name in ("key", "hazy", "clear")} for row in rows]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{split.sources} cannot be read ({error}); convert the data set again") from error
     if len(rows) != len(split) or len({row["key"] for row in rows}) != len(rows):
-        raise DataError(f"{split.sources} does not name the {len(split)} records; convert the data set again")
+        raise DataError(
+            f"{split.sources} does not list each of the {len(split)} records once; convert the data set again"
+        )
     return rows
-
-
-def _leftovers(found):
-    return first_few([*found.orphans_hazy, *found.orphans_clear, *found.ambiguous])

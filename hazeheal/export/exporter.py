@@ -8,11 +8,11 @@ import hazeheal
 from hazeheal import config as configs
 from hazeheal.data import records
 from hazeheal.errors import HazeHealError
-from hazeheal.evaluation import results
 from hazeheal.export import check
 from hazeheal.inference.load_model import SUMMARY
 from hazeheal.runs import checkpoints
 from hazeheal.utils.atomic import atomic_path
+from hazeheal.utils.versions import installed_versions
 
 
 def describe(gan) -> dict:
@@ -24,7 +24,7 @@ def describe(gan) -> dict:
         "interface": "uint8 [B, H, W, 3], RGB in [0, 255], any size: `hazy` in, `restored` out",
         "parameters": gan.parameter_counts()["generator"],
         "config": json.loads(configs.to_json(gan.config)),
-        "versions": results.versions(),
+        "versions": installed_versions("tensorflow", "keras", "numpy", "pillow"),
     }
 
 

@@ -5,21 +5,19 @@ Until the manifest is there, a directory is an unfinished conversion and no read
 
 import collections
 import datetime
-import importlib.metadata
 import io
 import json
 import os
 import pathlib
-import platform
 import shutil
 
 import numpy as np
 
-import hazeheal
 from hazeheal.data import records
 from hazeheal.errors import DataError
 from hazeheal.utils import quiet_import
 from hazeheal.utils.console import one_line
+from hazeheal.utils.versions import installed_versions
 from tfrecords_tools.convert import shard
 
 SKIPPED = "skipped.txt"
@@ -70,7 +68,7 @@ def assemble(
     manifest["fingerprint"] = records.fingerprint(manifest)
     manifest["provenance"] = {
         **provenance,
-        "versions": _versions(),
+        "versions": installed_versions("tensorflow", "tensorflow-datasets", "numpy", "pillow"),
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "tfds_sha256": metadata,
     }
@@ -194,13 +192,3 @@ def _write_tfds_metadata(output_dir: pathlib.Path, name: str, entries: dict) -> 
         return hashes
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _versions() -> dict:
-    versions = {"hazeheal": hazeheal.__version__, "python": platform.python_version()}
-    for package in ("tensorflow", "tensorflow-datasets", "numpy", "pillow"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "unknown"
-    return versions
