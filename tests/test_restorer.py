@@ -92,29 +92,14 @@ def test_tiles_equal_the_whole(fields, size):
     assert apart(wanted, image).mean() > 3, "the network must have changed something"
 
 
-def test_tiles_of_a_network_with_squeeze_excite_come_close(monkeypatch):
+def test_tiles_of_a_network_with_squeeze_excite_use_their_own_averages():
     gan, image = make_gan(model__se_ratio=0.25), noise(400, 420)
-    wanted = whole(gan, image)
     restorer = Restorer(gan, tile_size=160)
     assert not restorer.local
-    ours = apart(restorer.restore(image), wanted).mean()
-    monkeypatch.setattr(restorer, "_means", lambda image, plan: None)
-    alone = apart(restorer.restore(image), wanted).mean()
-    assert ours < alone / 2, "each tile by its own means would have done as well"
-    assert ours < 1
-
-
-@pytest.mark.parametrize("norm", ["instance", "group"])
-def test_tiles_of_networks_with_moments_go_by_their_own(norm, monkeypatch):
-    gan, image = make_gan(model__norm=norm), noise(200, 210)
-    restorer = Restorer(gan, tile_size=160)
-    assert not restorer.local
-    assert not restorer.shares_means
-    corner = restorer.plan(200, 210)
-    assert len(corner.tiles) > 1
-    height, width = corner.rows.size, corner.columns.size
-    restored = restorer.restore(image)[:50, :50]
-    assert apart(restored, whole(gan, image[:height, :width])[:50, :50]).max() <= 1
+    plan = restorer.plan(400, 420)
+    assert len(plan.tiles) > 1
+    corner = whole(gan, image[: plan.rows.size, : plan.columns.size])[:50, :50]
+    assert apart(restorer.restore(image)[:50, :50], corner).max() <= 1
 
 
 def test_one_way_for_all_sizes_and_types():
@@ -134,12 +119,10 @@ def test_order_and_batches(monkeypatch):
     restorer = Restorer(gan, tile_size=160)
     images = [noise(*size, seed=i) for i, size in enumerate([(40, 48)] * 12 + [(200, 200)] + [(20, 30)] * 3)]
     expected, sizes = [restorer.restore(p) for p in images], []
-    network = restorer._free.get()
+    network = restorer._idle.get()
     restore = network.restore
-    monkeypatch.setattr(
-        network, "restore", lambda batch, means: sizes.append(len(batch)) or restore(batch, means)
-    )
-    restorer._free.put(network)
+    monkeypatch.setattr(network, "restore", lambda batch: sizes.append(len(batch)) or restore(batch))
+    restorer._idle.put(network)
 
     for restored, wanted in zip(restorer.restore_all(iter(images)), expected, strict=True):
         assert apart(restored, wanted).max() <= 1

@@ -24,10 +24,6 @@ where it was stopped.
 
 exit codes: 0 done, 1 a file could not be restored (it is named; all others are), 2 bad usage
 """
-MEANS = {
-    True: "they were estimated, from the image made small and from its tiles",
-    False: "each tile took its own, and a larger --tile_size comes closer to the whole",
-}
 
 
 def parser() -> CommandParser:
@@ -125,7 +121,8 @@ def report(outcome, restorer, flags) -> int:
     if outcome.tiled and not restorer.local:
         print(
             f"{outcome.tiled} {'was' if outcome.tiled == 1 else 'were'} larger than --tile_size={flags.tile_size} "
-            f"allows at once. This network looks at means over the whole image; {MEANS[restorer.shares_means]}: see docs/inference.md"
+            "allows at once. This network uses averages over the whole image; each tile used its own, and a larger "
+            "--tile_size comes closer to the result of the whole image: see docs/inference.md"
         )
     sys.stdout.flush()
     for reason in outcome.failed.values():

@@ -12,7 +12,6 @@ import tensorflow as tf
 from hazeheal.data import records
 from hazeheal.inference.load_model import METADATA
 from hazeheal.inference.network import make_functions
-from hazeheal.models.generator import takes_means
 from hazeheal.models.pixels import restore_uint8
 
 
@@ -31,11 +30,7 @@ def serving_module(generator) -> tf.Module:
 
 def write(gan, path, metadata) -> None:
     """Writes the SavedModel's directory, with the metadata and the hashes of all other files in it."""
-    model, module = gan.config.model, serving_module(gan.generator)
-    functions = make_functions(gan.generator)
-    if not takes_means(norm=model.norm, se_ratio=model.se_ratio, view_size=model.view_size):
-        kept = ("restore_uint8", "restore_uint16", "maps")
-        functions = {name: f for name, f in functions.items() if name in kept}
+    module, functions = serving_module(gan.generator), make_functions(gan.generator)
     for name, function in functions.items():
         setattr(module, name, function)
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})

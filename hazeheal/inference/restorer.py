@@ -1,57 +1,76 @@
-"""A generator -> images of any size: whole where they fit, in tiles or strips where not, batched, on several devices.
+"""Restores images of any size with one generator: whole, in tiles or in strips; in batches, on several devices.
 
-    restorer = Restorer(gan, tile_size=1024)     # a DehazeGAN, or an export (`restore.exported`)
+    restorer = Restorer(gan, tile_size=1024)     # a DehazeGAN or an ExportedModel
     restored = restorer.restore(hazy)            # uint8 or uint16 [H, W, 3] -> the same
     for restored in restorer.restore_all(images):
-        ...                                      # in order, lazily: a folder or a film never lies in memory
+        ...                                      # in order and lazily; a whole video never has to fit in memory
 
-This is the one way by which images are restored after training: `DehazeGAN.restore`, `hazeheal dehaze` and
-`hazeheal evaluate` all take it.
+After training, `DehazeGAN.restore`, `hazeheal dehaze` and `hazeheal evaluate` all restore images here.
 """
 
 import collections
 import concurrent.futures
+import dataclasses
 import itertools
-import math
 import queue
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 from hazeheal.errors import HazeHealError
 from hazeheal.inference import strips
-from hazeheal.inference.tiles import plan_tiles, round_up
-from hazeheal.models.generator import is_local, multiple, receptive_field, takes_means
+from hazeheal.inference.network import Network
+from hazeheal.inference.tiles import Plan, Tile, plan_tiles
+from hazeheal.models.generator import is_local, multiple, receptive_field
 from hazeheal.models.layers import mirrored_indices
 
 TILE_SIZE = 1024
-WITHOUT_TILES = 1 << 30
-LONGEST = 16  # tile_size that a side may have
+_UNLIMITED = 1 << 30  # a tile size that no image reaches
+_LONGEST_SIDE = 16  # in tile sizes: the longest side of an image whose view is computed on the device
+
+
+class Model(Protocol):
+    """What a `Restorer` needs of a model: `DehazeGAN` and `ExportedModel` have it."""
+
+    config: ConfigDict
+
+    def network(self, *, device: str | None = None, copy: bool = False) -> Network:
+        """Returns the generator on a device."""
 
 
 class Restorer:
     """Restores images with one generator.
 
     Attributes:
-        tile_size: No more than its square of pixels are in the network at once on a device; this alone bounds
-            the memory, whatever the image.
-        mirror: Whether the mean with the restored mirror image is taken.
-        local: Whether a restored pixel depends on its neighborhood alone. Tiles then give what the whole image
-            would, to rounding.
-        shares_means: Whether the tiles of an image go by common means, as only squeeze-excite asks for any.
-        view_size: Of a network that looks at a view of the whole image, which has no tiles: larger images pass by in
-            strips (`by_view`). Else 0.
+        tile_size: The network gets at most tile_size^2 pixels at once on each device. This alone bounds the
+            memory of the device, whatever the size of the image.
+        mirror: Whether the result is the mean with the restored mirror image.
+        local: Whether each restored pixel depends only on its neighborhood (`generator.is_local`). Tiles then give
+            the result of the whole image, up to rounding. Otherwise each tile uses its own averages.
+        view_size: The `view_size` of the generator. If it is not 0, the generator needs no tiles, and large images
+            are restored in strips (`strips`).
     """
 
-    def __init__(self, gan, *, tile_size=TILE_SIZE, devices=(None,), mirror=False):
-        """Compiles nothing yet; each device compiles at its first image.
+    def __init__(
+        self,
+        gan: Model,
+        *,
+        tile_size: int = TILE_SIZE,
+        devices: Sequence[str | None] = (None,),
+        mirror: bool = False,
+    ) -> None:
+        """Prepares the devices. Each of them compiles at its first image.
 
         Args:
-            gan: A `DehazeGAN`, or anything with its `config` and `network`.
-            tile_size: As above; for depth 5 at least 448, and the more the less is computed twice. With a view any does.
-            devices: Names as `GPU:0`. With more than one each gets a copy of the weights as they are now; the
-                one device of the default uses those of `gan`, also when they change.
-            mirror: Restore the mirror image of each image too, and take the mean: twice the work.
+            gan: A `DehazeGAN` or an `ExportedModel`.
+            tile_size: As above; at least 448 for a depth of 5. Larger tiles overlap less. With a view, any value is
+                valid.
+            devices: Names such as `GPU:0`. Each of several devices gets a copy of the current weights. A single
+                device uses the variables of `gan`, and sees later changes to them.
+            mirror: Whether to restore the mirror image of each image too, and return the mean. This doubles the time.
 
         Raises:
             UsageError: The tile size is too small for this network.
@@ -60,48 +79,47 @@ class Restorer:
         self.tile_size = tile_size
         self.mirror = mirror
         self.view_size = model.view_size
-        gathers = {name: model[name] for name in ("norm", "se_ratio", "view_size")}
-        self.local, self.shares_means = is_local(**gathers), takes_means(**gathers)
+        self.local = is_local(norm=model.norm, se_ratio=model.se_ratio, view_size=model.view_size)
         self._multiple = multiple(model.depth, model.patch_size)
         self._before, self._after = receptive_field(model.depth, model.patch_size)
-        self.plan(1, 1)  # refuses a tile size now and not at the first image
+        self.plan(1, 1)  # raises an error for a bad tile size now rather than at the first image
         self._pool = concurrent.futures.ThreadPoolExecutor(len(devices), thread_name_prefix="restore")
         self._ahead = 2 * len(devices)
-        self._free = queue.SimpleQueue()
+        self._idle = queue.SimpleQueue()
         for device in devices:
-            self._free.put(gan.network(device=device, copy=len(devices) > 1))
+            self._idle.put(gan.network(device=device, copy=len(devices) > 1))
 
-    def plan(self, height, width):
-        """The `tiles.Plan` of an image of this size."""
+    def plan(self, height: int, width: int) -> Plan:
+        """Returns the tiles of an image of this size."""
         return plan_tiles(
             height,
             width,
-            tile_size=WITHOUT_TILES if self.view_size else self.tile_size,
+            tile_size=_UNLIMITED if self.view_size else self.tile_size,
             multiple=self._multiple,
             before=self._before,
             after=self._after,
         )
 
-    def restore(self, image) -> np.ndarray:
+    def restore(self, image: np.ndarray) -> np.ndarray:
         """Restores one image.
 
         Args:
-            image: uint8 or uint16 [H, W, 3] in RGB, of any size from 1x1 up.
+            image: `[H, W, 3]`, uint8 or uint16, RGB, of any size from 1x1 up.
 
         Returns:
-            The restored one, of the same shape and type.
+            The restored image, of the same shape and type.
 
         Raises:
-            HazeHealError: The device has not enough memory for a tile.
-            ValueError: It is no such image.
+            HazeHealError: The device has too little memory for a tile.
+            ValueError: The image has another shape or type.
         """
         return next(self.restore_all([image]))
 
-    def restore_all(self, images):
-        """Restores images one after the other; those of one size that follow each other share a batch.
+    def restore_all(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Restores images one after the other. Consecutive images of the same size share a batch.
 
         Args:
-            images: Any iterable of images as `restore` takes them; read a little ahead of what is yielded.
+            images: Images as `restore` takes them. They are read a little ahead of the results.
 
         Yields:
             The restored images, in order.
@@ -112,67 +130,51 @@ class Restorer:
             return
         both = itertools.chain.from_iterable((image, image[:, ::-1]) for image in images)
         restored = self._restore_all(both)
-        for one in restored:
-            other = next(restored)[:, ::-1]
-            yield np.rint((one.astype(np.float32) + other) / 2).astype(one.dtype)
+        for image in restored:
+            mirrored = next(restored)[:, ::-1]
+            yield np.rint((image.astype(np.float32) + mirrored) / 2).astype(image.dtype)
 
     def _restore_all(self, images):
-        for in_strips, some in itertools.groupby(images, key=self._goes_in_strips):
-            if in_strips:
-                yield from (restored for _, restored in self._map(self._by_view, some))
-            else:
-                yield from self._by_tiles(some)
+        for in_strips, group in itertools.groupby(images, key=self._needs_strips):
+            restore = self._in_strips if in_strips else self._in_tiles
+            yield from restore(group)
 
-    def _goes_in_strips(self, image):
+    def _needs_strips(self, image):
         height, width = image.shape[:2]
-        # The device would make a matrix of its view and the longest side.
-        large = height * width > self.tile_size**2 or max(height, width) > LONGEST * self.tile_size
+        # On the device, the matrix that reduces an image to its view grows with the longest side.
+        large = height * width > self.tile_size**2 or max(height, width) > _LONGEST_SIDE * self.tile_size
         return bool(self.view_size) and large
 
-    def _by_view(self, network, image):
-        return strips.restore(network, image, view_size=self.view_size)
+    def _in_strips(self, images):
+        def restore(network, image):
+            return strips.restore(network, image, view_size=self.view_size)
 
-    def _by_tiles(self, images):
+        for _, restored in self._map(restore, images):
+            yield restored
+
+    def _in_tiles(self, images):
+        def restore(network, batch):
+            return network.restore(np.stack([piece.hazy for piece in batch]))
+
         batches = _batches(self._pieces(images), self.tile_size**2)
-        for batch, values in self._map(_restore, batches):
+        for batch, values in self._map(restore, batches):
             for piece, restored in zip(batch, values, strict=True):
                 if piece.canvas.add(piece.tile, restored):
                     yield piece.canvas.image
 
     def _pieces(self, images):
-        """Cuts every image into its tiles."""
-        for number, image in enumerate(images):
+        """Yields the tiles of all images."""
+        for image in images:
             plan = self.plan(*image.shape[:2])
-            means = alone = None
-            if self.shares_means and len(plan.tiles) > 1:
-                means, alone = self._means(image, plan), number
             canvas = _Canvas(plan, image.dtype)
             for tile in plan.tiles:
-                yield _Piece(_cut_out(image, plan, tile), tile, canvas, means, alone)
-
-    def _means(self, image, plan):
-        """Finds what a network that is not local takes for the means over the whole image.
-
-        First those of the image made small enough to fit; with them, those over the parts of all tiles. What stands
-        first in the network is then exact, and what follows is close; docs/inference.md has the figures.
-        """
-        small = _reduced(image, self.tile_size, self._multiple)
-        height, width = small.shape[:2]
-        ((_, means),) = self._map(
-            lambda network, _: network.collect(small, ((0, height), (0, width))), [small]
-        )
-
-        def collect(network, tile):
-            return network.collect(_cut_out(image, plan, tile), plan.core(tile), means)
-
-        total = sum(plan.share(tile) * found for tile, found in self._map(collect, plan.tiles))
-        return total.astype(np.float32)
+                yield _Piece(_cut_out(image, plan, tile), tile, canvas)
 
     def _map(self, function, items):
-        """Yields (item, function(network, item)) in order, while the devices work on the items that follow."""
+        """Yields (item, function(network, item)) in order, while the devices work on the next items."""
 
         def run(item):
-            network = self._free.get()
+            network = self._idle.get()
             try:
                 return function(network, item)
             except tf.errors.ResourceExhaustedError as error:
@@ -181,7 +183,7 @@ class Restorer:
                     "smaller one"
                 ) from error
             finally:
-                self._free.put(network)
+                self._idle.put(network)
 
         pending = collections.deque()
         for item in items:
@@ -193,68 +195,50 @@ class Restorer:
             yield item, future.result()
 
 
-# One tile's pixels, its place, the image it becomes part of, means for the network, and the number of the image
-# where these are its own.
-_Piece = collections.namedtuple("_Piece", "hazy tile canvas means alone")
-
-
-def _restore(network, batch):
-    return network.restore(np.stack([piece.hazy for piece in batch]), batch[0].means)
-
-
 def _checked(image):
     image = np.asarray(image)
     if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an image must be uint8 or uint16 [H, W, 3], not {image.dtype} {list(image.shape)}")
     if 0 in image.shape:
-        raise ValueError(f"an image must have a pixel, and is {list(image.shape)}")
+        raise ValueError(
+            f"an image must have at least one pixel, and this one has the shape {list(image.shape)}"
+        )
     return image
 
 
 def _cut_out(image, plan, tile):
-    """One tile of the image, mirrored where it goes beyond. An image that is one tile stays as it is."""
+    """Returns the pixels of a tile, mirrored beyond the image border. A single tile is the image itself."""
     if len(plan.tiles) == 1:
         return image
-    for axis, start, side in ((0, tile.top, plan.rows.size), (1, tile.left, plan.columns.size)):
+    for axis, start, size in ((0, tile.top, plan.rows.size), (1, tile.left, plan.columns.size)):
         length = image.shape[axis]
-        if start + side <= length:
-            image = image[(slice(None),) * axis + (slice(start, start + side),)]
+        if start + size <= length:
+            image = image[(slice(None),) * axis + (slice(start, start + size),)]
         else:
-            image = image.take(mirrored_indices(np.arange(start, start + side), length), axis=axis)
+            image = image.take(mirrored_indices(np.arange(start, start + size), length), axis=axis)
     return image
 
 
-def _reduced(image, tile_size, multiple):
-    """The image made smaller by a whole number, to a tile's pixels, then mirrored to sides that the network takes."""
-    factor = math.ceil(math.sqrt(image.shape[0] * image.shape[1]) / tile_size)
-    down, across = (min(factor, side) for side in image.shape[:2])
-    height, width = image.shape[0] // down, image.shape[1] // across
-    blocks = image[: height * down, : width * across].reshape(height, down, width, across, 3)
-    small = np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(image.dtype)
-    for axis, side in enumerate((height, width)):
-        small = small.take(mirrored_indices(np.arange(round_up(side, multiple)), side), axis=axis)
-    return small
-
-
 def _batches(pieces, most_pixels):
-    """Groups pieces that follow each other, are of one size, type and means, and have no more pixels together."""
-    kinds = itertools.groupby(pieces, key=lambda piece: (piece.hazy.shape, piece.hazy.dtype, piece.alone))
-    for (shape, _, _), alike in kinds:
+    """Yields lists of consecutive pieces of the same shape and type, of at most `most_pixels` pixels together."""
+    for (shape, _), group in itertools.groupby(
+        pieces, key=lambda piece: (piece.hazy.shape, piece.hazy.dtype)
+    ):
         count = max(1, most_pixels // (shape[0] * shape[1]))
-        while batch := list(itertools.islice(alike, count)):
+        while batch := list(itertools.islice(group, count)):
             yield batch
 
 
 class _Canvas:
-    """An image in the making. Of floats it holds one row of tiles alone, however high the image is."""
+    """A restored image that is assembled tile by tile. Only one row of tiles is held as floats."""
 
     def __init__(self, plan, dtype):
         self._plan = plan
         self.image = np.empty((plan.height, plan.width, 3), dtype)
-        self._band = None
+        self._band = None  # float32, the weighted sum of the current row of tiles
 
     def add(self, tile, values) -> bool:
-        """Lays one tile, float32 in [0, white], onto the image, in the plan's order; says whether it was the last."""
+        """Blends one tile, float32 in [0, white], in the order of the plan. Returns whether it was the last one."""
         plan = self._plan
         if len(plan.tiles) == 1:
             self.image[:] = np.rint(values)
@@ -267,11 +251,18 @@ class _Canvas:
         if tile.column + 1 < len(plan.columns.starts):
             return False
         last = tile.row + 1 == len(plan.rows.starts)
-        whole = (
-            plan.height if last else plan.rows.starts[tile.row + 1]
-        ) - tile.top  # nothing comes on top of them
-        self.image[tile.top : tile.top + whole] = np.rint(self._band[:whole, : plan.width])
+        finished = (plan.height if last else plan.rows.starts[tile.row + 1]) - tile.top  # rows of the band
+        self.image[tile.top : tile.top + finished] = np.rint(self._band[:finished, : plan.width])
         if not last:
-            self._band[:-whole] = self._band[whole:]
-            self._band[-whole:] = 0
+            self._band[:-finished] = self._band[finished:]
+            self._band[-finished:] = 0
         return last
+
+
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """The pixels of one tile, its place, and the canvas of its image."""
+
+    hazy: np.ndarray
+    tile: Tile
+    canvas: _Canvas

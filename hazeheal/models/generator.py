@@ -164,11 +164,6 @@ def is_local(*, norm, se_ratio, view_size=0):
     return norm in ("none", "layer", "batch") and not se_ratio and not view_size
 
 
-def takes_means(*, norm, se_ratio, view_size=0):
-    """Whether means are all that it gathers over the image (`pooling`); these can be found before, for tiles."""
-    return bool(se_ratio) and is_local(norm=norm, se_ratio=0, view_size=view_size)
-
-
 @keras.saving.register_keras_serializable("hazeheal")
 class EncoderStage(keras.layers.Layer):
     """Halves the sides in two ways, a strided convolution and an MBConv, and fuses them with a 1x1 convolution."""

@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from hazeheal.models.depthwise import Depthwise
-from hazeheal.models.global_means import spatial_mean
 from hazeheal.models.ops import layer_norm
 
 NORMS = ("none", "layer", "instance", "group", "batch")
@@ -165,7 +164,7 @@ class SqueezeExcite(keras.layers.Layer):
         self.expand.build((None, 1, 1, self.squeezed))
 
     def call(self, inputs):
-        mean = spatial_mean(tf.cast(inputs, tf.float32))
+        mean = tf.reduce_mean(tf.cast(inputs, tf.float32), axis=[1, 2], keepdims=True)
         gate = tf.nn.silu(self.reduce(tf.cast(mean, self.compute_dtype)))
         return inputs * tf.sigmoid(self.expand(gate))
 
