@@ -30,9 +30,9 @@ def measure(flags):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from hazeheal import config as configs
     from hazeheal.benchmark import restore
-    from hazeheal.distributed import runtime as runtimes
+    from hazeheal.distributed.runtime import choose_runtime
 
-    runtime = runtimes.choose(precision=flags.precision)
+    runtime = choose_runtime(precision=flags.precision)
     model = {"width": flags.measure} | {name: getattr(flags, name) for name in MODEL}
     config = configs.load(["--config=default", *(f"--config.model.{k}={v}" for k, v in model.items())])
     spec = {"config": config.to_dict(), "cpu": not runtime.on_gpu, "precision": runtime.precision}

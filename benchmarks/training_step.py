@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from hazeheal import config as configs
 from hazeheal.benchmark import step
 from hazeheal.benchmark.memory import peak_bytes
-from hazeheal.distributed import runtime as runtimes
+from hazeheal.distributed.runtime import choose_runtime
 from hazeheal.errors import EXIT_OK, EXIT_USAGE, UsageError
 
 
@@ -46,7 +46,7 @@ def main(argv=None):
                 f"--config.train.xla={xla}",
             ]
         )
-        runtime = runtimes.choose(cpu_replicas=flags.cpu_replicas, precision=precision, xla=xla)
+        runtime = choose_runtime(cpu_replicas=flags.cpu_replicas, precision=precision, xla=xla)
     except UsageError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE

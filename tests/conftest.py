@@ -31,7 +31,7 @@ from trainings import SIZE, Training, make_config
 
 from hazeheal import config as configs
 from hazeheal.data.synthesis import synthetic_pairs
-from hazeheal.distributed import runtime as runtimes
+from hazeheal.distributed.runtime import choose_runtime
 
 CPU_DEVICES = 4
 # Before anything else starts TensorFlow.
@@ -109,7 +109,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def runtime():
-    return runtimes.choose(cpu_replicas=2, precision="float32", xla="off")
+    return choose_runtime(cpu_replicas=2, precision="float32", xla="off")
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,10 @@ def same_curves(run, other, *, group=0, step=TOTAL):
     """Asserts that a group of `run` left, bit for bit, what the same group of `other` did."""
     ours, theirs = (pathlib.Path(r) / f"group_{group:02d}" for r in (run, other))
     assert (ours / "training_log.csv").read_text() == (theirs / "training_log.csv").read_text()
-    values = [checkpoints.read(checkpoints.path_of(g / "checkpoints", step)) for g in (ours, theirs)]
+    values = [
+        checkpoints.read_variables(checkpoints.checkpoint_path(g / "checkpoints", step))
+        for g in (ours, theirs)
+    ]
     assert values[0].keys() == values[1].keys()
     for name, value in values[0].items():
         assert value.tobytes() == values[1][name].tobytes(), name

@@ -54,7 +54,7 @@ import sys
 from hazeheal.distributed import error_notes, supervisor
 vars(supervisor).update({constants!r})
 told = {told!r}
-sys.exit(supervisor.Supervisor(lambda: {processes!r}, notes=told and error_notes.Notes(told[0], own=told[1]), **{options!r}).run())
+sys.exit(supervisor.Supervisor(lambda: {processes!r}, notes=told and error_notes.ErrorNotes(told[0], own=told[1]), **{options!r}).run())
 """
 
 

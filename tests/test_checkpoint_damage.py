@@ -48,51 +48,51 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_restored(saved, lo
     folder = saved((4, None), (8, 21.5))
     DAMAGES[name](folder / "ckpt-00000008")
     before = {p.name: p.read_bytes() for p in (folder / "ckpt-00000008").iterdir()}
-    assert checkpoint_files.find(folder) == folder / "ckpt-00000004"
-    assert checkpoint_files.find(folder, which="best") == folder / "ckpt-00000004"
-    assert checkpoint_files.find(folder, which=8) is None
+    assert checkpoint_files.find_checkpoint(folder) == folder / "ckpt-00000004"
+    assert checkpoint_files.find_checkpoint(folder, which="best") == folder / "ckpt-00000004"
+    assert checkpoint_files.find_checkpoint(folder, which=8) is None
     assert log.lines == []
 
-    path, step = Checkpoints(folder, keep=2, log=log).restore()
+    path, step = Checkpoints(folder, keep=2, log=log).find_latest()
     assert (path, step) == (folder / "ckpt-00000004", 4)
-    assert equal(checkpoint_files.read(path), snapshot(4))
+    assert equal(checkpoint_files.read_variables(path), snapshot(4))
     (line,) = log.lines
     assert "ckpt-00000008 is damaged (" in line
     assert "ckpt-00000008.damaged" in line
     assert "\n" not in line
     aside = folder / "ckpt-00000008.damaged"
     assert {p.name: p.read_bytes() for p in aside.iterdir()} == before
-    assert checkpoint_files.steps(folder) == [4]
+    assert checkpoint_files.list_steps(folder) == [4]
 
 
 def test_every_bit_of_the_manifest_counts(saved):
-    path = checkpoint_files.find(saved((8, 21.5))) / "manifest.json"
+    path = checkpoint_files.find_checkpoint(saved((8, 21.5))) / "manifest.json"
     whole = path.read_bytes()
     for at in range(len(whole)):
         flip(path, at, bits=1 << at % 8)
-        if checkpoint_files.damage(path.parent) is None:  # a blank between two values may be any blank
+        if checkpoint_files.find_damage(path.parent) is None:  # a blank between two values may be any blank
             assert json.loads(path.read_bytes()) == json.loads(whole)
         path.write_bytes(whole)
-    assert checkpoint_files.damage(path.parent) is None
+    assert checkpoint_files.find_damage(path.parent) is None
 
 
 def test_several_damaged_ones_in_a_row(saved, log):
     folder = saved((4, None), (8, None), (12, None), (16, None))
     for step in (8, 12, 16):
         (folder / f"ckpt-{step:08d}" / "state.index").unlink()
-    assert Checkpoints(folder, keep=2, log=log).restore() == (folder / "ckpt-00000004", 4)
+    assert Checkpoints(folder, keep=2, log=log).find_latest() == (folder / "ckpt-00000004", 4)
     assert len(log.lines) == 3
     # And again, with a name that is taken.
     shutil.copytree(folder / "ckpt-00000016.damaged", folder / "ckpt-00000016")
-    assert Checkpoints(folder, keep=2, log=log).restore()[1] == 4
+    assert Checkpoints(folder, keep=2, log=log).find_latest()[1] == 4
     assert (folder / "ckpt-00000016.damaged.1").is_dir()
 
 
 def test_all_damaged_is_as_none(saved, log):
     folder = saved((4, None))
     (folder / "ckpt-00000004" / "manifest.json").unlink()
-    assert Checkpoints(folder, keep=2, log=log).restore() is None
-    assert checkpoint_files.find(folder) is None
+    assert Checkpoints(folder, keep=2, log=log).find_latest() is None
+    assert checkpoint_files.find_checkpoint(folder) is None
 
 
 def test_what_a_killed_process_left_is_taken_for_nothing(saved, log):
@@ -100,9 +100,9 @@ def test_what_a_killed_process_left_is_taken_for_nothing(saved, log):
     left = folder / ".writing-ckpt-00000008-123"
     shutil.copytree(folder / "ckpt-00000004", left)
     (folder / "notes").mkdir()
-    assert checkpoint_files.find(folder) == folder / "ckpt-00000004"
-    assert checkpoint_files.steps(folder) == [4]
-    assert Checkpoints(folder, keep=2, log=log).restore()[1] == 4
+    assert checkpoint_files.find_checkpoint(folder) == folder / "ckpt-00000004"
+    assert checkpoint_files.list_steps(folder) == [4]
+    assert Checkpoints(folder, keep=2, log=log).find_latest()[1] == 4
     assert not left.exists()
     assert (folder / "notes").exists()
 
@@ -150,8 +150,8 @@ def test_a_crash_at_any_moment_of_the_writing(tmp_path):
     for moment in MOMENTS:
         folder, log = tmp_path / moment, Log()
         assert len(list(folder.glob(".writing-*"))) == 1
-        assert checkpoint_files.steps(folder) == [4]
-        assert Checkpoints(folder, keep=2, log=log).restore()[1] == 4
+        assert checkpoint_files.list_steps(folder) == [4]
+        assert Checkpoints(folder, keep=2, log=log).find_latest()[1] == 4
         assert log.lines == []
         assert [p.name for p in folder.iterdir()] == ["ckpt-00000004"]
 
@@ -159,7 +159,7 @@ def test_a_crash_at_any_moment_of_the_writing(tmp_path):
 def test_the_next_best_where_the_best_is_damaged(saved):
     folder = saved((4, 20.0), (8, 22.5), (12, 21.0))
     (folder / "ckpt-00000008" / "state.index").unlink()
-    assert checkpoint_files.find(folder, which="best") == folder / "ckpt-00000012"
+    assert checkpoint_files.find_checkpoint(folder, which="best") == folder / "ckpt-00000012"
 
 
 def test_a_full_disk_costs_a_warning_and_nothing_that_was_there(tmp_path, log):
@@ -182,4 +182,4 @@ def test_a_full_disk_costs_a_warning_and_nothing_that_was_there(tmp_path, log):
     assert [line.split()[3] for line in log.lines] == ["8", "12", "16", "24"]
     assert all("could not be written" in line and "training goes on" in line for line in log.lines)
     assert [p.name for p in tmp_path.iterdir()] == ["ckpt-00000020"]
-    assert checkpoint_files.damage(tmp_path / "ckpt-00000020") is None
+    assert checkpoint_files.find_damage(tmp_path / "ckpt-00000020") is None

@@ -173,7 +173,7 @@ def test_what_is_no_checkpoint_to_go_on_from(run, capsys):
     """Set aside by a restore and by a run that went back, and being written: listed, and no reason to worry."""
     flip(folder_of(run, 12) / DATA)
     folder = folder_of(run)
-    Checkpoints(folder, keep=3, log=logging.getLogger("test")).restore()
+    Checkpoints(folder, keep=3, log=logging.getLogger("test")).find_latest()
     shutil.copytree(folder_of(run, 4), folder / "ckpt-00000012.damaged.1")
     shutil.copytree(folder_of(run, 4), folder / "ckpt-00000009.set_aside")
     shutil.copytree(folder_of(run, 4), folder / ".writing-ckpt-00000016-123")
@@ -203,7 +203,7 @@ def test_nothing_is_changed(run, capsys):
 
 def test_a_run_that_trains_meanwhile(run, capsys, monkeypatch):
     """While the first of them is read, the run saves another one and removes all that were there."""
-    damage, todo = command.checkpoints.damage, ["train"]
+    damage, todo = command.checkpoints.find_damage, ["train"]
 
     def train_on(path):
         if todo:
@@ -214,7 +214,7 @@ def test_a_run_that_trains_meanwhile(run, capsys, monkeypatch):
             checkpoints.close()
         return damage(path)
 
-    monkeypatch.setattr(command.checkpoints, "damage", train_on)
+    monkeypatch.setattr(command.checkpoints, "find_damage", train_on)
     code, rows, _ = as_json(capsys, run)
     assert code == 0
     assert states(rows) == [(16, "whole")]

@@ -47,7 +47,7 @@ def tell(error, group=GROUP):
 
 
 def receive(error):
-    with pytest.raises(HazeHealError) as caught, failures.other_groups_lost(2):
+    with pytest.raises(HazeHealError) as caught, failures.translate_lost_groups(2):
         raise error
     return caught.value
 
@@ -121,6 +121,6 @@ def test_a_group_that_has_told_nothing_is_lost(error):
 
 def test_errors_of_this_group_alone_pass():
     error = tf.errors.InvalidArgumentError(None, None, "shapes")
-    with pytest.raises(tf.errors.InvalidArgumentError) as caught, failures.other_groups_lost(2):
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught, failures.translate_lost_groups(2):
         raise error
     assert caught.value is error

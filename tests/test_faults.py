@@ -62,7 +62,7 @@ def test_preempted_and_then_one_of_two_is_killed(unbroken, data, tmp_path):
     jobs.fault(process, run, group=1, number=signal.SIGTERM, after=24)
     code, _, err = processes.finish(process)
     assert code == 75, err
-    stopped = [checkpoints.steps(run / g / "checkpoints")[-1] for g in ("group_00", "group_01")]
+    stopped = [checkpoints.list_steps(run / g / "checkpoints")[-1] for g in ("group_00", "group_01")]
     assert stopped[0] == stopped[1] < TOTAL
     for group in ("group_00", "group_01"):
         assert f"stopped by SIGTERM at step {stopped[0]};" in (run / group / "log.txt").read_text()
@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint(unbroken, data, tmp_path, damage):
     process = jobs.launch(data, tmp_path)
     at = jobs.stop(process, tmp_path, after=40)
     for group in ("group_00", "group_01"):
-        bad = checkpoints.path_of(tmp_path / group / "checkpoints", at)
+        bad = checkpoints.checkpoint_path(tmp_path / group / "checkpoints", at)
         values = bad / "state.data-00000-of-00001"
         if damage == "truncated":
             os.truncate(values, 1000)
@@ -174,7 +174,9 @@ def test_gradients_that_are_not_finite_in_one_group_only(data, tmp_path):
     for group in (0, 1):
         shown = {e[1:3]: e[3] for e in tiny.events(tmp_path / "few", group=group) if e[0] == "train"}
         assert [shown["skipped_steps", n] for n in (31, 32, 34, 35, 120)] == [0, 1, 3, 3, 3]
-    states = [checkpoints.read(tmp_path / f"few/group_{g:02d}/checkpoints/ckpt-00000120") for g in (0, 1)]
+    states = [
+        checkpoints.read_variables(tmp_path / f"few/group_{g:02d}/checkpoints/ckpt-00000120") for g in (0, 1)
+    ]
     assert states[0]["updates"] == 117
     assert all(value.tobytes() == states[1][name].tobytes() for name, value in states[0].items())
 
@@ -189,7 +191,7 @@ def test_many_gradients_in_a_row_that_are_not_finite(data, tmp_path):
         assert "11 steps in a row were not finite (up to step 42): back to step 24, with half" in err
         (line,) = [line for line in err.splitlines() if "error: " in line]
         assert "again after going back with half the learning rate; the last checkpoint is whole" in line
-    assert checkpoints.damage(checkpoints.find(tmp_path / "group_00/checkpoints")) is None
+    assert checkpoints.find_damage(checkpoints.find_checkpoint(tmp_path / "group_00/checkpoints")) is None
 
 
 @pytest.mark.slow
@@ -227,7 +229,7 @@ def test_a_disk_that_fills_up(unbroken_alone, data, tmp_path):
     assert "checkpoint of step 108 could not be written" in err
     assert f"step {TOTAL} could not be saved in" in err.splitlines()[-1]
     assert tiny.newest(tmp_path) == 96
-    assert checkpoints.damage(checkpoints.path_of(tmp_path / "group_00/checkpoints", 96)) is None
+    assert checkpoints.find_damage(checkpoints.checkpoint_path(tmp_path / "group_00/checkpoints", 96)) is None
     code, _, err = processes.run(sys.executable, "-m", "hazeheal", *arguments)
     assert code == 0, err
     jobs.same_curves(tmp_path, unbroken_alone)

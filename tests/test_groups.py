@@ -70,7 +70,7 @@ def assert_same_losses(run, other):
 def test_every_group_writes_its_own(two_groups, data):
     run, out, err = two_groups
     for group in ("group_00", "group_01"):
-        assert checkpoints.steps(run / group / "checkpoints") == [25, 40, 50]
+        assert checkpoints.list_steps(run / group / "checkpoints") == [25, 40, 50]
         assert sorted(p.name for p in (run / group / "samples").iterdir()) == [
             f"step_{n:08d}.png" for n in (0, 25, 50)
         ]
@@ -102,13 +102,13 @@ def test_the_same_losses_as_one_group(two_groups, data, tmp_path, replicas):
 def test_a_run_that_changes_its_groups_and_replicas_on_the_way(two_groups, data, tmp_path):
     complete(jobs.launch(data, tmp_path, **SHORT | {"train__steps": 17}))
     complete(one_process(data, tmp_path, "--cpu_replicas=2", train__steps=34))
-    assert checkpoints.steps(tmp_path / "group_00/checkpoints")[-1] == 34
-    assert checkpoints.steps(tmp_path / "group_01/checkpoints")[-1] == 17
+    assert checkpoints.list_steps(tmp_path / "group_00/checkpoints")[-1] == 34
+    assert checkpoints.list_steps(tmp_path / "group_01/checkpoints")[-1] == 17
     complete(jobs.launch(data, tmp_path, **SHORT))
     # Group 1 was not there from 17 to 34: it takes the other's checkpoint, and keeps one of its own.
     log = (tmp_path / "group_01/log.txt").read_text()
     assert f"resumed at step 34 from {tmp_path}/group_00/checkpoints/ckpt-00000034" in log
-    assert 34 in checkpoints.steps(tmp_path / "group_01/checkpoints")
+    assert 34 in checkpoints.list_steps(tmp_path / "group_01/checkpoints")
     assert_same_losses(tmp_path, two_groups[0])
 
 
@@ -132,7 +132,7 @@ def test_groups_that_share_no_file_system(two_groups, data, tmp_path):
     assert "resumed at step 34 from group 1 over the network" in log
     assert losses(first) == losses(two_groups[0])
     final = [
-        checkpoints.read(g / f"checkpoints/ckpt-{TOTAL:08d}")
+        checkpoints.read_variables(g / f"checkpoints/ckpt-{TOTAL:08d}")
         for g in (first / "group_00", second / "group_01", two_groups[0] / "group_00")
     ]
     for name, value in final[2].items():
@@ -153,7 +153,7 @@ def test_groups_that_do_not_agree_are_refused(data, tmp_path):
 
 
 def test_a_single_group_talks_to_nobody():
-    runtime = runtimes.choose(cpu_replicas=1, precision="float32")
+    runtime = runtimes.choose_runtime(cpu_replicas=1, precision="float32")
     groups = Groups(runtime)
     assert groups.is_first
     np.testing.assert_array_equal(groups.gather([1.5, -2.0]), [[1.5, -2.0]])

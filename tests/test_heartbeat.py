@@ -19,11 +19,11 @@ def path(tmp_path):
 
 def test_the_count_grows_and_the_step_stays_until_there_is_another(path):
     beats = Heartbeat(path)
-    assert heartbeat.read(path) == NOTHING
+    assert heartbeat.read_heartbeat(path) == NOTHING
     seen = []
     for step in (None, 0, None, 7, 12345678901, None):
         beats.beat(step)
-        seen.append(heartbeat.read(path))
+        seen.append(heartbeat.read_heartbeat(path))
     assert seen == [(1, -1), (2, 0), (3, 0), (4, 7), (5, 12345678901), (6, 12345678901)]
 
 
@@ -31,7 +31,7 @@ def test_the_step_may_go_back(path):
     beats = Heartbeat(path)
     beats.beat(30)
     beats.beat(4)  # after a return to an older checkpoint
-    assert heartbeat.read(path) == (2, 4)
+    assert heartbeat.read_heartbeat(path) == (2, 4)
 
 
 def test_the_file_keeps_its_length_so_that_no_rest_of_an_older_one_is_left(path):
@@ -46,7 +46,7 @@ def test_the_file_keeps_its_length_so_that_no_rest_of_an_older_one_is_left(path)
 def test_the_launcher_names_the_file(path, monkeypatch):
     monkeypatch.setenv(heartbeat.VARIABLE, str(path))
     Heartbeat().beat(3)
-    assert heartbeat.read(path) == (1, 3)
+    assert heartbeat.read_heartbeat(path) == (1, 3)
 
 
 def test_a_path_of_its_own_goes_before_the_variable(path, monkeypatch, tmp_path):
@@ -70,7 +70,7 @@ def test_a_file_that_was_removed_is_made_again(path):
     beats.beat(1)
     path.unlink()
     beats.beat(2)
-    assert heartbeat.read(path) == (2, 2)
+    assert heartbeat.read_heartbeat(path) == (2, 2)
 
 
 @pytest.mark.parametrize("place", ["absent/beats", "file/beats", ".", "/dev/null/beats", "/dev/full"])
@@ -105,11 +105,13 @@ def test_only_its_owner_reads_it(path):
 )
 def test_what_is_no_sign_of_life_counts_as_none(path, content):
     path.write_bytes(content)
-    assert heartbeat.read(path) == NOTHING
+    assert heartbeat.read_heartbeat(path) == NOTHING
 
 
 def test_a_folder_and_a_missing_file_count_as_none(tmp_path):
-    assert heartbeat.read(tmp_path) == heartbeat.read(tmp_path / "no/such/file") == NOTHING
+    assert (
+        heartbeat.read_heartbeat(tmp_path) == heartbeat.read_heartbeat(tmp_path / "no/such/file") == NOTHING
+    )
 
 
 def test_a_reader_never_sees_a_count_that_was_not_written(path):
@@ -122,11 +124,11 @@ def test_a_reader_never_sees_a_count_that_was_not_written(path):
     try:
         last = 0
         while writer.poll() is None:
-            count, step = heartbeat.read(path)
+            count, step = heartbeat.read_heartbeat(path)
             assert (count, step) == NOTHING or count == step
             assert count >= last
             last = count
     finally:
         writer.kill()
         writer.wait()
-    assert heartbeat.read(path) == (30000, 30000)
+    assert heartbeat.read_heartbeat(path) == (30000, 30000)

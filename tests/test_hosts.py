@@ -18,7 +18,7 @@ def host():
     def start(index, data, run, *more):
         flags = [f"--hosts={','.join(addresses)}", f"--index={index}", *more]
         process = jobs.launch(data, run, *flags, groups=1)
-        process.waits = lambda: rendezvous.problem(addresses[index]) is None
+        process.waits = lambda: rendezvous.connection_problem(addresses[index]) is None
         return process
 
     return start

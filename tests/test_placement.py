@@ -32,7 +32,7 @@ def machine(monkeypatch, tmp_path):
 
 def refusal(**arguments):
     with pytest.raises(UsageError) as caught:
-        placement.place(**arguments)
+        placement.choose_placement(**arguments)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     return message
@@ -49,7 +49,7 @@ def configs_of(environments):
 
 
 def test_one_group_is_left_alone():
-    found = placement.place()
+    found = placement.choose_placement()
     assert found.is_single
     assert found.groups == (0,)
     assert found.flags() == []
@@ -59,7 +59,7 @@ def test_one_group_is_left_alone():
 def test_one_group_gets_all_gpus_and_must_find_them(machine):
     """A TensorFlow without CUDA would go on with a CPU, and nobody would have said so."""
     machine("0\n1")
-    found = placement.place()
+    found = placement.choose_placement()
     assert found.flags() == ["--gpus=0,1"]
     assert environments(found) == [{"CUDA_VISIBLE_DEVICES": "0,1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}]
 
@@ -67,9 +67,13 @@ def test_one_group_gets_all_gpus_and_must_find_them(machine):
 @pytest.mark.parametrize("groups", [1, 2])
 def test_all_gpus_are_those_that_are_visible_and_there_must_be_some(monkeypatch, machine, groups):
     machine("0\n1\n2\n3")
-    assert placement.place(groups=groups, gpus="all") == placement.place(groups=groups, gpus=[0, 1, 2, 3])
+    assert placement.choose_placement(groups=groups, gpus="all") == placement.choose_placement(
+        groups=groups, gpus=[0, 1, 2, 3]
+    )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    assert placement.place(groups=groups, gpus="all") == placement.place(groups=groups, gpus=[0, 1])
+    assert placement.choose_placement(groups=groups, gpus="all") == placement.choose_placement(
+        groups=groups, gpus=[0, 1]
+    )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "NoDevFiles")
     assert refusal(groups=groups, gpus="all").startswith(
         "--gpus=all: there is no GPU (CUDA_VISIBLE_DEVICES=NoDevFiles hides them); leave --gpus out"
@@ -81,20 +85,20 @@ def test_all_gpus_are_those_that_are_visible_and_there_must_be_some(monkeypatch,
 
 def test_one_group_may_drive_several_cpu_replicas(machine):
     machine("0\n1")
-    found = placement.place(cpu_replicas=4)
+    found = placement.choose_placement(cpu_replicas=4)
     assert found.flags() == ["--cpu_replicas=4"]
     assert environments(found) == [{}]
 
 
 def test_one_host_of_one_group_is_a_group_alone():
-    found = placement.place(hosts="h1:7000", index=0)
+    found = placement.choose_placement(hosts="h1:7000", index=0)
     assert found.is_single
     assert (found.flags(), environments(found)) == ([], [{}])
 
 
 @pytest.mark.parametrize("cpu_replicas", [None, 2])
 def test_groups_without_gpus_drive_one_cpu_replica_each_and_share_the_cores(cpu_replicas):
-    found = placement.place(groups=2, cpu_replicas=cpu_replicas)
+    found = placement.choose_placement(groups=2, cpu_replicas=cpu_replicas)
     assert not found.is_single
     assert found.groups == (0, 1)
     assert found.flags() == ["--cpu_replicas=1"]
@@ -112,24 +116,24 @@ def test_groups_without_gpus_drive_one_cpu_replica_each_and_share_the_cores(cpu_
 
 def test_cpu_groups_are_cpu_groups_also_where_there_are_gpus(machine):
     machine("0\n1")
-    found = placement.place(groups=2, cpu_replicas=2)
+    found = placement.choose_placement(groups=2, cpu_replicas=2)
     assert found.gpus == ()
     assert [e["CUDA_VISIBLE_DEVICES"] for e in environments(found)] == ["-1", "-1"]
 
 
 def test_more_groups_than_cores_get_a_thread_each():
-    assert environments(placement.place(groups=9))[8]["TF_NUM_INTRAOP_THREADS"] == "1"
+    assert environments(placement.choose_placement(groups=9))[8]["TF_NUM_INTRAOP_THREADS"] == "1"
 
 
 def test_where_cores_cannot_be_counted_by_process_they_are_by_machine(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert environments(placement.place(groups=2))[0]["TF_NUM_INTRAOP_THREADS"] == "3"
+    assert environments(placement.choose_placement(groups=2))[0]["TF_NUM_INTRAOP_THREADS"] == "3"
 
 
 def test_threads_that_the_user_has_set_stay(monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")
-    assert "TF_NUM_INTRAOP_THREADS" not in environments(placement.place(groups=2))[0]
+    assert "TF_NUM_INTRAOP_THREADS" not in environments(placement.choose_placement(groups=2))[0]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +141,7 @@ def test_threads_that_the_user_has_set_stay(monkeypatch):
 )
 def test_gpus_that_are_visible_are_divided_in_their_order(monkeypatch, groups, shares):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1, 2,0")
-    found = placement.place(groups=groups, hosts="a,b", index=1)
+    found = placement.choose_placement(groups=groups, hosts="a,b", index=1)
     set_for = environments(found)
     assert [e["CUDA_VISIBLE_DEVICES"] for e in set_for] == shares
     # TensorFlow counts those that the process sees, and takes what is left of the cores.
@@ -147,7 +151,7 @@ def test_gpus_that_are_visible_are_divided_in_their_order(monkeypatch, groups, s
 
 def test_gpus_have_names_too(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937-d72c,MIG-1f2e-3,GPU-1,GPU-2")
-    shares = [e["CUDA_VISIBLE_DEVICES"] for e in environments(placement.place(groups=2))]
+    shares = [e["CUDA_VISIBLE_DEVICES"] for e in environments(placement.choose_placement(groups=2))]
     assert shares == ["GPU-8932f937-d72c,MIG-1f2e-3", "GPU-1,GPU-2"]
 
 
@@ -190,7 +194,7 @@ def test_without_nvidia_smi_the_devices_are_counted(monkeypatch, tmp_path):
 
 def test_gpus_of_nvidia_smi_are_divided_and_keep_its_numbers(machine):
     machine("0\n1\n2\n3")
-    set_for = environments(placement.place(groups=2))
+    set_for = environments(placement.choose_placement(groups=2))
     assert [e["CUDA_VISIBLE_DEVICES"] for e in set_for] == ["0,1", "2,3"]
     assert [e["CUDA_DEVICE_ORDER"] for e in set_for] == ["PCI_BUS_ID"] * 2
 
@@ -199,18 +203,18 @@ def test_gpus_of_nvidia_smi_are_divided_and_keep_its_numbers(machine):
 def test_the_order_of_gpus_is_the_users_where_he_has_a_word_in_it(monkeypatch, machine, name):
     machine("0\n1")
     monkeypatch.setenv(name, "0,1" if name == "CUDA_VISIBLE_DEVICES" else "FASTEST_FIRST")
-    assert all("CUDA_DEVICE_ORDER" not in e for e in environments(placement.place(groups=2)))
+    assert all("CUDA_DEVICE_ORDER" not in e for e in environments(placement.choose_placement(groups=2)))
 
 
 def test_chosen_gpus_are_divided(machine):
     machine("0\n1\n2\n3")
-    set_for = environments(placement.place(groups=2, gpus=[3, 1]))
+    set_for = environments(placement.choose_placement(groups=2, gpus=[3, 1]))
     assert [e["CUDA_VISIBLE_DEVICES"] for e in set_for] == ["3", "1"]
 
 
 def test_one_group_gets_the_chosen_gpus_and_must_find_them(machine):
     machine("0\n1\n2\n3")
-    found = placement.place(gpus=[3, 1])
+    found = placement.choose_placement(gpus=[3, 1])
     assert found.flags() == ["--gpus=0,1"]
     assert environments(found) == [{"CUDA_VISIBLE_DEVICES": "3,1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}]
 
@@ -218,7 +222,7 @@ def test_one_group_gets_the_chosen_gpus_and_must_find_them(machine):
 def test_chosen_gpus_count_among_the_visible_ones(monkeypatch):
     """A scheduler has given this job GPUs 4 and 6: number 1 of them is 6, and never 1 of the machine."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    assert placement.place(gpus=[1]).gpus == (("6",),)
+    assert placement.choose_placement(gpus=[1]).gpus == (("6",),)
     assert refusal(gpus=[0, 4]) == (
         "--gpus=0,4: there is no GPU 4 among the 2 that CUDA_VISIBLE_DEVICES=4,6 leaves; they count from 0"
     )
@@ -231,7 +235,7 @@ def test_gpus_that_are_not_there_are_refused(machine):
 
 
 def test_where_it_is_not_known_which_gpus_there_are_the_training_finds_out():
-    found = placement.place(gpus=[0, 1])
+    found = placement.choose_placement(gpus=[0, 1])
     assert environments(found)[0]["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert found.flags() == ["--gpus=0,1"]
 
@@ -257,7 +261,7 @@ def test_cpu_replicas_that_are_no_group_each_are_refused(count):
 
 @pytest.mark.parametrize(("index", "mine"), [(0, (0, 1)), (1, (2, 3)), (2, (4, 5))])
 def test_groups_of_several_hosts_are_numbered_through(index, mine):
-    found = placement.place(groups=2, hosts="h1:7000,h2,[fe80::1]:9000", index=index)
+    found = placement.choose_placement(groups=2, hosts="h1:7000,h2,[fe80::1]:9000", index=index)
     assert found.groups == mine
     addresses = [
         *("h1:7000", "h1:7001", "h2:7710", "h2:7711"),
@@ -270,13 +274,13 @@ def test_groups_of_several_hosts_are_numbered_through(index, mine):
 
 
 def test_every_host_tells_the_same_addresses_each_time():
-    found = [placement.place(hosts="h1, h2", index=i) for i in (0, 1)]
+    found = [placement.choose_placement(hosts="h1, h2", index=i) for i in (0, 1)]
     assert found[0].addresses() == found[1].addresses() == found[0].addresses() == ["h1:7710", "h2:7710"]
     assert found[0].flags() == ["--cpu_replicas=1"]
 
 
 def test_hosts_may_be_several_times_the_same_with_ports_of_their_own():
-    assert placement.place(groups=2, hosts="h:7000,h:7002", index=1).groups == (2, 3)
+    assert placement.choose_placement(groups=2, hosts="h:7000,h:7002", index=1).groups == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -341,7 +345,7 @@ def test_a_port_that_somebody_listens_on_at_any_address_is_not_free(monkeypatch)
 
 def test_a_job_on_one_host_gets_new_ports_each_time():
     """Those of the processes before may still be held."""
-    found = placement.place(groups=2)
+    found = placement.choose_placement(groups=2)
     first = found.addresses()
     held = []
     try:

@@ -43,7 +43,7 @@ class Waiting(threading.Thread):
         self.start()
 
     def run(self):
-        rendezvous.wait_for_others(self.cluster, say=self.lines.append)
+        rendezvous.wait_for_groups(self.cluster, say=self.lines.append)
         self.server = listening(self.cluster.addresses[self.cluster.group])
         self.is_through = True
 
@@ -64,7 +64,7 @@ def wait_for(condition):
 
 
 def answers(address):
-    return rendezvous.problem(address) is None
+    return rendezvous.connection_problem(address) is None
 
 
 def test_all_wait_for_the_last_one_and_say_who_it_is(addresses, monkeypatch):
@@ -131,7 +131,7 @@ def test_many_that_are_missing_are_counted(monkeypatch):
     ],
 )
 def test_why_nobody_answers(address, words):
-    assert words in rendezvous.problem(address)
+    assert words in rendezvous.connection_problem(address)
 
 
 def test_one_that_does_not_answer_at_all(monkeypatch):
@@ -139,14 +139,14 @@ def test_one_that_does_not_answer_at_all(monkeypatch):
         raise TimeoutError("timed out")
 
     monkeypatch.setattr(socket, "create_connection", late)
-    assert rendezvous.problem("10.255.255.1:7000") == "no answer"
+    assert rendezvous.connection_problem("10.255.255.1:7000") == "no answer"
 
 
 def test_a_port_that_another_program_uses_is_named(addresses, monkeypatch):
     monkeypatch.setattr(rendezvous, "PORT_SECONDS", 0.1)
     port = int(addresses[0].rpartition(":")[2])
     with listening(addresses[0]), pytest.raises(HazeHealError) as caught:
-        rendezvous.wait_for_others(tf_config.Cluster(tuple(addresses), group=0))
+        rendezvous.wait_for_groups(tf_config.Cluster(tuple(addresses), group=0))
     assert str(caught.value) == (
         f"{addresses[0]}, where this group is to be reached, cannot be used: port {port} of this host: Address already "
         "in use; end what uses it, or name another port with --hosts"

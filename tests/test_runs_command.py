@@ -105,7 +105,7 @@ def test_a_table(tmp_path, monkeypatch, capsys):
 def test_what_is_wrong_is_told_under_the_table(tmp_path, capsys):
     of_today(tmp_path / "killed")
     _, status = of_today(tmp_path / "failed")
-    with pytest.raises(ValueError, match="two"), status.failures_told():
+    with pytest.raises(ValueError, match="two"), status.record_failure():
         raise ValueError("two\nlines")
     code, out, _ = call(capsys, tmp_path)
     assert code == 0

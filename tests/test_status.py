@@ -14,7 +14,7 @@ from disks import full_disk
 from hazeheal.errors import DataError, GroupLostError
 from hazeheal.runs import status as module
 from hazeheal.runs.run_dir import RunDirectory
-from hazeheal.runs.status import ACTIVE, Status, is_held, read
+from hazeheal.runs.status import ACTIVE, Status, is_locked, read_status
 
 LOSSES = {"disc_loss": 1.25, "gen_l1_loss": 0.5}
 QUALITY = {"psnr": 21.5, "psnr_input": 15.0, "ssim": 0.9, "ssim_input": 0.7, "val_disc_loss": 1.5}
@@ -135,7 +135,7 @@ def test_figures_alone_are_not_written_at_every_step(directory, clock, monkeypat
 def test_stopped_by_a_signal(directory, signal, state, code):
     status = Status(directory, total_steps=100)
     status.stopped(signal, 40)
-    end = read(directory.path)
+    end = read_status(directory.path)
     assert (end["state"], end["exit_code"], end["step"]) == (state, code, 40)
     assert end["reason"] == f"{signal} at step 40; the same command goes on there"
 
@@ -152,7 +152,7 @@ def test_stopped_by_a_signal(directory, signal, state, code):
 )
 def test_an_error_is_the_last_word(directory, error, state, code, reason):
     status = Status(directory, total_steps=100)
-    with pytest.raises(type(error)), status.failures_told():
+    with pytest.raises(type(error)), status.record_failure():
         status.enter("training", step=7)
         raise error
     end = written(directory)
@@ -165,7 +165,7 @@ def test_values_that_json_lacks(directory):
     status.validated(5, QUALITY | {"psnr": math.nan})
     status._written = -math.inf
     status.log(5, losses={"a": math.inf, "b": None}, images_per_second=None)
-    found = read(directory.path)
+    found = read_status(directory.path)
     assert found["losses"] == {"a": None, "b": None}
     assert found["best_psnr"] is None and found["validation"]["psnr"] is None
 
@@ -198,48 +198,48 @@ def test_a_killed_run_does_not_go_on_for_ever(directory, state):
     holder = hold(directory, state)
     try:
         for _ in range(3):
-            now = read(directory.path)
+            now = read_status(directory.path)
             assert (now["state"], now["alive"], now["step"], now["pid"]) == (state, True, 40, holder.pid)
     finally:
         kill(holder)
     assert written(directory)["state"] == state  # what the file says still
-    now = read(directory.path)
+    now = read_status(directory.path)
     assert (now["state"], now["alive"]) == ("killed", False)
 
 
 def test_killed_behind_its_result_it_is_complete(directory):
     kill(hold(directory, "saving"))
     directory.save_result({"steps": 40})
-    assert read(directory.path)["state"] == "killed"  # a result of when it was to be shorter
+    assert read_status(directory.path)["state"] == "killed"  # a result of when it was to be shorter
     directory.save_result({"steps": 100})
-    assert read(directory.path)["state"] == "killed"  # one of before it went back
+    assert read_status(directory.path)["state"] == "killed"  # one of before it went back
     rewrite(directory, step=100)
-    assert read(directory.path)["state"] == "complete"
+    assert read_status(directory.path)["state"] == "complete"
 
 
 def test_one_that_hangs_is_silent(directory):
     with directory.locked():
         Status(directory, total_steps=100).enter("training", step=4)
         rewrite(directory, updated=ago(500))
-        assert read(directory.path)["state"] == "training"
+        assert read_status(directory.path)["state"] == "training"
         rewrite(directory, updated=ago(700))
-        found = read(directory.path)
+        found = read_status(directory.path)
         assert (found["state"], found["alive"]) == ("silent", True)
         assert 700 <= found["age_seconds"] < 800
         rewrite(directory, state="starting")  # compiles
-        assert read(directory.path)["state"] == "starting"
+        assert read_status(directory.path)["state"] == "starting"
         rewrite(directory, updated=ago(-100))  # a clock that was set back
-        assert read(directory.path)["age_seconds"] == 0.0
+        assert read_status(directory.path)["age_seconds"] == 0.0
 
 
 def test_of_another_host_a_free_lock_means_nothing(directory):
     Status(directory, total_steps=100).enter("training", step=4)
-    assert read(directory.path)["state"] == "killed"
+    assert read_status(directory.path)["state"] == "killed"
     rewrite(directory, boot="another", host="elsewhere")
-    found = read(directory.path)
+    found = read_status(directory.path)
     assert (found["state"], found["alive"]) == ("training", None)
     rewrite(directory, updated=ago(700))
-    assert read(directory.path)["state"] == "silent"
+    assert read_status(directory.path)["state"] == "silent"
 
 
 def test_a_file_system_without_locks(directory, monkeypatch):
@@ -249,7 +249,7 @@ def test_a_file_system_without_locks(directory, monkeypatch):
     with directory.locked():
         Status(directory, total_steps=100).enter("training", step=4)
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    assert (read(directory.path)["state"], read(directory.path)["alive"]) == ("training", None)
+    assert (read_status(directory.path)["state"], read_status(directory.path)["alive"]) == ("training", None)
 
 
 def test_one_that_ends_while_it_is_read_was_not_killed(directory, monkeypatch):
@@ -261,22 +261,22 @@ def test_one_that_ends_while_it_is_read_was_not_killed(directory, monkeypatch):
         status.complete(100)
         return False
 
-    monkeypatch.setattr(module, "is_held", ends)
-    assert read(directory.path)["state"] == "complete"
+    monkeypatch.setattr(module, "is_locked", ends)
+    assert read_status(directory.path)["state"] == "complete"
 
 
 def test_whoever_looks_never_stands_in_the_way(directory):
     """Readers ask for the lock at all times; a run that begins gets it."""
-    watch = "import sys\nfrom hazeheal.runs.status import is_held\nprint('go', flush=True)\nwhile True: is_held(sys.argv[1])"
+    watch = "import sys\nfrom hazeheal.runs.status import is_locked\nprint('go', flush=True)\nwhile True: is_locked(sys.argv[1])"
     with directory.locked():
-        assert is_held(directory.path)
+        assert is_locked(directory.path)
     watchers = [processes.start(sys.executable, "-c", watch, directory.path) for _ in range(2)]
     try:
         for watcher in watchers:
             assert watcher.stdout.readline() == "go\n"
         for _ in range(20):
             with directory.locked():
-                assert is_held(directory.path)
+                assert is_locked(directory.path)
     finally:
         for watcher in watchers:
             kill(watcher)
@@ -288,5 +288,5 @@ def test_whoever_looks_never_stands_in_the_way(directory):
 def test_what_cannot_be_read_counts_as_none(directory, text):
     directory.path.mkdir()
     directory.status.write_text(text)
-    assert read(directory.path) is None
-    assert read(directory.path / "absent") is None
+    assert read_status(directory.path) is None
+    assert read_status(directory.path / "absent") is None

@@ -9,7 +9,7 @@ import pytest
 from supervised import BOTH, FOR_EVER, PATIENCE, launched, wait_for
 
 from hazeheal.distributed import supervisor
-from hazeheal.distributed.error_notes import FOLDER, Notes
+from hazeheal.distributed.error_notes import FOLDER, ErrorNotes
 
 pytest_plugins = ["supervised"]
 
@@ -20,7 +20,7 @@ FAILS = "until('../go'); sys.exit({})"
 
 @pytest.fixture
 def hosts(job, tmp_path):
-    """Gives hosts(here, there): the jobs of two hosts, and the arguments of the Notes of each, on one workdir."""
+    """Gives hosts(here, there): the jobs of two hosts, and the arguments of the ErrorNotes of each, on one workdir."""
 
     def make(here, there):
         run = str(tmp_path / "run")
@@ -42,7 +42,7 @@ def test_an_error_on_one_host_ends_the_other_with_the_reason(hosts, tmp_path, co
     with launched(there, told=told[1]) as other:
         wait_for(there.is_ready, other)
         (tmp_path / "go").touch()
-        assert here.run(notes=Notes(told[0][0], own=told[0][1])) == code
+        assert here.run(notes=ErrorNotes(told[0][0], own=told[0][1])) == code
         assert other.wait(PATIENCE) == code
         assert other.stderr.read() == reason(code)
     assert there.attempts() == 1
@@ -55,7 +55,7 @@ def test_one_that_has_noticed_it_is_not_started_again(hosts, tmp_path):
     with launched(there, told=told[1], LOOK_SECONDS=60.0) as other:
         wait_for(there.is_ready, other)
         (tmp_path / "go").touch()
-        assert here.run(notes=Notes(told[0][0], own=told[0][1])) == 1
+        assert here.run(notes=ErrorNotes(told[0][0], own=told[0][1])) == 1
         (there.folder / "end").touch()
         assert other.wait(PATIENCE) == 1
         assert other.stderr.read() == reason(1)
@@ -67,7 +67,7 @@ def test_a_note_cuts_the_wait_for_a_new_start_short(hosts, tmp_path):
     with launched(there, told=told[1], FIRST_DELAY=40.0) as other:
         assert "again in 40 s" in other.stderr.readline()
         (tmp_path / "go").touch()
-        assert here.run(notes=Notes(told[0][0], own=told[0][1])) == 1
+        assert here.run(notes=ErrorNotes(told[0][0], own=told[0][1])) == 1
         assert other.wait(PATIENCE) == 1
         assert other.stderr.read() == reason(1)
     assert there.attempts() == 1
@@ -80,7 +80,7 @@ def test_one_that_does_not_end_by_itself_is_killed(hosts, tmp_path):
     with launched(there, told=told[1], SECONDS_TO_FOLLOW=0.3) as other:
         wait_for(there.is_ready, other)
         (tmp_path / "go").touch()
-        here.run(notes=Notes(told[0][0], own=told[0][1]))
+        here.run(notes=ErrorNotes(told[0][0], own=told[0][1]))
         assert other.wait(PATIENCE) == 1
 
 
@@ -90,7 +90,7 @@ def test_one_that_is_done_is_done(hosts, tmp_path):
     with launched(there, told=told[1]) as other:
         wait_for(there.is_ready, other)
         (tmp_path / "go").touch()
-        here.run(notes=Notes(told[0][0], own=told[0][1]))
+        here.run(notes=ErrorNotes(told[0][0], own=told[0][1]))
         assert other.wait(PATIENCE) == 0
         assert other.stderr.read() == ""
 
@@ -110,7 +110,7 @@ def test_no_loss_and_no_request_to_stop_ends_the_other(hosts, tmp_path, here, co
     (here, there), told = hosts(here, "note('ready'); until('end')")
     with launched(there, told=told[1]) as other:
         wait_for(there.is_ready, other)
-        assert here.run(notes=Notes(told[0][0], own=told[0][1]), max_restarts=1) == code
+        assert here.run(notes=ErrorNotes(told[0][0], own=told[0][1]), max_restarts=1) == code
         time.sleep(0.3)  # several looks
         assert other.poll() is None
         (there.folder / "end").touch()
@@ -130,29 +130,29 @@ def test_a_request_to_stop_is_one_with_notes_too(hosts):
 def test_the_note_of_a_job_before_is_passed_over(hosts, tmp_path):
     """All are started again after an error: in any order, whatever lies there."""
     (here, there), told = hosts("sys.exit(1)", "note('ready'); until('end')")
-    assert here.run(notes=Notes(told[0][0], own=told[0][1])) == 1
+    assert here.run(notes=ErrorNotes(told[0][0], own=told[0][1])) == 1
     assert [path.name for path in (tmp_path / "run" / FOLDER).iterdir()] == ["group_00"]
     with launched(there, told=told[1]) as other:
         wait_for(there.is_ready, other)
         time.sleep(0.3)
         assert other.poll() is None
-        again = Notes(told[0][0], own=told[0][1])
+        again = ErrorNotes(told[0][0], own=told[0][1])
         assert not (tmp_path / "run" / FOLDER).exists()
         assert here.run(notes=again) == 1  # the error is still there
         assert other.wait(PATIENCE) == 1
 
 
 def test_notes_are_told_apart_by_their_names(tmp_path):
-    first, second = (Notes(tmp_path, own=f"group_0{i}") for i in (0, 1))
+    first, second = (ErrorNotes(tmp_path, own=f"group_0{i}") for i in (0, 1))
     assert first.news() is second.news() is None
     first.leave(1)
     assert first.news() is None  # its own
     assert second.news() == (1, f"group_00 on {socket.gethostname()}")
-    third = Notes(tmp_path, own="group_02")
+    third = ErrorNotes(tmp_path, own="group_02")
     assert third.news() is None
     first.leave(2)
     assert third.news() == (2, f"group_00 on {socket.gethostname()}")
-    Notes(tmp_path, own="group_00")
+    ErrorNotes(tmp_path, own="group_00")
     assert second.news() is third.news() is None
 
 
@@ -160,7 +160,7 @@ def test_notes_are_told_apart_by_their_names(tmp_path):
     "text", ["", "{", "[]", "{}", '{"id": "x", "host": "h"}', '{"id": "x", "host": "h", "code": "y"}']
 )
 def test_what_is_no_note_is_none(tmp_path, text):
-    notes = Notes(tmp_path, own="group_00")
+    notes = ErrorNotes(tmp_path, own="group_00")
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "group_01").write_text(text)
     (tmp_path / FOLDER / ".group_01.x").write_text(
@@ -172,7 +172,7 @@ def test_what_is_no_note_is_none(tmp_path, text):
 def test_where_no_note_can_be_left_the_error_is_told_all_the_same(job, tmp_path):
     (tmp_path / "run").write_text("a file")
     one = job("sys.exit(1)")
-    assert one.run(notes=Notes(tmp_path / "run", own="group_00")) == 1
+    assert one.run(notes=ErrorNotes(tmp_path / "run", own="group_00")) == 1
     assert one.lines == []
 
 

@@ -76,7 +76,7 @@ def test_killed_again_and_again_it_is_the_same_run(unbroken, data, tmp_path):
             process.kill()
         print(f"{name} {delay:.3f} s after the first checkpoint past step {before}: step {tiny.newest(run)}")
         assert before < tiny.newest(run) < TOTAL, "it was over before it could be stopped"
-        state = status.read(run)["state"]
+        state = status.read_status(run)["state"]
         if name == "SIGKILL":
             assert (code, state) == (-signal.SIGKILL, "killed")
             continue
@@ -89,7 +89,7 @@ def test_killed_again_and_again_it_is_the_same_run(unbroken, data, tmp_path):
         )
     code, _, err = finish(tiny.start(*command))
     assert code == 0, err
-    assert status.read(run)["state"] == "complete"
+    assert status.read_status(run)["state"] == "complete"
 
     other = unbroken[0]
     names = [

@@ -81,7 +81,7 @@ def test_the_newest_checkpoints_and_the_best_are_there(whole_run):
     run = whole_run[0]
     present = tiny.steps(run)
     folder = run / "group_00/checkpoints"
-    scores = {s: checkpoints.score(checkpoints.path_of(folder, s)) for s in present}
+    scores = {s: checkpoints.validation_psnr(checkpoints.checkpoint_path(folder, s)) for s in present}
     # Every 4 steps, at the end, and where a validation was the best so far.
     validations = {e[2]: e[3] for e in tiny.events(run) if e[:2] == ("val", "psnr")}
     best = max(validations, key=validations.get)
@@ -189,7 +189,9 @@ def test_without_validation(machine, tmp_path, monkeypatch):
         "hazy_restored_clear/01",
     }
     assert tiny.steps(tmp_path) == [4, 8, 9]
-    assert checkpoints.find(tmp_path / "group_00/checkpoints", which="best").name == "ckpt-00000009"
+    assert (
+        checkpoints.find_checkpoint(tmp_path / "group_00/checkpoints", which="best").name == "ckpt-00000009"
+    )
     assert "no validation pairs" in log_of(tmp_path)
 
 
@@ -199,9 +201,9 @@ def test_the_best_checkpoint_stays_when_later_validations_are_worse(machine, tmp
     machine.run(tmp_path, train__keep=1, train__save_every="never")
     assert tiny.steps(tmp_path) == [20, 22]
     folder = tmp_path / "group_00/checkpoints"
-    best = checkpoints.find(folder, which="best")
+    best = checkpoints.find_checkpoint(folder, which="best")
     assert best.name == "ckpt-00000020"
-    assert checkpoints.metrics(best)["psnr"] == 30.0
+    assert checkpoints.read_metrics(best)["psnr"] == 30.0
 
     # from_run restores what the trainer shows at that step: the average's weights.
     with graphs_as_they_are():
@@ -209,7 +211,7 @@ def test_the_best_checkpoint_stays_when_later_validations_are_worse(machine, tmp
         images = DehazeDataProcessor(data, split="val", batch_size=1).evaluation_dataset()
         hazy = [row["hazy"] for row in images.as_numpy_iterator()]
         newest = [trainer._restore(image) for image in hazy]
-        trainer.state.load(checkpoints.read(best), source=best)
+        trainer.state.load(checkpoints.read_variables(best), source=best)
         wanted = [trainer._restore(image) for image in hazy]
         for average, variable in zip(trainer.state.ema, trainer.state.trainable["generator"], strict=True):
             average.assign(variable)
@@ -245,7 +247,7 @@ def test_rates_are_those_of_the_loop_alone(machine, tmp_path, monkeypatch):
     result = machine.run(tmp_path, resumed_at=first + 3)
     later = TOTAL - (first + 3) - min(3, 14 - (first + 3))  # to the end of an epoch at step 14
     seconds += machine.seconds[1:]
-    clock = checkpoints.progress(checkpoints.find(tmp_path / "group_00/checkpoints"))["clock"]
+    clock = checkpoints.read_progress(checkpoints.find_checkpoint(tmp_path / "group_00/checkpoints"))["clock"]
     assert clock["steps"] == first + later
     assert result["images_per_second"] == (first + later) * 4 / clock["seconds"]
     assert sum(seconds) <= clock["seconds"] < sum(seconds) + 0.4  # validation alone took 1.5 seconds

@@ -160,8 +160,10 @@ def test_steps_that_are_not_finite_again_end_the_run(machine, tmp_path):
         str(caught.value),
     )
     folder = tmp_path / "group_00/checkpoints"
-    assert checkpoints.read(checkpoints.path_of(folder, 4))["updates"] == 4
-    assert all(checkpoints.damage(checkpoints.path_of(folder, s)) is None for s in tiny.steps(tmp_path))
+    assert checkpoints.read_variables(checkpoints.checkpoint_path(folder, 4))["updates"] == 4
+    assert all(
+        checkpoints.find_damage(checkpoints.checkpoint_path(folder, s)) is None for s in tiny.steps(tmp_path)
+    )
 
 
 def test_steps_that_are_not_finite_from_the_start_end_the_run(machine, tmp_path):

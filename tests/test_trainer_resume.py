@@ -134,8 +134,10 @@ def test_fine_tuning_begins_at_step_0_with_the_networks(machine, whole_run, runt
     trainer.describe = lambda: (signal.raise_signal(signal.SIGTERM), describe())[1]
     own = trainer.state.snapshot()
     assert trainer.train() == {"complete": False, "signal": "SIGTERM", "steps": 0}
-    taken = checkpoints.read(tmp_path / "group_00/checkpoints/ckpt-00000000")
-    best = checkpoints.read(checkpoints.find(whole_run[0] / "group_00/checkpoints", which="best"))
+    taken = checkpoints.read_variables(tmp_path / "group_00/checkpoints/ckpt-00000000")
+    best = checkpoints.read_variables(
+        checkpoints.find_checkpoint(whole_run[0] / "group_00/checkpoints", which="best")
+    )
     assert taken["step"] == taken["updates"] == 0
     changed = 0
     for name, value in taken.items():
@@ -149,13 +151,13 @@ def test_fine_tuning_begins_at_step_0_with_the_networks(machine, whole_run, runt
 
 
 def test_fine_tuning_from_a_run_without_an_average(machine, whole_run, tmp_path):
-    values = checkpoints.read(checkpoints.find(whole_run[0] / "group_00/checkpoints"))
+    values = checkpoints.read_variables(checkpoints.find_checkpoint(whole_run[0] / "group_00/checkpoints"))
     values = {name: value for name, value in values.items() if not name.startswith("ema/")}
     source = checkpoints.Checkpoints(tmp_path / "source", keep=1, log=logging.getLogger("test"))
     source.save(values, step=5)
     source.close()
-    machine.stopped(tmp_path / "run", 1, restore_from=checkpoints.resolve(tmp_path / "source"))
-    taken = checkpoints.read(checkpoints.find(tmp_path / "run/group_00/checkpoints"))
+    machine.stopped(tmp_path / "run", 1, restore_from=checkpoints.resolve_checkpoint(tmp_path / "source"))
+    taken = checkpoints.read_variables(checkpoints.find_checkpoint(tmp_path / "run/group_00/checkpoints"))
     name = "generator/head/kernel"
     assert name in values
     # A step of training later the average is still near the networks that were taken, not near new ones.
@@ -183,19 +185,19 @@ def test_fine_tuning_from_a_file_of_weights(machine, whole_run, tmp_path, monkey
     path = start.find("best", config=tiny.config(**EVERY))
     assert path == start.find(tmp_path / "shipped/best.npz", config=tiny.config(**EVERY))
     done = machine.stopped(tmp_path / "run", 1, restore_from=path)["steps"]
-    saved = checkpoints.find(tmp_path / "run/group_00/checkpoints")
-    taken = checkpoints.read(saved)
+    saved = checkpoints.find_checkpoint(tmp_path / "run/group_00/checkpoints")
+    taken = checkpoints.read_variables(saved)
     # A few steps of training later they, and their average, are still near what was taken, not near new ones.
     for found in (taken[name], taken[f"ema/{name}"]):
         np.testing.assert_allclose(found, kernel, atol=1e-2)
     assert np.abs(np.asarray(kernel) - machine.initial[name]).max() > 0.1
     assert re.search(r"networks taken from .*/best\.npz \(\d+ variables new\)", log_of(tmp_path / "run"))
-    noted = checkpoints.progress(saved)["started_from"]
+    noted = checkpoints.read_progress(saved)["started_from"]
     assert noted["weights"] == str(path) and noted["sha256"] == pretrained.load("best").metadata["sha256"]
     # What goes on from there, and what is made of it, tells it too.
     machine.stopped(tmp_path / "run", done + 1, resumed_at=done)
     later = DehazeGAN.from_run(tmp_path / "run", which="newest")
-    assert checkpoints.step_of(later.checkpoint) > done
+    assert checkpoints.checkpoint_step(later.checkpoint) > done
     assert exporter.describe(later)["started_from"] == noted
 
 

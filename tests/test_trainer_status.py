@@ -9,20 +9,23 @@ from machine import TOTAL, log_of
 
 from hazeheal.errors import DataError
 from hazeheal.runs import checkpoints
-from hazeheal.runs.status import ACTIVE, read
+from hazeheal.runs.status import ACTIVE, read_status
 
 pytestmark = pytest.mark.usefixtures("restored_logger")
 
 
 def test_of_a_complete_run(whole_run):
     run, result, _ = whole_run
-    found = read(run)
+    found = read_status(run)
     fixed = {"state": "complete", "alive": False, "reason": None, "exit_code": 0, "eta_seconds": None}
     fixed |= {"step": TOTAL, "steps": TOTAL, "epoch": 8, "checkpoint_step": TOTAL, "groups": 1, "replicas": 2}
     assert {name: found[name] for name in fixed} == fixed
     folder = run / "group_00/checkpoints"
-    best = checkpoints.find(folder, which="best")
-    assert (found["best_psnr"], found["best_step"]) == (checkpoints.score(best), checkpoints.step_of(best))
+    best = checkpoints.find_checkpoint(folder, which="best")
+    assert (found["best_psnr"], found["best_step"]) == (
+        checkpoints.validation_psnr(best),
+        checkpoints.checkpoint_step(best),
+    )
     last = {e[1]: e[3] for e in tiny.events(run) if e[:1] == ("train",) and e[2] == TOTAL}
     assert found["losses"]["gen_l1_loss"] == pytest.approx(last["gen_l1_loss"])
     assert found["validation"]["step"] == TOTAL and found["validation"]["psnr"] == result["psnr"]
@@ -31,11 +34,11 @@ def test_of_a_complete_run(whole_run):
 
 def test_on_the_way_and_stopped(machine, tmp_path):
     seen = []
-    look = {at: lambda: seen.append(read(tmp_path)) for at in (1, 13)}
+    look = {at: lambda: seen.append(read_status(tmp_path)) for at in (1, 13)}
     validate = machine.trainer._validator.run
 
     def watched():
-        seen.append(read(tmp_path))
+        seen.append(read_status(tmp_path))
         return validate()
 
     machine.trainer._validator.run = watched
@@ -46,12 +49,12 @@ def test_on_the_way_and_stopped(machine, tmp_path):
     assert [(s["state"], s["alive"]) for s in seen[:2]] == [("starting", True), ("validating", True)]
     assert (seen[1]["step"], seen[1]["best_psnr"]) == (10, None)
     assert seen[2]["state"] in ACTIVE and seen[2]["best_step"] == 10 and seen[2]["step"] >= 10
-    end = read(tmp_path)
+    end = read_status(tmp_path)
     assert (end["state"], end["exit_code"], end["step"]) == ("preempted", 75, result["steps"])
     assert end["checkpoint_step"] == end["step"]
     # Going on, it knows the best so far; and says that it is complete where only that is missing.
     machine.run(tmp_path, resumed_at=result["steps"])
-    end = read(tmp_path)
+    end = read_status(tmp_path)
     assert end["state"] == "complete" and end["best_psnr"] >= seen[2]["best_psnr"]
     path = tmp_path / "status.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"state": "saving"}))
@@ -69,7 +72,7 @@ def test_ended_by_an_error(machine, tmp_path, error, reason):
 
     with pytest.raises(type(error)):
         machine.run(tmp_path, before={9: fail})
-    found = read(tmp_path)
+    found = read_status(tmp_path)
     assert (found["state"], found["reason"], found["exit_code"], found["alive"]) == (
         "failed",
         reason,
@@ -82,4 +85,4 @@ def test_a_status_that_cannot_be_written_costs_a_warning(machine, tmp_path):
     (tmp_path / "status.json").mkdir(parents=True)
     assert machine.run(tmp_path, train__steps=6)["complete"]
     assert log_of(tmp_path).count("status.json cannot be written") == 1
-    assert read(tmp_path) is None
+    assert read_status(tmp_path) is None

@@ -22,7 +22,7 @@ def folder_of(directory, *, group=0):
 
 
 def test_tensorflow_is_told_the_folder_and_keeps_its_other_flags(tmp_path):
-    with xla_cache.kept(tmp_path / "cache", group=0):
+    with xla_cache.use_cache(tmp_path / "cache", group=0):
         words = os.environ[xla_cache.FLAGS].split()
     assert words == [
         "--tf_xla_clustering_debug=false",
@@ -33,7 +33,7 @@ def test_tensorflow_is_told_the_folder_and_keeps_its_other_flags(tmp_path):
 
 def test_without_a_directory_nothing_is_kept(monkeypatch):
     monkeypatch.delenv(xla_cache.FLAGS)
-    with xla_cache.kept(None, group=0):
+    with xla_cache.use_cache(None, group=0):
         assert xla_cache.FLAGS not in os.environ
 
 
@@ -48,7 +48,7 @@ def test_each_machine_has_its_own_folder(monkeypatch):
 
 
 def test_what_a_run_has_compiled_stays_for_the_next(tmp_path):
-    with xla_cache.kept(tmp_path, group=0):
+    with xla_cache.use_cache(tmp_path, group=0):
         (folder_of(tmp_path) / PROGRAM).write_bytes(b"program")
     assert xla_cache.remove_others(folder_of(tmp_path)) == []
     assert (folder_of(tmp_path) / PROGRAM).read_bytes() == b"program"
@@ -56,11 +56,11 @@ def test_what_a_run_has_compiled_stays_for_the_next(tmp_path):
 
 @pytest.mark.parametrize("content", [b"progra", b"", b"Program"])
 def test_a_changed_program_is_removed(tmp_path, monkeypatch, content):
-    with xla_cache.kept(tmp_path, group=0):
+    with xla_cache.use_cache(tmp_path, group=0):
         (folder_of(tmp_path) / PROGRAM).write_bytes(b"program")
     (folder_of(tmp_path) / PROGRAM).write_bytes(content)
     monkeypatch.delenv(xla_cache.FLAGS)
-    with xla_cache.kept(tmp_path, group=0):
+    with xla_cache.use_cache(tmp_path, group=0):
         assert not (folder_of(tmp_path) / PROGRAM).exists()
 
 
@@ -72,7 +72,7 @@ def test_a_program_that_nobody_noted_is_removed(tmp_path, noted):
 
 
 def test_a_run_that_fails_notes_what_it_has_compiled(tmp_path):
-    with pytest.raises(KeyError), xla_cache.kept(tmp_path, group=0):
+    with pytest.raises(KeyError), xla_cache.use_cache(tmp_path, group=0):
         (folder_of(tmp_path) / PROGRAM).write_bytes(b"program")
         raise KeyError
     assert xla_cache.remove_others(folder_of(tmp_path)) == []
@@ -80,13 +80,16 @@ def test_a_run_that_fails_notes_what_it_has_compiled(tmp_path):
 
 def test_two_directories_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv(xla_cache.FLAGS, f"--{xla_cache.OPTION}=/elsewhere")
-    with pytest.raises(UsageError, match="give one of them"), xla_cache.kept(tmp_path, group=0):
+    with pytest.raises(UsageError, match="give one of them"), xla_cache.use_cache(tmp_path, group=0):
         pass
 
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"--xla_cache=.*file"), xla_cache.kept(tmp_path / "file", group=0):
+    with (
+        pytest.raises(OutputError, match=r"--xla_cache=.*file"),
+        xla_cache.use_cache(tmp_path / "file", group=0),
+    ):
         pass
 
 

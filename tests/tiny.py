@@ -82,7 +82,7 @@ def files(run):
 
 def steps(run, *, group=0):
     """The steps of a group's checkpoints, in order."""
-    return checkpoints.steps(pathlib.Path(run) / f"group_{group:02d}/checkpoints")
+    return checkpoints.list_steps(pathlib.Path(run) / f"group_{group:02d}/checkpoints")
 
 
 def newest(run, *, group=0):
@@ -91,7 +91,9 @@ def newest(run, *, group=0):
 
 def tensors(run, step):
     """{name: (dtype, shape, bytes)} of one checkpoint."""
-    values = checkpoints.read(checkpoints.path_of(pathlib.Path(run) / "group_00/checkpoints", step))
+    values = checkpoints.read_variables(
+        checkpoints.checkpoint_path(pathlib.Path(run) / "group_00/checkpoints", step)
+    )
     return {name: (str(v.dtype), v.shape, v.tobytes()) for name, v in values.items()}
 
 

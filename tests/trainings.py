@@ -51,7 +51,7 @@ class Training:
         self._optimize = optimize
         self.config = make_config(**fields)
         # `choose` refuses float16 on CPUs, rightly.
-        strategy = runtime.choose(cpu_replicas=replicas, precision="float32").strategy
+        strategy = runtime.choose_runtime(cpu_replicas=replicas, precision="float32").strategy
         devices = tuple(f"CPU:{i}" for i in range(replicas))
         self.runtime = runtime.Runtime(strategy=strategy, devices=devices, precision=precision, xla=xla)
         with strategy.scope():

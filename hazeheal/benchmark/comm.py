@@ -6,7 +6,7 @@ import tensorflow as tf
 from hazeheal import config as configs
 from hazeheal.benchmark.step import open_runtime
 from hazeheal.benchmark.timing import spread, timed_rounds
-from hazeheal.distributed.runtime import local_number
+from hazeheal.distributed.runtime import local_replica_index
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.training.step.step import LOSSES, reduction_dtype, summed
 from hazeheal.training.step.train_state import local
@@ -35,7 +35,7 @@ def measure(spec) -> dict:
 
     @tf.autograph.experimental.do_not_convert
     def reduce():
-        replica = local_number(runtime.devices)
+        replica = local_replica_index(runtime.devices)
         *values, sums = (local(variable, replica).read_value() for variable in gradients)
         values, sums = summed(tf.distribute.get_replica_context(), values, sums, dtype=dtype)
         # Every sum is used, or it would not be made; the first number of each is enough for that.

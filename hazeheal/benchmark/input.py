@@ -5,7 +5,7 @@ import time
 from hazeheal import config as configs
 from hazeheal.benchmark.timing import spread, timed_rounds
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
-from hazeheal.distributed.failures import explained
+from hazeheal.distributed.failures import translate_errors
 
 
 def measure(spec) -> dict:
@@ -27,7 +27,7 @@ def measure(spec) -> dict:
             next(iterator)
         return time.process_time() - begin
 
-    with explained(processor=data, devices=("CPU:0",)):
+    with translate_errors(processor=data, devices=("CPU:0",)):
         work(4)  # what was prefetched while nobody asked
         count, durations, used = timed_rounds(work, seconds=spec["seconds"], rounds=spec["rounds"])
     pairs = count * config.train.batch_size

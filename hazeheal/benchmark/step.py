@@ -14,8 +14,8 @@ from hazeheal.benchmark import flops
 from hazeheal.benchmark.memory import peak_bytes
 from hazeheal.benchmark.timing import spread, timed_rounds
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
-from hazeheal.distributed import runtime as runtimes
-from hazeheal.distributed.failures import explained
+from hazeheal.distributed.failures import translate_errors
+from hazeheal.distributed.runtime import Runtime, choose_runtime
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.training.step.step import METRICS, make_loop
 from hazeheal.training.step.train_state import TrainState
@@ -47,7 +47,7 @@ def measure(spec) -> dict:
     begin = time.perf_counter()
     gan, train = open_training(config, runtime=runtime)
     found = {"build_seconds": spread([time.perf_counter() - begin])}
-    with explained(processor=data, devices=runtime.devices):
+    with translate_errors(processor=data, devices=runtime.devices):
         found |= _train(train, config=config, runtime=runtime, data=data, spec=spec)
     found["peak_memory_bytes"] = spread([peak_bytes(runtime)])
     if spec["flops"]:
@@ -104,11 +104,11 @@ def open_training(config, *, runtime):
     return state.gan, train
 
 
-def open_runtime(spec) -> runtimes.Runtime:
+def open_runtime(spec) -> Runtime:
     """The devices, precision and XLA that a spec names."""
     replicas = spec["replicas"]
     devices = {"cpu_replicas": replicas} if spec["cpu"] else {"gpus": list(range(replicas))}
-    return runtimes.choose(**devices, precision=spec["precision"], xla=spec["xla"])
+    return choose_runtime(**devices, precision=spec["precision"], xla=spec["xla"])
 
 
 def batch_in_memory(config, *, replicas) -> tf.data.Dataset:

@@ -101,7 +101,9 @@ def look(folder, advance) -> list[dict]:
 
 def _entries(folder):
     """{path: (step, state, or None where it must be read to know)}, by step."""
-    found = {checkpoints.path_of(folder, step): (step, None) for step in checkpoints.steps(folder)}
+    found = {
+        checkpoints.checkpoint_path(folder, step): (step, None) for step in checkpoints.list_steps(folder)
+    }
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         for state, pattern in UNREAD.items():
             if match := pattern.fullmatch(path.name):
@@ -110,11 +112,11 @@ def _entries(folder):
 
 
 def _describe(path, step, state, advance):
-    size, saved, psnr, reason = _bytes(path), 0, checkpoints.score(path), None
+    size, saved, psnr, reason = _bytes(path), 0, checkpoints.validation_psnr(path), None
     with contextlib.suppress(FileNotFoundError):  # removed meanwhile: then it will not be listed
         saved = [*path.glob(checkpoints.MANIFEST), path][0].stat().st_mtime
     if state is None:
-        reason = checkpoints.damage(path)
+        reason = checkpoints.find_damage(path)
         state = "damaged" if reason else "whole"
         advance(size)
     row = {"name": path.name, "step": step, "bytes": size, "state": state}

@@ -75,12 +75,12 @@ def main(argv) -> int:
     if not jobs:
         return EXIT_OK
     quiet_import.import_tensorflow()
-    from hazeheal.distributed import runtime as runtimes
+    from hazeheal.distributed.runtime import choose_runtime
     from hazeheal.inference.load_model import open_model
     from hazeheal.inference.pipeline import restore_images
     from hazeheal.inference.restorer import Restorer
 
-    runtime = runtimes.choose(gpus=flags.gpus, precision=flags.precision, xla="off")
+    runtime = choose_runtime(gpus=flags.gpus, precision=flags.precision, xla="off")
     model = open_model(flags.model, which=flags.which, precision=runtime.precision)
     restorer = Restorer(model, tile_size=flags.tile_size, devices=runtime.devices, mirror=flags.mirror)
     images, videos = ([job for job in jobs if job.is_video == kind] for kind in (False, True))

@@ -170,7 +170,7 @@ def main(argv: Sequence[str]) -> int:
         start,
         max_restarts=flags.max_restarts,
         hang_timeout=flags.hang_timeout,
-        notes=None if is_alone else error_notes.Notes(data.workdir, own=names[0]),
+        notes=None if is_alone else error_notes.ErrorNotes(data.workdir, own=names[0]),
     )
     return watched.run()
 
@@ -187,7 +187,7 @@ def _place(flags, *, job, quickstart):
         and not placement.visible_gpus()
     ):
         cpu_replicas = QUICKSTART_CPU_REPLICAS
-    where = placement.place(
+    where = placement.choose_placement(
         groups=flags.groups,
         hosts=flags.hosts,
         index=flags.index,

@@ -49,7 +49,7 @@ def main(argv) -> int:
             raise UsageError(f"{folder} is no directory; name a run, or a folder that holds runs")
     unread, paths = [], {}
     for folder in flags.folders:
-        for run in listing.find(folder, on_error=unread.append):
+        for run in listing.find_runs(folder, on_error=unread.append):
             paths.setdefault(os.path.realpath(run), run)
     rows = [{"run": str(run)} | listing.describe(run) for run in paths.values()]
     if flags.json:

@@ -6,7 +6,7 @@ import sys
 from hazeheal import config as configs
 from hazeheal.commands.parsing import CommandParser, count, numbers, port
 from hazeheal.distributed import tf_config, xla_cache
-from hazeheal.distributed.preemption import exit_at_once_on_signals
+from hazeheal.distributed.preemption import exit_immediately_on_signals
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.runs import prometheus
 from hazeheal.utils import quiet_import
@@ -115,7 +115,7 @@ def main(argv) -> int:
         print(configs.to_json(config), end="")
         print(check(config, flags, group=tf_config.from_environment()))
         return EXIT_OK
-    with exit_at_once_on_signals("hazeheal train"):
+    with exit_immediately_on_signals("hazeheal train"):
         result = train(config, flags)
     gc.freeze()  # the process ends: nothing is gained by collecting what its end frees anyway
     if not result["complete"]:
@@ -140,14 +140,14 @@ def preview(config, flags) -> int:
 
 def train(config, flags) -> dict:
     group = tf_config.from_environment()
-    with xla_cache.kept(flags.xla_cache, group=0 if group is None else group.group):
+    with xla_cache.use_cache(flags.xla_cache, group=0 if group is None else group.group):
         return train_in(group, config, flags)
 
 
 def train_in(group, config, flags) -> dict:
     quiet_import.import_tensorflow()
     from hazeheal.distributed import failures
-    from hazeheal.distributed import runtime as runtimes
+    from hazeheal.distributed.runtime import choose_runtime
     from hazeheal.training.trainer import DehazeTrainer
 
     num_groups = 1 if group is None else group.num_groups
@@ -156,11 +156,11 @@ def train_in(group, config, flags) -> dict:
         print(f"group {group.group} of {num_groups} at {where}: waiting for the others", file=sys.stderr)
     asked = flags.metrics_port if group is None or group.group == 0 else None
     with (
-        failures.other_groups_lost(num_groups),
+        failures.translate_lost_groups(num_groups),
         failures.report_error_to_groups(group),
         prometheus.serving(flags.workdir, port=asked, host=flags.metrics_host),
     ):
-        runtime = runtimes.choose(
+        runtime = choose_runtime(
             gpus=flags.gpus,
             cpu_replicas=flags.cpu_replicas,
             precision=config.train.precision,

@@ -23,7 +23,7 @@ from hazeheal.utils.console import one_line
 FOLDER = ".errors"
 
 
-class Notes:
+class ErrorNotes:
     """The notes of one job.
 
     Args:

@@ -16,7 +16,7 @@ _LONGEST = 500
 
 
 @contextlib.contextmanager
-def explained(*, processor, devices):
+def translate_errors(*, processor, devices):
     """Explains errors of the block: damaged data that `processor` read, and memory that `devices` lack.
 
     Raises:
@@ -63,7 +63,7 @@ def report_error_to_groups(group):
 
 
 @contextlib.contextmanager
-def other_groups_lost(num_groups: int):
+def translate_lost_groups(num_groups: int):
     """Explains errors of the block that come of another group's end: a collective that cannot be completed.
 
     Raises:

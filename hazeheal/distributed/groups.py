@@ -12,7 +12,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from hazeheal.distributed.runtime import local_number
+from hazeheal.distributed.runtime import local_replica_index
 from hazeheal.errors import GroupsDisagreeError
 
 BLOCK = 1 << 20  # 64-bit words sent at once: 8 MB
@@ -110,7 +110,7 @@ class Groups:
         def contribute():
             context = tf.distribute.get_replica_context()
             # Made here, so that it lies on the replica's own device: that is where the sum goes.
-            mine = tf.identity(words) if local_number(self._devices) == 0 else tf.zeros_like(words)
+            mine = tf.identity(words) if local_replica_index(self._devices) == 0 else tf.zeros_like(words)
             return context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
 
         return self._strategy.experimental_local_results(self._strategy.run(contribute))[0]

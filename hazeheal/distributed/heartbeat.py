@@ -36,7 +36,7 @@ class Heartbeat:
                     os.close(descriptor)
 
 
-def read(path) -> tuple[int, int]:
+def read_heartbeat(path) -> tuple[int, int]:
     """Returns (number of signs, step) as a process has written them; (0, -1) where it has not yet."""
     try:
         with open(path, encoding="ascii") as file:

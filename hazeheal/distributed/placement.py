@@ -70,7 +70,7 @@ class Placement:
         return [f"--cpu_replicas={self.cpu_replicas or 1}"]
 
 
-def place(*, groups=1, hosts=None, index=None, gpus=None, cpu_replicas=None) -> Placement:
+def choose_placement(*, groups=1, hosts=None, index=None, gpus=None, cpu_replicas=None) -> Placement:
     """Divides what there is.
 
     Args:

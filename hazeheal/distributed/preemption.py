@@ -11,7 +11,7 @@ STOP_SIGNALS = ("SIGTERM", "SIGINT")
 
 
 @contextlib.contextmanager
-def exit_at_once_on_signals(program: str):
+def exit_immediately_on_signals(program: str):
     """Until the run is open there is nothing to save: SIGTERM and SIGINT end the process, with codes 75 and 130.
 
     On the spot, as the way out through the interpreter may wait for groups that are gone. What stands on the

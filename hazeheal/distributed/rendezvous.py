@@ -23,7 +23,7 @@ REMIND_SECONDS = 60.0
 PORT_SECONDS = 20.0
 
 
-def wait_for_others(cluster, *, say=None) -> None:
+def wait_for_groups(cluster, *, say=None) -> None:
     """Returns when every other group of the job has answered once.
 
     Args:
@@ -43,7 +43,7 @@ def wait_for_others(cluster, *, say=None) -> None:
     ):
         reminded = time.monotonic()
         while True:
-            problems = zip(missing, pool.map(problem, missing), strict=True)
+            problems = zip(missing, pool.map(connection_problem, missing), strict=True)
             reasons = {address: reason for address, reason in problems if reason is not None}
             missing = list(reasons)
             if not missing:
@@ -57,7 +57,7 @@ def wait_for_others(cluster, *, say=None) -> None:
             time.sleep(PAUSE_SECONDS)
 
 
-def problem(address: str) -> str | None:
+def connection_problem(address: str) -> str | None:
     """Why nobody answers at `host:port`; None where somebody does."""
     host, _, port = address.rpartition(":")
     try:

@@ -61,7 +61,7 @@ class Runtime:
         )
 
 
-def choose(*, gpus=None, cpu_replicas=None, precision="auto", xla="auto", cluster=None) -> Runtime:
+def choose_runtime(*, gpus=None, cpu_replicas=None, precision="auto", xla="auto", cluster=None) -> Runtime:
     """Decides what to run on. With a cluster it returns when all groups are there.
 
     Args:
@@ -98,7 +98,7 @@ def choose(*, gpus=None, cpu_replicas=None, precision="auto", xla="auto", cluste
     if cluster is None:
         strategy = _one_process(devices, on_gpu=bool(chosen))
     else:
-        rendezvous.wait_for_others(cluster)
+        rendezvous.wait_for_groups(cluster)
         strategy = _several_processes(on_gpu=bool(chosen))
     return Runtime(
         strategy=strategy,
@@ -219,7 +219,7 @@ def choose_xla(xla: str, *, on_gpu: bool) -> tuple[bool, str]:
     return xla == "on", "as configured"
 
 
-def local_number(devices) -> int:
+def local_replica_index(devices) -> int:
     """Number of the calling replica within its group, as a Python integer; to be called in a replica function.
 
     Its context has a tensor for it, counted over all groups; where an operation is placed tells it at once.

@@ -74,11 +74,11 @@ class Worker:
 
     def step(self) -> int:
         """The last step that it has told, -1 for none."""
-        return heartbeat.read(self._beats)[1]
+        return heartbeat.read_heartbeat(self._beats)[1]
 
     def silent_seconds(self) -> float:
         """How long it has shown no sign of life while it was watched."""
-        count, _ = heartbeat.read(self._beats)
+        count, _ = heartbeat.read_heartbeat(self._beats)
         now = time.monotonic()  # this process's own clock, which no one sets
         if count != self._seen:
             self._seen, self._changed = count, now

@@ -1,6 +1,6 @@
 """XLA's compiled programs, kept from one run to the next (`hazeheal train --xla_cache=DIR`).
 
-    with xla_cache.kept(directory, group=0):    # before TensorFlow is imported
+    with xla_cache.use_cache(directory, group=0):    # before TensorFlow is imported
         ...                                     # a training
 
 TensorFlow itself writes the programs, and finds one by the hash of what it was compiled from. Two things it does not do. It
@@ -27,7 +27,7 @@ _NVIDIA = pathlib.Path("/proc/driver/nvidia")
 
 
 @contextlib.contextmanager
-def kept(directory, *, group):
+def use_cache(directory, *, group):
     """Has TensorFlow take programs from a folder in `directory`, and put there those that it compiles.
 
     Args:

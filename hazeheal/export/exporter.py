@@ -29,16 +29,16 @@ def describe(gan) -> dict:
 
 
 def _of_checkpoint(path) -> dict:
-    psnr = checkpoints.score(path)
+    psnr = checkpoints.validation_psnr(path)
     return {
         "run": path.absolute().parents[2].name,
         "checkpoint": path.name,
-        "step": checkpoints.step_of(path),
+        "step": checkpoints.checkpoint_step(path),
         "psnr": psnr if math.isfinite(psnr) else None,
         # What else was measured when it was saved, on the validation split: `psnr_input` is that of the hazy images.
-        "metrics": {name: v for name, v in checkpoints.metrics(path).items() if math.isfinite(v)},
-        "data_fingerprint": checkpoints.progress(path).get("fingerprint"),
-        "started_from": checkpoints.progress(path).get("started_from"),
+        "metrics": {name: v for name, v in checkpoints.read_metrics(path).items() if math.isfinite(v)},
+        "data_fingerprint": checkpoints.read_progress(path).get("fingerprint"),
+        "started_from": checkpoints.read_progress(path).get("started_from"),
     }
 
 

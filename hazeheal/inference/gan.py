@@ -78,7 +78,7 @@ class DehazeGAN:
         run, path = pathlib.Path(run), None
         if (run / checkpoints.MANIFEST).is_file():
             run, path = run.absolute().parents[2], run  # RUN/group_00/checkpoints/ckpt-00001000
-            if reason := checkpoints.damage(path):
+            if reason := checkpoints.find_damage(path):
                 raise HazeHealError(f"the checkpoint {path} is damaged ({reason}); use another one")
         source = run / "config.json"
         try:
@@ -89,7 +89,7 @@ class DehazeGAN:
             ) from error
         configs.check_model_fields(config, source=source)
         folder = run / f"group_{group:02d}" / "checkpoints"
-        path = path or checkpoints.find(folder, which=which)
+        path = path or checkpoints.find_checkpoint(folder, which=which)
         if path is None:
             raise HazeHealError(
                 f"{folder} has no intact checkpoint ({which}); train first, or use another step"

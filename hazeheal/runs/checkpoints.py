@@ -25,7 +25,7 @@ MANIFEST = "manifest.json"
 BEST_BY = "psnr"
 
 
-def steps(folder) -> list[int]:
+def list_steps(folder) -> list[int]:
     """Steps of the checkpoints in `folder`, whole or not, in ascending order."""
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -34,15 +34,15 @@ def steps(folder) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def path_of(folder, step: int) -> pathlib.Path:
+def checkpoint_path(folder, step: int) -> pathlib.Path:
     return pathlib.Path(folder) / f"ckpt-{step:08d}"
 
 
-def step_of(path) -> int:
+def checkpoint_step(path) -> int:
     return int(re.fullmatch(r"ckpt-(\d{8,})", pathlib.Path(path).name)[1])
 
 
-def damage(path) -> str | None:
+def find_damage(path) -> str | None:
     """Says what is wrong with the checkpoint at `path`, or None where sizes and hashes are as written."""
     path = pathlib.Path(path)
     try:
@@ -60,18 +60,18 @@ def damage(path) -> str | None:
     return None
 
 
-def metrics(path) -> dict:
+def read_metrics(path) -> dict:
     """The metrics that were saved with a checkpoint ({} where it has none or cannot be read)."""
     return _manifest_entry(path, "metrics")
 
 
-def score(path) -> float:
+def validation_psnr(path) -> float:
     """The validation PSNR that was saved with a checkpoint; -inf where it has none that is a number."""
-    psnr = metrics(path).get(BEST_BY)
+    psnr = read_metrics(path).get(BEST_BY)
     return psnr if isinstance(psnr, float) and not math.isnan(psnr) else -math.inf
 
 
-def progress(path) -> dict:
+def read_progress(path) -> dict:
     """What the host had added up when a checkpoint was saved ({} where it cannot be read)."""
     return _manifest_entry(path, "progress")
 
@@ -83,7 +83,7 @@ def _manifest_entry(path, name) -> dict:
         return {}
 
 
-def find(folder, *, which="newest"):
+def find_checkpoint(folder, *, which="newest"):
     """Returns the directory of a whole checkpoint, or None.
 
     Args:
@@ -94,17 +94,19 @@ def find(folder, *, which="newest"):
         UsageError: `which` is none of these.
     """
     if which == "newest":
-        order = reversed(steps(folder))
+        order = reversed(list_steps(folder))
     elif which == "best":
-        order = sorted(steps(folder), key=lambda s: (score(path_of(folder, s)), s), reverse=True)
+        order = sorted(
+            list_steps(folder), key=lambda s: (validation_psnr(checkpoint_path(folder, s)), s), reverse=True
+        )
     elif str(which).isdecimal():
         order = [int(which)]
     else:
         raise UsageError(f"{which!r} names no checkpoint; use 'best', 'newest' or a step")
-    return next((p for p in (path_of(folder, s) for s in order) if damage(p) is None), None)
+    return next((p for p in (checkpoint_path(folder, s) for s in order) if find_damage(p) is None), None)
 
 
-def read(path) -> dict:
+def read_variables(path) -> dict:
     """Reads a checkpoint: {name: np.ndarray}."""
     import tensorflow as tf
 
@@ -133,15 +135,15 @@ class Checkpoints:
         for entry in self._folder.glob(".writing-*"):
             shutil.rmtree(entry, ignore_errors=True)
 
-    def restore(self):
+    def find_latest(self):
         """Finds the newest whole checkpoint; damaged ones are named and set aside.
 
         Returns:
             (path, step), or None where there is none.
         """
-        for step in reversed(steps(self._folder)):
-            path = path_of(self._folder, step)
-            reason = damage(path)
+        for step in reversed(list_steps(self._folder)):
+            path = checkpoint_path(self._folder, step)
+            reason = find_damage(path)
             if reason is None:
                 return path, step
             aside = _free_name(path.with_name(path.name + ".damaged"))
@@ -152,14 +154,17 @@ class Checkpoints:
     def rewind_to(self, step: int) -> None:
         """Renames the checkpoints past `step`, so that they are neither restored nor in the way of new ones."""
         self._settle()
-        for later in (s for s in steps(self._folder) if s > step):
-            path = path_of(self._folder, later)
+        for later in (s for s in list_steps(self._folder) if s > step):
+            path = checkpoint_path(self._folder, later)
             path.rename(_free_name(path.with_name(path.name + ".set_aside")))
 
-    def best(self) -> float:
+    def best_psnr(self) -> float:
         """The highest validation PSNR among the saved checkpoints; -inf where none has one."""
         self._settle()
-        return max((score(path_of(self._folder, s)) for s in steps(self._folder)), default=-math.inf)
+        return max(
+            (validation_psnr(checkpoint_path(self._folder, s)) for s in list_steps(self._folder)),
+            default=-math.inf,
+        )
 
     def save(
         self, snapshot: dict, *, step: int, metrics: dict | None = None, progress: dict | None = None
@@ -192,7 +197,7 @@ class Checkpoints:
     def _write(self, snapshot, step, metrics, progress):
         import tensorflow as tf
 
-        final = path_of(self._folder, step)
+        final = checkpoint_path(self._folder, step)
         if final.exists():
             return True
         aside = self._folder / f".writing-{final.name}-{os.getpid()}"
@@ -227,13 +232,13 @@ class Checkpoints:
         return True
 
     def _retain(self):
-        present = steps(self._folder)
+        present = list_steps(self._folder)
         keep = set(present[-self._keep :])
-        best = max(present, key=lambda s: (score(path_of(self._folder, s)), s))
-        if score(path_of(self._folder, best)) > -math.inf:
+        best = max(present, key=lambda s: (validation_psnr(checkpoint_path(self._folder, s)), s))
+        if validation_psnr(checkpoint_path(self._folder, best)) > -math.inf:
             keep.add(best)
         for step in set(present) - keep:
-            shutil.rmtree(path_of(self._folder, step), ignore_errors=True)
+            shutil.rmtree(checkpoint_path(self._folder, step), ignore_errors=True)
 
 
 def check_data_set(saved: dict, fingerprint, *, data_dir, workdir) -> None:
@@ -245,7 +250,7 @@ def check_data_set(saved: dict, fingerprint, *, data_dir, workdir) -> None:
         )
 
 
-def resolve(path, *, which="best") -> pathlib.Path:
+def resolve_checkpoint(path, *, which="best") -> pathlib.Path:
     """Finds the checkpoint that `--restore_from` means: one's directory, a run's, or a `checkpoints/`.
 
     Raises:
@@ -253,12 +258,12 @@ def resolve(path, *, which="best") -> pathlib.Path:
     """
     path = pathlib.Path(path)
     if (path / MANIFEST).is_file() and (path / f"{PREFIX}.index").is_file():
-        reason = damage(path)
+        reason = find_damage(path)
         if reason is not None:
             raise HazeHealError(f"--restore_from={path}: the checkpoint is damaged ({reason}); name another")
         return path
     for folder in (path, path / "checkpoints", path / "group_00" / "checkpoints"):
-        found = find(folder, which=which)
+        found = find_checkpoint(folder, which=which)
         if found is not None:
             return found
     raise HazeHealError(

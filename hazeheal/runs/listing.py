@@ -30,7 +30,7 @@ _LINES = {
 _TIME = len("2026-01-01 00:00:00.000 ")
 
 
-def find(folder, *, on_error=None) -> list[pathlib.Path]:
+def find_runs(folder, *, on_error=None) -> list[pathlib.Path]:
     """Directories of runs: `folder` itself, and all below it; links are not followed.
 
     Args:
@@ -56,7 +56,7 @@ def describe(run) -> dict:
     `state` is one of status.json, `killed` or `silent` (see `status.read`), or for a run that has none `unfinished`:
     it is not complete, nobody holds it, and nothing tells why.
     """
-    facts = status.read(run) or _from_files(RunDirectory(run))
+    facts = status.read_status(run) or _from_files(RunDirectory(run))
     return {name: facts.get(name) for name in FACTS}
 
 
@@ -64,14 +64,14 @@ def _from_files(directory):
     result, config, log = directory.load_result(), _json(directory.config), _log(directory.log)
     rows = [row for row in _rows(directory.training_log) if row.get("step", "").isdecimal()]
     folder = directory.checkpoints
-    saved = {step: checkpoints.path_of(folder, step) for step in checkpoints.steps(folder)}
-    scores = [(checkpoints.score(path), step) for step, path in saved.items()]
+    saved = {step: checkpoints.checkpoint_path(folder, step) for step in checkpoints.list_steps(folder)}
+    scores = [(checkpoints.validation_psnr(path), step) for step, path in saved.items()]
     scores += [(_number(row.get("val_psnr")), int(row["step"])) for row in rows]
     best, best_step = max((s for s in scores if math.isfinite(s[0])), default=(None, None))
     step = max([0, *saved, *(int(row["step"]) for row in rows), result.get("steps") or 0])
     training = config.get("train", {})
     steps = int(log["steps"]) if log.get("steps") else training.get("steps") or result.get("steps")
-    alive = status.is_held(directory.path)
+    alive = status.is_locked(directory.path)
     if alive:
         state = "training"
     elif result.get("steps") and result["steps"] >= (steps or 0):
@@ -81,7 +81,7 @@ def _from_files(directory):
     newest = max(saved, default=None)
     rate = result.get("images_per_second")
     if rate is None and newest is not None:
-        clock = checkpoints.progress(saved[newest]).get("clock", {})
+        clock = checkpoints.read_progress(saved[newest]).get("clock", {})
         if clock.get("seconds") and training.get("batch_size"):
             rate = clock["steps"] * training["batch_size"] / clock["seconds"]
     moment = _changed([directory.log, directory.training_log, directory.result, *saved.values()])

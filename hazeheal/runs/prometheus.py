@@ -82,7 +82,7 @@ class _Run:
     def collect(self):
         from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 
-        facts = status.read(self._run)
+        facts = status.read_status(self._run)
         if facts is None:  # has not begun
             return
         for field, (name, text) in GAUGES.items():

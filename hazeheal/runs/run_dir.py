@@ -120,7 +120,7 @@ class RunDirectory:
 
 
 def _lock(descriptor: int) -> bool:
-    """Tries several times, because `status.is_held` takes the lock for a moment when it checks a run."""
+    """Tries several times, because `status.is_locked` takes the lock for a moment when it checks a run."""
     for _ in range(LOCK_TRIES):
         if try_lock(descriptor):
             return True

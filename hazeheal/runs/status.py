@@ -1,10 +1,10 @@
 """RUN/status.json: what a run is doing, for schedulers and people who do not look over its shoulder.
 
     status = Status(directory, total_steps=2000, facts={"replicas": 2})
-    with status.failures_told():                        # an error of the block becomes the run's last words
+    with status.record_failure():                        # an error of the block becomes the run's last words
         status.begin()
         status.log(60, losses={"gen_l1_loss": 0.1}, images_per_second=41.0)
-    read("RUN")                                         # {"state": "killed", ...}
+    read_status("RUN")                                         # {"state": "killed", ...}
 
 A process that is killed cannot write that it was. So whoever reads must not take the file's word that a run goes on:
 the run holds a lock (`run_dir`), which the operating system takes from a process that dies, and `read` asks for it.
@@ -135,7 +135,7 @@ class Status:
             self._end("complete", None, EXIT_OK, step=step)
 
     @contextlib.contextmanager
-    def failures_told(self):
+    def record_failure(self):
         """Writes why the block ended, if an error ended it."""
         try:
             yield
@@ -155,7 +155,10 @@ class Status:
 
     def _look_for_best(self):
         folder = self._directory.checkpoints
-        scores = [(checkpoints.score(checkpoints.path_of(folder, s)), s) for s in checkpoints.steps(folder)]
+        scores = [
+            (checkpoints.validation_psnr(checkpoints.checkpoint_path(folder, s)), s)
+            for s in checkpoints.list_steps(folder)
+        ]
         best, step = max(scores, default=(-math.inf, None))
         if math.isfinite(best):  # of a saved one, as it is the one that will be used
             self._facts |= {"best_psnr": best, "best_step": step}
@@ -177,7 +180,9 @@ class Status:
             return
         self._written = now
         try:
-            saved = checkpoints.steps(self._directory.checkpoints)  # of the disk: they are written meanwhile
+            saved = checkpoints.list_steps(
+                self._directory.checkpoints
+            )  # of the disk: they are written meanwhile
             self._facts |= {"checkpoint_step": max(saved, default=None), "updated": _now()}
             atomic_write(self._directory.status, json.dumps(self._facts, indent=1, allow_nan=False) + "\n")
         except (OSError, OutputError) as error:
@@ -186,7 +191,7 @@ class Status:
                 LOG.warning("%s; training goes on, and later ones are tried without further warnings", error)
 
 
-def read(run) -> dict | None:
+def read_status(run) -> dict | None:
     """What can be known of a run from outside.
 
     Args:
@@ -201,7 +206,7 @@ def read(run) -> dict | None:
     status = _load(run)
     if status is None:
         return None
-    alive = is_held(run)
+    alive = is_locked(run)
     again = _load(run) or status
     age = _age(again["updated"])
     state = again["state"]
@@ -221,7 +226,7 @@ def read(run) -> dict | None:
     return again | {"state": state, "alive": alive, "age_seconds": round(age, 1)}
 
 
-def is_held(run) -> bool | None:
+def is_locked(run) -> bool | None:
     """Whether a process of this host (or of all, as the file system has it) trains in `run`; None: it cannot be told."""
     try:
         with open(RunDirectory(run).group / ".lock", encoding="utf-8") as file:

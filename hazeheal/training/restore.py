@@ -42,11 +42,14 @@ def newest(directory, *, above=-1):
     found = [
         (step, -place, folder)
         for place, folder in enumerate(folders)
-        for step in checkpoint_files.steps(folder)
+        for step in checkpoint_files.list_steps(folder)
     ]
     for step, _, folder in sorted(found, key=lambda entry: entry[:2], reverse=True):
-        if step > above and checkpoint_files.damage(checkpoint_files.path_of(folder, step)) is None:
-            return checkpoint_files.path_of(folder, step)
+        if (
+            step > above
+            and checkpoint_files.find_damage(checkpoint_files.checkpoint_path(folder, step)) is None
+        ):
+            return checkpoint_files.checkpoint_path(folder, step)
     return None
 
 
@@ -63,11 +66,11 @@ def restore(checkpoints, *, directory, groups) -> Restored | None:
     Returns:
         The same content in all groups, or None in all of them: there is none.
     """
-    own = checkpoints.restore()
+    own = checkpoints.find_latest()
     path, step = own or (None, -1)
     later = newest(directory, above=step)
     if later is not None:
-        path, step = later, checkpoint_files.step_of(later)
+        path, step = later, checkpoint_files.checkpoint_step(later)
     agreed = int(groups.gather([step]).max())
     if agreed < 0:
         return None
@@ -77,9 +80,9 @@ def restore(checkpoints, *, directory, groups) -> Restored | None:
     if path is not None:
         restored = Restored(
             step=agreed,
-            values=checkpoint_files.read(path),
-            progress=checkpoint_files.progress(path),
-            metrics=checkpoint_files.metrics(path),
+            values=checkpoint_files.read_variables(path),
+            progress=checkpoint_files.read_progress(path),
+            metrics=checkpoint_files.read_metrics(path),
             source=str(path),
             is_own=pathlib.Path(path).parent == directory.checkpoints,
         )
@@ -103,9 +106,12 @@ def go_back(checkpoints, *, directory, groups, is_good) -> Restored | None:
     checkpoints.wait()
     good = [
         step
-        for step in checkpoint_files.steps(directory.checkpoints)
-        if is_good(checkpoint_files.progress(checkpoint_files.path_of(directory.checkpoints, step)))
-        and checkpoint_files.damage(checkpoint_files.path_of(directory.checkpoints, step)) is None
+        for step in checkpoint_files.list_steps(directory.checkpoints)
+        if is_good(
+            checkpoint_files.read_progress(checkpoint_files.checkpoint_path(directory.checkpoints, step))
+        )
+        and checkpoint_files.find_damage(checkpoint_files.checkpoint_path(directory.checkpoints, step))
+        is None
     ]
     agreed = int(groups.gather([max(good, default=-1)]).max())
     if agreed < 0:

@@ -71,7 +71,7 @@ class Session:
         """
         restored = restore.restore(self.checkpoints, directory=self._directory, groups=self._groups)
         # Of all groups, as they must decide alike what is worth saving.
-        self._best = float(self._groups.gather([self.checkpoints.best()]).max())
+        self._best = float(self._groups.gather([self.checkpoints.best_psnr()]).max())
         if restored is None:
             first = 0
             if restore_from is not None:

@@ -28,7 +28,7 @@ def find(source, *, config):
         HazeHealError: There is none of these, or it is damaged.
     """
     if not pretrained.is_name(source) and not str(source).endswith(pretrained.SUFFIX):
-        return checkpoints.resolve(source)
+        return checkpoints.resolve_checkpoint(source)
     try:
         found = pretrained.load(source)
     except HazeHealError as error:
@@ -50,7 +50,7 @@ def read(path):
         ({name: np.ndarray} as a checkpoint holds them, what a run notes of where it began, of plain JSON values).
     """
     if path.suffix != pretrained.SUFFIX:
-        return checkpoints.read(path), {"checkpoint": str(path)}
+        return checkpoints.read_variables(path), {"checkpoint": str(path)}
     found = weights.read(path)
     values = {f"generator/{name}": value.astype("float32") for name, value in found.values.items()}
     noted = {name: found.metadata[name] for name in ("run", "checkpoint", "step", "sha256")}

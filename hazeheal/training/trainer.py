@@ -17,11 +17,11 @@ import tensorflow as tf
 from hazeheal import config as configs
 from hazeheal.data import records
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
-from hazeheal.distributed import runtime as runtimes
-from hazeheal.distributed.failures import explained, other_groups_lost
+from hazeheal.distributed.failures import translate_errors, translate_lost_groups
 from hazeheal.distributed.groups import Groups
 from hazeheal.distributed.heartbeat import Heartbeat
 from hazeheal.distributed.preemption import StopSignals
+from hazeheal.distributed.runtime import choose_runtime
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.models.perceptual import check_perceptual_weights
 from hazeheal.runs import checkpoints
@@ -67,7 +67,7 @@ class DehazeTrainer:
         configs.check(config)
         if config.loss.perceptual_weight:
             check_perceptual_weights(config.loss.perceptual_weights, config.loss.perceptual_layer)
-        self.runtime = runtime or runtimes.choose(precision=config.train.precision, xla=config.train.xla)
+        self.runtime = runtime or choose_runtime(precision=config.train.precision, xla=config.train.xla)
         configs.check_batch(config, replicas=self.runtime.replicas)
         self.config = config
         self._fingerprint = records.load_manifest(data_dir)["fingerprint"]
@@ -80,7 +80,7 @@ class DehazeTrainer:
         with self._directory.locked():
             found = restore.newest(self._directory)
         if found is not None:
-            self._check_data_set(checkpoints.progress(found))
+            self._check_data_set(checkpoints.read_progress(found))
         # A run that goes on needs it no more; it may be gone by then.
         self._restore_from = (
             start.find(restore_from, config=config) if restore_from and found is None else None
@@ -176,7 +176,7 @@ class DehazeTrainer:
                 facts=self._facts(),
             )
             status, count = self._session.status, self._groups.count
-            with status.failures_told(), other_groups_lost(count), contextlib.closing(self._session):
+            with status.record_failure(), translate_lost_groups(count), contextlib.closing(self._session):
                 status.begin()
                 first, is_new = self._session.begin(restore_from=self._restore_from)
                 complete = self._complete_result(first)
@@ -249,7 +249,7 @@ class DehazeTrainer:
         return iter(self.runtime.strategy.distribute_datasets_from_function(lambda _: self._data.dataset(at)))
 
     def _run_loop(self, iterator, count):
-        with explained(processor=self._data, devices=self.runtime.devices):
+        with translate_errors(processor=self._data, devices=self.runtime.devices):
             begin = time.perf_counter()
             rows, waited = self._loop(iterator, tf.constant(count))
             rows, waited = rows.numpy(), float(waited)
@@ -260,7 +260,7 @@ class DehazeTrainer:
         if self._validator is None:
             return
         self._session.status.enter("validating", step=at)
-        with explained(processor=self._val_data, devices=self.runtime.devices):
+        with translate_errors(processor=self._val_data, devices=self.runtime.devices):
             self._session.quality = self._validator.run()
         self._session.reports.validation(at, self._session.quality)
         self._session.status.validated(at, self._session.quality)
@@ -272,7 +272,7 @@ class DehazeTrainer:
         # Every group shows other images, as far as there are.
         skipped = self._groups.number * count % data.num_images
         shown = data.evaluation_dataset().repeat().skip(skipped).take(min(count, data.num_images))
-        with explained(processor=data, devices=self.runtime.devices):
+        with translate_errors(processor=data, devices=self.runtime.devices):
             rows = list(shown.as_numpy_iterator())
             restored = [self._restore(row["hazy"]) for row in rows]
         self._session.reports.samples(at, [r["hazy"] for r in rows], restored, [r["clear"] for r in rows])

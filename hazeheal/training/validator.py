@@ -8,7 +8,7 @@ import math
 
 import tensorflow as tf
 
-from hazeheal.distributed.runtime import local_number
+from hazeheal.distributed.runtime import local_replica_index
 from hazeheal.metrics import psnr_ssim
 from hazeheal.models.pixels import normalize, to_uint8
 from hazeheal.training.step import losses
@@ -71,7 +71,7 @@ class Validator:
         @tf.autograph.experimental.do_not_convert
         def replica_step(batch):
             context = tf.distribute.get_replica_context()
-            replica = local_number(self._runtime.devices)
+            replica = local_replica_index(self._runtime.devices)
             mine = Local(state, replica)
             weights = [local(v, replica).read_value() for v in state.generator_for_use]
             values = evaluate(

@@ -37,7 +37,7 @@ def check(config, flags, *, group=None) -> str:
     fingerprint, data = _data_set(config, flags.data_dir)
     found = restore.newest(RunDirectory(flags.workdir))
     if found is not None:
-        saved = checkpoints.progress(found)
+        saved = checkpoints.read_progress(found)
         if fingerprint is not None:
             checkpoints.check_data_set(saved, fingerprint, data_dir=flags.data_dir, workdir=flags.workdir)
     elif flags.restore_from:

@@ -43,7 +43,7 @@ def write_preview(config, path, *, data_dir, on_bad_record="fail") -> str:
     import tensorflow as tf
 
     from hazeheal.data.pipeline.processor import DehazeDataProcessor
-    from hazeheal.distributed.failures import explained
+    from hazeheal.distributed.failures import translate_errors
 
     with contextlib.suppress(RuntimeError):  # TensorFlow runs already
         tf.config.set_visible_devices([], "GPU")  # a training may want its memory
@@ -51,7 +51,7 @@ def write_preview(config, path, *, data_dir, on_bad_record="fail") -> str:
         config, data_dir, split=config.data.train_split, on_bad_record=on_bad_record
     )
     batches = data.dataset().as_numpy_iterator()
-    with explained(processor=data, devices=("CPU:0",)):
+    with translate_errors(processor=data, devices=("CPU:0",)):
         pairs = (zip(batch["hazy"], batch["clear"], strict=True) for batch in batches)
         first = list(itertools.islice(itertools.chain.from_iterable(pairs), PAIRS))
     image_io.save(preview_sheet(first), path)

@@ -18,7 +18,7 @@ Written in the forward pass, one NaN pixel would spoil a moving mean for good.
 
 import tensorflow as tf
 
-from hazeheal.distributed.runtime import local_number
+from hazeheal.distributed.runtime import local_replica_index
 from hazeheal.models.pixels import normalize
 from hazeheal.training.step import losses, optimizer
 from hazeheal.training.step.train_state import local
@@ -75,7 +75,7 @@ def make_loop(state, *, config, runtime, total_steps, warmup_steps):
         with tf.control_dependencies([arrived]):
             batch = {name: tf.identity(value) for name, value in batch.items()}
         context = tf.distribute.get_replica_context()
-        replica = local_number(runtime.devices)
+        replica = local_replica_index(runtime.devices)
         mine = Local(state, replica)
         outputs = accumulate(
             forward_backward, mine, batch, micro_batches=config.optimizer.accumulate, share=share

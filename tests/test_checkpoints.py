@@ -33,17 +33,17 @@ def slow_writes(monkeypatch):
 
 def test_round_trip(saved, log):
     folder = saved((7, 21.5))
-    path = checkpoint_files.find(folder)
+    path = checkpoint_files.find_checkpoint(folder)
     assert path == folder / "ckpt-00000007"
-    assert equal(checkpoint_files.read(path), snapshot(7))
-    assert checkpoint_files.metrics(path) == {"psnr": 21.5, "ssim": 0.5}
-    assert checkpoint_files.progress(path) == {"fingerprint": "f", "n": 7}
+    assert equal(checkpoint_files.read_variables(path), snapshot(7))
+    assert checkpoint_files.read_metrics(path) == {"psnr": 21.5, "ssim": 0.5}
+    assert checkpoint_files.read_progress(path) == {"fingerprint": "f", "n": 7}
     assert sorted(p.name for p in path.iterdir()) == [
         "manifest.json",
         "state.data-00000-of-00001",
         "state.index",
     ]
-    assert Checkpoints(folder, keep=1, log=log).restore() == (path, 7)
+    assert Checkpoints(folder, keep=1, log=log).find_latest() == (path, 7)
     assert log.lines == []
 
 
@@ -51,18 +51,18 @@ def test_tensorflow_opens_it_anywhere(saved, tmp_path):
     import tensorflow as tf
 
     moved = tmp_path / "moved"
-    shutil.move(checkpoint_files.find(saved((7, None))), moved)
+    shutil.move(checkpoint_files.find_checkpoint(saved((7, None))), moved)
     assert np.array_equal(
         tf.train.load_checkpoint(str(moved / "state")).get_tensor("generator/a/kernel"),
         snapshot(7)["generator/a/kernel"],
     )
-    assert checkpoint_files.damage(moved) is None
+    assert checkpoint_files.find_damage(moved) is None
 
 
 def test_none_there(tmp_path, log):
-    assert checkpoint_files.find(tmp_path / "nothing") is None
-    assert checkpoint_files.steps(tmp_path / "nothing") == []
-    assert Checkpoints(tmp_path / "new", keep=1, log=log).restore() is None
+    assert checkpoint_files.find_checkpoint(tmp_path / "nothing") is None
+    assert checkpoint_files.list_steps(tmp_path / "nothing") == []
+    assert Checkpoints(tmp_path / "new", keep=1, log=log).find_latest() is None
 
 
 @pytest.mark.parametrize(
@@ -80,42 +80,46 @@ def test_none_there(tmp_path, log):
 )
 def test_the_newest_and_the_best_stay(saved, entries, keep, left):
     folder = saved(*entries, keep=keep)
-    assert checkpoint_files.steps(folder) == left
-    assert all(checkpoint_files.damage(checkpoint_files.path_of(folder, step)) is None for step in left)
+    assert checkpoint_files.list_steps(folder) == left
+    assert all(
+        checkpoint_files.find_damage(checkpoint_files.checkpoint_path(folder, step)) is None for step in left
+    )
 
 
 def test_the_best_is_found_when_a_later_validation_is_worse(saved, log):
     folder = saved((4, 20.0), (8, 22.5), (12, 21.0), (16, None), keep=1)
-    assert checkpoint_files.find(folder, which="best") == folder / "ckpt-00000008"
-    assert checkpoint_files.find(folder, which="newest") == folder / "ckpt-00000016"
+    assert checkpoint_files.find_checkpoint(folder, which="best") == folder / "ckpt-00000008"
+    assert checkpoint_files.find_checkpoint(folder, which="newest") == folder / "ckpt-00000016"
     assert (
-        checkpoint_files.find(folder, which=8)
-        == checkpoint_files.find(folder, which="8")
+        checkpoint_files.find_checkpoint(folder, which=8)
+        == checkpoint_files.find_checkpoint(folder, which="8")
         == folder / "ckpt-00000008"
     )
-    assert checkpoint_files.find(folder, which=12) is None
+    assert checkpoint_files.find_checkpoint(folder, which=12) is None
     checkpoints = Checkpoints(folder, keep=1, log=log)
-    assert checkpoints.best() == 22.5
-    assert equal(checkpoint_files.read(checkpoint_files.find(folder, which="best")), snapshot(8))
+    assert checkpoints.best_psnr() == 22.5
+    assert equal(
+        checkpoint_files.read_variables(checkpoint_files.find_checkpoint(folder, which="best")), snapshot(8)
+    )
 
 
 def test_the_best_where_none_was_validated_is_the_newest(saved, log):
     folder = saved((4, None), (8, None))
-    assert checkpoint_files.find(folder, which="best") == folder / "ckpt-00000008"
-    assert Checkpoints(folder, keep=1, log=log).best() == -math.inf
+    assert checkpoint_files.find_checkpoint(folder, which="best") == folder / "ckpt-00000008"
+    assert Checkpoints(folder, keep=1, log=log).best_psnr() == -math.inf
 
 
 def test_best_waits_for_the_one_that_is_being_written(tmp_path, log, slow_writes):
     checkpoints = Checkpoints(tmp_path, keep=1, log=log)
     checkpoints.save(snapshot(1), step=1, metrics={"psnr": 30.0})
     slow_writes.set()
-    assert checkpoints.best() == 30.0
+    assert checkpoints.best_psnr() == 30.0
 
 
 @pytest.mark.parametrize("which", ["bset", "-1", "1.5", None])
 def test_a_name_for_no_checkpoint_is_refused(saved, which):
     with pytest.raises(UsageError, match="names no checkpoint"):
-        checkpoint_files.find(saved((4, None)), which=which)
+        checkpoint_files.find_checkpoint(saved((4, None)), which=which)
 
 
 def test_saving_does_not_wait_for_the_disk(tmp_path, log, slow_writes):
@@ -123,10 +127,10 @@ def test_saving_does_not_wait_for_the_disk(tmp_path, log, slow_writes):
     begin = time.monotonic()
     checkpoints.save(snapshot(1), step=1)
     assert time.monotonic() - begin < 2
-    assert checkpoint_files.steps(tmp_path) == []
+    assert checkpoint_files.list_steps(tmp_path) == []
     slow_writes.set()
     assert checkpoints.wait()
-    assert checkpoint_files.steps(tmp_path) == [1]
+    assert checkpoint_files.list_steps(tmp_path) == [1]
 
 
 def test_a_second_save_waits_for_the_first_and_close_for_the_last(tmp_path, log, slow_writes):
@@ -134,9 +138,9 @@ def test_a_second_save_waits_for_the_first_and_close_for_the_last(tmp_path, log,
     checkpoints.save(snapshot(1), step=1)
     threading.Timer(0.2, slow_writes.set).start()
     checkpoints.save(snapshot(2), step=2)
-    assert 1 in checkpoint_files.steps(tmp_path)
+    assert 1 in checkpoint_files.list_steps(tmp_path)
     checkpoints.close()
-    assert checkpoint_files.steps(tmp_path) == [1, 2]
+    assert checkpoint_files.list_steps(tmp_path) == [1, 2]
 
 
 def test_a_step_that_is_there_is_not_written_twice(saved, log):
@@ -146,7 +150,7 @@ def test_a_step_that_is_there_is_not_written_twice(saved, log):
     checkpoints.save(snapshot(5), step=4)
     assert checkpoints.wait()
     assert {p.name: p.stat().st_mtime_ns for p in (folder / "ckpt-00000004").iterdir()} == before
-    assert checkpoint_files.metrics(folder / "ckpt-00000004")["psnr"] == 20.0
+    assert checkpoint_files.read_metrics(folder / "ckpt-00000004")["psnr"] == 20.0
 
 
 def test_an_error_that_is_a_bug_is_not_swallowed(tmp_path, log):
@@ -162,26 +166,28 @@ def test_resolve(saved, tmp_path):
     (run / "group_00").mkdir(parents=True)
     shutil.copytree(folder, run / "group_00" / "checkpoints")
     best = run / "group_00" / "checkpoints" / "ckpt-00000004"
-    assert checkpoint_files.resolve(run) == best
-    assert checkpoint_files.resolve(run / "group_00") == best
-    assert checkpoint_files.resolve(str(run / "group_00" / "checkpoints")) == best
-    assert checkpoint_files.resolve(best.with_name("ckpt-00000008")) == best.with_name("ckpt-00000008")
-    assert checkpoint_files.resolve(run, which="newest") == best.with_name("ckpt-00000008")
+    assert checkpoint_files.resolve_checkpoint(run) == best
+    assert checkpoint_files.resolve_checkpoint(run / "group_00") == best
+    assert checkpoint_files.resolve_checkpoint(str(run / "group_00" / "checkpoints")) == best
+    assert checkpoint_files.resolve_checkpoint(best.with_name("ckpt-00000008")) == best.with_name(
+        "ckpt-00000008"
+    )
+    assert checkpoint_files.resolve_checkpoint(run, which="newest") == best.with_name("ckpt-00000008")
 
 
 def test_resolve_refuses(saved, tmp_path):
     with pytest.raises(HazeHealError, match=r"--restore_from=.*nowhere: no whole checkpoint there"):
-        checkpoint_files.resolve(tmp_path / "nowhere")
-    path = checkpoint_files.find(saved((4, None)))
+        checkpoint_files.resolve_checkpoint(tmp_path / "nowhere")
+    path = checkpoint_files.find_checkpoint(saved((4, None)))
     flip(path / "state.data-00000-of-00001", 99)
     with pytest.raises(HazeHealError, match=r"the checkpoint is damaged \(state.data.*SHA-256\)"):
-        checkpoint_files.resolve(path)
+        checkpoint_files.resolve_checkpoint(path)
 
 
 def test_another_data_set_is_refused(saved):
-    path = checkpoint_files.find(saved((4, None)))
-    checkpoint_files.check_data_set(checkpoint_files.progress(path), "f", data_dir="d", workdir="w")
+    path = checkpoint_files.find_checkpoint(saved((4, None)))
+    checkpoint_files.check_data_set(checkpoint_files.read_progress(path), "f", data_dir="d", workdir="w")
     with pytest.raises(
         UsageError, match=r"--data_dir=d is not the data set that the run in w was trained on"
     ):
-        checkpoint_files.check_data_set(checkpoint_files.progress(path), "g", data_dir="d", workdir="w")
+        checkpoint_files.check_data_set(checkpoint_files.read_progress(path), "g", data_dir="d", workdir="w")

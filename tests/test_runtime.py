@@ -41,7 +41,7 @@ def one_line(caught):
 
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_cpu_replicas(replicas):
-    runtime = runtimes.choose(cpu_replicas=replicas)
+    runtime = runtimes.choose_runtime(cpu_replicas=replicas)
     assert runtime.replicas == replicas == len(runtime.devices)
     assert runtime.devices == tuple(f"CPU:{i}" for i in range(replicas))
     assert not runtime.on_gpu and not runtime.xla
@@ -52,7 +52,7 @@ def test_cpu_replicas(replicas):
 
 def test_without_gpus_one_cpu_replica_is_chosen(monkeypatch):
     monkeypatch.setattr(runtimes, "cpu_has_bfloat16", lambda: (False, "CPU without avx512_bf16"))
-    runtime = runtimes.choose()
+    runtime = runtimes.choose_runtime()
     assert runtime.devices == ("CPU:0",)
     assert runtime.precision == "float32"
     text = runtime.describe()
@@ -72,13 +72,13 @@ def test_all_gpus_or_those_asked_for_are_used(gpus, monkeypatch):
         "MirroredStrategy",
         lambda devices, cross_device_ops: made.append((devices, type(cross_device_ops).__name__)),
     )
-    runtime = runtimes.choose(gpus=[2, 0])
+    runtime = runtimes.choose_runtime(gpus=[2, 0])
     assert runtime.devices == ("GPU:0", "GPU:1"), "numbered as TensorFlow sees them then"
     assert used == [([found[2], found[0]], "GPU"), (found[2], True), (found[0], True)]
     assert (runtime.precision, runtime.xla, runtime.on_gpu) == ("mixed_bfloat16", True, True)
     assert runtime.reasons == {"precision": "compute capability 8.0", "xla": "GPU"}
-    assert runtimes.choose().devices == ("GPU:0", "GPU:1", "GPU:2")
-    assert runtimes.choose(gpus=[1]).devices == ("GPU:0",)
+    assert runtimes.choose_runtime().devices == ("GPU:0", "GPU:1", "GPU:2")
+    assert runtimes.choose_runtime(gpus=[1]).devices == ("GPU:0",)
     assert made == [
         (["GPU:0", "GPU:1"], "NcclAllReduce"),
         (["GPU:0", "GPU:1", "GPU:2"], "NcclAllReduce"),
@@ -92,7 +92,7 @@ def test_cpu_replicas_leave_gpus_alone(gpus, monkeypatch):
     monkeypatch.setattr(
         tf.config, "set_visible_devices", lambda devices, kind: hidden.append((devices, kind))
     )
-    runtime = runtimes.choose(cpu_replicas=2)
+    runtime = runtimes.choose_runtime(cpu_replicas=2)
     assert runtime.devices == ("CPU:0", "CPU:1")
     assert hidden == [([], "GPU")]
     assert not runtime.xla
@@ -111,27 +111,27 @@ def test_cpu_replicas_leave_gpus_alone(gpus, monkeypatch):
 def test_gpus_that_are_not_there_are_refused(gpus, asked, found, said):
     gpus(*[(8, 0)] * found)
     with pytest.raises(UsageError) as caught:
-        runtimes.choose(gpus=asked)
+        runtimes.choose_runtime(gpus=asked)
     message = one_line(caught)
     assert all(words in message for words in said), message
 
 
 def test_gpus_and_cpu_replicas_exclude_each_other():
     with pytest.raises(UsageError) as caught:
-        runtimes.choose(gpus=[0], cpu_replicas=2)
+        runtimes.choose_runtime(gpus=[0], cpu_replicas=2)
     assert "--gpus" in one_line(caught) and "--cpu_replicas" in one_line(caught)
 
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_no_replicas_are_refused(count):
     with pytest.raises(UsageError, match=f"--cpu_replicas={count}"):
-        runtimes.choose(cpu_replicas=count)
+        runtimes.choose_runtime(cpu_replicas=count)
 
 
 def test_more_cpu_replicas_than_tensorflow_started_with_are_refused():
     assert len(tf.config.list_logical_devices("CPU")) == CPU_DEVICES  # starts it
     with pytest.raises(HazeHealError) as caught:
-        runtimes.choose(cpu_replicas=CPU_DEVICES + 1)
+        runtimes.choose_runtime(cpu_replicas=CPU_DEVICES + 1)
     message = one_line(caught)
     assert f"--cpu_replicas={CPU_DEVICES + 1}" in message and "start a new process" in message
     assert f"{CPU_DEVICES} CPU devices" in message
