@@ -13,7 +13,7 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from hazeheal.data.synthesis.synthetic_pairs import add_haze
+from hazeheal.data.synthesis.scattering import add_haze
 
 
 def made_image(index, *, height, width):

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import rounds  # noqa: E402
 from benchmarks.images import made_image  # noqa: E402
-from hazeheal.data.synthesis.synthetic_pairs import add_haze  # noqa: E402
+from hazeheal.data.synthesis.scattering import add_haze  # noqa: E402
 
 
 def synthetic(*, height, width):

@@ -86,7 +86,7 @@ def test_the_manifest_is_enough_to_lay_the_haze_again(clear, tmp_path):
     assert {row["kind"] for row in rows(tmp_path / "pairs")} <= {"clouds", "ramps"}
     for row in rows(tmp_path / "pairs"):
         hazy, before = row.pop("hazy"), row.pop("clear")
-        laid = scattering.lay(image_io.load_rgb(clear / before)[0], scattering.Haze(**row))
+        laid = scattering.apply_haze(image_io.load_rgb(clear / before)[0], scattering.Haze(**row))
         np.testing.assert_array_equal(image_io.load_rgb(tmp_path / "pairs/hazy" / hazy)[0], laid)
 
 
@@ -208,7 +208,7 @@ def test_names_that_could_not_be_told_apart_are_refused(names, flags, tmp_path, 
         (["--beta=much"], "'much' is no number and no LOW,HIGH"),
         (["--airlight=0.5,2"], "--airlight=0.5,2.0"),
         (["--tint=3"], "--tint=3.0"),
-        (["--kind=rain"], "--kind=rain must be one or several of clouds,ramps"),
+        (["--kind=rain"], "--kind=rain must be one or more of clouds,ramps"),
         (["--kind=clouds", "--depth_dir=."], "exclude each other"),
         (["--depth_scale=2"], "--depth_scale=2.0 needs --depth_dir"),
         (["--depth_dir=.", "--depth_scale=0"], "--depth_scale=0.0 must be more than 0"),

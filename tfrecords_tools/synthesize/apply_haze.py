@@ -95,7 +95,7 @@ def lay_task(task: Task, progress) -> str | None:
             os.utime(aside, ns=(state.st_mtime_ns, state.st_mtime_ns))
     scene = clear.array
     for path, laid in task.missing():
-        image = scattering.lay(scene, laid, depth=depth)
+        image = scattering.apply_haze(scene, laid, depth=depth)
         data = image_io.encode(image, format=task.encoding, quality=task.quality)
         with atomic_path(path, overwrite=False) as aside:
             aside.write_bytes(data)
@@ -105,9 +105,9 @@ def lay_task(task: Task, progress) -> str | None:
 
 def _depth_for(task: Task, size: tuple[int, int]) -> np.ndarray:
     values = read_depth(task.depth_path)
-    if not scattering.fits(values.shape, size):
+    if not scattering.depth_fits(values.shape, size):
         raise DataError(f"{task.depth_path}: {shape_problem(values.shape, size, of=task.clear)}")
-    return scattering.fit(
+    return scattering.resize_depth(
         scattering.distance(values, meaning=task.depth_values, scale=task.depth_scale), size
     )
 

@@ -126,7 +126,7 @@ def _look_at_headers(tasks) -> None:
     def look(task):
         try:
             size = image_io.read_size(task.source, name=task.clear)
-            if task.depth and not scattering.fits(depth := image_io.read_size(task.depth_path), size):
+            if task.depth and not scattering.depth_fits(depth := image_io.read_size(task.depth_path), size):
                 return f"{task.depth_path}: {apply_haze.shape_problem(depth, size, of=task.clear)}"
         except HazeHealError as error:
             return str(error)

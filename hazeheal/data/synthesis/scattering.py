@@ -1,11 +1,11 @@
-"""Haze on a clear image: what is drawn for it, the field that the haze follows, and the image below it.
+"""Synthetic haze in NumPy: the scattering model, the parameters drawn for an image, and haze fields.
 
     haze = draw(Ranges(beta=(0.6, 1.8)), seed=0, name="coast.png", version=1)
-    hazy = lay(clear, haze)                        # a cloud field or a ramp
-    hazy = lay(clear, haze, depth=depth)           # or a depth map
+    hazy = apply_haze(clear, haze)                 # a field of clouds or a ramp
+    hazy = apply_haze(clear, haze, depth=depth)    # a depth map
 
-I = J t + A (1 - t) with t = exp(-beta d), on the values as they stand in the file (sRGB), as RESIDE and the other
-public sets lay it. Needs only numpy and PIL, opens no file, and (ranges, seed, name, version) alone decide a haze.
+The model I = J t + A (1 - t) with t = exp(-beta d) is applied to the sRGB values of the file, as in RESIDE and other
+public sets. The haze of an image depends on (ranges, seed, name, version) alone. TensorFlow is not needed.
 """
 
 import dataclasses
@@ -16,31 +16,31 @@ import unicodedata
 import numpy as np
 from PIL import Image
 
-from hazeheal.data.synthesis import synthetic_pairs
+from hazeheal.data.synthesis.noise import fractal
 from hazeheal.errors import UsageError
 
-VERSION = 1  # of the rules; to be raised when equal arguments give another haze
-KINDS = ("clouds", "ramps")  # of the fields that are made by rule
+VERSION = 1  # Raise it when equal arguments give a different haze.
+KINDS = ("clouds", "ramps")  # of synthetic fields
 DEPTH = "depth"
 DEPTH_VALUES = ("distance", "nearness", "disparity")
-NEAREST = 0.05  # of a disparity map: what is darker counts as 20 times as far as the brightest, and no more
-STEEPEST = math.radians(30)  # of a ramp, from upright
-_BAND = 1 << 20  # pixels that are in floats at a time
+MIN_DISPARITY = 0.05  # Smaller disparities count as this one, so distances span a factor of 20.
+MAX_RAMP_ANGLE = math.radians(30)  # from the vertical
+_BAND_PIXELS = 1 << 20  # Images are converted to float in bands of about this many pixels.
 
 
 @dataclasses.dataclass(frozen=True)
 class Ranges:
-    """From what the haze of an image is drawn; every number uniformly.
+    """The ranges that the haze of an image is drawn from, uniformly.
 
     Attributes:
-        kinds: Of `KINDS`, one of which is drawn; or only `DEPTH`, where there are depth maps.
-        beta: Lowest and highest scattering coefficient, for a field whose greatest value is 1.
+        kinds: Any of `KINDS`, one of which is drawn, or only `DEPTH` if there are depth maps.
+        beta: Lowest and highest scattering coefficient, for a field whose largest value is 1.
         airlight: Lowest and highest A, in [0, 1].
-        tint: How far red and blue of A may lie apart, in [0, 1]: A is (a + w/2, a, a - w/2) clipped to [0, 1], with w
-            drawn from [-tint, tint]. Below 0 it is bluish, above 0 as of dust.
+        tint: Largest difference between red and blue of A, in [0, 1]: A is (a + w/2, a, a - w/2) clipped to [0, 1],
+            with w drawn from [-tint, tint]. Negative w is bluish, positive w is dusty.
 
     Raises:
-        UsageError: A range is empty or leaves what it can mean.
+        UsageError: A range is empty or exceeds the valid values.
     """
 
     kinds: tuple[str, ...] = KINDS
@@ -50,24 +50,24 @@ class Ranges:
 
     def __post_init__(self):
         if self.kinds != (DEPTH,) and not (self.kinds and set(self.kinds) <= set(KINDS)):
-            raise UsageError(f"kind={','.join(self.kinds)} must be one or several of {','.join(KINDS)}")
+            raise UsageError(f"kind={','.join(self.kinds)} must be one or more of {','.join(KINDS)}")
         for name, (low, high), top in (("beta", self.beta, np.inf), ("airlight", self.airlight, 1)):
             if not (0 <= low <= high <= top and high < np.inf):  # false for NaN too
-                limit = "" if top == np.inf else f", {top} or less"
-                raise UsageError(f"{name}={low},{high} must be LOW,HIGH with numbers of 0 or more{limit}")
+                limit = "finite numbers of 0 or more" if top == np.inf else f"numbers in [0, {top}]"
+                raise UsageError(f"{name}={low},{high} must be LOW,HIGH with {limit}")
         if not 0 <= self.tint <= 1:
-            raise UsageError(f"tint={self.tint} must lie in [0, 1]")
+            raise UsageError(f"tint={self.tint} must be in [0, 1]")
 
 
 @dataclasses.dataclass(frozen=True)
 class Haze:
-    """The haze of one image, as a manifest tells it; enough to lay it again.
+    """The haze of one image as a manifest records it, sufficient to apply it again.
 
     Attributes:
         kind: `clouds`, `ramps` or `depth`.
         beta: Scattering coefficient.
         airlight: A, three numbers in [0, 1], RGB.
-        field_seed: What the cloud field or the ramp is drawn from.
+        field_seed: Seed of the cloud field or the ramp.
     """
 
     kind: str
@@ -80,82 +80,149 @@ def draw(ranges: Ranges, *, seed: int, name: str, version: int) -> Haze:
     """Draws the haze of one version of one image.
 
     Args:
-        ranges: From what.
+        ranges: The ranges to draw from.
         seed: 0 or more.
-        name: Of the clear image. It is part of the seed, so an image keeps its haze when others come or go.
-        version: Of several hazy images of one clear one.
+        name: Name of the clear image. It is part of the seed, so adding or removing other images changes nothing.
+        version: Number of the hazy image among those of one clear image.
 
     Returns:
-        The haze. Its numbers are rounded to what a manifest shows.
+        The haze, with its numbers rounded to the precision of a manifest.
     """
-    name = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
-    words = np.frombuffer(hashlib.sha256(name).digest(), "<u4").tolist()
-    rng = np.random.Generator(np.random.PCG64([seed, version, *words]))
+    name_bytes = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
+    name_seeds = np.frombuffer(hashlib.sha256(name_bytes).digest(), "<u4").tolist()
+    rng = np.random.Generator(np.random.PCG64([seed, version, *name_seeds]))
     kind = ranges.kinds[int(rng.integers(len(ranges.kinds)))]
     beta, level = rng.uniform(*ranges.beta), rng.uniform(*ranges.airlight)
-    warm = rng.uniform(-ranges.tint, ranges.tint) / 2
-    airlight = tuple(round(min(max(level + d, 0.0), 1.0), 4) for d in (warm, 0.0, -warm))
-    return Haze(kind, round(beta, 4), airlight, int(rng.integers(2**53)))  # 53 bits: any JSON reader's
+    warmth = rng.uniform(-ranges.tint, ranges.tint) / 2
+    airlight = tuple(round(min(max(level + d, 0.0), 1.0), 4) for d in (warmth, 0.0, -warmth))
+    return Haze(kind, round(beta, 4), airlight, int(rng.integers(2**53)))  # JSON readers keep 53 bits
 
 
-def lay(clear: np.ndarray, haze: Haze, *, depth: np.ndarray | None = None) -> np.ndarray:
-    """Lays the haze on an image.
+def apply_haze(clear: np.ndarray, haze: Haze, *, depth: np.ndarray | None = None) -> np.ndarray:
+    """Applies haze to an image.
 
     Args:
-        clear: uint8 [H, W, 3] RGB.
-        haze: Of `draw`.
-        depth: float32 [H, W], 0 or more, for haze of kind `depth`; else None.
+        clear: uint8 RGB `[H, W, 3]`.
+        haze: The result of `draw`.
+        depth: float32 `[H, W]`, 0 or more, for haze of kind `depth`; otherwise None.
 
     Returns:
-        uint8 [H, W, 3].
+        uint8 `[H, W, 3]`.
 
     Raises:
-        UsageError: A depth map is missing or too much, or of another size than the image.
+        UsageError: A depth map is missing, not used by this kind of haze, or not of the image's size.
     """
     if (depth is None) == (haze.kind == DEPTH):
         raise UsageError(f"haze of kind {haze.kind} {'needs a' if depth is None else 'takes no'} depth map")
     size = clear.shape[:2]
     field = make_field(haze, size) if depth is None else depth
     if field.shape != size:
-        raise UsageError(f"the depth map is {field.shape}, the image {size}; bring it to size with `fit`")
-    hazy, rows = np.empty_like(clear), max(1, _BAND // max(size[1], 1))
+        raise UsageError(f"the depth map is {field.shape} and the image {size}; use `resize_depth` first")
+    hazy, rows = np.empty_like(clear), max(1, _BAND_PIXELS // max(size[1], 1))
     for top in range(0, size[0], rows):
         band = slice(top, top + rows)
-        below = clear[band].astype(np.float32) / np.float32(255)
-        laid = synthetic_pairs.add_haze(below, depth=field[band], beta=haze.beta, airlight=haze.airlight)
-        hazy[band] = np.rint(255 * laid).astype(np.uint8)
+        scene = clear[band].astype(np.float32) / np.float32(255)
+        result = add_haze(scene, depth=field[band], beta=haze.beta, airlight=haze.airlight)
+        hazy[band] = np.rint(255 * result).astype(np.uint8)
     return hazy
 
 
+def add_haze(
+    clear: np.ndarray,
+    *,
+    depth: np.ndarray,
+    beta: float,
+    airlight: float | tuple[float, ...] | np.ndarray = 0.9,
+) -> np.ndarray:
+    """Applies the atmospheric scattering model I = J t + A (1 - t), t = exp(-beta depth).
+
+    See Koschmieder (1924), and Narasimhan and Nayar, "Vision and the Atmosphere" (2002).
+
+    Args:
+        clear: The scene J, float `[H, W, 3]` in [0, 1].
+        depth: float `[H, W]`, 0 or more: the distance from the camera in any unit or, in a view from above, the
+            optical thickness of the layer.
+        beta: Scattering coefficient in 1 / (unit of `depth`), 0 or more.
+        airlight: A in [0, 1], one number or three (RGB).
+
+    Returns:
+        float32 `[H, W, 3]` in [0, 1].
+
+    Raises:
+        UsageError: A shape or a value is out of range.
+    """
+    clear, depth = np.asarray(clear, np.float32), np.asarray(depth, np.float32)
+    airlight = np.asarray(airlight, np.float32)
+    if clear.ndim != 3 or clear.shape[2] != 3:
+        raise UsageError(f"clear has shape {clear.shape}; it must be [height, width, 3]")
+    if depth.shape != clear.shape[:2]:
+        raise UsageError(f"depth has shape {depth.shape} and the image {clear.shape[:2]}; resize one of them")
+    if airlight.shape not in ((), (3,)):
+        raise UsageError(f"airlight has shape {airlight.shape}; give one number or three")
+    for name, value, top in (("clear", clear, 1), ("airlight", airlight, 1), ("depth", depth, np.inf)):
+        if value.size and not (value.min() >= 0 and value.max() <= top):  # false for NaN too
+            raise UsageError(
+                f"{name} has values from {value.min()} to {value.max()}; they must be in [0, {top}]"
+            )
+    if not 0 <= beta < np.inf:
+        raise UsageError(f"beta={beta} must be a finite number of 0 or more")
+    transmission = np.exp(-np.float32(beta) * depth)[..., None]
+    return clear * transmission + airlight * (1 - transmission)
+
+
 def make_field(haze: Haze, size: tuple[int, int]) -> np.ndarray:
-    """The optical thickness of a haze made by rule: float32 [height, width] in [0, 1]."""
+    """Returns the optical thickness of synthetic haze, float32 `[height, width]` in [0, 1]."""
     rng = np.random.Generator(np.random.PCG64(haze.field_seed))
-    return {"clouds": synthetic_pairs.thickness, "ramps": _ramp}[haze.kind](rng, size)
+    return {"clouds": thickness, "ramps": _ramp}[haze.kind](rng, size)
+
+
+def thickness(rng: np.random.Generator, size: int | tuple[int, int]) -> np.ndarray:
+    """Draws a layer of haze seen from above: a uniform part plus fractal banks.
+
+    Args:
+        rng: The generator that everything is drawn from.
+        size: Side in pixels, or (height, width).
+
+    Returns:
+        Optical thickness relative to its maximum, float32 `[height, width]` in (0, 1].
+    """
+    banks = fractal(rng, size, cells=rng.uniform(1.2, 2.8), octaves=6, gain=rng.uniform(0.38, 0.55))
+    banks = banks - banks.min()
+    banks = (banks / max(float(banks.max()), 1e-6)) ** rng.uniform(0.9, 1.6)
+    floor = rng.uniform(0.15, 0.5)
+    return (floor + (1 - floor) * banks).astype(np.float32)
 
 
 def _ramp(rng, size):
-    """A view into the distance without its depth: near below, far above, leaning a little to one side."""
+    """Distance in a view towards the horizon: near at the bottom, far at the top, slightly tilted."""
     height, width = size
-    lean, near, curve = rng.uniform(-STEEPEST, STEEPEST), rng.uniform(0.05, 0.35), rng.uniform(0.7, 2.0)
+    tilt, near, curve = (
+        rng.uniform(-MAX_RAMP_ANGLE, MAX_RAMP_ANGLE),
+        rng.uniform(0.05, 0.35),
+        rng.uniform(0.7, 2),
+    )
     y, x = np.arange(height, 0, -1, dtype=np.float32), np.arange(width, dtype=np.float32)
-    away = np.float32(math.cos(lean)) * y[:, None] + np.float32(math.sin(lean)) * x
-    away -= away.min()
-    away /= max(float(away.max()), 1e-6)
-    return (near + (1 - near) * away ** np.float32(curve)).astype(np.float32)
+    position = np.float32(math.cos(tilt)) * y[:, None] + np.float32(math.sin(tilt)) * x
+    position -= position.min()
+    position /= max(float(position.max()), 1e-6)
+    return (near + (1 - near) * position ** np.float32(curve)).astype(np.float32)
 
 
 def distance(values: np.ndarray, *, meaning: str = "distance", scale: float = 1.0) -> np.ndarray:
-    """What a depth map's values mean.
+    """Converts the values of a depth map to distances.
 
     Args:
-        values: float32 [H, W] in [0, 1], as a part of white.
+        values: float32 `[H, W]` in [0, 1], 1 is white.
         meaning: `distance`: near is dark, d = scale v. `nearness`: near is bright, d = scale (1 - v). `disparity`: near
-            is bright, d in inverse proportion, scale NEAREST / max(v, NEAREST), as of stereo and of networks that
-            estimate inverse depth.
-        scale: The distance that the farthest value stands for.
+            is bright and d is inversely proportional, d = scale MIN_DISPARITY / max(v, MIN_DISPARITY), as in stereo
+            and in networks that estimate inverse depth.
+        scale: The largest distance.
 
     Returns:
-        float32 [H, W] in [0, scale].
+        float32 `[H, W]` in [0, scale].
+
+    Raises:
+        UsageError: `meaning` is not one of `DEPTH_VALUES`.
     """
     scale = np.float32(scale)
     if meaning == "distance":
@@ -163,18 +230,19 @@ def distance(values: np.ndarray, *, meaning: str = "distance", scale: float = 1.
     if meaning == "nearness":
         return scale * (1 - values)
     if meaning == "disparity":
-        return scale * np.float32(NEAREST) / np.maximum(values, np.float32(NEAREST))
-    raise UsageError(f"depth_values={meaning} is none of {', '.join(DEPTH_VALUES)}")
+        return scale * np.float32(MIN_DISPARITY) / np.maximum(values, np.float32(MIN_DISPARITY))
+    raise UsageError(f"depth_values={meaning} is not known; use one of {', '.join(DEPTH_VALUES)}")
 
 
-def fits(depth: tuple[int, int], image: tuple[int, int]) -> bool:
-    """Whether a depth map of this (height, width) can be brought to the image's: the same shape, to a pixel."""
-    (dh, dw), (height, width) = depth, image
-    return abs(dh * width - dw * height) <= max(height, width, dh, dw)
+def depth_fits(depth: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Returns whether two (height, width) sizes have the same aspect ratio, to within one pixel."""
+    (depth_height, depth_width), (height, width) = depth, image
+    difference = abs(depth_height * width - depth_width * height)
+    return difference <= max(height, width, depth_height, depth_width)
 
 
-def fit(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Brings float32 [H, W] to (height, width), bilinearly."""
+def resize_depth(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes a depth map, float32 `[H, W]`, to (height, width) by bilinear interpolation."""
     if depth.shape == size:
         return depth
     return np.asarray(Image.fromarray(depth).resize(size[::-1], Image.Resampling.BILINEAR))

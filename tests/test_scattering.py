@@ -1,4 +1,4 @@
-"""Haze laid by rule: the scattering model, what is drawn, fields of any shape, what depth maps mean."""
+"""Synthetic haze: the scattering model, drawn parameters, fields of any shape, and depth maps."""
 
 import unicodedata
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hazeheal.data.synthesis import scattering
-from hazeheal.data.synthesis.scene_canvas import fractal
+from hazeheal.data.synthesis.noise import fractal
 from hazeheal.errors import UsageError
 
 
@@ -17,33 +17,73 @@ def drawn(count=60, ranges=None, **changes):
     ]
 
 
-def test_lay_is_the_scattering_model(monkeypatch):
+def test_add_haze_is_the_scattering_model():
+    rng = np.random.default_rng(0)
+    clear = rng.random((5, 7, 3)).astype(np.float32)
+    depth = rng.random((5, 7)).astype(np.float32) * 3
+    airlight = (0.9, 0.8, 0.7)
+    hazy = scattering.add_haze(clear, depth=depth, beta=0.7, airlight=airlight)
+    assert hazy.dtype == np.float32
+    for y, x, c in np.ndindex(5, 7, 3):
+        t = np.exp(-0.7 * float(depth[y, x]))
+        assert hazy[y, x, c] == pytest.approx(clear[y, x, c] * t + airlight[c] * (1 - t), abs=1e-6)
+
+
+def test_add_haze_at_its_limits():
+    clear = np.random.default_rng(1).random((4, 4, 3), np.float32)
+    depth = np.ones((4, 4))
+    np.testing.assert_array_equal(scattering.add_haze(clear, depth=depth, beta=0), clear)
+    np.testing.assert_allclose(scattering.add_haze(clear, depth=depth, beta=99, airlight=0.8), 0.8, atol=1e-6)
+    assert scattering.add_haze(np.zeros((0, 4, 3)), depth=np.zeros((0, 4)), beta=1).shape == (0, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clear": np.zeros((4, 4))}, "clear has shape"),
+        ({"clear": np.full((4, 4, 3), 200.0)}, "clear has values from 200"),
+        ({"clear": np.full((4, 4, 3), np.nan)}, "clear has values from nan"),
+        ({"depth": np.zeros((4, 5))}, "depth has shape"),
+        ({"depth": np.full((4, 4), -1.0)}, "depth has values from -1"),
+        ({"airlight": (0.5, 0.5)}, "airlight has shape"),
+        ({"airlight": 1.5}, "airlight has values from 1.5"),
+        ({"beta": -0.1}, "beta=-0.1 must be"),
+        ({"beta": float("nan")}, "beta=nan must be"),
+    ],
+)
+def test_add_haze_refuses_invalid_arguments(change, message):
+    arguments = {"clear": np.zeros((4, 4, 3)), "depth": np.zeros((4, 4)), "beta": 1.0} | change
+    with pytest.raises(UsageError, match=message):
+        scattering.add_haze(arguments.pop("clear"), **arguments)
+
+
+def test_apply_haze_is_the_scattering_model(monkeypatch):
     rng = np.random.default_rng(0)
     clear = rng.integers(0, 256, (37, 5, 3), dtype=np.uint8)
     depth = rng.uniform(0, 3, (37, 5)).astype(np.float32)
     one = scattering.Haze("depth", 0.7, (0.9, 0.8, 0.7), 0)
     t = np.exp(-0.7 * depth.astype(np.float64))[..., None]
     expected = clear * t + 255 * np.array([0.9, 0.8, 0.7]) * (1 - t)
-    laid = scattering.lay(clear, one, depth=depth)
-    assert laid.dtype == np.uint8
-    assert np.abs(laid - expected).max() < 0.51  # half a level, and the last bit of float32
-    monkeypatch.setattr(scattering, "_BAND", 20)  # four rows at a time
-    np.testing.assert_array_equal(scattering.lay(clear, one, depth=depth), laid)
+    hazy = scattering.apply_haze(clear, one, depth=depth)
+    assert hazy.dtype == np.uint8
+    assert np.abs(hazy - expected).max() < 0.51  # half a level, and the last bit of float32
+    monkeypatch.setattr(scattering, "_BAND_PIXELS", 20)  # four rows at a time
+    np.testing.assert_array_equal(scattering.apply_haze(clear, one, depth=depth), hazy)
 
 
-def test_no_haze_and_nothing_but_haze():
+def test_no_haze_and_opaque_haze():
     clear = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     depth = np.ones((4, 4), np.float32)
     np.testing.assert_array_equal(
-        scattering.lay(clear, scattering.Haze("depth", 0.0, (1, 1, 1), 0), depth=depth), clear
+        scattering.apply_haze(clear, scattering.Haze("depth", 0.0, (1, 1, 1), 0), depth=depth), clear
     )
     assert (
-        scattering.lay(clear, scattering.Haze("depth", 50.0, (0.2, 0.4, 0.6), 0), depth=depth)
+        scattering.apply_haze(clear, scattering.Haze("depth", 50.0, (0.2, 0.4, 0.6), 0), depth=depth)
         == [51, 102, 153]
     ).all()
 
 
-def test_a_depth_map_belongs_to_haze_by_depth_alone():
+def test_only_haze_of_kind_depth_takes_a_depth_map():
     clear, depth = np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.float32)
     by_depth, clouds = (
         scattering.Haze("depth", 1.0, (1, 1, 1), 0),
@@ -55,10 +95,10 @@ def test_a_depth_map_belongs_to_haze_by_depth_alone():
         ((by_depth, depth.T), "the depth map is"),
     ):
         with pytest.raises(UsageError, match=said):
-            scattering.lay(clear, arguments[0], depth=arguments[1])
+            scattering.apply_haze(clear, arguments[0], depth=arguments[1])
 
 
-def test_draws_stay_in_their_ranges_and_fill_them():
+def test_draws_fill_their_ranges():
     ranges = scattering.Ranges(beta=(0.5, 2.0), airlight=(0.6, 0.9), tint=0.1)
     hazes = drawn(200, ranges)
     beta = np.array([one.beta for one in hazes])
@@ -100,15 +140,23 @@ def test_fields_of_any_shape(kind, size):
     assert size == (1, 1) or np.ptp(field) > 0.2
 
 
-def test_ramps_are_near_below_and_lean_both_ways():
+def test_ramps_are_near_at_the_bottom_and_tilt_both_ways():
     fields = [
         scattering.make_field(scattering.Haze("ramps", 1.0, (1, 1, 1), seed), (60, 80)) for seed in range(12)
     ]
     for field in fields:
         assert (np.diff(field, axis=0) < 0).all(), "farther upwards, everywhere"
         assert field.max() == 1
-    leaning = [field[:, -1].mean() - field[:, 0].mean() for field in fields]
-    assert min(leaning) < -0.05 and max(leaning) > 0.05
+    tilts = [field[:, -1].mean() - field[:, 0].mean() for field in fields]
+    assert min(tilts) < -0.05 and max(tilts) > 0.05
+
+
+def test_fractal_is_normalized_and_smooth():
+    noise = fractal(np.random.default_rng(0), 128, cells=3, octaves=1)
+    assert abs(float(noise.mean())) < 1e-4 and float(noise.std()) == pytest.approx(1, abs=1e-3)
+    assert np.abs(np.diff(noise, axis=0)).max() < 0.2
+    rough = fractal(np.random.default_rng(0), 128, cells=3, octaves=5)
+    assert np.abs(np.diff(rough, axis=0)).mean() > 2 * np.abs(np.diff(noise, axis=0)).mean()
 
 
 def test_fractal_noise_has_one_scale_along_both_sides():
@@ -120,7 +168,7 @@ def test_fractal_noise_has_one_scale_along_both_sides():
     np.testing.assert_array_equal(fractal(rng, 50, cells=2.3), fractal(again, (50, 50), cells=2.3))
 
 
-def test_what_the_values_of_a_depth_map_mean():
+def test_depth_map_values_become_distances():
     values = np.array([[0, 0.05, 0.5, 1]], np.float32)
     np.testing.assert_allclose(scattering.distance(values, scale=10), [[0, 0.5, 5, 10]], rtol=1e-6)
     np.testing.assert_allclose(
@@ -129,19 +177,21 @@ def test_what_the_values_of_a_depth_map_mean():
     np.testing.assert_allclose(
         scattering.distance(values, meaning="disparity"), [[1, 1, 0.1, 0.05]], rtol=1e-6
     )
-    with pytest.raises(UsageError, match="depth_values=far is none of distance, nearness, disparity"):
+    with pytest.raises(
+        UsageError, match="depth_values=far is not known; use one of distance, nearness, disparity"
+    ):
         scattering.distance(values, meaning="far")
 
 
-def test_depth_maps_are_brought_to_the_images_size():
-    assert scattering.fits((240, 320), (480, 640)) and scattering.fits((241, 320), (480, 640))
-    assert scattering.fits((33, 50), (66, 101)) and not scattering.fits((320, 240), (480, 640))
-    assert not scattering.fits((250, 320), (480, 640))
+def test_depth_maps_are_resized():
+    assert scattering.depth_fits((240, 320), (480, 640)) and scattering.depth_fits((241, 320), (480, 640))
+    assert scattering.depth_fits((33, 50), (66, 101)) and not scattering.depth_fits((320, 240), (480, 640))
+    assert not scattering.depth_fits((250, 320), (480, 640))
     depth = np.repeat(np.linspace(0, 1, 16, dtype=np.float32)[:, None], 8, 1)
-    larger = scattering.fit(depth, (32, 16))
+    larger = scattering.resize_depth(depth, (32, 16))
     assert larger.shape == (32, 16) and larger.dtype == np.float32
     np.testing.assert_allclose(larger[1:-1:2].mean(1), np.linspace(0, 1, 32)[1:-1:2], atol=0.02)
-    assert scattering.fit(depth, (16, 8)) is depth
+    assert scattering.resize_depth(depth, (16, 8)) is depth
 
 
 @pytest.mark.parametrize(
@@ -154,10 +204,10 @@ def test_depth_maps_are_brought_to_the_images_size():
         ({"beta": (-1, 1)}, "beta=-1,1"),
         ({"beta": (1, float("inf"))}, "beta=1,inf"),
         ({"beta": (float("nan"), 1)}, "beta=nan,1"),
-        ({"airlight": (0.5, 1.5)}, "airlight=0.5,1.5 must be .* 1 or less"),
+        ({"airlight": (0.5, 1.5)}, "airlight=0.5,1.5 must be LOW,HIGH with numbers in .0, 1."),
         ({"tint": -0.1}, "tint=-0.1"),
     ],
 )
-def test_ranges_that_cannot_be_meant(fields, said):
+def test_invalid_ranges_are_refused(fields, said):
     with pytest.raises(UsageError, match=said):
         scattering.Ranges(**fields)
