@@ -1,16 +1,25 @@
-"""Event files read back with TensorBoard's own reader."""
+"""Event files read back with TensorBoard's own readers."""
 
-import os
+import argparse
+import contextlib
+import pathlib
+import time
 
 import tensorflow as tf
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from processes import PATIENCE
+from tensorboard.backend.event_processing.data_ingester import LocalDataIngester
 from tensorboard.backend.event_processing.io_wrapper import IsTensorFlowEventsFile
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.context import RequestContext
+from tensorboard.data import server_ingester
+from tensorboard.plugins.core.core_plugin import CorePluginLoader
+from tensorboard.util.grpc_util import ChannelCredsType
 
 from hazeheal.training.reports.tensorboard import SummaryWriters
 
 
 def read(directory):
-    """Returns {tag: [(step, tensor), ...]} of a folder, as TensorBoard sees it."""
+    """Returns {tag: [(step, tensor), ...]} of a folder, without superseded steps."""
     accumulator = EventAccumulator(str(directory), size_guidance={"tensors": 0})
     accumulator.Reload()
     return {
@@ -20,16 +29,14 @@ def read(directory):
 
 
 def steps(directory, tag="loss"):
+    """Returns the steps of a tag in the order in which TensorBoard reads them."""
     return [step for step, _ in read(directory).get(tag, [])] if directory.exists() else []
 
 
-def visible(directory):
-    """Returns all (folder, tag, step) that TensorBoard shows for a log directory."""
-    found = []
-    for folder, _, names in sorted(os.walk(directory)):
-        if any(IsTensorFlowEventsFile(name) for name in names):
-            found += [(folder, tag, step) for tag, events in read(folder).items() for step, _ in events]
-    return found
+def folders(directory):
+    """Returns `directory` and its subfolders that TensorBoard finds event files in."""
+    paths = pathlib.Path(directory).rglob("*")
+    return sorted({path.parent for path in paths if IsTensorFlowEventsFile(path.name) and path.is_file()})
 
 
 def event_paths(directory):
@@ -37,8 +44,57 @@ def event_paths(directory):
 
 
 def write_run(directory, first, last):
-    """A process that writes steps `first` to `last` and goes."""
+    """Writes the steps `first` to `last` as a process does that ends without a word."""
     writers = SummaryWriters(directory)
     for step in range(first, last + 1):
         writers.scalars("train", {"loss": step + 0.5}, step=step)
-    writers.close()
+
+
+def python_backend(directory):
+    """Returns the data provider of `tensorboard --load_fast=false`, which has read `directory`."""
+    parser = argparse.ArgumentParser()
+    CorePluginLoader().define_flags(parser)
+    flags = ["--load_fast=false", "--reload_interval=0", "--reload_task=blocking"]
+    flags = parser.parse_args([f"--logdir={directory}", *flags])
+    CorePluginLoader().fix_flags(flags)
+    ingester = LocalDataIngester(flags)
+    ingester.start()
+    return ingester.data_provider
+
+
+@contextlib.contextmanager
+def rust_backend(directory):
+    """Gives the data provider of `tensorboard` without flags; its server reads `directory` again and again."""
+    binary = server_ingester.get_server_binary()
+    ingester = server_ingester.SubprocessServerDataIngester(
+        binary, str(directory), reload_interval=1, channel_creds_type=ChannelCredsType.LOCAL
+    )
+    ingester.start()
+    try:
+        yield ingester.data_provider
+    finally:
+        ingester._stdin_handle.close()  # the end of the server
+
+
+def displayed(provider):
+    """Returns {(run, tag): [step, ...]} of all scalars and images that the web pages show."""
+    options = {"experiment_id": "", "downsample": 1000}
+    scalars = provider.read_scalars(RequestContext(), plugin_name="scalars", **options)
+    images = provider.read_blob_sequences(RequestContext(), plugin_name="images", **options)
+    return {
+        (run, tag): [datum.step for datum in data]
+        for runs in (scalars, images)
+        for run, tags in runs.items()
+        for tag, data in tags.items()
+    }
+
+
+def displayed_by_both(directory):
+    """Returns what both backends of TensorBoard show; that of the server is awaited, as it reads in the background."""
+    python = displayed(python_backend(directory))
+    with rust_backend(directory) as provider:
+        end = time.monotonic() + PATIENCE
+        while (rust := displayed(provider)) != python:
+            assert time.monotonic() < end, (rust, python)
+            time.sleep(0.1)
+    return python

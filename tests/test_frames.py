@@ -9,9 +9,8 @@ import pytest
 import tensorflow as tf
 from places import ROOT
 
-from hazeheal.data import records
+from hazeheal.data import records, tfrecord
 from hazeheal.data.example_proto import Example
-from tfrecords_tools import tfrecord
 
 PAYLOADS = [b"", b"x", bytes(range(256)) * 300, np.random.default_rng(0).bytes(100_003)]
 
@@ -70,33 +69,29 @@ def test_frames_are_tensorflows(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
         for payload in PAYLOADS:
             writer.write(payload)
-    ours = b"".join(
-        header + payload + footer for payload in PAYLOADS for header, footer in [tfrecord.ends(payload)]
-    )
+    ours = b"".join(tfrecord.frame(payload) for payload in PAYLOADS)
     assert ours == (tmp_path / "theirs").read_bytes()
-    assert list(tfrecord.walk(tmp_path / "theirs")) == PAYLOADS
+    assert list(tfrecord.read_frames(tmp_path / "theirs")) == PAYLOADS
 
 
 @pytest.mark.parametrize("record", range(len(PAYLOADS)))
-def test_a_walk_ends_where_a_frame_is_damaged(tmp_path, record):
-    whole = [
-        b"".join((*tfrecord.ends(payload)[:1], payload, tfrecord.ends(payload)[1])) for payload in PAYLOADS
-    ]
+def test_reading_ends_at_a_damaged_frame(tmp_path, record):
+    whole = [tfrecord.frame(payload) for payload in PAYLOADS]
     before = b"".join(whole[:record])
     for place in (0, 7, 8, 11, len(whole[record]) - 1):
         damaged = bytearray(b"".join(whole))
         damaged[len(before) + place] ^= 1
         (tmp_path / "damaged").write_bytes(damaged)
-        assert list(tfrecord.walk(tmp_path / "damaged")) == PAYLOADS[:record]
+        assert list(tfrecord.read_frames(tmp_path / "damaged")) == PAYLOADS[:record]
     for length in (1, 11, len(whole[record]) - 1):
         (tmp_path / "short").write_bytes(before + whole[record][:length])
-        assert list(tfrecord.walk(tmp_path / "short")) == PAYLOADS[:record]
+        assert list(tfrecord.read_frames(tmp_path / "short")) == PAYLOADS[:record]
 
 
 def test_a_length_beyond_the_file_asks_for_no_memory(tmp_path):
     header = (2**62).to_bytes(8, "little")
-    (tmp_path / "long").write_bytes(header + tfrecord.ends(header)[1] + b"x" * 40)
-    assert list(tfrecord.walk(tmp_path / "long")) == []
+    (tmp_path / "long").write_bytes(header + tfrecord.frame_ends(header)[1] + b"x" * 40)
+    assert list(tfrecord.read_frames(tmp_path / "long")) == []
 
 
 @pytest.mark.parametrize(

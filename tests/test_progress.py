@@ -14,7 +14,7 @@ import processes
 import pytest
 
 from hazeheal.training.reports import progress
-from hazeheal.training.reports.training_log import ProgressLine
+from hazeheal.training.reports.progress import ProgressLine
 
 
 def test_plain_lines_where_there_is_no_terminal(monkeypatch):
@@ -39,7 +39,8 @@ def test_progress_without_any_update_prints_nothing():
 
 ON_A_TERMINAL = """
     import sys
-    from hazeheal.training.reports.training_log import ProgressLine, setup_logging
+    from hazeheal.training.reports.logging_setup import setup_logging
+    from hazeheal.training.reports.progress import ProgressLine
     import time
 
     logger = setup_logging(None)

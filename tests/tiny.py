@@ -10,8 +10,8 @@ import shutil
 import subprocess
 import sys
 
+import event_reading
 import processes
-import tensorflow as tf
 from disks import flip
 
 from hazeheal import config as configs
@@ -98,20 +98,18 @@ def tensors(run, step):
 
 
 def events(run, *, group=0):
-    """Everything TensorBoard would show: a sorted list of (split, tag, step, value).
+    """Everything TensorBoard shows: a sorted list of (split, tag, step, value).
 
     A scalar's value is a float, an image's or text's its bytes.
     """
     found = []
     summaries = pathlib.Path(run) / f"group_{group:02d}/summaries"
-    for path in summaries.rglob("*tfevents*"):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            event = tf.compat.v1.Event.FromString(record)
-            for value in event.summary.value:
-                array = tf.make_ndarray(value.tensor)
+    for folder in event_reading.folders(summaries):
+        for tag, values in event_reading.read(folder).items():
+            for step, array in values:
                 is_scalar = array.dtype.kind == "f" and not array.ndim
                 content = float(array) if is_scalar else tuple(array.ravel().tolist())
-                found.append((path.parent.name, value.tag, event.step, content))
+                found.append((folder.name, tag, step, content))
     return sorted(found, key=lambda e: e[:3])
 
 

@@ -12,11 +12,11 @@ import zlib
 
 import numpy as np
 
-from hazeheal.data import records
+from hazeheal.data import records, tfrecord
 from hazeheal.data.images import image_io
 from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.utils.console import one_line
-from tfrecords_tools import pool, tfrecord
+from tfrecords_tools import pool
 from tfrecords_tools.convert import finalize, shard
 from tfrecords_tools.info import format_bytes
 
@@ -213,7 +213,7 @@ def _check_rows(check: Check, size: int, progress) -> list:
 def _check_frames(check: Check, progress) -> list:
     """Without an index: what can be walked from frame to frame."""
     problems, number = [], -1
-    for number, payload in enumerate(tfrecord.walk(check.path)):
+    for number, payload in enumerate(tfrecord.read_frames(check.path)):
         key = check.keys[number] if check.keys and number < len(check.keys) else None
         problems += [(number, reason) for reason in _check_record(payload, row=None, key=key)]
         if progress:
@@ -230,7 +230,7 @@ def _check_frames(check: Check, progress) -> list:
 
 def _check_frame(header: bytes, payload: bytes, footer: bytes) -> list:
     reasons = []
-    expected_header, expected_footer = tfrecord.ends(payload)
+    expected_header, expected_footer = tfrecord.frame_ends(payload)
     if header != expected_header:
         reasons.append("its frame's length, or the CRC of that, is damaged (the record itself is whole)")
     if footer != expected_footer:

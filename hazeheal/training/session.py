@@ -197,4 +197,3 @@ class Session:
 
     def close(self) -> None:
         self.checkpoints.close()
-        self.reports.close()

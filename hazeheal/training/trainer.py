@@ -28,7 +28,8 @@ from hazeheal.runs import checkpoints
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.training import restore, start
 from hazeheal.training.profiler import Profile
-from hazeheal.training.reports import training_log
+from hazeheal.training.reports.logging_setup import setup_logging
+from hazeheal.training.reports.progress import ProgressLine
 from hazeheal.training.schedule import Schedule
 from hazeheal.training.session import Session
 from hazeheal.training.step import step
@@ -155,7 +156,7 @@ class DehazeTrainer:
             HazeHealError: Damaged data (named), too many non-finite steps in a row, or a directory in use.
         """
         with self._directory.locked(), StopSignals() as signals:
-            training_log.setup_logging(self._directory.log, group=self._groups.number)
+            setup_logging(self._directory.log, group=self._groups.number)
             for line in self.describe().splitlines():
                 LOG.info("%s", line)
             if self.config.model.norm == "batch" and self.runtime.replicas > 1:
@@ -203,9 +204,7 @@ class DehazeTrainer:
         validate, save = schedule.every(train.validate_every), schedule.every(train.save_every)
         epoch = schedule.every("1 epoch")
         profile = Profile(self.config, self._directory.summaries / "train")
-        progress = training_log.ProgressLine(
-            self.total_steps, initial_step=first, shown=self._groups.is_first
-        )
+        progress = ProgressLine(self.total_steps, initial_step=first, shown=self._groups.is_first)
         at, iterator, signal = first, self._batches_from(first), session.stopped_by(signals)
         with progress as line:
             while at < self.total_steps and not signal:

@@ -18,11 +18,10 @@ import zlib
 
 import numpy as np
 
-from hazeheal.data import records
+from hazeheal.data import records, tfrecord
 from hazeheal.data.images import image_io
 from hazeheal.errors import DataError, HazeHealError
 from hazeheal.utils.hashing import sha256_of_file
-from tfrecords_tools import tfrecord
 from tfrecords_tools.convert import pair_records
 
 FOLDERS = {"hazy": "hazy", "clear": "GT"}
@@ -89,7 +88,7 @@ def write_shard(spec: ShardSpec, progress=None) -> dict:
                         load_clear=load_clear,
                     ):
                         payload = records.serialize(made.pair, hashes=made.hashes)
-                        header, footer = tfrecord.ends(payload)
+                        header, footer = tfrecord.frame_ends(payload)
                         for part in (header, payload, footer):
                             file.write(part)
                             digest.update(part)

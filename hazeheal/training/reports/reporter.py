@@ -44,7 +44,7 @@ class Reports:
         self._summaries.rewind_to(step)
         if restored is None:
             self._summaries.text("config", tensorboard.config_markdown(configs.flat(self._config)))
-        if not self._summaries.holds(""):  # a new run, or one that an older version began
+        if not self._summaries.has_events(""):  # a new run, or one that an older version began
             self._summaries.protos("", self._dashboards(), step=0)
 
     def _dashboards(self):
@@ -100,9 +100,6 @@ class Reports:
 
     def flush(self) -> None:
         self._summaries.flush()
-
-    def close(self) -> None:
-        self._summaries.close()
 
 
 def final_summary(result, *, workdir) -> str:

@@ -1,207 +1,202 @@
-"""TensorBoard summaries of one replica group: scalars, images and text that never stop the training.
+"""TensorBoard summaries of one replica group: scalars, images and text.
 
     writers = SummaryWriters("RUN/group_00/summaries")
-    writers.rewind_to(step=restored)                  # before anything is written; -1: nothing restored
-    writers.text("config", config_markdown(flat_config), step=restored)
+    writers.rewind_to(restored_step)                        # before anything is written; -1: nothing was restored
+    writers.text("config", config_markdown(flat_config), step=0)
     writers.scalars("train", {"gen_l1_loss": 0.12}, step=100)
     writers.images("val", hazy, restored, clear, step=100)
     writers.flush()                                         # before the checkpoint of that step is saved
 
-TensorFlow's writer alone does not survive a full disk: a record larger than its buffer is lost without an
-error, and the torn half that stays in the file hides all that is appended after it. So every write is
-flushed and its records are counted in the file; on a failure the file is cut back to its last whole
-record, and the next write opens a fresh one.
+The events are built from TensorBoard's protos and appended to files, without `tf.summary`: on a full disk its writer
+loses events without an error, and leaves a torn one that hides all later ones.
 """
 
-import contextlib
 import logging
 import os
 import pathlib
+import re
+import socket
 import time
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.util import tensor_util
 
-from hazeheal.training.reports import event_files
+from hazeheal.data import tfrecord
+from hazeheal.data.images import image_io
+from hazeheal.training.reports.append import append
 from hazeheal.training.reports.sample_sheets import side_by_side
 
 _log = logging.getLogger("hazeheal")
+_PATTERN = "events.out.tfevents.*"
 
 
 class SummaryWriters:
-    """Writes `directory/train` and `directory/val` (any other split likewise) for TensorBoard.
+    """Writes `directory/train` and `directory/val` (and any other split likewise) for TensorBoard.
+
+    Summaries that cannot be written cost a warning, not the training.
 
     Args:
-        directory: The group's summaries folder, itself the split ""; made at the first write.
-        max_images: At most so many images are written at a time.
+        directory: The group's summaries folder, which is itself the split "". It is created by the first write.
+        max_images: The largest number of images written by one call of `images`.
         max_side: Images whose longer side has more pixels are shrunk to it.
+
+    Raises:
+        ValueError: `max_images` or `max_side` is less than 1.
 
     Attributes:
         failures: Number of calls whose summaries could not be written. The first one is logged.
     """
 
-    def __init__(self, directory, *, max_images=4, max_side=256):
+    def __init__(self, directory: str | os.PathLike, *, max_images: int = 4, max_side: int = 256):
         for name, value in {"max_images": max_images, "max_side": max_side}.items():
             if value < 1:
-                raise ValueError(f"{name} must be 1 or more, and is {value}")
+                raise ValueError(f"{name} must be a positive integer, got {value}")
         self.directory = pathlib.Path(directory)
         self.failures = 0
         self._max_images = max_images
         self._max_side = max_side
-        self._files = {}
+        self._paths = {}
 
-    def scalars(self, split, values, *, step):
-        """Writes `values` (dict of name to number; None is left out) at `step`."""
-        values = {name: float(value) for name, value in values.items() if value is not None}
+    def scalars(self, split: str, values: Mapping[str, float | None], *, step: int) -> None:
+        """Writes `values` (name to number; None is left out) at `step`."""
+        found = {name: float(value) for name, value in values.items() if value is not None}
+        self.protos(split, [scalar_pb(name, value) for name, value in found.items()], step=step)
 
-        def emit():
-            for name, value in values.items():
-                tf.summary.scalar(name, value)
-
-        self._write(split, emit, events=len(values), step=step)
-
-    def images(self, split, hazy, restored, clear, *, step):
-        """Writes one image "hazy | restored | clear" for each triple, bounded in number and size.
+    def images(
+        self,
+        split: str,
+        hazy: Sequence[np.ndarray],
+        restored: Sequence[np.ndarray],
+        clear: Sequence[np.ndarray],
+        *,
+        step: int,
+    ) -> None:
+        """Writes one image "hazy | restored | clear" per triple, under a tag of its own.
 
         Args:
             split: "train" or "val".
-            hazy, restored, clear: uint8 [N, H, W, 3], or lists of [H, W, 3] of differing sizes.
+            hazy: uint8 [N, H, W, 3], or a list of [H, W, 3] of differing sizes.
+            restored: Likewise.
+            clear: Likewise.
             step: The step.
         """
         count = min(len(hazy), len(restored), len(clear), self._max_images)
         rows = [side_by_side([hazy[i], restored[i], clear[i]], max_side=self._max_side) for i in range(count)]
+        messages = [_image_pb(f"hazy_restored_clear/{number:02d}", row) for number, row in enumerate(rows)]
+        self.protos(split, messages, step=step)
 
-        def emit():
-            # A tag an image: one summary holds only images of one size.
-            for number, row in enumerate(rows):
-                tf.summary.image(f"hazy_restored_clear/{number:02d}", row[np.newaxis])
-
-        self._write(split, emit, events=len(rows), step=step)
-
-    def text(self, name, markdown, *, step=0, split="train"):
+    def text(self, name: str, markdown: str, *, step: int = 0, split: str = "train") -> None:
         """Writes `markdown` under `name`; see `config_markdown`."""
-        self._write(split, lambda: tf.summary.text(name, markdown), events=1, step=step)
+        self.protos(split, [text_pb(name, markdown)], step=step)
 
-    def protos(self, split, messages, *, step):
-        """Writes `Summary` messages, such as those of `dashboards`; each holds one value."""
+    def protos(self, split: str, messages: Iterable[Summary], *, step: int) -> None:
+        """Writes `Summary` messages, such as those of `tensorboard_plugins`, at `step`."""
+        now = time.time()
+        events = [Event(wall_time=now, step=int(step), summary=message) for message in messages]
+        if events:
+            self._guard(lambda: self._append(split, events))
 
-        def emit():
-            for message in messages:
-                tf.summary.experimental.write_raw_pb(message.SerializeToString())
+    def has_events(self, split: str) -> bool:
+        """Returns whether `split` has event files that are not empty."""
+        return any(path.stat().st_size for path in (self.directory / split).glob(_PATTERN))
 
-        self._write(split, emit, events=len(messages), step=step)
+    def flush(self) -> None:
+        """Waits until the disk has everything that was written."""
+        for path in self._paths.values():
+            self._guard(lambda path=path: _sync(path))
 
-    def holds(self, split) -> bool:
-        """Whether `split` has event files."""
-        return any((self.directory / split).glob(event_files.PATTERN))
+    def rewind_to(self, step: int) -> None:
+        """Makes TensorBoard drop all events after the restored step.
 
-    def flush(self):
-        """Sees to it that what was written is on the disk (every write has already left this process)."""
-        for split, file in list(self._files.items()):
-            self._guard(split, file.sync)
-
-    def close(self):
-        """Closes the files; a later write opens fresh ones."""
-        for split, file in list(self._files.items()):
-            self._guard(split, file.close)
-        self._files.clear()
-
-    def rewind_to(self, step):
-        """Takes the events past the restored step out of TensorBoard's sight.
-
-        An event at the restored step itself stays: what is written at a step must be written before the
-        checkpoint of that step is saved. See `event_files.rewind_to`.
+        Events at the restored step stay, so everything that belongs to a step must be written before the checkpoint
+        of that step is saved. No event is lost: those after the step stay in their files.
 
         Args:
-            step: The restored step; -1 where nothing was restored.
-
-        Returns:
-            Number of events set aside.
+            step: The restored step; -1 if nothing was restored.
         """
-        self.close()
-        taken = []
-        self._guard(None, lambda: taken.append(event_files.rewind_to(self.directory, step=step)))
-        return sum(taken)
+        self._guard(self._discard_all if step < 0 else lambda: self._restart_after(step))
 
-    def _write(self, split, emit, *, events, step):
-        if not events:
-            return
+    def _discard_all(self):
+        """Hides all event files from TensorBoard, which looks for "tfevents" in their names.
 
-        def write():
-            if split not in self._files:
-                self._files[split] = _EventFile(self.directory / split)
-            self._files[split].write(emit, events=events, step=step)
+        A restart event would not do: TensorBoard keeps the first plugin data of a tag, and so the table of runs
+        would show the hyperparameters of the discarded run.
+        """
+        self._paths.clear()
+        for path in [*self.directory.glob(_PATTERN), *self.directory.glob(f"*/{_PATTERN}")]:
+            path.rename(path.with_name(path.name.replace("tfevents", "set_aside")))
 
-        self._guard(split, write)
+    def _restart_after(self, step):
+        """Begins a new file in each split with an event at which TensorBoard drops the steps after `step`."""
+        self._paths.clear()
+        start = Event(wall_time=time.time(), step=step + 1, session_log=SessionLog(status=SessionLog.START))
+        for folder in sorted({path.parent for path in self.directory.glob(f"*/{_PATTERN}")}):
+            # Twice, because the first one in a split means its beginning to TensorBoard, and drops nothing.
+            self._append(folder.name, [start, start])
 
-    def _guard(self, split, action):
+    def _append(self, split, events):
+        if split not in self._paths:
+            folder = self.directory / split
+            folder.mkdir(parents=True, exist_ok=True)
+            self._paths[split] = _new_path(folder)
+        version = Event(wall_time=time.time(), file_version="brain.Event:2")
+        data = b"".join(map(_frame, events))
+        append(self._paths[split], data, header=_frame(version), sync=False)
+
+    def _guard(self, action):
         try:
             action()
-            return
-        except (OSError, tf.errors.OpError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        file = self._files.pop(split, None)
-        if file is not None:
-            file.abandon()
-        self.failures += 1
-        if self.failures == 1:
-            _log.warning(
-                "TensorBoard summaries in %s could not be written (%s); training goes on, and later "
-                "summaries are tried again without further warnings",
-                self.directory,
-                reason,
-            )
+        except OSError as error:
+            self.failures += 1
+            if self.failures == 1:
+                _log.warning(
+                    "TensorBoard summaries in %s could not be written (%s); training continues, and later "
+                    "summaries are tried again without further warnings",
+                    self.directory,
+                    error,
+                )
 
 
-class _EventFile:
-    """One event file of which the last whole record is always known."""
-
-    def __init__(self, directory):
-        suffix = f".{time.time_ns():x}.v2"
-        # Only our own flush writes, so that a failure is seen by the call that it belongs to.
-        try:
-            self._writer = tf.summary.create_file_writer(
-                str(directory), max_queue=1_000_000, flush_millis=2**31 - 1, filename_suffix=suffix
-            )
-        except tf.errors.OpError:
-            for path in directory.glob(f"*{suffix}"):  # else every try on a full disk leaves an empty file
-                path.unlink()
-            raise
-        (self._path,) = directory.glob(f"*{suffix}")
-        self._whole = 0
-
-    def write(self, emit, *, events, step):
-        with self._writer.as_default(step=step):
-            emit()
-        self._writer.flush()
-        count, end = event_files.whole_frames(self._path, start=self._whole)
-        expected = events + (self._whole == 0)  # a file begins with its version
-        if count != expected or end != self._path.stat().st_size:
-            raise OSError(f"{count} of {expected} events reached {self._path.name}: is the disk full?")
-        self._whole = end
-
-    def sync(self):
-        descriptor = os.open(self._path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def close(self):
-        self._writer.close()
-
-    def abandon(self):
-        """Closes the file and cuts it back to its last whole record; without one it is deleted."""
-        with contextlib.suppress(OSError, tf.errors.OpError):
-            self._writer.close()
-        with contextlib.suppress(OSError):
-            if self._whole:
-                os.truncate(self._path, self._whole)
-            else:
-                self._path.unlink()
+def _frame(event):
+    return tfrecord.frame(event.SerializeToString())
 
 
-def config_markdown(flat):
+def _new_path(folder):
+    """Returns a path that sorts after all event files of `folder`, the order in which TensorBoard reads them."""
+    names = [re.match(r"events\.out\.tfevents\.(\d+)", path.name) for path in folder.glob(_PATTERN)]
+    latest = max((int(match[1]) for match in names if match), default=0)
+    seconds = max(int(time.time()), latest + 1)
+    return folder / f"events.out.tfevents.{seconds:010d}.{socket.gethostname()}.{os.getpid()}"
+
+
+def _sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _image_pb(tag, image):
+    """Returns uint8 [H, W, 3] as the `Summary` that `tf.summary.image` writes."""
+    height, width = image.shape[:2]
+    content = [str(width).encode(), str(height).encode(), image_io.encode(image)]
+    summary = Summary()
+    summary.value.add(
+        tag=tag,
+        metadata=image_metadata.create_summary_metadata(display_name=None, description=None),
+        tensor=tensor_util.make_tensor_proto(content, dtype=np.object_),
+    )
+    return summary
+
+
+def config_markdown(flat: Mapping[str, object]) -> str:
     """Returns a flat dict as a Markdown table of two columns, in the order given."""
 
     def cell(value):

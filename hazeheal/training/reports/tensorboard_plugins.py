@@ -10,6 +10,7 @@ import hashlib
 import os
 import pathlib
 
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.hparams import api as hparams
@@ -74,7 +75,8 @@ def layout():
         layout_pb2.Category(title=title, chart=[chart(*entry) for entry in charts.items()])
         for title, charts in CHARTS.items()
     ]
-    return custom_scalar.pb(layout_pb2.Layout(category=pages))
+    message = custom_scalar.pb(layout_pb2.Layout(category=pages))  # of TensorFlow's class, unlike the others
+    return Summary.FromString(message.SerializeToString())
 
 
 def fields(flat, facts) -> dict:

@@ -166,7 +166,7 @@ def test_a_full_disk_costs_the_sheet_alone(tmp_path, monkeypatch, caplog):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["sample_sheets", "training_log", "progress"])
+@pytest.mark.parametrize("module", ["sample_sheets", "logging_setup", "training_log", "progress"])
 def test_no_tensorflow_is_imported(module):
     code = f"import sys, hazeheal.training.reports.{module}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,10 +1,12 @@
-"""TFRecord frames without TensorFlow: the bytes that `tf.io.TFRecordWriter` writes, and a walk over them.
+"""TFRecord frames without TensorFlow: the bytes that `tf.io.TFRecordWriter` writes, and a reader of them.
 
-A frame is the payload's length (uint64), the masked CRC32C of that, the payload, and its masked CRC32C.
+A frame is the payload's length (uint64), the masked CRC32C of the length, the payload, and the payload's masked CRC32C.
 """
 
 import os
+import pathlib
 import struct
+from collections.abc import Iterator
 
 import google_crc32c
 
@@ -13,25 +15,32 @@ from hazeheal.data import records
 _MASK_DELTA = 0xA282EAD8  # of tensorflow/core/lib/hash/crc32c.h: a CRC of data that holds CRCs is weak
 
 
-def ends(payload: bytes) -> tuple[bytes, bytes]:
-    """What stands before and behind `payload` in a TFRecord file."""
+def frame_ends(payload: bytes) -> tuple[bytes, bytes]:
+    """Returns the bytes before and after `payload` in a TFRecord file."""
     length = struct.pack("<Q", len(payload))
     return length + _masked_crc(length), _masked_crc(payload)
 
 
-def walk(path):
-    """Yields the payloads of a TFRecord file as long as both CRCs of each frame are right.
+def frame(payload: bytes) -> bytes:
+    """Returns `payload` as it is stored in a TFRecord file."""
+    header, footer = frame_ends(payload)
+    return header + payload + footer
+
+
+def read_frames(path: str | os.PathLike) -> Iterator[bytes]:
+    """Yields the payloads of a TFRecord file up to the first frame that is torn or whose CRCs are wrong.
 
     Raises:
         OSError: The file cannot be read.
     """
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    path = pathlib.Path(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
         while len(header := file.read(records.FRAME_HEADER_BYTES)) == records.FRAME_HEADER_BYTES:
             if header[8:] != _masked_crc(header[:8]):
                 return
             (length,) = struct.unpack("<Q", header[:8])
-            if length > size - file.tell():  # before memory is asked for
+            if length > size - file.tell():  # before that much memory is allocated
                 return
             payload = file.read(length)
             if file.read(records.FRAME_FOOTER_BYTES) != _masked_crc(payload):
