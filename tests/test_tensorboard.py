@@ -218,6 +218,8 @@ def test_a_restore_shows_the_values_written_last(tmp_path):
     write_run(tmp_path, 1, 6)
     writers = SummaryWriters(tmp_path)
     writers.rewind_to(3)
+    assert steps(tmp_path / "train") == [1, 2, 3, 4, 5, 6]  # nothing is written before there is an event
+    writers.scalars("val", {"psnr": 20.0}, step=4)
     assert steps(tmp_path / "train") == [1, 2, 3]
     for step in (4, 5):
         writers.scalars("train", {"loss": 100.0 + step}, step=step)
@@ -288,5 +290,6 @@ def test_a_failing_rewind_warns_and_goes_on(tmp_path, monkeypatch, warnings_of):
     monkeypatch.setattr(tensorboard, "append", full)
     writers = SummaryWriters(tmp_path)
     writers.rewind_to(2)
+    writers.scalars("train", {"loss": 1.0}, step=3)
     assert writers.failures == 1 and "No space left" in warnings_of()[0]
     assert steps(tmp_path / "train") == [1, 2, 3, 4]

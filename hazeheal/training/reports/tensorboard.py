@@ -62,6 +62,7 @@ class SummaryWriters:
         self._max_images = max_images
         self._max_side = max_side
         self._paths = {}
+        self._restored_step = None
 
     def scalars(self, split: str, values: Mapping[str, float | None], *, step: int) -> None:
         """Writes `values` (name to number; None is left out) at `step`."""
@@ -100,7 +101,7 @@ class SummaryWriters:
         now = time.time()
         events = [Event(wall_time=now, step=int(step), summary=message) for message in messages]
         if events:
-            self._guard(lambda: self._append(split, events))
+            self._guard(lambda: self._write(split, events))
 
     def has_events(self, split: str) -> bool:
         """Returns whether `split` has event files that are not empty."""
@@ -112,32 +113,39 @@ class SummaryWriters:
             self._guard(lambda path=path: _sync(path))
 
     def rewind_to(self, step: int) -> None:
-        """Makes TensorBoard drop all events after the restored step.
+        """Makes TensorBoard drop all events after the restored step, from the next write on.
 
         Events at the restored step stay, so everything that belongs to a step must be written before the checkpoint
-        of that step is saved. No event is lost: those after the step stay in their files.
+        of that step is saved. The dropped events are not lost: they stay in their files.
 
         Args:
             step: The restored step; -1 if nothing was restored.
         """
-        self._guard(self._discard_all if step < 0 else lambda: self._restart_after(step))
+        self._paths.clear()
+        self._restored_step = None if step < 0 else step
+        if step < 0:
+            self._guard(self._hide_all)
 
-    def _discard_all(self):
+    def _hide_all(self):
         """Hides all event files from TensorBoard, which looks for "tfevents" in their names.
 
-        A restart event would not do: TensorBoard keeps the first plugin data of a tag, and so the table of runs
-        would show the hyperparameters of the discarded run.
+        A restart event is not enough: TensorBoard keeps the first plugin data of a tag, so the table of runs would
+        show the hyperparameters of the discarded run.
         """
-        self._paths.clear()
         for path in [*self.directory.glob(_PATTERN), *self.directory.glob(f"*/{_PATTERN}")]:
             path.rename(path.with_name(path.name.replace("tfevents", "set_aside")))
 
-    def _restart_after(self, step):
-        """Begins a new file in each split with an event at which TensorBoard drops the steps after `step`."""
-        self._paths.clear()
-        start = Event(wall_time=time.time(), step=step + 1, session_log=SessionLog(status=SessionLog.START))
+    def _write(self, split, events):
+        if self._restored_step is not None:
+            self._write_restart(self._restored_step + 1)
+            self._restored_step = None
+        self._append(split, events)
+
+    def _write_restart(self, step):
+        """Begins a new file in each split with an event that makes TensorBoard drop earlier events from `step` on."""
+        start = Event(wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START))
         for folder in sorted({path.parent for path in self.directory.glob(f"*/{_PATTERN}")}):
-            # Twice, because the first one in a split means its beginning to TensorBoard, and drops nothing.
+            # Twice: TensorBoard takes the first one in a split for the start of the run, and drops nothing.
             self._append(folder.name, [start, start])
 
     def _append(self, split, events):

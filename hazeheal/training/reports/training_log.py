@@ -12,8 +12,9 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from hazeheal.errors import HazeHealError
+from hazeheal.errors import HazeHealError, OutputError
 from hazeheal.training.reports.append import append, drop_torn_line
+from hazeheal.utils.atomic import atomic_write
 
 # The columns of the original's log, in its order, followed by those of this project.
 _LOSSES = ("disc_loss", "gen_gan_loss", "gen_l1_loss", "gen_perceptual_loss", "gen_total_loss")
@@ -113,11 +114,8 @@ class TrainingLog:
             if not drop_torn_line(superseded).endswith(b"".join(later)):
                 append(superseded, b"".join(later), header=self._header)
             earlier = [line for line in lines if line not in set(later)]
-            partial = self.path.with_name(self.path.name + ".tmp")
-            partial.unlink(missing_ok=True)
-            append(partial, b"".join(earlier), header=self._header)
-            os.replace(partial, self.path)
-        except (OSError, ValueError, IndexError) as error:
+            atomic_write(self.path, self._header + b"".join(earlier), durable=True)
+        except (OSError, OutputError, ValueError, IndexError) as error:
             raise HazeHealError(
                 f"cannot move the rows after step {step} from {self.path} to {superseded.name}: {error}"
             ) from error
