@@ -42,8 +42,8 @@ def test_a_sheet_shows_every_pair():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("fed.gif", "is no image's name"),
-        ("there.png", "is there already"),
+        ("fed.gif", "must be the name of an image file that ends in .png or .jpg"),
+        ("there.png", "exists; choose another file name"),
         ("none/fed.png", "does not exist"),
     ],
 )

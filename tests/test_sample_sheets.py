@@ -129,11 +129,11 @@ def test_side_by_side_keeps_the_pixels():
 
 def test_mistakes_are_named():
     image = noise(8, 8)
-    with pytest.raises(ValueError, match="equally many"):
+    with pytest.raises(ValueError, match="same number of rows"):
         sample_sheet([image], [image], [])
-    with pytest.raises(ValueError, match="equally many"):
+    with pytest.raises(ValueError, match="same number of rows"):
         sample_sheet([], [], [])
-    with pytest.raises(ValueError, match="equally many"):
+    with pytest.raises(ValueError, match="same number of rows"):
         sample_sheet([image], [image], [image], labels=["a", "b"])
     with pytest.raises(ValueError, match="float32"):
         sample_sheet([image.astype(np.float32)], [image], [image])

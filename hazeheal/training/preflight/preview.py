@@ -1,43 +1,52 @@
-"""What the generator will be fed, as one image, for `hazeheal train --preview`."""
+"""The first images that the generator is trained on, as one image, for `hazeheal train --preview`."""
 
 import contextlib
 import itertools
+import os
 import pathlib
+from collections.abc import Sequence
 
+import ml_collections
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from hazeheal import config as configs
 from hazeheal.data import records
 from hazeheal.data.images import image_io
 from hazeheal.errors import UsageError
+from hazeheal.training.reports.sample_sheets import Caption, draw_sheet
 
-PAIRS, COLUMNS = 24, 3
-_GAP, _CAPTION = 6, 18
+PAIRS, PAIRS_PER_ROW = 24, 3
 
 
-def write_preview(config, path, *, data_dir, on_bad_record="fail") -> str:
-    """Writes the first pairs of a run, hazy beside clear, cropped, turned and under fresh haze as it will see them.
+def write_preview(
+    config: ml_collections.ConfigDict,
+    path: str | os.PathLike,
+    *,
+    data_dir: str | os.PathLike,
+    on_bad_record: str = "fail",
+) -> str:
+    """Writes the first pairs of a run, hazy beside clear, as the training sees them: cropped, augmented, rehazed.
 
     Args:
-        config: The configuration.
-        path: A .png or .jpg that is not there yet.
+        config: The configuration of the run.
+        path: A .png or .jpg file that does not exist.
         data_dir: The data set.
-        on_bad_record: As in training.
+        on_bad_record: `fail` or `skip`, as in training.
 
     Returns:
-        What was written, in one line.
+        One line that says what was written.
 
     Raises:
-        HazeHealError: What is wrong, which value, what to do.
+        UsageError: `path` is not a valid file name, exists, or is in a directory that does not exist.
+        HazeHealError: The data set cannot be read, or an image is smaller than the crop.
     """
     path = pathlib.Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise UsageError(f"--preview={path} is no image's name; end it in .png or .jpg")
+        raise UsageError(f"--preview={path} must be the name of an image file that ends in .png or .jpg")
     if path.exists():
-        raise UsageError(f"--preview={path} is there already; name another file, or remove it")
+        raise UsageError(f"--preview={path} exists; choose another file name or remove the file")
     if not path.parent.is_dir():
-        raise UsageError(f"--preview={path}: the folder {path.parent} does not exist; make it first")
+        raise UsageError(f"--preview={path}: the directory {path.parent} does not exist; create it first")
     configs.check_crop(config, records.open_split(data_dir, config.data.train_split))
 
     import tensorflow as tf
@@ -45,8 +54,8 @@ def write_preview(config, path, *, data_dir, on_bad_record="fail") -> str:
     from hazeheal.data.pipeline.processor import DehazeDataProcessor
     from hazeheal.distributed.failures import translate_errors
 
-    with contextlib.suppress(RuntimeError):  # TensorFlow runs already
-        tf.config.set_visible_devices([], "GPU")  # a training may want its memory
+    with contextlib.suppress(RuntimeError):  # TensorFlow is initialized already
+        tf.config.set_visible_devices([], "GPU")  # a training may need all of its memory
     data = DehazeDataProcessor.from_config(
         config, data_dir, split=config.data.train_split, on_bad_record=on_bad_record
     )
@@ -55,30 +64,34 @@ def write_preview(config, path, *, data_dir, on_bad_record="fail") -> str:
         pairs = (zip(batch["hazy"], batch["clear"], strict=True) for batch in batches)
         first = list(itertools.islice(itertools.chain.from_iterable(pairs), PAIRS))
     image_io.save(preview_sheet(first), path)
-    found = [image_io.psnr(*pair) for pair in first]
-    same = sum(np.isinf(found))
-    hazy = [value for value in found if np.isfinite(value)]
-    words = f"{path}: the first {len(first)} pairs of the run"
-    if hazy:
-        words += f", input PSNR {min(hazy):.1f} to {max(hazy):.1f} dB"
-    return words + f", {same} of them clear images" * bool(same)
+    values = [image_io.psnr(*pair) for pair in first]
+    finite = [value for value in values if np.isfinite(value)]
+    message = f"{path}: the first {len(first)} pairs of the run"
+    if finite:
+        message += f", input PSNR {min(finite):.1f} to {max(finite):.1f} dB"
+    if len(finite) < len(values):
+        message += f", {len(values) - len(finite)} of them clear images"
+    return message
 
 
-def preview_sheet(pairs):
-    """uint8 [H, W, 3]: pairs of uint8 [S, S, 3] (hazy, clear) in columns, each with the input's PSNR under it."""
-    size = pairs[0][0].shape[0]
-    width, height = 2 * size + 2, size + _CAPTION
-    rows = -(-len(pairs) // COLUMNS)
-    sheet = Image.new(
-        "RGB", (COLUMNS * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP), (250, 250, 248)
-    )
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
-    for number, (hazy, clear) in enumerate(pairs):
-        left = _GAP + number % COLUMNS * (width + _GAP)
-        top = _GAP + number // COLUMNS * (height + _GAP)
-        sheet.paste(Image.fromarray(hazy), (left, top))
-        sheet.paste(Image.fromarray(clear), (left + size + 2, top))
-        value = image_io.psnr(hazy, clear)
-        text = f"{value:.1f} dB" if np.isfinite(value) else "equal"
-        draw.text((left, top + size + _CAPTION // 2), text, fill=(28, 32, 36), font=font, anchor="lm")
-    return np.asarray(sheet)
+def preview_sheet(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Draws pairs side by side, three in a row, with the PSNR of each hazy image.
+
+    Args:
+        pairs: (hazy, clear), uint8 [S, S, 3] each.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    rows, captions = [], []
+    for start in range(0, len(pairs), PAIRS_PER_ROW):
+        group = pairs[start : start + PAIRS_PER_ROW]
+        rows.append([image for pair in group for image in pair])
+        captions.append([caption for pair in group for caption in (_psnr_caption(*pair), Caption(""))])
+    titles = ("hazy", "clear") * len(rows[0][::2])
+    return draw_sheet(rows, titles=titles, captions=captions, max_side=pairs[0][0].shape[0])
+
+
+def _psnr_caption(hazy, clear):
+    value = image_io.psnr(hazy, clear)
+    return Caption(f"{value:.1f} dB" if np.isfinite(value) else "equal")
