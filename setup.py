@@ -35,7 +35,9 @@ setup(
         "hazeheal.configs",
     ],
     package_dir={"hazeheal.configs": "configs"},
-    package_data={"hazeheal": ["pretrained/*"]},  # the weights that ship
+    package_data={
+        "hazeheal": ["pretrained/*", "data/pairing/*.json"]
+    },  # weights and the table of public data sets
     install_requires=[
         "tensorflow>=2.20",
         "tensorflow-datasets",

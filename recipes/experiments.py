@@ -95,7 +95,7 @@ def run_dir(name, flags):
 
 def score(run, records, *, restore=None) -> dict:
     """{SET: {psnr, ssim, psnr_input}, clear: {psnr, least}} of a run's best checkpoint on the validation pairs."""
-    from hazeheal.data.images import image_io
+    from hazeheal.data.images import image_ops
     from hazeheal.evaluation import evaluate, pairs, results
     from hazeheal.inference.gan import DehazeGAN
 
@@ -109,7 +109,7 @@ def score(run, records, *, restore=None) -> dict:
         scores[name] = {metric: summary["network"][metric]["mean"] for metric in ("psnr", "ssim")}
         scores[name]["psnr_input"] = summary[results.INPUT]["psnr"]["mean"]
         clear = [pair.load()[1] for pair in source]
-        clear_psnr += [image_io.psnr(restore(image), image) for image in clear]
+        clear_psnr += [image_ops.psnr(restore(image), image) for image in clear]
     return scores | {"clear": {"psnr": sum(clear_psnr) / len(clear_psnr), "least": min(clear_psnr)}}
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from hazeheal.data.images import image_io  # noqa: E402
+from hazeheal.data.images import image_ops  # noqa: E402
 from hazeheal.evaluation import pairs  # noqa: E402
 from hazeheal.inference.load_model import open_model  # noqa: E402
 from hazeheal.training.reports.sample_sheets import sample_sheet, side_by_side  # noqa: E402
@@ -37,7 +37,7 @@ def restored_pairs(gan, folders, pairing):
         for pair in source.pairs:
             hazy, clear = pair.load()
             restored = gan.restore(hazy)
-            found.append((image_io.psnr(restored, clear), pair.key, hazy, restored, clear))
+            found.append((image_ops.psnr(restored, clear), pair.key, hazy, restored, clear))
     return sorted(found, key=lambda row: row[:2])
 
 

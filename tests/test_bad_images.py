@@ -1,4 +1,4 @@
-"""Files that are no whole image are refused with the reason; nothing is left open, nothing global changed."""
+"""Damaged files are refused with the reason; no file stays open and no global setting changes."""
 
 import contextlib
 import gc
@@ -11,7 +11,7 @@ import pytest
 from image_files import IMAGE, REFUSED, REUSABLE, RGB, chunk, exif, png_header, saved
 from PIL import Image, ImageFile
 
-from hazeheal.data.images import image_io
+from hazeheal.data.images import image_io, pillow_settings
 from hazeheal.data.images.image_io import encode, load_rgb, save
 from hazeheal.errors import DataError
 
@@ -71,11 +71,11 @@ def test_sizes_are_read_from_headers_alone(tmp_path):
         path = tmp_path / name
         if path.is_file():
             os.truncate(path, 2**26 + 8 * 64 * 48 + 1)
-        with pytest.raises(DataError, match=f"{name}: .*(exist|folder|bytes are more than)"):
+        with pytest.raises(DataError, match=f"{name}: .*(exist|regular|bytes are too many)"):
             image_io.read_size(path, name=name)
 
 
-def test_damaged_metadata_make_no_noise():
+def test_damaged_metadata_causes_no_warnings():
     data = saved(RGB, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\0\0zzzz")
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
@@ -107,20 +107,20 @@ def test_every_flipped_bit_of_a_png_is_noticed():
             load_rgb(bytes(damaged))
 
 
-def test_missing_files_folders_and_devices_are_named(tmp_path):
+def test_missing_files_and_folders_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.png: the file does not exist"):
         load_rgb(tmp_path / "nowhere.png")
-    with pytest.raises(DataError, match="a folder or a device"):
+    with pytest.raises(DataError, match="not a regular file"):
         load_rgb(tmp_path)
     with pytest.raises(DataError, match="cannot be read"):
         load_rgb("a\0b.png")
     with open(tmp_path / "huge.png", "wb") as file:
         file.truncate(2**26 + 8 * 1000 + 1)  # sparse
-    with pytest.raises(DataError, match="bytes are more than 1,000 pixels take"):
+    with pytest.raises(DataError, match="bytes are too many for 1,000 pixels"):
         load_rgb(tmp_path / "huge.png", max_pixels=1000)
 
 
-def test_pillows_globals_do_not_matter_and_are_put_back(monkeypatch):
+def test_pillows_global_settings_are_overridden_and_restored(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with warnings.catch_warnings():
@@ -132,7 +132,7 @@ def test_pillows_globals_do_not_matter_and_are_put_back(monkeypatch):
     assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS) == (True, 10)
 
 
-def test_threads_decode_side_by_side(monkeypatch):
+def test_threads_decode_concurrently(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     good, bad = list(REUSABLE.values()), [REFUSED["truncated jpeg"][0], REFUSED["truncated png"][0]]
@@ -157,7 +157,7 @@ def test_threads_decode_side_by_side(monkeypatch):
     for thread in threads:
         thread.join()
     assert not failures
-    assert not image_io._decoding
+    assert not pillow_settings._active_limits
     assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS) == (True, 10)
 
 

@@ -180,7 +180,7 @@ def test_a_file_that_holds_far_more_than_its_image(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=3, versions=1, kind="png")
     os.truncate(source / "hazy/0002_0.8_1.png", 2**32)  # sparse: zeros behind the image
     assert convert(source, tmp_path / "out", "--skip_bad", "--val_fraction=0") == 0
-    assert "4,294,967,296 bytes are more than 56x40 pixels take" in capsys.readouterr().err
+    assert "4,294,967,296 bytes are too many for 56x40 pixels" in capsys.readouterr().err
 
 
 def test_images_too_long_for_jpeg_are_bad_images(tmp_path, capsys):
@@ -189,5 +189,5 @@ def test_images_too_long_for_jpeg_are_bad_images(tmp_path, capsys):
         Image.fromarray(np.zeros((1, 65501, 3), np.uint8)).save(source / name)
     flags = ("--encoding=jpeg", "--val_fraction=0")
     assert convert(source, tmp_path / "out", *flags) == 1
-    assert "bad: 0001_0.8_1: 65501x1: JPEG holds 65500 pixels" in capsys.readouterr().err
+    assert "bad: 0001_0.8_1: 65501x1: a JPEG has at most 65500 pixels" in capsys.readouterr().err
     assert convert(source, tmp_path / "out", *flags, "--skip_bad") == 0

@@ -12,7 +12,7 @@ from places import SHARED
 from record_sets import assert_equal, joined, take
 from refusals import refusal
 
-from hazeheal.data.images import image_io
+from hazeheal.data.images import image_io, image_ops
 from hazeheal.data.pipeline import haze_augmentation
 from hazeheal.data.pipeline.haze_augmentation import CLEAR, FRESH, REAL, RELAID
 from hazeheal.data.pipeline.haze_settings import KINDS, FreshHaze
@@ -107,7 +107,7 @@ def test_clouds_are_smooth_and_leave_the_light_within_its_range():
 
 def test_from_thin_to_dense():
     clear = make_pair(1, size=64)[1]
-    found = [image_io.psnr(hazy, clear) for hazy in lay_many(clear, 80)]
+    found = [image_ops.psnr(hazy, clear) for hazy in lay_many(clear, 80)]
     assert min(found) < 13
     assert max(found) > 26
     assert 17 < np.mean(found) < 26
@@ -273,7 +273,7 @@ def test_on_real_scenes_it_spans_what_their_own_haze_has(folder, kind, airlight_
     settings, found = FreshHaze(kind=kind, airlight_min=airlight_min), []
     for number, path in enumerate(sorted((SHARED / "data" / folder / "GT").iterdir())[:50]):
         clear = image_io.load_rgb(path)[0][:128, :128]
-        found += [image_io.psnr(h, clear) for h in lay_many(clear, 2, settings, seed=number)]
+        found += [image_ops.psnr(h, clear) for h in lay_many(clear, 2, settings, seed=number)]
     assert min(found) < 11
     assert max(found) > 28
     assert np.percentile(found, 20) < real < np.percentile(found, 80)

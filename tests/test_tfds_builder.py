@@ -1,4 +1,4 @@
-"""`hazy_pairs` for TFDS: TFDS's own tests of builders over miniature trees, and what `tfds.load` gives."""
+"""`hazy_pairs` for TFDS: TFDS's own builder tests on miniature trees, and the results of `tfds.load`."""
 
 import tempfile
 
@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from miniature_sets import plant
 from places import SHARED
 
-from hazeheal.data.images import image_io
+from hazeheal.data.images import image_io, image_ops
 from hazeheal.data.pairing.public_sets import PUBLIC_SETS
 from hazeheal.data.tfds import HazyPairs
 from hazeheal.errors import DataError
@@ -18,7 +18,7 @@ PAIRS = 2  # a split
 
 
 class _Case(tfds.testing.DatasetBuilderTestCase):
-    """TFDS's checks of a builder; the sub-classes say of which configurations."""
+    """TFDS's checks of a builder; the subclasses name the configurations."""
 
     __test__ = False
     DATASET_CLASS = HazyPairs
@@ -75,7 +75,7 @@ def test_every_data_set_has_a_configuration():
 
 
 @pytest.mark.parametrize("name", ["o_haze", "sots_outdoor"])
-def test_what_tfds_load_gives(name, tmp_path):
+def test_tfds_load_returns_the_images(name, tmp_path):
     one = BY_NAME[name]
     made = plant_manual(one, tmp_path)
     (split,) = one.splits
@@ -87,11 +87,11 @@ def test_what_tfds_load_gives(name, tmp_path):
             expected = image_io.load_rgb(path)[0]
             difference = np.abs(row[side].astype(int) - expected)
             assert row[side].dtype == np.uint8 and row[side].shape == expected.shape
-            # TFDS decodes JPEG by the cruder transform (see hazeheal/data/images/passthrough.py).
+            # TFDS decodes JPEG with the faster transform (see hazeheal/data/images/passthrough.py).
             assert difference.max() <= (0 if path.suffix == ".png" else 8)
 
 
-def test_a_border_is_cut_off_where_the_data_set_has_one(tmp_path):
+def test_a_known_border_is_cropped(tmp_path):
     made = plant_manual(BY_NAME["sots_indoor"], tmp_path, border=10)
     rows = load("sots_indoor", tmp_path, "test")
     for hazy, clear in made:
@@ -100,18 +100,18 @@ def test_a_border_is_cut_off_where_the_data_set_has_one(tmp_path):
         np.testing.assert_array_equal(row["clear"], image_io.load_rgb(clear)[0][10:-10, 10:-10])
 
 
-def test_pairs_of_two_sizes_are_refused_elsewhere(tmp_path):
+def test_other_pairs_of_different_sizes_are_refused(tmp_path):
     plant_manual(BY_NAME["rice1"], tmp_path, border=10)
     with pytest.raises(
-        DataError, match=r"cloud/.*\.png and its clear image are of two sizes \(32x24 and 52x44\)"
+        DataError, match=r"cloud/.*\.png and its clear image have different sizes \(32x24 and 52x44\)"
     ):
         load("rice1", tmp_path)
 
 
-def test_a_missing_folder_and_a_missing_image_are_named(tmp_path):
+def test_missing_folders_and_images_are_named(tmp_path):
     made = plant_manual(BY_NAME["rice2"], tmp_path)
     with pytest.raises(
-        DataError, match=r"RICE1/cloud is not there; hazy_pairs/rice1 needs\nRICE1: from https"
+        DataError, match=r"RICE1/cloud does not exist; hazy_pairs/rice1 needs\nRICE1: from https"
     ):
         load("rice1", tmp_path)
     made[0][1].unlink()
@@ -132,5 +132,5 @@ def test_real_images(folder, name, count, tmp_path):
         place.symlink_to((SHARED / "data" / folder / source).resolve())
     rows = load(name, tmp_path, split)
     assert len(rows) == count
-    gains = [image_io.psnr(row["hazy"], row["clear"]) for row in rows.values()]
+    gains = [image_ops.psnr(row["hazy"], row["clear"]) for row in rows.values()]
     assert 10 < np.mean(gains) < 25

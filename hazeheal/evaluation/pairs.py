@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hazeheal.data import records
-from hazeheal.data.images import image_io
+from hazeheal.data.images import image_io, image_ops
 from hazeheal.data.pairing.pairing import pair_folders
 from hazeheal.errors import DataError
 from hazeheal.utils.console import first_few
@@ -108,7 +108,7 @@ def from_folders(
     def loader(pair):
         def load():
             hazy, clear = (image_io.load_rgb(p)[0] for p in (hazy_dir / pair.hazy, gt_dir / pair.clear))
-            return image_io.center_crop(hazy, clear) if size_mismatch == "center_crop" else (hazy, clear)
+            return image_ops.center_crop(hazy, clear) if size_mismatch == "center_crop" else (hazy, clear)
 
         return load
 

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import ExifTags, Image
 
-from hazeheal.data.images import image_io
+from hazeheal.data.images import image_io, to_rgb
 from hazeheal.data.images.passthrough import PNG_SIGNATURE
 from hazeheal.errors import DataError
 from hazeheal.inference import png_chunks
@@ -96,7 +96,7 @@ def read(path) -> Photo:
 
 def _belongings(image, data):
     """The fields of `Photo` but for 8-bit pixels, of a decoded image and its file."""
-    upright = _TURNS.get(image_io.upright_turn(image), lambda a: a)
+    upright = _TURNS.get(to_rgb.upright_transpose(image), lambda a: a)
     sixteen, alpha, chunks, gray = {}, None, b"", image.mode in _GRAY_MODES
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         alpha = upright(np.asarray(image.convert("RGBA").getchannel("A")))

@@ -16,7 +16,7 @@ import pathlib
 
 from PIL import Image
 
-from hazeheal.data.images.image_io import PICTURE_SUFFIXES
+from hazeheal.data.images.image_io import IMAGE_SUFFIXES
 from hazeheal.errors import UsageError
 
 # The suffixes that are kept, and what Pillow calls their formats.
@@ -170,7 +170,7 @@ def _chosen(files, besides):
     for source, place in files:
         if not source.is_file() or (besides and os.path.realpath(source).startswith(besides)):
             continue
-        if source.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
+        if source.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
             chosen.append((source, place))
         else:
             others += 1

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from hazeheal.data import records
-from hazeheal.data.images import image_io
+from hazeheal.data.images import image_io, image_ops
 from hazeheal.errors import DataError
 
 
@@ -47,7 +47,7 @@ class _Image:
     image: Image.Image
     data: bytes
     sha256: str
-    kept: image_io.Kept
+    kept: image_io.Passthrough
 
     @property
     def array(self) -> np.ndarray:
@@ -183,7 +183,7 @@ def make_records(pair: SourcePair, *, hazy_dir, gt_dir, options: RecordOptions, 
                 hazy_source=pair.hazy,
                 clear_source=pair.clear,
             ),
-            psnr=image_io.psnr(*map(np.asarray, tile.values())),
+            psnr=image_ops.psnr(*map(np.asarray, tile.values())),
             source={
                 "key": key,
                 "hazy": pair.hazy,

@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from hazeheal.data.images import image_io
+from hazeheal.data.images import image_io, to_rgb
 from hazeheal.data.synthesis import scattering
 from hazeheal.errors import DataError
 from hazeheal.utils.atomic import atomic_path
@@ -127,7 +127,7 @@ def read_depth(path) -> np.ndarray:
     """
 
     def gray(image, data):
-        turn = image_io.upright_turn(image)
+        turn = to_rgb.upright_transpose(image)
         image = image if turn is None else image.transpose(turn)
         if image.mode == "L":
             return np.asarray(image, np.float32) / np.float32(255)

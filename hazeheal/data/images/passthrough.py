@@ -1,9 +1,9 @@
-"""Which files' bytes may go into a record as they are, and whether they are whole.
+"""Which files' bytes may go into a record unchanged.
 
-Records hold encoded images that TensorFlow decodes. It knows no EXIF, no CMYK and no alpha, so only an
-upright 8-bit RGB or gray JPEG or PNG means the same to it as to Pillow. PNG: equal bit for bit. JPEG: equal bit
-for bit with `dct_method="INTEGER_ACCURATE"`, whatever the chroma subsampling; `tf.image.decode_image`, and
-`tf.io.decode_jpeg` without it, take a faster, cruder transform and were seen to be off by up to 7 levels of 255.
+Records contain encoded images that TensorFlow decodes. It ignores EXIF, CMYK and alpha, so only an upright 8-bit RGB or
+gray JPEG or PNG gives the same pixels as with Pillow: bit for bit for PNG, and for JPEG with
+`dct_method="INTEGER_ACCURATE"`, whatever the chroma subsampling. `tf.image.decode_image`, and `tf.io.decode_jpeg`
+without that method, use a faster transform that differs by up to 7 levels of 255.
 """
 
 import dataclasses
@@ -13,23 +13,23 @@ import zlib
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_GRAY, PNG_RGB, PNG_PALETTE = 0, 2, 3  # color types
-# Huffman-coded baseline, extended and progressive; arithmetic and lossless coding are not in every decoder.
+# Huffman-coded baseline, extended and progressive. Not every decoder has arithmetic and lossless coding.
 JPEG_FRAMES = {0xC0, 0xC1, 0xC2}
 JPEG_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 JPEG_SCAN, JPEG_END = 0xDA, 0xD9
-# Within a scan 0xFF is data if a zero follows, and D0 to D7 are restart marks; all else ends the scan.
+# In a scan, 0xFF followed by zero is data, and D0 to D7 are restart markers. Any other marker ends the scan.
 _SCAN_ENDS = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
+class Passthrough:
     """Whether a file's bytes can stand for the image.
 
     Attributes:
         reusable: The bytes are an upright 8-bit RGB or gray JPEG or PNG, which TensorFlow decodes to the same
-            [H, W, 3] as `load_rgb` returned.
-        format: `jpeg`, `png`, `tiff`, ...: the file's format in small letters.
-        reason: Why not reusable; empty where it is.
+            `[H, W, 3]` as `load_rgb` returns.
+        format: The file's format in lower case: `jpeg`, `png`, `tiff`, ...
+        reason: Why the bytes are not reusable; empty if they are.
     """
 
     reusable: bool
@@ -37,16 +37,16 @@ class Kept:
     reason: str
 
 
-def inspect(data: bytes, *, format: str) -> Kept:
-    """Judges a file by its structure, before it is decoded and without regard to its orientation.
+def inspect_file(data: bytes, *, format: str) -> Passthrough:
+    """Checks the structure of a file before it is decoded. The orientation is not checked.
 
     Args:
         data: The whole file.
-        format: As Pillow names it: `JPEG`, `MPO` (a JPEG with more images behind it), `PNG`, ...
+        format: Pillow's name of the format: `JPEG`, `MPO` (a JPEG followed by more images), `PNG`, ...
 
     Raises:
-        ValueError: A JPEG or PNG lacks its end, or a PNG's checksum is wrong. Pillow overlooks some of it: it
-            checks no CRC of pixels, and is content with a JPEG whose tail was never written (zeros).
+        ValueError: A JPEG or PNG has no end, or a PNG has a wrong checksum. Pillow accepts some of these: it does not
+            check the CRC of pixels, and accepts a JPEG whose tail is zeros because it was never written.
     """
     if format in ("JPEG", "MPO"):
         kind, reason = "jpeg", _inspect_jpeg(data)
@@ -55,10 +55,11 @@ def inspect(data: bytes, *, format: str) -> Kept:
     else:
         kind = format.lower()
         reason = f"{kind}, not JPEG or PNG"
-    return Kept(reusable=not reason, format=kind, reason=reason)
+    return Passthrough(reusable=not reason, format=kind, reason=reason)
 
 
 def _inspect_png(data: bytes) -> str:
+    """Returns why the bytes of a PNG are not reusable, or an empty string."""
     view, kinds, header, position = memoryview(data), set(), b"", len(PNG_SIGNATURE)
     while b"IEND" not in kinds:
         head = data[position : position + 8]
@@ -84,6 +85,7 @@ def _inspect_png(data: bytes) -> str:
 
 
 def _inspect_jpeg(data: bytes) -> str:
+    """Returns why the bytes of a JPEG are not reusable, or an empty string."""
     reason, position = "JPEG without a frame header", 2
     while True:
         position = data.find(b"\xff", position)

@@ -4,7 +4,7 @@ import collections
 import os
 import pathlib
 
-from hazeheal.data.images.image_io import PICTURE_SUFFIXES
+from hazeheal.data.images.image_io import IMAGE_SUFFIXES
 from hazeheal.errors import DataError, UsageError
 
 # To one folder, through links: where many folders link to each other, there is no end of ways.
@@ -63,7 +63,7 @@ def list_images(
                     )
                 else:
                     pending.append((entry.path, f"{prefix}{entry.name}/", above | {this}))
-            elif suffix in PICTURE_SUFFIXES:
+            elif suffix in IMAGE_SUFFIXES:
                 names.append(prefix + entry.name)
             else:
                 passed_over[suffix or "without suffix"] += 1
@@ -76,7 +76,7 @@ def list_images(
     text = ", ".join(f"{count} {kind}" for kind, count in kinds[:6]) + (", ..." if len(kinds) > 6 else "")
     text = text.encode("utf-8", "backslashreplace").decode()
     if not names:
-        suffixes = " ".join(sorted(PICTURE_SUFFIXES))
+        suffixes = " ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(
             f"{flag}={folder} holds no images (found: {text or 'nothing'}); looked for {suffixes}"
         )

@@ -1,9 +1,9 @@
-"""Data sets for TensorFlow Datasets; importing this registers them.
+"""Data sets for TensorFlow Datasets; importing this package registers them.
 
 import hazeheal.data.tfds
 import tensorflow_datasets as tfds
 
-pairs = tfds.load("hazy_pairs/rice1", data_dir="D")       # from D/downloads/manual/RICE_DATASET/RICE1/
+pairs = tfds.load("hazy_pairs/rice1", data_dir="D")  # reads D/downloads/manual/RICE_DATASET/RICE1/
 """
 
 from hazeheal.data.tfds.hazy_pairs import HazyPairs, HazyPairsConfig

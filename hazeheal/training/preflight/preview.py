@@ -11,7 +11,7 @@ import numpy as np
 
 from hazeheal import config as configs
 from hazeheal.data import records
-from hazeheal.data.images import image_io
+from hazeheal.data.images import image_io, image_ops
 from hazeheal.errors import UsageError
 from hazeheal.training.reports.sample_sheets import Caption, draw_sheet
 
@@ -64,7 +64,7 @@ def write_preview(
         pairs = (zip(batch["hazy"], batch["clear"], strict=True) for batch in batches)
         first = list(itertools.islice(itertools.chain.from_iterable(pairs), PAIRS))
     image_io.save(preview_sheet(first), path)
-    values = [image_io.psnr(*pair) for pair in first]
+    values = [image_ops.psnr(*pair) for pair in first]
     finite = [value for value in values if np.isfinite(value)]
     message = f"{path}: the first {len(first)} pairs of the run"
     if finite:
@@ -93,5 +93,5 @@ def preview_sheet(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
 
 def _psnr_caption(hazy, clear):
-    value = image_io.psnr(hazy, clear)
+    value = image_ops.psnr(hazy, clear)
     return Caption(f"{value:.1f} dB" if np.isfinite(value) else "equal")

@@ -1,4 +1,4 @@
-"""Which files may stay as they are: `reusable` is true where TensorFlow shows the same image."""
+"""Which files may be copied unchanged: `reusable` is true where TensorFlow decodes the same image."""
 
 import struct
 
@@ -8,7 +8,7 @@ from image_files import GRAY, IMAGE, PALETTE, REUSABLE, RGB, RGBA, chunk, exif, 
 from places import SHARED
 
 from hazeheal.data.images.image_io import encode, load_rgb
-from hazeheal.data.images.passthrough import inspect
+from hazeheal.data.images.passthrough import inspect_file
 from hazeheal.errors import DataError
 
 NOT_REUSABLE = {
@@ -47,12 +47,12 @@ def tf():
 @pytest.mark.parametrize("name", REUSABLE)
 def test_tensorflow_reads_what_is_reusable_as_the_same_image(tf, name):
     data = REUSABLE[name]
-    image, kept = load_rgb(data)
-    assert (kept.reusable, kept.reason) == (True, "")
-    assert kept.format == ("png" if data[:4] == b"\x89PNG" else "jpeg")
+    image, passthrough = load_rgb(data)
+    assert (passthrough.reusable, passthrough.reason) == (True, "")
+    assert passthrough.format == ("png" if data[:4] == b"\x89PNG" else "jpeg")
     decoded = tf.image.decode_image(data, channels=3).numpy().astype(int)
     assert decoded.shape == image.shape
-    if kept.format == "png":
+    if passthrough.format == "png":
         np.testing.assert_array_equal(decoded, image)
     else:
         # The same transform and upsampling: libjpeg-turbo's versions agree bit for bit; 1 is for others.
@@ -66,9 +66,9 @@ def test_tensorflow_reads_what_is_reusable_as_the_same_image(tf, name):
 @pytest.mark.parametrize("name", NOT_REUSABLE)
 def test_what_is_not_reusable_says_why(name):
     data, reason = NOT_REUSABLE[name]
-    kept = load_rgb(data)[1]
-    assert not kept.reusable
-    assert reason in kept.reason
+    passthrough = load_rgb(data)[1]
+    assert not passthrough.reusable
+    assert reason in passthrough.reason
 
 
 def test_turned_and_cmyk_jpegs_are_rightly_not_reusable(tf):
@@ -84,7 +84,7 @@ def test_turned_and_cmyk_jpegs_are_rightly_not_reusable(tf):
 
 def test_an_arithmetic_jpeg_is_not_reusable():
     data = encode(RGB, format="jpeg").replace(b"\xff\xc0", b"\xff\xc9", 1)
-    assert inspect(data, format="JPEG").reason == "JPEG of coding process 9"
+    assert inspect_file(data, format="JPEG").reason == "JPEG of coding process 9"
 
 
 def test_tensorflow_reads_damaged_jpegs_as_we_do(tf):
@@ -95,10 +95,10 @@ def test_tensorflow_reads_damaged_jpegs_as_we_do(tf):
         damaged = bytearray(data)
         damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
         try:
-            image, kept = load_rgb(bytes(damaged))
+            image, passthrough = load_rgb(bytes(damaged))
         except DataError:
             continue
-        if kept.reusable:
+        if passthrough.reusable:
             accepted += 1
             decoded = tf.io.decode_jpeg(bytes(damaged), channels=3, dct_method="INTEGER_ACCURATE").numpy()
             assert np.abs(decoded.astype(int) - image).max() <= 1
@@ -113,10 +113,10 @@ def test_real_images_are_kept_as_they_are(tf):
     assert paths
     for path in paths:
         data = path.read_bytes()
-        image, kept = load_rgb(path)
-        assert kept.reusable
-        if kept.format == "jpeg":
+        image, passthrough = load_rgb(path)
+        assert passthrough.reusable
+        if passthrough.format == "jpeg":
             decoded = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE").numpy()
         else:
             decoded = tf.io.decode_png(data, channels=3).numpy()
-        assert np.abs(decoded.astype(int) - image).max() <= (kept.format == "jpeg")
+        assert np.abs(decoded.astype(int) - image).max() <= (passthrough.format == "jpeg")
