@@ -198,7 +198,7 @@ def shrink(image: np.ndarray, max_side: int) -> np.ndarray:
 
 def _psnr_captions(row, ssim):
     """Returns the captions under a hazy and a restored image."""
-    before, after = image_ops.psnr(row[0], row[2]), image_io.psnr(row[1], row[2])
+    before, after = image_ops.psnr(row[0], row[2]), image_ops.psnr(row[1], row[2])
     texts = [f"PSNR {before:.2f} dB", f"PSNR {after:.2f} dB"]
     color = _INK
     if np.isfinite(before) and np.isfinite(after):
