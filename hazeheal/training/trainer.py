@@ -204,7 +204,7 @@ class DehazeTrainer:
         validate, save = schedule.every(train.validate_every), schedule.every(train.save_every)
         epoch = schedule.every("1 epoch")
         profile = Profile(self.config, self._directory.summaries / "train")
-        progress = ProgressLine(self.total_steps, initial_step=first, shown=self._groups.is_first)
+        progress = ProgressLine(self.total_steps, initial_step=first, enabled=self._groups.is_first)
         at, iterator, signal = first, self._batches_from(first), session.stopped_by(signals)
         with progress as line:
             while at < self.total_steps and not signal:
