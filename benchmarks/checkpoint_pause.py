@@ -28,7 +28,7 @@ def main(argv=None) -> int:
 
     from hazeheal import config as configs
     from hazeheal.inference.gan import DehazeGAN
-    from hazeheal.runs.checkpoints import Checkpoints
+    from hazeheal.runs.checkpoint_manager import CheckpointManager
     from hazeheal.training.step.train_state import TrainState
 
     fields = {
@@ -41,7 +41,7 @@ def main(argv=None) -> int:
     state = TrainState(DehazeGAN(config), use_ema=True)
     pauses, copies, writes = [], [], []
     with tempfile.TemporaryDirectory(dir=flags.directory) as folder:
-        checkpoints = Checkpoints(folder, keep=1, log=logging.getLogger("benchmark"))
+        checkpoints = CheckpointManager(folder, keep=1, log=logging.getLogger("benchmark"))
         for step in range(flags.saves):
             begin = time.perf_counter()
             snapshot = state.snapshot()

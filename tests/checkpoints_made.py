@@ -7,7 +7,7 @@ import tiny
 
 from hazeheal import config as configs
 from hazeheal.inference.gan import DehazeGAN
-from hazeheal.runs.checkpoints import Checkpoints
+from hazeheal.runs.checkpoint_manager import CheckpointManager
 
 
 def snapshot(step, size=1000):
@@ -27,7 +27,7 @@ class Log(logging.Logger):
 
 def write(folder, *entries, log, keep=10):
     """Writes checkpoints [(step, psnr or None), ...] and returns their folder."""
-    checkpoints = Checkpoints(folder, keep=keep, log=log)
+    checkpoints = CheckpointManager(folder, keep=keep, log=log)
     for step, psnr in entries:
         metrics = {} if psnr is None else {"psnr": psnr, "ssim": 0.5}
         checkpoints.save(snapshot(step), step=step, metrics=metrics, progress={"fingerprint": "f", "n": step})
@@ -47,7 +47,7 @@ def write_run(path, *entries, **fields):
     gan, random = DehazeGAN(config, for_training=False), np.random.default_rng(0)
     path.mkdir()
     (path / "config.json").write_text(configs.to_json(config))
-    checkpoints = Checkpoints(path / "group_00/checkpoints", keep=3, log=None)
+    checkpoints = CheckpointManager(path / "group_00/checkpoints", keep=3, log=None)
     for step, psnr in entries:
         values = {f"generator/{v.path}": _value(v, random) for v in gan.generator.variables}
         checkpoints.save(values, step=step, metrics={"psnr": psnr}, progress={"fingerprint": "f"})

@@ -11,7 +11,7 @@ from checkpoints_made import Log, equal, snapshot
 from disks import flip, full_disk, truncate
 
 from hazeheal.runs import checkpoints as checkpoint_files
-from hazeheal.runs.checkpoints import Checkpoints
+from hazeheal.runs.checkpoint_manager import CheckpointManager
 
 DAMAGES = {
     "a data file cut short": lambda c: truncate(c / "state.data-00000-of-00001"),
@@ -53,7 +53,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_restored(saved, lo
     assert checkpoint_files.find_checkpoint(folder, which=8) is None
     assert log.lines == []
 
-    path, step = Checkpoints(folder, keep=2, log=log).find_latest()
+    path, step = CheckpointManager(folder, keep=2, log=log).find_latest()
     assert (path, step) == (folder / "ckpt-00000004", 4)
     assert equal(checkpoint_files.read_variables(path), snapshot(4))
     (line,) = log.lines
@@ -80,18 +80,18 @@ def test_several_damaged_ones_in_a_row(saved, log):
     folder = saved((4, None), (8, None), (12, None), (16, None))
     for step in (8, 12, 16):
         (folder / f"ckpt-{step:08d}" / "state.index").unlink()
-    assert Checkpoints(folder, keep=2, log=log).find_latest() == (folder / "ckpt-00000004", 4)
+    assert CheckpointManager(folder, keep=2, log=log).find_latest() == (folder / "ckpt-00000004", 4)
     assert len(log.lines) == 3
     # And again, with a name that is taken.
     shutil.copytree(folder / "ckpt-00000016.damaged", folder / "ckpt-00000016")
-    assert Checkpoints(folder, keep=2, log=log).find_latest()[1] == 4
+    assert CheckpointManager(folder, keep=2, log=log).find_latest()[1] == 4
     assert (folder / "ckpt-00000016.damaged.1").is_dir()
 
 
 def test_all_damaged_is_as_none(saved, log):
     folder = saved((4, None))
     (folder / "ckpt-00000004" / "manifest.json").unlink()
-    assert Checkpoints(folder, keep=2, log=log).find_latest() is None
+    assert CheckpointManager(folder, keep=2, log=log).find_latest() is None
     assert checkpoint_files.find_checkpoint(folder) is None
 
 
@@ -102,7 +102,7 @@ def test_what_a_killed_process_left_is_taken_for_nothing(saved, log):
     (folder / "notes").mkdir()
     assert checkpoint_files.find_checkpoint(folder) == folder / "ckpt-00000004"
     assert checkpoint_files.list_steps(folder) == [4]
-    assert Checkpoints(folder, keep=2, log=log).find_latest()[1] == 4
+    assert CheckpointManager(folder, keep=2, log=log).find_latest()[1] == 4
     assert not left.exists()
     assert (folder / "notes").exists()
 
@@ -116,13 +116,13 @@ def test_a_crash_at_any_moment_of_the_writing(tmp_path):
     import logging, os, pathlib, sys
     import numpy as np
     import tensorflow as tf
-    from hazeheal.runs import checkpoints
+    from hazeheal.runs import checkpoint_manager
 
     def die(*args, **options):
         os._exit(9)
 
     def write(moment):
-        saver = checkpoints.Checkpoints(f"{{sys.argv[1]}}/{{moment}}", keep=2, log=logging.getLogger("test"))
+        saver = checkpoint_manager.CheckpointManager(f"{{sys.argv[1]}}/{{moment}}", keep=2, log=logging.getLogger("test"))
         values = dict(a=np.arange(1000, dtype=np.float32))
         saver.save(values, step=4)
         assert saver.wait()
@@ -130,9 +130,9 @@ def test_a_crash_at_any_moment_of_the_writing(tmp_path):
             save = tf.raw_ops.SaveV2
             tf.raw_ops.SaveV2 = lambda **options: (save(**options), die())
         elif moment == "json.dumps":
-            checkpoints.json.dumps = die
+            checkpoint_manager.json.dumps = die
         elif moment == "_fsync":
-            checkpoints._fsync = die
+            checkpoint_manager._fsync = die
         else:
             pathlib.PosixPath.rename = die
         saver.save(values, step=8)
@@ -151,7 +151,7 @@ def test_a_crash_at_any_moment_of_the_writing(tmp_path):
         folder, log = tmp_path / moment, Log()
         assert len(list(folder.glob(".writing-*"))) == 1
         assert checkpoint_files.list_steps(folder) == [4]
-        assert Checkpoints(folder, keep=2, log=log).find_latest()[1] == 4
+        assert CheckpointManager(folder, keep=2, log=log).find_latest()[1] == 4
         assert log.lines == []
         assert [p.name for p in folder.iterdir()] == ["ckpt-00000004"]
 
@@ -164,7 +164,7 @@ def test_the_next_best_where_the_best_is_damaged(saved):
 
 def test_a_full_disk_costs_a_warning_and_nothing_that_was_there(tmp_path, log):
     """Once there is no room for the data, and once none for the manifest."""
-    checkpoints = Checkpoints(tmp_path, keep=1, log=log)
+    checkpoints = CheckpointManager(tmp_path, keep=1, log=log)
     values = {"a": np.random.default_rng(0).normal(size=100_000).astype(np.float32)}
     checkpoints.save(values, step=4)
     assert checkpoints.wait()
@@ -180,6 +180,6 @@ def test_a_full_disk_costs_a_warning_and_nothing_that_was_there(tmp_path, log):
         assert not checkpoints.wait()
         checkpoints.close()
     assert [line.split()[3] for line in log.lines] == ["8", "12", "16", "24"]
-    assert all("could not be written" in line and "training goes on" in line for line in log.lines)
+    assert all("could not be written" in line and "training continues" in line for line in log.lines)
     assert [p.name for p in tmp_path.iterdir()] == ["ckpt-00000020"]
     assert checkpoint_files.find_damage(tmp_path / "ckpt-00000020") is None

@@ -12,7 +12,7 @@ from disks import flip
 
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.runs import checkpoints as checkpoint_files
-from hazeheal.runs.checkpoints import Checkpoints
+from hazeheal.runs.checkpoint_manager import CheckpointManager
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_round_trip(saved, log):
         "state.data-00000-of-00001",
         "state.index",
     ]
-    assert Checkpoints(folder, keep=1, log=log).find_latest() == (path, 7)
+    assert CheckpointManager(folder, keep=1, log=log).find_latest() == (path, 7)
     assert log.lines == []
 
 
@@ -62,7 +62,7 @@ def test_tensorflow_opens_it_anywhere(saved, tmp_path):
 def test_none_there(tmp_path, log):
     assert checkpoint_files.find_checkpoint(tmp_path / "nothing") is None
     assert checkpoint_files.list_steps(tmp_path / "nothing") == []
-    assert Checkpoints(tmp_path / "new", keep=1, log=log).find_latest() is None
+    assert CheckpointManager(tmp_path / "new", keep=1, log=log).find_latest() is None
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_the_best_is_found_when_a_later_validation_is_worse(saved, log):
         == folder / "ckpt-00000008"
     )
     assert checkpoint_files.find_checkpoint(folder, which=12) is None
-    checkpoints = Checkpoints(folder, keep=1, log=log)
+    checkpoints = CheckpointManager(folder, keep=1, log=log)
     assert checkpoints.best_psnr() == 22.5
     assert equal(
         checkpoint_files.read_variables(checkpoint_files.find_checkpoint(folder, which="best")), snapshot(8)
@@ -106,11 +106,11 @@ def test_the_best_is_found_when_a_later_validation_is_worse(saved, log):
 def test_the_best_where_none_was_validated_is_the_newest(saved, log):
     folder = saved((4, None), (8, None))
     assert checkpoint_files.find_checkpoint(folder, which="best") == folder / "ckpt-00000008"
-    assert Checkpoints(folder, keep=1, log=log).best_psnr() == -math.inf
+    assert CheckpointManager(folder, keep=1, log=log).best_psnr() == -math.inf
 
 
 def test_best_waits_for_the_one_that_is_being_written(tmp_path, log, slow_writes):
-    checkpoints = Checkpoints(tmp_path, keep=1, log=log)
+    checkpoints = CheckpointManager(tmp_path, keep=1, log=log)
     checkpoints.save(snapshot(1), step=1, metrics={"psnr": 30.0})
     slow_writes.set()
     assert checkpoints.best_psnr() == 30.0
@@ -118,12 +118,12 @@ def test_best_waits_for_the_one_that_is_being_written(tmp_path, log, slow_writes
 
 @pytest.mark.parametrize("which", ["bset", "-1", "1.5", None])
 def test_a_name_for_no_checkpoint_is_refused(saved, which):
-    with pytest.raises(UsageError, match="names no checkpoint"):
+    with pytest.raises(UsageError, match="is not a checkpoint"):
         checkpoint_files.find_checkpoint(saved((4, None)), which=which)
 
 
 def test_saving_does_not_wait_for_the_disk(tmp_path, log, slow_writes):
-    checkpoints = Checkpoints(tmp_path, keep=3, log=log)
+    checkpoints = CheckpointManager(tmp_path, keep=3, log=log)
     begin = time.monotonic()
     checkpoints.save(snapshot(1), step=1)
     assert time.monotonic() - begin < 2
@@ -134,7 +134,7 @@ def test_saving_does_not_wait_for_the_disk(tmp_path, log, slow_writes):
 
 
 def test_a_second_save_waits_for_the_first_and_close_for_the_last(tmp_path, log, slow_writes):
-    checkpoints = Checkpoints(tmp_path, keep=3, log=log)
+    checkpoints = CheckpointManager(tmp_path, keep=3, log=log)
     checkpoints.save(snapshot(1), step=1)
     threading.Timer(0.2, slow_writes.set).start()
     checkpoints.save(snapshot(2), step=2)
@@ -146,7 +146,7 @@ def test_a_second_save_waits_for_the_first_and_close_for_the_last(tmp_path, log,
 def test_a_step_that_is_there_is_not_written_twice(saved, log):
     folder = saved((4, 20.0))
     before = {p.name: p.stat().st_mtime_ns for p in (folder / "ckpt-00000004").iterdir()}
-    checkpoints = Checkpoints(folder, keep=2, log=log)
+    checkpoints = CheckpointManager(folder, keep=2, log=log)
     checkpoints.save(snapshot(5), step=4)
     assert checkpoints.wait()
     assert {p.name: p.stat().st_mtime_ns for p in (folder / "ckpt-00000004").iterdir()} == before
@@ -154,7 +154,7 @@ def test_a_step_that_is_there_is_not_written_twice(saved, log):
 
 
 def test_an_error_that_is_a_bug_is_not_swallowed(tmp_path, log):
-    checkpoints = Checkpoints(tmp_path, keep=1, log=log)
+    checkpoints = CheckpointManager(tmp_path, keep=1, log=log)
     checkpoints.save(snapshot(1), step=1, progress={"not JSON": object()})
     with pytest.raises(TypeError):
         checkpoints.wait()
@@ -176,7 +176,7 @@ def test_resolve(saved, tmp_path):
 
 
 def test_resolve_refuses(saved, tmp_path):
-    with pytest.raises(HazeHealError, match=r"--restore_from=.*nowhere: no whole checkpoint there"):
+    with pytest.raises(HazeHealError, match=r"--restore_from=.*nowhere has no intact checkpoint"):
         checkpoint_files.resolve_checkpoint(tmp_path / "nowhere")
     path = checkpoint_files.find_checkpoint(saved((4, None)))
     flip(path / "state.data-00000-of-00001", 99)

@@ -17,7 +17,7 @@ from disks import flip, truncate
 
 from hazeheal.__main__ import main
 from hazeheal.commands import checkpoints as command
-from hazeheal.runs.checkpoints import Checkpoints
+from hazeheal.runs.checkpoint_manager import CheckpointManager
 
 DATA = "state.data-00000-of-00001"
 
@@ -33,7 +33,7 @@ def run(tmp_path):
 def save(run, entries, *, group=0):
     """Writes checkpoints [(step, psnr or None), ...] of a group; returns their folder."""
     folder = run / f"group_{group:02d}" / "checkpoints"
-    checkpoints = Checkpoints(folder, keep=10, log=logging.getLogger("test"))
+    checkpoints = CheckpointManager(folder, keep=10, log=logging.getLogger("test"))
     for step, psnr in entries:
         values = {"a": np.random.default_rng(step).normal(size=20_000).astype(np.float32)}
         checkpoints.save(values, step=step, metrics={} if psnr is None else {"psnr": psnr})
@@ -117,7 +117,7 @@ def test_one_may_be_the_newest_and_the_best_and_none_validated(tmp_path, capsys)
 
 
 DAMAGES = {
-    "truncated": (lambda c: truncate(c / DATA), rf"{DATA} has \d+ bytes, written were \d+"),
+    "truncated": (lambda c: truncate(c / DATA), rf"{DATA} has \d+ bytes instead of \d+"),
     "a flipped byte": (lambda c: flip(c / DATA), rf"{DATA} has changed since it was written \(SHA-256\)"),
     "no index": (lambda c: (c / "state.index").unlink(), r"FileNotFoundError: .*: 'state\.index'"),
     "no manifest": (lambda c: (c / "manifest.json").unlink(), r"FileNotFoundError: .*: 'manifest\.json'"),
@@ -173,7 +173,7 @@ def test_what_is_no_checkpoint_to_go_on_from(run, capsys):
     """Set aside by a restore and by a run that went back, and being written: listed, and no reason to worry."""
     flip(folder_of(run, 12) / DATA)
     folder = folder_of(run)
-    Checkpoints(folder, keep=3, log=logging.getLogger("test")).find_latest()
+    CheckpointManager(folder, keep=3, log=logging.getLogger("test")).find_latest()
     shutil.copytree(folder_of(run, 4), folder / "ckpt-00000012.damaged.1")
     shutil.copytree(folder_of(run, 4), folder / "ckpt-00000009.set_aside")
     shutil.copytree(folder_of(run, 4), folder / ".writing-ckpt-00000016-123")
@@ -208,7 +208,7 @@ def test_a_run_that_trains_meanwhile(run, capsys, monkeypatch):
     def train_on(path):
         if todo:
             todo.pop()
-            checkpoints = Checkpoints(folder_of(run), keep=1, log=logging.getLogger("test"))
+            checkpoints = CheckpointManager(folder_of(run), keep=1, log=logging.getLogger("test"))
             checkpoints.save({"a": np.zeros(10, np.float32)}, step=16, metrics={"psnr": 23.0})
             assert checkpoints.wait()
             checkpoints.close()

@@ -137,7 +137,7 @@ def test_a_video(run, tmp_path, capsys, monkeypatch):
     [
         (["--model=runs/none"], 1, "runs/none does not exist, and no pretrained network has that name"),
         (["--which=7"], 1, "has no intact checkpoint (7)"),
-        (["--which=last"], 2, "'last' names no checkpoint"),
+        (["--which=last"], 2, "'last' is not a checkpoint"),
         (["--tile_size=32"], 2, "tile_size=32 is too small"),
         (["--gpus=0,0"], 2, "--gpus=0,0 names a GPU twice"),
         (["--precision=float64"], 2, "invalid choice: 'float64'"),

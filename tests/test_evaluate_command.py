@@ -23,7 +23,7 @@ from hazeheal.data.synthesis import synthetic_pairs
 from hazeheal.evaluation import dark_channel, evaluate
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.restorer import Restorer
-from hazeheal.runs.checkpoints import Checkpoints
+from hazeheal.runs.checkpoint_manager import CheckpointManager
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SEE = "; see hazeheal evaluate --help"
@@ -62,7 +62,7 @@ def run(tmp_path_factory):
     config = tiny.config(train__steps=8)
     (path / "config.json").write_text(configs.to_json(config))
     gan = DehazeGAN(config, for_training=False)
-    checkpoints = Checkpoints(path / "group_00/checkpoints", keep=3, log=logging.getLogger("test"))
+    checkpoints = CheckpointManager(path / "group_00/checkpoints", keep=3, log=logging.getLogger("test"))
     for step, score in ((4, 21.0), (8, 20.0)):
         values = {f"generator/{v.path}": v.numpy() * (1 + step / 16) for v in gan.generator.variables}
         checkpoints.save(values, step=step, metrics={"psnr": score})

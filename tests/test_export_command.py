@@ -173,7 +173,7 @@ def test_a_checkpoint_that_makes_no_numbers_is_refused(run, tmp_path, capsys, mo
         (["--output=full/file"], 2, "--output='full/file' is there already"),
         (["--model=none"], 1, "none does not exist, and no pretrained network has that name"),
         (["--which=7"], 1, "has no intact checkpoint (7)"),
-        (["--which=last"], 2, "'last' names no checkpoint"),
+        (["--which=last"], 2, "'last' is not a checkpoint"),
     ],
 )
 def test_refused_before_anything_is_done(run, tmp_path, monkeypatch, capsys, flags, code, said):

@@ -141,7 +141,7 @@ def test_two_launchers_as_two_hosts(unbroken, data, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no index", "no manifest"])
 def test_a_damaged_checkpoint(unbroken, data, tmp_path, damage):
-    """In both groups: the one before is used, the bad one is named and kept aside."""
+    """In both groups: the one before is used, the bad one is logged and renamed."""
     process = jobs.launch(data, tmp_path)
     at = jobs.stop(process, tmp_path, after=40)
     for group in ("group_00", "group_01"):
@@ -158,7 +158,7 @@ def test_a_damaged_checkpoint(unbroken, data, tmp_path, damage):
         folder = tmp_path / f"group_{group:02d}"
         log = (folder / "log.txt").read_text()
         assert re.search(
-            rf"checkpoint .*ckpt-{at:08d} is damaged \(.*\); kept aside as ckpt-{at:08d}.damaged", log
+            rf"checkpoint .*ckpt-{at:08d} is damaged \(.*\); renamed to ckpt-{at:08d}.damaged", log
         )
         assert (folder / f"checkpoints/ckpt-{at:08d}.damaged").is_dir()
         jobs.same_curves(tmp_path, unbroken, group=group)

@@ -9,7 +9,7 @@ from refusals import refusal
 
 from hazeheal.commands import train
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.runs.prometheus import serving
+from hazeheal.runs.prometheus import serve_metrics
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.runs.status import Status
 
@@ -32,19 +32,19 @@ def scraped(port):
 
 
 def enter(*arguments, **options):
-    with serving(*arguments, **options):
+    with serve_metrics(*arguments, **options):
         pass
 
 
 def test_the_facts_of_the_moment(tmp_path, port):
     directory = RunDirectory(tmp_path / 'a "run"\\n')
-    with serving(directory.path, port=port), directory.locked():
+    with serve_metrics(directory.path, port=port), directory.locked():
         assert scraped(port) == {}  # has not begun
         status = Status(directory, total_steps=100, facts={"replicas": 2, "data_dir": 'd"\\'})
         status.begin()
         assert scraped(port)["hazeheal_state", "starting"] == 1.0
         status.validated(40, {"psnr": 21.5, "ssim": 0.9})
-        status._written = -1e9
+        status._written_at = -1e9
         status.log(40, losses={"gen_l1_loss": 0.25, "disc_loss": float("nan")}, images_per_second=41.0)
         found = scraped(port)
         plain = {name: value for (name, label), value in found.items() if label is None}
@@ -67,7 +67,7 @@ def test_the_facts_of_the_moment(tmp_path, port):
 
 
 def test_it_listens_where_it_was_told_to(tmp_path, port):
-    with serving(tmp_path, port=port, host="127.0.0.2"):
+    with serve_metrics(tmp_path, port=port, host="127.0.0.2"):
         with pytest.raises(OSError, match="refused"):
             scraped(port)
         assert socket.create_connection(("127.0.0.2", port), timeout=30).close() is None
@@ -78,8 +78,10 @@ def test_a_port_in_use_and_an_address_of_elsewhere(tmp_path, port):
         other.bind(("127.0.0.1", port))
         other.listen()
         message = refusal(HazeHealError, enter, tmp_path, port=port)
-    assert f"--metrics_port={port}: 127.0.0.1 cannot be listened at: Address already in use" in message
-    assert "cannot be listened at" in refusal(HazeHealError, enter, tmp_path, port=port, host="192.0.2.1")
+    assert f"--metrics_port={port}: cannot listen on 127.0.0.1: Address already in use" in message
+    assert "cannot listen on 192.0.2.1" in refusal(
+        HazeHealError, enter, tmp_path, port=port, host="192.0.2.1"
+    )
 
 
 def test_without_the_package(tmp_path, monkeypatch):

@@ -119,7 +119,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, place):
 def test_a_full_disk_is_refused(tmp_path):
     with full_disk(0):
         message = refusal(HazeHealError, lock, RunDirectory(tmp_path / "run"))
-    assert message == f"--workdir={tmp_path / 'run'} cannot be written: File too large; name another"
+    assert message == f"--workdir={tmp_path / 'run'} cannot be written: File too large; use another directory"
 
 
 def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatch, caplog):

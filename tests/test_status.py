@@ -137,7 +137,7 @@ def test_stopped_by_a_signal(directory, signal, state, code):
     status.stopped(signal, 40)
     end = read_status(directory.path)
     assert (end["state"], end["exit_code"], end["step"]) == (state, code, 40)
-    assert end["reason"] == f"{signal} at step 40; the same command goes on there"
+    assert end["reason"] == f"{signal} at step 40; rerun the command to resume"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_stopped_by_a_signal(directory, signal, state, code):
         (GroupLostError("the other is gone"), "failed", 69, "the other is gone"),
         (RuntimeError("wrong\nat length"), "failed", 1, "RuntimeError: wrong"),
         (ValueError(), "failed", 1, "ValueError: "),
-        (KeyboardInterrupt(), "stopped", 130, "SIGINT, a second time: nothing was saved"),
+        (KeyboardInterrupt(), "stopped", 130, "second SIGINT: stopped without saving"),
     ],
 )
 def test_an_error_is_the_last_word(directory, error, state, code, reason):
@@ -163,7 +163,7 @@ def test_values_that_json_lacks(directory):
     status = Status(directory, total_steps=100)
     status.begin()
     status.validated(5, QUALITY | {"psnr": math.nan})
-    status._written = -math.inf
+    status._written_at = -math.inf
     status.log(5, losses={"a": math.inf, "b": None}, images_per_second=None)
     found = read_status(directory.path)
     assert found["losses"] == {"a": None, "b": None}
@@ -171,7 +171,7 @@ def test_values_that_json_lacks(directory):
 
 
 def test_of_several_groups_the_others_write_nothing(tmp_path):
-    status = Status(RunDirectory(tmp_path, group=1), total_steps=100, shown=False)
+    status = Status(RunDirectory(tmp_path, group=1), total_steps=100, enabled=False)
     status.begin()
     status.beat(3)
     status.complete(100)

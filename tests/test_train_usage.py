@@ -62,7 +62,7 @@ from hazeheal.distributed.preemption import StopSignals
         ),
         (["--config.data.val_split=test"], 1, "has no split 'test'; it has train, val"),
         (["--data_dir=/nowhere"], 1, "/nowhere/manifest.json does not exist; make the data set with"),
-        (["--restore_from=/nowhere"], 1, "--restore_from=/nowhere: no whole checkpoint there"),
+        (["--restore_from=/nowhere"], 1, "--restore_from=/nowhere has no intact checkpoint"),
     ],
 )
 @pytest.mark.parametrize("dry", [False, True])

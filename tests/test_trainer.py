@@ -19,6 +19,7 @@ from hazeheal import config as configs
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.runs import checkpoints
+from hazeheal.runs.checkpoint_manager import CheckpointManager
 from hazeheal.training.step import step
 from hazeheal.training.trainer import DehazeTrainer
 
@@ -226,13 +227,13 @@ def test_the_best_checkpoint_stays_when_later_validations_are_worse(machine, tmp
 
 def test_what_is_saved_is_a_copy(machine, whole_run, tmp_path, monkeypatch):
     """Every write is held until the run has gone on: it must hold the weights of its own step."""
-    write = checkpoints.Checkpoints._write
+    write = CheckpointManager._write
 
     def slow(*args):
         time.sleep(0.3)
         return write(*args)
 
-    monkeypatch.setattr(checkpoints.Checkpoints, "_write", slow)
+    monkeypatch.setattr(CheckpointManager, "_write", slow)
     machine.run(tmp_path, train__validate_every="never", train__sample_every="never")
     for number in tiny.steps(tmp_path):
         assert tiny.tensors(tmp_path, number) == tiny.tensors(whole_run[0], number)

@@ -16,6 +16,7 @@ from hazeheal.data import records
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.runs import checkpoints
+from hazeheal.runs.checkpoint_manager import CheckpointManager
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.training.trainer import DehazeTrainer
 
@@ -206,19 +207,19 @@ def test_a_checkpoint_that_cannot_be_written(machine, whole_run, tmp_path, monke
 
 
 def test_the_end_of_a_run_that_cannot_be_saved_is_an_error(machine, tmp_path, monkeypatch):
-    write = checkpoints.Checkpoints._write
+    write = CheckpointManager._write
 
     def full(self, snapshot, step, *rest):
         return step < 9 and write(self, snapshot, step, *rest)
 
-    monkeypatch.setattr(checkpoints.Checkpoints, "_write", full)
+    monkeypatch.setattr(CheckpointManager, "_write", full)
     with pytest.raises(
         HazeHealError, match=r"step 9 could not be saved in .*; make room, and the same command"
     ):
         machine.run(tmp_path, train__steps=9)
     assert not (tmp_path / "result.json").exists()
     assert tiny.steps(tmp_path) == [4, 8]
-    monkeypatch.setattr(checkpoints.Checkpoints, "_write", write)
+    monkeypatch.setattr(CheckpointManager, "_write", write)
     assert machine.run(tmp_path, resumed_at=8, train__steps=9)["complete"]
 
 
@@ -239,7 +240,7 @@ def test_a_full_disk_costs_nothing_that_was_saved(machine, whole_run, tmp_path):
         "checkpoint of step 12 could",
         "TensorBoard summaries in",
         "the sample sheet",
-        "training goes on",
+        "training continues",
     ):
         assert part in text, part
     machine.run(tmp_path, resumed_at=8)

@@ -17,6 +17,7 @@ from hazeheal.export import exporter, weights_file
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.models import pretrained
 from hazeheal.runs import checkpoints
+from hazeheal.runs.checkpoint_manager import CheckpointManager
 from hazeheal.training import start
 from hazeheal.training.trainer import DehazeTrainer
 
@@ -153,7 +154,7 @@ def test_fine_tuning_begins_at_step_0_with_the_networks(machine, whole_run, runt
 def test_fine_tuning_from_a_run_without_an_average(machine, whole_run, tmp_path):
     values = checkpoints.read_variables(checkpoints.find_checkpoint(whole_run[0] / "group_00/checkpoints"))
     values = {name: value for name, value in values.items() if not name.startswith("ema/")}
-    source = checkpoints.Checkpoints(tmp_path / "source", keep=1, log=logging.getLogger("test"))
+    source = CheckpointManager(tmp_path / "source", keep=1, log=logging.getLogger("test"))
     source.save(values, step=5)
     source.close()
     machine.stopped(tmp_path / "run", 1, restore_from=checkpoints.resolve_checkpoint(tmp_path / "source"))
@@ -166,7 +167,7 @@ def test_fine_tuning_from_a_run_without_an_average(machine, whole_run, tmp_path)
 
 
 def test_restore_from_nothing_is_refused(runtime, tmp_path, data):
-    with pytest.raises(HazeHealError, match=r"--restore_from=.*none: no whole checkpoint there"):
+    with pytest.raises(HazeHealError, match=r"--restore_from=.*none has no intact checkpoint"):
         DehazeTrainer(
             tiny.config(**EVERY),
             data_dir=data,

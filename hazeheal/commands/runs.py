@@ -17,7 +17,7 @@ examples:
 
 states: starting, training, validating, saving; complete; stopped (Ctrl-C) and preempted (SIGTERM): saved, the same
 command goes on; failed: with the reason; killed: its process is gone without a word, the same command goes on from
-the last checkpoint; silent: no sign of life for ten minutes; unfinished: of an older version, nobody trains it
+the last checkpoint; silent: no sign of life for ten minutes; unknown: it has no readable status.json
 
 exit codes: 0 shown, 1 there is no run, or a folder could not be read, 2 bad usage
 """
@@ -94,7 +94,7 @@ def _cells(row):
     return (
         one_line(row["run"]),
         row["state"],
-        f"{row['step']}/{shown(row['steps'], '{}')}",
+        f"{shown(row['step'], '{}')}/{shown(row['steps'], '{}')}",
         "-" if left is None else str(datetime.timedelta(seconds=round(left))),
         psnr,
         shown(row["images_per_second"], "{:.1f}"),

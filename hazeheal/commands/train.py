@@ -94,7 +94,7 @@ def main(argv) -> int:
     if flags.gpus is not None and flags.cpu_replicas is not None:
         raise UsageError("--gpus and --cpu_replicas exclude each other; give one of them")
     if flags.metrics_port is not None:
-        prometheus.require()
+        prometheus.require_prometheus_client()
     if flags.preview is not None:
         return preview(config, flags)
     if not flags.workdir:
@@ -158,7 +158,7 @@ def train_in(group, config, flags) -> dict:
     with (
         failures.translate_lost_groups(num_groups),
         failures.report_error_to_groups(group),
-        prometheus.serving(flags.workdir, port=asked, host=flags.metrics_host),
+        prometheus.serve_metrics(flags.workdir, port=asked, host=flags.metrics_host),
     ):
         runtime = choose_runtime(
             gpus=flags.gpus,

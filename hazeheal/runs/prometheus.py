@@ -1,34 +1,41 @@
-"""The facts of status.json for Prometheus, over HTTP, while a run trains: `hazeheal train --metrics_port=9400`.
+"""Serves a run's status.json to Prometheus over HTTP: `hazeheal train --metrics_port=9400`.
 
-They are read from the file at each scrape, as any other reader does: the training knows nothing of it, and what is
-served is what `hazeheal runs` shows. Names, escaping and the formats that a server may ask for are prometheus_client's.
+Each scrape reads the file, so the metrics are those that `hazeheal runs` shows and the training loop is not involved.
+The package prometheus_client formats them.
 """
 
 import contextlib
 import math
+import pathlib
+from collections.abc import Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.runs import status
+from hazeheal.runs.status import ACTIVE, read_status
 
-STATES = (*status.ACTIVE, "complete", "stopped", "preempted", "failed", "killed", "silent")
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+STATES = (*ACTIVE, "complete", "stopped", "preempted", "failed", "killed", "silent")
 # {field of status.json: (name, help)}
 GAUGES = {
     "step": ("hazeheal_step", "Steps done"),
     "steps": ("hazeheal_steps_wanted", "Steps at which the run is complete"),
-    "epoch": ("hazeheal_epoch", "Whole epochs done"),
-    "images_per_second": ("hazeheal_images_per_second", "Images a second over the last log interval"),
-    "eta_seconds": ("hazeheal_eta_seconds", "Seconds left at this pace"),
+    "epoch": ("hazeheal_epoch", "Epochs completed"),
+    "images_per_second": ("hazeheal_images_per_second", "Images per second over the last log interval"),
+    "eta_seconds": ("hazeheal_eta_seconds", "Estimated seconds until the run is complete"),
     "best_psnr": ("hazeheal_best_psnr_db", "Best validation PSNR"),
     "best_step": ("hazeheal_best_step", "Step of the best validation PSNR"),
     "checkpoint_step": ("hazeheal_checkpoint_step", "Step of the newest checkpoint"),
     "groups": ("hazeheal_groups", "Replica groups"),
     "replicas": ("hazeheal_replicas", "Replicas of all groups"),
-    "age_seconds": ("hazeheal_age_seconds", "Seconds since the last sign of life"),
+    "age_seconds": ("hazeheal_age_seconds", "Seconds since the last write of status.json"),
 }
 
 
-def require():
-    """Returns the package prometheus_client.
+def require_prometheus_client() -> ModuleType:
+    """Imports the package prometheus_client and returns it.
 
     Raises:
         UsageError: It is not installed.
@@ -41,29 +48,29 @@ def require():
 
 
 @contextlib.contextmanager
-def serving(run, *, port, host="127.0.0.1"):
-    """Serves the facts of a run at http://HOST:PORT/metrics during the block, in a thread of its own.
+def serve_metrics(run: str | pathlib.Path, *, port: int | None, host: str = "127.0.0.1") -> Iterator[None]:
+    """Serves the metrics of a run at http://HOST:PORT/metrics within the block, in a separate thread.
 
     Args:
-        run: The run's directory.
-        port: None: nothing is served.
-        host: Address to listen at; by default this machine alone can ask.
+        run: The run directory.
+        port: 1 to 65535; None serves nothing.
+        host: Address to listen on. The default accepts connections from this machine only.
 
     Raises:
         UsageError: prometheus_client is not installed.
-        HazeHealError: The address is taken, or is none of this machine's.
+        HazeHealError: The port is in use, or the address does not belong to this machine.
     """
     if port is None:
         yield
         return
-    prometheus_client = require()
+    prometheus_client = require_prometheus_client()
     registry = prometheus_client.CollectorRegistry()
-    registry.register(_Run(run))
+    registry.register(_RunCollector(run))
     try:
         server, thread = prometheus_client.start_http_server(port, addr=host, registry=registry)
     except OSError as error:
         raise HazeHealError(
-            f"--metrics_port={port}: {host} cannot be listened at: {error.strerror or error}; name another port"
+            f"--metrics_port={port}: cannot listen on {host}: {error.strerror or error}; use another port or host"
         ) from error
     try:
         yield
@@ -73,22 +80,24 @@ def serving(run, *, port, host="127.0.0.1"):
         thread.join()
 
 
-class _Run:
-    """What prometheus_client asks at each scrape."""
+class _RunCollector:
+    """A prometheus_client collector; `collect` is called at each scrape."""
 
     def __init__(self, run):
         self._run = run
 
-    def collect(self):
+    def collect(self) -> "Iterator[Metric]":
         from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 
-        facts = status.read_status(self._run)
-        if facts is None:  # has not begun
+        facts = read_status(self._run)
+        if facts is None:  # the run has not started
             return
         for field, (name, text) in GAUGES.items():
             if facts.get(field) is not None:
                 yield GaugeMetricFamily(name, text, value=facts[field])
-        state = GaugeMetricFamily("hazeheal_state", "1 for the state that the run is in", labels=["state"])
+        state = GaugeMetricFamily(
+            "hazeheal_state", "1 for the current state, 0 for the others", labels=["state"]
+        )
         for name in STATES:
             state.add_metric([name], float(facts["state"] == name))
         yield state
@@ -100,7 +109,5 @@ class _Run:
         for name, value in (facts.get("validation") or {}).items():
             validation.add_metric([name], math.nan if value is None else value)
         yield validation
-        told = {name: str(facts.get(name)) for name in ("host", "data_dir", "precision")}
-        yield InfoMetricFamily(
-            "hazeheal_run", "What trains, and where", value={"run": str(self._run), **told}
-        )
+        info = {name: str(facts.get(name)) for name in ("host", "data_dir", "precision")}
+        yield InfoMetricFamily("hazeheal_run", "The run and its host", value={"run": str(self._run), **info})

@@ -1,4 +1,4 @@
-"""A run's directory: where everything lies, and who may write there.
+"""A run's directory: the paths of its files, the lock on it, and its configuration and result.
 
 RUN/config.json  RUN/result.json  RUN/status.json
 RUN/group_00/checkpoints/  summaries/{train,val}/  samples/  training_log.csv  log.txt
@@ -10,25 +10,37 @@ import logging
 import os
 import pathlib
 import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from hazeheal import config as configs
 from hazeheal.errors import HazeHealError
 from hazeheal.utils.atomic import atomic_write
 from hazeheal.utils.file_lock import read_holder, try_lock, write_holder
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 LOG = logging.getLogger("hazeheal")
-LOCK_TRIES, LOCK_PAUSE = 10, 0.03
+_LOCK_TRIES, _LOCK_PAUSE_SECONDS = 10, 0.03
 
 
 class RunDirectory:
-    """Paths of one replica group in a run, the lock on them, and the run's JSON files.
+    """Paths and JSON files of a run, as one replica group sees them.
+
+    Args:
+        path: The run directory; it need not exist.
+        group: Number of the replica group.
 
     Attributes:
         path: RUN.
-        group: RUN/group_NN, of this process.
+        group: RUN/group_NN.
+        checkpoints, summaries, samples: Directories in `group`.
+        training_log, log: training_log.csv and log.txt in `group`.
+        result, config, status: The JSON files in `path`.
     """
 
-    def __init__(self, path, *, group=0):
+    def __init__(self, path: str | pathlib.Path, *, group: int = 0):
         self.path = pathlib.Path(path)
         self.group = self.path / f"group_{group:02d}"
         self.checkpoints = self.group / "checkpoints"
@@ -40,52 +52,61 @@ class RunDirectory:
         self.config = self.path / "config.json"
         self.status = self.path / "status.json"
 
-    def other_checkpoints(self) -> list:
-        """The `checkpoints/` of the run's other groups, as far as this file system shows them."""
+    def other_checkpoints(self) -> list[pathlib.Path]:
+        """Returns the `checkpoints/` of the other groups that are visible in this file system."""
         return [p for p in sorted(self.path.glob("group_*/checkpoints")) if p != self.checkpoints]
 
     @contextlib.contextmanager
-    def locked(self):
-        """Holds the group's lock, so that two runs cannot write to one directory.
-
-        The lock is the operating system's (flock): that of a process that died stops nobody.
+    def locked(self) -> Iterator["RunDirectory"]:
+        """Holds the group's lock within the block, so that two runs cannot write to one directory.
 
         Raises:
-            HazeHealError: Another process holds it, or the directory cannot be written.
+            HazeHealError: Another process holds the lock, or the directory cannot be written.
         """
         try:
             self.group.mkdir(parents=True, exist_ok=True)
-            file = open(self.group / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (held while running)
+            file = open(self.group / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (closed below)
         except OSError as error:
-            raise self._unusable(error) from error
+            raise self._not_writable(error) from error
         with file:
+            descriptor = file.fileno()
             try:
-                locked = _lock(file.fileno())
+                is_held = _lock(descriptor)
             except OSError as error:
-                # Some network file systems have no locks; training there is allowed.
+                # Some network file systems have no locks. Training there is allowed.
                 LOG.warning("%s cannot be locked (%s); start no second run there", self.path, error.strerror)
-                locked = True
-            if not locked:
+                is_held = True
+            if not is_held:
                 raise HazeHealError(
-                    f"--workdir={self.path} is in use by {read_holder(file.fileno())}; wait for it, or name another"
+                    f"--workdir={self.path} is in use by {read_holder(descriptor)}; wait until it ends, or use "
+                    "another directory"
                 )
             try:
-                write_holder(file.fileno())
+                write_holder(descriptor)
             except OSError as error:
-                raise self._unusable(error) from error
+                raise self._not_writable(error) from error
             try:
                 yield self
             finally:
-                os.ftruncate(file.fileno(), 0)
+                os.ftruncate(descriptor, 0)
 
-    def _unusable(self, error):
-        return HazeHealError(f"--workdir={self.path} cannot be written: {error.strerror}; name another")
+    def _not_writable(self, error):
+        return HazeHealError(
+            f"--workdir={self.path} cannot be written: {error.strerror}; use another directory"
+        )
 
-    def save_config(self, config, *, step) -> list[str]:
-        """Writes config.json; one that differs is kept as config.before-step-N.json.
+    def save_config(self, config: "ConfigDict", *, step: int) -> list[str]:
+        """Writes config.json. If an existing one differs, it is kept as config.before-step-N.json.
+
+        Args:
+            config: The configuration.
+            step: The step from which the run continues with it.
 
         Returns:
-            What differs, as 'train.epochs: 10 -> 20'.
+            The differences, as `train.epochs: 10 -> 20`.
+
+        Raises:
+            HazeHealError: The existing config.json cannot be read.
         """
         new = configs.flat(configs.from_dict(json.loads(configs.to_json(config))))
         changes = []
@@ -94,24 +115,23 @@ class RunDirectory:
                 text = self.config.read_text(encoding="utf-8")
                 old = configs.flat(configs.from_dict(json.loads(text)))
             except (OSError, ValueError, TypeError, AttributeError) as error:
-                raise HazeHealError(
-                    f"{self.config} cannot be read ({error}); move it away to go on"
-                ) from error
+                raise HazeHealError(f"{self.config} cannot be read ({error}); move or delete it") from error
             keys = dict.fromkeys([*old, *new])
             changes = [f"{k}: {old.get(k)} -> {new.get(k)}" for k in keys if old.get(k) != new.get(k)]
             if not changes:
                 return []
-            kept = self.path / f"config.before-step-{step}.json"
-            if not kept.exists():
-                atomic_write(kept, text)
+            backup = self.path / f"config.before-step-{step}.json"
+            if not backup.exists():
+                atomic_write(backup, text)
         atomic_write(self.config, configs.to_json(config))
         return changes
 
-    def save_result(self, result: dict) -> None:
+    def save_result(self, result: dict[str, Any]) -> None:
+        """Writes result.json."""
         atomic_write(self.result, json.dumps(result, indent=2) + "\n")
 
-    def load_result(self) -> dict:
-        """Returns result.json, or {} where there is none that can be read."""
+    def load_result(self) -> dict[str, Any]:
+        """Returns the contents of result.json, or {} if it does not exist or cannot be read."""
         try:
             result = json.loads(self.result.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -120,9 +140,9 @@ class RunDirectory:
 
 
 def _lock(descriptor: int) -> bool:
-    """Tries several times, because `status.is_locked` takes the lock for a moment when it checks a run."""
-    for _ in range(LOCK_TRIES):
+    """Tries several times, because `status.is_locked` takes the lock for a moment."""
+    for _ in range(_LOCK_TRIES):
         if try_lock(descriptor):
             return True
-        time.sleep(LOCK_PAUSE)
+        time.sleep(_LOCK_PAUSE_SECONDS)
     return False

@@ -1,14 +1,14 @@
-"""RUN/status.json: what a run is doing, for schedulers and people who do not look over its shoulder.
+"""RUN/status.json: what a run is doing, for schedulers, scripts and people.
 
     status = Status(directory, total_steps=2000, facts={"replicas": 2})
-    with status.record_failure():                        # an error of the block becomes the run's last words
+    with status.record_failure():
         status.begin()
         status.log(60, losses={"gen_l1_loss": 0.1}, images_per_second=41.0)
-    read_status("RUN")                                         # {"state": "killed", ...}
+    read_status("RUN")                                  # {"state": "killed", ...}
 
-A process that is killed cannot write that it was. So whoever reads must not take the file's word that a run goes on:
-the run holds a lock (`run_dir`), which the operating system takes from a process that dies, and `read` asks for it.
-No TensorFlow.
+A killed process cannot write its final state, so the file alone does not prove that a run is active. A run holds
+a lock (`run_dir`), which the operating system releases when the process dies, and `read_status` checks it.
+Does not import TensorFlow.
 """
 
 import contextlib
@@ -20,6 +20,8 @@ import os
 import pathlib
 import socket
 import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, HazeHealError, OutputError
 from hazeheal.runs import checkpoints
@@ -31,33 +33,42 @@ from hazeheal.utils.file_lock import try_lock
 LOG = logging.getLogger("hazeheal")
 
 ACTIVE = ("starting", "training", "validating", "saving")
-STOPPED_BY = {"SIGINT": ("stopped", EXIT_INTERRUPTED), "SIGTERM": ("preempted", EXIT_RESTART)}
-# Between two writes that only bring newer figures; a change of the state is written at once.
+_STOPPED_BY = {"SIGINT": ("stopped", EXIT_INTERRUPTED), "SIGTERM": ("preempted", EXIT_RESTART)}
+# Least time between two writes of new figures. A new state is written at once.
 WRITE_SECONDS = 1.0
-# Longest time between two writes while steps are done, however far apart two log lines are.
+# Most time between two writes while steps complete, if the log interval is longer.
 BEAT_SECONDS = 30.0
-# A run that writes nothing for so long hangs, or is compiling its first step: then it may take longer.
+# After this long without a write a run counts as silent. The first step takes longer, as it is compiled.
 SILENT_SECONDS, SILENT_STARTING_SECONDS = 600.0, 1800.0
 
 
 class Status:
-    """Writes the status of one run; a full disk costs a warning, not the training.
+    """Writes the status.json of one run. If a write fails, it logs one warning and training continues.
 
     Args:
-        directory: The `RunDirectory`.
-        total_steps: At which the run is complete.
-        epochs_done: Function of a step, the number of whole epochs.
-        facts: More that does not change, of plain JSON values.
-        shown: Whether anything is written: of several groups the first one does.
+        directory: The run directory.
+        total_steps: Number of steps after which the run is complete.
+        epochs_done: Maps a step to the number of completed epochs.
+        facts: Further constant entries, of JSON values.
+        enabled: Whether to write. Only the first of several replica groups does.
     """
 
-    def __init__(self, directory, *, total_steps, epochs_done=lambda step: None, facts=None, shown=True):
+    def __init__(
+        self,
+        directory: RunDirectory,
+        *,
+        total_steps: int,
+        epochs_done: Callable[[int], int | None] = lambda step: None,
+        facts: Mapping[str, Any] | None = None,
+        enabled: bool = True,
+    ):
         self._directory = directory
-        self._shown = shown
+        self._enabled = enabled
         self._epochs_done = epochs_done
-        self._written = -math.inf
-        self._pace_from = None  # (step, time) when the first steps were done: before it lies the compilation
-        self._warned = False
+        self._written_at = -math.inf
+        # (step, time) after the first steps, so that the pace does not include the compilation.
+        self._pace_start = None
+        self._has_warned = False
         self._facts = {
             "state": "starting",
             "reason": None,
@@ -81,71 +92,71 @@ class Status:
         }
 
     def begin(self) -> None:
-        """The run is open. One that is complete already stays as it is (`complete` says so, once it is known)."""
+        """Writes the first status, unless the run is already complete; then its final status stays."""
         if self._directory.load_result().get("steps") != self._facts["steps"]:
             self._write()
 
-    def restored(self, step) -> None:
-        """The run stands at `step`: of a checkpoint, or 0."""
-        self._pace_from = None
-        self._look_for_best()
+    def restored(self, step: int) -> None:
+        """Records that training starts from `step`: that of the restored checkpoint, or 0."""
+        self._pace_start = None
+        self._find_best_checkpoint()
         self.enter("starting", step=step)
 
-    def enter(self, state, *, step=None) -> None:
-        """Changes the state; `step` as before where it is None."""
+    def enter(self, state: str, *, step: int | None = None) -> None:
+        """Changes the state, and the step unless it is None."""
         self._facts["state"] = state
         self._set_step(step)
         self._write()
 
-    def beat(self, step=None) -> None:
-        """Tells that the run goes on, `step` steps being done."""
+    def beat(self, step: int | None = None) -> None:
+        """Records that the process is alive, and that `step` steps are done unless it is None."""
         if step is not None:
             self._facts["state"] = "training"
-            self._pace_from = self._pace_from or (step, time.monotonic())
+            self._pace_start = self._pace_start or (step, time.monotonic())
             self._set_step(step)
-        # The first steps are news: a scheduler may wait for them.
-        first = self._pace_from is not None and self._pace_from[0] == step
-        self._write(least_seconds=WRITE_SECONDS if first else BEAT_SECONDS)
+        # Schedulers may wait for the first steps, so these are written early.
+        is_first = self._pace_start is not None and self._pace_start[0] == step
+        self._write(min_seconds=WRITE_SECONDS if is_first else BEAT_SECONDS)
 
-    def log(self, step, *, losses, images_per_second) -> None:
-        """The means since the last log line."""
+    def log(self, step: int, *, losses: Mapping[str, float | None], images_per_second: float | None) -> None:
+        """Records the mean losses and the rate since the last log interval."""
         self._facts["losses"] = {name: _finite(value) for name, value in losses.items()}
         self._facts["images_per_second"] = _finite(images_per_second)
         self._set_step(step)
-        self._write(least_seconds=WRITE_SECONDS)
+        self._write(min_seconds=WRITE_SECONDS)
 
-    def validated(self, step, quality) -> None:
-        """The figures of a validation, {name: float}."""
+    def validated(self, step: int, quality: Mapping[str, float]) -> None:
+        """Records the figures of a validation; `psnr` (dB) among them decides which step is best."""
         self._facts["validation"] = {"step": step} | {name: _finite(v) for name, v in quality.items()}
         best = self._facts["best_psnr"]
         if math.isfinite(quality["psnr"]) and (best is None or quality["psnr"] > best):
             self._facts |= {"best_psnr": quality["psnr"], "best_step": step}
         self.enter("training", step=step)
 
-    def stopped(self, signal, step) -> None:
-        """The run has saved itself and ends, as SIGINT or SIGTERM asked it to."""
-        state, code = STOPPED_BY[signal]
-        self._end(state, f"{signal} at step {step}; the same command goes on there", code, step=step)
+    def stopped(self, signal: str, step: int) -> None:
+        """Records that the run saved a checkpoint at `step` and ends because of `signal`, SIGINT or SIGTERM."""
+        state, exit_code = _STOPPED_BY[signal]
+        self._end(state, f"{signal} at step {step}; rerun the command to resume", exit_code, step=step)
 
-    def complete(self, step) -> None:
-        """All steps are done, and everything is written."""
+    def complete(self, step: int) -> None:
+        """Records that all steps are done and all files are written."""
         recorded = _load(self._directory.path) or {}
-        self._look_for_best()
+        self._find_best_checkpoint()
         if (recorded.get("state"), recorded.get("step"), recorded.get("steps")) != ("complete", step, step):
             self._end("complete", None, EXIT_OK, step=step)
 
     @contextlib.contextmanager
-    def record_failure(self):
-        """Writes why the block ended, if an error ended it."""
+    def record_failure(self) -> Iterator[None]:
+        """Context manager: if an exception leaves the block, writes it as the final status and raises it again."""
         try:
             yield
         except KeyboardInterrupt:
-            self._end("stopped", "SIGINT, a second time: nothing was saved", EXIT_INTERRUPTED)
+            self._end("stopped", "second SIGINT: stopped without saving", EXIT_INTERRUPTED)
             raise
         except BaseException as error:
-            ours = isinstance(error, HazeHealError | OSError)
-            line = next(iter(str(error).strip().splitlines()), "")
-            reason = str(error) if ours else f"{type(error).__name__}: {line}"
+            is_explained = isinstance(error, HazeHealError | OSError)
+            first_line = next(iter(str(error).strip().splitlines()), "")
+            reason = str(error) if is_explained else f"{type(error).__name__}: {first_line}"
             self._end("failed", one_line(reason), getattr(error, "exit_code", EXIT_ERROR))
             raise
 
@@ -153,84 +164,82 @@ class Status:
         self._facts |= {"reason": reason, "exit_code": exit_code, "eta_seconds": None}
         self.enter(state, step=step)
 
-    def _look_for_best(self):
-        folder = self._directory.checkpoints
-        scores = [
-            (checkpoints.validation_psnr(checkpoints.checkpoint_path(folder, s)), s)
-            for s in checkpoints.list_steps(folder)
-        ]
-        best, step = max(scores, default=(-math.inf, None))
-        if math.isfinite(best):  # of a saved one, as it is the one that will be used
-            self._facts |= {"best_psnr": best, "best_step": step}
+    def _find_best_checkpoint(self):
+        """Takes the best PSNR from the saved checkpoints, as a lost one with a better PSNR cannot be used."""
+        psnr, step = checkpoints.best_saved(self._directory.checkpoints)
+        if math.isfinite(psnr):
+            self._facts |= {"best_psnr": psnr, "best_step": step}
 
     def _set_step(self, step):
         if step is None:
             return
         total = self._facts["steps"]
         self._facts |= {"step": step, "epoch": self._epochs_done(step), "eta_seconds": None}
-        if self._pace_from is not None and self._facts["state"] in ACTIVE:
-            first, begin = self._pace_from
-            if step > first:
-                pace = (time.monotonic() - begin) / (step - first)
-                self._facts["eta_seconds"] = round(pace * max(0, total - step), 1)
+        if self._pace_start is not None and self._facts["state"] in ACTIVE:
+            first_step, start = self._pace_start
+            if step > first_step:
+                seconds_per_step = (time.monotonic() - start) / (step - first_step)
+                self._facts["eta_seconds"] = round(seconds_per_step * max(0, total - step), 1)
 
-    def _write(self, *, least_seconds=0.0):
+    def _write(self, *, min_seconds=0.0):
         now = time.monotonic()
-        if not self._shown or now - self._written < least_seconds:
+        if not self._enabled or now - self._written_at < min_seconds:
             return
-        self._written = now
+        self._written_at = now
         try:
-            saved = checkpoints.list_steps(
-                self._directory.checkpoints
-            )  # of the disk: they are written meanwhile
+            # Listed each time, because checkpoints are written in the background.
+            saved = checkpoints.list_steps(self._directory.checkpoints)
             self._facts |= {"checkpoint_step": max(saved, default=None), "updated": _now()}
             atomic_write(self._directory.status, json.dumps(self._facts, indent=1, allow_nan=False) + "\n")
         except (OSError, OutputError) as error:
-            if not self._warned:
-                self._warned = True
-                LOG.warning("%s; training goes on, and later ones are tried without further warnings", error)
+            if not self._has_warned:
+                self._has_warned = True
+                LOG.warning("%s; training continues, and further failures are not logged", error)
 
 
-def read_status(run) -> dict | None:
-    """What can be known of a run from outside.
+def read_status(run: str | pathlib.Path) -> dict[str, Any] | None:
+    """Reads a run's status.json and checks whether its process is still alive.
 
     Args:
-        run: The run's directory.
+        run: The run directory.
 
     Returns:
-        status.json, with `state` also `killed`: its process is gone without a word (SIGKILL, a lost host), or
-        `silent`: it has written nothing for long, and either hangs or its host is gone. With `alive`: whether a
-        process holds the run, None where that cannot be asked; and `age_seconds` of the last sign of life. None
-        where there is no status.json that can be read.
+        The contents of status.json with these changes; None if there is no readable status.json.
+        `state`: `killed` if the process died without a final status (SIGKILL, a lost host), or `silent` if nothing
+        was written for long, because the process hangs or its host is down.
+        `alive`: whether a process holds the run's lock; None if that cannot be determined.
+        `age_seconds`: time since the last write.
     """
-    status = _load(run)
-    if status is None:
+    before = _load(run)
+    if before is None:
         return None
     alive = is_locked(run)
-    again = _load(run) or status
-    age = _age(again["updated"])
-    state = again["state"]
+    # Read again after the lock: a run writes its final status before it releases the lock, and its first one after
+    # it takes the lock.
+    status = _load(run) or before
+    state, age = status["state"], _age_seconds(status["updated"])
     if state in ACTIVE:
-        # Read before the lock was asked for and after it: one that ends writes so before it lets go, and one that
-        # begins anew writes so as it begins.
-        unchanged = again == status
-        here = again.get("boot") is not None and again.get("boot") == boot_id()
+        same_boot = status.get("boot") is not None and status.get("boot") == boot_id()
         limit = SILENT_STARTING_SECONDS if state == "starting" else SILENT_SECONDS
-        if alive is False and here and unchanged:
-            done = RunDirectory(run).load_result().get("steps") == again["steps"] == again["step"]
+        if alive is False and same_boot and status == before:
+            done = RunDirectory(run).load_result().get("steps") == status["steps"] == status["step"]
             state = "complete" if done else "killed"
         elif age > limit:
-            # Of another host: some file systems keep locks to each host.
             state = "silent"
-        alive = None if alive is False and not here else alive
-    return again | {"state": state, "alive": alive, "age_seconds": round(age, 1)}
+        if alive is False and not same_boot:
+            alive = None  # some file systems do not share locks between hosts
+    return status | {"state": state, "alive": alive, "age_seconds": round(age, 1)}
 
 
-def is_locked(run) -> bool | None:
-    """Whether a process of this host (or of all, as the file system has it) trains in `run`; None: it cannot be told."""
+def is_locked(run: str | pathlib.Path) -> bool | None:
+    """Returns whether a process holds the run's lock, or None if the file system does not support locks.
+
+    On file systems that do not share locks between hosts, only processes of this host are seen.
+    """
     try:
         with open(RunDirectory(run).group / ".lock", encoding="utf-8") as file:
-            # Shared: of two readers none takes the other for the run. Gone before a run that begins gives up.
+            # Shared, so that two readers do not take each other for the run. It is released within the time in
+            # which a run that starts retries.
             return not try_lock(file.fileno(), shared=True)
     except FileNotFoundError:
         return False
@@ -239,7 +248,7 @@ def is_locked(run) -> bool | None:
 
 
 def boot_id() -> str | None:
-    """Names this start of this machine: processes that see the same one share their locks."""
+    """Returns an identifier of this boot of this machine. Processes with the same identifier share their locks."""
     try:
         return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -255,10 +264,10 @@ def _load(run):
         return None
 
 
-def _age(moment):
-    then = datetime.datetime.fromisoformat(moment)
-    # 0 where the clock was set back, or the other host's is ahead.
-    return max(0.0, (datetime.datetime.now().astimezone() - then).total_seconds())
+def _age_seconds(updated):
+    time_updated = datetime.datetime.fromisoformat(updated)
+    # Negative if the clock was set back, or the other host's clock is ahead.
+    return max(0.0, (datetime.datetime.now().astimezone() - time_updated).total_seconds())
 
 
 def _now():
@@ -266,5 +275,5 @@ def _now():
 
 
 def _finite(value):
-    """A number for JSON, which has no NaN."""
+    """Returns None for NaN and infinity, which JSON does not have."""
     return None if value is None or not math.isfinite(value) else float(value)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from hazeheal.distributed.preemption import STOP_SIGNALS
 from hazeheal.errors import HazeHealError
 from hazeheal.runs import checkpoints
+from hazeheal.runs.checkpoint_manager import CheckpointManager
 from hazeheal.runs.status import Status
 from hazeheal.training import restore, start
 from hazeheal.training.profiler import Clock
@@ -53,9 +54,9 @@ class Session:
             total_steps=schedule.total_steps(config),
             epochs_done=schedule.epochs_done,
             facts=facts,
-            shown=groups.is_first,
+            enabled=groups.is_first,
         )
-        self.checkpoints = checkpoints.Checkpoints(directory.checkpoints, keep=config.train.keep, log=LOG)
+        self.checkpoints = CheckpointManager(directory.checkpoints, keep=config.train.keep, log=LOG)
         self.reports = Reports(
             directory, config=config, schedule=schedule, facts=facts, is_first=groups.is_first
         )

@@ -1,0 +1,172 @@
+"""Writes a replica group's checkpoints in the background, and removes old ones.
+
+A checkpoint is written to a temporary directory, flushed to the disk and renamed, so that it is complete or absent.
+"""
+
+import concurrent.futures
+import json
+import logging
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hazeheal.runs.checkpoints import (
+    MANIFEST,
+    PREFIX,
+    best_saved,
+    checkpoint_path,
+    find_damage,
+    list_steps,
+    manifest_hash,
+)
+from hazeheal.utils.hashing import sha256_of_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class CheckpointManager:
+    """Saves one replica group's checkpoints, and keeps the newest ones and the best one by validation PSNR."""
+
+    def __init__(self, folder: str | pathlib.Path, *, keep: int, log: logging.Logger):
+        """Opens `folder`, and removes the incomplete checkpoint of a killed process.
+
+        Args:
+            folder: The group's `checkpoints/` directory; created if it is missing.
+            keep: How many of the newest checkpoints to keep.
+            log: Receives warnings.
+        """
+        self._folder = pathlib.Path(folder)
+        self._keep = keep
+        self._log = log
+        self._executor = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending = None
+        self._last_save_succeeded = True
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for entry in self._folder.glob(".writing-*"):
+            shutil.rmtree(entry, ignore_errors=True)
+
+    def find_latest(self) -> tuple[pathlib.Path, int] | None:
+        """Finds the newest intact checkpoint. Damaged ones are logged and renamed to `*.damaged`.
+
+        Returns:
+            (path, step), or None if there is none.
+        """
+        for step in reversed(list_steps(self._folder)):
+            path = checkpoint_path(self._folder, step)
+            reason = find_damage(path)
+            if reason is None:
+                return path, step
+            renamed = _free_name(path.with_name(path.name + ".damaged"))
+            path.rename(renamed)
+            self._log.warning("checkpoint %s is damaged (%s); renamed to %s", path, reason, renamed.name)
+        return None
+
+    def rewind_to(self, step: int) -> None:
+        """Renames the checkpoints after `step` to `*.set_aside`, so that they are not restored again."""
+        self._wait_for_write()
+        for later in (s for s in list_steps(self._folder) if s > step):
+            path = checkpoint_path(self._folder, later)
+            path.rename(_free_name(path.with_name(path.name + ".set_aside")))
+
+    def best_psnr(self) -> float:
+        """Returns the highest validation PSNR in dB among the saved checkpoints; -inf if none was validated."""
+        self._wait_for_write()
+        return best_saved(self._folder)[0]
+
+    def save(
+        self,
+        variables: "Mapping[str, np.ndarray]",
+        *,
+        step: int,
+        metrics: Mapping[str, float] | None = None,
+        progress: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Starts writing a checkpoint in the background, after the previous write has finished.
+
+        If it cannot be written (a full disk), a warning is logged and the earlier checkpoints stay intact.
+
+        Args:
+            variables: {name: array}; must not change until the write has finished.
+            step: Number of completed steps. A checkpoint that exists already is not written again.
+            metrics: Validation metrics, of JSON values.
+            progress: The host's counters, of JSON values.
+        """
+        self._wait_for_write()
+        self._pending = self._executor.submit(self._write, variables, step, metrics or {}, progress or {})
+
+    def wait(self) -> bool:
+        """Waits until the last save has finished. Returns whether it succeeded."""
+        self._wait_for_write()
+        return self._last_save_succeeded
+
+    def close(self) -> None:
+        """Waits until the last save has finished, and ends the writer thread."""
+        try:
+            self._wait_for_write()
+        finally:
+            self._executor.shutdown()
+
+    def _wait_for_write(self):
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self._last_save_succeeded = pending.result()
+
+    def _write(self, variables, step, metrics, progress):
+        import tensorflow as tf
+
+        final = checkpoint_path(self._folder, step)
+        if final.exists():
+            return True
+        temporary = self._folder / f".writing-{final.name}-{os.getpid()}"
+        try:
+            temporary.mkdir()
+            with tf.device("CPU:0"):
+                tf.raw_ops.SaveV2(
+                    prefix=str(temporary / PREFIX),
+                    tensor_names=list(variables),
+                    shape_and_slices=[""] * len(variables),
+                    tensors=[tf.convert_to_tensor(value) for value in variables.values()],
+                )
+            files = {
+                file.name: {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)}
+                for file in sorted(temporary.iterdir())
+            }
+            manifest = {"step": step, "metrics": metrics, "progress": progress, "files": files}
+            manifest["sha256"] = manifest_hash(manifest)
+            (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+            for entry in [*temporary.iterdir(), temporary]:
+                _fsync(entry)
+            temporary.rename(final)
+            _fsync(self._folder)
+        except (OSError, tf.errors.OpError) as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            reason = str(error).splitlines()[0]
+            self._log.warning(
+                "checkpoint of step %d could not be written: %s; training continues", step, reason
+            )
+            return False
+        self._remove_old()
+        return True
+
+    def _remove_old(self):
+        steps = list_steps(self._folder)
+        keep = {*steps[-self._keep :], best_saved(self._folder)[1]}
+        for step in set(steps) - keep:
+            shutil.rmtree(checkpoint_path(self._folder, step), ignore_errors=True)
+
+
+def _fsync(path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _free_name(path) -> pathlib.Path:
+    """Returns `path`, or the first of path.1, path.2, ... that does not exist."""
+    names = (path if not i else path.with_name(f"{path.name}.{i}") for i in range(10**6))
+    return next(name for name in names if not name.exists())
