@@ -1,98 +1,150 @@
-"""One conversion at a time writes into a directory; another one of the same waits, and is told for whom.
+"""Lets one process at a time write into an output directory.
 
-The lock is the operating system's (flock) on a file in the directory: that of a process that died, on this
-host or another one, keeps nobody out. Not on the directory itself, as a network file system locks only what
-is open for writing.
+A second process that converts into the same directory waits, and reports which process it waits for. The lock is an
+advisory lock (flock) on a file in the directory, so a process that died, on this host or another, blocks nobody. The
+directory itself is not locked because network file systems lock only files that are open for writing.
 """
 
 import contextlib
 import os
 import pathlib
+import socket
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 
 from hazeheal.errors import UsageError
-from hazeheal.utils import file_lock
 from hazeheal.utils.console import one_line
-from tfrecords_tools.convert.output_dir import LOCK, make_directories, remove_empty
 
-TRIES = 20  # to make directories that the one before may be removing, from the inside out
+LOCK = ".convert.lock"
+_TRIES = 20
 
 
 @contextlib.contextmanager
-def claimed(output_dir: pathlib.Path, *, before_waiting):
-    """Makes the directory and holds the claim on it, for which it waits if it must.
+def lock_output_dir(
+    output_dir: pathlib.Path, *, before_waiting: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Creates the directory and locks it within the block; waits while another process holds the lock.
 
-    What was made here, with the directories above it, is removed again if it is still empty at the end.
+    Directories that this call created are removed at the end if they are still empty.
 
     Args:
         output_dir: The directory.
-        before_waiting: Called where another conversion holds the claim; may raise.
+        before_waiting: Called if another process holds the lock. It may raise to refuse to wait.
 
     Raises:
-        UsageError: The directory cannot be made.
+        UsageError: The directory cannot be created.
     """
-    made, tries = [], 0
+    created, descriptor = [], None
+    try:
+        descriptor = _acquire(output_dir, created, before_waiting)
+        yield
+    finally:
+        if descriptor is not None:
+            (output_dir / LOCK).unlink(missing_ok=True)  # while locked: nobody else can hold this file
+            os.close(descriptor)
+        remove_empty(created)
+
+
+def make_directories(path: pathlib.Path) -> list[pathlib.Path]:
+    """Creates a directory and its missing parents.
+
+    Returns:
+        The created directories, innermost first.
+
+    Raises:
+        OSError: The directory cannot be created. Then none of its parents is created either.
+    """
+    missing = []
+    for directory in (path, *path.parents):
+        if directory.exists():
+            break
+        missing.append(directory)
+    created = []
+    try:
+        for directory in reversed(missing):
+            directory.mkdir(exist_ok=True)
+            created.insert(0, directory)
+        path.mkdir(exist_ok=True)  # raises if `path` is a file
+    except OSError:
+        remove_empty(created)
+        raise
+    return created
+
+
+def remove_empty(directories: Iterable[pathlib.Path]) -> None:
+    """Removes those of the directories that are empty."""
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+
+
+def _acquire(output_dir: pathlib.Path, created: list, before_waiting: Callable[[], None]) -> int | None:
+    """Creates the directory and locks it.
+
+    Returns:
+        The lock file's descriptor; None if the file cannot be written. Whoever writes into the directory reports why.
+    """
+    path = output_dir / LOCK
     while True:
+        created[:0] = _make_while_removed(output_dir)
         try:
-            made = [*make_directories(output_dir), *made]
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:  # the previous holder has just removed its empty directory
+            continue
+        except OSError:
+            return None
+        try:
+            if not _lock(descriptor, path, before_waiting) or _is_same_file(descriptor, path):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _make_while_removed(output_dir: pathlib.Path) -> list[pathlib.Path]:
+    """Calls `make_directories` again if the previous holder removes its parent directories at the same time."""
+    for attempt in range(1, _TRIES + 1):
+        try:
+            return make_directories(output_dir)
         except OSError as error:
-            tries += 1
-            if isinstance(error, FileNotFoundError) and tries < TRIES:
+            if isinstance(error, FileNotFoundError) and attempt < _TRIES:
                 time.sleep(0.01)
                 continue
-            remove_empty(made)
             raise UsageError(
-                f"--output_dir={output_dir} cannot be made ({error.strerror or error})"
+                f"--output_dir={output_dir} cannot be created ({error.strerror or error}); choose another directory"
             ) from error
-        path = output_dir / LOCK
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:  # the one before has just removed what it had made in vain
-            continue
-        except OSError:  # it cannot be written: whoever has to write there will be told
-            file = None
-        try:
-            if (
-                file is not None
-                and _lock(file, path, before_waiting=before_waiting)
-                and not _is_same(file, path)
-            ):
-                continue
-            try:
-                if file is not None:
-                    file_lock.write_holder(file)
-                yield
-            finally:
-                if file is not None:
-                    path.unlink(missing_ok=True)  # while it is held: nobody else can hold this very file
-            return
-        finally:
-            if file is not None:
-                os.close(file)
-            remove_empty(made)
+    raise AssertionError("unreachable")
 
 
-def _lock(file, path, *, before_waiting) -> bool:
-    """Returns when the file is this process's; False where the file system has no locks."""
+def _lock(descriptor: int, path: pathlib.Path, before_waiting: Callable[[], None]) -> bool:
+    """Returns true when this process holds the lock, false if the file system has no locks."""
     try:
-        if not file_lock.try_lock(file):
-            before_waiting()
-            holder = one_line(file_lock.read_holder(file))
-            _say(f"{path.parent} is being written by {holder}: waiting until that is done")
-            file_lock.wait_for_lock(file)
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        before_waiting()
+        holder = os.pread(descriptor, 1000, 0).decode(errors="replace") or "another process"
+        _report(f"{path.parent} is being written by {one_line(holder)}: waiting for it to finish")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
-        _say(f"{path.parent} cannot be locked ({error.strerror}); start no second conversion into it")
+        _report(f"{path.parent} cannot be locked ({error.strerror}); do not start a second conversion into it")
         return False
     return True
 
 
-def _is_same(file, path) -> bool:
-    """Whether the locked file is still the one that others find; the holder before removed its own."""
+def _is_same_file(descriptor: int, path: pathlib.Path) -> bool:
+    """Returns whether the locked file is still in the directory: the previous holder removed its own."""
     with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(file), os.stat(path))
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
     return False
 
 
-def _say(line):
+def _report(line: str) -> None:
     print(f"hazeheal-tfrecords: {line}", file=sys.stderr, flush=True)

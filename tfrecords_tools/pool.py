@@ -1,7 +1,7 @@
-"""Maps a function over tasks in processes, with one progress bar that counts what is inside the tasks.
+"""Maps a function over tasks in processes, with one progress bar over the contents of all tasks.
 
-Whoever converts from Python may have TensorFlow's runtime in the same process, whose threads a fork would leave behind:
-a fork server that only imported what the children need makes them, or, where there is none, each starts anew.
+Processes are started by a fork server, or anew where the platform has none. A plain fork would copy the locks of
+TensorFlow's threads if the caller's process runs TensorFlow.
 """
 
 import concurrent.futures
@@ -11,72 +11,91 @@ import os
 import pathlib
 import signal
 import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any
 
 from hazeheal.errors import HazeHealError
 from hazeheal.utils.console import progress_bar
 from tfrecords_tools.malloc import keep_freed_memory
 
-_PRELOAD = "tfrecords_tools.preload"
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
+    from tqdm import tqdm
+
+_PRELOAD = ["tfrecords_tools.__main__"]  # the fork server imports every command's modules once
 
 
 class Stopped(Exception):
-    """Raised inside a task when the run was stopped; the task leaves nothing half done."""
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Raised in a task by `progress` when the run was stopped. The task must leave nothing incomplete."""
 
 
 def run_tasks(
-    function,
-    tasks,
+    function: Callable[[Any, Callable[[int], object]], Any],
+    tasks: Iterable[Any],
     *,
     workers: int,
     total: int,
     already: int = 0,
     unit: str,
-    stop_after=None,
-    preload: str = _PRELOAD,
-    meanwhile=None,
-):
+    stop_after: Callable[[Any], bool] | None = None,
+) -> list:
     """Calls `function(task, progress)` for every task.
 
     Args:
-        function: Importable by name; it calls `progress(n)` after n units, which may raise to stop it.
-        tasks: Picklable.
-        workers: Processes; 1 runs everything in this one.
-        total, already: Units of the progress bar, and how many of them were done before.
-        unit: What the bar counts.
-        stop_after: Called with each result; once true, tasks that run are finished and no other is started.
-        preload: The module that a fork server imports before it makes processes; by default what makes and checks shards.
-        meanwhile: Called once in this process when the others have begun; not called where there are no others.
+        function: A function that can be imported by name. It calls `progress(n)` after n units; the call raises
+            `Stopped` to stop the task.
+        tasks: Picklable tasks.
+        workers: Number of processes. With 1 everything runs in this process.
+        total: Units of the progress bar.
+        already: Units that were done before.
+        unit: Name of a unit.
+        stop_after: Called with each result. If it returns true, running tasks end and no other task starts.
 
     Returns:
-        The results in the order of the tasks; None for tasks that were not started.
+        The results in the order of the tasks; None for tasks that did not start.
 
     Raises:
-        HazeHealError: A child was killed.
-        KeyboardInterrupt: After the children were stopped.
+        HazeHealError: A worker process was killed.
+        KeyboardInterrupt: Raised after the workers have stopped.
     """
     tasks = list(tasks)
+    workers = min(workers, len(tasks))
     with progress_bar(total=total, initial=already, unit=unit) as bar:
-        if min(workers, len(tasks)) <= 1:
+        if workers <= 1:
             return _run_here(function, tasks, bar, stop_after)
-        return _run_processes(
-            function,
-            tasks,
-            workers=min(workers, len(tasks)),
-            bar=bar,
-            already=already,
-            stop_after=stop_after,
-            preload=preload,
-            meanwhile=meanwhile,
-        )
+        return _run_processes(function, tasks, workers, bar, already, stop_after)
 
 
-def _run_here(function, tasks, bar, stop_after):
+def start_fork_server() -> "BaseContext":
+    """Starts the fork server, if the platform has one, without waiting for it.
+
+    Returns:
+        The multiprocessing context that makes processes.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    # Before Python 3.12.8 the server does not get this process's sys.path, and ignores modules that it cannot import
+    # (https://github.com/python/cpython/issues/117378).
+    before = os.environ.get("PYTHONPATH")
+    root = str(pathlib.Path(__file__).resolve().parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join([root, before] if before else [root])
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+    return context
+
+
+def _run_here(function: Callable, tasks: list, bar: "tqdm", stop_after: Callable | None) -> list:
     results = [None] * len(tasks)
     for number, task in enumerate(tasks):
         results[number] = function(task, bar.update)
@@ -85,19 +104,19 @@ def _run_here(function, tasks, bar, stop_after):
     return results
 
 
-def _run_processes(function, tasks, *, workers, bar, already, stop_after, preload, meanwhile):
-    context = prepare(preload)
-    # One counter a task, each written by one process: no lock that a killed child could take along.
+def _run_processes(
+    function: Callable, tasks: list, workers: int, bar: "tqdm", already: int, stop_after: Callable | None
+) -> list:
+    context = start_fork_server()
+    # One counter for each task, written by one process: no lock that a killed process could leave locked.
     counters = context.RawArray("Q", len(tasks))
     stop = context.RawValue("b", 0)
     results = [None] * len(tasks)
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_child, initargs=(counters, stop)
+        workers, mp_context=context, initializer=_start_worker, initargs=(counters, stop)
     )
     try:
         futures = {pool.submit(_call, function, number, task): number for number, task in enumerate(tasks)}
-        if meanwhile:
-            meanwhile()
         pending = set(futures)
         while pending:
             done, pending = concurrent.futures.wait(
@@ -113,8 +132,8 @@ def _run_processes(function, tasks, *, workers, bar, already, stop_after, preloa
                         other.cancel()
     except BrokenProcessPool as error:
         raise HazeHealError(
-            "a worker process was killed (the system does that when memory runs out) or could not start; run the same "
-            f"command again, with fewer than --workers={workers} if memory is short: what was finished is kept"
+            "a worker process was killed (the system does this if memory runs out) or could not start; rerun the "
+            f"command, with fewer workers than --workers={workers} if memory is short: finished work is kept"
         ) from error
     finally:
         stop.value = 1  # running tasks end at their next image
@@ -122,59 +141,28 @@ def _run_processes(function, tasks, *, workers, bar, already, stop_after, preloa
     return results
 
 
-def prepare(preload: str = _PRELOAD):
-    """Begins to start what will make processes, where the system has such a thing, and does not wait for it.
-
-    Returns:
-        The context of `multiprocessing` to make them with.
-    """
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([preload])
-        _start_fork_server()
-    return context
+_worker = {}  # in a worker process: the arguments of `_start_worker`
 
 
-def _start_fork_server():
-    """Starts it with this package in reach: before Python 3.12.8 the server does not get our `sys.path`, and passes
-    over what it cannot import without a word (https://github.com/python/cpython/issues/117378)."""
-    from multiprocessing import forkserver
-
-    before = os.environ.get("PYTHONPATH")
-    here = str(pathlib.Path(__file__).resolve().parents[1])
-    os.environ["PYTHONPATH"] = os.pathsep.join([here, before] if before else [here])
-    try:
-        forkserver.ensure_running()
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
-
-
-_child = {}
-
-
-def _start_child(counters, stop):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked, and tells us through `stop`
+def _start_worker(counters: Any, stop: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and sets `stop`
     keep_freed_memory()
-    _child.update(counters=counters, stop=stop)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    _worker.update(counters=counters, stop=stop)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _follow_parent():
-    """Ends this process with its parent: a pool's children would wait for work for ever, and go on writing."""
+def _exit_with_parent() -> None:
+    """Ends this process with its parent. Otherwise the workers of a killed parent would write on and never exit."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
 
 
-def _call(function, number, task):
-    def progress(count):
-        _child["counters"][number] += count
-        if _child["stop"].value:
+def _call(function: Callable, number: int, task: Any) -> Any:
+    def progress(count: int) -> None:
+        _worker["counters"][number] += count
+        if _worker["stop"].value:
             raise Stopped
 
-    if _child["stop"].value:
+    if _worker["stop"].value:
         raise Stopped
     return function(task, progress)

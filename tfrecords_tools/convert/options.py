@@ -1,107 +1,269 @@
-"""What can be asked of a conversion, checked as a whole before an image is looked at."""
+"""The flags of `hazeheal-tfrecords convert`, checked together before any image is read."""
 
 import dataclasses
 import os
 import re
 
 from hazeheal.data.images import image_io
+from hazeheal.data.pairing.rules import RULES
 from hazeheal.errors import UsageError
-from tfrecords_tools.convert import pair_records, plan
+from tfrecords_tools.convert.pair_records import JPEG_QUALITY, RecordOptions
+from tfrecords_tools.flags import flag
+
+VAL_FRACTION = 0.1
+# The longest file name is `.NAME-train.tfrecord-00000-of-00001.done.json`; file systems allow 255 bytes.
+NAME_LENGTH = 150
+
+_IO = "input and output"
+_SPLIT = "validation split (all hazy versions of a clear image stay in one split)"
+_IMAGES = "images"
+_INCOMPLETE = "incomplete input"
+_WRITING = "writing"
 
 
-@dataclasses.dataclass
+def _number_or_auto(text: str) -> int | None:
+    return None if text == "auto" else int(text)
+
+
+_number_or_auto.__name__ = "number or auto"  # argparse quotes it in errors
+
+
+@dataclasses.dataclass(kw_only=True)
 class Options:
-    """The flags of `hazeheal-tfrecords convert`, by the same names; `command` is recorded as it is."""
+    """The flags of `hazeheal-tfrecords convert`, by the same names.
 
-    hazy_dir: str
-    gt_dir: str
-    output_dir: str
-    name: str | None = None
-    val_fraction: float | None = None
-    val_keys: str | None = None
-    num_shards: int | None = None
-    encoding: str | None = None
-    quality: int | None = None
-    image_size: int | None = None
-    max_side: int | None = None
-    tile_size: int | None = None
-    tile_overlap: int | None = None
-    pairing: str = "auto"
-    size_mismatch: str = "error"
-    allow_orphans: bool = False
-    skip_bad: bool = False
-    workers: int | None = None
-    runner: str | None = None
-    beam_options: str = ""
-    seed: int = 0
+    Attributes:
+        command: The command line, for the manifest's provenance.
+
+    Raises:
+        UsageError: A flag has an invalid value, or two flags exclude each other.
+    """
+
+    hazy_dir: str = flag(group=_IO, metavar="DIR", help="directory of the hazy images")
+    gt_dir: str = flag(
+        group=_IO, metavar="DIR", help="directory of the clear (ground-truth) images; may be the same directory"
+    )
+    output_dir: str = flag(group=_IO, metavar="DIR", help="data set to write: a new or empty directory")
+    name: str | None = flag(
+        None,
+        group=_IO,
+        help="name of the data set, with which its files' names begin (default: the name of --output_dir)",
+    )
+    pairing: str = flag(
+        "auto",
+        group=_IO,
+        metavar="RULE",
+        help="how file names are paired: auto (default) uses the rule that pairs all images; a named rule "
+        f"({', '.join(rule.name for rule in RULES)}); or a regular expression with one group, which is searched in the "
+        "file names of both directories and matches the pair's key",
+    )
+    val_fraction: float | None = flag(
+        None,
+        group=_SPLIT,
+        metavar="F",
+        help=f"fraction of the pairs that is used for validation, selected by a hash (default: {VAL_FRACTION})",
+    )
+    val_keys: str | None = flag(
+        None,
+        group=_SPLIT,
+        metavar="FILE",
+        help="text file that lists the validation pairs instead: one pair key or clear file name on each line",
+    )
+    seed: int = flag(
+        0, group=_SPLIT, metavar="N", help="seed of the split; another seed gives another split (default: %(default)s)"
+    )
+    encoding: str | None = flag(
+        None,
+        group=_IMAGES,
+        choices=("keep", "jpeg", "png"),
+        help="keep (default) stores upright 8-bit RGB or gray JPEG and PNG files byte for byte and re-encodes all "
+        "other images as PNG; png is lossless, and is the default if a flag below changes the images; jpeg is lossy",
+    )
+    quality: int | None = flag(
+        None,
+        group=_IMAGES,
+        metavar="Q",
+        help=f"quality of --encoding=jpeg, from 1 to 100 (default: {JPEG_QUALITY})",
+    )
+    image_size: int | None = flag(
+        None,
+        group=_IMAGES,
+        metavar="S",
+        help="resize both images to SxS pixels; this changes the aspect ratio and crops nothing",
+    )
+    max_side: int | None = flag(
+        None,
+        group=_IMAGES,
+        metavar="S",
+        help="shrink images whose longer side is more than S pixels; smaller images are not enlarged",
+    )
+    tile_size: int | None = flag(
+        None,
+        group=_IMAGES,
+        metavar="T",
+        help="cut images into tiles of TxT pixels, after --image_size or --max_side. Each tile is a record whose key "
+        "ends with @TOP_LEFT. The last tile of a row or column ends at the edge; a side shorter than T is not cut",
+    )
+    tile_overlap: int | None = flag(
+        None, group=_IMAGES, metavar="O", help="pixels that neighboring tiles share (default: 0)"
+    )
+    size_mismatch: str = flag(
+        "error",
+        group=_IMAGES,
+        choices=("error", "center_crop", "resize"),
+        help="for pairs of images of different sizes: error (default) lists the pairs and stops; center_crop crops "
+        "both images to their common size; resize resizes the clear image to the size of the hazy image",
+    )
+    allow_orphans: bool = flag(
+        False, group=_INCOMPLETE, help="leave out images without a partner and images with ambiguous names"
+    )
+    skip_bad: bool = flag(
+        False,
+        group=_INCOMPLETE,
+        help="leave out pairs with an image that cannot be read, and list them in skipped.txt",
+    )
+    num_shards: int | None = flag(
+        None,
+        group=_WRITING,
+        metavar="N",
+        parse=_number_or_auto,
+        help="number of training shards; validation gets a proportional number, at least 1. auto (default): shards of "
+        "about 128 MiB; for small data sets one shard for every 16 pairs, up to 16, so that several processes have work",
+    )
+    workers: int | None = flag(
+        None,
+        group=_WRITING,
+        metavar="N",
+        help="number of processes, at most one for each shard; each holds a few images in memory. 1 converts without "
+        "further processes (default: all cores, or fewer for a small data set)",
+    )
+    runner: str | None = flag(
+        None,
+        group=_WRITING,
+        metavar="NAME",
+        help="write the shards in an Apache Beam pipeline: DirectRunner, DataflowRunner, FlinkRunner, ... The "
+        "pipeline's workers must see all three directories under the same paths (pip install 'hazeheal[beam]')",
+    )
+    beam_options: str = flag(
+        "",
+        group=_WRITING,
+        metavar="FLAGS",
+        help="flags of the pipeline in one string: '--project=P --region=R'",
+    )
     command: str = ""
 
-    def __post_init__(self):
-        self.name = self.name or plan.default_name(self.output_dir)
-        problem = self._problem()
-        if problem:
-            raise UsageError(problem)
+    def __post_init__(self) -> None:
+        self.name = self.name or default_name(self.output_dir)
+        self._check_output()
+        self._check_split()
+        self._check_images()
+        self._check_writing()
         if self.val_fraction is None:
-            self.val_fraction = 0.1
+            self.val_fraction = VAL_FRACTION
         if self.runner is not None:  # its workers may run in other directories
             for name in ("hazy_dir", "gt_dir", "output_dir"):
                 setattr(self, name, os.path.abspath(getattr(self, name)))
 
-    def _problem(self) -> str | None:
-        """The first thing that cannot be meant."""
-        if not str(self.output_dir):
-            return "--output_dir is empty; name a directory (. is the current one)"
-        changes = [n for n in ("image_size", "max_side", "tile_size") if getattr(self, n) is not None]
-        for name in ("num_shards", "image_size", "max_side", "tile_size", "workers"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                return f"--{name}={getattr(self, name)} must be 1 or more"
-        if not re.fullmatch(r"[a-zA-Z]\w*", self.name, re.ASCII):
-            return f"--name={self.name} must be a letter, then letters, digits and _, as TFDS names data sets"
-        if len(self.name) > plan.NAME_LENGTH:
-            return f"--name={self.name} has {len(self.name)} letters; {plan.NAME_LENGTH} are allowed in the files' names"
-        if self.val_fraction is not None and self.val_keys is not None:
-            return "--val_fraction and --val_keys exclude each other; give one"
-        if self.val_fraction is not None and not 0 <= self.val_fraction < 1:
-            return f"--val_fraction={self.val_fraction} must be at least 0 and less than 1"
-        if self.image_size is not None and self.image_size**2 > image_io.MAX_PIXELS:
-            return f"--image_size={self.image_size} makes images of more than {image_io.MAX_PIXELS:,} pixels; give less"
-        if self.image_size is not None and self.max_side is not None:
-            return "--image_size and --max_side exclude each other; give one"
-        if self.tile_overlap is not None and self.tile_size is None:
-            return f"--tile_overlap={self.tile_overlap} needs --tile_size"
-        if self.tile_overlap is not None and not 0 <= self.tile_overlap < self.tile_size:
-            return f"--tile_overlap={self.tile_overlap} must be at least 0 and less than --tile_size={self.tile_size}"
-        if self.encoding == "keep" and changes:
-            return (
-                f"--encoding=keep keeps the files' bytes and --{changes[0]} changes the images; use --encoding=png "
-                "(lossless) or jpeg"
+    def _check_output(self) -> None:
+        output_dir = str(self.output_dir)
+        if not output_dir:
+            raise UsageError("--output_dir is empty; name a directory (. is the current directory)")
+        if "://" in output_dir:
+            raise UsageError(
+                f"--output_dir={output_dir} must be a local directory; convert to a local directory, then copy it"
             )
-        if self.quality is not None and self.encoding != "jpeg":
-            return f"--quality={self.quality} needs --encoding=jpeg"
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            return f"--quality={self.quality} must be from 1 to 100"
-        if self.runner is not None and self.workers is not None:
-            return f"--workers={self.workers} is of processes here, and --runner={self.runner} has workers of its own; give one"
-        if self.beam_options and self.runner is None:
-            return f"--beam_options={self.beam_options} needs --runner"
-        if "://" in str(self.output_dir):
-            return f"--output_dir={self.output_dir} must be a local directory; convert there, then copy it"
         try:
-            str(self.output_dir).encode()
+            output_dir.encode()
         except UnicodeEncodeError:
-            return f"--output_dir={self.output_dir} is no valid UTF-8, which TensorFlow needs; choose another name"
-        return None
+            raise UsageError(
+                f"--output_dir={output_dir} is not valid UTF-8, which TensorFlow requires; choose another name"
+            ) from None
+        if not re.fullmatch(r"[a-zA-Z]\w*", self.name, re.ASCII):
+            raise UsageError(
+                f"--name={self.name} must be a letter followed by letters, digits and _, as TFDS requires"
+            )
+        if len(self.name) > NAME_LENGTH:
+            raise UsageError(
+                f"--name={self.name} has {len(self.name)} letters; file names allow at most {NAME_LENGTH}"
+            )
+
+    def _check_split(self) -> None:
+        if self.val_fraction is None:
+            return
+        if self.val_keys is not None:
+            raise UsageError("--val_fraction and --val_keys exclude each other; give one of them")
+        if not 0 <= self.val_fraction < 1:
+            raise UsageError(f"--val_fraction={self.val_fraction} must be at least 0 and less than 1")
+
+    def _check_images(self) -> None:
+        for name in ("image_size", "max_side", "tile_size"):
+            value = getattr(self, name)
+            _check_positive(name, value)
+            if value is not None and self.encoding == "keep":
+                raise UsageError(
+                    f"--encoding=keep stores the files' bytes, but --{name} changes the images; use --encoding=png "
+                    "(lossless) or jpeg"
+                )
+        if self.image_size is not None:
+            if self.image_size**2 > image_io.MAX_PIXELS:
+                raise UsageError(
+                    f"--image_size={self.image_size} makes images of more than {image_io.MAX_PIXELS:,} pixels; "
+                    "choose a smaller size"
+                )
+            if self.max_side is not None:
+                raise UsageError("--image_size and --max_side exclude each other; give one of them")
+        if self.tile_overlap is not None:
+            if self.tile_size is None:
+                raise UsageError(f"--tile_overlap={self.tile_overlap} needs --tile_size")
+            if not 0 <= self.tile_overlap < self.tile_size:
+                raise UsageError(
+                    f"--tile_overlap={self.tile_overlap} must be at least 0 and less than --tile_size={self.tile_size}"
+                )
+        check_quality(self.quality, self.encoding)
+
+    def _check_writing(self) -> None:
+        _check_positive("num_shards", self.num_shards)
+        _check_positive("workers", self.workers)
+        if self.runner is not None and self.workers is not None:
+            raise UsageError(
+                f"--workers={self.workers} sets local processes, but --runner={self.runner} has its own workers; give "
+                "one of them"
+            )
+        if self.beam_options and self.runner is None:
+            raise UsageError(f"--beam_options={self.beam_options} needs --runner")
 
     @property
-    def record_options(self) -> pair_records.RecordOptions:
-        resized = self.image_size or self.max_side or self.tile_size
-        encoding = self.encoding or ("png" if resized else "keep")
-        return pair_records.RecordOptions(
+    def record_options(self) -> RecordOptions:
+        """The options that decide a record's bytes, with their defaults filled in."""
+        changed = self.image_size or self.max_side or self.tile_size
+        encoding = self.encoding or ("png" if changed else "keep")
+        return RecordOptions(
             encoding=encoding,
-            quality=(self.quality or 95) if encoding == "jpeg" else None,
+            quality=(self.quality or JPEG_QUALITY) if encoding == "jpeg" else None,
             image_size=self.image_size,
             max_side=self.max_side,
             tile_size=self.tile_size,
             tile_overlap=self.tile_overlap or 0,
             size_mismatch=self.size_mismatch,
         )
+
+
+def default_name(output_dir: str) -> str:
+    """Returns the directory's name as a TFDS name: a letter followed by lower-case letters, digits and `_`."""
+    # Before Python 3.13, Path.resolve() raises for circular links; realpath does not.
+    name = re.sub(r"[^a-z0-9]+", "_", os.path.basename(os.path.realpath(output_dir)).lower()).strip("_")
+    name = name if name[:1].isalpha() else f"data_{name}".rstrip("_")
+    return name[:NAME_LENGTH]
+
+
+def check_quality(quality: int | None, encoding: str | None) -> None:
+    """Raises UsageError if `--quality` is out of range, or is given for another encoding than JPEG."""
+    if quality is not None and encoding != "jpeg":
+        raise UsageError(f"--quality={quality} needs --encoding=jpeg")
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"--quality={quality} must be from 1 to 100")
+
+
+def _check_positive(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise UsageError(f"--{name}={value} must be a positive integer")

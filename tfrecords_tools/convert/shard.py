@@ -1,8 +1,7 @@
-"""Makes one shard: images in, records out. `write_shard` is a function of its spec alone.
+"""Writes one shard: image files in, records out. The shard's bytes depend only on its `ShardSpec`.
 
-A spec is small and picklable and names everything that decides the shard's bytes, so the same spec
-gives the same file in whatever process, in whatever order; a process pool maps it here, and a Beam
-pipeline can on a file system that all its workers share. Images pass through one record at a time.
+A spec is small and picklable, and gives the same bytes in any process and in any order. The process pool and the Beam
+pipeline both map `write_shard` over specs. Only one record is in memory at a time.
 """
 
 import base64
@@ -13,132 +12,153 @@ import hashlib
 import json
 import os
 import pathlib
-import secrets
 import zlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from hazeheal.data import records, tfrecord
+from hazeheal.data import records
 from hazeheal.data.images import image_io
-from hazeheal.errors import DataError, HazeHealError
-from hazeheal.utils.hashing import sha256_of_file
+from hazeheal.errors import DataError, HazeHealError, OutputError
+from hazeheal.utils.atomic import atomic_path, atomic_write
 from tfrecords_tools.convert import pair_records
+from tfrecords_tools.convert.pair_records import FOLDERS, PairRecord, RecordOptions, SourcePair
+from tfrecords_tools.tfrecord import frame_ends
 
-FOLDERS = {"hazy": "hazy", "clear": "GT"}
+# What reading a note can raise if the note is damaged.
+DAMAGED_JSON = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardSpec:
-    """One shard to be written: `output_dir/file` of `pairs`, in order."""
+    """One shard to write: `output_dir/file` with the records of `pairs`, in order."""
 
     output_dir: str
     file: str
     hazy_dir: str
     gt_dir: str
-    pairs: tuple
-    options: pair_records.RecordOptions
+    pairs: tuple[SourcePair, ...]
+    options: RecordOptions
 
     @functools.cached_property
     def digest(self) -> str:
-        """Hash of what decides the bytes: changed source files or options give another one."""
+        """Hash of everything that decides the bytes. It differs if a source file or an option has changed."""
         described = [dataclasses.asdict(self.options), [dataclasses.astuple(pair) for pair in self.pairs]]
         return records.sha256(json.dumps([records.SCHEMA_VERSION, self.file, described]).encode())
 
     @property
     def path(self) -> pathlib.Path:
+        """Path of the shard."""
         return pathlib.Path(self.output_dir) / self.file
 
     @property
     def done_path(self) -> pathlib.Path:
-        """The note beside a finished shard that an interrupted conversion is taken up from."""
+        """Path of the note beside a finished shard, from which an interrupted conversion resumes."""
         return pathlib.Path(self.output_dir) / f".{self.file}.done.json"
 
 
-def write_shard(spec: ShardSpec, progress=None) -> dict:
-    """Writes `spec.path` and the note `spec.done_path`; each appears whole or not at all.
+def write_shard(spec: ShardSpec, progress: Callable[[int], object] | None = None) -> dict:
+    """Writes `spec.path` and its note `spec.done_path`, each atomically.
 
     Args:
-        spec: What to write.
+        spec: The shard.
         progress: Called with 1 after each pair; may raise to stop.
 
     Returns:
-        The note without its rows and sources: `file`, `digest`, `records`, `bytes`, `sha256`, `formats`,
-        `reencoded`, and `skipped`, the pairs that could not be converted with the reasons. The shard then
-        holds all others.
+        The note without its rows and sources: `file`, `digest`, `records`, `bytes`, `sha256`, `formats`, `reencoded`,
+        and `skipped`, the pairs that cannot be converted, with reasons. The shard holds all other pairs.
 
     Raises:
-        HazeHealError: The shard cannot be written (disk full, no permission).
+        OutputError: The shard cannot be written: the disk is full, or a permission is missing.
     """
-    temporary = spec.path.with_name(f".{spec.file}.tmp-{_number()}")
-    rows, sources, skipped = [], [], []
-    formats = {side: collections.Counter() for side in FOLDERS}
-    reencoded = collections.Counter()
+    contents, skipped = _Contents(spec.file), []
     load_clear = functools.lru_cache(maxsize=1)(pair_records.load_source)
-    shard_number = int(spec.file.rsplit("-", 3)[1])
-    position, digest = 0, hashlib.sha256()
     try:
-        with open(temporary, "wb") as file, image_io.strict():
+        with (
+            atomic_path(spec.path, durable=True) as temporary,
+            open(temporary, "wb") as file,
+            image_io.strict(),
+        ):
             for pair in spec.pairs:
                 try:
-                    for made in pair_records.make_records(
+                    for record in pair_records.make_records(
                         pair,
                         hazy_dir=spec.hazy_dir,
                         gt_dir=spec.gt_dir,
                         options=spec.options,
                         load_clear=load_clear,
                     ):
-                        payload = records.serialize(made.pair, hashes=made.hashes)
-                        header, footer = tfrecord.frame_ends(payload)
-                        for part in (header, payload, footer):
-                            file.write(part)
-                            digest.update(part)
-                        offset = position + records.FRAME_HEADER_BYTES
-                        position = offset + len(payload) + records.FRAME_FOOTER_BYTES
-                        size = (made.pair.height, made.pair.width)
-                        rows.append(
-                            (shard_number, offset, len(payload), zlib.crc32(payload), *size, made.psnr)
-                        )
-                        sources.append(made.source)
-                        for side in FOLDERS:
-                            formats[side][made.formats[side]] += 1
-                            if made.reencoded[side]:
-                                reencoded[made.reencoded[side]] += 1
+                        file.write(contents.add(record))
                 except HazeHealError as error:
                     skipped.append(
                         {"key": pair.key, "hazy": pair.hazy, "clear": pair.clear, "reason": str(error)}
                     )
                 if progress:
                     progress(1)
-            file.flush()
-            os.fsync(file.fileno())  # a rename must not come before the bytes that it names
-        os.replace(temporary, spec.path)
-    except OSError as error:
-        reason = " ".join(str(error).split())
-        raise HazeHealError(
-            f"{spec.path} cannot be written: {reason}; finished shards are kept, the same command goes on from them"
+        note = contents.note() | {"digest": spec.digest, "skipped": skipped}
+        text = json.dumps(note | contents.detail())
+        signed = {"note": text, "sha256": records.sha256(text.encode())}
+        atomic_write(spec.done_path, json.dumps(signed), durable=True)
+    except OutputError as error:
+        raise OutputError(
+            f"{error}; finished shards are kept: rerun the command to continue from them"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    note = {
-        "file": spec.file,
-        "digest": spec.digest,
-        "records": len(rows),
-        "bytes": position,
-        "sha256": digest.hexdigest(),
-        "formats": {side: dict(sorted(counter.items())) for side, counter in formats.items()},
-        "reencoded": dict(sorted(reencoded.items())),
-        "skipped": skipped,
-    }
-    table = np.array(rows, dtype=records.INDEX_DTYPE)
-    detail = {"rows": base64.b64encode(table.tobytes()).decode(), "sources": sources}
-    text = json.dumps(note | detail)
-    signed = {"note": text, "sha256": records.sha256(text.encode())}
-    atomic_write(spec.done_path, json.dumps(signed).encode())
     return note
 
 
+class _Contents:
+    """Frames the records of a shard and collects its index rows, sources and counts."""
+
+    def __init__(self, file: str):
+        self._file = file
+        self._number = int(file.rsplit("-", 3)[1])
+        self._rows, self._sources = [], []
+        self._formats = {side: collections.Counter() for side in FOLDERS}
+        self._reencoded = collections.Counter()
+        self._bytes, self._digest = 0, hashlib.sha256()
+
+    def add(self, record: PairRecord) -> bytes:
+        """Returns the record's frame, which must be written next."""
+        payload = records.serialize(record.pair, hashes=record.hashes)
+        header, footer = frame_ends(payload)
+        frame = header + payload + footer
+        offset, size = self._bytes + len(header), (record.pair.height, record.pair.width)
+        self._rows.append((self._number, offset, len(payload), zlib.crc32(payload), *size, record.psnr))
+        self._sources.append(record.source)
+        for side in FOLDERS:
+            self._formats[side][record.formats[side]] += 1
+            if record.reencoded[side]:
+                self._reencoded[record.reencoded[side]] += 1
+        self._bytes += len(frame)
+        self._digest.update(frame)
+        return frame
+
+    def note(self) -> dict:
+        return {
+            "file": self._file,
+            "records": len(self._rows),
+            "bytes": self._bytes,
+            "sha256": self._digest.hexdigest(),
+            "formats": {side: dict(sorted(counter.items())) for side, counter in self._formats.items()},
+            "reencoded": dict(sorted(self._reencoded.items())),
+        }
+
+    def detail(self) -> dict:
+        table = np.array(self._rows, dtype=records.INDEX_DTYPE)
+        return {"rows": base64.b64encode(table.tobytes()).decode(), "sources": self._sources}
+
+
 def read_done(spec: ShardSpec, *, detail: bool = False) -> dict | None:
-    """Returns the note of `spec` if its shard was finished, and note and shard are still what was written."""
+    """Reads the note of a finished shard.
+
+    Args:
+        spec: The shard.
+        detail: Whether to return `rows` (an array of `records.INDEX_DTYPE`) and `sources` too. The shard's SHA-256 is
+            then not checked again.
+
+    Returns:
+        The note; None if the shard is not finished, or if the note or the shard has changed since it was written.
+    """
     try:
         signed = json.loads(records.read_file(spec.done_path))
         if records.sha256(signed["note"].encode()) != signed["sha256"]:
@@ -152,34 +172,25 @@ def read_done(spec: ShardSpec, *, detail: bool = False) -> dict | None:
         if hash_file(spec.path) != note["sha256"]:
             return None
         return {key: value for key, value in note.items() if key not in ("rows", "sources")}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # damaged: made again
+    except DAMAGED_JSON:
         return None
 
 
-def atomic_write(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file so that it is either absent or whole, through a power failure too."""
-    temporary = path.with_name(f".{path.name.lstrip('.')}.tmp-{_number()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def read_sources(directory: pathlib.Path, entry: dict) -> Iterator[dict]:
+    """Yields the source files of each record of a split: `key`, `hazy`, `clear`, `hazy_sha256`, `clear_sha256`.
 
-
-def read_sources(directory, entry: dict):
-    """Yields a split's sources, a dict for each record, after comparing the list with the manifest's `entry`.
+    Args:
+        directory: The data set.
+        entry: The split's entry in the manifest.
 
     Raises:
-        DataError: It is missing or damaged.
+        DataError: The list is missing or damaged.
     """
     path = pathlib.Path(directory) / entry["sources"]
     try:
         if hash_file(path) != entry["sources_sha256"]:
-            raise DataError(f"{path}: its SHA-256 is not the one written; convert the data set again")
-        # At line feeds alone: names may hold what `splitlines` takes for the end of a line.
+            raise DataError(f"{path}: its SHA-256 is not that of the manifest; convert the data set again")
+        # Split at line feeds only: file names may contain other characters that `splitlines` splits at.
         with open(path, encoding="utf-8", newline="\n") as lines:
             yield from map(json.loads, lines)
     except FileNotFoundError:
@@ -188,11 +199,15 @@ def read_sources(directory, entry: dict):
         raise DataError(f"{path} cannot be read ({error}); convert the data set again") from error
 
 
-def hash_file(path) -> str:
+def hash_file(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of a regular file.
+
+    Raises:
+        OSError: The file cannot be read, or is a directory, a pipe or a device.
+    """
+    digest = hashlib.sha256()
     records.refuse_special(path)
-    return sha256_of_file(path)
-
-
-def _number() -> str:
-    """Of a file that this call alone writes: process numbers of two hosts of a Beam pipeline may be alike."""
-    return f"{os.getpid()}{secrets.randbelow(10**9):09}"
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,77 @@
+"""Command-line flags that are declared once, as the fields of a dataclass.
+
+    @dataclasses.dataclass(kw_only=True)
+    class Options:
+        output_dir: str = flag(group="output", metavar="DIR", help="directory to create")
+        workers: int | None = flag(None, group="output", metavar="N", help="number of processes")
+
+    add_flags(parser, Options)  # --output_dir=DIR (required), --workers=N
+    options = read_flags(Options, parser.parse_args())
+"""
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def flag(
+    default: Any = dataclasses.MISSING,
+    *,
+    group: str,
+    help: str,
+    metavar: str | None = None,
+    choices: Sequence[str] | None = None,
+    parse: Callable[[str], Any] | None = None,
+) -> Any:
+    """Declares a dataclass field that is also a command-line flag of the same name.
+
+    Args:
+        default: The value if the flag is not given. Without a default the flag is required.
+        group: Title of the flag's group in `--help`.
+        help: The flag's help text, in argparse's format.
+        metavar: Placeholder of the value in `--help`.
+        choices: Allowed values.
+        parse: Converts the flag's text. By default the field's annotated type does.
+    """
+    metadata = {"group": group, "help": help, "metavar": metavar, "choices": choices, "parse": parse}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def add_flags(parser: argparse.ArgumentParser, options: type) -> None:
+    """Adds a flag to `parser` for each field that `flag` declares; a `bool` field is a flag without a value."""
+    groups = {}
+    for field in _flag_fields(options):
+        title = field.metadata["group"]
+        group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
+        if field.type is bool:
+            group.add_argument(f"--{field.name}", action="store_true", help=field.metadata["help"])
+            continue
+        required = field.default is dataclasses.MISSING
+        group.add_argument(
+            f"--{field.name}",
+            required=required,
+            default=None if required else field.default,
+            type=field.metadata["parse"] or _value_type(field.type),
+            choices=field.metadata["choices"],
+            metavar=field.metadata["metavar"],
+            help=field.metadata["help"],
+        )
+
+
+def read_flags(options: type[T], args: argparse.Namespace, **others: Any) -> T:
+    """Returns the options object of parsed flags; `others` are its fields that are not flags."""
+    values = {field.name: getattr(args, field.name) for field in _flag_fields(options)}
+    return options(**values, **others)
+
+
+def _flag_fields(options: type) -> list[dataclasses.Field]:
+    return [field for field in dataclasses.fields(options) if "help" in field.metadata]
+
+
+def _value_type(annotation: Any) -> type:
+    """Returns `int` for `int` and for `int | None`."""
+    return next((kind for kind in typing.get_args(annotation) if kind is not type(None)), annotation)

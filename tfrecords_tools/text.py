@@ -1,0 +1,37 @@
+"""Text for reports: counts, sizes and shortened lists."""
+
+import sys
+from collections.abc import Sequence
+
+from hazeheal.utils.console import one_line
+
+LISTED = 20
+
+
+def plural(count: int, noun: str) -> str:
+    """Returns `1 shard` or `3 shards`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def format_bytes(count: float) -> str:
+    """Returns `1536` as `1.5 KiB`."""
+    if count < 1024:
+        return f"{count:.0f} bytes"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} TiB"
+
+
+def first_names(names: Sequence[str], count: int = 3) -> str:
+    """Returns the first names, separated by commas, and `...` if there are more."""
+    return ", ".join(one_line(name) for name in names[:count]) + (", ..." if len(names) > count else "")
+
+
+def print_list(lines: Sequence[str]) -> None:
+    """Prints the first `LISTED` lines to stderr, indented, and the number of the others."""
+    for line in lines[:LISTED]:
+        print(f"  {one_line(line)}", file=sys.stderr)
+    if len(lines) > LISTED:
+        print(f"  ... and {len(lines) - LISTED} more", file=sys.stderr)
