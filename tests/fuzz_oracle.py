@@ -185,10 +185,10 @@ def is_report(lines) -> bool:
     lines = list(lines)
     titles = "|".join(
         (
-            "hazy images without a clear one",
-            "clear images without a hazy one",
+            "hazy images without a clear image",
+            "clear images without a hazy image",
             "ambiguous names",
-            "pairs of two sizes",
+            "pairs of different sizes",
             "pairs with an image that cannot be read",
         )
     )

@@ -65,7 +65,7 @@ def test_what_was_interrupted_is_taken_up_by_either(images, tmp_path, monkeypatc
         assert convert(images, tmp_path / "set", "--runner=DirectRunner") == 1
     capsys.readouterr()
     assert convert(images, tmp_path / "set", "--runner=DirectRunner") == 0
-    assert "taken up: 1 of 4 shards are finished already" in capsys.readouterr().out
+    assert "resuming: 1 of 4 shards already finished" in capsys.readouterr().out
     assert convert(images, tmp_path / "local", "--workers=1") == 0
     assert files(tmp_path / "set") == files(tmp_path / "local")
 
@@ -89,7 +89,7 @@ def test_a_shard_that_is_not_to_be_seen_is_an_error(images, tmp_path, monkeypatc
     assert convert(images, tmp_path / "set", "--runner=DirectRunner") == 1
     error = capsys.readouterr().err
     assert (
-        "tfrecord-00000-of-00003 is not there as it was written" in error
+        "tfrecord-00000-of-00003 is missing or was changed" in error
         and "file system that they share" in error
     )
 
@@ -118,7 +118,10 @@ def test_a_shard_that_cannot_be_written_is_named(images, tmp_path, monkeypatch, 
         (["--runner=NoRunner"], "--runner=NoRunner is not known to Apache Beam"),
         (["--runner=no.such.Runner"], "--runner=no.such.Runner is not known to Apache Beam"),
         (["--runner=DirectRunner", "--beam_options='"], "cannot be split"),
-        (["--runner=DirectRunner", "--beam_options=--runner=X"], "names a runner too"),
+        (
+            ["--runner=DirectRunner", "--beam_options=--runner=X"],
+            "names a runner; only --runner=DirectRunner may",
+        ),
         (["--runner=DirectRunner", "--beam_options=--direct_num_workers=many"], "--direct_num_workers"),
     ],
 )
@@ -139,7 +142,7 @@ def test_without_beam_it_says_what_to_install(images, tmp_path, monkeypatch, cap
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--runner=DirectRunner", "--workers=2"], "--runner=DirectRunner has workers of its own"),
+        (["--runner=DirectRunner", "--workers=2"], "--runner=DirectRunner has its own workers"),
         (["--beam_options=--x"], "--beam_options=--x needs --runner"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import shutil
 
 import numpy as np
@@ -12,7 +13,7 @@ from places import SHARED
 
 from hazeheal.data import records
 from tfrecords_tools.__main__ import main
-from tfrecords_tools.convert import pair_records, plan, shard
+from tfrecords_tools.convert import pair_records, plan, shard, tfds_metadata
 
 
 def test_keep_holds_the_files_bytes_and_the_index_describes_them(source, converted):
@@ -116,6 +117,46 @@ def test_tfds_loads_it_even_with_an_empty_shard_and_without_a_network(tmp_path, 
         assert example["hazy_source"].decode() == f"{key}.png"
         assert (example["height"], example["width"]) == (40, 56)
     assert main(["verify", str(tmp_path / "out"), "--workers=1"]) == 0
+
+
+def test_the_tfds_metadata_is_what_tfds_writes(converted, tmp_path):
+    import tensorflow_datasets as tfds
+
+    manifest = records.load_manifest(converted)
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=tmp_path,
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        dataset_name=manifest["name"],
+        filetype_suffix="tfrecord",
+    )
+    splits = []
+    for split, entry in manifest["splits"].items():
+        for one in entry["shards"]:
+            (tmp_path / one["file"]).touch()  # TFDS takes the data set's name from the shards
+        splits.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[one["records"] for one in entry["shards"]],
+                num_bytes=sum(one["bytes"] for one in entry["shards"]),
+                filename_template=template,
+            )
+        )
+    text, number = tfds.features.Text(), tfds.features.Scalar(np.int64)
+    image = tfds.features.Image(shape=(None, None, 3), doc="uint8 RGB")
+    features = dict.fromkeys(("hazy", "clear"), image) | dict.fromkeys(("height", "width"), number)
+    features |= dict.fromkeys(("key", "hazy_source", "clear_source", "hazy_sha256", "clear_sha256"), text)
+    tfds.folder_dataset.write_metadata(
+        data_dir=tmp_path,
+        features=tfds.features.FeaturesDict(features),
+        split_infos=splits,
+        version="1.0.0",
+        filename_template=template,
+        check_data=False,
+        description="Pairs of hazy and clear images, converted by hazeheal-tfrecords.",
+        supervised_keys=("hazy", "clear"),
+    )
+    for name in tfds_metadata.FILES:
+        assert json.loads((converted / name).read_text()) == json.loads((tmp_path / name).read_text())
 
 
 def test_a_shard_is_a_function_of_its_spec(source, tmp_path):

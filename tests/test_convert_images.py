@@ -9,6 +9,7 @@ import pytest
 from converting import all_records, contents, convert, image, write_pairs
 from PIL import Image
 
+from hazeheal.data import records
 from hazeheal.data.images import image_io
 from tfrecords_tools.__main__ import main
 from tfrecords_tools.convert import pair_records, plan
@@ -29,6 +30,12 @@ def test_images_that_are_no_plain_rgb_are_reencoded_and_counted(tmp_path, capsys
     (source / "GT/0004.png").unlink()
     assert convert(source, tmp_path / "out", "--val_fraction=0") == 0
     assert "7 images kept byte for byte, 3 re-encoded" in capsys.readouterr().out
+    reasons = records.load_manifest(tmp_path / "out")["reencoded"]
+    assert reasons == {  # part of the fingerprint: other words would make it another data set
+        "PNG with alpha": 1,
+        "bmp, not JPEG or PNG": 1,
+        "its EXIF orientation had to be applied": 1,
+    }
     made = {pair.clear_source: pair.clear for pair, _ in all_records(tmp_path / "out", "train")}
     np.testing.assert_array_equal(Image.open(io.BytesIO(made["0001.png"])), clear)
     assert made["0002.png"] == (source / "GT/0002.png").read_bytes()  # gray is kept

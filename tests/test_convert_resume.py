@@ -60,7 +60,7 @@ def test_killed_conversion_goes_on_and_gives_the_same_bytes(big_source, tmp_path
     assert "manifest.json" not in state
     finished = [name[1 : -len(".done.json")] for name in state if name.endswith(".done.json")]
     assert 0 < len(finished) < 9
-    (output / ".set-train.tfrecord-00003-of-00008.tmp-1").write_bytes(b"half a shard")
+    (output / ".1-0a1b2c.part.tfrecord-00003-of-00008").write_bytes(b"half a shard")
     assert convert(big_source, output, *flags) == 0
     for name in finished:
         assert (output / name).stat().st_mtime_ns == state[name], f"{name} was written again"
@@ -77,7 +77,7 @@ def test_interrupt_ends_quickly_with_130(big_source, tmp_path):
     assert time.monotonic() - begin < 5
     error = process.stderr.read()
     assert "interrupted" in error and "Traceback" not in error
-    assert not list((tmp_path / "out").glob(".*tmp-*"))
+    assert not list((tmp_path / "out").glob("*.part*"))
 
 
 def test_full_disk_is_one_line_and_leaves_no_half_shard(big_source, tmp_path):
@@ -133,7 +133,7 @@ def test_a_repaired_source_costs_only_its_shard(tmp_path, capsys):
     first = (tmp_path / "out/set-train.tfrecord-00000-of-00004").stat().st_mtime_ns
     last.write_bytes(whole)
     assert convert(source, tmp_path / "out", *flags) == 0
-    assert "taken up: 3 of 4" in capsys.readouterr().out
+    assert "resuming: 3 of 4 shards already finished" in capsys.readouterr().out
     assert (tmp_path / "out/set-train.tfrecord-00000-of-00004").stat().st_mtime_ns == first
     assert not (tmp_path / "out/skipped.txt").exists()
 
@@ -178,7 +178,7 @@ def test_again_with_damaged_sources(source, tmp_path, capsys):
     for path in (source / "hazy").iterdir():
         os.utime(path)
     assert convert(source, tmp_path / "out") == 1
-    assert "sources.jsonl: its SHA-256 is not" in capsys.readouterr().err
+    assert "sources.jsonl: its SHA-256 is not that of the manifest" in capsys.readouterr().err
 
 
 def test_unfinished_conversion_of_another_kind_is_refused(source, tmp_path, capsys, monkeypatch):

@@ -2,14 +2,17 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import processes
 import pytest
 from converting import arguments, contents, convert
+from places import ROOT
 
 from tfrecords_tools.__main__ import main
 from tfrecords_tools.convert import command as conversion
-from tfrecords_tools.convert import plan
+from tfrecords_tools.convert.options import default_name
 
 
 def test_too_small_a_disk_is_refused(source, tmp_path, monkeypatch, capsys):
@@ -56,15 +59,15 @@ def test_no_output_is_left_where_nothing_was_written(source, tmp_path, capsys):
         assert main(arguments(source, tmp_path / output, "--num_shards=99")) == 2
         assert "hazeheal-tfrecords: error: " in capsys.readouterr().err
         assert os.listdir(tmp_path) == ["loop"]
-    assert plan.default_name(tmp_path / "loop") == "loop"  # before Python 3.13 pathlib raises there
-    assert plan.default_name("n" * 255) == "n" * 150
+    assert default_name(tmp_path / "loop") == "loop"  # before Python 3.13 pathlib raises there
+    assert default_name("n" * 255) == "n" * 150
 
 
 def test_files_of_others_are_neither_removed_nor_overlooked(source, tmp_path, capsys):
     output = tmp_path / "out"
     (output / ".mine.tmp-old").mkdir(parents=True)
     (output / "x.tmp-1.png").touch()
-    (output / ".set-train.index.npy.tmp-12").touch()  # of a conversion that was killed
+    (output / ".12-0a1b2c.part.npy").touch()  # of a conversion that was killed
     assert convert(source, output) == 2
     assert "other files (.mine.tmp-old, x.tmp-1.png)" in capsys.readouterr().err
     assert len(os.listdir(output)) == 3
@@ -102,7 +105,7 @@ def test_too_little_memory_is_one_line(source, tmp_path, capsys, monkeypatch):
         (["--hazy_dir=/nowhere"], "/nowhere"),
         (["--output_dir=gs://b/c"], "gs://b/c"),
         (["--output_dir="], "--output_dir is empty"),
-        (["--output_dir=\udcff"], "\\udcff is no valid UTF-8"),
+        (["--output_dir=\udcff"], "\\udcff is not valid UTF-8"),
         (["--num_shards=" + "9" * 400], "9 is more than the "),
         (["--image_size=100000"], "--image_size=100000 makes images of more than 300,000,000 pixels"),
         (["--name=" + "n" * 151], "has 151 letters"),
@@ -121,13 +124,32 @@ def test_bad_usage_is_one_line_and_exit_2(flags, word, source, tmp_path, capsys)
     assert not (tmp_path / "out").exists()
 
 
+COMMANDS = ("synthesize", "convert", "verify", "info", "extract")
+
+
 def test_help_and_no_command(capsys):
-    for argv in ([], ["convert"], ["verify"], ["info"], ["extract"]):
+    for argv in ([], *([name] for name in COMMANDS)):
         assert main([*argv, "--help"]) == 0
-        assert "usage: hazeheal-tfrecords" in capsys.readouterr().out
+        text = capsys.readouterr().out
+        assert text.startswith("usage: hazeheal-tfrecords")
+        assert main(["help", *argv]) == 0
+        assert capsys.readouterr().out == text
     assert main([]) == 2
+    assert main(["help", "nothing"]) == 2
     assert main(["info", "/nowhere"]) == 1
     assert "hazeheal-tfrecords: error:" in capsys.readouterr().err
+
+
+def test_help_into_a_closed_pipe_ends_without_a_traceback():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tfrecords_tools", "convert", "--help"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.communicate(timeout=60)[1] == b""
+    assert process.returncode in (0, 1)  # argparse ignores the error if the stream is unbuffered
 
 
 def test_help_does_not_wait_for_tensorflow():

@@ -18,7 +18,6 @@ from hazeheal.data.synthesis import synthetic_pairs
 from tfrecords_tools import output_lock
 from tfrecords_tools.__main__ import main
 from tfrecords_tools.convert import command as conversion
-from tfrecords_tools.convert import output_dir
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PATIENCE = 60
@@ -75,7 +74,7 @@ def held_up(monkeypatch):
 def said(monkeypatch):
     """Lines about the claim, as they come."""
     lines = []
-    monkeypatch.setattr(output_lock, "_say", lines.append)
+    monkeypatch.setattr(output_lock, "_report", lines.append)
     return lines
 
 
@@ -97,7 +96,7 @@ def test_the_second_waits_and_finds_the_data_set_complete(images, tmp_path, held
     assert begun.wait(PATIENCE)
     second = Conversion(arguments(images, output))
     wait_for(lambda: said)
-    assert said == [f"{output} is being written by {ME}: waiting until that is done"]
+    assert said == [f"{output} is being written by {ME}: waiting for it to finish"]
     assert second.is_alive()
     go_on.set()
     assert (first.end(), second.end()) == (0, 0)
@@ -116,7 +115,7 @@ def test_the_second_goes_on_where_the_first_was_interrupted(images, tmp_path, he
     wait_for(lambda: len(said) == 2)
     go_on.set()
     assert (first.end(), second.end(), third.end()) == (130, 0, 0)
-    assert output_dir.LOCK not in names(tmp_path / "out")
+    assert output_lock.LOCK not in names(tmp_path / "out")
 
 
 def test_one_of_another_kind_is_refused_at_once(images, tmp_path, held_up, said, capsys):
@@ -124,7 +123,7 @@ def test_one_of_another_kind_is_refused_at_once(images, tmp_path, held_up, said,
     first = Conversion(arguments(images, tmp_path / "out"))
     assert begun.wait(PATIENCE)
     assert main(arguments(images, tmp_path / "out", "--seed=5")) == 2
-    assert "an unfinished conversion of another kind (seed=0 there, 5 now)" in capsys.readouterr().err
+    assert "an unfinished conversion with other options (seed=0 there, 5 now)" in capsys.readouterr().err
     assert said == []
     go_on.set()
     assert first.end() == 0
@@ -134,19 +133,19 @@ def test_nothing_made_in_vain_is_left_and_the_one_that_waited_makes_it_again(ima
     """The first ends before it has written anything, and removes its directories under the second's eyes."""
     output = tmp_path / "deep" / "out"
     with contextlib.ExitStack() as stack:
-        stack.enter_context(output_lock.claimed(output, before_waiting=pytest.fail))
+        stack.enter_context(output_lock.lock_output_dir(output, before_waiting=pytest.fail))
         second = Conversion(arguments(images, output))
         wait_for(lambda: said)
     assert second.end() == 0
-    with output_lock.claimed(tmp_path / "other", before_waiting=pytest.fail):
-        assert names(tmp_path / "other") == [output_dir.LOCK]
+    with output_lock.lock_output_dir(tmp_path / "other", before_waiting=pytest.fail):
+        assert names(tmp_path / "other") == [output_lock.LOCK]
     assert names(tmp_path) == ["deep"]
 
 
 HOLDER = """
 import pathlib, sys, time
 from tfrecords_tools import output_lock
-with output_lock.claimed(pathlib.Path(sys.argv[1]), before_waiting=None):
+with output_lock.lock_output_dir(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -170,10 +169,10 @@ def test_a_process_that_died_keeps_nobody_out(images, tmp_path, holder, said):
     assert f"process {holder.pid} on {socket.gethostname()}:" in said[0]
     holder.kill()
     assert second.end() == 0
-    (tmp_path / "out" / output_dir.LOCK).write_text("process 1 on a host that is gone")
+    (tmp_path / "out" / output_lock.LOCK).write_text("process 1 on a host that is gone")
     assert main(arguments(images, tmp_path / "out")) == 0
     assert len(said) == 1
-    assert output_dir.LOCK not in names(tmp_path / "out")
+    assert output_lock.LOCK not in names(tmp_path / "out")
 
 
 def test_ctrl_c_ends_the_waiting_alone(images, tmp_path, holder):
@@ -188,9 +187,9 @@ def test_ctrl_c_ends_the_waiting_alone(images, tmp_path, holder):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert err == "hazeheal-tfrecords: interrupted; the same command goes on from what is finished\n"
+    assert err == "hazeheal-tfrecords: interrupted; rerun the command to resume\n"
     assert holder.poll() is None
-    assert names(tmp_path / "out") == [output_dir.LOCK]
+    assert names(tmp_path / "out") == [output_lock.LOCK]
 
 
 def test_a_file_system_without_locks_is_written_to_and_it_is_said(images, tmp_path, said, monkeypatch):
@@ -201,5 +200,5 @@ def test_a_file_system_without_locks_is_written_to_and_it_is_said(images, tmp_pa
     assert main(arguments(images, tmp_path / "out")) == 0
     (line,) = said
     assert line.startswith(f"{tmp_path / 'out'} cannot be locked (")
-    assert line.endswith("); start no second conversion into it")
-    assert output_dir.LOCK not in names(tmp_path / "out")
+    assert line.endswith("); do not start a second conversion into it")
+    assert output_lock.LOCK not in names(tmp_path / "out")

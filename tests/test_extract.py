@@ -9,7 +9,6 @@ import pytest
 from converting import convert, image, write_pairs
 from PIL import Image
 
-from hazeheal.data import records
 from hazeheal.errors import HazeHealError
 from tfrecords_tools import extract
 from tfrecords_tools.__main__ import main
@@ -47,23 +46,25 @@ def test_extract_gives_back_the_folders(source, converted, tmp_path, capsys):
 )
 def test_extract_refuses_names_that_lead_out(name, source, tmp_path, monkeypatch):
     pairs = plan.find_sources(hazy_dir=source / "hazy", gt_dir=source / "GT", rule="auto").pairs
-    made = next(
-        pair_records.make_records(
-            pairs[0], hazy_dir=source / "hazy", gt_dir=source / "GT", options=pair_records.RecordOptions()
-        )
+    options = pair_records.RecordOptions()
+    record = next(
+        pair_records.make_records(pairs[0], hazy_dir=source / "hazy", gt_dir=source / "GT", options=options)
     )
-    monkeypatch.setattr(extract, "WINDOWS", "\\" in name or ":" in name)  # elsewhere they lead nowhere
-    writer = extract._Writer(tiled=False)
-    writer.folder = tmp_path / "a" / "b"
-    evil = records.Pair(**{**vars(made.pair), "hazy_source": name})
+    monkeypatch.setattr(
+        extract, "WINDOWS", "\\" in name or ":" in name
+    )  # elsewhere these are plain file names
+    writer = extract._Writer(tmp_path / "a" / "b", source_names=set(), tiled=False)
     with pytest.raises(HazeHealError, match="out of the folder"):
-        writer.write(evil, made.source)
+        writer.write(
+            record.pair.hazy, key=record.pair.key, source=name, source_sha256=record.source["hazy_sha256"]
+        )
     assert not list(tmp_path.rglob("*.png"))
 
 
-def test_extract_leaves_a_file_its_name_though_another_one_would_become_the_same(tmp_path):
+def test_a_file_stored_byte_for_byte_keeps_its_name_and_conflicts_get_other_names(tmp_path):
     source = tmp_path / "in"
-    for number, name in enumerate(("1.bmp", "1.png", "2.bmp", "2.png/3.png")):  # 2.png is a folder
+    names = ("1.bmp", "1.png", "2.bmp", "2.png/3.png")  # 2.png is a folder
+    for number, name in enumerate(names):
         (source / "hazy" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image(number)).save(source / "hazy" / name)
     (source / "GT").mkdir()
@@ -72,9 +73,11 @@ def test_extract_leaves_a_file_its_name_though_another_one_would_become_the_same
     assert convert(source, tmp_path / "out", "--val_fraction=0", "--pairing=same_name") == 0
     assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
     hazy = tmp_path / "files/hazy"
-    found = {str(path.relative_to(hazy)) for path in hazy.rglob("*") if path.is_file()}
-    assert found == {"1.png", "1.bmp.png", "2.bmp.png", "2.png/3.png"}
-    assert (hazy / "1.png").read_bytes() == (source / "hazy/1.png").read_bytes()
+    extracted = {str(path.relative_to(hazy)): path for path in hazy.rglob("*") if path.is_file()}
+    assert extracted.keys() == {"1.png", "1.bmp.png", "2.png", "3.png"}
+    assert extracted["1.png"].read_bytes() == (source / "hazy/1.png").read_bytes()
+    for original, name in zip(names, ("1.bmp.png", "1.png", "2.png", "3.png"), strict=True):
+        np.testing.assert_array_equal(Image.open(extracted[name]), Image.open(source / "hazy" / original))
 
 
 def test_extract_shortens_names_that_its_suffixes_make_too_long(tmp_path):
@@ -90,7 +93,7 @@ def test_extract_shortens_names_that_its_suffixes_make_too_long(tmp_path):
 
 def test_extract_into_directories_that_are_there(converted, tmp_path, monkeypatch, capsys):
     (tmp_path / "here").mkdir()
-    (tmp_path / "target/.extract.tmp-7/hazy").mkdir(parents=True)  # left by one that was killed
+    (tmp_path / "target/.7-0a1b2c.part").mkdir(parents=True)  # of a run that was killed
     (tmp_path / "link").symlink_to("target")
     (tmp_path / "dangling").symlink_to("nowhere")
     monkeypatch.chdir(tmp_path / "here")
@@ -102,7 +105,7 @@ def test_extract_into_directories_that_are_there(converted, tmp_path, monkeypatc
         assert main(["extract", str(converted), f"--output_dir={output}"]) == 2
     assert "--output_dir is empty" in capsys.readouterr().err
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(extract._Writer, "write", full)
@@ -125,7 +128,7 @@ def test_odd_names_stay_on_their_lines_and_come_back(tmp_path, capsys):
     assert convert(source, tmp_path / "out", *flags) == 1
     shown = r"a\nb\t\x1b[31m\u2028\x85\C:é"
     lines = capsys.readouterr().err.split("\n")
-    assert lines[:2] == ["hazy images without a clear one: 1", f"  alone {shown}.png"]
+    assert lines[:2] == ["hazy images without a clear image: 1", f"  alone {shown}.png"]
     assert lines[3].startswith(f"  bad {shown}.png: not an image")
     assert len(lines) == 6 and lines[-1] == ""
     assert convert(source, tmp_path / "out", *flags, "--allow_orphans", "--skip_bad") == 0

@@ -107,11 +107,11 @@ def test_an_interrupted_run_is_finished_and_what_is_there_is_left_alone(clear, t
     lost = output / "hazy/street/v2/7.png"
     lost.unlink()
     (output / "GT/gray.png").unlink()
-    (output / "hazy/.77-3.part.png").write_bytes(b"half")
+    (output / "hazy/.77-3abc.part.png").write_bytes(b"half")
     times = {path: path.stat().st_mtime_ns for path in output.rglob("*.png")}
     capsys.readouterr()
     assert synthesize(clear, output, "--per_picture=2") == 0
-    assert "8 hazy images of 4 clear ones, 7 of them finished already" in capsys.readouterr().out
+    assert "8 hazy images of 4 clear images, 7 already finished" in capsys.readouterr().out
     assert files(output) == expected
     assert {path: path.stat().st_mtime_ns for path in times if path.exists()} == {
         path: time for path, time in times.items() if ".part" not in path.name
@@ -138,11 +138,30 @@ def test_new_images_join_and_changed_ones_are_refused(clear, tmp_path, capsys):
         assert said in error(capsys)
     Image.fromarray(image(10)).save(clear / "new.png")
     assert synthesize(clear, output) == 2
-    assert "1 images that are changed since (new.png)" in error(capsys)
+    assert "pairs whose clear images have changed (new.png)" in error(capsys)
     (clear / "new.png").unlink()
     assert synthesize(clear, output) == 2
-    assert "gone or named otherwise since (new.png)" in error(capsys)
+    assert "pairs whose clear images were removed or renamed (new.png)" in error(capsys)
     assert files(output) == after
+
+
+@pytest.mark.parametrize("name", ["haze.json", ".haze.json.started"])
+def test_the_output_of_version_0_1_is_recognized(name, clear, tmp_path, capsys):
+    output = tmp_path / "pairs"
+    assert synthesize(clear, output) == 0
+    expected = files(output)
+    manifest = json.loads((output / "haze.json").read_text(encoding="utf-8"))
+    manifest["pictures"] = manifest.pop("images")
+    (output / "haze.json").unlink()
+    (output / name).write_text(json.dumps(manifest), encoding="utf-8")
+    capsys.readouterr()
+    assert synthesize(clear, output) == 0
+    if name == "haze.json":
+        assert "complete; nothing to do" in capsys.readouterr().out
+    else:
+        assert files(output) == expected
+    assert synthesize(clear, output, "--seed=1") == 2
+    assert "seed=0 there, 1 now" in error(capsys)
 
 
 def test_a_directory_of_somebody_else_is_refused(clear, tmp_path, capsys):
@@ -156,7 +175,7 @@ def test_a_directory_of_somebody_else_is_refused(clear, tmp_path, capsys):
         assert "haze.json cannot be read" in error(capsys)
     assert sorted(os.listdir(tmp_path / "mine")) == ["haze.json", "thesis.tex"]
     assert synthesize(clear, clear / "pairs") == 2
-    assert "lies within --clear_dir" in error(capsys)
+    assert "is inside --clear_dir" in error(capsys)
     assert not (clear / "pairs").exists()
 
 
@@ -166,7 +185,7 @@ def test_a_damaged_image_is_named_and_all_others_are_made(clear, tmp_path, capsy
     output = tmp_path / "pairs"
     assert synthesize(clear, output, "--workers=1") == 1
     text = error(capsys)
-    assert "gray.png: truncated or damaged" in text and "1 clear images" in text
+    assert "gray.png: truncated or damaged" in text and "1 clear image cannot be used" in text
     assert len(files(output / "hazy")) == len(files(output / "GT")) == 3
     assert not (output / "haze.json").exists()
     (clear / "gray.png").write_bytes(whole)
@@ -180,7 +199,7 @@ def test_what_headers_show_is_refused_before_anything_is_written(clear, tmp_path
     assert synthesize(clear, tmp_path / "pairs") == 1
     text = error(capsys)
     assert "note.png: not an image" in text and "empty.jpg: the file is empty" in text
-    assert "2 clear images cannot get haze, listed above (nothing was written)" in text
+    assert "2 clear images cannot be used, listed above (nothing was written)" in text
     assert not (tmp_path / "pairs").exists()
 
 
@@ -205,16 +224,16 @@ def test_names_that_could_not_be_told_apart_are_refused(names, flags, tmp_path, 
     ("flags", "said"),
     [
         (["--beta=2,1"], "--beta=2.0,1.0 must be LOW,HIGH"),
-        (["--beta=much"], "'much' is no number and no LOW,HIGH"),
+        (["--beta=much"], "'much' must be a number or LOW,HIGH"),
         (["--airlight=0.5,2"], "--airlight=0.5,2.0"),
         (["--tint=3"], "--tint=3.0"),
         (["--kind=rain"], "--kind=rain must be one or more of clouds,ramps"),
         (["--kind=clouds", "--depth_dir=."], "exclude each other"),
         (["--depth_scale=2"], "--depth_scale=2.0 needs --depth_dir"),
-        (["--depth_dir=.", "--depth_scale=0"], "--depth_scale=0.0 must be more than 0"),
+        (["--depth_dir=.", "--depth_scale=0"], "--depth_scale=0.0 must be positive and finite"),
         (["--depth_dir=nowhere"], "--depth_dir='nowhere' does not exist"),
-        (["--per_picture=0"], "--per_picture=0 must be 1 or more"),
-        (["--seed=-1"], "--seed=-1 must be 0 or more"),
+        (["--per_picture=0"], "--per_picture=0 must be a positive integer"),
+        (["--seed=-1"], "--seed=-1 must be 0 or a positive integer"),
         (["--quality=80"], "--quality=80 needs --encoding=jpeg"),
         (["--encoding=jpeg", "--quality=0"], "--quality=0 must be from 1 to 100"),
         (["--clear_dir=nowhere"], "--clear_dir='nowhere' does not exist"),

@@ -80,15 +80,15 @@ def test_names_pair_by_an_expression_and_maps_too_many_are_left_out(folders, cap
     for number in (1, 2):
         (folders / f"depth/{number}.png").rename(folders / f"depth/{number}_depth.png")
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(folders / "depth/9_depth.png")
-    refused(folders, capsys, "without one depth map", "--depth_pairing=same_name")
+    refused(folders, capsys, "do not have exactly one depth map", "--depth_pairing=same_name")
     assert synthesize(folders, r"--depth_pairing=^(\d+)") == 0
-    assert "1 depth maps of no image are left out" in capsys.readouterr().out
+    assert "1 depth maps without an image are not used" in capsys.readouterr().out
 
 
 def test_an_image_without_a_map_is_named(folders, capsys):
     (folders / "depth/1.png").unlink()
     refused(folders, capsys, "1.jpg has no depth map")
-    refused(folders, capsys, "is --clear_dir itself", f"--depth_dir={folders}/clear", code=2)
+    refused(folders, capsys, "is the same directory as --clear_dir", f"--depth_dir={folders}/clear", code=2)
 
 
 def test_a_map_of_another_shape_is_named_with_both_sizes(folders, capsys):
@@ -101,7 +101,7 @@ def test_a_map_of_another_shape_is_named_with_both_sizes(folders, capsys):
 def test_a_colored_map_is_named_and_the_other_image_is_made(folders, capsys):
     Image.fromarray(image(5, HEIGHT, WIDTH)).save(folders / "depth/1.png")
     assert synthesize(folders) == 1
-    assert "depth/1.png: a depth map is a gray image of 8 bits" in capsys.readouterr().err
+    assert "depth/1.png: a depth map must be an 8-bit gray image" in capsys.readouterr().err
     assert [path.name for path in (folders / "pairs/hazy").iterdir()] == ["2.png"]
 
 

@@ -67,7 +67,7 @@ def test_damage_is_named_on_the_command_line(copy, capsys):
     out, error = capsys.readouterr()
     assert error.splitlines()[-1].startswith("hazeheal-tfrecords: error: ") and "Traceback" not in error
     assert f"{path}, record 1 (number 1 of split train, key {sources[1]['key']!r}" in out
-    assert f"made of {sources[1]['hazy']} and {sources[1]['clear']}" in out
+    assert f"made from {sources[1]['hazy']} and {sources[1]['clear']}" in out
     assert "the SHA-256 of the clear image does not match" in out
 
 
@@ -128,10 +128,10 @@ def test_truncated_missing_and_lengthened_shards(copy):
     path.write_bytes(data[: int(rows["offset"][2]) + 5])
     found = problems(copy)
     assert any("bytes instead of" in line for line in found)
-    assert any(", record 2 " in line and "cut off" in line for line in found)
+    assert any(", record 2 " in line and ": truncated" in line for line in found)
     assert not any(", record 1 " in line for line in found)
     path.write_bytes(b"")
-    assert sum("cut off" in line for line in problems(copy)) == 3
+    assert sum(": truncated" in line for line in problems(copy)) == 3
     path.write_bytes(data + b"more")
     assert len([line for line in problems(copy) if "bytes instead of" in line]) == 1
     path.unlink()
@@ -153,13 +153,13 @@ def test_files_beside_the_shards(name, copy):
     assert any(name in line and "missing" in line for line in problems(copy))
 
 
-def test_damaged_index_and_damaged_shard_together(copy):
+def test_a_damaged_shard_with_a_damaged_index_is_named_as_a_whole(copy):
     path, rows, _ = first_shard(copy)
-    offset = int(rows["offset"][1])
-    flip(path, offset + 50)
+    flip(path, int(rows["offset"][1]) + 50)
     flip(copy / "set-train.index.npy", 300)
     found = problems(copy)
-    assert any("only 1 of 3 records" in line and str(path) in line for line in found)
+    assert "the records of its shards cannot be checked one by one" in found[0]
+    assert found[1:] == [f"shard {path}: its SHA-256 is not that of the manifest"]
 
 
 def test_changed_manifest_is_refused(copy, capsys):
@@ -234,7 +234,7 @@ def test_extract_goes_by_the_sources_that_were_written(copy, tmp_path, capsys):
     path = copy / "set-train.sources.jsonl"
     path.write_text(path.read_text().replace(".png", ".pnh"))
     assert main(["extract", str(copy), f"--output_dir={tmp_path / 'files'}"]) == 1
-    assert f"{path}: its SHA-256 is not the one written" in capsys.readouterr().err
+    assert f"{path}: its SHA-256 is not that of the manifest" in capsys.readouterr().err
     assert not (tmp_path / "files").exists()
 
 
@@ -251,7 +251,7 @@ def test_a_set_that_lies_consistently_is_found_by_decoding(copy):
     """Hashes that fit prove nothing about what was hashed: a record of the wrong size, well signed."""
     import tensorflow as tf
 
-    from tfrecords_tools.verify import Check, check_shard
+    from tfrecords_tools.verify import ShardCheck, check_shard
 
     path, rows, sources = first_shard(copy)
     payload = path.read_bytes()[int(rows["offset"][0]) :][: int(rows["length"][0])]
@@ -263,7 +263,7 @@ def test_a_set_that_lies_consistently_is_found_by_decoding(copy):
     row = rows[:1].copy()
     row["length"], row["crc32"], row["height"] = len(wrong), records.zlib.crc32(wrong), 99
     entry = {"file": path.name, "records": 1, "bytes": len(data), "sha256": records.sha256(data)}
-    reasons = [line for _, line in check_shard(Check(str(path), entry, row, (sources[0]["key"],)))]
+    reasons = [line for _, line in check_shard(ShardCheck(str(path), entry, row, (sources[0]["key"],)))]
     assert len(reasons) == 3 and any("key is 'other'" in line for line in reasons)
     assert any("hazy image is 16x1" in line and "16x99" in line for line in reasons)
 

@@ -1,242 +1,198 @@
-"""`hazeheal-tfrecords synthesize | convert | verify | info | extract`: flags in, exit code out.
+"""Command line of `hazeheal-tfrecords`: `synthesize`, `convert`, `verify`, `info` and `extract`.
 
-Exit codes: 0 done, 1 error (or, of verify, damage found), 2 bad usage, 130 interrupted.
+Exit codes: 0 done, 1 error (of verify: or damage found), 2 bad usage, 130 interrupted.
 """
 
 import argparse
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, HazeHealError
 from hazeheal.utils.console import CommandParser, escape_unencodable_output, one_line
+from tfrecords_tools.convert.command import convert
+from tfrecords_tools.convert.options import Options as ConvertOptions
+from tfrecords_tools.extract import extract
+from tfrecords_tools.flags import add_flags, read_flags
+from tfrecords_tools.info import info
 from tfrecords_tools.malloc import keep_freed_memory
-from tfrecords_tools.synthesize.flags import add_synthesize
+from tfrecords_tools.synthesize.command import synthesize
+from tfrecords_tools.synthesize.options import Options as SynthesizeOptions
+from tfrecords_tools.verify import verify
 
 PROGRAM = "hazeheal-tfrecords"
-CODES = "exit codes: 0 done, 1 error, 2 bad usage, 130 after SIGINT"
-EXAMPLES = {
-    "convert": """
-  hazeheal-tfrecords convert --hazy_dir=RICE1/cloud --gt_dir=RICE1/label --output_dir=records/rice1
-  hazeheal-tfrecords convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/mine --pairing='^(\\d+)'
-  hazeheal-tfrecords convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/tiles --tile_size=512
-""",
-    "verify": """
-  hazeheal-tfrecords verify records/mine
-""",
-    "info": """
-  hazeheal-tfrecords info records/mine
-  hazeheal-tfrecords info records/mine --json
-""",
-    "extract": """
-  hazeheal-tfrecords extract records/mine --output_dir=pairs
-  hazeheal-tfrecords extract records/mine --output_dir=held_back --split=val
-""",
-}
+
+_EXIT_CODES = "exit codes: 0 done, 1 error, 2 bad usage, 130 interrupted (Ctrl-C)"
+_VERIFY_EXIT_CODES = _EXIT_CODES.replace("1 error", "1 damage found or another error")
+_OVERVIEW = f"""\
+Run `{PROGRAM} COMMAND --help` or `{PROGRAM} help COMMAND` for the flags of a command.
+
+examples:
+  {PROGRAM} synthesize --clear_dir=photos --output_dir=pairs
+  {PROGRAM} convert --hazy_dir=pairs/hazy --gt_dir=pairs/GT --output_dir=records/mine
+  {PROGRAM} verify records/mine
+  {PROGRAM} info records/mine
+  {PROGRAM} extract records/mine --output_dir=files
+
+{_EXIT_CODES}"""
+
+_SYNTHESIZE = """\
+Applies synthetic haze to your own clear images, to get pairs to train on. The haze follows the scattering model
+I = J t + A (1 - t) with t = exp(-beta d), on the values stored in the file (sRGB)."""
+_SYNTHESIZE_EPILOG = f"""\
+GT/ holds copies of the clear images under their own names. hazy/ has the same names (street/7.jpg gives
+hazy/street/7.png). With --per_picture=3, each version has its own folder (hazy/street/v1/7.png to v3). `convert` pairs
+these names by default (rule same_name) and keeps all versions of a clear image in one split.
+
+haze.json records the kind, beta, A and field seed of every hazy image. The haze depends only on --seed, the image's name
+and the version: not on the number of processes, nor on the other images. Run the same command again to resume an
+interrupted run. Existing files are not overwritten.
+
+examples:
+  {PROGRAM} synthesize --clear_dir=photos --output_dir=pairs --per_picture=3
+  {PROGRAM} synthesize --clear_dir=orthophotos --output_dir=pairs --kind=clouds --beta=0.5,1.5
+  {PROGRAM} synthesize --clear_dir=photos --depth_dir=depth --depth_values=disparity --output_dir=pairs
+  {PROGRAM} synthesize --clear_dir=nyu --depth_dir=mm --depth_scale=65.535 --beta=0.2,0.6 --output_dir=pairs
+  {PROGRAM} convert --hazy_dir=pairs/hazy --gt_dir=pairs/GT --output_dir=records/mine
+
+{_EXIT_CODES}"""
+
+_CONVERT = """\
+Converts two directories of images to a data set of sharded TFRecords. The same images and flags give the same bytes, with
+any number of workers. Run the same command again to resume an interrupted conversion. If another process converts into
+the same directory, the command waits for it to finish and uses its data set."""
+_CONVERT_EPILOG = f"""\
+examples:
+  {PROGRAM} convert --hazy_dir=RICE1/cloud --gt_dir=RICE1/label --output_dir=records/rice1
+  {PROGRAM} convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/mine --pairing='^(\\d+)'
+  {PROGRAM} convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/tiles --tile_size=512
+
+{_EXIT_CODES}"""
+
+_VERIFY = """\
+Reads a whole data set again and names everything that is damaged: checks CRCs, SHA-256 hashes and sizes, and decodes all
+images."""
+_VERIFY_EPILOG = f"""\
+examples:
+  {PROGRAM} verify records/mine
+
+{_VERIFY_EXIT_CODES}"""
+
+_INFO = "Prints the counts, sizes, resolutions and formats of a data set, and the PSNR of its hazy images."
+_INFO_EPILOG = f"""\
+examples:
+  {PROGRAM} info records/mine
+  {PROGRAM} info records/mine --json
+
+{_EXIT_CODES}"""
+
+_EXTRACT = "Writes the pairs of a data set as image files, in the folders hazy/ and GT/."
+_EXTRACT_EPILOG = f"""\
+examples:
+  {PROGRAM} extract records/mine --output_dir=pairs
+  {PROGRAM} extract records/mine --output_dir=validation --split=val
+
+{_EXIT_CODES}"""
 
 
-def main(argv=None) -> int:
-    """Runs one sub-command.
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
 
     Args:
-        argv: The arguments; by default those of the process, which then also leaves the GPUs alone.
+        argv: The arguments; by default those of the process.
 
     Returns:
         The exit code.
     """
     if argv is None:
         argv = sys.argv[1:]
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take all memory of GPUs that train
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         keep_freed_memory()
     escape_unencodable_output()
     try:
-        args = _parser().parse_args(argv)
-        return args.run(args, argv)
-    except SystemExit as end:  # --help
-        return end.code or 0
+        code = _run(list(argv))
+        sys.stdout.flush()  # here, so that a closed pipe is handled below
+        return code
     except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; the same command goes on from what is finished", file=sys.stderr)
+        print(f"{PROGRAM}: interrupted; rerun the command to resume", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # `... | head`
+    except BrokenPipeError:  # as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
     except MemoryError:
-        print(f"{PROGRAM}: error: not enough memory; use fewer --workers, or smaller images", file=sys.stderr)
+        print(f"{PROGRAM}: error: not enough memory; use fewer --workers or smaller images", file=sys.stderr)
         return EXIT_ERROR
     except (HazeHealError, OSError) as error:
         print(f"{PROGRAM}: error: {one_line(error)}", file=sys.stderr)
         return getattr(error, "exit_code", EXIT_ERROR)
 
 
+def _run(argv: list[str]) -> int:
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
+    try:
+        args = _parser().parse_args(argv)
+    except SystemExit as end:  # raised after --help
+        return end.code or 0
+    return args.run(args, argv)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=PROGRAM,
-        description="Make, check, describe and unpack data sets of hazy and clear image pairs.",
-        epilog=f"`{PROGRAM} COMMAND --help` shows the flags of a command.\n\nexamples:\n"
-        + "".join(text.splitlines()[1] + "\n" for text in EXAMPLES.values())
-        + f"\n{CODES}",
+        description="Creates, checks, describes and unpacks data sets of hazy and clear image pairs.",
+        epilog=_OVERVIEW,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_synthesize(commands).set_defaults(run=_synthesize)
-    _add_convert(commands)
-    for name, run, text in (
-        ("verify", _verify, "re-read everything (CRC, decode, sizes, hashes) and name what is damaged"),
-        ("info", _info, "print counts, sizes, resolutions, formats and the PSNR of the hazy images"),
-        ("extract", _extract, "write the pairs back as files: hazy/ and GT/"),
-    ):
-        command = commands.add_parser(name, help=text, description=f"{text}.", epilog=_epilog(name))
-        command.add_argument("data_dir", metavar="DIR", help="the data set: the --output_dir of a conversion")
-        command.set_defaults(run=run)
-        if name == "verify":
-            command.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
-        if name == "info":
-            command.add_argument("--json", action="store_true", help="as JSON")
-        if name == "extract":
-            command.add_argument(
-                "--output_dir", required=True, metavar="OUT", help="new or empty directory for hazy/ and GT/"
-            )
-            command.add_argument("--split", metavar="NAME", help="train or val (default: both)")
+
+    command = commands.add_parser(
+        "synthesize",
+        help="apply synthetic haze to clear images",
+        description=_SYNTHESIZE,
+        epilog=_SYNTHESIZE_EPILOG,
+    )
+    add_flags(command, SynthesizeOptions)
+    command.set_defaults(run=lambda args, argv: synthesize(read_flags(SynthesizeOptions, args)))
+
+    command = commands.add_parser(
+        "convert",
+        help="convert directories of images to a data set",
+        description=_CONVERT,
+        epilog=_CONVERT_EPILOG,
+    )
+    add_flags(command, ConvertOptions)
+    command.set_defaults(
+        run=lambda args, argv: convert(read_flags(ConvertOptions, args, command=shlex.join([PROGRAM, *argv])))
+    )
+
+    command = commands.add_parser(
+        "verify", help="find damage in a data set", description=_VERIFY, epilog=_VERIFY_EPILOG
+    )
+    _add_data_dir(command)
+    command.add_argument("--workers", type=int, metavar="N", help="number of processes (default: all cores)")
+    command.set_defaults(run=lambda args, argv: verify(args.data_dir, workers=args.workers))
+
+    command = commands.add_parser("info", help="describe a data set", description=_INFO, epilog=_INFO_EPILOG)
+    _add_data_dir(command)
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=lambda args, argv: info(args.data_dir, as_json=args.json))
+
+    command = commands.add_parser(
+        "extract", help="write the pairs as image files", description=_EXTRACT, epilog=_EXTRACT_EPILOG
+    )
+    _add_data_dir(command)
+    command.add_argument(
+        "--output_dir", required=True, metavar="OUT", help="new or empty directory for hazy/ and GT/"
+    )
+    command.add_argument("--split", metavar="NAME", help="split to extract: train or val (default: both)")
+    command.set_defaults(
+        run=lambda args, argv: extract(args.data_dir, output_dir=args.output_dir, split=args.split)
+    )
     return parser
 
 
-def _epilog(name):
-    codes = CODES.replace("1 error", "1 damage was found, or another error") if name == "verify" else CODES
-    return f"examples:{EXAMPLES[name]}\n{codes}"
-
-
-def _add_convert(commands) -> None:
-    text = "make a data set of sharded TFRecords from two folders of images"
-    command = commands.add_parser(
-        "convert",
-        help=text,
-        description=f"{text}. Deterministic: the same images and flags give the same bytes, for any number of "
-        "workers. An interrupted conversion is taken up by the same command; one that is at work, on this host or on "
-        "another, is waited for, and its data set taken as it is.",
-        epilog=_epilog("convert"),
-    )
-    command.set_defaults(run=_convert)
-    group = command.add_argument_group("what")
-    add = group.add_argument
-    add("--hazy_dir", required=True, metavar="DIR", help="folder of the hazy images")
-    add("--gt_dir", required=True, metavar="DIR", help="folder of the clear ones; may be the same folder")
-    add("--output_dir", required=True, metavar="DIR", help="new or empty directory for the data set")
-    add("--name", help="name of the data set, in front of its files (default: the name of --output_dir)")
-    add(
-        "--pairing",
-        default="auto",
-        metavar="RULE",
-        help="how names pair: auto (default; the rule that pairs everything), a rule (same_name, dense_haze, nh_haze, "
-        "o_haze, i_haze, sots_indoor, its, ots, sots_outdoor, satehaze1k, rice, pix2pix), or a regular expression "
-        "with one group, searched in the names of both folders: what it finds is the key",
-    )
-    group = command.add_argument_group("validation split (all hazy versions of a clear image stay together)")
-    add = group.add_argument
-    add("--val_fraction", type=float, metavar="F", help="part of the pairs, chosen by hash (default: 0.1)")
-    add("--val_keys", metavar="FILE", help="or: a file that lists them, one key or clear file name a line")
-    add("--seed", type=int, default=0, metavar="N", help="another seed gives another split (default: 0)")
-    group = command.add_argument_group("images")
-    add = group.add_argument
-    add(
-        "--encoding",
-        choices=("keep", "jpeg", "png"),
-        help="keep: the bytes of upright 8-bit RGB or gray JPEG and PNG files as they are, others as PNG (default); "
-        "png: lossless, the default where the flags below change the images; jpeg",
-    )
-    add("--quality", type=int, metavar="Q", help="of --encoding=jpeg, 1 to 100 (default: 95)")
-    add(
-        "--image_size",
-        type=int,
-        metavar="S",
-        help="resize both images to SxS; the aspect ratio changes, nothing is cut off",
-    )
-    add("--max_side", type=int, metavar="S", help="shrink images so that no side is longer; never enlarges")
-    add(
-        "--tile_size",
-        type=int,
-        metavar="T",
-        help="cut TxT tiles, each a record of its own with @TOP_LEFT behind its key; the last ones are shifted inwards "
-        "to the edge; a side shorter than T is taken whole. After --image_size or --max_side",
-    )
-    add("--tile_overlap", type=int, metavar="O", help="pixels that neighboring tiles share (default: 0)")
-    add(
-        "--size_mismatch",
-        choices=("error", "center_crop", "resize"),
-        default="error",
-        help="pairs of two sizes: error (default) lists them and ends; center_crop cuts both to the common size; "
-        "resize brings the clear image to the size of the hazy one",
-    )
-    group = command.add_argument_group("what may be left out")
-    add = group.add_argument
-    add("--allow_orphans", action="store_true", help="images without a partner, and ambiguous names")
-    add("--skip_bad", action="store_true", help="pairs with an image that cannot be read; see skipped.txt")
-    group = command.add_argument_group("writing")
-    add = group.add_argument
-    add(
-        "--num_shards",
-        type=_number_or_auto,
-        metavar="N",
-        help="shards of the training split; validation gets its share, at least 1. auto (default): about 128 MiB each; "
-        "small sets one for every 16 pairs up to 16, so that several processes have work",
-    )
-    add(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes, at most one a shard; memory: a few images each (default: all cores, fewer if there is "
-        "little to do); 1 stays in this process",
-    )
-    add(
-        "--runner",
-        metavar="NAME",
-        help="write the shards in an Apache Beam pipeline instead: DirectRunner, DataflowRunner, FlinkRunner, ...; its "
-        "workers must see all three folders under these paths (pip install 'hazeheal[beam]')",
-    )
-    add(
-        "--beam_options",
-        default="",
-        metavar="FLAGS",
-        help="the pipeline's own, as one text: '--project=P --region=R'",
-    )
-
-
-def _number_or_auto(text):
-    return None if text == "auto" else int(text)
-
-
-_number_or_auto.__name__ = "number or auto"  # argparse quotes it in errors
-
-
-# The commands are imported when they are run, so that --help does not wait for what they import.
-def _convert(args, argv) -> int:
-    from tfrecords_tools.convert.command import Options, convert
-
-    flags = {name: value for name, value in vars(args).items() if name != "run"}
-    return convert(Options(**flags, command=shlex.join([PROGRAM, *argv])))
-
-
-def _synthesize(args, argv) -> int:
-    from tfrecords_tools.synthesize.command import Options, synthesize
-
-    return synthesize(Options(**{name: value for name, value in vars(args).items() if name != "run"}))
-
-
-def _verify(args, argv) -> int:
-    from tfrecords_tools.verify import verify
-
-    return verify(args.data_dir, workers=args.workers)
-
-
-def _info(args, argv) -> int:
-    from tfrecords_tools.info import info
-
-    return info(args.data_dir, as_json=args.json)
-
-
-def _extract(args, argv) -> int:
-    from tfrecords_tools.extract import extract
-
-    return extract(args.data_dir, output_dir=args.output_dir, split=args.split)
+def _add_data_dir(command: argparse.ArgumentParser) -> None:
+    command.add_argument("data_dir", metavar="DIR", help="the data set: --output_dir of a conversion")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Command-line flags that are declared once, as the fields of a dataclass.
 
-    @dataclasses.dataclass(kw_only=True)
-    class Options:
-        output_dir: str = flag(group="output", metavar="DIR", help="directory to create")
-        workers: int | None = flag(None, group="output", metavar="N", help="number of processes")
+@dataclasses.dataclass(kw_only=True)
+class Options:
+    output_dir: str = flag(group="output", metavar="DIR", help="directory to create")
+    workers: int | None = flag(None, group="output", metavar="N", help="number of processes")
 
-    add_flags(parser, Options)  # --output_dir=DIR (required), --workers=N
-    options = read_flags(Options, parser.parse_args())
+add_flags(parser, Options)  # --output_dir=DIR (required), --workers=N
+options = read_flags(Options, parser.parse_args())
 """
 
 import argparse

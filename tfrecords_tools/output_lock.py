@@ -8,12 +8,12 @@ directory itself is not locked because network file systems lock only files that
 import contextlib
 import os
 import pathlib
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 from hazeheal.errors import UsageError
+from hazeheal.utils import file_lock
 from hazeheal.utils.console import one_line
 
 LOCK = ".convert.lock"
@@ -96,8 +96,7 @@ def _acquire(output_dir: pathlib.Path, created: list, before_waiting: Callable[[
             return None
         try:
             if not _lock(descriptor, path, before_waiting) or _is_same_file(descriptor, path):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                file_lock.write_holder(descriptor)
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -123,18 +122,15 @@ def _make_while_removed(output_dir: pathlib.Path) -> list[pathlib.Path]:
 def _lock(descriptor: int, path: pathlib.Path, before_waiting: Callable[[], None]) -> bool:
     """Returns true when this process holds the lock, false if the file system has no locks."""
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        before_waiting()
-        holder = os.pread(descriptor, 1000, 0).decode(errors="replace") or "another process"
-        _report(f"{path.parent} is being written by {one_line(holder)}: waiting for it to finish")
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not file_lock.try_lock(descriptor):
+            before_waiting()
+            holder = one_line(file_lock.read_holder(descriptor))
+            _report(f"{path.parent} is being written by {holder}: waiting for it to finish")
+            file_lock.wait_for_lock(descriptor)
     except OSError as error:
-        _report(f"{path.parent} cannot be locked ({error.strerror}); do not start a second conversion into it")
+        _report(
+            f"{path.parent} cannot be locked ({error.strerror}); do not start a second conversion into it"
+        )
         return False
     return True
 

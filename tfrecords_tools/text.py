@@ -24,14 +24,23 @@ def format_bytes(count: float) -> str:
     return f"{count / 1024:.1f} TiB"
 
 
-def first_names(names: Sequence[str], count: int = 3) -> str:
-    """Returns the first names, separated by commas, and `...` if there are more."""
-    return ", ".join(one_line(name) for name in names[:count]) + (", ..." if len(names) > count else "")
-
-
 def print_list(lines: Sequence[str]) -> None:
     """Prints the first `LISTED` lines to stderr, indented, and the number of the others."""
     for line in lines[:LISTED]:
         print(f"  {one_line(line)}", file=sys.stderr)
     if len(lines) > LISTED:
         print(f"  ... and {len(lines) - LISTED} more", file=sys.stderr)
+
+
+def describe_differences(expected: dict, actual: dict) -> str:
+    """Returns `key=VALUE there, VALUE now` for each key whose value differs in what a directory holds.
+
+    Args:
+        expected: The values that this command would write.
+        actual: The values in the directory.
+    """
+    return ", ".join(
+        f"{key}={actual.get(key)} there, {expected.get(key)} now"
+        for key in sorted(expected.keys() | actual.keys())
+        if expected.get(key) != actual.get(key)
+    )

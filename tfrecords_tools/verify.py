@@ -1,7 +1,7 @@
-"""`hazeheal-tfrecords verify`: re-reads everything and names what is damaged.
+"""`hazeheal-tfrecords verify`: reads everything in a data set again and names what is damaged.
 
-Records are found by the index and not by their frames: one flipped bit in a frame's length hides all
-frames behind it, and costs only its own record here.
+Records are located by the index, not by their frames: a flipped bit in a frame's length would hide all frames after it,
+but here it affects only its own record.
 """
 
 import dataclasses
@@ -9,70 +9,80 @@ import io
 import mmap
 import pathlib
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 
-from hazeheal.data import records, tfrecord
+from hazeheal.data import records
 from hazeheal.data.images import image_io
 from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.utils.console import one_line
-from tfrecords_tools import pool
-from tfrecords_tools.convert import finalize, shard
-from tfrecords_tools.info import format_bytes
+from hazeheal.utils.cpu import usable_cores
+from tfrecords_tools import pool, tfrecord
+from tfrecords_tools.convert import shard, tfds_metadata
+from tfrecords_tools.convert.pair_records import FOLDERS
+from tfrecords_tools.text import format_bytes
+
+Problem = tuple[int | None, str]  # (record within the shard, or None for the shard as a whole; reason)
 
 
 @dataclasses.dataclass(frozen=True)
-class Check:
-    """One shard to be checked: what the manifest, the index and the sources say about it.
+class ShardCheck:
+    """One shard to check.
 
     Attributes:
         path: The shard.
         entry: Its entry in the manifest.
         rows: Its rows of the index; None if the index is damaged.
-        keys: Its records' keys; None if the sources are damaged.
+        keys: The keys of its records; None if the list of sources is damaged.
     """
 
     path: str
     entry: dict
     rows: np.ndarray | None
-    keys: tuple | None
+    keys: tuple[str, ...] | None
 
 
-def verify(directory, *, workers: int | None = None) -> int:
-    """Checks a data set and prints what is wrong.
+def verify(directory: str, *, workers: int | None = None) -> int:
+    """Checks a data set and prints each problem.
+
+    Args:
+        directory: The data set.
+        workers: Number of processes; by default all cores.
 
     Returns:
-        Exit code 0 if everything is whole.
+        Exit code 0 if nothing is damaged.
 
     Raises:
-        DataError: Something is damaged; all of it was printed before.
+        UsageError: `workers` is not positive.
+        DataError: Something is damaged.
     """
     if workers is not None and workers < 1:
-        raise UsageError(f"--workers={workers} must be 1 or more")
+        raise UsageError(f"--workers={workers} must be a positive integer")
     manifest = records.load_manifest(directory)
-    problems = find_problems(directory, manifest, workers=workers or pool.cores())
+    problems = find_problems(directory, manifest, workers=workers or usable_cores())
     for problem in problems:
         print(f"damaged: {one_line(problem)}")
     if problems:
         raise DataError(
-            f"{directory}: {len(problems)} problems, listed above; convert the data set again, or copy it again "
-            "from where it is whole"
+            f"{directory}: {len(problems)} problems, listed above; convert the data set again, or copy it again from an "
+            "intact copy"
         )
     entries = manifest["splits"].values()
     shards = [one for entry in entries for one in entry["shards"]]
     print(
-        f"{directory} is whole: {sum(entry['records'] for entry in entries)} records in {len(shards)} shards, "
+        f"{directory} is intact: {sum(entry['records'] for entry in entries)} records in {len(shards)} shards, "
         f"{format_bytes(sum(one['bytes'] for one in shards))}, fingerprint {manifest['fingerprint'][:16]}"
     )
     return 0
 
 
-def find_problems(directory, manifest: dict, *, workers: int = 1) -> list:
-    """Returns one line for each thing that is wrong, in the order of splits, shards and records."""
+def find_problems(directory: str | pathlib.Path, manifest: dict, *, workers: int = 1) -> list[str]:
+    """Returns one line for each problem, in the order of splits, shards and records."""
     directory = pathlib.Path(directory)
-    problems, checks, where, seen = [], [], [], {}
+    problems, checks, contexts, first_use = [], [], [], {}
     hashes = manifest.get("provenance", {}).get("tfds_sha256", {})
-    for name in finalize.TFDS_FILES:
+    for name in tfds_metadata.FILES:
         if name in hashes:
             problems += _check_file(directory / name, hashes[name])
         else:
@@ -81,47 +91,48 @@ def find_problems(directory, manifest: dict, *, workers: int = 1) -> list:
         index = _read_index(directory, entry, problems)
         sources = _read_sources(directory, entry, problems)
         for number, source in enumerate(sources or ()):
-            first = seen.setdefault(source["key"], f"{split} {number}")
-            if first != f"{split} {number}":
-                problems.append(f"key {source['key']!r} is twice there: {first} and {split} {number}")
+            place = f"{split} {number}"
+            first = first_use.setdefault(source["key"], place)
+            if first != place:
+                problems.append(f"two records have the key {source['key']!r}: {first} and {place}")
         total = sum(one["records"] for one in entry["shards"])
         if total != entry["records"]:
             problems.append(f"split {split}: its shards hold {total} records, not {entry['records']}")
-        first = 0
+        start = 0
         for number, one in enumerate(entry["shards"]):
             rows = None if index is None else index[index["shard"] == number]
-            named = None if sources is None else sources[first : first + one["records"]]
-            keys = None if named is None else tuple(source["key"] for source in named)
-            checks.append(Check(path=str(directory / one["file"]), entry=one, rows=rows, keys=keys))
-            where.append((split, first, named))
-            first += one["records"]
-    found = pool.run_tasks(
+            shard_sources = None if sources is None else sources[start : start + one["records"]]
+            keys = None if shard_sources is None else tuple(source["key"] for source in shard_sources)
+            checks.append(ShardCheck(path=str(directory / one["file"]), entry=one, rows=rows, keys=keys))
+            contexts.append((split, start, shard_sources))
+            start += one["records"]
+    results = pool.run_tasks(
         check_shard,
         checks,
         workers=workers,
         total=sum(check.entry["records"] for check in checks),
         unit="record",
     )
-    for check, (split, first, named), lines in zip(checks, where, found, strict=True):
-        for record, reason in lines:
-            problems.append(_describe(check.path, record, split, first, named) + f": {reason}")
+    for check, context, shard_problems in zip(checks, contexts, results, strict=True):
+        for record, reason in shard_problems:
+            problems.append(f"{_describe(check.path, record, *context)}: {reason}")
     return problems
 
 
-def _describe(path, record, split, first, named) -> str:
+def _describe(path: str, record: int | None, split: str, start: int, sources: list[dict] | None) -> str:
     if record is None:
         return f"shard {path}"
-    text = f"{path}, record {record} (number {first + record} of split {split}"
-    if named and record < len(named):
-        source = named[record]
-        text += f", key {source['key']!r}, made of {source['hazy']} and {source['clear']}"
+    text = f"{path}, record {record} (number {start + record} of split {split}"
+    if sources and record < len(sources):
+        source = sources[record]
+        text += f", key {source['key']!r}, made from {source['hazy']} and {source['clear']}"
     return text + ")"
 
 
-def _check_file(path: pathlib.Path, expected: str) -> list:
+def _check_file(path: pathlib.Path, sha256: str) -> list[str]:
     try:
-        if shard.hash_file(path) != expected:
-            return [f"{path}: its SHA-256 is not the one written"]
+        if shard.hash_file(path) != sha256:
+            return [f"{path}: its SHA-256 is not that of the manifest"]
     except FileNotFoundError:
         return [f"{path} is missing"]
     except OSError as error:
@@ -129,11 +140,11 @@ def _check_file(path: pathlib.Path, expected: str) -> list:
     return []
 
 
-def _read_index(directory, entry, problems):
+def _read_index(directory: pathlib.Path, entry: dict, problems: list[str]) -> np.ndarray | None:
     path = directory / entry["index"]
     wrong = _check_file(path, entry["index_sha256"])
     if wrong:
-        problems += [f"{line} (its shards are walked by their frames instead)" for line in wrong]
+        problems += [f"{line} (the records of its shards cannot be checked one by one)" for line in wrong]
         return None
     index = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
     if index.dtype != records.INDEX_DTYPE or len(index) != entry["records"]:
@@ -142,24 +153,29 @@ def _read_index(directory, entry, problems):
     return index
 
 
-def _read_sources(directory, entry, problems):
-    path = directory / entry["sources"]
+def _read_sources(directory: pathlib.Path, entry: dict, problems: list[str]) -> list[dict] | None:
     try:
         sources = list(shard.read_sources(directory, entry))
     except DataError as error:
-        problems.append(f"{error} (sources cannot be named)")
+        problems.append(f"{error} (the source files of damaged records cannot be named)")
         return None
     if len(sources) != entry["records"]:
-        problems.append(f"{path} lists {len(sources)} records, not {entry['records']}")
+        problems.append(
+            f"{directory / entry['sources']} lists {len(sources)} records, not {entry['records']}"
+        )
         return None
     return sources
 
 
-def check_shard(check: Check, progress=None) -> list:
-    """Checks one shard and all its records.
+def check_shard(check: ShardCheck, progress: Callable[[int], object] | None = None) -> list[Problem]:
+    """Checks a shard's size and SHA-256, and each of its records.
+
+    Args:
+        check: The shard.
+        progress: Called with 1 after each record.
 
     Returns:
-        (record within the shard, reason), with None for what concerns the shard as a whole.
+        The problems. Without an index, only those of the shard as a whole.
     """
     path = pathlib.Path(check.path)
     try:
@@ -173,33 +189,34 @@ def check_shard(check: Check, progress=None) -> list:
     if size != check.entry["bytes"]:
         problems.append((None, f"has {size} bytes instead of {check.entry['bytes']}"))
     if digest != check.entry["sha256"]:
-        problems.append((None, "its SHA-256 is not the manifest's"))
-    if check.rows is not None and len(check.rows) != check.entry["records"]:
+        problems.append((None, "its SHA-256 is not that of the manifest"))
+    if check.rows is None:
+        return problems
+    if len(check.rows) != check.entry["records"]:
         problems.append(
             (None, f"{len(check.rows)} records in the index, {check.entry['records']} in the manifest")
         )
     try:
-        if check.rows is None:
-            return problems + _check_frames(check, progress)
-        return problems + _check_rows(check, size, progress)
+        return problems + _check_records(check, size, progress)
     except OSError as error:
         return [*problems, (None, f"cannot be read ({error})")]
 
 
-def _check_rows(check: Check, size: int, progress) -> list:
+def _check_records(check: ShardCheck, size: int, progress: Callable[[int], object] | None) -> list[Problem]:
+    if not size:  # an empty file cannot be mapped
+        return [(number, "truncated: the file is empty") for number in range(len(check.rows))]
     problems = []
-    if not size:
-        return [(number, "cut off") for number in range(len(check.rows))]
     with open(check.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for number, row in enumerate(check.rows):
             start, length = int(row["offset"]), int(row["length"])
             header = data[max(0, start - records.FRAME_HEADER_BYTES) : start]
             payload = data[start : start + length]
             footer = data[start + length : start + length + records.FRAME_FOOTER_BYTES]
+            crc, expected_crc = zlib.crc32(payload), int(row["crc32"])
             if len(payload) < length or len(footer) < records.FRAME_FOOTER_BYTES:
-                reasons = ["cut off: the file ends before it"]
-            elif zlib.crc32(payload) != row["crc32"]:
-                reasons = [f"CRC32 is {zlib.crc32(payload):08x}, written was {int(row['crc32']):08x}"]
+                reasons = ["truncated: the file ends before the record's end"]
+            elif crc != expected_crc:
+                reasons = [f"its CRC32 is {crc:08x} instead of {expected_crc:08x}"]
                 reasons += _check_record(payload, row=row, key=None)
             else:
                 reasons = _check_record(payload, row=row, key=check.keys and check.keys[number])
@@ -210,46 +227,30 @@ def _check_rows(check: Check, size: int, progress) -> list:
     return problems
 
 
-def _check_frames(check: Check, progress) -> list:
-    """Without an index: what can be walked from frame to frame."""
-    problems, number = [], -1
-    for number, payload in enumerate(tfrecord.read_frames(check.path)):
-        key = check.keys[number] if check.keys and number < len(check.keys) else None
-        problems += [(number, reason) for reason in _check_record(payload, row=None, key=key)]
-        if progress:
-            progress(1)
-    if number + 1 != check.entry["records"]:
-        problems.append(
-            (
-                None,
-                f"only {number + 1} of {check.entry['records']} records can be reached from frame to frame",
-            )
-        )
-    return problems
-
-
-def _check_frame(header: bytes, payload: bytes, footer: bytes) -> list:
+def _check_frame(header: bytes, payload: bytes, footer: bytes) -> list[str]:
     reasons = []
     expected_header, expected_footer = tfrecord.frame_ends(payload)
     if header != expected_header:
-        reasons.append("its frame's length, or the CRC of that, is damaged (the record itself is whole)")
+        reasons.append("its frame's length, or the length's CRC, is damaged (the record itself is intact)")
     if footer != expected_footer:
-        reasons.append("its frame's CRC is damaged (the record itself is whole)")
+        reasons.append("its frame's CRC is damaged (the record itself is intact)")
     return reasons
 
 
-def _check_record(payload: bytes, *, row, key: str | None) -> list:
-    """Parses, compares the SHA-256, decodes both images, and compares their sizes and the key."""
+def _check_record(payload: bytes, *, row: np.void, key: str | None) -> list[str]:
+    """Parses a record, compares hashes, sizes and the key, and decodes both images."""
     try:
         pair = records.parse(payload)
     except DataError as error:
         return [str(error)]
     reasons = []
     if key is not None and pair.key != key:
-        reasons.append(f"its key is {pair.key!r}, the list of sources says {key!r}")
-    if row is not None and (pair.height, pair.width) != (row["height"], row["width"]):
-        reasons.append(f"it says {pair.width}x{pair.height}, the index {row['width']}x{row['height']}")
-    for side in shard.FOLDERS:
+        reasons.append(f"its key is {pair.key!r}, but {key!r} in the list of sources")
+    if (pair.height, pair.width) != (row["height"], row["width"]):
+        reasons.append(
+            f"its size is {pair.width}x{pair.height}, but {row['width']}x{row['height']} in the index"
+        )
+    for side in FOLDERS:
         try:
             height, width = image_io.load_rgb(getattr(pair, side), name=f"the {side} image")[0].shape[:2]
         except HazeHealError as error:
@@ -257,6 +258,6 @@ def _check_record(payload: bytes, *, row, key: str | None) -> list:
             continue
         if (height, width) != (pair.height, pair.width):
             reasons.append(
-                f"the {side} image is {width}x{height}, the record says {pair.width}x{pair.height}"
+                f"the {side} image is {width}x{height}, but {pair.width}x{pair.height} in the record"
             )
     return reasons

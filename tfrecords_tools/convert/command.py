@@ -1,11 +1,11 @@
-"""Folders of images become a data set of sharded TFRecords.
+"""`hazeheal-tfrecords convert`: directories of images become a data set of sharded TFRecords.
 
-    plan      pairs, checks, split, shards          (tfrecords_tools.convert.plan)
-    write     one pure function a shard, in processes (tfrecords_tools.convert.shard, .pool)
-    finish    index, sources, metadata, manifest    (tfrecords_tools.convert.finalize)
+    plan       pairs, checks, split, shards            (convert/plan.py)
+    write      one pure function per shard, in processes  (convert/shard.py, pool.py)
+    finalize   index, sources, metadata, manifest      (convert/finalize.py)
 
-A conversion can be killed at any moment. Each file is written aside and renamed; a shard that is finished has
-a note beside it, and the same command, run again, keeps those whose sources and options are still the same.
+A conversion can be killed at any time. Every file is written atomically, and a finished shard has a note beside it.
+The same command keeps the finished shards whose sources and options have not changed, and writes the others.
 """
 
 import dataclasses
@@ -13,242 +13,276 @@ import pathlib
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 
 from hazeheal.data import records
 from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.utils.console import one_line
+from hazeheal.utils.cpu import usable_cores
 from tfrecords_tools import pool
-from tfrecords_tools.convert import beam, finalize, plan, shard
-from tfrecords_tools.convert import output_dir as output_dirs
+from tfrecords_tools.convert import beam, finalize, output_dir, plan, shard
 from tfrecords_tools.convert.options import Options
+from tfrecords_tools.convert.pair_records import SourcePair
 from tfrecords_tools.convert.shard import ShardSpec, write_shard
-from tfrecords_tools.info import format_bytes
-from tfrecords_tools.output_lock import claimed
+from tfrecords_tools.output_lock import lock_output_dir
+from tfrecords_tools.text import format_bytes, plural, print_list
 
-__all__ = ["Options", "ShardSpec", "convert", "write_shard"]
-
-SHOWN = 20
-START_SECONDS = 1  # of the processes
-FEW_PAIRS = 200  # that one process converts before another one has started
-SECONDS_A_WORKER = 2  # of work that make one more process worth its start
+_START_SECONDS = 1  # time until worker processes are ready
+_SECONDS_PER_WORKER = 2  # work that justifies the start of one more process
+_FEW_PAIRS = 200  # one process converts as many before another is ready
+_FREE_FRACTION = 0.9  # of the estimated size must be free: the estimate is not exact
 
 
 def convert(options: Options) -> int:
-    """Converts, goes on with an interrupted conversion, or finds that all is done; waits for one that is at work.
+    """Converts, resumes an interrupted conversion, or reports that the data set is complete.
+
+    Waits while another process converts into the same directory.
 
     Returns:
         Exit code 0.
 
     Raises:
-        HazeHealError: The message says what, which value, and what to do.
+        HazeHealError: The input, the options or the output directory are not valid, or the disk is full.
     """
-    folders = {"hazy_dir": options.hazy_dir, "gt_dir": options.gt_dir}
     if options.runner is not None:
-        beam.check(options.runner, options.beam_options)
+        beam.check_runner(options.runner, options.beam_options)
+    folders = {"hazy_dir": str(options.hazy_dir), "gt_dir": str(options.gt_dir)}
     sources = plan.find_sources(**folders, rule=options.pairing)
+    val_scenes = None
     if options.val_keys is not None:
         val_scenes = plan.read_val_keys(options.val_keys, sources.pairs)
-    else:
-        val_scenes = None
     described = {
-        "options": dataclasses.asdict(options.record_options)
-        | {
-            "num_shards": options.num_shards or "auto",
-            "pairing": sources.rule,
-            "seed": options.seed,
-            "val_fraction": options.val_fraction if val_scenes is None else None,
-            "val_scenes_sha256": val_scenes and records.sha256("\n".join(sorted(val_scenes)).encode()),
-        },
+        "options": _described_options(options, sources.rule, val_scenes),
         "inputs": sources.inputs,
     }
-    output_dir = pathlib.Path(options.output_dir)
+    output = pathlib.Path(options.output_dir)
     state = {"name": options.name, "options": described["options"]}
     state |= {flag: str(pathlib.Path(folder).resolve()) for flag, folder in folders.items()}
-    with claimed(output_dir, before_waiting=lambda: output_dirs.refuse_to_wait_in_vain(output_dir, state)):
-        if output_dirs.is_complete(output_dir, state, described, sources, folders):
-            print(f"{output_dir} is complete; nothing to do")
+    with lock_output_dir(output, before_waiting=lambda: output_dir.refuse_to_wait(output, state)):
+        if output_dir.is_complete(output, state, sources):
+            print(f"{output} is complete; nothing to do")
             return 0
-        if options.runner is None and options.workers != 1 and len(sources.pairs) > FEW_PAIRS:
-            pool.prepare()  # while the headers are read
-        look = _checked(options, sources, folders)
-        splits, guess = _plan(options, look.good, val_scenes, folders)
-        specs = [spec for split in splits.values() for spec in split]
+        if options.runner is None and options.workers != 1 and len(sources.pairs) > _FEW_PAIRS:
+            pool.start_fork_server()  # it starts while the headers are read
+        checked = _check_headers(options, sources)
+        splits, estimate = _plan_shards(options, checked.readable, val_scenes)
+        specs = [spec for shards in splits.values() for spec in shards]
         notes = {spec.file: note for spec in specs if (note := shard.read_done(spec))}
-        workers = _announce(options, sources, look, splits, guess, notes)
-        output_dirs.remove_leftovers(output_dir, options.name, specs)
-        output_dirs.write_state(output_dir, state)
+        workers = _print_plan(options, sources.rule, checked, splits, estimate, notes)
+        output_dir.remove_leftovers(output, options.name, specs)
+        output_dir.write_state(output, state)
         start = time.monotonic()
-        notes |= _write(options, specs, notes, workers)
+        _write_shards(options, specs, notes, workers)
         manifest = finalize.assemble(
-            output_dir=output_dir,
+            output_dir=output,
             name=options.name,
             splits=splits,
             described=described,
-            skipped=look.unreadable,
+            skipped=checked.unreadable,
             provenance={"command": options.command, "state": sources.state, **folders},
         )
-        output_dirs.remove_notes(output_dir)
-    _summarize(output_dir, manifest, time.monotonic() - start)
+        output_dir.remove_notes(output)
+    _print_summary(output, manifest, time.monotonic() - start)
     return 0
 
 
-def _checked(options, sources, folders) -> plan.Look:
-    """Reads all headers; reports everything that does not fit at once, and refuses what was not allowed."""
+def _described_options(options: Options, rule: str, val_scenes: set[str] | None) -> dict:
+    """Returns the options that decide the data set's contents, for the manifest."""
+    return dataclasses.asdict(options.record_options) | {
+        "num_shards": options.num_shards or "auto",
+        "pairing": rule,
+        "seed": options.seed,
+        "val_fraction": options.val_fraction if val_scenes is None else None,
+        "val_scenes_sha256": val_scenes and records.sha256("\n".join(sorted(val_scenes)).encode()),
+    }
+
+
+def _check_headers(options: Options, sources: plan.Sources) -> plan.HeaderCheck:
+    """Reads all headers, and lists everything that does not fit before it refuses what the options do not allow."""
     for note in sources.pairing.notes:
         print(one_line(note))
-    look = plan.look_at_headers(sources, **folders)
-    found, wrong = sources.pairing, []
-    unreadable = [bad["reason"] for bad in look.unreadable]
+    checked = plan.check_headers(sources, hazy_dir=options.hazy_dir, gt_dir=options.gt_dir)
+    pairing, refused = sources.pairing, []
+    unreadable = [pair["reason"] for pair in checked.unreadable]
+    orphans, sizes_differ = options.allow_orphans, options.size_mismatch != "error"
     for title, names, allowed, flag in (
-        ("hazy images without a clear one", found.orphans_hazy, options.allow_orphans, "--allow_orphans"),
-        ("clear images without a hazy one", found.orphans_clear, options.allow_orphans, "--allow_orphans"),
-        ("ambiguous names", found.ambiguous, options.allow_orphans, "--allow_orphans"),
+        ("hazy images without a clear image", pairing.orphans_hazy, orphans, "--allow_orphans"),
+        ("clear images without a hazy image", pairing.orphans_clear, orphans, "--allow_orphans"),
+        ("ambiguous names", pairing.ambiguous, orphans, "--allow_orphans"),
         (
-            "pairs of two sizes",
-            look.mismatched,
-            options.size_mismatch != "error",
+            "pairs of different sizes",
+            checked.mismatched,
+            sizes_differ,
             "--size_mismatch=center_crop or resize",
         ),
         ("pairs with an image that cannot be read", unreadable, options.skip_bad, "--skip_bad"),
     ):
-        if names:
-            print(
-                "\n".join([f"{title}: {len(names)}", *(f"  {one_line(name)}" for name in names)]),
-                file=sys.stderr,
-            )
-            if not allowed:
-                wrong.append(f"{len(names)} {title} ({flag} to go on)")
-    if wrong:
-        raise DataError(f"{'; '.join(wrong)}: they are listed above; nothing was converted")
-    if not look.good:
-        raise DataError(f"not one of the {len(sources.pairs)} pairs can be read; they are listed above")
-    return look
+        if not names:
+            continue
+        print(f"{title}: {len(names)}", file=sys.stderr)
+        for name in names:
+            print(f"  {one_line(name)}", file=sys.stderr)
+        if not allowed:
+            refused.append(f"{len(names)} {title} ({flag} to continue)")
+    if refused:
+        raise DataError(f"{'; '.join(refused)}: they are listed above; nothing was converted")
+    if not checked.readable:
+        raise DataError(f"none of the {len(sources.pairs)} pairs can be read; they are listed above")
+    return checked
 
 
-def _plan(options, pairs, val_scenes, folders) -> tuple:
+def _plan_shards(
+    options: Options, pairs: Sequence[SourcePair], val_scenes: set[str] | None
+) -> tuple[dict[str, list[ShardSpec]], plan.Estimate]:
+    """Returns the shards of each split, and what they take."""
     if val_scenes is None:
         val_scenes = plan.split_scenes(pairs, val_fraction=options.val_fraction, seed=options.seed)
         if not val_scenes and options.val_fraction:
-            print("all pairs share one clear image: no validation split can be made")
+            print("all pairs share one clear image: there is no validation split")
     parts = {
         "train": [pair for pair in pairs if pair.scene not in val_scenes],
         "val": [pair for pair in pairs if pair.scene in val_scenes],
     }
-    guess = plan.estimate(pairs, **folders, options=options.record_options)
-    common = {"output_dir": str(options.output_dir), "options": options.record_options}
-    common |= {flag: str(folder) for flag, folder in folders.items()}
-    if not parts["train"]:
-        raise DataError("every pair that can be read is of the validation split; nothing is left to train on")
-    if options.num_shards is not None and options.num_shards > len(parts["train"]):
+    train_pairs = len(parts["train"])
+    if not train_pairs:
+        raise DataError("all pairs that can be read are in the validation split; nothing is left to train on")
+    if options.num_shards is not None and options.num_shards > train_pairs:
         raise UsageError(
-            f"--num_shards={options.num_shards} is more than the {len(parts['train'])} pairs of split train; give fewer"
+            f"--num_shards={options.num_shards} is more than the {train_pairs} pairs of split train; give fewer"
         )
+    common = {
+        "hazy_dir": str(options.hazy_dir),
+        "gt_dir": str(options.gt_dir),
+        "options": options.record_options,
+    }
+    estimate = plan.estimate(pairs, **common)
     splits = {}
     for split, part in parts.items():
         if not part:
             continue
         if options.num_shards is None:
-            num_shards = plan.auto_shards(len(part), num_bytes=guess.total_bytes * len(part) // len(pairs))
+            num_bytes = estimate.total_bytes * len(part) // len(pairs)
+            num_shards = plan.auto_shards(len(part), num_bytes=num_bytes)
         else:
-            num_shards = max(1, round(options.num_shards * len(part) / len(parts["train"])))
+            num_shards = max(1, round(options.num_shards * len(part) / train_pairs))
         splits[split] = plan.plan_shards(
-            part, name=options.name, split=split, num_shards=num_shards, common=common
+            part,
+            name=options.name,
+            split=split,
+            num_shards=num_shards,
+            output_dir=str(options.output_dir),
+            **common,
         )
-    return splits, guess
+    return splits, estimate
 
 
-def _announce(options, sources, look, splits, guess, notes) -> int:
-    """Says what is to come; returns the number of worker processes."""
-    specs = [spec for split in splits.values() for spec in split]
-    todo = [spec for spec in specs if spec.file not in notes]
-    share = sum(len(spec.pairs) for spec in todo) / len(look.good)
-    seconds, num_bytes = guess.seconds * share, int(guess.total_bytes * share)
-    workers = options.workers or min(pool.cores(), 1 + int(seconds / SECONDS_A_WORKER))
-    workers = max(1, min(workers, len(todo)))
+def _print_plan(
+    options: Options,
+    rule: str,
+    checked: plan.HeaderCheck,
+    splits: dict[str, list[ShardSpec]],
+    estimate: plan.Estimate,
+    notes: dict[str, dict],
+) -> int:
+    """Prints what will be written, and checks that the disk has room for it.
+
+    Returns:
+        The number of worker processes.
+    """
+    specs = [spec for shards in splits.values() for spec in shards]
+    missing = [spec for spec in specs if spec.file not in notes]
+    fraction = _count_pairs(missing) / len(checked.readable)
+    seconds, num_bytes = estimate.seconds * fraction, int(estimate.total_bytes * fraction)
+    workers = options.workers or min(usable_cores(), 1 + int(seconds / _SECONDS_PER_WORKER))
+    workers = max(1, min(workers, len(missing)))
     free = shutil.disk_usage(options.output_dir).free
-    scenes = len({pair.scene for pair in look.good})
-    print(
-        f"{len(look.good)} pairs of {scenes} clear images, rule {sources.rule}"
-        + (f", {len(look.unreadable)} skipped" if look.unreadable else "")
-    )
-    for split, planned in splits.items():
-        print(
-            f"  {split}: {sum(len(spec.pairs) for spec in planned)} pairs in {len(planned)} shard{'s' * (len(planned) > 1)}"
-        )
-    record = options.record_options
-    encoding = f"jpeg of quality {record.quality}" if record.encoding == "jpeg" else record.encoding
-    if options.encoding is None and record.encoding != "keep":
-        encoding += " (the images are changed, so that their files' bytes cannot be kept)"
-    print(f"  encoding: {encoding}")
+    scenes = len({pair.scene for pair in checked.readable})
+    skipped = f", {len(checked.unreadable)} skipped" if checked.unreadable else ""
+    print(f"{len(checked.readable)} pairs of {plural(scenes, 'clear image')}, rule {rule}{skipped}")
+    for split, shards in splits.items():
+        print(f"  {split}: {plural(_count_pairs(shards), 'pair')} in {plural(len(shards), 'shard')}")
+    print(f"  encoding: {_describe_encoding(options)}")
     if notes:
-        print(f"  taken up: {len(notes)} of {len(specs)} shards are finished already")
+        print(f"  resuming: {len(notes)} of {plural(len(specs), 'shard')} already finished")
     if options.runner is not None:
-        how = f"{seconds:.0f} s of one core's work, in a pipeline of {options.runner}"
+        duration = f"{seconds:.0f} s of one core's time, in a pipeline of {options.runner}"
     else:
-        how = f"{START_SECONDS + seconds / workers:.0f} s with {workers} worker{'s' * (workers > 1)}"
+        duration = f"{_START_SECONDS + seconds / workers:.0f} s with {plural(workers, 'worker')}"
     print(
-        f"  about {format_bytes(num_bytes)} to write to {options.output_dir} ({format_bytes(free)} free), about {how}",
+        f"  about {format_bytes(num_bytes)} to write to {options.output_dir} ({format_bytes(free)} free), about "
+        f"{duration}",
         flush=True,
     )
-    if free < 0.9 * num_bytes:
+    if free < _FREE_FRACTION * num_bytes:
         raise HazeHealError(
-            f"--output_dir={options.output_dir} has {format_bytes(free)} free and about {format_bytes(num_bytes)} are "
-            "needed; free some, or choose another disk"
+            f"--output_dir={options.output_dir} has {format_bytes(free)} free, but about {format_bytes(num_bytes)} are "
+            "needed; free some space, or choose another disk"
         )
     return workers
 
 
-def _write(options, specs, notes, workers) -> dict:
-    """Writes the shards that are not there yet; returns their notes."""
+def _describe_encoding(options: Options) -> str:
+    record = options.record_options
+    if record.encoding == "jpeg":
+        return f"jpeg of quality {record.quality}"
+    if options.encoding is None and record.encoding != "keep":
+        return f"{record.encoding} (the images are changed, so that the files' bytes cannot be kept)"
+    return record.encoding
 
-    def hopeless(note):
+
+def _count_pairs(specs: list[ShardSpec]) -> int:
+    return sum(len(spec.pairs) for spec in specs)
+
+
+def _write_shards(options: Options, specs: list[ShardSpec], notes: dict[str, dict], workers: int) -> None:
+    """Writes the shards that have no note.
+
+    Raises:
+        DataError: Pairs cannot be converted, and `--skip_bad` is not given.
+    """
+
+    def must_stop(note: dict) -> bool:
         return bool(note["skipped"]) and not options.skip_bad
 
-    todo = [spec for spec in specs if spec.file not in notes]
-    pairs = {
-        "total": sum(len(spec.pairs) for spec in specs),
-        "already": sum(len(spec.pairs) for spec in specs if spec.file in notes),
-    }
+    missing = [spec for spec in specs if spec.file not in notes]
+    total = _count_pairs(specs)
+    already = total - _count_pairs(missing)
     results = list(notes.values())
-    if not any(map(hopeless, results)) and todo:
-        if options.runner is not None:
-            results += beam.write_shards(todo, runner=options.runner, options=options.beam_options, **pairs)
+    if not any(map(must_stop, results)):
+        if options.runner is not None and missing:
+            results += beam.write_shards(
+                missing, runner=options.runner, options=options.beam_options, total=total, already=already
+            )
         else:
             results += pool.run_tasks(
                 write_shard,
-                todo,
+                missing,
                 workers=workers,
+                total=total,
+                already=already,
                 unit="pair",
-                stop_after=hopeless,
-                meanwhile=finalize.load_tfds,
-                **pairs,
+                stop_after=must_stop,
             )
-    results = [note for note in results if note]
-    bad = [pair for note in results for pair in note["skipped"]]
-    for pair in bad[:SHOWN]:
-        what = "skipped" if options.skip_bad else "bad"
-        print(f"  {what}: {one_line(pair['key'])}: {one_line(pair['reason'])}", file=sys.stderr)
-    if len(bad) > SHOWN:
-        print(f"  ... and {len(bad) - SHOWN} more", file=sys.stderr)
-    if bad and not options.skip_bad:
+    skipped = [pair for note in results if note for pair in note["skipped"]]
+    action = "skipped" if options.skip_bad else "bad"
+    print_list([f"{action}: {pair['key']}: {pair['reason']}" for pair in skipped])
+    if skipped and not options.skip_bad:
         raise DataError(
-            f"{len(bad)} pairs cannot be converted, listed above; replace them and run the same command again, or leave "
-            "them out with --skip_bad; finished shards are kept"
+            f"{len(skipped)} pairs cannot be converted, listed above; replace them and rerun the command, or leave them "
+            "out with --skip_bad; finished shards are kept"
         )
-    return {note["file"]: note for note in results}
 
 
-def _summarize(output_dir, manifest, seconds) -> None:
-    total = sum(entry["records"] for entry in manifest["splits"].values())
-    size = sum(one["bytes"] for entry in manifest["splits"].values() for one in entry["shards"])
-    print(f"wrote {total} records, {format_bytes(size)}, in {seconds:.0f} s to {output_dir}")
+def _print_summary(output: pathlib.Path, manifest: dict, seconds: float) -> None:
+    splits = manifest["splits"].values()
+    total = sum(entry["records"] for entry in splits)
+    size = sum(one["bytes"] for entry in splits for one in entry["shards"])
+    print(f"wrote {plural(total, 'record')}, {format_bytes(size)}, in {seconds:.0f} s to {output}")
     if manifest["options"]["encoding"] == "keep":
         changed = sum(manifest["reencoded"].values())
         print(f"  {2 * total - changed} images kept byte for byte, {changed} re-encoded as PNG")
         for reason, count in manifest["reencoded"].items():
             print(f"    {count}: {reason}")
     if manifest["skipped"]:
-        print(f"  {manifest['skipped']} pairs skipped, listed in {output_dir / finalize.SKIPPED}")
-    print(
-        f"  fingerprint {manifest['fingerprint'][:16]}; check it with: hazeheal-tfrecords verify {output_dir}"
-    )
+        print(f"  {manifest['skipped']} pairs skipped, listed in {output / finalize.SKIPPED}")
+    print(f"  fingerprint {manifest['fingerprint'][:16]}; check it with: hazeheal-tfrecords verify {output}")

@@ -5,7 +5,7 @@ import os
 import re
 
 from hazeheal.data.images import image_io
-from hazeheal.data.pairing.rules import RULES
+from hazeheal.data.pairing.rules import ALIASES, RULES
 from hazeheal.errors import UsageError
 from tfrecords_tools.convert.pair_records import JPEG_QUALITY, RecordOptions
 from tfrecords_tools.flags import flag
@@ -41,7 +41,9 @@ class Options:
 
     hazy_dir: str = flag(group=_IO, metavar="DIR", help="directory of the hazy images")
     gt_dir: str = flag(
-        group=_IO, metavar="DIR", help="directory of the clear (ground-truth) images; may be the same directory"
+        group=_IO,
+        metavar="DIR",
+        help="directory of the clear (ground-truth) images; may be the same directory",
     )
     output_dir: str = flag(group=_IO, metavar="DIR", help="data set to write: a new or empty directory")
     name: str | None = flag(
@@ -54,7 +56,7 @@ class Options:
         group=_IO,
         metavar="RULE",
         help="how file names are paired: auto (default) uses the rule that pairs all images; a named rule "
-        f"({', '.join(rule.name for rule in RULES)}); or a regular expression with one group, which is searched in the "
+        f"({', '.join([*(rule.name for rule in RULES), *ALIASES])}); or a regular expression with one group, which is searched in the "
         "file names of both directories and matches the pair's key",
     )
     val_fraction: float | None = flag(
@@ -70,7 +72,10 @@ class Options:
         help="text file that lists the validation pairs instead: one pair key or clear file name on each line",
     )
     seed: int = flag(
-        0, group=_SPLIT, metavar="N", help="seed of the split; another seed gives another split (default: %(default)s)"
+        0,
+        group=_SPLIT,
+        metavar="N",
+        help="seed of the split; another seed gives another split (default: %(default)s)",
     )
     encoding: str | None = flag(
         None,

@@ -1,151 +1,126 @@
-"""The output directory of a conversion: new, taken up, complete, or somebody else's."""
+"""The output directory of a conversion: new, unfinished, complete, or in use for something else."""
 
 import contextlib
 import json
 import pathlib
 import re
-import shutil
+from typing import TYPE_CHECKING
 
 from hazeheal.data import records
 from hazeheal.errors import UsageError
-from tfrecords_tools.convert import shard
+from hazeheal.utils.atomic import atomic_write, is_temporary
+from hazeheal.utils.console import first_few
+from tfrecords_tools.convert.shard import DAMAGED_JSON, ShardSpec, hash_file, read_sources
+from tfrecords_tools.output_lock import LOCK
+from tfrecords_tools.text import describe_differences
+
+if TYPE_CHECKING:
+    from tfrecords_tools.convert.plan import Sources
 
 STATE = ".convert.json"
-LOCK = ".convert.lock"
 
 
 def write_state(output_dir: pathlib.Path, state: dict) -> None:
-    """Marks the directory as an unfinished conversion of this kind."""
-    shard.atomic_write(output_dir / STATE, json.dumps(state, indent=1).encode())
+    """Marks the directory as an unfinished conversion with this name, options and input directories."""
+    atomic_write(output_dir / STATE, json.dumps(state, indent=1), durable=True)
 
 
-def make_directories(path: pathlib.Path) -> list:
-    """Makes a directory and those above it; returns the ones that were missing, the innermost first.
+def is_complete(output_dir: pathlib.Path, state: dict, sources: "Sources") -> bool:
+    """Returns whether the directory already holds the data set that this conversion would write.
 
-    Raises:
-        OSError: It cannot be made; then nothing was made.
-    """
-    missing = []
-    for directory in (path, *path.parents):
-        if directory.exists():
-            break
-        missing.append(directory)
-    made = []
-    try:
-        for directory in reversed(missing):
-            directory.mkdir(exist_ok=True)
-            made.insert(0, directory)
-        path.mkdir(exist_ok=True)  # says so where it is no directory
-    except OSError:
-        remove_empty(made)
-        raise
-    return made
-
-
-def remove_empty(directories) -> None:
-    for directory in directories:
-        with contextlib.suppress(OSError):  # it is not empty
-            directory.rmdir()
-
-
-def is_complete(output_dir, state, described, sources, folders) -> bool:
-    """Whether this very data set is there already.
+    Args:
+        output_dir: The directory.
+        state: `name`, `options`, `hazy_dir` and `gt_dir` of this conversion.
+        sources: Its input files.
 
     Raises:
         UsageError: The directory holds something else.
     """
-    leftover = _leftovers(state["name"])
-    present = {path.name for path in output_dir.iterdir() if not leftover.fullmatch(path.name)} - {LOCK}
+    present = {path.name for path in output_dir.iterdir() if not is_temporary(path.name)} - {LOCK}
     if not present:
         return False
-    other = f"--output_dir={output_dir} is not empty and holds"
+    problem = f"--output_dir={output_dir} is not empty and holds"
     if records.MANIFEST in present:
         manifest = records.load_manifest(output_dir)
-        mine = {"name": state["name"], **described["options"]}
-        theirs = {"name": manifest["name"], **manifest["options"]}
-        _refuse_difference(f"{other} a data set made otherwise", mine, theirs)
-        if manifest.get("inputs") != described["inputs"]:
-            raise UsageError(f"{other} a data set of other source files; choose another directory")
+        _refuse_difference(
+            f"{problem} a data set with other options",
+            expected={"name": state["name"], **state["options"]},
+            actual={"name": manifest["name"], **manifest["options"]},
+        )
+        if manifest.get("inputs") != sources.inputs:
+            raise UsageError(f"{problem} a data set of other source files; choose another directory")
         for split in manifest["splits"]:
             records.open_split(output_dir, split)
         if manifest.get("provenance", {}).get("state") != sources.state:
-            _compare_contents(output_dir, manifest, folders)
+            _compare_contents(output_dir, manifest, {"hazy": state["hazy_dir"], "clear": state["gt_dir"]})
         remove_notes(output_dir)
         return True
     if STATE not in present:
-        raise UsageError(f"{other} other files ({', '.join(sorted(present)[:3])}); choose another directory")
+        raise UsageError(f"{problem} other files ({first_few(sorted(present))}); choose another directory")
     try:
-        _refuse_other_kind(output_dir, state)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        _refuse_other_conversion(output_dir, state)
+    except DAMAGED_JSON as error:
         raise UsageError(
-            f"{other} a conversion whose {STATE} cannot be read ({error}); remove the directory"
+            f"{problem} a conversion whose {STATE} cannot be read ({error}); remove the directory"
         ) from error
     return False
 
 
-def refuse_to_wait_in_vain(output_dir, state) -> None:
-    """Where another conversion is at work: one of another kind would be refused once that is done.
+def refuse_to_wait(output_dir: pathlib.Path, state: dict) -> None:
+    """Raises UsageError if another process writes a data set with another name or other options.
 
-    Raises:
-        UsageError: It is of another kind; from where its images come is not compared, as another host may have
-            another path to the same.
+    Waiting for it would be useless. The input directories are not compared, because another host may see the same
+    directory under another path.
     """
-    # It may be about to begin, or done just now.
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        _refuse_other_kind(output_dir, {name: state[name] for name in ("name", "options")})
+    with contextlib.suppress(*DAMAGED_JSON):  # it has not started to write, or has just finished
+        _refuse_other_conversion(output_dir, {name: state[name] for name in ("name", "options")})
 
 
-def _refuse_other_kind(output_dir, state):
-    """Compares with the unfinished conversion there what `state` holds."""
-    there = json.loads(records.read_file(output_dir / STATE))
-    mine, theirs = ({**s["options"], **s} for s in (state, {name: there[name] for name in state}))
-    del mine["options"], theirs["options"]
-    what = f"--output_dir={output_dir} is not empty and holds an unfinished conversion of another kind"
-    _refuse_difference(what, mine, theirs)
-
-
-def _refuse_difference(what: str, mine: dict, theirs: dict) -> None:
-    differing = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
-    if differing:
-        text = ", ".join(f"{key}={theirs.get(key)} there, {mine.get(key)} now" for key in differing)
-        raise UsageError(f"{what} ({text}); choose another directory, or remove that one")
-
-
-def _compare_contents(output_dir, manifest, folders) -> None:
-    """Files that are only newer (copied, checked out again) are the same data set; changed ones are not."""
-    hashes = {}
-    for entry in manifest["splits"].values():
-        for source in shard.read_sources(output_dir, entry):
-            for side, flag in (("hazy", "hazy_dir"), ("clear", "gt_dir")):
-                path = pathlib.Path(folders[flag]) / source[side]
-                if path not in hashes:
-                    hashes[path] = shard.hash_file(path)
-                if hashes[path] != source[f"{side}_sha256"]:
-                    raise UsageError(
-                        f"--output_dir={output_dir} was made before {path} was changed; choose another directory, or "
-                        "remove that one"
-                    )
-
-
-def _leftovers(name: str) -> re.Pattern:
-    """Fits the names of files that a killed conversion was writing, and no others: what fits is removed."""
-    files = r"manifest\.json|convert\.json|skipped\.txt|dataset_info\.json|features\.json|tfds"
-    return re.compile(rf"\.({re.escape(name)}-(train|val)\.[\w.-]+|{files})\.tmp-\d+")
-
-
-def remove_leftovers(output_dir, name, specs) -> None:
-    """Removes half files of a killed run, and shards of a plan that changed with its sources."""
+def remove_leftovers(output_dir: pathlib.Path, name: str, specs: list[ShardSpec]) -> None:
+    """Removes incomplete files of a killed conversion, and shards of a plan that changed with its input."""
     planned = {spec.file for spec in specs} | {spec.done_path.name for spec in specs}
     shards = re.compile(rf"\.?{re.escape(name)}-(train|val)\.tfrecord-\d+-of-\d+(\.done\.json)?")
-    leftover = _leftovers(name)
     for path in list(output_dir.iterdir()):
-        if leftover.fullmatch(path.name):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        elif shards.fullmatch(path.name) and path.name not in planned:
+        if is_temporary(path.name) or (shards.fullmatch(path.name) and path.name not in planned):
             path.unlink()
 
 
-def remove_notes(output_dir) -> None:
+def remove_notes(output_dir: pathlib.Path) -> None:
+    """Removes what only an unfinished conversion needs."""
     for path in list(output_dir.glob(".*.done.json")):
         path.unlink()
     (output_dir / STATE).unlink(missing_ok=True)
+
+
+def _refuse_other_conversion(output_dir: pathlib.Path, state: dict) -> None:
+    """Compares the unfinished conversion in the directory with the entries of `state`."""
+    written = json.loads(records.read_file(output_dir / STATE))
+    expected, actual = ({**s["options"], **s} for s in (state, {name: written[name] for name in state}))
+    del expected["options"], actual["options"]
+    _refuse_difference(
+        f"--output_dir={output_dir} is not empty and holds an unfinished conversion with other options",
+        expected=expected,
+        actual=actual,
+    )
+
+
+def _refuse_difference(problem: str, *, expected: dict, actual: dict) -> None:
+    differences = describe_differences(expected, actual)
+    if differences:
+        raise UsageError(f"{problem} ({differences}); choose another directory, or remove that one")
+
+
+def _compare_contents(output_dir: pathlib.Path, manifest: dict, folders: dict[str, str]) -> None:
+    """Raises UsageError if a source file has changed. Files that are only newer (copied) are accepted."""
+    hashes = {}
+    for entry in manifest["splits"].values():
+        for source in read_sources(output_dir, entry):
+            for side, folder in folders.items():
+                path = pathlib.Path(folder) / source[side]
+                if path not in hashes:
+                    hashes[path] = hash_file(path)
+                if hashes[path] != source[f"{side}_sha256"]:
+                    raise UsageError(
+                        f"--output_dir={output_dir} was written before {path} changed; choose another directory, or "
+                        "remove that one"
+                    )

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import pathlib
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from hazeheal.data import records
 from hazeheal.data.images import image_io
 from hazeheal.errors import DataError, HazeHealError, OutputError
 from hazeheal.utils.atomic import atomic_path, atomic_write
+from hazeheal.utils.hashing import sha256_of_file
 from tfrecords_tools.convert import pair_records
 from tfrecords_tools.convert.pair_records import FOLDERS, PairRecord, RecordOptions, SourcePair
 from tfrecords_tools.tfrecord import frame_ends
@@ -205,9 +205,5 @@ def hash_file(path: pathlib.Path) -> str:
     Raises:
         OSError: The file cannot be read, or is a directory, a pipe or a device.
     """
-    digest = hashlib.sha256()
     records.refuse_special(path)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256_of_file(path)

@@ -1,0 +1,178 @@
+"""The flags of `hazeheal-tfrecords synthesize`, checked together before any image is read."""
+
+import argparse
+import dataclasses
+import os
+
+from hazeheal.data.synthesis import scattering
+from hazeheal.errors import UsageError
+from tfrecords_tools.convert.options import check_quality
+from tfrecords_tools.convert.pair_records import JPEG_QUALITY
+from tfrecords_tools.flags import flag
+
+_IO = "input and output"
+_WHERE = "where the haze is dense"
+_HOW = "density and color (each range is LOW,HIGH or one number)"
+_WRITING = "writing"
+_DEPTH_VALUES, _DEPTH_SCALE = scattering.DEPTH_VALUES[0], 1.0  # defaults
+_RANGES = scattering.Ranges()  # defaults
+
+
+def _parse_kinds(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(","))
+
+
+def _parse_range(text: str) -> tuple[float, float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number or LOW,HIGH, such as 0.6,1.8")
+    return numbers[0], numbers[-1]
+
+
+def _format_range(numbers: tuple[float, float]) -> str:
+    return ",".join(map(str, numbers))
+
+
+@dataclasses.dataclass(kw_only=True)
+class Options:
+    """The flags of `hazeheal-tfrecords synthesize`, by the same names.
+
+    Raises:
+        UsageError: A flag has an invalid value, or two flags exclude each other.
+    """
+
+    clear_dir: str = flag(
+        group=_IO, metavar="DIR", help="directory of clear images, including its subdirectories"
+    )
+    output_dir: str = flag(
+        group=_IO, metavar="DIR", help="new or empty directory for hazy/, GT/ and haze.json"
+    )
+    per_picture: int = flag(
+        1, group=_IO, metavar="N", help="hazy versions of each clear image (default: %(default)s)"
+    )
+    seed: int = flag(
+        0, group=_IO, metavar="N", help="random seed; another seed gives other haze (default: %(default)s)"
+    )
+    kind: tuple[str, ...] | None = flag(
+        None,
+        group=_WHERE,
+        metavar="KINDS",
+        parse=_parse_kinds,
+        help="without depth maps, each hazy image gets one of these kinds at random: clouds (fractal banks of haze, as "
+        "seen from above), ramps (thin at the bottom, thick at the top, as in a view to the horizon) "
+        f"(default: {','.join(scattering.KINDS)})",
+    )
+    depth_dir: str | None = flag(
+        None,
+        group=_WHERE,
+        metavar="DIR",
+        help="directory of depth maps, which replace --kind: gray images with 8 bits, or PNG with 16 bits. A map must "
+        "have its image's aspect ratio and is resized to its size. A map's values v are scaled to [0, 1], where 1 is "
+        "white, and give the distance d. Fill holes (zeros) first: a value of 0 is not treated as missing",
+    )
+    depth_pairing: str = flag(
+        "auto",
+        group=_WHERE,
+        metavar="RULE",
+        help="how the names of clear images and depth maps are paired: auto (default), a rule of `convert --pairing`, "
+        "or a regular expression with one group",
+    )
+    depth_values: str | None = flag(
+        None,
+        group=_WHERE,
+        choices=scattering.DEPTH_VALUES,
+        help="distance (default): near is dark, d = scale v. nearness: near is bright, d = scale (1 - v). disparity: "
+        "near is bright, d = scale 0.05 / max(v, 0.05), for inverse depth, which stereo matching and most depth "
+        "estimation networks give",
+    )
+    depth_scale: float | None = flag(
+        None,
+        group=_WHERE,
+        metavar="D",
+        help=f"distance d of the farthest value (default: {_DEPTH_SCALE:g}). For millimeters in 16 bits, 65.535 gives "
+        "d in meters and beta in 1/meter",
+    )
+    beta: tuple[float, float] = flag(
+        _RANGES.beta,
+        group=_HOW,
+        metavar="RANGE",
+        parse=_parse_range,
+        help="scattering coefficient, for a field whose largest d is 1. At 1.8, 17%% of the scene's light arrives from "
+        f"d = 1 (default: {_format_range(_RANGES.beta)}, as in RESIDE's ITS)",
+    )
+    airlight: tuple[float, float] = flag(
+        _RANGES.airlight,
+        group=_HOW,
+        metavar="RANGE",
+        parse=_parse_range,
+        help=f"color A of the haze, in [0, 1] (default: {_format_range(_RANGES.airlight)})",
+    )
+    tint: float = flag(
+        _RANGES.tint,
+        group=_HOW,
+        metavar="W",
+        help="largest difference between red and blue in A: bluish or dusty haze; 0 is gray (default: %(default)s)",
+    )
+    encoding: str = flag(
+        "png",
+        group=_WRITING,
+        choices=("png", "jpeg"),
+        help="encoding of the hazy images (default: %(default)s)",
+    )
+    quality: int | None = flag(
+        None,
+        group=_WRITING,
+        metavar="Q",
+        help=f"quality of --encoding=jpeg, from 1 to 100 (default: {JPEG_QUALITY})",
+    )
+    workers: int | None = flag(
+        None,
+        group=_WRITING,
+        metavar="N",
+        help="number of processes (default: all cores, or 1 for few images)",
+    )
+
+    def __post_init__(self) -> None:
+        for name, least in (("per_picture", 1), ("seed", 0), ("workers", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                kind = "a positive integer" if least else "0 or a positive integer"
+                raise UsageError(f"--{name}={value} must be {kind}")
+        if not os.fspath(self.output_dir):
+            raise UsageError("--output_dir is empty; name a directory (. is the current directory)")
+        if self.depth_dir is None:
+            for name in ("depth_values", "depth_scale"):
+                if getattr(self, name) is not None:
+                    raise UsageError(f"--{name}={getattr(self, name)} needs --depth_dir")
+        elif self.kind is not None:
+            raise UsageError(
+                f"--kind={','.join(self.kind)} and --depth_dir exclude each other; give one of them"
+            )
+        if self.depth_scale is not None and not 0 < self.depth_scale < 1e9:
+            raise UsageError(f"--depth_scale={self.depth_scale} must be positive and finite")
+        check_quality(self.quality, self.encoding)
+        kinds = (scattering.DEPTH,) if self.depth_dir is not None else self.kind or scattering.KINDS
+        try:
+            self.ranges = scattering.Ranges(kinds, self.beta, self.airlight, self.tint)
+        except UsageError as error:
+            raise UsageError(f"--{error}") from None
+        # Only now, because a value that is given needs another flag.
+        self.depth_values = self.depth_values or _DEPTH_VALUES
+        self.depth_scale = self.depth_scale or _DEPTH_SCALE
+        self.quality = self.quality or JPEG_QUALITY
+
+    def settings(self) -> dict:
+        """Returns everything besides the images that decides the pixels, for haze.json."""
+        depth = {"values": self.depth_values, "scale": self.depth_scale}
+        return {
+            "rules": scattering.VERSION,
+            **dataclasses.asdict(self.ranges),
+            "per_picture": self.per_picture,
+            "seed": self.seed,
+            "depth": depth if self.depth_dir is not None else None,
+            "encoding": self.encoding,
+            "quality": self.quality if self.encoding == "jpeg" else None,
+        }
