@@ -5,7 +5,7 @@ import dataclasses
 import os
 import pathlib
 
-from fuzz_images import DAMAGES, ODD, PLAIN, SIZES, SPARSE, SPARSE_BYTES, WHOLE, Image, bombs, contents
+from fuzz_images import DAMAGES, ODD, PLAIN, SIZES, SPARSE, SPARSE_BYTES, WHOLE, FuzzedFile, bombs, contents
 from fuzz_scenes import EXTRAS, FOLDERS, GOOD_STEMS, LETTERS, STEMS, SUFFIXES, TEMPLATES, Scene
 from hypothesis import strategies as st
 
@@ -207,14 +207,14 @@ def cases(draw) -> Case:
     """From folders that must be converted to folders where nothing is as it should be."""
     kind = draw(st.sampled_from(("good", "flags", "flags", "forgiven", "forgiven", "any", "any", "any")))
     size = draw(st.integers(0, len(SIZES) - 1))
-    whole = st.builds(Image, st.sampled_from(WHOLE), st.just(size))
+    whole = st.builds(FuzzedFile, st.sampled_from(WHOLE), st.just(size))
     output = draw(st.one_of(st.just("new"), st.sampled_from(OUTPUTS)))
     relative = draw(st.booleans())
     if kind in ("good", "flags"):
         letters = st.text(st.sampled_from("abxyz019_ é-"), min_size=1, max_size=6)
         stems = draw(st.lists(letters, min_size=1, max_size=5, unique=True))
         template = draw(st.sampled_from(TEMPLATES[:5]))
-        plain = st.builds(Image, st.sampled_from(PLAIN), st.just(size))
+        plain = st.builds(FuzzedFile, st.sampled_from(PLAIN), st.just(size))
         scenes = tuple(Scene(f"s{stem}e", template, draw(plain), draw(plain)) for stem in stems)
         if kind == "good":
             flags = draw(st.lists(MORE, max_size=2, unique_by=lambda flag: flag.partition("=")[0]))
@@ -224,11 +224,11 @@ def cases(draw) -> Case:
 
     odd = st.one_of(
         whole,
-        st.builds(Image, st.sampled_from(sorted(contents(16, 20))), st.integers(0, len(SIZES) - 1)),
-        st.builds(Image, st.sampled_from(sorted(contents(16, 20))), st.just(size), DAMAGES),
-        st.builds(Image, st.sampled_from(sorted(ODD)), st.just(size)),
-        st.builds(Image, st.sampled_from(sorted(ODD)), st.just(size), DAMAGES),
-        st.just(Image(SPARSE, size)),
+        st.builds(FuzzedFile, st.sampled_from(sorted(contents(16, 20))), st.integers(0, len(SIZES) - 1)),
+        st.builds(FuzzedFile, st.sampled_from(sorted(contents(16, 20))), st.just(size), DAMAGES),
+        st.builds(FuzzedFile, st.sampled_from(sorted(ODD)), st.just(size)),
+        st.builds(FuzzedFile, st.sampled_from(sorted(ODD)), st.just(size), DAMAGES),
+        st.just(FuzzedFile(SPARSE, size)),
         st.none(),
     )
     image = st.one_of(whole, whole, odd)
@@ -240,7 +240,7 @@ def cases(draw) -> Case:
     scene = st.builds(Scene, stem, templates, image, image, suffixes, st.sampled_from(FOLDERS))
     scenes = draw(st.lists(scene, min_size=1, max_size=4))
     if draw(st.integers(0, 40)) == 0:  # many at once: several threads look at headers
-        bomb = Image(draw(st.sampled_from(sorted(bombs()))))
+        bomb = FuzzedFile(draw(st.sampled_from(sorted(bombs()))))
         scenes += [Scene(f"bomb{number}", TEMPLATES[0], bomb, bomb) for number in range(6)]
     slow = {"deep", "mesh"}
     extras = draw(st.lists(st.sampled_from(sorted(EXTRAS.keys() - slow)), max_size=2, unique=True))

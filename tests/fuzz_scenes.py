@@ -4,7 +4,7 @@ import dataclasses
 import os
 import unicodedata
 
-from fuzz_images import Image
+from fuzz_images import FuzzedFile
 from hypothesis import strategies as st
 
 _STEMS = r"""0001 1400 7 a a.b.c café cafe\u0301 日本語 \u05d0\u05d1 a\nb \n tab\there \x1b[31mred \u2028 x\u0085y \u202eltr \rback %s
@@ -38,13 +38,13 @@ class Scene:
 
     stem: str
     template: tuple
-    hazy: Image | None
-    clear: Image | None
+    hazy: FuzzedFile | None
+    clear: FuzzedFile | None
     suffixes: tuple = (None, None)  # None: that of the content
     folder: str = ""
 
     def names(self):
-        """(file name, Image) of the hazy side and of the clear side; None where there is none."""
+        """(file name, FuzzedFile) of the hazy side and of the clear side; None where there is none."""
         for side in (0, 1):
             image = (self.hazy, self.clear)[side]
             if image is None:
