@@ -9,9 +9,8 @@ import pytest
 import tensorflow as tf
 from places import ROOT
 
-from hazeheal.data import records
+from hazeheal.data import records, tfrecord
 from hazeheal.data.example_proto import Example
-from tfrecords_tools.tfrecord import frame_ends
 
 PAYLOADS = [b"", b"x", bytes(range(256)) * 300, np.random.default_rng(0).bytes(100_003)]
 
@@ -70,8 +69,29 @@ def test_frames_equal_those_of_tensorflow(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "expected")) as writer:
         for payload in PAYLOADS:
             writer.write(payload)
-    frames = [header + payload + footer for payload in PAYLOADS for header, footer in [frame_ends(payload)]]
-    assert b"".join(frames) == (tmp_path / "expected").read_bytes()
+    frames = b"".join(tfrecord.frame(payload) for payload in PAYLOADS)
+    assert frames == (tmp_path / "expected").read_bytes()
+    assert list(tfrecord.read_frames(tmp_path / "expected")) == PAYLOADS
+
+
+@pytest.mark.parametrize("record", range(len(PAYLOADS)))
+def test_reading_ends_at_a_damaged_frame(tmp_path, record):
+    frames = [tfrecord.frame(payload) for payload in PAYLOADS]
+    before = b"".join(frames[:record])
+    for place in (0, 7, 8, 11, len(frames[record]) - 1):
+        damaged = bytearray(b"".join(frames))
+        damaged[len(before) + place] ^= 1
+        (tmp_path / "damaged").write_bytes(damaged)
+        assert list(tfrecord.read_frames(tmp_path / "damaged")) == PAYLOADS[:record]
+    for length in (1, 11, len(frames[record]) - 1):
+        (tmp_path / "short").write_bytes(before + frames[record][:length])
+        assert list(tfrecord.read_frames(tmp_path / "short")) == PAYLOADS[:record]
+
+
+def test_a_length_beyond_the_file_allocates_no_memory(tmp_path):
+    header = (2**62).to_bytes(8, "little")
+    (tmp_path / "long").write_bytes(header + tfrecord.frame_ends(header)[1] + b"x" * 40)
+    assert list(tfrecord.read_frames(tmp_path / "long")) == []
 
 
 @pytest.mark.parametrize("module", ["tensorflow", "tensorflow_datasets"])

@@ -187,6 +187,7 @@ def signed_anew(directory, change):
         lambda m: m["provenance"].update(versions="x"),
         lambda m: m["provenance"].update(tfds_sha256={"../../etc/passwd": "x"}),
         lambda m: m["splits"].update(val=3),
+        lambda m: m["splits"]["val"].update(formats={"hazy": 3}),
         lambda m: m["splits"]["val"].update(records=-1),
         lambda m: m["splits"]["val"].pop("index"),
         lambda m: m["splits"]["val"]["shards"].append(None),

@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hazeheal.data import records
+from hazeheal.data import records, tfrecord
 from hazeheal.data.images import image_io
 from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.utils.console import one_line
 from hazeheal.utils.cpu import usable_cores
-from tfrecords_tools import pool, tfrecord
+from tfrecords_tools import pool
 from tfrecords_tools.convert import shard, tfds_metadata
 from tfrecords_tools.convert.pair_records import FOLDERS
 from tfrecords_tools.text import format_bytes

@@ -191,6 +191,8 @@ def _is_well_formed(manifest: dict) -> bool:
         shards = [shard for entry in entries for shard in entry["shards"]]
         maps = [manifest["options"], manifest["splits"], manifest.get("reencoded", {}), provenance]
         maps += [provenance.get(name, {}) for name in ("versions", "tfds_sha256")]
+        formats = [entry.get("formats", {}) for entry in entries]
+        maps += [*formats, *(counts for sides in formats for counts in sides.values())]
         counts = [part["records"] for part in [*entries, *shards]] + [shard["bytes"] for shard in shards]
         files = [entry[name] for entry in entries for name in ("index", "sources")]
         files += [shard["file"] for shard in shards] + [*provenance.get("tfds_sha256", {})]

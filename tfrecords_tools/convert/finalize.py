@@ -5,19 +5,17 @@ A directory without a manifest is an unfinished conversion, which no reader acce
 
 import collections
 import datetime
-import importlib.metadata
 import io
 import json
 import pathlib
-import platform
 
 import numpy as np
 
-import hazeheal
 from hazeheal.data import records
 from hazeheal.errors import DataError
 from hazeheal.utils.atomic import atomic_path, atomic_write
 from hazeheal.utils.console import one_line
+from hazeheal.utils.versions import installed_versions
 from tfrecords_tools.convert import shard
 from tfrecords_tools.convert.pair_records import FOLDERS
 from tfrecords_tools.convert.shard import ShardSpec
@@ -74,7 +72,7 @@ def assemble(
     manifest["fingerprint"] = records.fingerprint(manifest)
     manifest["provenance"] = {
         **provenance,
-        "versions": _versions(),
+        "versions": installed_versions(*_PACKAGES),
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "tfds_sha256": {file: records.sha256(text.encode()) for file, text in metadata.items()},
     }
@@ -150,13 +148,3 @@ def _assemble_split(
         "formats": {side: dict(sorted(counter.items())) for side, counter in formats.items()},
     }
     return entry, notes
-
-
-def _versions() -> dict[str, str]:
-    versions = {"hazeheal": hazeheal.__version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # TensorFlow has other names, such as tensorflow-cpu
-            versions[package] = "unknown"
-    return versions

@@ -10,6 +10,7 @@ from PIL import Image
 
 from hazeheal.data import records
 from hazeheal.data.images import image_io, image_ops
+from hazeheal.data.images.passthrough import Passthrough
 from hazeheal.errors import DataError
 
 FOLDERS = {"hazy": "hazy", "clear": "GT"}  # where each image of a pair is stored as a file
@@ -63,13 +64,13 @@ class SourceImage:
         image: The upright RGB image.
         data: The file's bytes.
         sha256: Their SHA-256.
-        kept: Whether the bytes can be stored as they are.
+        passthrough: Whether the bytes can be stored as they are.
     """
 
     image: Image.Image
     data: bytes
     sha256: str
-    kept: image_io.Passthrough
+    passthrough: Passthrough
 
 
 def load_source(folder: str, name: str) -> SourceImage:
@@ -82,8 +83,8 @@ def load_source(folder: str, name: str) -> SourceImage:
         data = (pathlib.Path(folder) / name).read_bytes()
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
-    image, kept = image_io.load_image(data, name=name)
-    return SourceImage(image=image, data=data, sha256=records.sha256(data), kept=kept)
+    image, passthrough = image_io.load_image(data, name=name)
+    return SourceImage(image=image, data=data, sha256=records.sha256(data), passthrough=passthrough)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,10 +232,12 @@ def _encode(image: Image.Image, source: SourceImage, options: RecordOptions) -> 
     """
     if options.encoding == "keep":
         unchanged = image is source.image
-        if unchanged and source.kept.reusable:
-            return source.data, source.kept.format, ""
+        if unchanged and source.passthrough.reusable:
+            return source.data, source.passthrough.format, ""
         reason = (
-            source.kept.reason if unchanged else f"size changed by --size_mismatch={options.size_mismatch}"
+            source.passthrough.reason
+            if unchanged
+            else f"size changed by --size_mismatch={options.size_mismatch}"
         )
         return image_io.encode_image(image, format="png"), "png", reason
     data = image_io.encode_image(image, format=options.encoding, quality=options.quality or JPEG_QUALITY)

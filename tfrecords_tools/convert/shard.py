@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from hazeheal.data import records
+from hazeheal.data import records, tfrecord
 from hazeheal.data.images import image_io
 from hazeheal.errors import DataError, HazeHealError, OutputError
 from hazeheal.utils.atomic import atomic_path, atomic_write
 from hazeheal.utils.hashing import sha256_of_file
 from tfrecords_tools.convert import pair_records
 from tfrecords_tools.convert.pair_records import FOLDERS, PairRecord, RecordOptions, SourcePair
-from tfrecords_tools.tfrecord import frame_ends
 
 # What reading a note can raise if the note is damaged.
 DAMAGED_JSON = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -120,9 +119,8 @@ class _Contents:
     def add(self, record: PairRecord) -> bytes:
         """Returns the record's frame, which must be written next."""
         payload = records.serialize(record.pair, hashes=record.hashes)
-        header, footer = frame_ends(payload)
-        frame = header + payload + footer
-        offset, size = self._bytes + len(header), (record.pair.height, record.pair.width)
+        frame = tfrecord.frame(payload)
+        offset, size = self._bytes + records.FRAME_HEADER_BYTES, (record.pair.height, record.pair.width)
         self._rows.append((self._number, offset, len(payload), zlib.crc32(payload), *size, record.psnr))
         self._sources.append(record.source)
         for side in FOLDERS:

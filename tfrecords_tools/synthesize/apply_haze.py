@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from hazeheal.data.images import image_io
+from hazeheal.data.images import image_io, to_rgb
 from hazeheal.data.synthesis import scattering
 from hazeheal.errors import DataError
 from hazeheal.utils.atomic import atomic_path
@@ -104,7 +104,7 @@ def run_task(task: Task, progress: Callable[[int], object]) -> str | None:
             os.utime(temporary, ns=(status.st_mtime_ns, status.st_mtime_ns))
     pixels = np.asarray(clear.image)
     for path, haze in task.missing():
-        hazy = scattering.lay(pixels, haze, depth=depth)
+        hazy = scattering.apply_haze(pixels, haze, depth=depth)
         data = image_io.encode(hazy, format=task.encoding, quality=task.quality)
         with atomic_path(path, overwrite=False) as temporary:
             temporary.write_bytes(data)
@@ -115,9 +115,9 @@ def run_task(task: Task, progress: Callable[[int], object]) -> str | None:
 def _load_depth(task: Task, size: tuple[int, int]) -> np.ndarray:
     """Returns the distance of each pixel of an image of (height, width) pixels: float32 [H, W]."""
     values = read_depth(task.depth_path)
-    if not scattering.fits(values.shape, size):
+    if not scattering.depth_fits(values.shape, size):
         raise DataError(f"{task.depth_path}: {shape_problem(values.shape, size, image_name=task.clear)}")
-    return scattering.fit(
+    return scattering.resize_depth(
         scattering.distance(values, meaning=task.depth_values, scale=task.depth_scale), size
     )
 
@@ -141,7 +141,7 @@ def read_depth(path: pathlib.Path) -> np.ndarray:
     """
 
     def to_gray(image: Image.Image, data: bytes) -> np.ndarray:
-        turn = image_io.upright_turn(image)
+        turn = to_rgb.upright_transpose(image)
         image = image if turn is None else image.transpose(turn)
         if image.mode == "L":
             return np.asarray(image, np.float32) / np.float32(255)

@@ -126,7 +126,7 @@ def _check_headers(tasks: list[Task]) -> None:
     def check(task: Task) -> str | None:
         try:
             size = image_io.read_size(task.source, name=task.clear)
-            if task.depth and not scattering.fits(depth := image_io.read_size(task.depth_path), size):
+            if task.depth and not scattering.depth_fits(depth := image_io.read_size(task.depth_path), size):
                 return f"{task.depth_path}: {shape_problem(depth, size, image_name=task.clear)}"
         except HazeHealError as error:
             return str(error)
