@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests that look at a page: what it shows, and what its scripts find there."""
+"""A headless Chromium for the tests of HTML pages."""
 
 import html
 import json
@@ -12,7 +12,7 @@ from PIL import Image
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PATH = next((found for name in NAMES if (found := shutil.which(name))), None)
-needed = pytest.mark.skipif(PATH is None, reason=f"no browser on this machine: none of {', '.join(NAMES)}")
+needed = pytest.mark.skipif(PATH is None, reason=f"no browser is installed: none of {', '.join(NAMES)}")
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -22,16 +22,16 @@ FLAGS = (
 
 
 def look(page, folder, *, script="null", size=(1000, 1400)):
-    """Shows a page and runs a script on it.
+    """Loads a page, evaluates a script and takes a screenshot.
 
     Args:
         page: HTML.
-        folder: For what the browser writes; made.
-        script: A JavaScript expression, evaluated when all is loaded.
-        size: Of the window.
+        folder: For the browser's files. It is created.
+        script: A JavaScript expression, evaluated after the page has loaded.
+        size: Width and height of the window in pixels.
 
     Returns:
-        (what the expression gave, uint8 [H, W, 3] of the window after it ran).
+        (value of the expression, uint8 [H, W, 3] screenshot taken afterwards).
     """
     folder.mkdir()
     found = '<pre id="found-by-test" hidden></pre>'

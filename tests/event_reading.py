@@ -44,7 +44,7 @@ def event_paths(directory):
 
 
 def write_run(directory, first, last):
-    """Writes the steps `first` to `last` as a process does that ends without a word."""
+    """Writes the steps `first` to `last`, like a process that is then killed."""
     writers = SummaryWriters(directory)
     for step in range(first, last + 1):
         writers.scalars("train", {"loss": step + 0.5}, step=step)
@@ -64,7 +64,7 @@ def python_backend(directory):
 
 @contextlib.contextmanager
 def rust_backend(directory):
-    """Gives the data provider of `tensorboard` without flags; its server reads `directory` again and again."""
+    """Yields the data provider of `tensorboard` without flags. Its server rereads `directory` every second."""
     binary = server_ingester.get_server_binary()
     ingester = server_ingester.SubprocessServerDataIngester(
         binary, str(directory), reload_interval=1, channel_creds_type=ChannelCredsType.LOCAL
@@ -73,7 +73,7 @@ def rust_backend(directory):
     try:
         yield ingester.data_provider
     finally:
-        ingester._stdin_handle.close()  # the end of the server
+        ingester._stdin_handle.close()  # the server exits
 
 
 def displayed(provider):
@@ -90,7 +90,7 @@ def displayed(provider):
 
 
 def displayed_by_both(directory):
-    """Returns what both backends of TensorBoard show; that of the server is awaited, as it reads in the background."""
+    """Returns what both backends of TensorBoard show. The server reads in the background, so its result is polled."""
     python = displayed(python_backend(directory))
     with rust_backend(directory) as provider:
         end = time.monotonic() + PATIENCE

@@ -1,4 +1,4 @@
-"""A page of a server in a headless Chromium, driven over the pipe of its developer tools: pages that draw themselves."""
+"""A web page in a headless Chromium, controlled through the DevTools protocol: for pages that scripts draw."""
 
 import base64
 import fcntl
@@ -11,14 +11,14 @@ import browser
 from processes import PATIENCE
 
 FLAGS = [flag for flag in browser.FLAGS if not flag.startswith("--virtual-time-budget")]
-# All text of a page, that of components with a tree of their own too.
+# All text of a page, including shadow trees.
 TEXT = """(() => { const found = []; const walk = node => {
     if (node.nodeType === Node.TEXT_NODE) found.push(node.textContent);
     if (node.tagName === "STYLE" || node.tagName === "SCRIPT") return;
     if (node.shadowRoot) walk(node.shadowRoot);
     node.childNodes.forEach(walk); };
     if (document.body) walk(document.body); return found.join(" ").replace(/\\s+/g, " "); })()"""
-# Elements of a selector, in components too.
+# All elements that match a selector, including shadow trees.
 ALL = """(selector => { const found = []; const walk = root => {
     found.push(...root.querySelectorAll(selector));
     root.querySelectorAll("*").forEach(e => e.shadowRoot && walk(e.shadowRoot)); };
@@ -26,16 +26,16 @@ ALL = """(selector => { const found = []; const walk = root => {
 
 
 class LivePage:
-    """A browser with one page; to be used in a `with` statement.
+    """A browser with one page. Use it in a `with` statement.
 
     Args:
-        folder: For what the browser writes; made.
-        size: Of the window.
+        folder: For the browser's files. It is created.
+        size: Width and height of the window in pixels.
     """
 
     def __init__(self, folder, *, size=(1500, 1000)):
         folder.mkdir(parents=True)
-        # Numbers above those that the browser wants them at (3 and 4).
+        # Descriptors above 3 and 4, which the browser uses for the pipes.
         to_browser, from_browser = os.pipe(), os.pipe()
         ends = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in (*to_browser, *from_browser)]
         for fd in (*to_browser, *from_browser):
@@ -67,7 +67,7 @@ class LivePage:
         os.close(self._write)
 
     def call(self, method, **parameters):
-        """Calls a method of the developer tools; returns its result."""
+        """Calls a DevTools method and returns its result."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         message |= {"sessionId": self._session} if self._session else {}
@@ -81,13 +81,13 @@ class LivePage:
     def _message(self):
         while b"\0" not in self._rest:
             data = os.read(self._read, 1 << 20)
-            assert data, "the browser has ended"
+            assert data, "the browser exited"
             self._rest += data
         message, _, self._rest = self._rest.partition(b"\0")
         return message
 
     def show(self, url):
-        self.call("Page.navigate", url="about:blank")  # else a change behind the # loads nothing
+        self.call("Page.navigate", url="about:blank")  # a change after the # alone loads nothing
         self.call("Page.navigate", url=url)
 
     def evaluate(self, script):
@@ -96,15 +96,15 @@ class LivePage:
         return answer["result"].get("value")
 
     def until(self, script):
-        """Waits until a script gives something true, and returns it."""
+        """Waits until a script returns a true value, and returns it."""
         end = time.monotonic() + PATIENCE
-        while not (found := self.evaluate(script)):
-            assert time.monotonic() < end, f"it does not come: {script}\n{self.evaluate(TEXT)[:3000]}"
+        while not (value := self.evaluate(script)):
+            assert time.monotonic() < end, f"timed out: {script}\n{self.evaluate(TEXT)[:3000]}"
             time.sleep(0.3)
-        return found
+        return value
 
     def until_text(self, *parts):
-        """Waits until the page holds all `parts`."""
+        """Waits until the page contains all `parts`."""
         return self.until(f"{json.dumps(parts)}.every(part => {TEXT}.includes(part))")
 
     def screenshot(self, path):

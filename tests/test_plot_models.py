@@ -1,4 +1,4 @@
-"""`hazeheal train --plot_models`: images of the networks, or one line that says what is missing."""
+"""`hazeheal train --plot_models`: diagrams of the networks, or one line that says what is missing."""
 
 import subprocess
 

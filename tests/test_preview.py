@@ -1,4 +1,4 @@
-"""`hazeheal train --preview`: the first pairs that the generator will be fed, as an image."""
+"""`hazeheal train --preview`: the first training pairs as an image."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_preview(data, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_sheet_shows_every_pair():
+def test_the_sheet_has_every_pair():
     pairs = [(np.full((16, 16, 3), n, np.uint8), np.full((16, 16, 3), 100 + n, np.uint8)) for n in range(7)]
     colors = {tuple(pixel) for pixel in preview_sheet(pairs).reshape(-1, 3)}
     assert colors >= {(n, n, n) for n in [*range(7), *range(100, 107)]}
@@ -47,13 +47,13 @@ def test_a_sheet_shows_every_pair():
         ("none/fed.png", "does not exist"),
     ],
 )
-def test_places_that_will_not_do(data, tmp_path, capsys, name, said):
-    (tmp_path / "there.png").write_bytes(b"mine")
+def test_invalid_paths_are_refused(data, tmp_path, capsys, name, said):
+    (tmp_path / "there.png").write_bytes(b"existing")
     assert said in refused(capsys, argv(data, tmp_path / name), code=2)
-    assert (tmp_path / "there.png").read_bytes() == b"mine"
+    assert (tmp_path / "there.png").read_bytes() == b"existing"
 
 
-def test_a_preview_needs_data_and_a_crop_that_fits(data, tmp_path, capsys):
+def test_a_preview_needs_a_data_set_and_a_crop_that_fits(data, tmp_path, capsys):
     without = [a for a in argv(data, tmp_path / "fed.png") if not a.startswith("--data_dir")]
     assert "--preview needs --data_dir=DIR" in refused(capsys, without, code=2)
     said = refused(capsys, argv(data, tmp_path / "fed.png", data__crop_size=64), code=2)

@@ -1,4 +1,4 @@
-"""The progress line: in place on a terminal, plain lines elsewhere."""
+"""The progress line: updated in place on a terminal, plain lines elsewhere."""
 
 import fcntl
 import io
@@ -31,7 +31,7 @@ def test_plain_lines_where_there_is_no_terminal(monkeypatch):
     assert lines[1] == "step 431/1000 (43%), epoch 3, gen_total_loss 7.312, 41.0 images/s, 0:09:29 left"
 
 
-def test_progress_without_any_update_prints_nothing():
+def test_without_an_update_nothing_is_printed():
     stream = io.StringIO()
     ProgressLine(10, stream=stream).close()
     assert stream.getvalue() == ""
@@ -53,8 +53,8 @@ ON_A_TERMINAL = """
 """
 
 
-@pytest.mark.parametrize("columns", [0, 120], ids=["of_unknown_width", "120_wide"])
-def test_one_line_in_place_on_a_terminal_and_log_lines_stay_whole(columns):
+@pytest.mark.parametrize("columns", [0, 120], ids=["unknown_width", "120_columns"])
+def test_a_terminal_has_one_line_updated_in_place_below_the_log_messages(columns):
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
     process = processes.start(sys.executable, "-c", textwrap.dedent(ON_A_TERMINAL), stderr=follower)
@@ -63,14 +63,14 @@ def test_one_line_in_place_on_a_terminal_and_log_lines_stay_whole(columns):
     while True:
         try:
             piece = os.read(leader, 65536)
-        except OSError:  # Linux's way to say that the other end is closed
+        except OSError:  # On Linux: the other end is closed
             break
         if not piece:
             break
         output += piece
     os.close(leader)
     assert process.wait(timeout=30) == 0
-    # A terminal in small: a carriage return writes over the line.
+    # A minimal terminal: after a carriage return the line is overwritten.
     screen = []
     for line in output.decode().split("\r\n"):
         cells = []

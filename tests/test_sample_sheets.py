@@ -1,4 +1,4 @@
-"""Sample sheets: layout, captions, and the figures in them."""
+"""Sheets of images: layout and captions."""
 
 import errno
 import logging
@@ -21,7 +21,7 @@ def noise(height, width, seed=0):
 
 @pytest.fixture
 def captions(monkeypatch):
-    """Collects the texts that are drawn."""
+    """The texts that are drawn, with their colors."""
     drawn = []
     real = sample_sheets.ImageDraw.ImageDraw.text
 
@@ -34,14 +34,14 @@ def captions(monkeypatch):
 
 
 def find(sheet, image):
-    """Returns where `image` lies in `sheet`: (row, column) of every exact occurrence."""
+    """Returns (row, column) of every exact occurrence of `image` in `sheet`."""
     height, width = image.shape[:2]
     windows = np.lib.stride_tricks.sliding_window_view(sheet, (height, width, 3))[:, :, 0]
     first = np.argwhere((sheet[: windows.shape[0], : windows.shape[1]] == image[0, 0]).all(-1))
     return [(int(y), int(x)) for y, x in first if np.array_equal(windows[y, x], image)]
 
 
-def test_rows_stand_in_order_and_images_are_unchanged_where_they_fit():
+def test_rows_are_in_order_and_images_that_fit_are_not_changed():
     hazy, restored, clear = ([noise(20, 30, seed=10 * c + r) for r in range(3)] for c in range(3))
     sheet = sample_sheet(hazy, restored, clear, max_side=30)
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
@@ -54,7 +54,7 @@ def test_rows_stand_in_order_and_images_are_unchanged_where_they_fit():
     assert places[0][0][0][0] < places[1][0][0][0] < places[2][0][0][0]
 
 
-def test_captions_hold_the_psnr_of_the_whole_images(captions):
+def test_captions_have_the_psnr_of_the_full_size_images(captions):
     clear = noise(300, 400)
     hazy, restored = (
         np.clip(clear.astype(int) + noise(300, 400, seed) % spread, 0, 255).astype(np.uint8)
@@ -77,7 +77,7 @@ def test_captions_hold_the_psnr_of_the_whole_images(captions):
     assert "a" in texts and "b" in texts
 
 
-def test_equal_images_and_unchanged_ones(captions):
+def test_captions_of_equal_and_unchanged_images(captions):
     clear, hazy = noise(16, 16), noise(16, 16, 1)
     sample_sheet([hazy, hazy], [clear, hazy], [clear, clear])
     texts = dict(captions)
@@ -85,7 +85,7 @@ def test_equal_images_and_unchanged_ones(captions):
     assert any(text.endswith("(+0.00)") and color == sample_sheets._INK for text, color in captions)
 
 
-def test_long_labels_are_cut_to_their_column(captions):
+def test_long_labels_are_cut_to_the_column(captions):
     image = noise(40, 40)
     sheet = sample_sheet([image], [image], [image], labels=["key" * 200])
     (label,) = [text for text, _ in captions if text.startswith("key")]
@@ -95,14 +95,14 @@ def test_long_labels_are_cut_to_their_column(captions):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (37, 1000), (2000, 1500)])
-def test_sheets_are_bounded_whatever_the_images(size):
+def test_the_size_of_a_sheet_is_bounded(size):
     image = noise(*size)
     sheet = sample_sheet([image] * 12, [image] * 12, [image] * 12, max_side=128, max_rows=5)
     assert sheet.shape[0] <= 5 * (128 + 40) + 60
     assert sheet.shape[1] <= 3 * 240 + 60
 
 
-def test_small_images_are_enlarged_by_a_whole_number():
+def test_small_images_are_enlarged_by_an_integer_factor():
     image = np.full((50, 100, 3), 7, np.uint8)
     sheet = sample_sheet([image], [image], [image], max_side=320)
     ys = np.nonzero((sheet == 7).all(-1))[0]
@@ -110,7 +110,7 @@ def test_small_images_are_enlarged_by_a_whole_number():
     assert (sheet[ys.min()] == 7).all(-1).sum() == 3 * 300
 
 
-def test_shrink_keeps_the_shape_of_the_image():
+def test_shrink_keeps_the_aspect_ratio():
     assert shrink(noise(100, 50), 100).shape == (100, 50, 3)
     assert shrink(noise(101, 50), 50).shape == (50, 25, 3)
     assert shrink(noise(1, 1000), 10).shape == (1, 10, 3)
@@ -118,7 +118,7 @@ def test_shrink_keeps_the_shape_of_the_image():
     assert (shrink(flat, 30) == 200).all()
 
 
-def test_side_by_side_keeps_the_pixels():
+def test_side_by_side_does_not_change_pixels():
     left, right = noise(10, 20), noise(12, 5, 1)
     sheet = side_by_side([left, right], max_side=64, gap=3)
     assert sheet.shape == (12, 28, 3)
@@ -127,7 +127,7 @@ def test_side_by_side_keeps_the_pixels():
     assert (sheet[10:, :20] == 255).all() and (sheet[:, 20:23] == 255).all()
 
 
-def test_mistakes_are_named():
+def test_invalid_arguments_are_refused():
     image = noise(8, 8)
     with pytest.raises(ValueError, match="same number of rows"):
         sample_sheet([image], [image], [])
@@ -141,7 +141,7 @@ def test_mistakes_are_named():
         sample_sheet([image, image], [image, noise(9, 8)], [image, image])
 
 
-def test_write_sheet_writes_what_was_drawn(tmp_path):
+def test_write_sheet_writes_the_sheet(tmp_path):
     batch = noise(3 * 24, 24).reshape(3, 24, 24, 3)
     path = tmp_path / "new" / "step_00000010.png"
     assert write_sheet(path, batch, batch, batch, labels=["a", "b", "c"])
@@ -150,8 +150,8 @@ def test_write_sheet_writes_what_was_drawn(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_a_full_disk_costs_the_sheet_alone(tmp_path, monkeypatch, caplog):
-    # Set up or not by a test before: the record reaches pytest once, by way of the root.
+def test_a_full_disk_costs_only_the_sheet(tmp_path, monkeypatch, caplog):
+    # Another test may have set up the logger: the record must reach pytest once, through the root logger.
     monkeypatch.setattr(logging.getLogger("hazeheal"), "propagate", True)
     monkeypatch.setattr(logging.getLogger("hazeheal"), "handlers", [])
 

@@ -37,7 +37,7 @@ def warnings_of(caplog, monkeypatch):
     return lambda: [record.getMessage() for record in caplog.records]
 
 
-def test_scalars_come_back_with_tag_step_and_value(tmp_path):
+def test_scalars_have_tag_step_and_value(tmp_path):
     writers = SummaryWriters(tmp_path)
     writers.scalars("train", {"gen_l1_loss": 0.125, "norm": float("inf"), "absent": None}, step=7)
     writers.scalars("train", {"gen_l1_loss": np.float32(0.5)}, step=np.int64(8))
@@ -50,7 +50,7 @@ def test_scalars_come_back_with_tag_step_and_value(tmp_path):
     assert writers.failures == 0
 
 
-def test_nothing_to_write_makes_no_file(tmp_path):
+def test_without_values_no_file_is_created(tmp_path):
     writers = SummaryWriters(tmp_path / "new")
     writers.scalars("train", {}, step=1)
     writers.images("val", [], [], [], step=1)
@@ -76,7 +76,7 @@ def test_images_are_bounded_in_number_and_size(tmp_path):
         assert image.shape == (int(height), int(width), 3)
         assert image.shape[0] <= 64 and image.shape[1] <= 3 * 64 + 2 * 4
         shown.append(image)
-    # What fits is untouched, in the order hazy, restored, clear.
+    # Images that fit are not changed; the order is hazy, restored, clear.
     for panel, start in zip((hazy, restored, clear), (0, 34, 68), strict=True):
         np.testing.assert_array_equal(shown[0][:, start : start + 30], panel[0])
     assert shown[2].shape == (2, 3 * 64 + 2 * 4, 3)
@@ -89,7 +89,7 @@ def test_images_as_one_array(tmp_path):
     assert len(read(tmp_path / "train")) == 2
 
 
-def test_images_of_another_type_are_a_mistake_of_the_caller(tmp_path):
+def test_invalid_images_and_limits_are_refused(tmp_path):
     batch = np.zeros((1, 16, 16, 3), np.float32)
     with pytest.raises(ValueError, match="float32"):
         SummaryWriters(tmp_path).images("train", batch, batch, batch, step=1)
@@ -121,7 +121,7 @@ def test_config_as_text_renders_to_the_values(tmp_path):
     ("kind", "limit"),
     [("images", 1000), ("images", 200_000), ("scalars", 40)],
 )
-def test_full_disk_costs_only_what_did_not_fit(tmp_path, warnings_of, kind, limit):
+def test_a_full_disk_costs_only_the_summaries_that_did_not_fit(tmp_path, warnings_of, kind, limit):
     writers = SummaryWriters(tmp_path, max_side=256)
     noise = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), np.uint8)
     writers.scalars("train", {"loss": 1.0, "other": 1.0}, step=1)
@@ -144,7 +144,7 @@ def test_full_disk_costs_only_what_did_not_fit(tmp_path, warnings_of, kind, limi
     assert sum(len(tfrecord.frame(payload)) for payload in tfrecord.read_frames(path)) == path.stat().st_size
 
 
-def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path, warnings_of):
+def test_a_folder_that_cannot_be_created_costs_one_warning(tmp_path, warnings_of):
     (tmp_path / "file").write_text("in the way")
     writers = SummaryWriters(tmp_path / "file")
     for step in range(3):
@@ -281,7 +281,7 @@ def test_the_files_of_a_restored_run_sort_last_whatever_the_clock_says(tmp_path,
     assert steps(tmp_path / "train") == [1, 2, 3]
 
 
-def test_a_failing_rewind_warns_and_goes_on(tmp_path, monkeypatch, warnings_of):
+def test_a_failed_restart_event_costs_a_warning(tmp_path, monkeypatch, warnings_of):
     write_run(tmp_path, 1, 4)
 
     def full(*unused, **unused_options):

@@ -1,4 +1,4 @@
-"""The page of charts and the table of runs: as TensorBoard's plugins read them, and in a browser (slow)."""
+"""The custom scalars and HParams pages, as TensorBoard's plugins read them and in a browser (slow)."""
 
 import contextlib
 import itertools
@@ -35,7 +35,7 @@ def patterns():
 
 def values_of(*overrides, **facts):
     flat = configs.flat(configs.load(["--config=rice1", *(f"--config.{o}" for o in overrides)]))
-    return tensorboard_plugins.fields(flat, FACTS | facts)
+    return tensorboard_plugins.hyperparameters(flat, FACTS | facts)
 
 
 def session_of(summary):
@@ -55,7 +55,7 @@ def test_every_scalar_of_a_run_has_a_chart_and_every_chart_a_scalar():
     assert not re.match(psnr, "psnr_input")
 
 
-def test_the_table_tells_runs_apart_by_what_they_learn_with():
+def test_the_table_has_the_fields_that_change_what_is_learned():
     values = values_of("optimizer.learning_rate=0.5", "train.log_every=7 steps", "data.workers=3")
     assert values["optimizer.learning_rate"] == 0.5
     assert (values["data_set"], values["train.precision"], values["replicas"]) == (
@@ -73,24 +73,24 @@ def test_the_table_tells_runs_apart_by_what_they_learn_with():
     assert len(start.hparams) == len(values)
 
 
-def test_the_table_opens_with_the_fields_that_are_looked_for():
+def test_the_most_important_columns_are_visible_first():
     values = values_of()
     content = tensorboard_plugins.experiment(values).value[0].metadata.plugin_data.content
     experiment = metadata.parse_experiment_plugin_data(content)
     infos = {info.name: info for info in experiment.hparam_infos}
     assert list(infos) == list(values)
-    # In the plugin's order: those that are said to differ first, then by name; five columns are open.
+    # The plugin's order: fields marked as differing, then by name. Five columns are visible.
     ordered = sorted(infos, key=lambda name: (not infos[name].differs, name))
-    assert ordered[:5] == list(tensorboard_plugins.FIRST) and not infos[ordered[5]].differs
+    assert ordered[:5] == list(tensorboard_plugins.VISIBLE_FIRST) and not infos[ordered[5]].differs
     numbers = {name for name, info in infos.items() if info.type == api_pb2.DATA_TYPE_FLOAT64}
     assert {"optimizer.learning_rate", "model.width", "replicas"} <= numbers
     assert not {"data.flip", "data_set", "model.norm"} & numbers
     assert [metric.display_name for metric in experiment.metric_infos] == [
-        f[-1] for f in tensorboard_plugins.FIGURES
+        f[-1] for f in tensorboard_plugins.METRICS
     ]
 
 
-def test_equal_runs_in_two_places_are_two_rows(tmp_path):
+def test_equal_runs_in_two_directories_are_two_rows(tmp_path):
     names = [
         session_of(tensorboard_plugins.trial({}, run=tmp_path / place / "run")).group_name
         for place in ("a", "b")
@@ -102,7 +102,7 @@ def test_equal_runs_in_two_places_are_two_rows(tmp_path):
 
 @contextlib.contextmanager
 def tensorboard(runs, folder):
-    """The address of `launch/tensorboard.sh` on several runs, while it runs."""
+    """Runs `launch/tensorboard.sh` on several runs and yields its address."""
     folder.mkdir()
     variables = {"VIRTUAL_ENV": sys.prefix, "HAZEHEAL_SKIP_INSTALL": "1", "TMPDIR": str(folder)}
     script = ["bash", ROOT / "launch/tensorboard.sh", *runs, "--port", "0"]
@@ -126,7 +126,7 @@ def test_tensorboard_shows_curves_charts_images_and_the_table(tmp_path):
         arguments = flags(data, tmp_path / name, train__steps=20, optimizer__learning_rate=rate)
         code, _, said = processes.finish(tiny.start(*arguments, "--cpu_replicas=1"))
         assert code == 0, said
-    # A curve is drawn where its line has several points.
+    # A curve is visible if its path has several points.
     curves = f"""{ALL}("path.line").filter(e => (e.getAttribute("d") || "").split("L").length > 2).length"""
     runs = [f"{run}/group_00/summaries/{split}" for run in ("one", "two") for split in ("train", "val")]
     with (
@@ -149,7 +149,7 @@ def test_tensorboard_shows_curves_charts_images_and_the_table(tmp_path):
         )
         page.until(f"{shown} >= 2")
         page.show(f"{address}#hparams")
-        # Of both runs a row with its name and the figure of its last validation, to five digits.
+        # Both runs have a row with their name and the PSNR of the last validation, to five digits.
         psnr = [json.loads((tmp_path / run / "result.json").read_text())["psnr"] for run in ("one", "two")]
         page.until_text("optimizer.learning_rate", "PSNR (dB)", "data_set", "one-", "two-")
         page.until_text(*(f"{value:#.5g}" for value in psnr))

@@ -38,7 +38,7 @@ def small_log(path, steps=(10, 20, 30, 40)):
     return log
 
 
-def test_columns_begin_with_the_originals():
+def test_the_first_columns_are_those_of_the_original():
     if not REFERENCE.exists():
         pytest.skip("../shared is absent")
     original = REFERENCE.read_text().splitlines()[0].split(",")
@@ -70,7 +70,7 @@ def test_rows_read_back_bit_for_bit(tmp_path):
     assert [row["epoch"] for row in rows] == [str(step) for step in range(len(values))]
 
 
-def test_the_originals_rows_are_written_as_it_wrote_them(tmp_path):
+def test_rows_of_the_original_are_written_identically(tmp_path):
     if not REFERENCE.exists():
         pytest.skip("../shared is absent")
     header, *lines = REFERENCE.read_text().splitlines()
@@ -81,7 +81,7 @@ def test_the_originals_rows_are_written_as_it_wrote_them(tmp_path):
     assert [line.rsplit(",", 1)[0] for line in log.path.read_text().splitlines()[1:]] == lines
 
 
-def test_mistakes_are_named(tmp_path):
+def test_invalid_rows_and_files_are_refused(tmp_path):
     log = TrainingLog(tmp_path / "log.csv")
     with pytest.raises(ValueError, match="unknown columns: looss"):
         log.append({"step": 1, "looss": 2.0})
@@ -119,7 +119,7 @@ def test_rewind_to_a_step(tmp_path, step):
         b"".join([before[0], *later]) if later else b""
     )
     assert log.rewind_to(step=step) == 0
-    # The run goes on, and what it does again is there once.
+    # The resumed run writes the row again; it is there once.
     log.append({"epoch": 3, "loss": 0.25, "step": 40})
     assert [row["step"] for row in rows_of(log.path)].count("40") == (2 if step >= 40 else 1)
 
@@ -178,7 +178,7 @@ def test_rewind_killed_between_any_two_actions(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("limit", [1, 17, 20, 24])
-def test_full_disk_is_survived_and_rows_follow(tmp_path, caplog, limit):
+def test_rows_that_did_not_fit_on_a_full_disk_are_written_later(tmp_path, caplog, limit):
     log = TrainingLog(tmp_path / "log.csv", columns=("epoch", "step"))
     log.append({"epoch": 0, "step": 10})
     with full_disk(limit):

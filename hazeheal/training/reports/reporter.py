@@ -50,7 +50,7 @@ class Reports:
     def _dashboards(self):
         found = [tensorboard_plugins.layout()]
         if self._is_first:  # a row a job: its groups have the same figures
-            values = tensorboard_plugins.fields(configs.flat(self._config), self._facts)
+            values = tensorboard_plugins.hyperparameters(configs.flat(self._config), self._facts)
             found += [
                 tensorboard_plugins.experiment(values),
                 tensorboard_plugins.trial(values, run=self._directory.path),

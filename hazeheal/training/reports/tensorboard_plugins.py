@@ -1,14 +1,16 @@
-"""What TensorBoard shows beyond curves: a page of charts that belong together, and a table that compares runs.
+"""TensorBoard's pages "custom scalars" (charts, grouped by subject) and "HParams" (a table that compares runs).
 
-    writers.protos("", [layout(), experiment(fields), trial(fields, run="runs/mine")], step=0)
+    values = hyperparameters(flat_config, facts)
+    writers.protos("", [layout(), experiment(values), trial(values, run="runs/mine")], step=0)
 
-The messages are TensorBoard's own, of its plugins "custom scalars" and "HParams". They lie in the summaries folder
-itself, above `train` and `val`: HParams finds the figures of a run in folders below the one that names its fields.
+The messages are written to the summaries folder itself, above `train` and `val`: HParams looks for the metrics of a
+run in the folders below the one that holds its hyperparameters.
 """
 
 import hashlib
 import os
 import pathlib
+from collections.abc import Mapping
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -16,7 +18,7 @@ from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
-# {page: {chart: tags}}; a tag stands for itself and for its figure on the validation set.
+# {category: {chart: tags}}. A tag stands for itself and for its counterpart on the validation set.
 CHARTS = {
     "Losses of the generator": {
         "total": ("gen_total_loss",),
@@ -29,23 +31,23 @@ CHARTS = {
         "discriminator against generator": ("disc_loss", "gen_gan_loss"),
     },
     "Quality on the validation set": {
-        "PSNR in dB, and that of the hazy input": ("psnr", "psnr_input"),
-        "SSIM, and that of the hazy input": ("ssim", "ssim_input"),
+        "PSNR in dB, restored and hazy input": ("psnr", "psnr_input"),
+        "SSIM, restored and hazy input": ("ssim", "ssim_input"),
     },
     "Speed": {
-        "images a second": ("images_per_second",),
-        "seconds a step": ("step_seconds",),
-        "share of the time that waits for input": ("input_wait_share",),
+        "images per second": ("images_per_second",),
+        "seconds per step": ("step_seconds",),
+        "share of the time spent waiting for input": ("input_wait_share",),
     },
     "Health": {
         "gradient norms": ("gen_grad_norm", "disc_grad_norm"),
         "learning rate": ("learning_rate",),
-        "steps that were not finite, records that were left out": ("skipped_steps", "bad_records"),
+        "non-finite steps, skipped records": ("skipped_steps", "bad_records"),
         "loss scale": ("loss_scale",),
     },
 }
-# (folder below the summaries, tag, name in the table); the newest value counts.
-FIGURES = (
+# (folder below the summaries, tag, name in the table). The table shows the newest value.
+METRICS = (
     ("val", "psnr", "PSNR (dB)"),
     ("val", "ssim", "SSIM"),
     ("val", "psnr_input", "PSNR of the input (dB)"),
@@ -53,16 +55,16 @@ FIGURES = (
     ("train", "gen_total_loss", "total loss"),
     ("train", "images_per_second", "images/s"),
 )
-# The fields whose columns are open at first. The plugin shows five: those that it is told differ, by name.
-FIRST = ("data_set", "model.depth", "model.width", "optimizer.learning_rate", "train.batch_size")
-# Fields that change what is written or how fast, but not what is learnt.
+# The columns that are visible at first. The plugin shows five columns: those marked as differing, by name.
+VISIBLE_FIRST = ("data_set", "model.depth", "model.width", "optimizer.learning_rate", "train.batch_size")
+# Fields that change what is written, or how fast, but not what is learned.
 _NOT_COMPARED = ("data.workers", "data.reader", "data.max_val_pictures", "samples.", "profile.")
 _NOT_COMPARED += ("train.steps_per_loop", "train.xla", "train.keep")
 _NOT_COMPARED += ("train.log_every", "train.sample_every", "train.validate_every", "train.save_every")
 
 
-def layout():
-    """The page of charts, as a `Summary`."""
+def layout() -> Summary:
+    """Returns the page of charts."""
 
     def pattern(tag):  # matched from the start of a tag
         return f"(val_)?{tag}$"
@@ -79,48 +81,50 @@ def layout():
     return Summary.FromString(message.SerializeToString())
 
 
-def fields(flat, facts) -> dict:
-    """What tells one run from another: {name: bool, number or text}.
+def hyperparameters(flat: Mapping[str, object], facts: Mapping[str, object]) -> dict[str, bool | float | str]:
+    """Returns what distinguishes one run from another, by name.
 
     Args:
-        flat: The configuration, as `config.flat` gives it.
-        facts: {'data_dir', 'groups', 'replicas', 'precision': value}, as status.json has them.
+        flat: The configuration, as `config.flat` returns it.
+        facts: `data_dir`, `groups`, `replicas` and `precision`, as in status.json.
     """
-    chosen = {k: v for k, v in flat.items() if not k.startswith(_NOT_COMPARED)}
-    # What `auto` has come to.
-    chosen |= {
-        "train.precision": facts["precision"],
+    values = {name: value for name, value in flat.items() if not name.startswith(_NOT_COMPARED)}
+    values |= {
+        "train.precision": facts["precision"],  # what `auto` resolved to
         "replicas": facts["replicas"],
         "groups": facts["groups"],
+        "data_set": _data_set_name(os.path.abspath(facts["data_dir"])),
     }
-    chosen["data_set"] = _name(os.path.abspath(facts["data_dir"]))
-    return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in chosen.items()}
+    return {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in values.items()
+    }
 
 
-def _name(path):
-    """A data set's name: its folder's, or where the launcher has converted, that of the folder above."""
+def _data_set_name(path):
+    """Returns the name of the directory, or of its parent if the launcher converted the images into it."""
     folder = pathlib.PurePath(path)
     return folder.parent.name if folder.name == "tfrecords" else folder.name
 
 
-def experiment(values):
-    """Which fields and figures the table has, as a `Summary`; `values` are some run's `fields`."""
-    metrics = [hparams.Metric(tag, group=folder, display_name=name) for folder, tag, name in FIGURES]
+def experiment(values: Mapping[str, bool | float | str]) -> Summary:
+    """Returns the columns of the table; `values` are the `hyperparameters` of any run."""
+    metrics = [hparams.Metric(tag, group=folder, display_name=name) for folder, tag, name in METRICS]
     summary = hparams.hparams_config_pb([hparams.HParam(name) for name in values], metrics)
-    # What the API of summaries does not offer: the order, and that numbers lie on an axis of their own.
+    # The order of the columns and the type of numbers can only be set in the plugin data.
     plugin = summary.value[0].metadata.plugin_data
-    told = plugin_data_pb2.HParamsPluginData.FromString(plugin.content)
-    for info in told.experiment.hparam_infos:
-        info.differs = info.name in FIRST
+    data = plugin_data_pb2.HParamsPluginData.FromString(plugin.content)
+    for info in data.experiment.hparam_infos:
+        info.differs = info.name in VISIBLE_FIRST
         if isinstance(values[info.name], int | float) and not isinstance(values[info.name], bool):
             info.type = api_pb2.DATA_TYPE_FLOAT64
-    plugin.content = told.SerializeToString()
+    plugin.content = data.SerializeToString()
     return summary
 
 
-def trial(values, *, run):
-    """The row of the run in the directory `run`, as a `Summary`; `values` are its `fields`."""
-    # By its place, too: two runs with equal fields would become one row with the mean of their figures.
+def trial(values: Mapping[str, bool | float | str], *, run: str | os.PathLike) -> Summary:
+    """Returns the row of the run in the directory `run`; `values` are its `hyperparameters`."""
+    # The path is part of the name: two runs of one name would become one row with the mean of their metrics.
     path = pathlib.Path(run).resolve()
-    place = hashlib.sha256(os.fsencode(path)).hexdigest()[:6]
-    return hparams.hparams_pb(values, trial_id=f"{path.name}-{place}")
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:6]
+    return hparams.hparams_pb(values, trial_id=f"{path.name}-{digest}")
