@@ -109,7 +109,7 @@ def main(argv=None):
     parse.add_argument("--width", type=int, default=16)
     parse.add_argument("--depth", type=int, default=5)
     parse.add_argument("--norm", default="layer")
-    parse.add_argument("--output_kind", default="residual", help="of the generator: residual or direct")
+    parse.add_argument("--output_kind", default="residual", help="of the generator: residual or scattering")
     parse.add_argument("--crop_size", type=int, default=64)
     parse.add_argument("--perceptual_weights", help=".npz of VGG19; without it the term is left out")
     flags = parse.parse_args(argv)

@@ -23,8 +23,8 @@ from hazeheal.utils.console import shorten
 
 CHOICES = {
     "data.reader": ("auto", "local", "gfile"),
-    "model.norm": ("none", "layer", "instance", "group", "batch"),
-    "model.output": ("residual", "direct", "scattering"),
+    "model.norm": ("none", "layer"),
+    "model.output": ("residual", "scattering"),
     "loss.haze_mask": ("difference", "dark_channel"),
     "loss.weighting": ("fixed", "balanced"),
     "optimizer.decay": ("constant", "cosine", "linear"),
@@ -350,11 +350,6 @@ def check(config) -> None:
                 f"--config.{key}={side} is too small for "
                 f"--config.model.depth={config.model.depth}{patches}; use {least} or more, or a smaller depth"
             )
-    if config.model.view_size and config.model.output == "direct":
-        raise UsageError(
-            f"--config.model.view_size={config.model.view_size} does not go with --config.model.output=direct, whose "
-            "image is the network's own; use residual or scattering, or --config.model.view_size=0"
-        )
     if config.model.width % 2:
         raise UsageError(f"--config.model.width={config.model.width} is odd; the stem needs half of it")
     profile_steps(config)

@@ -55,10 +55,9 @@ def test_pytorch_computes_the_same_output_losses_and_gradients(tmp_path):
 
 @needs_torch
 @pytest.mark.slow
-@pytest.mark.parametrize("norm, output", [("none", "direct"), ("instance", "residual"), ("group", "direct")])
-def test_pytorch_has_the_other_norms_and_outputs_too(tmp_path, norm, output):
-    reference(tmp_path, norm=norm, output=output)
-    done = equality(tmp_path, f"--norm={norm}", f"--output={output}")
+def test_pytorch_has_the_other_norm_and_output_too(tmp_path):
+    reference(tmp_path, norm="none", output="scattering")
+    done = equality(tmp_path, "--norm=none", "--output=scattering")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

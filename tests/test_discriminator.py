@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hazeheal.models.discriminator import build_discriminator
-from hazeheal.models.spectral import SpectralConv2D
+from hazeheal.models.discriminator import SpectralConv2D, build_discriminator
 
 
 def images(*shape, seed=0):

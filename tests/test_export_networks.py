@@ -9,9 +9,10 @@ from test_export_onnx import MISSING
 from hazeheal import __main__ as program
 
 KINDS = (
-    *({"norm": norm, "depth": 2} for norm in ("none", "layer", "instance", "group", "batch")),
-    {"output": "direct", "se_ratio": 0.25, "depth": 1},
-    {"norm": "batch", "output": "direct", "se_ratio": 0.5, "depth": 5, "width": 8},
+    *({"norm": norm, "depth": 2} for norm in ("none", "layer")),
+    {"output": "scattering", "se_ratio": 0.25, "depth": 1},
+    {"norm": "layer", "output": "scattering", "patch_size": 2, "view_size": 32, "depth": 2},
+    {"norm": "layer", "output": "scattering", "se_ratio": 0.5, "depth": 5, "width": 8},
 )
 
 

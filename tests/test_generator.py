@@ -78,27 +78,25 @@ def test_the_network_is_the_designs_table():
 
 
 def test_norms_add_a_scale_and_an_offset_a_channel():
-    counts = {norm: small(norm=norm) for norm in ("none", "layer", "instance", "group", "batch")}
-    trainable = {k: sum(int(np.prod(v.shape)) for v in m.trainable_variables) for k, m in counts.items()}
+    without, normed = small(norm="none"), small(norm="layer")
     added = 0
     for channels, out in ((2, 4), (4, 8)):  # encoder: strided, expand, depthwise, project; decoder: up, merge
         added += 2 * (out + 4 * channels + 4 * channels + out) + 2 * (channels + channels)
     added += 2 * 2 * (32 + 32 + 8)  # two bottoms
-    for norm in ("layer", "instance", "group", "batch"):
-        assert trainable[norm] - trainable["none"] == added, norm
-        norms = 2 * 4 + 2 * 2 + 2 * 3  # two each of encoder, decoder and bottom
-        moving = 2 * norms if norm == "batch" else 0
-        assert len(counts[norm].non_trainable_variables) == moving, norm
+    assert normed.count_params() - without.count_params() == added
+    norms = 2 * 4 + 2 * 2 + 2 * 3  # two each of encoder, decoder and bottom
+    assert len(normed.variables) - len(without.variables) == 2 * norms
+    assert not normed.non_trainable_variables
 
 
 def test_names_are_readable_unique_and_the_same_for_every_model():
-    first = [v.path for v in small(norm="batch").variables]
-    second = [v.path for v in small(norm="batch").variables]
+    first = [v.path for v in small(norm="layer").variables]
+    second = [v.path for v in small(norm="layer").variables]
     assert first == second
     assert len(set(first)) == len(first)
     expected = {
         "stem/kernel",
-        "encoder_0/mbconv/depthwise_norm/moving_mean",
+        "encoder_0/mbconv/depthwise_norm/scale",
         "encoder_1/mbconv/gate/reduce/bias",
         "encoder_1/fuse/kernel",
         "bottom_1/project/kernel",
@@ -111,10 +109,10 @@ def test_names_are_readable_unique_and_the_same_for_every_model():
 def test_initial_values_are_a_function_of_seed_and_name():
     program = (
         "import sys, zlib; from hazeheal.models.generator import build_generator as build;"
-        "model = build(width=4, depth=1, seed=5, output='direct');"
+        "model = build(width=4, depth=1, seed=5);"
         "sys.stderr.write(f'sum={zlib.crc32(b\"\".join(v.numpy().tobytes() for v in model.variables))}=')"
     )
-    here = build_generator(width=4, depth=1, seed=5, output="direct")  # after other models, other seeds
+    here = build_generator(width=4, depth=1, seed=5)  # after other models, other seeds
     there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
     values = b"".join(v.numpy().tobytes() for v in here.variables)
     assert f"sum={zlib.crc32(values)}=" in there
@@ -131,19 +129,17 @@ def test_initial_values_are_a_function_of_seed_and_name():
 @pytest.mark.parametrize("depth", [1, 5])
 def test_signal_keeps_its_scale_without_norms(depth):
     """The initial gains are meant to keep the variance; a wrong fan shrinks it by factors at each stage."""
-    model = build_generator(width=16, depth=depth, norm="none", output="direct", se_ratio=0)
+    model = build_generator(width=16, depth=depth, norm="none", se_ratio=0)
     head = keras.Model(model.input, model.get_layer("decoder_0").output)
     out = head(images(1, 64, 64, 3)).numpy()
     assert 0.1 < out.std() < 10
 
 
-def test_residual_and_scattering_start_as_identity_and_direct_is_bounded():
+def test_residual_and_scattering_start_as_identity():
     x = images(1, 9, 12, 3)
     for output in ("residual", "scattering"):
         for patch_size in (1, 2):
             np.testing.assert_array_equal(small(output=output, patch_size=patch_size)(x), x)
-    direct = awaken(small(output="direct"))(10 * x).numpy()
-    assert np.abs(direct).max() <= 1 and direct.std() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -151,8 +147,8 @@ def test_residual_and_scattering_start_as_identity_and_direct_is_bounded():
     [
         ({"width": 5}, "width is 5"),
         ({"depth": 0}, "depth is 0"),
-        ({"norm": "spectral"}, "'spectral'"),
-        ({"output": "tanh"}, "'tanh'"),
+        ({"norm": "batch"}, "norm is 'batch': must be one of none, layer"),
+        ({"output": "direct"}, "output is 'direct': must be one of residual, scattering"),
         ({"se_ratio": -1}, "se_ratio is -1"),
         ({"patch_size": 0}, "patch_size is 0"),
     ],
@@ -174,12 +170,12 @@ def test_scattering_undoes_the_haze_whose_maps_it_is_given():
 
 def test_patches_are_the_network_of_one_pixel_on_the_patches_as_channels():
     """All but stem and head is the same; a network of patches is told by numpy's own unshuffling around it."""
-    model = awaken(small(patch_size=2, output="direct"))
+    model = awaken(small(patch_size=2))
     inside = keras.Model(model.get_layer("stem").input, model.get_layer("head").output)
     x = images(2, 16, 8, 3)
     blocks = x.reshape(2, 8, 2, 4, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 8, 4, 12)
     maps = inside(blocks).numpy()
-    wanted = np.tanh(maps.reshape(2, 8, 4, 2, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 16, 8, 3))
+    wanted = x + maps.reshape(2, 8, 4, 2, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 16, 8, 3)
     np.testing.assert_allclose(model(x), wanted, atol=1e-5)
 
 
@@ -209,17 +205,14 @@ def test_an_image_of_any_size_equals_the_crop_of_its_mirrored_self():
     np.testing.assert_allclose(model(x), wanted, atol=1e-5)
 
 
-def test_a_pixel_depends_on_its_neighborhood_alone_with_local_norms():
+def test_without_squeeze_excite_a_pixel_depends_only_on_its_neighborhood():
     x = images(1, 8, 160, 3)
     far = x.copy()
     far[:, :, 152:] = 0.9
     for norm, se_ratio, local in (
         ("none", 0, True),
         ("layer", 0, True),
-        ("batch", 0, True),
         ("layer", 0.25, False),
-        ("instance", 0, False),
-        ("group", 0, False),
     ):
         model = awaken(small(norm=norm, se_ratio=se_ratio))
         change = np.abs(model(x).numpy() - model(far).numpy()).max(axis=(0, 1, 3))
@@ -233,16 +226,15 @@ def test_a_pixel_depends_on_its_neighborhood_alone_with_local_norms():
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_keeps_variables_and_output_float32(policy):
     x = images(1, 16, 16, 3)
-    for norm in ("none", "batch"):
-        model, reference = awaken(small(norm=norm, dtype=policy)), awaken(small(norm=norm))
+    for norm, width in (("none", 4), ("layer", 16)):  # a norm over 2 channels would amplify the rounding
+        fields = {"norm": norm, "width": width}
+        model, reference = awaken(small(**fields, dtype=policy)), awaken(small(**fields))
         assert {v.dtype for v in model.variables} == {"float32"}
         assert model.get_layer("encoder_0").compute_dtype == policy.split("_")[1]
         assert model.get_layer("head").compute_dtype == "float32"
-        out, state = model.stateless_call(
-            model.trainable_variables, model.non_trainable_variables, x, training=True
-        )
+        out, state = model.stateless_call(model.trainable_variables, [], x, training=True)
         assert out.dtype == tf.float32
-        assert all(s.dtype in (tf.float32, "float32") for s in state)
+        assert not state
         wanted = reference(x, training=True)
         error = np.sqrt(np.mean((out - wanted) ** 2) / np.mean((wanted - x) ** 2))
         assert 0 < error < (0.06 if policy == "mixed_bfloat16" else 0.01), norm
@@ -253,24 +245,21 @@ def test_residual_output_is_not_rounded_to_bfloat16():
     np.testing.assert_array_equal(small(dtype="mixed_bfloat16")(x), x)
 
 
-@pytest.mark.parametrize("norm", ["layer", "batch"])
-def test_xla_gives_the_same(norm):
-    model = awaken(build_generator(width=4, depth=1, norm=norm))
+def test_xla_gives_the_same():
+    model = awaken(build_generator(width=4, depth=1, norm="layer"))
     x = tf.constant(images(2, 7, 6, 3))  # odd: the gather and the crop are compiled too
     variables = [v.value for v in model.trainable_variables]
 
     def step(x):
         with tf.GradientTape() as tape:
-            out, state = model.stateless_call(
-                model.trainable_variables, model.non_trainable_variables, x, training=True
-            )
+            out, _ = model.stateless_call(model.trainable_variables, [], x, training=True)
             loss = tf.reduce_mean(tf.square(out))
-        return out, state, tape.gradient(loss, variables)
+        return out, tape.gradient(loss, variables)
 
     plain, compiled = tf.function(step)(x), tf.function(step, jit_compile=True)(x)
     for a, b in zip(tf.nest.flatten(plain), tf.nest.flatten(compiled), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-3)
-    assert all(g is not None for g in plain[2])
+    assert all(g is not None for g in plain[1])
 
 
 def test_every_variable_gets_a_gradient():
@@ -289,8 +278,8 @@ def test_every_variable_gets_a_gradient():
 def test_a_nan_stays_in_its_own_image():
     x = images(3, 8, 8, 3)
     x[1, 0, 0, 0] = np.nan
-    for norm in ("none", "layer", "instance", "group"):
-        for output in ("residual", "direct", "scattering"):
+    for norm in ("none", "layer"):
+        for output in ("residual", "scattering"):
             bad = np.isnan(awaken(small(norm=norm, output=output))(x)).any(axis=(1, 2, 3))
             assert bad.tolist() == [False, True, False], (norm, output)
 

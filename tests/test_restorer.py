@@ -19,9 +19,8 @@ def make_gan(seed=0, **fields):
     gan = DehazeGAN(tiny.config(train__steps=1, **fields), for_training=False)
     random = np.random.default_rng(seed)
     for variable in gan.generator.variables:
-        if "moving" not in variable.path:
-            noise = random.normal(0, 0.1, variable.shape) * (1 if "head" in variable.path else 0.3)
-            variable.assign(variable + noise)
+        noise = random.normal(0, 0.1, variable.shape) * (1 if "head" in variable.path else 0.3)
+        variable.assign(variable + noise)
     return gan
 
 
@@ -49,12 +48,12 @@ def apart(a, b):
 
 @pytest.mark.parametrize(
     ("depth", "norm", "patch_size"),
-    [*itertools.product([1, 2], ["none", "layer", "batch"], [1]), (1, "layer", 2), (1, "none", 3)],
+    [*itertools.product([1, 2], ["none", "layer"], [1]), (1, "layer", 2), (1, "none", 3)],
 )
 def test_the_receptive_field_is_that_of_the_gradient(depth, norm, patch_size):
-    model = build_generator(
-        width=8, depth=depth, norm=norm, se_ratio=0, output="direct", patch_size=patch_size, seed=3
-    )
+    model = build_generator(width=8, depth=depth, norm=norm, se_ratio=0, patch_size=patch_size, seed=3)
+    head = model.get_layer("head").kernel
+    head.assign(np.random.default_rng(0).normal(0, 0.1, head.shape))
     reach = before, after = receptive_field(depth, patch_size)
     period = multiple(depth, patch_size)
     side = period * 24
@@ -75,7 +74,7 @@ def test_the_receptive_field_is_that_of_the_gradient(depth, norm, patch_size):
     "fields",
     [
         LOCAL,
-        LOCAL | {"model__depth": 2, "model__norm": "batch"},
+        LOCAL | {"model__depth": 2, "model__norm": "none"},
         LOCAL | {"model__patch_size": 2, "model__output": "scattering"},
     ],
 )

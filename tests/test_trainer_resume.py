@@ -210,8 +210,8 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_done(
     weights_file.write(gan, path, exporter.describe(gan))
     for fields, said in (
         (
-            {"model__output": "direct"},
-            "is of --config.model.output=residual, and the configuration has direct",
+            {"model__output": "scattering"},
+            "is of --config.model.output=residual, and the configuration has scattering",
         ),
         ({"model__width": 8}, "is of --config.model.width=4, and the configuration has 8"),
     ):

@@ -29,7 +29,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from benchmarks import reference_step
 from hazeheal.data.synthesis import synthetic_pairs
 from hazeheal.inference.gan import DehazeGAN
-from hazeheal.models import depthwise
+from hazeheal.models import ops
 from hazeheal.training.step.step import LOSSES, make_forward_backward, make_update
 from hazeheal.training.step.train_state import TrainState
 
@@ -46,7 +46,7 @@ class Step:
     """
 
     def __init__(self, config, *, precision):
-        depthwise.for_cpu = False  # traced here, for a GPU
+        ops.target_is_cpu = False  # traced here, for a GPU
         gan = DehazeGAN(config, precision=precision)
         self.state = TrainState(gan, use_ema=True)
         scaled = precision == "mixed_float16"

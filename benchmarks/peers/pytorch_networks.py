@@ -8,8 +8,6 @@ bottom and the right. Explicit padding would cost PyTorch a copy of every map. T
 and images alike, the two are the same network, which is how the equality is checked.
 """
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -28,14 +26,8 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 def make_norm(kind, channels):
-    """One of none, layer, instance, group, batch."""
-    return {
-        "none": nn.Identity,
-        "layer": lambda: LayerNorm2d(channels, eps=1e-6),
-        "instance": lambda: nn.InstanceNorm2d(channels, eps=1e-6, affine=True),
-        "group": lambda: nn.GroupNorm(math.gcd(channels, 8), channels, eps=1e-6),
-        "batch": lambda: nn.BatchNorm2d(channels, eps=1e-6, momentum=0.05),
-    }[kind]()
+    """A layer norm, or nothing for the kind `none`."""
+    return LayerNorm2d(channels, eps=1e-6) if kind == "layer" else nn.Identity()
 
 
 class SqueezeExcite(nn.Module):
@@ -109,7 +101,7 @@ class Generator(nn.Module):
         for i in range(2):
             block = MBConv(channels[-1], channels[-1], stride=1, norm=norm, se_ratio=se_ratio)
             self.add_module(f"bottom_{i}", block)
-        self.head = nn.Conv2d(channels[0], 3, 3, padding=1)
+        self.head = nn.Conv2d(channels[0], 6 if output == "scattering" else 3, 3, padding=1)
 
     def forward(self, hazy):
         x, skips = F.silu(self.stem(hazy)), []
@@ -120,7 +112,10 @@ class Generator(nn.Module):
         for i in reversed(range(self.depth)):
             x = self.get_submodule(f"decoder_{i}")(x, skips[i])
         x = self.head(x).float()
-        return hazy + x if self.output == "residual" else torch.tanh(x)
+        if self.output == "residual":
+            return hazy + x
+        k, b = x.chunk(2, dim=1)
+        return hazy + k * hazy - b
 
 
 class Discriminator(nn.Module):

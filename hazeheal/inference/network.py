@@ -95,11 +95,8 @@ def _forward(model, values):
     if values is None:
         return lambda x: model(x, training=False)
 
-    def read(variables):
-        return [values[variable.path].read_value() for variable in variables]
-
     def forward(x):
-        weights = read(model.trainable_variables), read(model.non_trainable_variables)
-        return model.stateless_call(*weights, x, training=False)[0]
+        weights = [values[variable.path].read_value() for variable in model.trainable_variables]
+        return model.stateless_call(weights, [], x, training=False)[0]
 
     return forward

@@ -25,7 +25,7 @@ from hazeheal.inference import strips
 from hazeheal.inference.network import Network
 from hazeheal.inference.tiles import Plan, Tile, plan_tiles
 from hazeheal.models.generator import is_local, multiple, receptive_field
-from hazeheal.models.layers import mirrored_indices
+from hazeheal.models.rearrange import mirrored_indices
 
 TILE_SIZE = 1024
 _UNLIMITED = 1 << 30  # a tile size that no image reaches
@@ -79,7 +79,7 @@ class Restorer:
         self.tile_size = tile_size
         self.mirror = mirror
         self.view_size = model.view_size
-        self.local = is_local(norm=model.norm, se_ratio=model.se_ratio, view_size=model.view_size)
+        self.local = is_local(se_ratio=model.se_ratio, view_size=model.view_size)
         self._multiple = multiple(model.depth, model.patch_size)
         self._before, self._after = receptive_field(model.depth, model.patch_size)
         self.plan(1, 1)  # raises an error for a bad tile size now rather than at the first image

@@ -1,23 +1,23 @@
-"""The discriminator: a PatchGAN (Isola et al. 2017) under spectral normalization, conditioned on the hazy image."""
+"""The discriminator: a PatchGAN (Isola et al. 2017) with spectral normalization, conditioned on the hazy image."""
 
 import keras
 import tensorflow as tf
 
-from hazeheal.models.spectral import SpectralConv2D
+from hazeheal.models.layers import derived_seed, scaled_normal
 
 
-def build_discriminator(*, width=64, dtype="float32", seed=0):
-    """Builds the discriminator, a Keras functional model with height and width open.
+def build_discriminator(*, width: int = 64, dtype: str = "float32", seed: int = 0) -> keras.Model:
+    """Builds the discriminator, a Keras functional model for any height and width.
 
     Args:
-        width: Channels of the first convolution; the others have 2, 4, 8, 8 times as many, and 1.
+        width: Channels of the first convolution. The others have 2, 4, 8 and 8 times as many, the last one 1.
         dtype: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16. The last convolution is float32.
-        seed: The initial values are a function of it and of the names of the variables.
+        seed: The initial values are a function of the seed and the names of the variables.
 
     Returns:
-        A keras.Model from [hazy, image], each [B, H, W, 3] float32 in [-1, 1], to logits
-        [B, ceil(H / 16), ceil(W / 16), 1] float32, one for each patch: positive where it takes the image
-        for a clear one. Each training call moves the spectral vectors `u` by one power iteration.
+        A model from [hazy, image], each `[B, H, W, 3]` float32 in [-1, 1], to logits
+        `[B, ceil(H / 16), ceil(W / 16), 1]` float32. A positive logit classifies its patch as real (clear). Each
+        training call runs one power iteration of the spectral norms.
 
     Raises:
         ValueError: `width` is less than 1.
@@ -38,6 +38,75 @@ def build_discriminator(*, width=64, dtype="float32", seed=0):
 
 
 @keras.saving.register_keras_serializable("hazeheal")
-def leaky_relu(x):
-    """LeakyReLU of slope 0.2. TensorFlow's own op makes its graph optimizer fail in bfloat16 ("remapper failed")."""
+def leaky_relu(x: tf.Tensor) -> tf.Tensor:
+    """LeakyReLU with slope 0.2. With tf.nn.leaky_relu in bfloat16, the graph optimizer fails ("remapper failed")."""
     return tf.maximum(x, 0.2 * x)
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class SpectralConv2D(keras.layers.Layer):
+    """A convolution with kernel W / sigma(W), sigma the largest singular value of W (Miyato et al. 2018).
+
+    W is taken as the matrix `[h w c_in, c_out]`. Each training call runs one power iteration:
+    v = W u / |W u|, u' = W^T v / |W^T v|, sigma = v^T W u'. The gradient flows through W / sigma, with u and v held
+    constant.
+
+    The kernel is never written. Keras's SpectralNormalization overwrites it at each training call, which also rounds
+    it to bfloat16. `u` is a non-trainable variable that only training calls assign, so `stateless_call` returns it.
+
+    Sigma is computed in full float32, by sums of products: GPUs may run matrix products in TF32, with 10 bits of
+    mantissa.
+
+    Args:
+        filters: Channels of the output.
+        size, strides: Size and stride of the kernel. Padding is `same`.
+        seed, path: Determine the initial values.
+    """
+
+    def __init__(self, filters, size, *, strides, seed, path, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.size = size
+        self.strides = strides
+        self.seed = seed
+        self.path_ = path
+
+    def build(self, shape):
+        fan_in = self.size * self.size * shape[-1]
+        common = {"dtype": "float32", "autocast": False}
+        self.kernel = self.add_weight(
+            shape=(self.size, self.size, shape[-1], self.filters),
+            initializer=scaled_normal(seed=self.seed, path=f"{self.path_}/kernel", fan_in=fan_in, gain=1.0),
+            name="kernel",
+            **common,
+        )
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias", **common)
+        self.u = self.add_weight(
+            shape=(self.filters,), initializer=self._initial_u, trainable=False, name="u", **common
+        )
+
+    def _initial_u(self, shape, dtype=None):
+        seed = derived_seed(self.seed, f"{self.path_}/u")
+        return _unit(keras.initializers.RandomNormal(stddev=1.0, seed=seed)(shape, dtype="float32"))
+
+    def call(self, inputs, training=False):
+        kernel = tf.convert_to_tensor(self.kernel)
+        matrix = tf.reshape(kernel, [-1, self.filters])
+        constant = tf.stop_gradient(matrix)
+        u = tf.stop_gradient(tf.convert_to_tensor(self.u))
+        v = _unit(tf.reduce_sum(constant * u, axis=1))
+        if training:
+            u = _unit(tf.reduce_sum(constant * v[:, tf.newaxis], axis=0))
+            self.u.assign(u)
+        sigma = tf.reduce_sum(v * tf.reduce_sum(matrix * u, axis=1))
+        kernel = tf.cast(kernel / tf.maximum(sigma, 1e-12), self.compute_dtype)
+        x = tf.nn.conv2d(inputs, kernel, strides=self.strides, padding="SAME")
+        return x + tf.cast(tf.convert_to_tensor(self.bias), self.compute_dtype)
+
+    def compute_output_shape(self, shape):
+        sides = [None if side is None else -(-side // self.strides) for side in shape[1:3]]
+        return (shape[0], *sides, self.filters)
+
+
+def _unit(vector):
+    return vector * tf.math.rsqrt(tf.maximum(tf.reduce_sum(tf.square(vector)), 1e-24))

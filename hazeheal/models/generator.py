@@ -1,73 +1,63 @@
-"""The generator: a U-Net with two ways down, a strided convolution and an MBConv, fused at every stage.
+"""The generator: a U-Net whose encoder stages fuse a strided convolution and an MBConv.
 
     hazy [B, H, W, 3] in [-1, 1]  ->  restored [B, H, W, 3] float32
 
     pad -> patches -> stem -> encoder_0 .. encoder_{d-1} -> bottom_0, bottom_1 -> decoder_{d-1} .. decoder_0
         -> head -> output -> pixels -> crop
 
-and with a view_size, before and after the same network (`view`),
+With a view_size, the same network runs on a reduced image (`view`):
 
-    view -> pad -> ... -> head -> maps -> laid
+    view -> pad -> ... -> head -> maps -> apply_maps
 
-The names of its variables (`encoder_0/mbconv/expand/kernel`) are part of the checkpoint format.
+The names of the variables, such as `encoder_0/mbconv/expand/kernel`, are part of the checkpoint format.
 """
 
 import keras
 import tensorflow as tf
 
-from hazeheal.models.layers import (
-    NORMS,
-    MBConv,
-    MirrorPad,
-    Norm,
-    Patches,
-    Pixels,
-    conv,
-    halved,
-    scaled_normal,
-)
-from hazeheal.models.view import REDUCED_OUTPUTS, Laid, Maps, View
+from hazeheal.models.layers import NORMS, MBConv, Norm, conv, halved, scaled_normal
+from hazeheal.models.rearrange import CropTo, MirrorPad, Patches, Pixels
+from hazeheal.models.view import ApplyMaps, Maps, View
 
-OUTPUTS = ("residual", "direct", "scattering")
+OUTPUTS = ("residual", "scattering")
 
 
 def build_generator(
     *,
-    width=64,
-    depth=5,
-    norm="layer",
-    output="residual",
-    se_ratio=0.25,
-    patch_size=1,
-    view_size=0,
-    dtype="float32",
-    seed=0,
-):
-    """Builds the generator, a Keras functional model with height and width open.
+    width: int = 64,
+    depth: int = 5,
+    norm: str = "layer",
+    output: str = "residual",
+    se_ratio: float = 0.25,
+    patch_size: int = 1,
+    view_size: int = 0,
+    dtype: str = "float32",
+    seed: int = 0,
+) -> keras.Model:
+    """Builds the generator, a Keras functional model for any height and width from 1 up.
 
     Args:
-        width: Scales all channel counts: the stem has width / 2, encoder stage i has width * min(2^i, 8).
-        depth: Number of halvings. Sides are padded to multiples of `multiple`, so any from 1 up will do.
-        norm: none, layer, instance, group or batch; see `layers.Norm`.
-        output: `residual`: the head's output is added to the hazy image, and is not bounded (whoever
-            makes an image of it clips). The head starts at zero: training then starts from exactly the
-            hazy image, whatever the seed, and not from noise laid over it.
-            `direct`: tanh of the head.
-            `scattering`: x + K x - B of the hazy image x, with K and B from the head, three channels each: what
-            the scattering model x = J t + A (1 - t) is when it is solved for J, with K = 1 / t - 1 and
-            B = A K (AOD-Net, Li et al. 2017). The head starts at zero here too.
-        se_ratio: Squeeze-excite channels over input channels, 8 at least; 0 turns squeeze-excite off, and
-            with norm none, layer or batch a restored pixel then depends on its neighborhood alone.
-        patch_size: The network sees each patch of patch_size^2 pixels as the channels of one position, and its
-            head gives the pixels of a patch as channels (pixel unshuffle and shuffle, Shi et al. 2016): of a
-            patch_size of 2 it takes about a quarter of the time.
-        view_size: The network sees the image as view_size x view_size pixels, whatever its size, and what its head
-            says is enlarged and laid on the image (`view`); not with output `direct`. 0: it sees the image's own.
-        dtype: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16. The head is float32 in all.
-        seed: The initial values are a function of it and of the names of the variables.
+        width: Scales all channel counts: the stem has width / 2 channels, encoder stage i width * min(2^i, 8).
+        depth: Number of halvings. Sides are padded to multiples of `multiple(depth, patch_size)`.
+        norm: `none` or `layer` (`layers.Norm`).
+        output: How the restored image x' follows from the hazy image x and the output of the head. The head starts
+            at zero in both cases, so training starts from exactly the hazy image, whatever the seed. The restored
+            image is not clipped.
+            `residual`: x' = x + R, with R of three channels.
+            `scattering`: x' = x + K x - B, with K and B of three channels each. This is the scattering model
+            x = J t + A (1 - t) solved for J, with K = 1 / t - 1 and B = A K (AOD-Net, Li et al. 2017).
+        se_ratio: Channels of squeeze-excite over its input channels, with a minimum of 8 channels. 0 disables
+            squeeze-excite; see `is_local`.
+        patch_size: The network gets each patch of patch_size^2 pixels as the channels of one position, and its head
+            outputs the pixels of a patch as channels (pixel unshuffle and shuffle, Shi et al. 2016). With 2 it takes
+            about a quarter of the time.
+        view_size: The network gets the image reduced to view_size x view_size pixels, and the output of the head is
+            enlarged and applied to the image (`view`). 0: the network gets the image itself.
+        dtype: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16. The head is always float32.
+        seed: The initial values are a function of the seed and the names of the variables.
 
     Returns:
-        A keras.Model from [B, H, W, 3] float32 in [-1, 1] to [B, H, W, 3] float32.
+        A model from `[B, H, W, 3]` float32 in [-1, 1] to `[B, H, W, 3]` float32.
 
     Raises:
         ValueError: An argument is out of range.
@@ -81,19 +71,15 @@ def build_generator(
     if output not in OUTPUTS:
         raise ValueError(f"output is {output!r}: must be one of {', '.join(OUTPUTS)}")
     if se_ratio < 0:
-        raise ValueError(f"se_ratio is {se_ratio}: must be 0 or more; 0 turns squeeze-excite off")
+        raise ValueError(f"se_ratio is {se_ratio}: must be 0 or more; 0 disables squeeze-excite")
     if patch_size < 1:
         raise ValueError(f"patch_size is {patch_size}: must be 1 or more")
     if view_size < 0:
-        raise ValueError(f"view_size is {view_size}: must be 0 or more; 0 turns the view off")
-    if view_size and output not in REDUCED_OUTPUTS:
-        raise ValueError(
-            f"output is {output!r}: must be one of {', '.join(REDUCED_OUTPUTS)} with a view_size"
-        )
+        raise ValueError(f"view_size is {view_size}: must be 0 or more; 0 disables the view")
 
     block = {"norm": norm, "se_ratio": se_ratio, "seed": seed, "dtype": dtype}
     hazy = keras.Input((None, None, 3), name="hazy", dtype="float32")
-    # float32, whatever the policy: an image rounded to bfloat16 has 8 bits less its sign and exponent.
+    # The image itself is float32 under every policy: bfloat16 has 8 significant bits.
     seen = View(view_size, name="view", dtype="float32")(hazy) if view_size else hazy
     padded = MirrorPad(multiple(depth, patch_size), name="pad", dtype="float32")(seen)
     if patch_size > 1:
@@ -111,9 +97,9 @@ def build_generator(
     x = Head(3 * patch_size**2, kind=output, seed=seed, dtype="float32", name="head")(x)
     if view_size:
         x = Maps(view_size, kind=output, patch_size=patch_size, name="maps", dtype="float32")(x)
-        x = Laid(name="laid", dtype="float32")([x, hazy])
+        x = ApplyMaps(name="apply_maps", dtype="float32")([x, hazy])
         return keras.Model(hazy, x, name="generator")
-    # On the patches: half the values to move that K and B of single pixels would be.
+    # Applied on the patches: only the result is rearranged, and not K and B, which are twice as large.
     x = Output(output, name="output", dtype="float32")([x, padded])
     if patch_size > 1:
         x = Pixels(patch_size, name="pixels", dtype="float32")(x)
@@ -121,52 +107,57 @@ def build_generator(
     return keras.Model(hazy, restored, name="generator")
 
 
-def multiple(depth, patch_size=1):
-    """Pixels of which the sides of what the network works on are multiples."""
+def multiple(depth: int, patch_size: int = 1) -> int:
+    """Returns the stride of the network: it works on images whose sides are multiples of it."""
     return patch_size * 2**depth
 
 
-def receptive_field(depth, patch_size=1):
-    """How far a pixel of a local generator sees (`is_local`); of any other, how far its convolutions reach.
+def receptive_field(depth: int, patch_size: int = 1) -> tuple[int, int]:
+    """Computes the receptive field of the convolutions along one side.
 
-    Counted backwards through the network, along one side. The strided kernels of three reach from 2 p to
-    2 p + 2, as padding `same` puts its one pixel behind; that is why both numbers differ.
+    Counts backwards through the network. The two numbers differ because padding `same` adds its one pixel behind: an
+    output 2p of a strided 3x3 convolution depends on the inputs 2p to 2p + 2.
 
     Args:
         depth: Number of halvings.
-        patch_size: A patch sees others as a pixel would, and all pixels of a patch see the same.
+        patch_size: Side of a patch. A patch depends on other patches as a pixel does on other pixels.
 
     Returns:
-        (before, after): a restored pixel p depends on the pixels p - before .. p + after of the hazy image,
-        and for some p on both of these.
+        (before, after): the restored pixel p of a local generator (`is_local`) depends on the hazy pixels
+        p - before .. p + after, and some p depend on both ends.
     """
-    spans = [_seen(position, depth) for position in range(2**depth)]
+    spans = [_span(position, depth) for position in range(2**depth)]
     before = max(position - low for position, (low, _) in enumerate(spans))
     after = max(high - position for position, (_, high) in enumerate(spans))
-    inside = patch_size - 1
-    return patch_size * before + inside, patch_size * after + inside
+    return before * patch_size + patch_size - 1, after * patch_size + patch_size - 1
 
 
-def _seen(pixel, depth):
-    low, high, skips = pixel - 1, pixel + 1, []  # the head
+def _span(position, depth):
+    """The first and the last position of the input that the output at `position` depends on."""
+    low, high, skips = position - 1, position + 1, []  # the head
     for _ in range(depth):
         low, high = low - 1, high + 1  # merge, of the stage below and the skip
         skips.append((low, high))
-        low, high = -(-(low - 2) // 2), (high + 1) // 2  # up: 2x2 of its 4x4 taps reach any one pixel
-    low, high = low - 2, high + 2  # two MBConvs at the bottom
+        low, high = -(-(low - 2) // 2), (high + 1) // 2  # up: 2x2 of its 4x4 taps reach one pixel
+    low, high = low - 2, high + 2  # the two MBConvs at the bottom
     for skip_low, skip_high in reversed(skips):
         low, high = min(2 * low, skip_low), max(2 * high + 2, skip_high)
     return low - 1, high + 1  # the stem
 
 
-def is_local(*, norm, se_ratio, view_size=0):
-    """Whether a restored pixel depends on its neighborhood alone, and on nothing gathered over the image."""
-    return norm in ("none", "layer", "batch") and not se_ratio and not view_size
+def is_local(*, se_ratio: float, view_size: int = 0) -> bool:
+    """Whether each restored pixel depends only on its receptive field, and on no average over the image."""
+    return not se_ratio and not view_size
 
 
 @keras.saving.register_keras_serializable("hazeheal")
 class EncoderStage(keras.layers.Layer):
-    """Halves the sides in two ways, a strided convolution and an MBConv, and fuses them with a 1x1 convolution."""
+    """Halves the sides with a strided convolution and with an MBConv, and fuses the two with a 1x1 convolution.
+
+    Args:
+        filters: Channels of the output.
+        norm, se_ratio, seed: As in `build_generator`.
+    """
 
     def __init__(self, filters, *, norm, se_ratio, seed, **kwargs):
         super().__init__(**kwargs)
@@ -194,9 +185,9 @@ class EncoderStage(keras.layers.Layer):
         self.mbconv.build(shape)
         self.fuse.build((None, None, None, 2 * self.filters))
 
-    def call(self, inputs, training=False):
-        a = tf.nn.silu(self.strided_norm(self.strided(inputs), training=training))
-        b = self.mbconv(inputs, training=training)
+    def call(self, inputs):
+        a = tf.nn.silu(self.strided_norm(self.strided(inputs)))
+        b = self.mbconv(inputs)
         return tf.nn.silu(self.fuse(tf.concat([a, b], axis=-1)))
 
     def compute_output_shape(self, shape):
@@ -205,7 +196,11 @@ class EncoderStage(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("hazeheal")
 class DecoderStage(keras.layers.Layer):
-    """Doubles the sides with a transposed convolution and merges the skip of that size."""
+    """Doubles the sides with a transposed convolution and merges the skip connection of that size.
+
+    Args:
+        norm, seed: As in `build_generator`.
+    """
 
     def __init__(self, *, norm, seed, **kwargs):
         super().__init__(**kwargs)
@@ -220,7 +215,7 @@ class DecoderStage(keras.layers.Layer):
             4,
             strides=2,
             padding="same",
-            # Of the 4x4 taps, 2x2 reach any one output.
+            # 2x2 of the 4x4 taps reach one output.
             kernel_initializer=scaled_normal(seed=self.seed, path=f"{self.name}/up", fan_in=4 * below[-1]),
             dtype=self.dtype_policy,
             name="up",
@@ -235,11 +230,10 @@ class DecoderStage(keras.layers.Layer):
         self.merge.build((None, None, None, 2 * filters))
         self.merge_norm.build(skip)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs):
         below, skip = inputs
-        x = tf.nn.relu(self.up_norm(self.up(below), training=training))
-        x = tf.concat([x, skip], axis=-1)
-        return tf.nn.relu(self.merge_norm(self.merge(x), training=training))
+        x = tf.nn.relu(self.up_norm(self.up(below)))
+        return tf.nn.relu(self.merge_norm(self.merge(tf.concat([x, skip], axis=-1))))
 
     def compute_output_shape(self, shapes):
         return shapes[1]
@@ -247,15 +241,15 @@ class DecoderStage(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("hazeheal")
 class Head(keras.layers.Layer):
-    """A convolution to what `Output` makes the restored values of: one map for each of them, for `scattering` two.
+    """The last convolution, which starts at zero. Its output is the residual, or K and B.
 
     Args:
-        values: Restored values at a position, three for each pixel of its patch.
+        values: Restored values at one position: three for each pixel of its patch.
         kind: One of OUTPUTS.
-        seed: For the initial values; all but `direct` start at zero.
+        seed: Not used, as all initial values are zero. Stored .keras files have it.
     """
 
-    def __init__(self, values, *, kind, seed, **kwargs):
+    def __init__(self, values, *, kind, seed=0, **kwargs):
         super().__init__(**kwargs)
         self.values = values
         self.kind = kind
@@ -263,21 +257,20 @@ class Head(keras.layers.Layer):
         self.maps = 2 * values if kind == "scattering" else values
 
     def build(self, shape):
-        gain = 1.0 if self.kind == "direct" else 0.0
-        init = scaled_normal(seed=self.seed, path="head", fan_in=9 * shape[-1], gain=gain)
-        self.kernel = self.add_weight(shape=(3, 3, shape[-1], self.maps), initializer=init, name="kernel")
+        self.kernel = self.add_weight(shape=(3, 3, shape[-1], self.maps), initializer="zeros", name="kernel")
         self.bias = self.add_weight(shape=(self.maps,), initializer="zeros", name="bias")
 
     def call(self, inputs):
         kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
         if self.kind == "scattering":
-            kernel, bias = self._apart(kernel), self._apart(bias)
+            kernel, bias = self._grouped(kernel), self._grouped(bias)
         return tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME"), bias)
 
-    def _apart(self, weights):
-        """Weights of K and B in turns, three channels of each a pixel, to all of K's before all of B's.
+    def _grouped(self, weights):
+        """Reorders output channels so that all of K comes before all of B.
 
-        The variables have the former order. To move weights costs nothing; to move maps of the image's size does.
+        In the variables, K and B alternate, three channels of each per pixel. Reordering the weights costs nothing;
+        reordering the output would cost a pass over it.
         """
         shape = weights.shape.as_list()
         pairs = tf.reshape(weights, [-1, self.values // 3, 2, 3])
@@ -289,10 +282,12 @@ class Head(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("hazeheal")
 class Output(keras.layers.Layer):
-    """Makes the restored values of the head's output and the hazy ones."""
+    """Computes the restored image from the output of the head and the hazy image, both on patches."""
 
     def __init__(self, kind, **kwargs):
         super().__init__(**kwargs)
+        if kind not in OUTPUTS:  # a .keras file of version 0.1 may have another kind
+            raise ValueError(f"output is {kind!r}: must be one of {', '.join(OUTPUTS)}")
         self.kind = kind
 
     def call(self, inputs):
@@ -300,20 +295,7 @@ class Output(keras.layers.Layer):
         if self.kind == "scattering":
             k, b = tf.split(x, 2, axis=-1)
             return hazy + k * hazy - b
-        return hazy + x if self.kind == "residual" else tf.tanh(x)
-
-    def compute_output_shape(self, shapes):
-        return shapes[1]
-
-
-@keras.saving.register_keras_serializable("hazeheal")
-class CropTo(keras.layers.Layer):
-    """Crops an image to the size of another, from the upper left corner."""
-
-    def call(self, inputs):
-        x, like = inputs
-        height, width = (like.shape[axis] or tf.shape(like)[axis] for axis in (1, 2))
-        return x[:, :height, :width]
+        return hazy + x
 
     def compute_output_shape(self, shapes):
         return shapes[1]

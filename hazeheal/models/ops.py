@@ -1,22 +1,30 @@
-"""Layer norm over the channels of each pixel, with a gradient written out: forwards and backwards in two thirds of the time.
+"""Operations with hand-written gradients: layer normalization and depthwise convolution.
 
-TensorFlow derives the gradient through mean and variance apart, in some twenty passes over the image; on a CPU each is bound
-by memory. By hand it takes about a dozen. Both are the same sum (Ba et al. 2016, appendix), rounded in another order.
+Both compute the gradients that TensorFlow would derive, up to rounding, in less time on CPUs (docs/performance.md).
 """
+
+from collections.abc import Callable
 
 import tensorflow as tf
 
+# Whether `depthwise` is traced for a CPU. None means: if TensorFlow sees no GPU. Set it to trace a function on one
+# machine and compile it for another.
+target_is_cpu: bool | None = None
 
-def layer_norm(x, scale, offset, *, epsilon):
-    """(x - mean) / sqrt(variance + epsilon) scale + offset, mean and variance over the last axis, in float32.
+
+def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, epsilon: float) -> tf.Tensor:
+    """Normalizes each pixel over its channels (Ba et al. 2016), in float32.
+
+    Computes (x - mean) / sqrt(variance + epsilon) * scale + offset. On a CPU, the forward and the backward pass are
+    bound by memory. The derived gradient takes about twenty passes over the tensor, this one about a dozen.
 
     Args:
-        x: float [B, H, W, C].
-        scale, offset: float32 [C].
-        epsilon: A float.
+        x: `[B, H, W, C]` of any float type.
+        scale, offset: `[C]` float32.
+        epsilon: Added to the variance.
 
     Returns:
-        [B, H, W, C] of the type of x.
+        `[B, H, W, C]` of the type of x.
     """
 
     @tf.custom_gradient
@@ -26,15 +34,57 @@ def layer_norm(x, scale, offset, *, epsilon):
         rate = tf.math.rsqrt(tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True) + epsilon)
         unit = centered * rate
 
-        def gradients(above):
-            above = tf.cast(above, tf.float32)
-            to_scale = above * unit
-            to_unit = above * scale
+        def gradients(upstream):
+            upstream = tf.cast(upstream, tf.float32)
+            to_scale = upstream * unit
+            to_unit = upstream * scale
             along_mean = tf.reduce_mean(to_unit, axis=-1, keepdims=True)
             along_unit = tf.reduce_mean(to_scale * scale, axis=-1, keepdims=True)
             to_x = (to_unit - (along_mean + unit * along_unit)) * rate
-            return tf.cast(to_x, x.dtype), *(tf.reduce_sum(g, axis=[0, 1, 2]) for g in (to_scale, above))
+            sums = (tf.reduce_sum(gradient, axis=[0, 1, 2]) for gradient in (to_scale, upstream))
+            return tf.cast(to_x, x.dtype), *sums
 
         return tf.cast(unit * scale + offset, x.dtype), gradients
 
     return norm(x, scale, offset)
+
+
+def depthwise(x: tf.Tensor, kernel: tf.Tensor, *, strides: list[int]) -> tf.Tensor:
+    """Depthwise convolution with padding `same`. On a CPU, the gradients of bfloat16 are computed in float32.
+
+    oneDNN has a fast bfloat16 kernel only for the forward pass. Its reference code for the backward pass takes five
+    times as long as float32 with the casts. GPUs and XLA have kernels for both.
+
+    Args:
+        x: `[B, H, W, C]` of any float type.
+        kernel: `[size, size, C, 1]` of the type of x.
+        strides: `[1, s, s, 1]`.
+
+    Returns:
+        `[B, ceil(H / s), ceil(W / s), C]` of the type of x.
+    """
+    on_cpu = not tf.config.list_logical_devices("GPU") if target_is_cpu is None else target_is_cpu
+    if x.dtype != tf.bfloat16 or not on_cpu:
+        return tf.nn.depthwise_conv2d(x, kernel, strides, "SAME")
+    return _depthwise_with_float32_gradients(strides)(x, kernel)
+
+
+def _depthwise_with_float32_gradients(
+    strides: list[int],
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    @tf.custom_gradient
+    def convolve(x, kernel):
+        def gradients(upstream):
+            common = {"out_backprop": tf.cast(upstream, tf.float32), "strides": strides, "padding": "SAME"}
+            to_x = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                input_sizes=tf.shape(x), filter=tf.cast(kernel, tf.float32), **common
+            )
+            to_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                input=tf.cast(x, tf.float32), filter_sizes=tf.shape(kernel), **common
+            )
+            # The operation does not infer a static shape for open sides.
+            return tf.cast(tf.ensure_shape(to_x, x.shape), x.dtype), tf.cast(to_kernel, kernel.dtype)
+
+        return tf.nn.depthwise_conv2d(x, kernel, strides, "SAME"), gradients
+
+    return convolve

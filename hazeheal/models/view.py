@@ -1,63 +1,69 @@
-"""A network that looks at a reduced view of the image, and lays what it finds on the image itself.
+"""The view: the generator sees a reduced image and applies what it finds to the image itself.
 
-How much haze there is takes a look at the whole scene, and varies smoothly; the detail is in the image already. So
-the network is given the whole image as view_size x view_size pixels, whatever its size and shape, and what its head
-says there (K and B of the scattering model, or what is to be added) is enlarged to the image's size and applied to
-its own pixels, as in HDRnet (Gharbi et al. 2017). All images then look to the network as those of its training
-did, and a large one costs hardly more than a small one.
+Estimating the haze takes the whole scene, and the haze varies smoothly; the detail is in the image already. So the
+network gets the whole image as view_size x view_size pixels, whatever its size and shape. The maps that its head
+outputs (K and B of the scattering model, or a residual) are enlarged to the size of the image and applied to its
+pixels, as in HDRnet (Gharbi et al. 2017). All images then have the size of the training images for the network, and a
+large one takes hardly longer than a small one.
 
-The reduction is linear with a triangle as wide as a pixel of the view, by one matrix along each side, as
-`tf.image.resize(antialias=True)` has it; the enlargement is bilinear. Between equal sizes both are the identity.
+The reduction is linear with a triangle filter as wide as a pixel of the view: one matrix product along each side,
+equal to `tf.image.resize(antialias=True)`. The enlargement is bilinear. Between equal sizes both are the identity.
 """
+
+from types import ModuleType
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from hazeheal.models.layers import to_pixels
-
-REDUCED_OUTPUTS = ("residual", "scattering")  # what can be laid on an image of another size
+from hazeheal.models.rearrange import to_pixels
 
 
-def resampling(outputs, inputs, *, part=None, lib=tf):
-    """The matrix of a linear resampling of one side, antialiased where it reduces.
+def resampling(
+    outputs: int | tf.Tensor,
+    inputs: int | tf.Tensor,
+    *,
+    part: slice | None = None,
+    lib: ModuleType = tf,
+) -> np.ndarray | tf.Tensor:
+    """Returns the matrix of a linear resampling of one side, with antialiasing if it reduces.
 
     Args:
-        outputs, inputs: Pixels of the side, integers; with `tf` also int32 scalars.
-        part: A slice of the inputs: those columns of the matrix alone. With `np`.
-        lib: `tf`, or `np` for numbers on the host.
+        outputs, inputs: Lengths of the side in pixels: integers, or int32 scalars if `lib` is `tf`.
+        part: With `np`: return only these columns of the matrix.
+        lib: `tf` to compute on the device, `np` to compute on the host.
 
     Returns:
-        float32 [outputs, inputs], of rows that sum to 1.
+        `[outputs, inputs]` float32. Each row sums to 1.
     """
     on_host = lib is np
 
     def real(x):
         return np.float32(x) if on_host else tf.cast(x, tf.float32)
 
-    def places(count):
+    def positions(count):
         return np.arange(count, dtype=np.float32) if on_host else real(tf.range(count))
 
     ratio = real(inputs) / real(outputs)
     width = lib.maximum(ratio, real(1))
-    centers = ((places(outputs) + 0.5) * ratio - 0.5)[:, None]
+    centers = ((positions(outputs) + 0.5) * ratio - 0.5)[:, None]
 
-    def weights(inputs):
-        return lib.maximum(real(0), 1 - lib.abs(inputs[None, :] - centers) / width)
+    def weights(at):
+        return lib.maximum(real(0), 1 - lib.abs(at[None, :] - centers) / width)
 
     if not on_host:
-        found = weights(places(inputs))
-        return found / tf.reduce_sum(found, 1, keepdims=True)
-    # Of all inputs, without a matrix of them: those that a row looks at.
+        matrix = weights(positions(inputs))
+        return matrix / tf.reduce_sum(matrix, 1, keepdims=True)
+    # The sum of each whole row, from the inputs near its center: `part` may not include them.
     nearby = np.floor(centers) + np.arange(-np.ceil(width), np.ceil(width) + 2, dtype=np.float32)
     inside = (nearby >= 0) & (nearby < inputs)
     total = (np.maximum(0, 1 - np.abs(nearby - centers) / width) * inside).sum(1, keepdims=True)
-    return weights(places(inputs)[part or slice(None)]) / total
+    return weights(positions(inputs)[part or slice(None)]) / total
 
 
 @keras.saving.register_keras_serializable("hazeheal")
 class View(keras.layers.Layer):
-    """[B, H, W, C] float32 to [B, size, size, C], whatever H and W."""
+    """Reduces `[B, H, W, C]` float32 to `[B, size, size, C]`, for any H and W."""
 
     def __init__(self, size, **kwargs):
         super().__init__(**kwargs)
@@ -70,7 +76,7 @@ class View(keras.layers.Layer):
         channels, size = inputs.shape[3], self.size
         x = tf.reshape(inputs, [batch, height, width * channels])
         x = tf.matmul(resampling(size, height), x)  # [B, size, W C]
-        # One large product: with the channels behind, it would be one of three columns for each row.
+        # With the channels before the width, the second reduction is one large matrix product per image.
         x = tf.transpose(tf.reshape(x, [batch, size, width, channels]), [0, 1, 3, 2])
         x = tf.reshape(x, [batch, size * channels, width])
         x = tf.matmul(x, resampling(size, width), transpose_b=True)
@@ -82,9 +88,9 @@ class View(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("hazeheal")
 class Maps(keras.layers.Layer):
-    """The head's output on patches to maps of the view's pixels: [B, h, w, p^2 C] to [B, size, size, C].
+    """Converts the head's output on patches, `[B, h, w, p^2 C]`, to maps of the view, `[B, size, size, C]`.
 
-    For `scattering` K stands before B, three channels each.
+    For the output `scattering`, the first three channels are K and the last three are B.
     """
 
     def __init__(self, size, *, kind, patch_size, **kwargs):
@@ -101,13 +107,16 @@ class Maps(keras.layers.Layer):
         return (shape[0], self.size, self.size, 3 * self.kinds)
 
 
-@keras.saving.register_keras_serializable("hazeheal")
-class Laid(keras.layers.Layer):
-    """The maps of the view, enlarged to the image's size and laid on its pixels: x + K x - B, or x + the map."""
+@keras.saving.register_keras_serializable("hazeheal", name="Laid")  # the name in .keras files of version 0.1
+class ApplyMaps(keras.layers.Layer):
+    """Enlarges maps to the size of an image x and applies them: x + K x - B, or x + residual.
+
+    The inputs are the maps, `[B, size, size, 6]` or `[B, size, size, 3]`, and the image, `[B, H, W, 3]`.
+    """
 
     def call(self, inputs):
         maps, image = inputs
-        # Three channels at a time: TensorFlow's kernel for CPUs is made for these, and takes twice as long for six.
+        # TensorFlow's CPU kernel is specialized for three channels, and takes twice as long for six.
         parts = tf.split(maps, maps.shape[3] // 3, axis=-1)
         if maps.shape[1:3] != image.shape[1:3]:
             parts = [tf.image.resize(part, tf.shape(image)[1:3]) for part in parts]

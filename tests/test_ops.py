@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hazeheal.models import depthwise as depthwise_module
-from hazeheal.models.depthwise import depthwise
-from hazeheal.models.ops import layer_norm
+from hazeheal.models import ops
+from hazeheal.models.ops import depthwise, layer_norm
 
 EPSILON = 1e-6
 
@@ -79,8 +78,8 @@ def test_the_depthwise_convolution_of_bfloat16_has_the_gradients_of_float32(stri
 
 
 def test_for_a_gpu_the_gradients_are_those_of_its_own_kernels(monkeypatch):
-    def kinds(for_cpu):
-        monkeypatch.setattr(depthwise_module, "for_cpu", for_cpu)
+    def kinds(target_is_cpu):
+        monkeypatch.setattr(ops, "target_is_cpu", target_is_cpu)
         specs = tf.TensorSpec([1, 8, 8, 5], tf.bfloat16), tf.TensorSpec([3, 3, 5, 1], tf.bfloat16)
 
         @tf.function(input_signature=specs)
