@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import shutil
 import time
 
 import numpy as np
@@ -157,7 +158,7 @@ def test_a_folder_that_cannot_be_created_costs_one_warning(tmp_path, warnings_of
 def test_an_event_file_deleted_under_the_writer(tmp_path):
     writers = SummaryWriters(tmp_path)
     writers.scalars("train", {"loss": 1.0}, step=1)
-    event_paths(tmp_path / "train")[0].unlink()
+    shutil.rmtree(tmp_path / "train")
     for step in (2, 3):
         writers.scalars("train", {"loss": 1.0}, step=step)
     assert steps(tmp_path / "train") == [2, 3]

@@ -149,9 +149,9 @@ class SummaryWriters:
             self._append(folder.name, [start, start])
 
     def _append(self, split, events):
+        folder = self.directory / split
+        folder.mkdir(parents=True, exist_ok=True)
         if split not in self._paths:
-            folder = self.directory / split
-            folder.mkdir(parents=True, exist_ok=True)
             self._paths[split] = _new_path(folder)
         version = Event(wall_time=time.time(), file_version="brain.Event:2")
         data = b"".join(map(_frame, events))
