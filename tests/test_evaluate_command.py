@@ -100,7 +100,7 @@ def test_folders_with_a_model(run, folders, tmp_path, capsys):
     assert summary["protocol"]["data_range"] == 255 and summary["protocol"]["resize"] == "none"
     assert summary["versions"]["tensorflow"] == tf.__version__
     page = (output / "report.html").read_text()
-    assert page.count('<figure class="card"') == 3 and "worst is the lowest PSNR of mine" in page
+    assert page.count('<figure class="card"') == 3 and "worst means lowest PSNR of mine" in page
     table = out.splitlines()
     assert table[0].startswith(f"3 pairs of {folders['hazy']} and {folders['GT']}, the first of 14")
     assert [line.split()[0] for line in table[2:5]] == ["input", "dark_channel", "mine"]

@@ -1,6 +1,6 @@
-"""The page of the evaluation's report: style, script and frame. `report` fills it.
+"""Style, script and HTML template of the evaluation report, which `html_report` fills in.
 
-Nothing on it comes from elsewhere, and its Content-Security-Policy forbids the browser to ask for anything.
+The page is self-contained. Its Content-Security-Policy forbids requests.
 """
 
 import string
@@ -78,7 +78,7 @@ for (const card of cards)
   card.querySelector("input").addEventListener("input", e => card.style.setProperty("--x", e.target.value + "%"));
 for (const id of ["left", "right"]) document.getElementById(id).addEventListener("change", compare);
 document.getElementById("sort").addEventListener("change", sort);
-if (cards.length) { compare(); sort(); }  // a browser may have kept what was selected before a reload
+if (cards.length) { compare(); sort(); }  // a browser may restore the selection of the page before a reload
 """
 
 PAGE = string.Template("""<!DOCTYPE html>
@@ -99,16 +99,16 @@ PAGE = string.Template("""<!DOCTYPE html>
 </header>
 <main>
 <div class="controls">
-<label>left <select id="left">$left</select></label>
-<label>right <select id="right">$right</select></label>
-<label>order <select id="sort">$orders</select></label>
+<label>Left <select id="left">$left</select></label>
+<label>Right <select id="right">$right</select></label>
+<label>Order <select id="sort">$orders</select></label>
 <span class="faint">$shown</span>
 </div>
 <div class="cards">
 $cards
 </div>
-<h2>Protocol</h2>
-<dl>$protocol</dl>
+<h2>Protocol and sources</h2>
+<dl>$details</dl>
 </main>
 <script>$script</script>
 </body>
