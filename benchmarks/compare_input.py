@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import images, rounds  # noqa: E402
-from hazeheal.benchmark.pairs import convert  # noqa: E402
+from hazeheal.benchmark.convert import run_conversion  # noqa: E402
 
 UNIT, PEER, LIMIT = "pairs_per_second", "torch DataLoader", "decoding alone"
 
@@ -72,7 +72,7 @@ def main(argv=None):
             images.write_folder(
                 folder, pairs=flags.pairs, height=height, width=width, suffix=".jpg", distinct=16
             )
-            convert(folder, data_dir, encoding="keep")
+            run_conversion(folder, data_dir, encoding="keep")
             found, _ = rounds.alternate(contestants(folder, data_dir, flags), rounds=flags.rounds, unit=UNIT)
         to_peer, to_limit = (rounds.ratios(found, unit=UNIT, base=base) for base in (PEER, LIMIT))
         print(f"\n{size}\n\n{rounds.markdown(to_peer, unit=UNIT, base=PEER)}")

@@ -35,7 +35,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.images import write_folder  # noqa: E402
-from hazeheal.benchmark.pairs import convert  # noqa: E402
+from hazeheal.benchmark.convert import run_conversion  # noqa: E402
 from hazeheal.data.pipeline.processor import DehazeDataProcessor  # noqa: E402
 
 CROP, RESIZED, BATCH = 256, 286, 4
@@ -78,8 +78,8 @@ def compare(directory, *, height, width, options):
     folder = directory / f"{width}x{height}"
     write_folder(folder, pairs=options.pairs, height=height, width=width, source=options.source)
     jpeg, png = folder / "jpeg", folder / "png"
-    convert(folder, jpeg, encoding="jpeg", options=[f"--quality={options.quality}"])
-    convert(folder, png, encoding="keep")
+    run_conversion(folder, jpeg, encoding="jpeg", options=[f"--quality={options.quality}"])
+    run_conversion(folder, png, encoding="keep")
 
     def ours(data_dir):
         made = DehazeDataProcessor(data_dir, batch_size=BATCH, crop_size=CROP, workers=options.workers)

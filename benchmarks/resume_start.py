@@ -46,12 +46,12 @@ def main(argv=None):
     if flags.measure:
         return first_batch(flags.measure, flags.step)
     from benchmarks import images
-    from hazeheal.benchmark.pairs import convert
+    from hazeheal.benchmark.convert import run_conversion
 
     with tempfile.TemporaryDirectory(dir=flags.folder) as directory:
         folder, data_dir = pathlib.Path(directory, "images"), pathlib.Path(directory, "records")
         images.write_folder(folder, pairs=flags.pairs, height=48, width=64, suffix=".jpg", distinct=16)
-        convert(folder, data_dir, encoding="keep")
+        run_conversion(folder, data_dir, encoding="keep")
         contestants = {
             f"step {step:,}": rounds.process(
                 [sys.executable, __file__, f"--measure={data_dir}", f"--step={step}"]

@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import rounds  # noqa: E402
-from hazeheal.benchmark.pairs import convert, write_pairs  # noqa: E402
+from hazeheal.benchmark.convert import run_conversion, write_pairs  # noqa: E402
 
 HAZEHEAL = [sys.executable, "-m", "hazeheal"]
 
@@ -161,7 +161,7 @@ def main(argv=None):
     with tempfile.TemporaryDirectory() as directory:
         folder = pathlib.Path(directory)
         write_pairs(folder / "images", pairs=16, size=max(160, flags.crop_size))
-        convert(folder / "images", folder / "records", encoding="keep")
+        run_conversion(folder / "images", folder / "records", encoding="keep")
         for number in range(flags.rounds):
             found.append(
                 {

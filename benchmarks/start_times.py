@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import rounds  # noqa: E402
-from hazeheal.benchmark.pairs import convert, write_pairs  # noqa: E402
+from hazeheal.benchmark.convert import run_conversion, write_pairs  # noqa: E402
 
 UNIT = "seconds"
 
@@ -98,7 +98,7 @@ def main(argv=None):
         contestants = {"hazeheal --help": helped(), "hazeheal train --help": helped("train")}
         if not flags.help_alone:
             write_pairs(folder, pairs=16, size=max(160, flags.crop_size))
-            convert(folder, data_dir, encoding="keep")
+            run_conversion(folder, data_dir, encoding="keep")
 
             def training(**more):
                 return first_step(data_dir, run_dir, flags, **more)

@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from hazeheal import config as configs
 from hazeheal.benchmark import step
-from hazeheal.benchmark.memory import peak_bytes
+from hazeheal.benchmark.timing import peak_bytes
 from hazeheal.distributed.runtime import choose_runtime
 from hazeheal.errors import EXIT_OK, EXIT_USAGE, UsageError
 
@@ -51,7 +51,7 @@ def main(argv=None):
         print(error, file=sys.stderr)
         return EXIT_USAGE
     _, train = step.open_training(config, runtime=runtime)
-    feed = step.batches(runtime, step.batch_in_memory(config, replicas=runtime.replicas))
+    feed = step.distributed_iterator(runtime, step.batch_in_memory(config, replicas=runtime.replicas))
     begin = time.perf_counter()
     train(feed, 2)
     compiled = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`hazeheal benchmark`: its refusals, its measurements and its JSON. How fast anything is, is never asked."""
+"""`hazeheal benchmark`: its errors, its measurements and its JSON. No test checks a speed."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from hazeheal import config as configs
 from hazeheal.__main__ import main
 from hazeheal.benchmark import child, comm, convert, input, plan, step, suite, timing
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.inference.gan import DehazeGAN
+from hazeheal.models.networks import build_networks
 
 AUTO = {"precision": "float32", "xla": "off"}
 CPU = {"kind": "CPU", "cores": 2, "auto": AUTO, "precisions": ["float32"], "left_out": {}}
@@ -28,24 +28,24 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def gan():
-    return DehazeGAN(make_config(model__norm="none"))
+def networks():
+    return build_networks(make_config(model__norm="none"))
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """Where a run leaves its JSON, and where it would leave what it forgot to remove."""
+    """The current directory, for the JSON, and the temporary directory, which must be empty afterwards."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    assert not list((tmp_path / "temporary").glob("hazeheal-*")), "something was left behind"
+    assert not list((tmp_path / "temporary").glob("hazeheal-*")), "temporary files were left behind"
 
 
-# The suite, with measurements that are made up
+# The suite, with stand-ins for the measurements
 
 
-def answers(kind, spec, calls):
+def fake_measurement(kind, spec, calls):
     calls.append(kind)
     if kind == "device":
         return CPU
@@ -56,7 +56,7 @@ def answers(kind, spec, calls):
 
 def test_passes_are_taken_in_turn_and_merged(monkeypatch):
     calls = []
-    monkeypatch.setattr(child, "run", lambda kind, spec: answers(kind, spec, calls))
+    monkeypatch.setattr(child, "run", lambda kind, spec: fake_measurement(kind, spec, calls))
     options = plan.Options(what=("comm",), replicas=(2, 4), passes=2)
     result = suite.run(make_config(), options)
     assert calls == ["device", *["comm"] * 4]
@@ -66,7 +66,7 @@ def test_passes_are_taken_in_turn_and_merged(monkeypatch):
 
 
 def test_a_failure_leaves_nothing_behind(monkeypatch, here, capsys):
-    monkeypatch.setattr(child, "run", lambda kind, spec: answers(kind, spec, []))
+    monkeypatch.setattr(child, "run", lambda kind, spec: fake_measurement(kind, spec, []))
     assert main(["benchmark", "--what=restore"]) == 1
     assert capsys.readouterr().err == "hazeheal benchmark: error: restore failed\n"
     assert [path.name for path in here.iterdir()] == ["temporary"]
@@ -78,13 +78,13 @@ def test_a_failure_leaves_nothing_behind(monkeypatch, here, capsys):
         (["--what=speed"], "'speed' is none of input, step, comm, convert, restore"),
         (["--xla=auto"], "'auto' is none of off, on"),
         (["--precision=float8"], "'float8' is none of float32, mixed_bfloat16, mixed_float16"),
-        (["--seconds=0"], "--seconds=0 leaves no time to measure in"),
+        (["--seconds=0"], "--seconds=0 must be greater than 0"),
         (["--rounds=0"], "'0' is no number of 1 or more"),
-        (["--pairs=2"], "--pairs=2 cannot tell"),
-        (["--size=95"], "--size=95 is smaller than the crop of 96; give 96 or more"),
+        (["--pairs=2"], "--pairs=2 is too small to separate"),
+        (["--size=95"], "--size=95 is smaller than the crop of 96; use 96 or more"),
         (["--image=0x3"], "'0x3' is no size such as 550x412"),
         (["--replicas=1,3"], "--config.train.batch_size=8 does not divide over 3 replicas"),
-        (["--replicas=0,1"], "--replicas=0,1: each must be 1 or more"),
+        (["--replicas=0,1"], "--replicas=0,1: each number must be at least 1"),
         (["--config=nothing"], "there is no such configuration"),
         (["--data_dir=nowhere"], "nowhere"),
         (["--json=there"], "--json=there is there already"),
@@ -95,8 +95,8 @@ def test_a_failure_leaves_nothing_behind(monkeypatch, here, capsys):
         ),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_starts(flags, said, here, monkeypatch, capsys):
-    monkeypatch.setattr(child, "run", lambda *_: pytest.fail("it was started"))
+def test_invalid_flags_are_refused_before_anything_starts(flags, said, here, monkeypatch, capsys):
+    monkeypatch.setattr(child, "run", lambda *_: pytest.fail("a measurement was started"))
     (here / "there").write_text("mine")
     assert main(["benchmark", *flags]) in (1, 2)
     out, err = capsys.readouterr()
@@ -121,11 +121,17 @@ def assert_plausible(value, *, where="result"):
         assert math.isfinite(value) and value >= 0, f"{where} is {value}"
 
 
-def test_the_reduction_has_the_bytes_of_the_gradients(gan):
-    spec = {"config": gan.config.to_dict(), "cpu": True, "replicas": 2, "precision": "float32", "xla": "off"}
+def test_the_reduction_has_the_bytes_of_the_gradients(networks):
+    spec = {
+        "config": make_config(model__norm="none").to_dict(),
+        "cpu": True,
+        "replicas": 2,
+        "precision": "float32",
+        "xla": "off",
+    }
     with graphs_as_they_are():
         found = comm.measure(spec | SHORT)
-    assert found["bytes"] == 4 * (sum(gan.parameter_counts().values()) + 8)
+    assert found["bytes"] == 4 * (sum(networks.parameter_counts().values()) + 8)
     assert found["bytes_per_second"]["median"] > 0
     assert_plausible(found)
 
@@ -138,7 +144,7 @@ def test_input_is_measured(data):
     assert_plausible(found)
 
 
-def test_a_child_says_what_went_wrong():
+def test_a_child_reports_its_error():
     with pytest.raises(UsageError, match=r"--cpu_replicas=0 must be 1 or more"):
         child.run(
             "comm",
@@ -161,7 +167,7 @@ RESTORE_KEYS = {
 
 
 def benchmark(capsys, *flags):
-    """(what --json=found.json holds, stdout) of `hazeheal benchmark FLAGS`."""
+    """(content of the JSON file, stdout) of `hazeheal benchmark FLAGS`."""
     assert main(["benchmark", *TOY, "--json=found.json", *flags, *OVERRIDES]) == 0, capsys.readouterr().err
     with open("found.json", encoding="utf-8") as file:
         return json.load(file), capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What is measured, how it is timed, and what is made of it; with clocks and figures that are made up."""
+"""The plan, the timing and the derived figures of a benchmark, with a fake clock and invented figures."""
 
 import pytest
 from trainings import make_config
@@ -28,7 +28,7 @@ GPU = CPU | {
 
 
 class Clock:
-    """Stands in for the time: every call of `work` takes a fixed time and more for each unit."""
+    """A fake clock: every call of `work` takes a fixed time plus a time for each unit."""
 
     def __init__(self, monkeypatch, *, call, unit):
         self.now, self.call, self.unit, self.counts = 0.0, call, unit, []
@@ -40,7 +40,7 @@ class Clock:
         return count
 
 
-def test_rounds_do_equal_work_of_about_the_time_asked_for(monkeypatch):
+def test_rounds_do_equal_work_of_about_the_requested_time(monkeypatch):
     clock = Clock(monkeypatch, call=0.0, unit=0.01)
     count, durations, results = timing.timed_rounds(clock.work, seconds=2.0, rounds=3)
     assert count == 200
@@ -48,21 +48,21 @@ def test_rounds_do_equal_work_of_about_the_time_asked_for(monkeypatch):
     assert results == [200] * 3 == clock.counts[-3:]
 
 
-def test_a_slow_unit_is_a_round_of_its_own(monkeypatch):
+def test_a_slow_unit_is_one_round(monkeypatch):
     clock = Clock(monkeypatch, call=0.0, unit=30.0)
     assert timing.timed_rounds(clock.work, seconds=2.0, rounds=2) == (1, [30.0, 30.0], [1, 1])
 
 
-def test_a_unit_too_quick_for_the_clock_does_not_run_for_ever(monkeypatch):
+def test_a_unit_too_fast_for_the_clock_ends(monkeypatch):
     clock = Clock(monkeypatch, call=0.0, unit=0.0)
-    assert timing.timed_rounds(clock.work, seconds=2.0, rounds=2, most=64)[0] == 64
+    assert timing.timed_rounds(clock.work, seconds=2.0, rounds=2, max_units=64)[0] == 64
 
 
 def test_ratios_are_of_the_same_round():
-    # The machine halves its speed after the first round: the ratio stays what it is.
+    # The machine becomes half as fast after the first round; the ratio does not change.
     ours, base = timing.spread([30.0, 15.0, 15.0]), timing.spread([20.0, 10.0, 10.0])
-    assert timing.ratio(ours, base) == 1.5
-    assert timing.merged([ours, base])["values"] == [30.0, 15.0, 15.0, 20.0, 10.0, 10.0]
+    assert timing.median_ratio(ours, base) == 1.5
+    assert timing.merge_spreads([ours, base])["values"] == [30.0, 15.0, 15.0, 20.0, 10.0, 10.0]
     assert timing.spread([3.0, 1.0, 2.0]) == {"median": 2, "lowest": 1, "highest": 3, "values": [3, 1, 2]}
 
 
@@ -70,7 +70,7 @@ def test_ratios_are_of_the_same_round():
 
 
 def planned(device, config=None, **options):
-    found = plan.make(
+    found = plan.make_tasks(
         config or make_config(train__batch_size=12),
         plan.Options(**options),
         device=device,
@@ -105,12 +105,12 @@ def test_plan_of_gpus():
     assert not left_out
     tasks, left_out = planned(GPU, make_config(train__batch_size=4), what=("comm",))
     assert tasks == [("comm", 2), ("comm", 4)]
-    assert left_out == {"6 replicas": "the batch of 4 does not divide over them"}
+    assert left_out == {"6 replicas": "the batch of 4 cannot be divided among them"}
 
 
-def test_a_step_knows_the_batch_that_it_is_measured_with():
+def test_the_spec_of_a_step_has_its_batch_size():
     options = plan.Options(what=("step",), replicas=(2,), per_replica=True)
-    tasks, _ = plan.make(make_config(train__batch_size=3), options, device=CPU, data_sets={"keep": "a"})
+    tasks, _ = plan.make_tasks(make_config(train__batch_size=3), options, device=CPU, data_sets={"keep": "a"})
     assert (
         {task.spec["config"]["train"]["batch_size"] for task in tasks}
         == {6}
@@ -126,12 +126,12 @@ def test_a_step_knows_the_batch_that_it_is_measured_with():
         ({"what": ("comm",), "replicas": (1,)}, "comm: one replica has nothing to reduce"),
     ],
 )
-def test_nothing_left_to_measure_is_refused(options, said):
+def test_nothing_left_to_measure_is_an_error(options, said):
     with pytest.raises(UsageError, match=said):
         planned(CPU, **options)
 
 
-def test_more_gpus_than_there_are_are_refused():
+def test_more_replicas_than_gpus_is_an_error():
     with pytest.raises(UsageError, match="--replicas=8: this machine has 6 GPUs"):
         planned(GPU, replicas=(1, 8))
 

@@ -1,8 +1,8 @@
-"""A measurement in a process of its own: precision, devices and memory are decided once, when TensorFlow starts.
+"""Runs one measurement in its own process, because precision, devices and memory are fixed when TensorFlow starts.
 
     python -m hazeheal.benchmark.child KIND FILE      # reads the spec in FILE, writes FILE.result
 
-KIND is a module beside this one whose `measure(spec)` takes and returns what JSON can hold.
+KIND is a module of this package with a function `measure(spec)` that takes and returns JSON values.
 """
 
 import importlib
@@ -23,11 +23,14 @@ def run(kind: str, spec: dict) -> dict:
 
     Args:
         kind: `device`, `input`, `step`, `comm` or `restore`.
-        spec: Its arguments; with `cpu` true it sees no GPU.
+        spec: Its arguments. With `cpu` true the process sees no GPU.
+
+    Returns:
+        The result of the module's `measure`.
 
     Raises:
-        UsageError: The measurement cannot be made as asked.
-        HazeHealError: It failed; the message holds the end of what it wrote.
+        UsageError: The measurement is not possible as requested.
+        HazeHealError: The measurement failed; the message contains the last line of its output.
     """
     with tempfile.TemporaryDirectory(prefix="hazeheal-benchmark-") as folder:
         file = pathlib.Path(folder, "spec.json")
@@ -40,33 +43,39 @@ def run(kind: str, spec: dict) -> dict:
             capture_output=True,
             check=False,
         )
-        result = file.with_suffix(".result")
-        if done.returncode == EXIT_OK:
-            return json.loads(result.read_text(encoding="utf-8"))
-        if result.exists():  # an error that it has words for
-            said = json.loads(result.read_text(encoding="utf-8"))
-            raise (UsageError if said["usage"] else HazeHealError)(said["error"])
-    raise HazeHealError(f"measuring {kind} {ended(done)}")
+        result_file = file.with_suffix(".result")
+        if result_file.exists():
+            result = json.loads(result_file.read_text(encoding="utf-8"))
+            if done.returncode == EXIT_OK:
+                return result
+            if "error" in result:
+                raise (UsageError if result["usage"] else HazeHealError)(result["error"])
+    raise HazeHealError(f"measuring {kind} {describe_failure(done)}")
 
 
-def ended(done) -> str:
-    """How a process ended that should not have, with the last line it wrote."""
-    how = f"was killed by signal {-done.returncode}" if done.returncode < 0 else "failed"
+def describe_failure(done: subprocess.CompletedProcess) -> str:
+    """Describes how a process failed, with the last line of its stderr."""
+    text = f"was killed by signal {-done.returncode}" if done.returncode < 0 else "failed"
     if done.returncode == -9:
-        how += " (the system does that when memory runs out; use a smaller batch or crop)"
+        text += " (usually because memory ran out; use a smaller batch or crop)"
     lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return f"{how}: {lines[-1]}" if lines else how
+    return f"{text}: {lines[-1]}" if lines else text
 
 
-def environment(*, cpu: bool) -> dict:
-    """The variables of a process that finds the packages where this one has found them."""
+def environment(*, cpu: bool) -> dict[str, str]:
+    """Returns the environment of a process that imports the same packages as this one.
+
+    Args:
+        cpu: Whether to hide the GPUs.
+    """
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return variables | ({"CUDA_VISIBLE_DEVICES": "-1"} if cpu else {})
 
 
-def main(argv) -> int:
+def main(argv: list[str]) -> int:
+    """Runs the measurement that the arguments KIND and FILE name; returns the exit code."""
     kind, file = argv[0], pathlib.Path(argv[1])
     spec = json.loads(file.read_text(encoding="utf-8"))
     try:

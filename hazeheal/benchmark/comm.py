@@ -1,33 +1,34 @@
-"""The reduction of the gradients between the replicas: its bytes and its time, nothing else running."""
+"""The reduction of the gradients between the replicas, without any other work: bytes and time."""
 
 import numpy as np
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 from hazeheal import config as configs
 from hazeheal.benchmark.step import open_runtime
 from hazeheal.benchmark.timing import spread, timed_rounds
 from hazeheal.distributed.runtime import local_replica_index
-from hazeheal.inference.gan import DehazeGAN
+from hazeheal.models.networks import build_networks
 from hazeheal.training.step.step import LOSSES, reduction_dtype, summed
 from hazeheal.training.step.train_state import local
 
 
-def measure(spec) -> dict:
-    """Sums tensors of the shapes of all gradients, in the one call that the training step makes for them.
+def measure(spec: dict) -> dict:
+    """Sums tensors with the shapes of all gradients, in the same single call as the training step.
 
     Args:
         spec: `config`, `cpu`, `replicas`, `precision`, `xla`, `seconds` of a round, `rounds`.
 
     Returns:
-        tensors, bytes: that each replica gives into one reduction; reduce_dtype: of the gradients; seconds: spread of one reduction's
-        time; bytes_per_second: spread of `bytes` over it.
+        tensors, bytes: of one replica's contribution to one reduction; reduce_dtype: of the gradients; seconds: spread
+        of the time of one reduction; bytes_per_second: spread of `bytes` divided by it.
     """
     config = configs.from_dict(spec["config"])
     runtime = open_runtime(spec)
     shapes = gradient_shapes(config)
     dtype = reduction_dtype(config, replicas=runtime.replicas)
     with runtime.strategy.scope():
-        # Variables, as what is read from them is not known before the loop runs.
+        # Variables, because their values are unknown when the loop is traced.
         gradients = [
             tf.Variable(tf.zeros(shape), trainable=False, aggregation=tf.VariableAggregation.NONE)
             for shape in shapes
@@ -38,7 +39,7 @@ def measure(spec) -> dict:
         replica = local_replica_index(runtime.devices)
         *values, sums = (local(variable, replica).read_value() for variable in gradients)
         values, sums = summed(tf.distribute.get_replica_context(), values, sums, dtype=dtype)
-        # Every sum is used, or it would not be made; the first number of each is enough for that.
+        # An unused sum would be pruned from the graph; reading its first number is enough.
         return tf.add_n([tf.reshape(value, [-1])[0] for value in [*values, sums]])
 
     @tf.function
@@ -52,8 +53,8 @@ def measure(spec) -> dict:
     count, durations, _ = timed_rounds(
         lambda n: repeat(tf.constant(n)).numpy(), seconds=spec["seconds"], rounds=spec["rounds"]
     )
-    *numbers, rest = (int(np.prod(shape)) for shape in shapes)
-    size = tf.as_dtype(dtype).size * sum(numbers) + 4 * rest
+    *gradient_sizes, sums_size = (int(np.prod(shape)) for shape in shapes)
+    size = tf.as_dtype(dtype).size * sum(gradient_sizes) + 4 * sums_size
     return {
         "tensors": len(shapes),
         "bytes": size,
@@ -63,14 +64,11 @@ def measure(spec) -> dict:
     }
 
 
-def gradient_shapes(config) -> list:
-    """Shapes of what the step reduces at once: a float32 gradient a variable, and the vector of the losses' sums."""
-    gan = DehazeGAN(configs.from_dict(without_perceptual(config)))
-    variables = [*gan.generator.trainable_variables, *gan.discriminator.trainable_variables]
-    return [tuple(v.shape) for v in variables] + [(len(LOSSES) + 3,)]
-
-
-def without_perceptual(config) -> dict:
-    """The fields of a configuration without the network that has no gradients."""
+def gradient_shapes(config: ConfigDict) -> list[tuple[int, ...]]:
+    """Returns the shapes that the step reduces at once: a gradient for each variable, and the vector of loss sums."""
     fields = config.to_dict()
-    return fields | {"loss": fields["loss"] | {"perceptual_weight": 0.0}}
+    # The perceptual network has no gradients and need not be built.
+    fields["loss"] = fields["loss"] | {"perceptual_weight": 0.0}
+    networks = build_networks(configs.from_dict(fields))
+    variables = [*networks.generator.trainable_variables, *networks.discriminator.trainable_variables]
+    return [tuple(v.shape) for v in variables] + [(len(LOSSES) + 3,)]

@@ -1,8 +1,10 @@
-"""What this machine's device can do: the precisions it has, its peak in each, its memory's bandwidth.
+"""The device of this machine: its precisions, its peak in each precision, and its memory bandwidth.
 
-The peak is what a large matrix product or convolution reaches here, and not what a data sheet says: clocks,
-memory and virtual machines set it, and it is what the networks' share is measured against.
+The peak is what a large matrix product or convolution reaches on this machine, not the value of a data sheet. It depends on
+clocks, memory and virtualization. `report` relates the speed of the networks to it.
 """
+
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -12,32 +14,33 @@ from hazeheal.errors import UsageError
 from hazeheal.utils.cpu import describe_cpu, usable_cores
 
 PRECISIONS = {"float32": "float32", "mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
-# side of the matrices; batch, side and channels of the convolution; bytes of the array that is added to
+# Side of the matrices; batch, side and channels of the convolution; bytes of the array for the bandwidth.
 SIZES = {"CPU": (2048, (8, 64, 128), 2**28), "GPU": (8192, (64, 128, 256), 2**30)}
 
 
-def measure(spec) -> dict:
-    """Describes the device, and measures it where `spec` says so.
+def measure(spec: dict) -> dict:
+    """Describes the device and, if requested, measures its peak.
 
     Args:
-        spec: `cpu`: leave the GPUs alone; `peak`: measure; `seconds` of a round; `rounds`.
+        spec: `cpu`: do not use the GPUs; `peak`: measure the peak; `seconds` of a round; `rounds`.
 
     Returns:
-        kind (`CPU` or `GPU`), name, count, cores, memory_bytes; auto: what training would choose;
-        precisions: those it has; left_out: {precision: why}; and with `peak`, peak: {precision:
-        {`matmul`, `conv`: spread of FLOP/s}} and bandwidth: spread of bytes/s read and written.
+        kind (`CPU` or `GPU`), name, count, cores, tensorflow; auto: what training selects; precisions: the supported
+        ones; left_out: {precision: why it is not supported}. With `peak` also peak: {precision: {`matmul`, `conv`:
+        spread of FLOP/s}} and bandwidth: spread of bytes/s read and written.
     """
     gpus = [] if spec["cpu"] else tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     kind = "GPU" if gpus else "CPU"
-    best, ability = runtime.choose_precision("auto", gpus=gpus)
-    has = [p for p in PRECISIONS if _has(p, gpus)]
-    found = {
+    name = describe_cpu()[0]
+    if gpus:
+        name = tf.config.experimental.get_device_details(gpus[0])["device_name"]
+    best, reason = runtime.choose_precision("auto", gpus=gpus)
+    supported = [precision for precision in PRECISIONS if _is_supported(precision, gpus)]
+    result = {
         "kind": kind,
-        "name": tf.config.experimental.get_device_details(gpus[0])["device_name"]
-        if gpus
-        else describe_cpu()[0],
+        "name": name,
         "count": max(1, len(gpus)),
         "cores": usable_cores(),
         "tensorflow": tf.__version__,
@@ -45,24 +48,24 @@ def measure(spec) -> dict:
             "precision": best,
             "xla": "on" if runtime.choose_xla("auto", on_gpu=bool(gpus))[0] else "off",
         },
-        "precisions": has,
-        "left_out": {p: f"this device lacks it ({ability})" for p in PRECISIONS if p not in has},
+        "precisions": supported,
+        "left_out": {p: f"not supported by this device ({reason})" for p in PRECISIONS if p not in supported},
     }
     if spec["peak"]:
         side, image, size = SIZES[kind]
         timing = {"seconds": spec["seconds"], "rounds": spec["rounds"]}
-        found["peak"] = {
+        result["peak"] = {
             precision: {
                 "matmul": matmul_rate(side, dtype=PRECISIONS[precision], **timing),
                 "conv": conv_rate(*image, dtype=PRECISIONS[precision], **timing),
             }
-            for precision in has
+            for precision in supported
         }
-        found["bandwidth"] = bandwidth(size, **timing)
-    return found
+        result["bandwidth"] = bandwidth(size, **timing)
+    return result
 
 
-def _has(precision, gpus):
+def _is_supported(precision, gpus):
     try:
         runtime.choose_precision(precision, gpus=gpus)
         return True
@@ -70,17 +73,33 @@ def _has(precision, gpus):
         return False
 
 
-def matmul_rate(side, *, dtype, seconds, rounds) -> dict:
-    """Spread of the FLOP/s of products of square matrices."""
+def matmul_rate(side: int, *, dtype: str, seconds: float, rounds: int) -> dict:
+    """Returns the spread of the FLOP/s of products of square matrices.
+
+    Args:
+        side: Number of rows and columns.
+        dtype: Of the matrices.
+        seconds: Of one round.
+        rounds: Number of rounds.
+    """
     start = tf.cast(tf.random.stateless_normal([side, side], seed=[0, 1]), dtype)
-    # Of this size, products of products keep their scale.
+    # With this standard deviation repeated products keep their magnitude.
     factor = tf.cast(tf.random.stateless_normal([side, side], seed=[0, 2]) * side**-0.5, dtype)
     flops = 2 * side**3
     return _rate(lambda x: tf.matmul(x, factor), start, flops, seconds=seconds, rounds=rounds)
 
 
-def conv_rate(batch, side, channels, *, dtype, seconds, rounds) -> dict:
-    """Spread of the FLOP/s of 3x3 convolutions of [batch, side, side, channels] to the same shape."""
+def conv_rate(batch: int, side: int, channels: int, *, dtype: str, seconds: float, rounds: int) -> dict:
+    """Returns the spread of the FLOP/s of 3x3 convolutions that keep the shape `[batch, side, side, channels]`.
+
+    Args:
+        batch: Number of images.
+        side: Height and width.
+        channels: Number of channels.
+        dtype: Of the images and the kernel.
+        seconds: Of one round.
+        rounds: Number of rounds.
+    """
     shape = [batch, side, side, channels]
     start = tf.cast(tf.random.stateless_normal(shape, seed=[0, 1]), dtype)
     kernel = tf.random.stateless_normal([3, 3, channels, channels], seed=[0, 2])
@@ -93,13 +112,26 @@ def conv_rate(batch, side, channels, *, dtype, seconds, rounds) -> dict:
     return _rate(conv, start, flops, seconds=seconds, rounds=rounds)
 
 
-def bandwidth(size, *, seconds, rounds) -> dict:
-    """Spread of the bytes/s that adding a number to an array of `size` bytes reads and writes."""
+def bandwidth(size: int, *, seconds: float, rounds: int) -> dict:
+    """Returns the spread of the bytes/s that are read and written when a number is added to an array.
+
+    Args:
+        size: Of the array, in bytes.
+        seconds: Of one round.
+        rounds: Number of rounds.
+    """
     return _rate(lambda x: x + 1.0, tf.zeros([size // 4]), 2 * size, seconds=seconds, rounds=rounds)
 
 
-def _rate(operation, start, amount, *, seconds, rounds):
-    """Times `operation` applied over and over, each time to what it has made."""
+def _rate(
+    operation: Callable[[tf.Tensor], tf.Tensor],
+    start: tf.Tensor,
+    amount: int,
+    *,
+    seconds: float,
+    rounds: int,
+) -> dict:
+    """Spread of `amount` per second, where `operation` is applied repeatedly, each time to its last result."""
 
     @tf.function
     def repeat(count):

@@ -1,19 +1,25 @@
-"""Floating-point operations of the networks and of the training step, counted in the graphs they are traced to.
+"""Counts the floating-point operations of the networks and of the training step in their traced graphs.
 
-What counts is what GPUs quote their peak in: the multiplications and additions of convolutions (plain,
-depthwise, transposed, and their gradients) and matrix products, two for each multiply-add, positions of
-the kernel that reach into the padding included. What works on each element alone (norms, activations, the
-update) is bound by memory and left out. A trace holds every operation once, whatever computes it, so the
-count is exact, and it is of the graph as it is written: a compiler may leave out what nothing uses.
+Counted are the multiplications and additions of convolutions (plain, depthwise, transposed, and their gradients) and of
+matrix products, two for each multiply-add, including the positions where the kernel overlaps the padding. GPUs quote their
+peak in the same way. Elementwise operations (norms, activations, the update) are limited by memory bandwidth and are not
+counted. A trace contains every operation once, so the count is exact for the graph as written; a compiler may remove
+operations that nothing uses.
 """
 
 import math
+from typing import TYPE_CHECKING
 
+import keras
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 from hazeheal.training.step.step import make_forward_backward
 
-# For each operation: which of its inputs (or -1, its output) is the convolution's output, and which the kernel.
+if TYPE_CHECKING:
+    from hazeheal.models.networks import Networks
+
+# For each operation: the input (or -1, the output) that is the convolution's output, and the one that is its kernel.
 _CONVOLUTIONS = {
     "Conv2D": (-1, 1),
     "Conv2DBackpropInput": (2, 1),
@@ -24,20 +30,20 @@ _CONVOLUTIONS = {
 }
 
 
-def of_graph(graph) -> int:
+def of_graph(graph: tf.Graph) -> int:
     """Counts the operations of a traced function.
 
     Args:
-        graph: A `tf.Graph` whose convolutions have static shapes; functions that it calls are not entered.
+        graph: The function's graph. Its convolutions have static shapes. Functions that it calls are not counted.
 
     Raises:
-        ValueError: A shape is open, so that nothing could be counted.
+        ValueError: A shape is not static.
     """
     return sum(_of_operation(operation) for operation in _needed(graph))
 
 
 def _needed(graph):
-    """The operations that the outputs depend on: the others are pruned before the graph runs."""
+    """The operations that the outputs depend on. TensorFlow prunes the others before the graph runs."""
     needed, pending = set(), [*(tensor.op for tensor in graph.outputs), *graph.control_outputs]
     while pending:
         operation = pending.pop()
@@ -49,7 +55,7 @@ def _needed(graph):
 
 def _of_operation(operation):
     if operation.type in _CONVOLUTIONS:
-        output, kernel = (_shape(operation, place) for place in _CONVOLUTIONS[operation.type])
+        output, kernel = (_shape(operation, index) for index in _CONVOLUTIONS[operation.type])
         channels = 1 if operation.type.startswith("Depthwise") else kernel[2]
         return 2 * math.prod(output) * kernel[0] * kernel[1] * channels
     if operation.type == "MatMul":
@@ -58,32 +64,40 @@ def _of_operation(operation):
     return 0
 
 
-def _shape(operation, place):
-    shape = (operation.outputs[0] if place < 0 else operation.inputs[place]).shape
+def _shape(operation, index):
+    """The shape of an input of an operation, or of its output (-1)."""
+    shape = (operation.outputs[0] if index < 0 else operation.inputs[index]).shape
     if not shape.is_fully_defined():
-        raise ValueError(f"{operation.name} has the open shape {shape}: its work cannot be counted")
+        raise ValueError(f"{operation.name} has the shape {shape}, which is not static: it cannot be counted")
     return shape.as_list()
 
 
-def of_generator(gan, *, height, width) -> int:
-    """Operations to restore one image of `height` x `width` pixels."""
-    forward = tf.function(lambda image: gan.generator(image, training=False), autograph=False)
+def of_generator(generator: keras.Model, *, height: int, width: int) -> int:
+    """Counts the operations to restore one image.
+
+    Args:
+        generator: The network.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+    """
+    forward = tf.function(lambda image: generator(image, training=False), autograph=False)
     return of_graph(forward.get_concrete_function(tf.TensorSpec([1, height, width, 3])).graph)
 
 
-def of_step(gan, *, config) -> int:
-    """Operations of the forward and backward passes of the training step, for one image.
+def of_step(networks: "Networks", *, config: ConfigDict) -> int:
+    """Counts the operations of the forward and backward passes of the training step, for one image.
 
     Args:
-        gan: The networks of `config`, all three.
-        config: The configuration; its crop size is the image's.
+        networks: The networks of `config`, built for training.
+        config: The configuration. The image has its crop size.
     """
-    step = tf.function(make_forward_backward(gan, config=config, scaled=False), autograph=False)
+    step = tf.function(make_forward_backward(networks, config=config, scaled=False), autograph=False)
     image = tf.TensorSpec([1, config.data.crop_size, config.data.crop_size, 3], tf.uint8)
-    perceptual = gan.perceptual.variables if gan.perceptual is not None else []
+    generator, discriminator, perceptual = networks.generator, networks.discriminator, networks.perceptual
     variables = (
-        *(gan.generator.trainable_variables, gan.discriminator.trainable_variables),
-        *(gan.generator.non_trainable_variables, gan.discriminator.non_trainable_variables, perceptual),
+        *(generator.trainable_variables, discriminator.trainable_variables),
+        *(generator.non_trainable_variables, discriminator.non_trainable_variables),
+        perceptual.variables if perceptual is not None else [],
     )
     specs = [[tf.TensorSpec(v.shape, v.value.dtype) for v in group] for group in variables]
     scale, norms = tf.TensorSpec([]), tf.TensorSpec([3])

@@ -1,4 +1,4 @@
-"""How many training pairs a second the input pipeline makes ready on this machine's CPU."""
+"""Speed of the input pipeline on the CPU, in training pairs per second."""
 
 import time
 
@@ -8,14 +8,14 @@ from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.distributed.failures import translate_errors
 
 
-def measure(spec) -> dict:
-    """Runs the pipeline alone: nothing takes its batches but a loop that drops them.
+def measure(spec: dict) -> dict:
+    """Runs the pipeline alone; its batches are discarded.
 
     Args:
         spec: `config`, `data_dir`, `seconds` of a round, `rounds`.
 
     Returns:
-        pairs_per_second, cpu_ms_per_pair: spreads.
+        Spreads pairs_per_second and cpu_ms_per_pair.
     """
     config = configs.from_dict(spec["config"])
     data = DehazeDataProcessor.from_config(config, spec["data_dir"], split=config.data.train_split)
@@ -28,10 +28,10 @@ def measure(spec) -> dict:
         return time.process_time() - begin
 
     with translate_errors(processor=data, devices=("CPU:0",)):
-        work(4)  # what was prefetched while nobody asked
-        count, durations, used = timed_rounds(work, seconds=spec["seconds"], rounds=spec["rounds"])
+        work(4)  # discards the batches that are prefetched already
+        count, durations, cpu_seconds = timed_rounds(work, seconds=spec["seconds"], rounds=spec["rounds"])
     pairs = count * config.train.batch_size
     return {
         "pairs_per_second": spread(pairs / duration for duration in durations),
-        "cpu_ms_per_pair": spread(1e3 * seconds / pairs for seconds in used),
+        "cpu_ms_per_pair": spread(1e3 * seconds / pairs for seconds in cpu_seconds),
     }

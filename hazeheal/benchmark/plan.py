@@ -1,6 +1,8 @@
-"""Which measurements are made of a configuration on a device, and which cannot be."""
+"""Selects the measurements for a configuration on a device, and lists those that are not possible."""
 
 import dataclasses
+
+from ml_collections import ConfigDict
 
 from hazeheal import config as configs
 from hazeheal.data import records
@@ -13,34 +15,37 @@ ENCODINGS = ("keep", "jpeg")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is measured.
+    """What to measure.
 
     Attributes:
-        what: Of `KINDS`.
-        data_dir: A data set for `input` and `step`; None: pairs are made by rule.
-        cpu: Leave the GPUs alone.
-        replicas: Numbers of replicas, ascending; None: 1, 2, 4, ... and all GPUs, or 1 and 2 on CPUs.
-        per_replica: The configuration's batch is each replica's share, and not the global batch.
-        precisions: None: all that the device has.
-        xla: Of `off` and `on`.
-        seconds, rounds, passes: Of a round; in a process; over all processes.
-        pairs, size: Of the images by rule: how many are converted, and their side.
-        image: (height, width) of the image that is restored.
+        what: Kinds of measurements, from `KINDS`.
+        data_dir: A data set for `input` and `step`; None for synthetic pairs.
+        cpu: Whether not to use the GPUs.
+        replicas: Numbers of replicas, ascending; None for 1, 2, 4, ... and all GPUs, or for 1 and 2 on CPUs.
+        per_replica: Whether the configuration's batch is the share of each replica instead of the global batch.
+        precisions: Precisions to measure; None for all that the device supports.
+        xla: Settings of XLA, from `off` and `on`.
+        seconds: Duration of a round.
+        rounds: Rounds in a process.
+        passes: Passes over all processes.
+        pairs: Number of synthetic pairs to convert.
+        size: Side of the synthetic images in pixels.
+        image: (height, width) of the image to restore.
     """
 
-    what: tuple = KINDS
+    what: tuple[str, ...] = KINDS
     data_dir: str | None = None
     cpu: bool = False
-    replicas: tuple | None = None
+    replicas: tuple[int, ...] | None = None
     per_replica: bool = False
-    precisions: tuple | None = None
-    xla: tuple = ("off", "on")
+    precisions: tuple[str, ...] | None = None
+    xla: tuple[str, ...] = ("off", "on")
     seconds: float = 1.0
     rounds: int = 3
     passes: int = 1
     pairs: int = 256
     size: int = 160
-    image: tuple = (412, 550)
+    image: tuple[int, int] = (412, 550)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +53,9 @@ class Task:
     """One measurement.
 
     Attributes:
-        kind: Of `KINDS`.
-        of: What tells its row from the others of its kind.
-        spec: What else the measurement is told.
+        kind: From `KINDS`.
+        of: The fields that distinguish its row from the others of its kind.
+        spec: Further arguments of the measurement.
     """
 
     kind: str
@@ -61,50 +66,54 @@ class Task:
         return " ".join([self.kind, *(f"{key}={value}" for key, value in self.of.items())])
 
 
-def check(config, options: Options) -> None:
-    """Checks all that needs neither TensorFlow nor the device.
+def check(config: ConfigDict, options: Options) -> None:
+    """Checks everything that needs neither TensorFlow nor the device.
 
     Raises:
-        UsageError: A value cannot be meant.
+        UsageError: An option is invalid.
         DataError: The data set is missing or damaged.
     """
     crop, replicas = config.data.crop_size, options.replicas or (1,)
-    least = max(16, crop)
+    min_size = max(16, crop)
     if options.seconds <= 0:
-        raise UsageError(f"--seconds={options.seconds:g} leaves no time to measure in; give more than 0")
+        raise UsageError(f"--seconds={options.seconds:g} must be greater than 0")
     if options.pairs < 3:
-        raise UsageError(f"--pairs={options.pairs} cannot tell the start from the work; give 3 or more")
+        raise UsageError(
+            f"--pairs={options.pairs} is too small to separate the start time; use at least 3 pairs"
+        )
     if min(replicas) < 1:
-        raise UsageError(f"--replicas={','.join(map(str, replicas))}: each must be 1 or more")
+        raise UsageError(f"--replicas={','.join(map(str, replicas))}: each number must be at least 1")
     for count in replicas:
         configs.check_batch(config, replicas=1 if options.per_replica else count)
     if options.data_dir is not None:
         records.load_manifest(options.data_dir)
         configs.check_crop(config, records.open_split(options.data_dir, config.data.train_split))
-    elif options.size < least:
-        raise UsageError(f"--size={options.size} is smaller than the crop of {crop}; give {least} or more")
+    elif options.size < min_size:
+        raise UsageError(f"--size={options.size} is smaller than the crop of {crop}; use {min_size} or more")
     if "step" in options.what and config.loss.perceptual_weight:
         check_perceptual_weights(config.loss.perceptual_weights, config.loss.perceptual_layer)
 
 
-def make(config, options: Options, *, device: dict, data_sets: dict) -> tuple[list, dict]:
+def make_tasks(
+    config: ConfigDict, options: Options, *, device: dict, data_sets: dict[str, str]
+) -> tuple[list[Task], dict[str, str]]:
     """Plans one pass.
 
     Args:
-        config: A configuration, as `hazeheal.config.load` returns it.
-        options: What was asked for.
-        device: What `device.measure` returned.
-        data_sets: {name: directory} of the data sets for `input`; the first one serves `step` too.
+        config: A configuration as `hazeheal.config.load` returns it.
+        options: What to measure.
+        device: Result of `device.measure`.
+        data_sets: {name: directory} of the data sets for `input`; the first one is also used for `step`.
 
     Returns:
-        (list of `Task`, {what is left out: why}).
+        (the tasks, {what is left out: why}).
 
     Raises:
-        UsageError: The device does not have what was asked for by name, or nothing is left.
+        UsageError: The device does not support what was requested explicitly, or no task remains.
     """
     precisions, left_out = choose_precisions(options, device)
-    replicas, refused = choose_replicas(config, options, device)
-    left_out |= refused
+    replicas, skipped_replicas = choose_replicas(config, options, device)
+    left_out |= skipped_replicas
     fields = config.to_dict()
     common = {"config": fields, "cpu": device["kind"] == "CPU"}
     tasks = []
@@ -112,7 +121,7 @@ def make(config, options: Options, *, device: dict, data_sets: dict) -> tuple[li
         for name, folder in data_sets.items():
             tasks.append(Task("input", {"records": name}, common | {"cpu": True, "data_dir": folder}))
     modes = [(precision, xla) for precision in precisions for xla in options.xla]
-    # What training would choose, or what comes nearest to it, is measured on several replicas too.
+    # What training selects, or else the first mode, is measured on several replicas too.
     auto = tuple(device["auto"].values())
     chosen = auto if auto in modes else modes[0]
     runs = [(*mode, replicas[0]) for mode in modes] + [(*chosen, count) for count in replicas[1:]]
@@ -139,38 +148,40 @@ def make(config, options: Options, *, device: dict, data_sets: dict) -> tuple[li
             of = {"precision": precision, "height": options.image[0], "width": options.image[1]}
             tasks.append(Task("restore", of, common))
     if not tasks:
-        raise UsageError(f"nothing is left to measure: {'; '.join(f'{k}: {v}' for k, v in left_out.items())}")
+        raise UsageError(f"nothing left to measure: {'; '.join(f'{k}: {v}' for k, v in left_out.items())}")
     return tasks, left_out
 
 
-def choose_precisions(options, device) -> tuple[tuple, dict]:
-    """(what is measured, {what was left out: why}); the first is what the others are compared with."""
-    asked = options.precisions or (*device["precisions"], *device["left_out"])
-    left_out = {name: why for name, why in device["left_out"].items() if name in asked}
-    chosen = tuple(name for name in asked if name not in left_out)
+def choose_precisions(options: Options, device: dict) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Returns (precisions to measure, {what is left out: why}). The others are compared with the first one."""
+    requested = options.precisions or (*device["precisions"], *device["left_out"])
+    left_out = {name: why for name, why in device["left_out"].items() if name in requested}
+    chosen = tuple(name for name in requested if name not in left_out)
     if not chosen:
-        lacking = "; ".join(f"{name}: {why}" for name, why in left_out.items())
-        raise UsageError(f"{lacking}; use --precision={','.join(device['precisions'])}")
+        unsupported = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        raise UsageError(f"{unsupported}; use --precision={','.join(device['precisions'])}")
     return chosen, left_out
 
 
-def choose_replicas(config, options, device) -> tuple[tuple, dict]:
-    """(numbers of replicas, {what was left out: why})."""
+def choose_replicas(
+    config: ConfigDict, options: Options, device: dict
+) -> tuple[tuple[int, ...], dict[str, str]]:
+    """Returns (numbers of replicas to measure, {what is left out: why})."""
     on_gpus = device["kind"] == "GPU"
     if options.replicas is not None:
         if on_gpus and options.replicas[-1] > device["count"]:
             raise UsageError(
-                f"--replicas={options.replicas[-1]}: this machine has {device['count']} GPUs; give fewer"
+                f"--replicas={options.replicas[-1]}: this machine has {device['count']} GPUs; use at most "
+                f"{device['count']} replicas"
             )
         return options.replicas, {}
-    most = device["count"] if on_gpus else min(2, device["cores"])
+    largest = device["count"] if on_gpus else min(2, device["cores"])
     chosen, left_out = [], {}
-    for count in sorted({2**i for i in range(most.bit_length())} | {most}):
-        share = count * config.optimizer.accumulate
-        if options.per_replica or config.train.batch_size % share == 0:
+    for count in sorted({2**i for i in range(largest.bit_length())} | {largest}):
+        micro_batches = count * config.optimizer.accumulate
+        if options.per_replica or config.train.batch_size % micro_batches == 0:
             chosen.append(count)
         else:
-            left_out[f"{count} replicas"] = (
-                f"the batch of {config.train.batch_size} does not divide over them"
-            )
+            reason = f"the batch of {config.train.batch_size} cannot be divided among them"
+            left_out[f"{count} replicas"] = reason
     return tuple(chosen), left_out

@@ -1,81 +1,86 @@
-"""What follows from the measurements, and the tables that show them."""
+"""Derived figures of a benchmark, and its tables for a terminal."""
 
-from hazeheal.benchmark.timing import ratio
+from hazeheal.benchmark.timing import median_ratio
 
 MIB = 2**20
 
 
 def derive(result: dict) -> dict:
-    """Adds to the rows what follows from several of them.
+    """Adds figures that follow from several rows.
 
     Args:
         result: Of `suite.run`.
 
     Returns:
-        The same with, in rows of `step`: flops_per_image; share_of_peak; ratio: images/s over those of the
-        first row; efficiency, where the same was measured on fewer replicas: images/s over theirs, times
-        theirs over ours of devices (replicas on CPUs share the one device). Of `comm`: share_of_step.
-        Of `restore`: share_of_peak; ratio.
+        The same with further fields. Rows of `step`: flops_per_image; share_of_peak; ratio: images/s relative to the
+        first row; efficiency, if the same was measured on fewer replicas: images/s relative to theirs, divided by the
+        ratio of the numbers of devices (CPU replicas share one device). Rows of `comm`: share_of_step. Rows of
+        `restore`: share_of_peak; ratio.
     """
     device, steps, restores = result["device"], result.get("step", []), result.get("restore", [])
     derived = dict(result)
     if steps:
         work = steps[0]["flops_per_image"]
-        derived["step"] = [_step(row, steps, work=work, device=device) for row in steps]
+        derived["step"] = [_derive_step(row, steps, work=work, device=device) for row in steps]
     if restores:
-        derived["restore"] = [
-            row
-            | {
-                "share_of_peak": share_of_peak(
-                    row["flops_per_image"] * row["images_per_second"]["median"],
-                    precision=row["precision"],
-                    device=device,
-                ),
-                "ratio": ratio(row["images_per_second"], restores[0]["images_per_second"]),
-            }
-            for row in restores
-        ]
+        derived["restore"] = [_derive_restore(row, restores[0], device=device) for row in restores]
     if "comm" in result:
-        seconds = {row["replicas"]: row["step_seconds"]["median"] for row in steps}
-        derived["comm"] = [
-            row | ({"share_of_step": row["seconds"]["median"] / seconds[n]} if n in seconds else {})
-            for row in result["comm"]
-            for n in [row["replicas"]]
-        ]
+        step_seconds = {row["replicas"]: row["step_seconds"]["median"] for row in steps}
+        derived["comm"] = [_derive_comm(row, step_seconds) for row in result["comm"]]
     return derived
 
 
-def _step(row, steps, *, work, device):
+def _derive_step(row, steps, *, work, device):
     speed, count = row["images_per_second"], row["replicas"]
-    more = {
+    derived = {
         "flops_per_image": work,
         "share_of_peak": share_of_peak(
             work * speed["median"], precision=row["precision"], device=device, replicas=count
         ),
-        "ratio": ratio(speed, steps[0]["images_per_second"]),
+        "ratio": median_ratio(speed, steps[0]["images_per_second"]),
     }
     fewer = next(r for r in steps if (r["precision"], r["xla"]) == (row["precision"], row["xla"]))
     if count > fewer["replicas"]:
         devices = count / fewer["replicas"] if device["kind"] == "GPU" else 1
-        more["efficiency"] = ratio(speed, fewer["images_per_second"]) / devices
-    return row | more
+        derived["efficiency"] = median_ratio(speed, fewer["images_per_second"]) / devices
+    return row | derived
 
 
-def share_of_peak(flops_per_second, *, precision, device, replicas=1) -> float:
-    """Of the most that a matrix product or a convolution reached on as many devices in this precision."""
-    peak = max(one["median"] for one in device["peak"][precision].values())
+def _derive_restore(row, first, *, device):
+    speed = row["images_per_second"]
+    rate = row["flops_per_image"] * speed["median"]
+    share = share_of_peak(rate, precision=row["precision"], device=device)
+    return row | {"share_of_peak": share, "ratio": median_ratio(speed, first["images_per_second"])}
+
+
+def _derive_comm(row, step_seconds):
+    if row["replicas"] not in step_seconds:
+        return row
+    return row | {"share_of_step": row["seconds"]["median"] / step_seconds[row["replicas"]]}
+
+
+def share_of_peak(flops_per_second: float, *, precision: str, device: dict, replicas: int = 1) -> float:
+    """Returns a speed relative to the peak of as many devices.
+
+    Args:
+        flops_per_second: Of all replicas together.
+        precision: Whose peak to use: the faster one of matrix product and convolution.
+        device: Result of `device.measure`.
+        replicas: Number of replicas; each has its own device on GPUs.
+    """
+    peak = max(rate["median"] for rate in device["peak"][precision].values())
     return flops_per_second / (peak * (replicas if device["kind"] == "GPU" else 1))
 
 
 def tables(result: dict) -> str:
-    """The derived result for a terminal: medians, and behind them the lowest and highest."""
+    """Returns the derived result as text: medians, each followed by the lowest and highest value."""
     device = result["device"]
     lines = [
         f"device    {device['count']} {device['kind']}: {device['name']}, {device['cores']} cores of the host"
     ]
     for precision, rates in device.get("peak", {}).items():
-        shown = ", ".join(f"{name} {_range(rate, 1e9)}" for name, rate in rates.items())
-        lines.append(f"peak      {precision}: {shown} GFLOP/s")
+        text = ", ".join(f"{name} {_range(rate, 1e9)}" for name, rate in rates.items())
+        lines.append(f"peak      {precision}: {text} GFLOP/s")
     if "bandwidth" in device:
         lines.append(f"memory    {_range(device['bandwidth'], 1e9)} GB/s read and written")
     lines += [f"left out  {name}: {why}" for name, why in result["left_out"].items()]
@@ -86,7 +91,7 @@ def tables(result: dict) -> str:
 
 
 def _table(rows, columns):
-    cells = [list(columns), *([show(row) for show in columns.values()] for row in rows)]
+    cells = [list(columns), *([to_text(row) for to_text in columns.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
@@ -95,13 +100,16 @@ def _table(rows, columns):
 
 
 def _range(one, unit=1.0):
-    """`median (lowest to highest)`, in three digits; one value stands alone."""
-    shown = [_digits(one[name] / unit) for name in ("median", "lowest", "highest")]
-    return shown[0] if len(one["values"]) == 1 else f"{shown[0]} ({shown[1]} to {shown[2]})"
+    """`median (lowest to highest)` of a spread with three digits; a single value without the range."""
+    median, lowest, highest = (_digits(one[name] / unit) for name in ("median", "lowest", "highest"))
+    return median if len(one["values"]) == 1 else f"{median} ({lowest} to {highest})"
 
 
 def _digits(value):
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+# Each of the following returns a function from a row to the text of one cell.
 
 
 def _spread(name, unit=1.0):
@@ -124,7 +132,7 @@ COLUMNS = {
     "input": {
         "records": _text("records"),
         "pairs/s": _spread("pairs_per_second"),
-        "CPU ms a pair": _spread("cpu_ms_per_pair"),
+        "CPU ms/pair": _spread("cpu_ms_per_pair"),
     },
     "step": {
         "precision": _text("precision"),
@@ -135,15 +143,15 @@ COLUMNS = {
         "ratio": _number("ratio"),
         "efficiency": _number("efficiency"),
         "compile s": _spread("compile_seconds"),
-        "waiting": lambda row: f"{100 * row['input_wait_share']['median']:.1f} %",
+        "input wait": lambda row: f"{100 * row['input_wait_share']['median']:.1f} %",
         "MiB": _spread("peak_memory_bytes", MIB),
-        "GFLOP an image": _number("flops_per_image", 1e9),
+        "GFLOP/image": _number("flops_per_image", 1e9),
         "of the peak": _percent("share_of_peak"),
     },
     "comm": {
         "replicas": _text("replicas"),
         "tensors": _text("tensors"),
-        "as": _text("reduce_dtype"),
+        "dtype": _text("reduce_dtype"),
         "MiB": _number("bytes", MIB),
         "ms": _spread("seconds", 1e-3),
         "GB/s": _spread("bytes_per_second", 1e9),
@@ -154,9 +162,9 @@ COLUMNS = {
         "pairs": _text("pairs"),
         "size": _text("size"),
         "seconds": _spread("seconds"),
-        "of them to start": _spread("start_seconds"),
+        "start s": _spread("start_seconds"),
         "pairs/s": _spread("pairs_per_second"),
-        "running": _spread("pairs_per_second_running"),
+        "pairs/s running": _spread("pairs_per_second_running"),
     },
     "restore": {
         "precision": _text("precision"),
@@ -165,7 +173,7 @@ COLUMNS = {
         "ratio": _number("ratio"),
         "megapixels/s": _spread("megapixels_per_second"),
         "MiB": _spread("peak_memory_bytes", MIB),
-        "GFLOP an image": _number("flops_per_image", 1e9),
+        "GFLOP/image": _number("flops_per_image", 1e9),
         "of the peak": _percent("share_of_peak"),
     },
 }

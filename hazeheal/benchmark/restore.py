@@ -1,4 +1,4 @@
-"""Restoring whole images with the generator: images a second, memory, work."""
+"""Restoring whole images with the generator: speed, memory and floating-point operations."""
 
 import time
 
@@ -6,24 +6,23 @@ import numpy as np
 
 from hazeheal import config as configs
 from hazeheal.benchmark import flops
-from hazeheal.benchmark.memory import peak_bytes
 from hazeheal.benchmark.step import open_runtime
-from hazeheal.benchmark.timing import spread, timed_rounds
+from hazeheal.benchmark.timing import peak_bytes, spread, timed_rounds
 from hazeheal.inference.gan import DehazeGAN
 
 
-def measure(spec) -> dict:
-    """Restores one image over and over, as `DehazeGAN.restore` does it: uint8 in, uint8 out.
+def measure(spec: dict) -> dict:
+    """Restores one image repeatedly with `DehazeGAN.restore`, uint8 in and out.
 
     Args:
         spec: `config`, `cpu`, `precision`, `height` and `width` of the image, `seconds` of a round, `rounds`.
 
     Returns:
-        images_per_second, megapixels_per_second: spreads; first_seconds, peak_memory_bytes: spreads of
-        one value; flops_per_image.
+        Spreads images_per_second and megapixels_per_second; first_seconds and peak_memory_bytes, spreads of one value;
+        flops_per_image.
 
     Raises:
-        UsageError: The device lacks the precision.
+        UsageError: The device does not support the precision.
     """
     height, width = spec["height"], spec["width"]
     runtime = open_runtime({"cpu": spec["cpu"], "replicas": 1, "precision": spec["precision"], "xla": "off"})
@@ -43,5 +42,5 @@ def measure(spec) -> dict:
         "megapixels_per_second": spread(count * height * width / 1e6 / duration for duration in durations),
         "first_seconds": spread([first]),
         "peak_memory_bytes": spread([peak_bytes(runtime)]),
-        "flops_per_image": flops.of_generator(gan, height=height, width=width),
+        "flops_per_image": flops.of_generator(gan.generator, height=height, width=width),
     }

@@ -1,43 +1,44 @@
-"""The training step, as a run of the same configuration takes it: speed, compilation, waiting, memory, work.
+"""The training step, as a run with the same configuration executes it: speed, compilation, input wait, memory, FLOPs.
 
-The loop is the trainer's own. It is fed first with one batch that lies in memory, which shows what the step
-alone does, and then by the input pipeline, which shows what is waited for.
+The loop is the trainer's. First it reads one batch from memory, which shows the speed of the step alone. Then it reads from
+the input pipeline, which shows the time spent waiting for input.
 """
 
 import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 from hazeheal import config as configs
 from hazeheal.benchmark import flops
-from hazeheal.benchmark.memory import peak_bytes
-from hazeheal.benchmark.timing import spread, timed_rounds
+from hazeheal.benchmark.timing import peak_bytes, spread, timed_rounds
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.distributed.failures import translate_errors
 from hazeheal.distributed.runtime import Runtime, choose_runtime
-from hazeheal.inference.gan import DehazeGAN
+from hazeheal.models.networks import Networks, build_networks
 from hazeheal.training.step.step import METRICS, make_loop
 from hazeheal.training.step.train_state import TrainState
 
 SKIPPED = METRICS.index("skipped")
 
 
-def measure(spec) -> dict:
-    """Trains for some rounds of steps; nothing is saved.
+def measure(spec: dict) -> dict:
+    """Trains for several rounds of steps; nothing is saved.
 
     Args:
-        spec: `config`, `cpu`, `replicas`, `precision`, `xla`, `data_dir`, `seconds` of a round, `rounds`,
-            and `flops`: whether to count them.
+        spec: `config`, `cpu`, `replicas`, `precision`, `xla`, `data_dir`, `seconds` of a round, `rounds`, and `flops`:
+            whether to count floating-point operations.
 
     Returns:
-        images_per_second, step_seconds: spreads, fed from memory; fed_images_per_second,
-        input_wait_share: spreads, fed by the pipeline; build_seconds, first_step_seconds,
-        compile_seconds (the first step less an ordinary one), peak_memory_bytes: spreads of one value;
-        skipped_steps: how many of the timed ones were not finite; and flops_per_image where asked for.
+        Spreads images_per_second and step_seconds, fed from memory; spreads fed_images_per_second and input_wait_share,
+        fed by the pipeline; build_seconds, first_step_seconds, compile_seconds (the first step minus an ordinary one)
+        and peak_memory_bytes, spreads of one value; skipped_steps: number of non-finite timed steps; and, if
+        requested, flops_per_image.
 
     Raises:
-        UsageError: The device lacks what was asked for.
+        UsageError: The device does not support what was requested.
     """
     config = configs.from_dict(spec["config"])
     runtime = open_runtime(spec)
@@ -45,80 +46,84 @@ def measure(spec) -> dict:
         config, spec["data_dir"], split=config.data.train_split, num_replicas=runtime.replicas
     )
     begin = time.perf_counter()
-    gan, train = open_training(config, runtime=runtime)
-    found = {"build_seconds": spread([time.perf_counter() - begin])}
+    networks, train = open_training(config, runtime=runtime)
+    result = {"build_seconds": spread([time.perf_counter() - begin])}
     with translate_errors(processor=data, devices=runtime.devices):
-        found |= _train(train, config=config, runtime=runtime, data=data, spec=spec)
-    found["peak_memory_bytes"] = spread([peak_bytes(runtime)])
+        result |= _train(train, config=config, runtime=runtime, data=data, spec=spec)
+    result["peak_memory_bytes"] = spread([peak_bytes(runtime)])
     if spec["flops"]:
-        found["flops_per_image"] = flops.of_step(gan, config=config)
-    return found
+        result["flops_per_image"] = flops.of_step(networks, config=config)
+    return result
 
 
 def _train(train, *, config, runtime, data, spec):
     skipped = 0
 
     def rounds(dataset):
+        """(seconds per step in each round, spread of images/s, spread of the share of time spent waiting)."""
         nonlocal skipped
-        feed = batches(runtime, dataset)
+        iterator = distributed_iterator(runtime, dataset)
         count, durations, results = timed_rounds(
-            lambda n: train(feed, n), seconds=spec["seconds"], rounds=spec["rounds"]
+            lambda n: train(iterator, n), seconds=spec["seconds"], rounds=spec["rounds"]
         )
         skipped += sum(int(rows[:, SKIPPED].sum()) for rows, _ in results)
         speed = spread(count * config.train.batch_size / duration for duration in durations)
-        waited = [min(1.0, seconds / d) for (_, seconds), d in zip(results, durations, strict=True)]
-        return [duration / count for duration in durations], speed, spread(waited)
+        waits = [min(1.0, wait / d) for (_, wait), d in zip(results, durations, strict=True)]
+        return [duration / count for duration in durations], speed, spread(waits)
 
     memory = batch_in_memory(config, replicas=runtime.replicas)
     begin = time.perf_counter()
-    train(batches(runtime, memory), 1)
+    train(distributed_iterator(runtime, memory), 1)
     first = time.perf_counter() - begin
-    steps, speed, _ = rounds(memory)
-    _, fed_speed, waited = rounds(data.dataset())
+    step_seconds, speed, _ = rounds(memory)
+    _, fed_speed, wait_share = rounds(data.dataset())
     return {
         "images_per_second": speed,
-        "step_seconds": spread(steps),
+        "step_seconds": spread(step_seconds),
         "first_step_seconds": spread([first]),
-        "compile_seconds": spread([max(0.0, first - min(steps))]),
+        "compile_seconds": spread([max(0.0, first - min(step_seconds))]),
         "fed_images_per_second": fed_speed,
-        "input_wait_share": waited,
+        "input_wait_share": wait_share,
         "skipped_steps": skipped,
     }
 
 
-def open_training(config, *, runtime):
-    """Builds what a trainer builds for the steps.
+def open_training(
+    config: ConfigDict, *, runtime: Runtime
+) -> tuple[Networks, Callable[[Iterator, int], tuple[np.ndarray, float]]]:
+    """Builds the networks and the training loop of a configuration.
 
     Returns:
-        (the networks; train(feed, count) -> ([count, len(METRICS)] np.ndarray, seconds waited for input)).
+        (the networks, train). `train(iterator, count)` trains for `count` steps and returns the metrics, float32
+        `[count, len(METRICS)]`, and the seconds spent waiting for input.
     """
-    use_ema = config.optimizer.ema_half_life > 0
     with runtime.strategy.scope():
-        state = TrainState(DehazeGAN(config, precision=runtime.precision), use_ema=use_ema)
+        networks = build_networks(config, precision=runtime.precision)
+        state = TrainState(networks, use_ema=config.optimizer.ema_half_life > 0)
     loop = make_loop(state, config=config, runtime=runtime, total_steps=10**6, warmup_steps=0)
 
-    def train(feed, count):
-        rows, waited = loop(feed, tf.constant(count))
-        return rows.numpy(), float(waited)
+    def train(iterator, count):
+        rows, wait = loop(iterator, tf.constant(count))
+        return rows.numpy(), float(wait)
 
-    return state.gan, train
+    return networks, train
 
 
-def open_runtime(spec) -> Runtime:
-    """The devices, precision and XLA that a spec names."""
+def open_runtime(spec: dict) -> Runtime:
+    """Opens the devices of a spec: `cpu`, `replicas`, `precision`, `xla`."""
     replicas = spec["replicas"]
     devices = {"cpu_replicas": replicas} if spec["cpu"] else {"gpus": list(range(replicas))}
     return choose_runtime(**devices, precision=spec["precision"], xla=spec["xla"])
 
 
-def batch_in_memory(config, *, replicas) -> tf.data.Dataset:
-    """One replica's share of a batch, over and over, of the shapes and dtypes that the pipeline gives."""
+def batch_in_memory(config: ConfigDict, *, replicas: int) -> tf.data.Dataset:
+    """Returns an endless dataset of one replica's share of one batch, with the shapes and dtypes of the pipeline."""
     share, side = config.train.batch_size // replicas, config.data.crop_size
     clear = np.random.default_rng(0).integers(0, 256, (share, side, side, 3), np.uint8)
     batch = {"hazy": clear // 2 + 100, "clear": clear, "number": np.arange(share, dtype=np.int64)}
     return tf.data.Dataset.from_tensors(batch).cache().repeat()
 
 
-def batches(runtime, dataset):
-    """An iterator over a dataset of one replica's batches after the other's."""
+def distributed_iterator(runtime: Runtime, dataset: tf.data.Dataset) -> Iterator:
+    """Returns an iterator that gives each replica the next element of a dataset of per-replica batches."""
     return iter(runtime.strategy.distribute_datasets_from_function(lambda _: dataset))

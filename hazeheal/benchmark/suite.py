@@ -1,75 +1,80 @@
-"""Makes the measurements of a plan, and one result of them.
+"""Runs the measurements of a plan and combines their results.
 
-Each is a process of its own. A pass takes them in turn, and the next pass takes them again, so that a machine
-that slows down slows all of them; within a process there are rounds.
+Each measurement is a process. A pass runs all of them once, and the next pass repeats them, so that a machine that slows
+down slows all of them. Each process measures several rounds.
 """
 
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
-from hazeheal.benchmark import child, convert, pairs, plan
-from hazeheal.benchmark.timing import merged
+from ml_collections import ConfigDict
+
+from hazeheal.benchmark import child, convert, plan
+from hazeheal.benchmark.timing import merge_spreads
 from hazeheal.utils.console import progress_bar
 
 
-def run(config, options: plan.Options) -> dict:
-    """Measures; shows what it is at where stderr is a terminal.
+def run(config: ConfigDict, options: plan.Options) -> dict:
+    """Runs all measurements; shows a progress bar if stderr is a terminal.
 
     Args:
-        config: A configuration, as `hazeheal.config.load` returns it.
+        config: A configuration as `hazeheal.config.load` returns it.
         options: What to measure.
 
     Returns:
-        {`device`: of `device.measure`; `left_out`: {what: why}; and for each kind of measurement a list of
-        rows: what tells them apart, and what was measured}.
+        {`device`: result of `device.measure`; `left_out`: {what: why}; and for each kind of measurement a list of rows
+        with the distinguishing fields and the results}.
 
     Raises:
-        HazeHealError: Something cannot be measured as asked; nothing is left behind.
+        HazeHealError: A measurement failed or is not possible. Temporary files are removed.
     """
     timing = {"seconds": options.seconds, "rounds": options.rounds}
     with (
-        tempfile.TemporaryDirectory(prefix="hazeheal-benchmark-") as folder,
+        tempfile.TemporaryDirectory(prefix="hazeheal-benchmark-") as temporary,
         progress_bar(leave=False, ncols=100) as bar,
     ):
-        folder = pathlib.Path(folder)
+        folder = pathlib.Path(temporary)
         bar.set_description("device")
         peak = bool({"step", "restore"} & set(options.what))
         device = child.run("device", timing | {"cpu": options.cpu, "peak": peak})
-        made = {encoding: str(folder / encoding) for encoding in encodings(options)}
-        data_sets = {"data_dir": options.data_dir} if options.data_dir else made
-        tasks, left_out = plan.make(config, options, device=device, data_sets=data_sets)
-        bar.reset(total=len(made) + options.passes * len(tasks))
-        for encoding, data_dir in made.items():
+        synthetic = {encoding: str(folder / encoding) for encoding in synthetic_encodings(options)}
+        data_sets = {"data_dir": options.data_dir} if options.data_dir else synthetic
+        tasks, left_out = plan.make_tasks(config, options, device=device, data_sets=data_sets)
+        bar.reset(total=len(synthetic) + options.passes * len(tasks))
+        for encoding, data_dir in synthetic.items():
             bar.set_description(f"images encoding={encoding}")
-            pairs.write_pairs(folder / "pairs", pairs=pairs.DRAWN, size=options.size)
-            pairs.convert(folder / "pairs", data_dir, encoding=encoding)
+            convert.write_pairs(folder / "pairs", pairs=convert.DISTINCT_PAIRS, size=options.size)
+            convert.run_conversion(folder / "pairs", data_dir, encoding=encoding)
             bar.update()
-        found = [[] for _ in tasks]
+        results = [[] for _ in tasks]
         for _ in range(options.passes):
-            for task, results in zip(tasks, found, strict=True):
+            for task, task_results in zip(tasks, results, strict=True):
                 bar.set_description(str(task))
-                if task.kind == "convert":  # runs what it measures as a process already
-                    results.append(convert.measure(folder, **task.of))
+                if task.kind == "convert":  # it starts its own processes
+                    task_results.append(convert.measure(folder, **task.of))
                 else:
-                    results.append(child.run(task.kind, timing | task.of | task.spec))
+                    task_results.append(child.run(task.kind, timing | task.of | task.spec))
                 bar.update()
-    result = {"device": device, "left_out": left_out}
-    for task, results in zip(tasks, found, strict=True):
-        result.setdefault(task.kind, []).append(task.of | combined(results))
-    return result
+    rows = {"device": device, "left_out": left_out}
+    for task, task_results in zip(tasks, results, strict=True):
+        rows.setdefault(task.kind, []).append(task.of | combine(task_results))
+    return rows
 
 
-def encodings(options) -> tuple:
-    """Encodings of the data sets that must be made by rule."""
+def synthetic_encodings(options: plan.Options) -> tuple[str, ...]:
+    """Returns the encodings of the synthetic data sets that the measurements need."""
     if options.data_dir is not None:
         return ()
-    return plan.ENCODINGS if "input" in options.what else plan.ENCODINGS[: "step" in options.what]
+    if "input" in options.what:
+        return plan.ENCODINGS
+    return plan.ENCODINGS[:1] if "step" in options.what else ()
 
 
-def combined(results) -> dict:
-    """One result of those of several passes: spreads are merged; what else there is is the first one's."""
+def combine(results: Sequence[dict]) -> dict:
+    """Combines the results of several passes: merges the spreads and takes other values from the first pass."""
     spreads = {
-        name: merged(result[name] for result in results if name in result)
+        name: merge_spreads(result[name] for result in results if name in result)
         for name, value in results[0].items()
         if isinstance(value, dict)
     }

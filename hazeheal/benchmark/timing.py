@@ -1,21 +1,28 @@
-"""How everything here is timed: windows of equal work, and their median, lowest and highest.
+"""Timing in rounds of equal work, and peak memory.
 
-A first, untimed call takes the caches, the compilation and the threads' start. The amount of work that
-fills a window is then found once and kept, so that all windows do the same.
+The first call is not timed; it includes caches, compilation and the start of threads. Then the amount of work that fills a
+round is determined once, so that all rounds do the same work. Reported are the median, the lowest and the highest value.
 """
 
+import resource
 import statistics
+import sys
 import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hazeheal.distributed.runtime import Runtime
 
 
-def spread(values) -> dict:
-    """What is reported of repeated measurements.
+def spread(values: Iterable[float]) -> dict:
+    """Summarizes repeated measurements.
 
     Args:
-        values: Numbers, at least one.
+        values: At least one number.
 
     Returns:
-        {`median`, `lowest`, `highest`, `values`}, the values in the order in which they were measured.
+        {`median`, `lowest`, `highest`, `values`}; the values are in the order of measurement.
     """
     values = [float(value) for value in values]
     return {
@@ -26,25 +33,33 @@ def spread(values) -> dict:
     }
 
 
-def merged(spreads) -> dict:
-    """The spread of all values that several spreads were made of."""
+def merge_spreads(spreads: Iterable[dict]) -> dict:
+    """Returns the spread of all values of several spreads."""
     return spread([value for one in spreads for value in one["values"]])
 
 
-def timed_rounds(work, *, seconds, rounds, most=10**6) -> tuple[int, list, list]:
+def median_ratio(numerator: dict, denominator: dict) -> float:
+    """Returns the median of the ratios of two spreads, value by value, so that values of the same round are compared."""
+    pairs = zip(numerator["values"], denominator["values"], strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def timed_rounds(
+    work: Callable[[int], object], *, seconds: float, rounds: int, max_units: int = 10**6
+) -> tuple[int, list[float], list]:
     """Times `work(count)` in rounds of about `seconds` each.
 
     Args:
-        work: Does `count` units of the work and returns what it made of them, when they are done.
-        seconds: Of one round.
-        rounds: How many are timed.
-        most: Units of one round at most.
+        work: Does `count` units of work, waits until they are done, and returns their result.
+        seconds: Duration of one round.
+        rounds: Number of timed rounds.
+        max_units: Upper bound of the units per round.
 
     Returns:
-        (units of a round, seconds of each round, what `work` returned in each).
+        (units per round, duration of each round in seconds, result of `work` in each round).
     """
     work(1)
-    count = units_for(seconds, work=work, most=most)
+    count = units_per_round(work, seconds=seconds, max_units=max_units)
     durations, results = [], []
     for _ in range(rounds):
         begin = time.perf_counter()
@@ -53,22 +68,35 @@ def timed_rounds(work, *, seconds, rounds, most=10**6) -> tuple[int, list, list]
     return count, durations, results
 
 
-def units_for(seconds, *, work, most) -> int:
-    """Units of `work` that fill about `seconds`: doubled until a tenth of that is reached, then in proportion.
+def units_per_round(work: Callable[[int], object], *, seconds: float, max_units: int) -> int:
+    """Finds the number of units that take about `seconds`: doubles it up to a tenth of that, then scales.
 
-    The last unit alone would not do: what a call costs besides its units counts less the more there are.
+    Timing one unit is not enough, because the fixed cost of a call matters less the more units it has.
+
+    Args:
+        work: Does `count` units of work.
+        seconds: Duration of one round.
+        max_units: Upper bound of the result.
     """
     count = 1
     while True:
         begin = time.perf_counter()
         work(count)
-        took = time.perf_counter() - begin
-        if took >= seconds / 10 or count >= most:
-            return max(1, min(most, round(count * seconds / max(took, 1e-9))))
+        duration = time.perf_counter() - begin
+        if duration >= seconds / 10 or count >= max_units:
+            return max(1, min(max_units, round(count * seconds / max(duration, 1e-9))))
         count *= 2
 
 
-def ratio(ours, base) -> float:
-    """The median of the ratios of two spreads, value by value: what was measured in the same round is compared."""
-    pairs = zip(ours["values"], base["values"], strict=True)
-    return statistics.median(mine / other for mine, other in pairs)
+def peak_bytes(runtime: "Runtime") -> int:
+    """Returns the peak memory so far: of the GPU that used most, or on CPUs the process's peak resident size.
+
+    Args:
+        runtime: The devices of the computation.
+    """
+    if runtime.on_gpu:
+        import tensorflow as tf
+
+        return max(tf.config.experimental.get_memory_info(device)["peak"] for device in runtime.devices)
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
