@@ -1,4 +1,4 @@
-"""The documents: commands that would be understood, links that lead somewhere, fields and flags that there are."""
+"""The documentation: its commands parse, its links resolve, and its fields, flags and messages exist in the code."""
 
 import ast
 import functools
@@ -15,16 +15,17 @@ from hazeheal.models import pretrained
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-# What the command beside it makes.
+# Files that a command on the page writes.
 SHIPPED = {f"hazeheal/pretrained/{name}.npz" for name in pretrained.NAMES}
 COMMAND = re.compile(r"^Command: +(\S.*)$", re.MULTILINE)
 
 
-def name(path):
+def name(path) -> str:
     return str(pathlib.Path(path).relative_to(ROOT))
 
 
-def check_block(text):
+def check_block(text) -> None:
+    """Raises AssertionError with the first command of a block that does not parse."""
     for words in command_lines.of_block(text):
         try:
             command_lines.check(words)
@@ -33,14 +34,14 @@ def check_block(text):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_commands_on_a_page_would_be_understood(page):
+def test_commands_on_a_page_parse(page):
     for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         if kind in ("bash", "sh"):
             check_block(text)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=name)
-def test_the_command_in_a_configuration_would_be_understood(path):
+def test_the_command_in_a_configuration_parses(path):
     if path.stem == "__init__":
         return
     (command,) = COMMAND.findall(path.read_text(encoding="utf-8"))
@@ -50,25 +51,25 @@ def test_the_command_in_a_configuration_would_be_understood(path):
 
 @functools.cache
 def anchors(path):
-    """What GitHub makes of a page's headings."""
+    """The anchors that GitHub derives from a page's headings."""
     text = BLOCK.sub("", path.read_text(encoding="utf-8"))
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_links_lead_to_a_file_that_is_there(page):
+def test_links_lead_to_an_existing_file_and_heading(page):
     for link in LINK.findall(BLOCK.sub("", page.read_text(encoding="utf-8"))):
         if re.match(r"[a-z]+:", link):
             continue
         target, _, anchor = link.partition("#")
         path = (page.parent / target).resolve() if target else page
-        assert path.exists(), f"{link}: there is no {path}"
+        assert path.exists(), f"{link}: {path} does not exist"
         assert not anchor or anchor in anchors(path), f"{link}: {path.name} has no such heading"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_fields_of_the_configuration_that_a_page_names_are_there(page):
+def test_fields_of_the_configuration_on_a_page_exist(page):
     known = configs.flat(configs.load(["--config=default"]))
     sections = {field.split(".")[0] for field in known}
     text = page.read_text(encoding="utf-8")
@@ -79,19 +80,19 @@ def test_fields_of_the_configuration_that_a_page_names_are_there(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_extras_that_a_page_names_are_there(page):
+def test_extras_on_a_page_exist(page):
     for named in re.findall(r"(?:\.|hazeheal)\[([a-z,]+)\]", page.read_text(encoding="utf-8")):
         assert set(named.split(",")) <= command_lines.extras(), named
 
 
-def test_the_index_leads_to_every_page():
+def test_the_index_links_to_every_page():
     text = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     linked = {link.partition("#")[0] for link in LINK.findall(text)}
     assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"} <= linked
 
 
 @pytest.mark.parametrize(
-    ("block", "said"),
+    ("block", "expected"),
     [
         ("hazeheal trian --config=default", "trian"),
         ("hazeheal train --config=default --work_dir=r", "--work_dir"),
@@ -104,13 +105,13 @@ def test_the_index_leads_to_every_page():
         ("hazeheal evaluate --data_dir=d \\\n  --spilt=val  # a comment", "--spilt"),
     ],
 )
-def test_a_command_that_would_not_be_understood_is_found(block, said):
-    with pytest.raises(AssertionError, match=re.escape(said)):
+def test_an_invalid_command_is_detected(block, expected):
+    with pytest.raises(AssertionError, match=re.escape(expected)):
         check_block(block)
 
 
 def messages_of_the_code():
-    """Every text in the code, with a mark where a value stands; of the scripts their lines."""
+    """Every string in the code, with a NUL for each value, and every line of the shell scripts."""
     found = []
     for path in [*(ROOT / "hazeheal").rglob("*.py"), *(ROOT / "tfrecords_tools").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -126,7 +127,7 @@ def messages_of_the_code():
 
 
 def test_messages_in_troubleshooting_are_those_of_the_code():
-    """As far as they have no values; `...` stands for one."""
+    """Compares the parts between values; `...` stands for a value."""
     text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
     named = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
     assert len(named) > 30
@@ -137,9 +138,20 @@ def test_messages_in_troubleshooting_are_those_of_the_code():
 
 
 @pytest.mark.parametrize("page", [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"], ids=name)
-def test_files_of_the_project_that_a_page_names_are_there(page):
+def test_files_of_the_project_on_a_page_exist(page):
     text = page.read_text(encoding="utf-8")
     for named in re.findall(
         r"\b(?:hazeheal|tfrecords_tools|launch|tests|configs|benchmarks|recipes)/[\w/]+\.\w+", text
     ):
         assert "NAME" in named or named in SHIPPED or (ROOT / named).is_file(), named
+
+
+def prose(text) -> list[str]:
+    """The lines of a page without code blocks, tables, images and lines that consist of one link."""
+    lines = BLOCK.sub("", text).splitlines()
+    return [line for line in lines if not re.match(r"\s*(\||!?\[[^\]]*\]\(\S+\)$|<http)", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_lines_of_prose_fit_120_characters(page):
+    assert not [line for line in prose(page.read_text(encoding="utf-8")) if len(line) > 120]

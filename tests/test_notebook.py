@@ -1,4 +1,4 @@
-"""HazeHeal.ipynb: what it shows is small and of this project alone; and it runs, from the first cell to the last."""
+"""HazeHeal.ipynb: its outputs are small and free of local paths, and it runs from the first cell to the last."""
 
 import json
 import os
@@ -21,17 +21,17 @@ def sources(notebook, kind):
     return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == kind]
 
 
-def test_its_outputs_are_kept_and_small(notebook):
+def test_its_outputs_are_stored_and_small(notebook):
     assert PATH.stat().st_size < LARGEST
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
-    shown = [output for cell in cells for output in cell["outputs"]]
-    assert not [output for output in shown if output["output_type"] == "error"]
-    images = [o for o in shown if {"image/png", "image/jpeg"} & set(o.get("data", ()))]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    images = [o for o in outputs if {"image/png", "image/jpeg"} & set(o.get("data", ()))]
     assert len(images) >= 6
 
 
-def test_it_names_no_path_of_the_machine_it_was_run_on(notebook):
+def test_its_outputs_contain_no_local_paths(notebook):
     texts = [
         "".join(output.get("text", "")) + "".join(output.get("data", {}).get("text/plain", ""))
         for cell in notebook["cells"]
@@ -40,13 +40,13 @@ def test_it_names_no_path_of_the_machine_it_was_run_on(notebook):
     assert not re.findall(r"(?<![\w.])/(?:tmp|home|root|usr|work|opt|Users)\b\S*", "\n".join(texts))
 
 
-def test_its_text_links_to_pages_that_are_there(notebook):
+def test_its_text_names_existing_pages(notebook):
     named = re.findall(r"`(docs/[\w.]+)`", "\n".join(sources(notebook, "markdown")))
     assert named and all((ROOT / path).is_file() for path in named)
 
 
 @pytest.mark.slow
-def test_it_runs_to_its_end_and_restores_better_than_it_got(notebook, tmp_path, monkeypatch):
+def test_it_runs_and_improves_the_images(notebook, tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
