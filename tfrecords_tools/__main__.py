@@ -24,7 +24,6 @@ from tfrecords_tools.verify import verify
 PROGRAM = "hazeheal-tfrecords"
 
 _EXIT_CODES = "exit codes: 0 done, 1 error, 2 bad usage, 130 interrupted (Ctrl-C)"
-_VERIFY_EXIT_CODES = _EXIT_CODES.replace("1 error", "1 damage found or another error")
 _OVERVIEW = f"""\
 Run `{PROGRAM} COMMAND --help` or `{PROGRAM} help COMMAND` for the flags of a command.
 
@@ -39,61 +38,36 @@ examples:
 
 _SYNTHESIZE = """\
 Applies synthetic haze to your own clear images, to get pairs to train on. The haze follows the scattering model
-I = J t + A (1 - t) with t = exp(-beta d), on the values stored in the file (sRGB)."""
-_SYNTHESIZE_EPILOG = f"""\
+I = J t + A (1 - t) with t = exp(-beta d), on the values stored in the file (sRGB).
+
 GT/ holds copies of the clear images under their own names. hazy/ has the same names (street/7.jpg gives
 hazy/street/7.png). With --per_picture=3, each version has its own folder (hazy/street/v1/7.png to v3). `convert` pairs
 these names by default (rule same_name) and keeps all versions of a clear image in one split.
 
 haze.json records the kind, beta, A and field seed of every hazy image. The haze depends only on --seed, the image's name
 and the version: not on the number of processes, nor on the other images. Run the same command again to resume an
-interrupted run. Existing files are not overwritten.
-
-examples:
-  {PROGRAM} synthesize --clear_dir=photos --output_dir=pairs --per_picture=3
-  {PROGRAM} synthesize --clear_dir=orthophotos --output_dir=pairs --kind=clouds --beta=0.5,1.5
-  {PROGRAM} synthesize --clear_dir=photos --depth_dir=depth --depth_values=disparity --output_dir=pairs
-  {PROGRAM} synthesize --clear_dir=nyu --depth_dir=mm --depth_scale=65.535 --beta=0.2,0.6 --output_dir=pairs
-  {PROGRAM} convert --hazy_dir=pairs/hazy --gt_dir=pairs/GT --output_dir=records/mine
-
-{_EXIT_CODES}"""
+interrupted run. Existing files are not overwritten."""
+_SYNTHESIZE_EXAMPLES = """\
+synthesize --clear_dir=photos --output_dir=pairs --per_picture=3
+synthesize --clear_dir=orthophotos --output_dir=pairs --kind=clouds --beta=0.5,1.5
+synthesize --clear_dir=photos --depth_dir=depth --depth_values=disparity --output_dir=pairs
+synthesize --clear_dir=nyu --depth_dir=mm --depth_scale=65.535 --beta=0.2,0.6 --output_dir=pairs
+convert --hazy_dir=pairs/hazy --gt_dir=pairs/GT --output_dir=records/mine"""
 
 _CONVERT = """\
 Converts two directories of images to a data set of sharded TFRecords. The same images and flags give the same bytes, with
 any number of workers. Run the same command again to resume an interrupted conversion. If another process converts into
 the same directory, the command waits for it to finish and uses its data set."""
-_CONVERT_EPILOG = f"""\
-examples:
-  {PROGRAM} convert --hazy_dir=RICE1/cloud --gt_dir=RICE1/label --output_dir=records/rice1
-  {PROGRAM} convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/mine --pairing='^(\\d+)'
-  {PROGRAM} convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/tiles --tile_size=512
-
-{_EXIT_CODES}"""
+_CONVERT_EXAMPLES = """\
+convert --hazy_dir=RICE1/cloud --gt_dir=RICE1/label --output_dir=records/rice1
+convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/mine --pairing='^(\\d+)'
+convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/tiles --tile_size=512"""
 
 _VERIFY = """\
 Reads a whole data set again and names everything that is damaged: checks CRCs, SHA-256 hashes and sizes, and decodes all
-images."""
-_VERIFY_EPILOG = f"""\
-examples:
-  {PROGRAM} verify records/mine
-
-{_VERIFY_EXIT_CODES}"""
-
+images. Exits with 1 if something is damaged."""
 _INFO = "Prints the counts, sizes, resolutions and formats of a data set, and the PSNR of its hazy images."
-_INFO_EPILOG = f"""\
-examples:
-  {PROGRAM} info records/mine
-  {PROGRAM} info records/mine --json
-
-{_EXIT_CODES}"""
-
 _EXTRACT = "Writes the pairs of a data set as image files, in the folders hazy/ and GT/."
-_EXTRACT_EPILOG = f"""\
-examples:
-  {PROGRAM} extract records/mine --output_dir=pairs
-  {PROGRAM} extract records/mine --output_dir=validation --split=val
-
-{_EXIT_CODES}"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,7 +108,8 @@ def _run(argv: list[str]) -> int:
         args = _parser().parse_args(argv)
     except SystemExit as end:  # raised after --help
         return end.code or 0
-    return args.run(args, argv)
+    args.command = shlex.join([PROGRAM, *argv])
+    return args.run(args)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -145,54 +120,45 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    command = commands.add_parser(
-        "synthesize",
-        help="apply synthetic haze to clear images",
-        description=_SYNTHESIZE,
-        epilog=_SYNTHESIZE_EPILOG,
-    )
+    def add(name: str, summary: str, description: str, examples: str) -> argparse.ArgumentParser:
+        lines = "".join(f"  {PROGRAM} {line}\n" for line in examples.splitlines())
+        epilog = f"examples:\n{lines}\n{_EXIT_CODES}"
+        return commands.add_parser(name, help=summary, description=description, epilog=epilog)
+
+    command = add("synthesize", "apply synthetic haze to clear images", _SYNTHESIZE, _SYNTHESIZE_EXAMPLES)
     add_flags(command, SynthesizeOptions)
-    command.set_defaults(run=lambda args, argv: synthesize(read_flags(SynthesizeOptions, args)))
+    command.set_defaults(run=lambda args: synthesize(read_flags(SynthesizeOptions, args)))
 
-    command = commands.add_parser(
-        "convert",
-        help="convert directories of images to a data set",
-        description=_CONVERT,
-        epilog=_CONVERT_EPILOG,
-    )
+    command = add("convert", "convert directories of images to a data set", _CONVERT, _CONVERT_EXAMPLES)
     add_flags(command, ConvertOptions)
-    command.set_defaults(
-        run=lambda args, argv: convert(read_flags(ConvertOptions, args, command=shlex.join([PROGRAM, *argv])))
-    )
+    command.set_defaults(run=lambda args: convert(read_flags(ConvertOptions, args, command=args.command)))
 
-    command = commands.add_parser(
-        "verify", help="find damage in a data set", description=_VERIFY, epilog=_VERIFY_EPILOG
-    )
-    _add_data_dir(command)
+    data_dir = {"metavar": "DIR", "help": "the data set: --output_dir of a conversion"}
+    command = add("verify", "find damage in a data set", _VERIFY, "verify records/mine")
+    command.add_argument("data_dir", **data_dir)
     command.add_argument("--workers", type=int, metavar="N", help="number of processes (default: all cores)")
-    command.set_defaults(run=lambda args, argv: verify(args.data_dir, workers=args.workers))
+    command.set_defaults(run=lambda args: verify(args.data_dir, workers=args.workers))
 
-    command = commands.add_parser("info", help="describe a data set", description=_INFO, epilog=_INFO_EPILOG)
-    _add_data_dir(command)
+    command = add("info", "describe a data set", _INFO, "info records/mine\ninfo records/mine --json")
+    command.add_argument("data_dir", **data_dir)
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=lambda args, argv: info(args.data_dir, as_json=args.json))
+    command.set_defaults(run=lambda args: info(args.data_dir, as_json=args.json))
 
-    command = commands.add_parser(
-        "extract", help="write the pairs as image files", description=_EXTRACT, epilog=_EXTRACT_EPILOG
+    command = add(
+        "extract",
+        "write the pairs as image files",
+        _EXTRACT,
+        "extract records/mine --output_dir=pairs\nextract records/mine --output_dir=validation --split=val",
     )
-    _add_data_dir(command)
+    command.add_argument("data_dir", **data_dir)
     command.add_argument(
         "--output_dir", required=True, metavar="OUT", help="new or empty directory for hazy/ and GT/"
     )
     command.add_argument("--split", metavar="NAME", help="split to extract: train or val (default: both)")
     command.set_defaults(
-        run=lambda args, argv: extract(args.data_dir, output_dir=args.output_dir, split=args.split)
+        run=lambda args: extract(args.data_dir, output_dir=args.output_dir, split=args.split)
     )
     return parser
-
-
-def _add_data_dir(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data_dir", metavar="DIR", help="the data set: --output_dir of a conversion")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 @dataclasses.dataclass(kw_only=True)
 class Options:
-    output_dir: str = flag(group="output", metavar="DIR", help="directory to create")
-    workers: int | None = flag(None, group="output", metavar="N", help="number of processes")
+    output_dir: str = flag("DIR", "directory to create", group="output")
+    workers: int | None = flag("N", "number of processes", None)
 
 add_flags(parser, Options)  # --output_dir=DIR (required), --workers=N
 options = read_flags(Options, parser.parse_args())
@@ -19,46 +19,47 @@ T = TypeVar("T")
 
 
 def flag(
+    metavar: str | None,
+    help: str,
     default: Any = dataclasses.MISSING,
     *,
-    group: str,
-    help: str,
-    metavar: str | None = None,
+    group: str | None = None,
     choices: Sequence[str] | None = None,
     parse: Callable[[str], Any] | None = None,
 ) -> Any:
     """Declares a dataclass field that is also a command-line flag of the same name.
 
     Args:
-        default: The value if the flag is not given. Without a default the flag is required.
-        group: Title of the flag's group in `--help`.
-        help: The flag's help text, in argparse's format.
         metavar: Placeholder of the value in `--help`.
+        help: Help text, in argparse's format.
+        default: The value if the flag is not given. Without a default the flag is required.
+        group: Title of the group in `--help` that starts with this flag; None continues the group of the flag before.
         choices: Allowed values.
         parse: Converts the flag's text. By default the field's annotated type does.
     """
-    metadata = {"group": group, "help": help, "metavar": metavar, "choices": choices, "parse": parse}
+    metadata = {"metavar": metavar, "help": help, "group": group, "choices": choices, "parse": parse}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def add_flags(parser: argparse.ArgumentParser, options: type) -> None:
     """Adds a flag to `parser` for each field that `flag` declares; a `bool` field is a flag without a value."""
-    groups = {}
+    group = parser
     for field in _flag_fields(options):
-        title = field.metadata["group"]
-        group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
+        settings = field.metadata
+        if settings["group"]:
+            group = parser.add_argument_group(settings["group"])
         if field.type is bool:
-            group.add_argument(f"--{field.name}", action="store_true", help=field.metadata["help"])
+            group.add_argument(f"--{field.name}", action="store_true", help=settings["help"])
             continue
         required = field.default is dataclasses.MISSING
         group.add_argument(
             f"--{field.name}",
             required=required,
             default=None if required else field.default,
-            type=field.metadata["parse"] or _value_type(field.type),
-            choices=field.metadata["choices"],
-            metavar=field.metadata["metavar"],
-            help=field.metadata["help"],
+            type=settings["parse"] or _value_type(field.type),
+            choices=settings["choices"],
+            metavar=settings["metavar"],
+            help=settings["help"],
         )
 
 

@@ -86,11 +86,21 @@ def _acquire(output_dir: pathlib.Path, created: list, before_waiting: Callable[[
         The lock file's descriptor; None if the file cannot be written. Whoever writes into the directory reports why.
     """
     path = output_dir / LOCK
+    tries = 0
     while True:
-        created[:0] = _make_while_removed(output_dir)
+        try:
+            created[:0] = make_directories(output_dir)
+        except OSError as error:
+            tries += 1
+            if isinstance(error, FileNotFoundError) and tries < _TRIES:
+                time.sleep(0.01)  # the previous holder is removing its empty directories
+                continue
+            raise UsageError(
+                f"--output_dir={output_dir} cannot be created ({error.strerror or error}); choose another directory"
+            ) from error
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:  # the previous holder has just removed its empty directory
+        except FileNotFoundError:  # the previous holder has just removed the directory
             continue
         except OSError:
             return None
@@ -102,21 +112,6 @@ def _acquire(output_dir: pathlib.Path, created: list, before_waiting: Callable[[
             os.close(descriptor)
             raise
         os.close(descriptor)
-
-
-def _make_while_removed(output_dir: pathlib.Path) -> list[pathlib.Path]:
-    """Calls `make_directories` again if the previous holder removes its parent directories at the same time."""
-    for attempt in range(1, _TRIES + 1):
-        try:
-            return make_directories(output_dir)
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) and attempt < _TRIES:
-                time.sleep(0.01)
-                continue
-            raise UsageError(
-                f"--output_dir={output_dir} cannot be created ({error.strerror or error}); choose another directory"
-            ) from error
-    raise AssertionError("unreachable")
 
 
 def _lock(descriptor: int, path: pathlib.Path, before_waiting: Callable[[], None]) -> bool:

@@ -23,8 +23,6 @@ from tfrecords_tools.convert import shard, tfds_metadata
 from tfrecords_tools.convert.pair_records import FOLDERS
 from tfrecords_tools.text import format_bytes
 
-Problem = tuple[int | None, str]  # (record within the shard, or None for the shard as a whole; reason)
-
 
 @dataclasses.dataclass(frozen=True)
 class ShardCheck:
@@ -33,14 +31,26 @@ class ShardCheck:
     Attributes:
         path: The shard.
         entry: Its entry in the manifest.
+        split: Name of the split.
+        first: Number of its first record within the split.
         rows: Its rows of the index; None if the index is damaged.
-        keys: The keys of its records; None if the list of sources is damaged.
+        sources: The sources of its records; None if their list is damaged.
     """
 
     path: str
     entry: dict
+    split: str
+    first: int
     rows: np.ndarray | None
-    keys: tuple[str, ...] | None
+    sources: list[dict] | None
+
+    def describe(self, record: int) -> str:
+        """Names a record of the shard, with its key and its source files if they are known."""
+        text = f"{self.path}, record {record} (number {self.first + record} of split {self.split}"
+        if self.sources and record < len(self.sources):
+            source = self.sources[record]
+            text += f", key {source['key']!r}, made from {source['hazy']} and {source['clear']}"
+        return text + ")"
 
 
 def verify(directory: str, *, workers: int | None = None) -> int:
@@ -80,7 +90,7 @@ def verify(directory: str, *, workers: int | None = None) -> int:
 def find_problems(directory: str | pathlib.Path, manifest: dict, *, workers: int = 1) -> list[str]:
     """Returns one line for each problem, in the order of splits, shards and records."""
     directory = pathlib.Path(directory)
-    problems, checks, contexts, first_use = [], [], [], {}
+    problems, checks, first_use = [], [], {}
     hashes = manifest.get("provenance", {}).get("tfds_sha256", {})
     for name in tfds_metadata.FILES:
         if name in hashes:
@@ -100,11 +110,15 @@ def find_problems(directory: str | pathlib.Path, manifest: dict, *, workers: int
             problems.append(f"split {split}: its shards hold {total} records, not {entry['records']}")
         start = 0
         for number, one in enumerate(entry["shards"]):
-            rows = None if index is None else index[index["shard"] == number]
-            shard_sources = None if sources is None else sources[start : start + one["records"]]
-            keys = None if shard_sources is None else tuple(source["key"] for source in shard_sources)
-            checks.append(ShardCheck(path=str(directory / one["file"]), entry=one, rows=rows, keys=keys))
-            contexts.append((split, start, shard_sources))
+            check = ShardCheck(
+                path=str(directory / one["file"]),
+                entry=one,
+                split=split,
+                first=start,
+                rows=None if index is None else index[index["shard"] == number],
+                sources=None if sources is None else sources[start : start + one["records"]],
+            )
+            checks.append(check)
             start += one["records"]
     results = pool.run_tasks(
         check_shard,
@@ -113,20 +127,7 @@ def find_problems(directory: str | pathlib.Path, manifest: dict, *, workers: int
         total=sum(check.entry["records"] for check in checks),
         unit="record",
     )
-    for check, context, shard_problems in zip(checks, contexts, results, strict=True):
-        for record, reason in shard_problems:
-            problems.append(f"{_describe(check.path, record, *context)}: {reason}")
-    return problems
-
-
-def _describe(path: str, record: int | None, split: str, start: int, sources: list[dict] | None) -> str:
-    if record is None:
-        return f"shard {path}"
-    text = f"{path}, record {record} (number {start + record} of split {split}"
-    if sources and record < len(sources):
-        source = sources[record]
-        text += f", key {source['key']!r}, made from {source['hazy']} and {source['clear']}"
-    return text + ")"
+    return problems + [line for lines in results for line in lines]
 
 
 def _check_file(path: pathlib.Path, sha256: str) -> list[str]:
@@ -167,7 +168,7 @@ def _read_sources(directory: pathlib.Path, entry: dict, problems: list[str]) -> 
     return sources
 
 
-def check_shard(check: ShardCheck, progress: Callable[[int], object] | None = None) -> list[Problem]:
+def check_shard(check: ShardCheck, progress: Callable[[int], object] | None = None) -> list[str]:
     """Checks a shard's size and SHA-256, and each of its records.
 
     Args:
@@ -175,36 +176,33 @@ def check_shard(check: ShardCheck, progress: Callable[[int], object] | None = No
         progress: Called with 1 after each record.
 
     Returns:
-        The problems. Without an index, only those of the shard as a whole.
+        One line for each problem. Without an index, only those of the shard as a whole.
     """
-    path = pathlib.Path(check.path)
+    path, entry, problems = pathlib.Path(check.path), check.entry, []
     try:
         size = path.stat().st_size
-        digest = shard.hash_file(path)
-    except FileNotFoundError:
-        return [(None, f"missing, with {check.entry['records']} records")]
-    except OSError as error:
-        return [(None, f"cannot be read ({error})")]
-    problems = []
-    if size != check.entry["bytes"]:
-        problems.append((None, f"has {size} bytes instead of {check.entry['bytes']}"))
-    if digest != check.entry["sha256"]:
-        problems.append((None, "its SHA-256 is not that of the manifest"))
-    if check.rows is None:
-        return problems
-    if len(check.rows) != check.entry["records"]:
-        problems.append(
-            (None, f"{len(check.rows)} records in the index, {check.entry['records']} in the manifest")
-        )
-    try:
+        if size != entry["bytes"]:
+            problems.append(f"shard {path}: has {size} bytes instead of {entry['bytes']}")
+        if shard.hash_file(path) != entry["sha256"]:
+            problems.append(f"shard {path}: its SHA-256 is not that of the manifest")
+        if check.rows is None:
+            return problems
+        if len(check.rows) != entry["records"]:
+            problems.append(
+                f"shard {path}: {len(check.rows)} records in the index, {entry['records']} in the manifest"
+            )
         return problems + _check_records(check, size, progress)
+    except FileNotFoundError:
+        return [f"shard {path}: missing, with {entry['records']} records"]
     except OSError as error:
-        return [*problems, (None, f"cannot be read ({error})")]
+        return [*problems, f"shard {path}: cannot be read ({error})"]
 
 
-def _check_records(check: ShardCheck, size: int, progress: Callable[[int], object] | None) -> list[Problem]:
+def _check_records(check: ShardCheck, size: int, progress: Callable[[int], object] | None) -> list[str]:
     if not size:  # an empty file cannot be mapped
-        return [(number, "truncated: the file is empty") for number in range(len(check.rows))]
+        return [
+            f"{check.describe(number)}: truncated: the file is empty" for number in range(len(check.rows))
+        ]
     problems = []
     with open(check.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for number, row in enumerate(check.rows):
@@ -219,9 +217,10 @@ def _check_records(check: ShardCheck, size: int, progress: Callable[[int], objec
                 reasons = [f"its CRC32 is {crc:08x} instead of {expected_crc:08x}"]
                 reasons += _check_record(payload, row=row, key=None)
             else:
-                reasons = _check_record(payload, row=row, key=check.keys and check.keys[number])
+                key = check.sources[number]["key"] if check.sources else None
+                reasons = _check_record(payload, row=row, key=key)
                 reasons += _check_frame(header, payload, footer)
-            problems += [(number, reason) for reason in reasons]
+            problems += [f"{check.describe(number)}: {reason}" for reason in reasons]
             if progress:
                 progress(1)
     return problems

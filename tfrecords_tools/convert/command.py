@@ -104,18 +104,14 @@ def _check_headers(options: Options, sources: plan.Sources) -> plan.HeaderCheck:
     checked = plan.check_headers(sources, hazy_dir=options.hazy_dir, gt_dir=options.gt_dir)
     pairing, refused = sources.pairing, []
     unreadable = [pair["reason"] for pair in checked.unreadable]
-    orphans, sizes_differ = options.allow_orphans, options.size_mismatch != "error"
-    for title, names, allowed, flag in (
-        ("hazy images without a clear image", pairing.orphans_hazy, orphans, "--allow_orphans"),
-        ("clear images without a hazy image", pairing.orphans_clear, orphans, "--allow_orphans"),
-        ("ambiguous names", pairing.ambiguous, orphans, "--allow_orphans"),
-        (
-            "pairs of different sizes",
-            checked.mismatched,
-            sizes_differ,
-            "--size_mismatch=center_crop or resize",
-        ),
-        ("pairs with an image that cannot be read", unreadable, options.skip_bad, "--skip_bad"),
+    orphans = (options.allow_orphans, "--allow_orphans")
+    sizes = (options.size_mismatch != "error", "--size_mismatch=center_crop or resize")
+    for title, names, (allowed, flag) in (
+        ("hazy images without a clear image", pairing.orphans_hazy, orphans),
+        ("clear images without a hazy image", pairing.orphans_clear, orphans),
+        ("ambiguous names", pairing.ambiguous, orphans),
+        ("pairs of different sizes", checked.mismatched, sizes),
+        ("pairs with an image that cannot be read", unreadable, (options.skip_bad, "--skip_bad")),
     ):
         if not names:
             continue
@@ -150,12 +146,11 @@ def _plan_shards(
         raise UsageError(
             f"--num_shards={options.num_shards} is more than the {train_pairs} pairs of split train; give fewer"
         )
-    common = {
-        "hazy_dir": str(options.hazy_dir),
-        "gt_dir": str(options.gt_dir),
-        "options": options.record_options,
-    }
-    estimate = plan.estimate(pairs, **common)
+    folders = {"hazy_dir": str(options.hazy_dir), "gt_dir": str(options.gt_dir)}
+    estimate = plan.estimate(pairs, **folders, options=options.record_options)
+    template = ShardSpec(
+        output_dir=str(options.output_dir), file="", **folders, pairs=(), options=options.record_options
+    )
     splits = {}
     for split, part in parts.items():
         if not part:
@@ -166,12 +161,7 @@ def _plan_shards(
         else:
             num_shards = max(1, round(options.num_shards * len(part) / train_pairs))
         splits[split] = plan.plan_shards(
-            part,
-            name=options.name,
-            split=split,
-            num_shards=num_shards,
-            output_dir=str(options.output_dir),
-            **common,
+            part, template, name=options.name, split=split, num_shards=num_shards
         )
     return splits, estimate
 
@@ -246,22 +236,16 @@ def _write_shards(options: Options, specs: list[ShardSpec], notes: dict[str, dic
 
     missing = [spec for spec in specs if spec.file not in notes]
     total = _count_pairs(specs)
-    already = total - _count_pairs(missing)
+    counts = {"total": total, "already": total - _count_pairs(missing)}
     results = list(notes.values())
     if not any(map(must_stop, results)):
         if options.runner is not None and missing:
             results += beam.write_shards(
-                missing, runner=options.runner, options=options.beam_options, total=total, already=already
+                missing, runner=options.runner, options=options.beam_options, **counts
             )
         else:
             results += pool.run_tasks(
-                write_shard,
-                missing,
-                workers=workers,
-                total=total,
-                already=already,
-                unit="pair",
-                stop_after=must_stop,
+                write_shard, missing, workers=workers, unit="pair", stop_after=must_stop, **counts
             )
     skipped = [pair for note in results if note for pair in note["skipped"]]
     action = "skipped" if options.skip_bad else "bad"

@@ -13,12 +13,7 @@ from tfrecords_tools.flags import flag
 VAL_FRACTION = 0.1
 # The longest file name is `.NAME-train.tfrecord-00000-of-00001.done.json`; file systems allow 255 bytes.
 NAME_LENGTH = 150
-
-_IO = "input and output"
-_SPLIT = "validation split (all hazy versions of a clear image stay in one split)"
-_IMAGES = "images"
-_INCOMPLETE = "incomplete input"
-_WRITING = "writing"
+_RULE_NAMES = ", ".join([*(rule.name for rule in RULES), *ALIASES])
 
 
 def _number_or_auto(text: str) -> int | None:
@@ -39,122 +34,94 @@ class Options:
         UsageError: A flag has an invalid value, or two flags exclude each other.
     """
 
-    hazy_dir: str = flag(group=_IO, metavar="DIR", help="directory of the hazy images")
-    gt_dir: str = flag(
-        group=_IO,
-        metavar="DIR",
-        help="directory of the clear (ground-truth) images; may be the same directory",
-    )
-    output_dir: str = flag(group=_IO, metavar="DIR", help="data set to write: a new or empty directory")
+    hazy_dir: str = flag("DIR", "directory of the hazy images", group="input and output")
+    gt_dir: str = flag("DIR", "directory of the clear (ground-truth) images; may be the same directory")
+    output_dir: str = flag("DIR", "data set to write: a new or empty directory")
     name: str | None = flag(
         None,
-        group=_IO,
-        help="name of the data set, with which its files' names begin (default: the name of --output_dir)",
+        "name of the data set, with which its files' names begin (default: the name of --output_dir)",
+        None,
     )
     pairing: str = flag(
+        "RULE",
+        "how file names are paired: auto (default) uses the rule that pairs all images; a named rule "
+        f"({_RULE_NAMES}); or a regular expression with one group, which is searched in the file names of both "
+        "directories and matches the pair's key",
         "auto",
-        group=_IO,
-        metavar="RULE",
-        help="how file names are paired: auto (default) uses the rule that pairs all images; a named rule "
-        f"({', '.join([*(rule.name for rule in RULES), *ALIASES])}); or a regular expression with one group, which is searched in the "
-        "file names of both directories and matches the pair's key",
     )
     val_fraction: float | None = flag(
+        "F",
+        f"fraction of the pairs that is used for validation, selected by a hash (default: {VAL_FRACTION})",
         None,
-        group=_SPLIT,
-        metavar="F",
-        help=f"fraction of the pairs that is used for validation, selected by a hash (default: {VAL_FRACTION})",
+        group="validation split (all hazy versions of a clear image stay in one split)",
     )
     val_keys: str | None = flag(
+        "FILE",
+        "text file that lists the validation pairs instead: one pair key or clear file name on each line",
         None,
-        group=_SPLIT,
-        metavar="FILE",
-        help="text file that lists the validation pairs instead: one pair key or clear file name on each line",
     )
-    seed: int = flag(
-        0,
-        group=_SPLIT,
-        metavar="N",
-        help="seed of the split; another seed gives another split (default: %(default)s)",
-    )
+    seed: int = flag("N", "seed of the split; another seed gives another split (default: %(default)s)", 0)
     encoding: str | None = flag(
         None,
-        group=_IMAGES,
-        choices=("keep", "jpeg", "png"),
-        help="keep (default) stores upright 8-bit RGB or gray JPEG and PNG files byte for byte and re-encodes all "
+        "keep (default) stores upright 8-bit RGB or gray JPEG and PNG files byte for byte and re-encodes all "
         "other images as PNG; png is lossless, and is the default if a flag below changes the images; jpeg is lossy",
+        None,
+        group="images",
+        choices=("keep", "jpeg", "png"),
     )
     quality: int | None = flag(
-        None,
-        group=_IMAGES,
-        metavar="Q",
-        help=f"quality of --encoding=jpeg, from 1 to 100 (default: {JPEG_QUALITY})",
+        "Q", f"quality of --encoding=jpeg, from 1 to 100 (default: {JPEG_QUALITY})", None
     )
     image_size: int | None = flag(
-        None,
-        group=_IMAGES,
-        metavar="S",
-        help="resize both images to SxS pixels; this changes the aspect ratio and crops nothing",
+        "S", "resize both images to SxS pixels; this changes the aspect ratio and crops nothing", None
     )
     max_side: int | None = flag(
-        None,
-        group=_IMAGES,
-        metavar="S",
-        help="shrink images whose longer side is more than S pixels; smaller images are not enlarged",
+        "S", "shrink images whose longer side is more than S pixels; smaller images are not enlarged", None
     )
     tile_size: int | None = flag(
-        None,
-        group=_IMAGES,
-        metavar="T",
-        help="cut images into tiles of TxT pixels, after --image_size or --max_side. Each tile is a record whose key "
+        "T",
+        "cut images into tiles of TxT pixels, after --image_size or --max_side. Each tile is a record whose key "
         "ends with @TOP_LEFT. The last tile of a row or column ends at the edge; a side shorter than T is not cut",
+        None,
     )
-    tile_overlap: int | None = flag(
-        None, group=_IMAGES, metavar="O", help="pixels that neighboring tiles share (default: 0)"
-    )
+    tile_overlap: int | None = flag("O", "pixels that neighboring tiles share (default: 0)", None)
     size_mismatch: str = flag(
-        "error",
-        group=_IMAGES,
-        choices=("error", "center_crop", "resize"),
-        help="for pairs of images of different sizes: error (default) lists the pairs and stops; center_crop crops "
+        None,
+        "for pairs of images of different sizes: error (default) lists the pairs and stops; center_crop crops "
         "both images to their common size; resize resizes the clear image to the size of the hazy image",
+        "error",
+        choices=("error", "center_crop", "resize"),
     )
     allow_orphans: bool = flag(
-        False, group=_INCOMPLETE, help="leave out images without a partner and images with ambiguous names"
+        None,
+        "leave out images without a partner and images with ambiguous names",
+        False,
+        group="incomplete input",
     )
     skip_bad: bool = flag(
-        False,
-        group=_INCOMPLETE,
-        help="leave out pairs with an image that cannot be read, and list them in skipped.txt",
+        None, "leave out pairs with an image that cannot be read, and list them in skipped.txt", False
     )
     num_shards: int | None = flag(
-        None,
-        group=_WRITING,
-        metavar="N",
-        parse=_number_or_auto,
-        help="number of training shards; validation gets a proportional number, at least 1. auto (default): shards of "
+        "N",
+        "number of training shards; validation gets a proportional number, at least 1. auto (default): shards of "
         "about 128 MiB; for small data sets one shard for every 16 pairs, up to 16, so that several processes have work",
+        None,
+        group="writing",
+        parse=_number_or_auto,
     )
     workers: int | None = flag(
-        None,
-        group=_WRITING,
-        metavar="N",
-        help="number of processes, at most one for each shard; each holds a few images in memory. 1 converts without "
+        "N",
+        "number of processes, at most one for each shard; each holds a few images in memory. 1 converts without "
         "further processes (default: all cores, or fewer for a small data set)",
+        None,
     )
     runner: str | None = flag(
-        None,
-        group=_WRITING,
-        metavar="NAME",
-        help="write the shards in an Apache Beam pipeline: DirectRunner, DataflowRunner, FlinkRunner, ... The "
+        "NAME",
+        "write the shards in an Apache Beam pipeline: DirectRunner, DataflowRunner, FlinkRunner, ... The "
         "pipeline's workers must see all three directories under the same paths (pip install 'hazeheal[beam]')",
+        None,
     )
-    beam_options: str = flag(
-        "",
-        group=_WRITING,
-        metavar="FLAGS",
-        help="flags of the pipeline in one string: '--project=P --region=R'",
-    )
+    beam_options: str = flag("FLAGS", "flags of the pipeline in one string: '--project=P --region=R'", "")
     command: str = ""
 
     def __post_init__(self) -> None:

@@ -243,28 +243,20 @@ def auto_shards(num_pairs: int, *, num_bytes: int) -> int:
 
 
 def plan_shards(
-    pairs: Sequence[SourcePair],
-    *,
-    name: str,
-    split: str,
-    num_shards: int,
-    output_dir: str,
-    hazy_dir: str,
-    gt_dir: str,
-    options: RecordOptions,
+    pairs: Sequence[SourcePair], template: ShardSpec, *, name: str, split: str, num_shards: int
 ) -> list[ShardSpec]:
-    """Divides the pairs of one split into shards whose numbers of pairs differ by at most one."""
+    """Divides the pairs of one split into shards whose numbers of pairs differ by at most one.
+
+    Args:
+        pairs: Pairs of the split.
+        template: A spec with the shards' directories and options.
+        name: Name of the data set.
+        split: Name of the split.
+        num_shards: Number of shards.
+    """
     specs = []
     for number in range(num_shards):
         start, stop = (len(pairs) * n // num_shards for n in (number, number + 1))
-        specs.append(
-            ShardSpec(
-                output_dir=output_dir,
-                file=records.shard_name(name, split, number, num_shards),
-                hazy_dir=hazy_dir,
-                gt_dir=gt_dir,
-                pairs=tuple(pairs[start:stop]),
-                options=options,
-            )
-        )
+        file = records.shard_name(name, split, number, num_shards)
+        specs.append(dataclasses.replace(template, file=file, pairs=tuple(pairs[start:stop])))
     return specs

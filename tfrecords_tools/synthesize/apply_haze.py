@@ -13,6 +13,7 @@ from hazeheal.data.synthesis import scattering
 from hazeheal.errors import DataError
 from hazeheal.utils.atomic import atomic_path
 from tfrecords_tools.convert.pair_records import FOLDERS, load_source
+from tfrecords_tools.synthesize.options import Options
 
 SUFFIX = {"png": ".png", "jpeg": ".jpg"}
 _TIME_RESOLUTION = 2_000_000_000  # nanoseconds, of the coarsest file systems
@@ -23,47 +24,35 @@ class Task:
     """One clear image and the haze of its versions.
 
     Attributes:
-        clear_dir: Directory of the clear images.
-        output_dir: Directory of the output.
-        clear: Name of the clear image in `clear_dir`, and of its copy in `output_dir/GT`.
-        hazes: (name in `output_dir/hazy`, haze) of each version.
-        depth_dir: Directory of the depth maps, or None.
-        depth: Name of the image's depth map, or None.
-        depth_values: Meaning of the map's values, as in `scattering.distance`.
-        depth_scale: Scale of the map's values, as in `scattering.distance`.
-        encoding: `png` or `jpeg`, for the hazy images.
-        quality: Quality of JPEG, from 1 to 100.
+        options: The flags of the command.
+        clear: Name of the clear image in `--clear_dir`, and of its copy in `GT/`.
+        hazes: (name in `hazy/`, haze) of each version.
+        depth: Name of the image's depth map in `--depth_dir`, or None.
     """
 
-    clear_dir: str
-    output_dir: str
+    options: Options
     clear: str
     hazes: tuple[tuple[str, scattering.Haze], ...]
-    depth_dir: str | None
     depth: str | None
-    depth_values: str
-    depth_scale: float
-    encoding: str
-    quality: int
 
     @property
     def source(self) -> pathlib.Path:
         """Path of the clear image."""
-        return pathlib.Path(self.clear_dir) / self.clear
+        return pathlib.Path(self.options.clear_dir) / self.clear
 
     @property
     def copy(self) -> pathlib.Path:
         """Path of its copy in the output."""
-        return pathlib.Path(self.output_dir) / FOLDERS["clear"] / self.clear
+        return pathlib.Path(self.options.output_dir) / FOLDERS["clear"] / self.clear
 
     @property
     def depth_path(self) -> pathlib.Path | None:
         """Path of the depth map."""
-        return self.depth and pathlib.Path(self.depth_dir) / self.depth
+        return self.depth and pathlib.Path(self.options.depth_dir) / self.depth
 
     def missing(self) -> list[tuple[pathlib.Path, scattering.Haze]]:
         """Returns (path, haze) of the hazy images that do not exist yet."""
-        folder = pathlib.Path(self.output_dir) / FOLDERS["hazy"]
+        folder = pathlib.Path(self.options.output_dir) / FOLDERS["hazy"]
         return [(folder / name, haze) for name, haze in self.hazes if not (folder / name).exists()]
 
     def is_stale(self) -> bool:
@@ -93,7 +82,7 @@ def run_task(task: Task, progress: Callable[[int], object]) -> str | None:
         OutputError: A file cannot be written.
     """
     try:
-        clear = load_source(task.clear_dir, task.clear)
+        clear = load_source(task.options.clear_dir, task.clear)
         depth = None if task.depth is None else _load_depth(task, (clear.image.height, clear.image.width))
     except DataError as error:
         return str(error)
@@ -105,7 +94,7 @@ def run_task(task: Task, progress: Callable[[int], object]) -> str | None:
     pixels = np.asarray(clear.image)
     for path, haze in task.missing():
         hazy = scattering.apply_haze(pixels, haze, depth=depth)
-        data = image_io.encode(hazy, format=task.encoding, quality=task.quality)
+        data = image_io.encode(hazy, format=task.options.encoding, quality=task.options.quality)
         with atomic_path(path, overwrite=False) as temporary:
             temporary.write_bytes(data)
         progress(1)
@@ -117,9 +106,9 @@ def _load_depth(task: Task, size: tuple[int, int]) -> np.ndarray:
     values = read_depth(task.depth_path)
     if not scattering.depth_fits(values.shape, size):
         raise DataError(f"{task.depth_path}: {shape_problem(values.shape, size, image_name=task.clear)}")
-    return scattering.resize_depth(
-        scattering.distance(values, meaning=task.depth_values, scale=task.depth_scale), size
-    )
+    options = task.options
+    distance = scattering.distance(values, meaning=options.depth_values, scale=options.depth_scale)
+    return scattering.resize_depth(distance, size)
 
 
 def shape_problem(depth: tuple[int, int], image: tuple[int, int], *, image_name: str) -> str:

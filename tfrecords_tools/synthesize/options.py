@@ -10,10 +10,6 @@ from tfrecords_tools.convert.options import check_quality
 from tfrecords_tools.convert.pair_records import JPEG_QUALITY
 from tfrecords_tools.flags import flag
 
-_IO = "input and output"
-_WHERE = "where the haze is dense"
-_HOW = "density and color (each range is LOW,HIGH or one number)"
-_WRITING = "writing"
 _DEPTH_VALUES, _DEPTH_SCALE = scattering.DEPTH_VALUES[0], 1.0  # defaults
 _RANGES = scattering.Ranges()  # defaults
 
@@ -45,95 +41,77 @@ class Options:
     """
 
     clear_dir: str = flag(
-        group=_IO, metavar="DIR", help="directory of clear images, including its subdirectories"
+        "DIR", "directory of clear images, including its subdirectories", group="input and output"
     )
-    output_dir: str = flag(
-        group=_IO, metavar="DIR", help="new or empty directory for hazy/, GT/ and haze.json"
-    )
-    per_picture: int = flag(
-        1, group=_IO, metavar="N", help="hazy versions of each clear image (default: %(default)s)"
-    )
-    seed: int = flag(
-        0, group=_IO, metavar="N", help="random seed; another seed gives other haze (default: %(default)s)"
-    )
+    output_dir: str = flag("DIR", "new or empty directory for hazy/, GT/ and haze.json")
+    per_picture: int = flag("N", "hazy versions of each clear image (default: %(default)s)", 1)
+    seed: int = flag("N", "random seed; another seed gives other haze (default: %(default)s)", 0)
     kind: tuple[str, ...] | None = flag(
-        None,
-        group=_WHERE,
-        metavar="KINDS",
-        parse=_parse_kinds,
-        help="without depth maps, each hazy image gets one of these kinds at random: clouds (fractal banks of haze, as "
+        "KINDS",
+        "without depth maps, each hazy image gets one of these kinds at random: clouds (fractal banks of haze, as "
         "seen from above), ramps (thin at the bottom, thick at the top, as in a view to the horizon) "
         f"(default: {','.join(scattering.KINDS)})",
+        None,
+        group="where the haze is dense",
+        parse=_parse_kinds,
     )
     depth_dir: str | None = flag(
-        None,
-        group=_WHERE,
-        metavar="DIR",
-        help="directory of depth maps, which replace --kind: gray images with 8 bits, or PNG with 16 bits. A map must "
+        "DIR",
+        "directory of depth maps, which replace --kind: gray images with 8 bits, or PNG with 16 bits. A map must "
         "have its image's aspect ratio and is resized to its size. A map's values v are scaled to [0, 1], where 1 is "
         "white, and give the distance d. Fill holes (zeros) first: a value of 0 is not treated as missing",
+        None,
     )
     depth_pairing: str = flag(
-        "auto",
-        group=_WHERE,
-        metavar="RULE",
-        help="how the names of clear images and depth maps are paired: auto (default), a rule of `convert --pairing`, "
+        "RULE",
+        "how the names of clear images and depth maps are paired: auto (default), a rule of `convert --pairing`, "
         "or a regular expression with one group",
+        "auto",
     )
     depth_values: str | None = flag(
         None,
-        group=_WHERE,
-        choices=scattering.DEPTH_VALUES,
-        help="distance (default): near is dark, d = scale v. nearness: near is bright, d = scale (1 - v). disparity: "
+        "distance (default): near is dark, d = scale v. nearness: near is bright, d = scale (1 - v). disparity: "
         "near is bright, d = scale 0.05 / max(v, 0.05), for inverse depth, which stereo matching and most depth "
         "estimation networks give",
+        None,
+        choices=scattering.DEPTH_VALUES,
     )
     depth_scale: float | None = flag(
-        None,
-        group=_WHERE,
-        metavar="D",
-        help=f"distance d of the farthest value (default: {_DEPTH_SCALE:g}). For millimeters in 16 bits, 65.535 gives "
+        "D",
+        f"distance d of the farthest value (default: {_DEPTH_SCALE:g}). For millimeters in 16 bits, 65.535 gives "
         "d in meters and beta in 1/meter",
+        None,
     )
     beta: tuple[float, float] = flag(
-        _RANGES.beta,
-        group=_HOW,
-        metavar="RANGE",
-        parse=_parse_range,
-        help="scattering coefficient, for a field whose largest d is 1. At 1.8, 17%% of the scene's light arrives from "
+        "RANGE",
+        "scattering coefficient, for a field whose largest d is 1. At 1.8, 17%% of the scene's light arrives from "
         f"d = 1 (default: {_format_range(_RANGES.beta)}, as in RESIDE's ITS)",
+        _RANGES.beta,
+        group="density and color (each range is LOW,HIGH or one number)",
+        parse=_parse_range,
     )
     airlight: tuple[float, float] = flag(
+        "RANGE",
+        f"color A of the haze, in [0, 1] (default: {_format_range(_RANGES.airlight)})",
         _RANGES.airlight,
-        group=_HOW,
-        metavar="RANGE",
         parse=_parse_range,
-        help=f"color A of the haze, in [0, 1] (default: {_format_range(_RANGES.airlight)})",
     )
     tint: float = flag(
+        "W",
+        "largest difference between red and blue in A: bluish or dusty haze; 0 is gray (default: %(default)s)",
         _RANGES.tint,
-        group=_HOW,
-        metavar="W",
-        help="largest difference between red and blue in A: bluish or dusty haze; 0 is gray (default: %(default)s)",
     )
     encoding: str = flag(
+        None,
+        "encoding of the hazy images (default: %(default)s)",
         "png",
-        group=_WRITING,
+        group="writing",
         choices=("png", "jpeg"),
-        help="encoding of the hazy images (default: %(default)s)",
     )
     quality: int | None = flag(
-        None,
-        group=_WRITING,
-        metavar="Q",
-        help=f"quality of --encoding=jpeg, from 1 to 100 (default: {JPEG_QUALITY})",
+        "Q", f"quality of --encoding=jpeg, from 1 to 100 (default: {JPEG_QUALITY})", None
     )
-    workers: int | None = flag(
-        None,
-        group=_WRITING,
-        metavar="N",
-        help="number of processes (default: all cores, or 1 for few images)",
-    )
+    workers: int | None = flag("N", "number of processes (default: all cores, or 1 for few images)", None)
 
     def __post_init__(self) -> None:
         for name, least in (("per_picture", 1), ("seed", 0), ("workers", 1)):

@@ -41,21 +41,7 @@ def plan(options: Options) -> tuple[list[Task], list[str]]:
     if depth_dir:
         depths, depth_notes = _pair_depths(options, names, depth_dir, clear_dir)
         notes += depth_notes
-    tasks = [
-        Task(
-            clear_dir=str(clear_dir),
-            output_dir=str(options.output_dir),
-            clear=name,
-            hazes=_draw_hazes(options, name),
-            depth_dir=depth_dir and str(depth_dir),
-            depth=depths.get(name),
-            depth_values=options.depth_values,
-            depth_scale=options.depth_scale,
-            encoding=options.encoding,
-            quality=options.quality,
-        )
-        for name in names
-    ]
+    tasks = [Task(options, name, _draw_hazes(options, name), depths.get(name)) for name in names]
     _check_names(tasks)
     return tasks, notes
 
