@@ -1,8 +1,9 @@
-"""Command line of HazeHeal: `hazeheal COMMAND ...`. Dispatch alone; each command is a file of `hazeheal.commands`."""
+"""Command line of HazeHeal: `hazeheal COMMAND ...`. It only dispatches; each command is a file of `hazeheal.commands`."""
 
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 
 from hazeheal import __version__
 from hazeheal.errors import (
@@ -15,32 +16,43 @@ from hazeheal.errors import (
 )
 from hazeheal.utils.console import escape_unencodable_output, one_line
 
-COMMANDS = {
-    "train": "train a generator on a data set, or go on with a run",
-    "launch": "train in one or several processes, watched, and started again when one is lost",
-    "dehaze": "remove haze from images and videos with a trained generator",
-    "evaluate": "score restored images beside the hazy input and a classical baseline; HTML report",
-    "runs": "list runs: state, step, best PSNR, speed; what was killed or has failed",
-    "export": "write a trained generator as SavedModel, .keras, TensorFlow Lite, ONNX or weights, each checked",
-    "checkpoints": "list a run's checkpoints: step, size, validation PSNR, whole or damaged",
-    "doctor": "look whether this machine can train: versions, devices, limits, disk",
-    "benchmark": "measure this machine: input, step, reduction, conversion, restoring",
+GROUPS = {
+    "train": {
+        "launch": "prepare data, train in one process or several, restart lost ones; without arguments: a quickstart",
+        "train": "train a generator on a data set, or resume a run, in this process",
+    },
+    "use": {
+        "dehaze": "remove haze from images and videos with a trained generator",
+        "evaluate": "score restored images against ground truth and a classical baseline; HTML report",
+        "export": "write a trained generator as SavedModel, .keras, TensorFlow Lite, ONNX or weights",
+    },
+    "inspect": {
+        "runs": "list runs: state, step, best PSNR, speed, reason of a failure",
+        "checkpoints": "list the checkpoints of a run: step, size, validation PSNR, intact or damaged",
+        "doctor": "check whether this machine can train: versions, devices, limits, disk",
+        "benchmark": "measure this machine: input, step, reduction, conversion, inference",
+    },
 }
+COMMANDS = {name: text for commands in GROUPS.values() for name, text in commands.items()}
+HELP_FLAGS = ("-h", "--help")
 
 
 def usage() -> str:
+    """Returns the text of `hazeheal --help`."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
+    lines = []
+    for group, commands in GROUPS.items():
+        lines += ["", f"{group}:", *(f"  {name:{width}}  {text}" for name, text in commands.items())]
     return "\n".join(
         [
             "usage: hazeheal COMMAND [arguments]",
             "",
-            "Trains a GAN that removes haze from images, and uses it.",
-            "",
+            "Trains a GAN that removes haze from images, and restores images and videos with it.",
             *lines,
             "",
-            "`hazeheal COMMAND --help` tells more. Networks that ship restore images at once; to train, pairs become a",
-            "data set first:",
+            "`hazeheal COMMAND --help` or `hazeheal help COMMAND` describes a command.",
+            "",
+            "Two trained networks are included. To train one, first convert pairs of images to a data set:",
             "",
             "  hazeheal dehaze photo.jpg --output=restored",
             "  hazeheal-tfrecords convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/mine",
@@ -52,18 +64,37 @@ def usage() -> str:
     )
 
 
-def main(argv=None) -> int:
-    """Runs one command; returns the exit code: 0 done, 1 error, 2 bad usage, 75 restart me."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: The arguments; None: those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 error, 2 bad usage; `hazeheal.errors` has the others.
+    """
     escape_unencodable_output()
-    argv = sys.argv[1:] if argv is None else list(argv)
-    if argv and argv[0] in ("-h", "--help", "help"):
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:2], "--help"]
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK if set(HELP_FLAGS) & set(argv) else EXIT_ERROR
+
+
+def _run(argv):
+    if argv[:1] in ([flag] for flag in HELP_FLAGS):
         print(usage())
         return EXIT_OK
-    if argv and argv[0] == "--version":
+    if argv[:1] == ["--version"]:
         print(f"hazeheal {__version__}")
         return EXIT_OK
     if not argv or argv[0] not in COMMANDS:
-        problem = f"there is no command {argv[0]!r}" if argv else "no command was given"
+        problem = f"unknown command {argv[0]!r}" if argv else "no command was given"
         print(usage(), file=sys.stderr)
         print(f"\nhazeheal: error: {one_line(problem)}; use one of {', '.join(COMMANDS)}", file=sys.stderr)
         return EXIT_USAGE
@@ -71,19 +102,18 @@ def main(argv=None) -> int:
         return importlib.import_module(f"hazeheal.commands.{argv[0]}").main(argv[1:])
     except SystemExit as end:  # --help
         return end.code or EXIT_OK
-    except BrokenPipeError:  # `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_ERROR
+    except BrokenPipeError:
+        raise
     except HazeHealError as error:
         print(f"hazeheal {argv[0]}: error: {one_line(error)}", file=sys.stderr)
         if isinstance(error, GroupLostError):
-            # What is left to do at the end of a process is to wait for the group that is gone.
+            # An ordinary exit would wait for the lost group.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(error.exit_code)
         return error.exit_code
     except OSError as error:
-        # A disk that is full, a folder that may not be read: nothing that a traceback would help with.
+        # A full disk or an unreadable folder: a traceback would not help.
         print(f"hazeheal {argv[0]}: error: {one_line(error)}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:

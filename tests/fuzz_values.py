@@ -158,11 +158,12 @@ CHANGES = (
 
 def valid_values(key):
     """Values of a field that are right by themselves, for the images of `fuzz_sets` and a run of some steps."""
-    if key in configs.CHOICES:
-        return configs.CHOICES[key]
+    field = configs.FIELDS[key]
+    if field.choices:
+        return field.choices
     if key == "data.fresh_haze.kind":
         return haze_settings.KINDS
-    if key in configs.INTERVALS:
+    if field.is_interval:
         return ("5 steps", "1 epoch", "0.25 epochs")
     special = {"train.epochs": ("0",), "train.steps": ("5", "9"), "data.train_split": ("train",)}
     special |= {

@@ -75,6 +75,7 @@ def test_a_failure_leaves_nothing_behind(monkeypatch, here, capsys):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
+<<<<<<< HEAD
         (["--what=speed"], "'speed' is none of input, step, comm, convert, restore"),
         (["--xla=auto"], "'auto' is none of off, on"),
         (["--precision=float8"], "'float8' is none of float32, mixed_bfloat16, mixed_float16"),
@@ -86,9 +87,22 @@ def test_a_failure_leaves_nothing_behind(monkeypatch, here, capsys):
         (["--replicas=1,3"], "--config.train.batch_size=8 does not divide over 3 replicas"),
         (["--replicas=0,1"], "--replicas=0,1: each number must be at least 1"),
         (["--config=nothing"], "there is no such configuration"),
+=======
+        (["--what=speed"], "must be one or more of input,step,comm,convert,restore, got 'speed'"),
+        (["--xla=auto"], "must be one or more of off,on, got 'auto'"),
+        (["--precision=float8"], "must be one or more of float32,mixed_bfloat16,mixed_float16, got 'float8'"),
+        (["--seconds=0"], "--seconds=0 leaves no time to measure in"),
+        (["--rounds=0"], "must be a positive integer, got '0'"),
+        (["--pairs=2"], "--pairs=2 cannot tell"),
+        (["--size=95"], "--size=95 is smaller than the crop of 96; give 96 or more"),
+        (["--image=0x3"], "must be a size such as 550x412, got '0x3'"),
+        (["--replicas=1,3"], "--config.train.batch_size=8 does not divide over 3 replicas"),
+        (["--replicas=0,1"], "--replicas=0,1: each must be 1 or more"),
+        (["--config=nothing"], "no configuration has this name"),
+>>>>>>> 22eccc5 (config: one table of fields in config_fields.py; commands: option groups of train and benchmark, hazeheal help COMMAND)
         (["--data_dir=nowhere"], "nowhere"),
-        (["--json=there"], "--json=there is there already"),
-        (["--json=no/where"], "no is no directory that can be written to"),
+        (["--json=there"], "--json=there already exists"),
+        (["--json=no/where"], "no is not a writable directory"),
         (
             ["--what=step", "--config=default", "--config.loss.perceptual_weights=no.npz"],
             "no.npz not found",
@@ -197,7 +211,7 @@ def test_restoring_is_measured_through_the_command(capsys):
     assert found["device"]["peak"]["float32"]["matmul"]["lowest"] > 0
     assert found["device"]["bandwidth"]["lowest"] > 0
     assert_plausible(found)
-    for shown in ("images/s", "of the peak", "21x18", "GB/s", "written to found.json"):
+    for shown in ("images/s", "of the peak", "21x18", "GB/s", "wrote found.json"):
         assert shown in out
 
 

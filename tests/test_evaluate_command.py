@@ -245,7 +245,7 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
         (["--data_dir=a", "--model=x", "--model=./x/"], "--model=x is given twice; name each run once"),
         (
             ["--data_dir=a", "--limit=0"],
-            f"argument --limit: '0' is no number of 1 or more{SEE}",
+            f"argument --limit: must be a positive integer, got '0'{SEE}",
         ),
         (
             ["--hazy_dir=/nowhere", "--gt_dir=/"],

@@ -18,6 +18,7 @@ LAYERS = (
     ("hazeheal", "hazeheal.errors"),
     ("hazeheal.utils",),
     ("hazeheal.data", "hazeheal.metrics", "hazeheal.models"),
+    ("hazeheal.config_fields",),
     ("hazeheal.config",),
     ("hazeheal.runs",),
     ("hazeheal.distributed",),

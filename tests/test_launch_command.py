@@ -88,9 +88,12 @@ def test_help_is_quick_and_imports_nothing_large():
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--groups=0"], "argument --groups: '0' is no number of 1 or more; see hazeheal launch --help"),
-        (["--groups=two"], "argument --groups: 'two' is no number of 1 or more"),
-        (["--groups=-1"], "argument --groups: '-1' is no number of 1 or more"),
+        (
+            ["--groups=0"],
+            "argument --groups: must be a positive integer, got '0'; see hazeheal launch --help",
+        ),
+        (["--groups=two"], "argument --groups: must be a positive integer, got 'two'"),
+        (["--groups=-1"], "argument --groups: must be a positive integer, got '-1'"),
         (["--groups"], "argument --groups: expected one argument"),
         (
             ["--groups=2", "--cpu_replicas=3"],
@@ -99,21 +102,21 @@ def test_help_is_quick_and_imports_nothing_large():
         (["--hosts=a,b"], "--hosts and --index belong together; one is missing"),
         (["--index=0"], "--hosts and --index belong together; one is missing"),
         (["--hosts=a,b", "--index=2"], "--index=2 is none of the 2 hosts; use 0 to 1"),
-        (["--hosts=a,b", "--index=-1"], "argument --index: '-1' is no number of 0 or more"),
+        (["--hosts=a,b", "--index=-1"], "argument --index: must be a non-negative integer, got '-1'"),
         (["--hosts=", "--index=0"], "--hosts: '' is no host or host:port, as in node1:7710"),
         (["--hosts=a\nb,c", "--index=0"], r"'a\nb' is no host or host:port"),
         (["--hosts=a,a", "--index=0"], "--hosts: a:7710 would serve two groups"),
         (["--gpus=all"], "--gpus=all: there is no GPU (CUDA_VISIBLE_DEVICES= hides them)"),
-        (["--gpus=0,x"], "argument --gpus: '0,x' is no list of numbers such as 0,1"),
-        (["--gpus=-1"], "argument --gpus: '-1' is no list of numbers such as 0,1"),
-        (["--gpus="], "argument --gpus: '' is no list of numbers such as 0,1"),
+        (["--gpus=0,x"], "argument --gpus: must be a list of numbers such as 0,1, got '0,x'"),
+        (["--gpus=-1"], "argument --gpus: must be a list of numbers such as 0,1, got '-1'"),
+        (["--gpus="], "argument --gpus: must be a list of numbers such as 0,1, got ''"),
         (["--gpus=0"], "--gpus=0: there is no GPU 0 among the 0 that CUDA_VISIBLE_DEVICES= leaves"),
         (["--gpus=0,0"], "--gpus=0,0 names a GPU twice; name each once"),
         (["--gpus=0", "--cpu_replicas=1"], "--gpus and --cpu_replicas exclude each other; give one of them"),
-        (["--max_restarts=-1"], "argument --max_restarts: '-1' is no number of 0 or more"),
-        (["--max_restarts=1.5"], "argument --max_restarts: '1.5' is no number of 0 or more"),
+        (["--max_restarts=-1"], "argument --max_restarts: must be a non-negative integer, got '-1'"),
+        (["--max_restarts=1.5"], "argument --max_restarts: must be a non-negative integer, got '1.5'"),
         *(
-            (["--hang_timeout", text], f"'{text}' is no number of seconds")
+            (["--hang_timeout", text], f"must be a number of seconds, 0 or more, got '{text}'")
             for text in ("soon", "-5", "nan", "inf")
         ),
         (["--dry_run=yes"], "argument --dry_run: ignored explicit argument 'yes'"),

@@ -157,7 +157,7 @@ def test_a_failed_step_stops_before_the_next(commands, failed, count):
             "--convert.tile_size=64 has nothing to convert",
         ),
         (["--gpus=all"], "there is no GPU"),
-        (["--cpu_replicas=0"], "argument --cpu_replicas: '0'"),
+        (["--cpu_replicas=0"], "argument --cpu_replicas: must be a positive integer"),
     ],
 )
 def test_bad_usage_is_one_line_and_runs_nothing(capsys, commands, flags, said):

@@ -190,7 +190,7 @@ def test_a_request_to_stop_is_heard_while_a_training_waits(addresses, tmp_path):
             assert err.splitlines()[-1] == (
                 f"hazeheal train: stopped by {name} with nothing to save; the same command goes on"
             )
-            assert "waiting for the others" in err
+            assert "waiting for the other groups" in err
             assert "Traceback" not in err
     finally:
         for process in processes:

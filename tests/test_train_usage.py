@@ -30,11 +30,11 @@ from hazeheal.distributed.preemption import StopSignals
         (["--config=rice1"], 2, "give --config=NAME exactly once (it was given 2 times)"),
         (["--config.seed"], 2, "--config.seed needs a value"),
         (["--nothing=3"], 2, "unrecognized arguments: --nothing=3; see hazeheal train --help"),
-        (["--gpus=0,x"], 2, "argument --gpus: '0,x' is no list of numbers such as 0,1"),
+        (["--gpus=0,x"], 2, "argument --gpus: must be a list of numbers such as 0,1, got '0,x'"),
         (["--gpus=97"], 2, "--gpus=97: this machine has "),
         (["--gpus=0", "--cpu_replicas=2"], 2, "--gpus and --cpu_replicas exclude each other"),
-        (["--cpu_replicas=0"], 2, "argument --cpu_replicas: '0' is no number of 1 or more"),
-        (["--cpu_replicas=-2"], 2, "argument --cpu_replicas: '-2' is no number"),
+        (["--cpu_replicas=0"], 2, "argument --cpu_replicas: must be a positive integer, got '0'"),
+        (["--cpu_replicas=-2"], 2, "argument --cpu_replicas: must be a positive integer, got '-2'"),
         (
             ["--cpu_replicas=2", "--config.train.batch_size=5"],
             2,
@@ -173,7 +173,7 @@ def test_real_processes_refuse_in_one_line(data, tmp_path):
             "is missing; run `hazeheal-tfrecords verify",
         ),
         ([*flags(data, tmp_path / "run"), "--gpus=97"], 2, "--gpus=97: this machine has "),
-        (["trian"], 2, "there is no command 'trian'; use one of train"),
+        (["trian"], 2, "unknown command 'trian'; use one of launch, train"),
     ):
         found, out, err = finish(tiny.start(*argv))
         assert found == code, err

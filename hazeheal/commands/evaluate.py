@@ -5,7 +5,7 @@ import os
 import pathlib
 import shlex
 
-from hazeheal.commands.parsing import MIRROR_HELP, MODEL_HELP, CommandParser, count, names_of_runs, natural
+from hazeheal.commands.parsing import MIRROR_HELP, MODEL_HELP, CommandParser, count, name_runs, natural
 from hazeheal.errors import EXIT_OK, UsageError
 from hazeheal.evaluation import dark_channel, html_report, pairs, results
 from hazeheal.metrics import lpips
@@ -73,7 +73,7 @@ def main(argv) -> int:
     flags = parser().parse_args(argv)
     _check(flags)
     given = [] if flags.no_model else flags.model or [pretrained.DEFAULT]
-    names = names_of_runs(given, taken=RESERVED)
+    names = name_runs(given, taken=RESERVED)
     source = _find_pairs(flags)
 
     quiet_import.import_tensorflow()

@@ -1,7 +1,8 @@
-"""What the commands share in reading their arguments."""
+"""Argument parsing shared by the commands: types of values, help texts, removed flags."""
 
 import argparse
 import os
+from collections.abc import Callable, Iterable, Sequence
 
 from hazeheal.errors import UsageError
 from hazeheal.models import pretrained
@@ -10,10 +11,12 @@ from hazeheal.utils.console import CommandParser, one_line
 __all__ = [
     "MIRROR_HELP",
     "MODEL_HELP",
+    "WHICH_HELP",
     "CommandParser",
     "add_removed_flags",
+    "choices",
     "count",
-    "names_of_runs",
+    "name_runs",
     "natural",
     "numbers",
     "port",
@@ -21,17 +24,19 @@ __all__ = [
 ]
 
 MODEL_HELP = (
-    "best (default) or fast, which ship; or a run's directory, one checkpoint's, an export's, or an .npz of weights; "
-    "./best is a path"
+    "trained generator: best or fast (both included), the directory of a run, of a checkpoint or of an export, or an "
+    ".npz weight file; write ./best for a path (default: best)"
 )
-MIRROR_HELP = "take the mean with the restored mirror image: a little better, in twice the time"
-
-# Flags of earlier versions, by command, each with what to use instead.
-REMOVED_FLAGS: dict[str, dict[str, str]] = {}
+WHICH_HELP = "checkpoint of a run: best by validation PSNR, newest, or a step (default: best)"
+MIRROR_HELP = "average with the restored mirror image: slightly better, twice the time"
+# Flags of earlier versions, by command, each with its replacement.
+REMOVED_FLAGS: dict[str, dict[str, str]] = {
+    "hazeheal evaluate": {"--lpips_weights": "use --lpips=alex or --lpips=vgg"},
+}
 
 
 def add_removed_flags(parse: CommandParser) -> None:
-    """Refuses the flags that `REMOVED_FLAGS` lists for `parse.prog`; `--help` does not show them."""
+    """Makes `parse` refuse the flags that `REMOVED_FLAGS` lists for `parse.prog`; `--help` does not show them."""
     for flag, advice in REMOVED_FLAGS.get(parse.prog, {}).items():
         parse.add_argument(flag, action=_Removed, advice=advice, help=argparse.SUPPRESS)
 
@@ -47,72 +52,87 @@ class _Removed(argparse.Action):
         raise UsageError(f"{option_string} was removed; {self.advice}")
 
 
-def numbers(text):
-    """`0,1` as [0, 1]."""
+def numbers(text: str) -> list[int]:
+    """Parses `0,1` as [0, 1]."""
     if not all(part.strip().isdecimal() for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 0,1")
+        raise argparse.ArgumentTypeError(f"must be a list of numbers such as 0,1, got {text!r}")
     return [int(part) for part in text.split(",")]
 
 
-def natural(text):
-    """An integer of 0 or more."""
+def natural(text: str) -> int:
+    """Parses an integer of 0 or more."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
+        raise argparse.ArgumentTypeError(f"must be a non-negative integer, got {text!r}")
     return int(text)
 
 
-def count(text):
-    """An integer of 1 or more."""
+def count(text: str) -> int:
+    """Parses an integer of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
     return int(text)
 
 
-def port(text):
-    """The number of a TCP port."""
+def port(text: str) -> int:
+    """Parses the number of a TCP port."""
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port from 1 to 65535")
+        raise argparse.ArgumentTypeError(f"must be a port number from 1 to 65535, got {text!r}")
     return int(text)
 
 
-def seconds(text):
-    """A duration of 0 or more."""
+def seconds(text: str) -> float:
+    """Parses a duration in seconds, 0 or more."""
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, 0 or more, got {text!r}")
     return value
 
 
-def names_of_runs(runs, *, taken=()) -> dict[str, str]:
-    """What to call several models.
+def choices(known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
+    """Returns an argparse type that parses `a,b` as a tuple of known names without repetitions, in the given order."""
+    known = tuple(known)
+
+    def parse(text):
+        names = tuple(text.split(","))
+        for name in names:
+            if name not in known or names.count(name) > 1:
+                raise argparse.ArgumentTypeError(f"must be one or more of {','.join(known)}, got {text!r}")
+        return names
+
+    return parse
+
+
+def name_runs(runs: Sequence[str], *, taken: Sequence[str] = ()) -> dict[str, str]:
+    """Chooses a short name for each of several models.
 
     Args:
-        runs: What `--model` was given: paths, and names of networks that ship.
-        taken: Names that none of them may get.
+        runs: The values of `--model`: paths, and names of included networks.
+        taken: Names that no run may get.
 
     Returns:
-        {name: run}: the last part of a path, or all of it where that is taken or names two of them; one that ships keeps
-        its name.
+        {name: run}. An included network keeps its name. A path is named by its last part, or by the whole path if that
+        part is taken or ambiguous.
 
     Raises:
-        UsageError: One is given twice.
+        UsageError: A run is given twice.
     """
-    shipped = [run for run in runs if pretrained.is_name(run)]
-    paths = [os.path.normpath(run) for run in runs if run not in shipped]
-    for given in (shipped, paths):
+    included = [run for run in runs if pretrained.is_name(run)]
+    paths = [os.path.normpath(run) for run in runs if run not in included]
+    for given in (included, paths):
         for run in given:
             if given.count(run) > 1:
                 raise UsageError(f"--model={run} is given twice; name each run once")
-    ends = {path: os.path.basename(os.path.abspath(path)) for path in paths}
-    known = [*ends.values(), *shipped, *taken]
+    last_parts = {path: os.path.basename(os.path.abspath(path)) for path in paths}
+    known = [*last_parts.values(), *included, *taken]
     names = {}
     for run in runs:
-        if run in shipped:
+        if run in included:
             names[run] = run
             continue
         path = os.path.normpath(run)
-        names[one_line(os.path.join(".", path) if known.count(ends[path]) > 1 else ends[path])] = run
+        is_unique = known.count(last_parts[path]) == 1
+        names[one_line(last_parts[path] if is_unique else os.path.join(".", path))] = run
     return names

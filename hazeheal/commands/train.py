@@ -1,7 +1,12 @@
-"""`hazeheal train`: trains a generator on a data set, or goes on with a run."""
+"""`hazeheal train`: trains a generator on a data set, or resumes a run."""
 
+import argparse
 import gc
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ml_collections import ConfigDict
 
 from hazeheal import config as configs
 from hazeheal.commands.parsing import CommandParser, count, numbers, port
@@ -11,86 +16,106 @@ from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.runs import prometheus
 from hazeheal.utils import quiet_import
 
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
 EPILOG = """\
+configuration:
+  --config=NAME        a Python file, a name in ./configs, or one of the names below
+  --config.x.y=VALUE   sets one field, as in --config.train.batch_size=8;
+                       --dry_run prints all fields
+
+{shipped}
+
 examples:
   hazeheal train --config=rice1 --data_dir=records/rice1 --workdir=runs/rice1
   hazeheal train --config=default --data_dir=records/mine --workdir=runs/mine --dry_run
   hazeheal train --config=default --data_dir=records/mine --workdir=runs/finer --restore_from=runs/rice1
 
-configuration:
-  --config=NAME        a file, or a name in ./configs or among those that
-                       ship (default, quickstart, rice1, ...)
-  --config.x.y=VALUE   overrides one field: --config.train.batch_size=8;
-                       --dry_run shows all fields
+To train in several processes, use `hazeheal launch --groups=N`; it sets TF_CONFIG for each of them.
 
-several processes as one job: TF_CONFIG names them (`hazeheal launch --groups=N` sets it)
-
-exit codes: 0 done, 1 error, 2 bad usage, 69 another group is gone: start all again, 75 saved after SIGTERM: the
-same command goes on, 130 after SIGINT
+exit codes: 0 done, 1 error, 2 bad usage, 69 another replica group was lost (restart all of them), 75 stopped by
+SIGTERM after saving, 130 stopped by SIGINT after saving; after 75 and 130 the same command resumes the run
 """
-
-FROM = (
-    "a run, a checkpoint, an .npz of weights, best or fast (which ship): a new run starts with its networks"
-)
 
 
 def parser() -> CommandParser:
+    """Returns the parser of the command's flags, without those of the configuration."""
+    shipped = [f"  {name:12}  {summary}" for name, summary in configs.summaries().items()]
     parse = CommandParser(
         prog="hazeheal train",
-        description="Trains a GAN that removes haze, on all GPUs of this machine or on CPUs. A run that is "
-        "already in --workdir goes on where its last checkpoint stands; nothing is overwritten.",
-        epilog=EPILOG,
+        description="Trains a GAN that removes haze, on all GPUs of this machine or on CPUs. If --workdir holds a run, "
+        "it resumes from the last checkpoint; nothing is overwritten.",
+        epilog=EPILOG.format(shipped="\n".join(shipped)),
     )
-    parse.add_argument("--data_dir", help="data set made by `hazeheal-tfrecords convert`")
-    parse.add_argument("--workdir", help="the run's directory, made if it is missing")
-    parse.add_argument("--gpus", type=numbers, help="numbers of the GPUs to use, as in 0,1 (default: all)")
-    parse.add_argument("--cpu_replicas", type=count, help="train on this many logical CPU devices instead")
-    parse.add_argument("--restore_from", help=FROM)
-    parse.add_argument(
+    data = parse.add_argument_group("data")
+    data.add_argument("--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`")
+    data.add_argument(
         "--on_bad_record",
         choices=("fail", "skip"),
         default="fail",
-        help="a damaged record ends the run (default), or the next whole one takes its place; it is named either way",
+        help="fail: a damaged record ends the run; skip: use the next intact record. Both log it (default: fail)",
     )
-    parse.add_argument(
+    run = parse.add_argument_group("run")
+    run.add_argument("--workdir", metavar="DIR", help="directory of the run; created if it does not exist")
+    run.add_argument(
+        "--restore_from",
+        metavar="MODEL",
+        help="start a new run from these networks: a run, a checkpoint, an .npz weight file, best or fast",
+    )
+    devices = parse.add_argument_group("devices")
+    devices.add_argument("--gpus", type=numbers, help="numbers of the GPUs to use, as in 0,1 (default: all)")
+    devices.add_argument(
+        "--cpu_replicas", type=count, metavar="N", help="train on N logical CPU devices instead"
+    )
+    devices.add_argument(
+        "--xla_cache",
+        metavar="DIR",
+        help="save compiled XLA programs there, so that later starts of the same training skip the compilation",
+    )
+    monitoring = parse.add_argument_group("monitoring")
+    monitoring.add_argument(
         "--metrics_port",
         type=port,
         metavar="PORT",
-        help="serve what status.json tells for Prometheus, at http://127.0.0.1:PORT/metrics (group 0 does)",
+        help="serve the values of status.json to Prometheus at http://127.0.0.1:PORT/metrics (replica group 0 only)",
     )
-    parse.add_argument(
-        "--metrics_host", default="127.0.0.1", help="listen there (default: 127.0.0.1); 0.0.0.0 for all"
+    monitoring.add_argument(
+        "--metrics_host",
+        metavar="HOST",
+        default="127.0.0.1",
+        help="address that --metrics_port listens on; 0.0.0.0: all addresses (default: 127.0.0.1)",
     )
-    parse.add_argument(
-        "--xla_cache",
-        metavar="DIR",
-        help="keep the programs that XLA compiles there: the next start of the same training need not wait for them",
+    checks = parse.add_argument_group("checks", "Each of these flags replaces the training.")
+    checks.add_argument(
+        "--dry_run", action="store_true", help="check everything, and print the configuration and the plan"
     )
-    parse.add_argument(
-        "--dry_run", action="store_true", help="show the configuration and what would run, and end"
+    checks.add_argument(
+        "--preview", metavar="FILE", help="write the first training pairs, hazy beside clear, as an image"
     )
-    parse.add_argument(
-        "--preview",
-        metavar="FILE",
-        help="write the first training pairs, hazy beside clear, as an image, and end",
-    )
-    parse.add_argument(
+    checks.add_argument(
         "--plot_models",
         action="store_true",
-        help="write generator_model.png and discriminator_model.png into --workdir, and end",
+        help="write generator_model.png and discriminator_model.png to --workdir",
     )
     return parse
 
 
-def main(argv) -> int:
-    """Runs the command; `argv` is what stands behind `hazeheal train`.
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The arguments after `hazeheal train`.
+
+    Returns:
+        The exit code.
 
     Raises:
-        HazeHealError: What is wrong, which value, what to do; `hazeheal.__main__` prints it.
+        HazeHealError: What is wrong, the value, and what to do; `hazeheal.__main__` prints it.
     """
-    ours, rest = configs.split_argv(argv)
+    config_flags, rest = configs.split_argv(argv)
     flags = parser().parse_args(rest)
-    config = configs.load(ours)
+    config = configs.load(config_flags)
     if flags.gpus is not None and flags.cpu_replicas is not None:
         raise UsageError("--gpus and --cpu_replicas exclude each other; give one of them")
     if flags.metrics_port is not None:
@@ -98,17 +123,12 @@ def main(argv) -> int:
     if flags.preview is not None:
         return preview(config, flags)
     if not flags.workdir:
-        raise UsageError("--workdir=DIR is needed: where the run's checkpoints and summaries go")
+        raise UsageError("--workdir=DIR is needed: the directory for checkpoints and summaries")
     if flags.plot_models:
-        quiet_import.import_tensorflow()
-        from hazeheal.training.preflight.plot_models import plot_models
-
-        for path in plot_models(config, directory=flags.workdir):
-            print(path)
-        return EXIT_OK
-    # What can be checked before the data set is made is worth to be known then.
+        return plot(config, flags)
+    # A dry run without --data_dir checks a training before its data set is made.
     if not flags.data_dir and not (flags.dry_run and flags.data_dir is None):
-        raise UsageError("--data_dir=DIR is needed: a data set made by `hazeheal-tfrecords convert`")
+        raise UsageError("--data_dir=DIR is needed: a data set of `hazeheal-tfrecords convert`")
     if flags.dry_run:
         from hazeheal.training.preflight.dry_run import check
 
@@ -117,10 +137,10 @@ def main(argv) -> int:
         return EXIT_OK
     with exit_immediately_on_signals("hazeheal train"):
         result = train(config, flags)
-    gc.freeze()  # the process ends: nothing is gained by collecting what its end frees anyway
+    gc.freeze()  # the process ends now: collecting garbage would only delay that
     if not result["complete"]:
         return EXIT_INTERRUPTED if result["signal"] == "SIGINT" else EXIT_RESTART
-    if result["group"]:  # group 0 tells
+    if result["group"]:  # group 0 prints the summary
         return EXIT_OK
     from hazeheal.training.reports.reporter import final_summary
 
@@ -128,9 +148,10 @@ def main(argv) -> int:
     return EXIT_OK
 
 
-def preview(config, flags) -> int:
+def preview(config: "ConfigDict", flags: argparse.Namespace) -> int:
+    """Writes the first training pairs as an image; returns the exit code."""
     if not flags.data_dir:
-        raise UsageError("--preview needs --data_dir=DIR: a data set made by `hazeheal-tfrecords convert`")
+        raise UsageError("--preview needs --data_dir=DIR: a data set of `hazeheal-tfrecords convert`")
     quiet_import.import_tensorflow()
     from hazeheal.training.preflight.preview import write_preview
 
@@ -138,13 +159,28 @@ def preview(config, flags) -> int:
     return EXIT_OK
 
 
-def train(config, flags) -> dict:
+def plot(config: "ConfigDict", flags: argparse.Namespace) -> int:
+    """Draws the networks into the workdir; returns the exit code."""
+    quiet_import.import_tensorflow()
+    from hazeheal.training.preflight.plot_models import plot_models
+
+    for path in plot_models(config, directory=flags.workdir):
+        print(path)
+    return EXIT_OK
+
+
+def train(config: "ConfigDict", flags: argparse.Namespace) -> dict:
+    """Trains in this process.
+
+    Returns:
+        The result of `DehazeTrainer.train`, and `group`: the number of this process's replica group.
+    """
     group = tf_config.from_environment()
     with xla_cache.use_cache(flags.xla_cache, group=0 if group is None else group.group):
-        return train_in(group, config, flags)
+        return _train(group, config, flags)
 
 
-def train_in(group, config, flags) -> dict:
+def _train(group, config, flags):
     quiet_import.import_tensorflow()
     from hazeheal.distributed import failures
     from hazeheal.distributed.runtime import choose_runtime
@@ -152,13 +188,15 @@ def train_in(group, config, flags) -> dict:
 
     num_groups = 1 if group is None else group.num_groups
     if num_groups > 1:
-        where = group.addresses[group.group]
-        print(f"group {group.group} of {num_groups} at {where}: waiting for the others", file=sys.stderr)
-    asked = flags.metrics_port if group is None or group.group == 0 else None
+        address = group.addresses[group.group]
+        print(
+            f"group {group.group} of {num_groups} at {address}: waiting for the other groups", file=sys.stderr
+        )
+    metrics_port = flags.metrics_port if group is None or group.group == 0 else None
     with (
         failures.translate_lost_groups(num_groups),
         failures.report_error_to_groups(group),
-        prometheus.serve_metrics(flags.workdir, port=asked, host=flags.metrics_host),
+        prometheus.serve_metrics(flags.workdir, port=metrics_port, host=flags.metrics_host),
     ):
         runtime = choose_runtime(
             gpus=flags.gpus,

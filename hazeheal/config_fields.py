@@ -1,0 +1,266 @@
+"""The fields of a configuration: type, limits and valid values of each, and the checks of a whole configuration.
+
+`hazeheal.config` is the module that others import; it loads configurations and passes them through `check`.
+"""
+
+import dataclasses
+import fractions
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from hazeheal.data.pipeline.haze_settings import FreshHaze
+from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.utils.console import shorten
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+LARGEST_INTEGER = 2**63 - 1
+KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """What one field may hold.
+
+    Attributes:
+        kind: int, float, bool or str. An integer is valid for a float.
+        least: Smallest valid number.
+        most: Largest valid number; an integer is at most `LARGEST_INTEGER`.
+        choices: The valid values; empty: all.
+        is_interval: Whether it holds an interval, such as "5 epochs".
+        per_host: Whether it may differ between the replica groups of a job.
+    """
+
+    kind: type
+    least: float = -math.inf
+    most: float = math.inf
+    choices: tuple[str, ...] = ()
+    is_interval: bool = False
+    per_host: bool = False
+
+
+INTERVAL = Field(str, is_interval=True)
+WEIGHT = Field(float, least=0.0)
+SHARE = Field(float, least=0.0, most=1.0)
+# In the order of configs/default.py, which explains each field.
+FIELDS = {
+    "seed": Field(int, least=0),
+    "data.train_split": Field(str),
+    "data.val_split": Field(str),
+    "data.crop_size": Field(int, least=1),
+    "data.window_min": SHARE,
+    "data.flip": Field(bool),
+    "data.rot90": Field(bool),
+    "data.workers": Field(int, least=0, per_host=True),
+    "data.reader": Field(str, choices=("auto", "local", "gfile"), per_host=True),
+    "data.max_val_pictures": Field(int, least=0),
+    **{f"data.fresh_haze.{field.name}": Field(field.type) for field in dataclasses.fields(FreshHaze)},
+    "model.width": Field(int, least=2),
+    "model.depth": Field(int, least=1, most=12),
+    "model.norm": Field(str, choices=("none", "layer")),
+    "model.output": Field(str, choices=("residual", "scattering")),
+    "model.se_ratio": Field(float, least=0.0),
+    "model.patch_size": Field(int, least=1, most=16),
+    "model.view_size": Field(int, least=0, most=4096),
+    "model.disc_width": Field(int, least=1),
+    "loss.l1_weight": WEIGHT,
+    "loss.gan_weight": WEIGHT,
+    "loss.perceptual_weight": WEIGHT,
+    "loss.perceptual_weights": Field(str, per_host=True),
+    "loss.perceptual_layer": Field(str),
+    "loss.charbonnier_eps": Field(float, least=1e-12),
+    "loss.haze_share": SHARE,
+    "loss.haze_mask": Field(str, choices=("difference", "dark_channel")),
+    "loss.weighting": Field(str, choices=("fixed", "balanced")),
+    "loss.balanced_gan_share": WEIGHT,
+    "loss.balanced_perceptual_share": WEIGHT,
+    "optimizer.learning_rate": Field(float, least=0.0),
+    "optimizer.disc_learning_rate": Field(float, least=0.0),
+    "optimizer.beta1": Field(float, least=0.0, most=0.999999),
+    "optimizer.beta2": Field(float, least=0.0, most=0.999999),
+    "optimizer.epsilon": Field(float, least=1e-12),
+    "optimizer.warmup": INTERVAL,
+    "optimizer.decay": Field(str, choices=("constant", "cosine", "linear")),
+    "optimizer.clip_norm": Field(float, least=0.0),
+    "optimizer.accumulate": Field(int, least=1),
+    "optimizer.reduce_dtype": Field(str, choices=("float32", "float16")),
+    "optimizer.ema_half_life": Field(float, least=0.0),
+    "optimizer.max_skipped": Field(int, least=1),
+    "train.batch_size": Field(int, least=1),
+    "train.epochs": Field(float, least=0.0),
+    "train.steps": Field(int, least=0),
+    "train.steps_per_loop": Field(int, least=1),
+    "train.precision": Field(str, choices=("auto", "float32", "mixed_bfloat16", "mixed_float16")),
+    "train.xla": Field(str, choices=("auto", "on", "off")),
+    "train.log_every": INTERVAL,
+    "train.sample_every": INTERVAL,
+    "train.validate_every": INTERVAL,
+    "train.save_every": INTERVAL,
+    "train.keep": Field(int, least=1),
+    "samples.count": Field(int, least=0, per_host=True),
+    "samples.max_side": Field(int, least=16, per_host=True),
+    "profile.steps": Field(str),
+}
+# Fields and values of earlier versions, each with its replacement. An entry takes effect once the field or the value
+# is no longer in FIELDS.
+_FIXED_WEIGHTS = "the losses have fixed weights, loss.gan_weight and loss.perceptual_weight"
+REMOVED_FIELDS = {
+    "loss.weighting": _FIXED_WEIGHTS,
+    "loss.balanced_gan_share": _FIXED_WEIGHTS,
+    "loss.balanced_perceptual_share": _FIXED_WEIGHTS,
+}
+REMOVED_VALUES = {
+    "model.norm": dict.fromkeys(("batch", "instance", "group"), "use none or layer"),
+    "model.output": {"direct": "use residual or scattering"},
+}
+
+
+def flat(config: "ConfigDict") -> dict[str, object]:
+    """Returns {'train.batch_size': 4, ...} in alphabetical order."""
+
+    def walk(fields, prefix):
+        for name, value in fields.items():
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{name}.")
+            else:
+                yield f"{prefix}{name}", value
+
+    return dict(walk(config.to_dict(), ""))
+
+
+def without_removed(fields: Mapping, prefix: str = "") -> dict:
+    """Returns nested fields of a stored configuration without those of `REMOVED_FIELDS`."""
+    return {
+        name: without_removed(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
+        for name, value in fields.items()
+        if f"{prefix}{name}" in FIELDS or f"{prefix}{name}" not in REMOVED_FIELDS
+    }
+
+
+def check(config: "ConfigDict") -> None:
+    """Checks each field, and the fields against each other; needs no data.
+
+    Raises:
+        UsageError: What is wrong, the value, and what to do.
+    """
+    values = flat(config)
+    _check_names(values)
+    for key, field in FIELDS.items():
+        _check_field(key, values[key], field)
+    try:
+        FreshHaze(**config.data.fresh_haze)
+    except UsageError as error:
+        raise UsageError(f"--config.data.{error}") from None
+    if not config.data.train_split:
+        raise UsageError("--config.data.train_split is empty; name the split to train on, as in train")
+    if (config.train.epochs > 0) == (config.train.steps > 0):
+        raise UsageError(
+            f"--config.train.epochs={config.train.epochs:g} and --config.train.steps={config.train.steps}: "
+            "exactly one of them must be above 0; set the other to 0"
+        )
+    _check_networks(config.model, crop_size=config.data.crop_size)
+    profile_steps(config)
+
+
+def _check_names(values):
+    for key in sorted(values.keys() - FIELDS.keys()):
+        if key in REMOVED_FIELDS:
+            raise UsageError(f"--config.{key}: this field was removed; {REMOVED_FIELDS[key]}")
+    for problem, keys in (
+        ("lacks", FIELDS.keys() - values.keys()),
+        ("has the unknown", values.keys() - FIELDS.keys()),
+    ):
+        if keys:
+            raise UsageError(
+                f"the configuration {problem} {', '.join(sorted(keys))}; configs/default.py shows all fields"
+            )
+
+
+def _check_field(key, value, field):
+    accepted = (int, float) if field.kind is float else field.kind
+    if not isinstance(value, accepted) or (field.kind is not bool and isinstance(value, bool)):
+        raise UsageError(f"--config.{key}={shorten(value, as_text=repr)} is not {KINDS[field.kind]}")
+    if field.choices and value not in field.choices:
+        if advice := REMOVED_VALUES.get(key, {}).get(value):
+            raise UsageError(f"--config.{key}={value} was removed; {advice}")
+        raise UsageError(
+            f"--config.{key}={shorten(value)} is not valid; use one of {', '.join(field.choices)}"
+        )
+    if field.is_interval:
+        parse_interval(value, source=f"--config.{key}: ")
+    if field.kind in (int, float):
+        most = min(field.most, LARGEST_INTEGER) if isinstance(value, int) else field.most
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"--config.{key}={value} is not a finite number")
+        if value < field.least:
+            raise UsageError(
+                f"--config.{key}={shorten(value)} is too small; it must be {field.least} or more"
+            )
+        if value > most:
+            raise UsageError(f"--config.{key}={shorten(value)} is too large; it must be {most} or less")
+
+
+def _check_networks(model, *, crop_size):
+    least = model.patch_size * 2 ** (model.depth + 1)
+    for key, side in (("data.crop_size", crop_size), ("model.view_size", model.view_size)):
+        if 0 < side < least:
+            patches = f" and --config.model.patch_size={model.patch_size}" if model.patch_size > 1 else ""
+            raise UsageError(
+                f"--config.{key}={side} is too small for --config.model.depth={model.depth}{patches}; use {least} or "
+                "more, or a smaller depth"
+            )
+    if model.width % 2:
+        raise UsageError(f"--config.model.width={model.width} is odd; the stem needs an even number")
+
+
+def check_model_fields(config: "ConfigDict", *, source: object) -> None:
+    """Refuses stored networks of another version: their variables alone do not say what they compute.
+
+    Args:
+        config: A stored configuration, as `hazeheal.config.from_dict` returns it.
+        source: Where it was read, for the message.
+
+    Raises:
+        HazeHealError: `config.model` has other fields than this version, or one of `REMOVED_VALUES`.
+    """
+    model = config.get("model", {})
+    for key, values in REMOVED_VALUES.items():
+        value = model.get(key.removeprefix("model."))
+        if value in values and value not in FIELDS[key].choices:
+            raise HazeHealError(
+                f"{source}: {key}={value} was removed; use the version that trained it, or train again: {values[value]}"
+            )
+    known = {name for name in FIELDS if name.startswith("model.")}
+    if differences := {f"model.{name}" for name in model} ^ known:
+        raise HazeHealError(
+            f"{source}: the networks of this version have other fields ({', '.join(sorted(differences))}); use the "
+            "version that trained it, or train again"
+        )
+
+
+def profile_steps(config: "ConfigDict") -> tuple[int, int] | None:
+    """Returns the first and the last step of `profile.steps`, or None if it is empty."""
+    text = config.profile.steps
+    if not text:
+        return None
+    match = re.fullmatch(r"([0-9]{1,18}):([0-9]{1,18})", text)
+    if match is None or not int(match[1]) < int(match[2]):
+        raise UsageError(
+            f"--config.profile.steps={text!r} is not a range of steps; use FIRST:LAST, as in 100:110"
+        )
+    return int(match[1]), int(match[2])
+
+
+def parse_interval(text: str, *, source: str = "") -> tuple[fractions.Fraction, str]:
+    """Parses '10 epochs' or '500 steps' as (number, 'epoch' or 'step'), and 'never' as (0, 'step').
+
+    Raises:
+        UsageError: The text is neither; the message begins with `source`.
+    """
+    match = re.fullmatch(r"\s*(?:(never)|([0-9]{1,18}(?:\.[0-9]{1,30})?)\s*(step|epoch)s?)\s*", str(text))
+    if match is None:
+        raise UsageError(f"{source}{text!r} is not an interval; use 'N steps', 'N epochs' or 'never'")
+    return (fractions.Fraction(0), "step") if match[1] else (fractions.Fraction(match[2]), match[3])
