@@ -1,4 +1,4 @@
-"""The configurations that ship with HazeHeal, one a file: `hazeheal train --config=NAME`.
+"""Included configurations, one per file: `hazeheal train --config=NAME`.
 
-A package, so that an editable install finds it as `hazeheal.configs` too.
+This is a package so that an editable install finds it as `hazeheal.configs`.
 """

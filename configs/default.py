@@ -1,8 +1,10 @@
-"""The original's hyper-parameters: 256x256 crops, batch 4, 200 epochs. Every other config changes this one.
+"""Hyperparameters of the original; all other files change these.
+
+Crops of 256x256, global batch 4, 200 epochs.
 
 Command:  bash launch/train_multigpu.sh --config=default --data_dir=DATA --workdir=runs/default
-Run time: not measured at this size; it is meant for one or more GPUs.
-Result:   none measured.
+Run time: not measured at this size; it is intended for one or more GPUs.
+Result:   not measured.
 """
 
 from ml_collections import ConfigDict
@@ -14,35 +16,33 @@ def get_config() -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.train_split = "train"
-    config.data.val_split = "val"  # "" trains without validation
+    config.data.val_split = "val"  # "": no validation
     config.data.crop_size = 256
-    config.data.window_min = (
-        0.0  # crops are windows of at least this share of each side, resized; 0: plain crops
-    )
+    # 0: plain crops. Above 0: windows of at least this share of each side, resized to crop_size.
+    config.data.window_min = 0.0
     config.data.flip = True
     config.data.rot90 = True
-    config.data.workers = 0  # threads that decode; 0: one a core
-    config.data.reader = (
-        "auto"  # auto | local | gfile (for gs:// and other file systems that cannot be mapped)
-    )
+    config.data.workers = 0  # decoding threads; 0: one per core
+    # auto | local | gfile (for gs:// and other file systems that cannot be memory-mapped)
+    config.data.reader = "auto"
     config.data.max_val_pictures = 0  # 0: the whole split
 
-    # Haze made by rule on the clear images, anew each time; docs/haze_augmentation.md says how to choose.
+    # Synthetic haze on clear images, drawn again for each use of a pair; docs/haze_augmentation.md explains the fields.
     config.data.fresh_haze = ConfigDict()
-    config.data.fresh_haze.share = 0.0  # of the training pairs, in place of their own haze
-    config.data.fresh_haze.share_clear = 0.0  # of the training pairs: the clear image itself is the input
-    config.data.fresh_haze.share_relaid = 0.0  # of the training pairs: their own haze, laid anew
-    config.data.fresh_haze.relaid_min = 0.5  # times its optical thickness
+    config.data.fresh_haze.share = 0.0  # share of the training pairs that get synthetic haze
+    config.data.fresh_haze.share_clear = 0.0  # share of the training pairs whose input is the clear image
+    config.data.fresh_haze.share_relaid = 0.0  # share of the training pairs whose own haze is changed
+    config.data.fresh_haze.relaid_min = 0.5  # factor on the optical thickness of a pair
     config.data.fresh_haze.relaid_max = 2.0
-    config.data.fresh_haze.relaid_shift = 0.1  # of its airlight, up or down
+    config.data.fresh_haze.relaid_shift = 0.1  # largest change of a pair's airlight, up or down
     config.data.fresh_haze.kind = "mixed"  # ground: ramps | aerial: clouds | mixed: either
     config.data.fresh_haze.density_min = 0.06  # mean optical thickness of an image
     config.data.fresh_haze.density_max = 1.2
-    config.data.fresh_haze.airlight_min = 0.5  # the haze's own brightness, 0 to 1
+    config.data.fresh_haze.airlight_min = 0.5  # brightness of the haze, 0 to 1
     config.data.fresh_haze.airlight_max = 1.0
-    config.data.fresh_haze.tint = 0.06  # how far its color may stray from gray
-    config.data.fresh_haze.noise = 0.02  # the camera's strongest, on white
-    config.data.fresh_haze.jpeg_share = 0.5  # of the images with fresh haze
+    config.data.fresh_haze.tint = 0.06  # largest deviation of the haze from gray
+    config.data.fresh_haze.noise = 0.02  # standard deviation of the strongest noise, on white
+    config.data.fresh_haze.jpeg_share = 0.5  # share of the synthetic images that are compressed as JPEG
     config.data.fresh_haze.jpeg_quality_min = 60
     config.data.fresh_haze.jpeg_quality_max = 95
 
@@ -53,21 +53,20 @@ def get_config() -> ConfigDict:
     config.model.output = (
         "residual"  # residual: hazy + head | direct: tanh(head) | scattering: hazy + K hazy - B
     )
-    config.model.se_ratio = 0.25  # 0 turns squeeze-excite off
-    config.model.patch_size = 1  # 2: each 2x2 pixels are the channels of one position; a quarter of the time
-    config.model.view_size = (
-        0  # the network sees images of any size as so many pixels squared; 0: as they are
-    )
+    config.model.se_ratio = 0.25  # squeeze-excite; 0: none
+    # N: each NxN pixels become the channels of one position; 2 takes a quarter of the time of 1.
+    config.model.patch_size = 1
+    config.model.view_size = 0  # N: the network sees every image resized to NxN pixels; 0: at its own size
     config.model.disc_width = 64
 
     config.loss = ConfigDict()
     config.loss.l1_weight = 150.0
     config.loss.gan_weight = 1.0  # 0: no discriminator is computed or trained
     config.loss.perceptual_weight = 0.005
-    config.loss.perceptual_weights = "imagenet"  # or the path of a Keras .h5 or an .npz
+    config.loss.perceptual_weights = "imagenet"  # or the path of a Keras .h5 or an .npz file
     config.loss.perceptual_layer = "block3_conv3"
     config.loss.charbonnier_eps = 1e-3
-    config.loss.haze_share = 0.3  # 0.7 of the whole image, 0.3 weighted by the haze mask
+    config.loss.haze_share = 0.3  # share of the L1 loss that the haze mask weights; the rest is uniform
     config.loss.haze_mask = "difference"  # difference | dark_channel
     config.loss.weighting = "fixed"  # fixed | balanced
     config.loss.balanced_gan_share = 0.05  # of the reconstruction's gradient norm at the generator's output
@@ -81,32 +80,31 @@ def get_config() -> ConfigDict:
     config.optimizer.epsilon = 1e-7
     config.optimizer.warmup = "0 steps"
     config.optimizer.decay = "constant"  # constant | cosine | linear, to zero at the end of the run
-    config.optimizer.clip_norm = 0.0  # each network by its own global norm; 0: no clipping
-    config.optimizer.accumulate = 1  # micro-batches in one global batch
-    config.optimizer.reduce_dtype = (
-        "float32"  # gradients between replicas; float16: half the bytes, under a loss scale
-    )
-    config.optimizer.ema_half_life = 2000.0  # images; 0: no average
-    config.optimizer.max_skipped = 10  # non-finite steps in a row before the run stops
+    config.optimizer.clip_norm = 0.0  # by the global norm of each network; 0: no clipping
+    config.optimizer.accumulate = 1  # micro-batches per global batch
+    # Type of the gradients that replicas exchange: float32, or float16 (half the bytes, with a loss scale).
+    config.optimizer.reduce_dtype = "float32"
+    config.optimizer.ema_half_life = 2000.0  # in images; 0: no moving average
+    config.optimizer.max_skipped = 10  # consecutive non-finite steps before the run stops
 
     config.train = ConfigDict()
-    config.train.batch_size = 4  # the global batch
-    config.train.epochs = 200.0  # exactly one of epochs and steps is not 0
+    config.train.batch_size = 4  # global batch
+    config.train.epochs = 200.0  # exactly one of epochs and steps is above 0
     config.train.steps = 0
     config.train.steps_per_loop = 10  # steps between two returns to Python
     config.train.precision = "auto"  # auto | float32 | mixed_bfloat16 | mixed_float16
     config.train.xla = "auto"  # auto | on | off
-    # Intervals: "N steps", "N epochs", or "never".
+    # Intervals: "N steps", "N epochs" or "never".
     config.train.log_every = "50 steps"
     config.train.sample_every = "10 epochs"
     config.train.validate_every = "5 epochs"
     config.train.save_every = "1 epochs"
-    config.train.keep = 3  # newest checkpoints; the best one is kept besides
+    config.train.keep = 3  # number of newest checkpoints to keep; the best one is kept too
 
     config.samples = ConfigDict()
     config.samples.count = 4
-    config.samples.max_side = 512  # of one image on a sheet or in TensorBoard
+    config.samples.max_side = 512  # largest side of an image on a sheet or in TensorBoard, in pixels
 
     config.profile = ConfigDict()
-    config.profile.steps = ""  # "100:110" writes a profile of these steps for TensorBoard
+    config.profile.steps = ""  # "100:110": write a profile of these steps for TensorBoard
     return config

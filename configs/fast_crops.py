@@ -1,8 +1,10 @@
-"""The first of two stages to the smaller network that ships: crops at full resolution, from initial weights.
+"""Smaller included network, stage 1: crops at full resolution.
+
+configs/fast.py is stage 2.
 
 Command:  hazeheal train --config=fast_crops --data_dir=records/mixed --workdir=runs/fast_crops --cpu_replicas=2
-Run time: see docs/model_card.md.
-Result:   see docs/model_card.md; configs/fast.py goes on from it.
+Run time: 10 minutes on two CPU cores (Sapphire Rapids, bfloat16).
+Result:   validation PSNR 26.90 dB, hazy input 16.72 dB (SOTS outdoor and RICE1); docs/model_card.md.
 """
 
 from hazeheal.configs import best_crops

@@ -1,8 +1,10 @@
-"""RICE1 (Lin et al. 2019): satellite images under thin cloud and haze, 500 pairs of 512x512.
+"""RICE1: satellite, thin cloud and haze, 500 pairs of 512x512.
+
+Lin et al. 2019.
 
 Command:  bash launch/train_multigpu.sh --config=rice1 --hazy_dir=RICE1/cloud --gt_dir=RICE1/label --workdir=runs/rice1
-Run time: not measured at this width; docs/experiments.md has a run of width 16 on two CPU cores.
-Result:   none measured at this width.
+Run time: not measured at this width; docs/experiments.md has a run of width 16 on two CPU cores (31 minutes).
+Result:   not measured at this width; that run reaches a PSNR of 27.36 dB, hazy input 19.23 dB.
 """
 
 from hazeheal.configs import default

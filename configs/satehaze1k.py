@@ -1,8 +1,10 @@
-"""SateHaze1k (Huang et al. 2020): satellite images, thin, moderate and thick haze by rule, 400 pairs of 512x512 each.
+"""SateHaze1k: satellite, synthetic haze, 3 sets of 400 pairs.
+
+Huang et al. 2020; thin, moderate and thick haze on images of 512x512.
 
 Command:  bash launch/train_multigpu.sh --config=satehaze1k --hazy_dir=Haze1k_thick/input --gt_dir=Haze1k_thick/target --workdir=runs/satehaze1k
 Run time: not measured.
-Result:   none measured.
+Result:   not measured.
 """
 
 from hazeheal.configs import default

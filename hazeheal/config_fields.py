@@ -27,7 +27,7 @@ class Field:
 
     Attributes:
         kind: int, float, bool or str. An integer is valid for a float.
-        least: Smallest valid number.
+        least: Smallest valid number; -inf: the range is checked elsewhere, by `FreshHaze`.
         most: Largest valid number; an integer is at most `LARGEST_INTEGER`.
         choices: The valid values; empty: all.
         is_interval: Whether it holds an interval, such as "5 epochs".
@@ -191,7 +191,7 @@ def _check_field(key, value, field):
         )
     if field.is_interval:
         parse_interval(value, source=f"--config.{key}: ")
-    if field.kind in (int, float):
+    if field.kind in (int, float) and math.isfinite(field.least):
         most = min(field.most, LARGEST_INTEGER) if isinstance(value, int) else field.most
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"--config.{key}={value} is not a finite number")
