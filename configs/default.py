@@ -49,10 +49,8 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.width = 64  # scales every channel count
     config.model.depth = 5  # number of halvings
-    config.model.norm = "layer"  # none | layer | instance | group | batch
-    config.model.output = (
-        "residual"  # residual: hazy + head | direct: tanh(head) | scattering: hazy + K hazy - B
-    )
+    config.model.norm = "layer"  # none | layer
+    config.model.output = "residual"  # residual: hazy + head | scattering: hazy + K hazy - B
     config.model.se_ratio = 0.25  # squeeze-excite; 0: none
     # N: each NxN pixels become the channels of one position; 2 takes a quarter of the time of 1.
     config.model.patch_size = 1

@@ -91,7 +91,11 @@ def commands(draw) -> Command:
     for _ in range(draw(st.integers(0, 3))):
         key = draw(st.sampled_from(sorted(FIELDS)))
         values = st.sampled_from(
-            (*KINDS[type(FIELDS[key])], *(TIMES if key in configs.INTERVALS else ()), *valid_values(key))
+            (
+                *KINDS[type(FIELDS[key])],
+                *(TIMES if configs.FIELDS[key].is_interval else ()),
+                *valid_values(key),
+            )
         )
         value = draw(
             st.one_of(

@@ -214,16 +214,12 @@ def test_weights_of_another_network_are_refused(files, tmp_path):
     for fields, said in (
         ({"depth": 2}, "but its configuration needs"),
         ({"norm": "newer"}, "norm is 'newer': must be one of"),
-<<<<<<< HEAD
         (
             {"norm": "batch"},
             "model.norm=batch was removed; use the version that trained it, or train again: use none",
         ),
         ({"output": "direct"}, "model.output=direct was removed; "),
-        ({"attention": 4}, "other fields (model.attention); use the version that made it"),
-=======
         ({"attention": 4}, "other fields (model.attention); use the version that trained it"),
->>>>>>> 22eccc5 (config: one table of fields in config_fields.py; commands: option groups of train and benchmark, hazeheal help COMMAND)
     ):
         copy = changed(best, path, config=of_model(best, **fields), made_by="hazeheal 7.1")
         assert said in refusal(HazeHealError, DehazeGAN.from_pretrained, copy)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 configuration:
-  --config=NAME        a Python file, a name in ./configs, or one of the names below
+  --config=NAME        a Python file, a name in ./configs, or a name below
   --config.x.y=VALUE   sets one field, as in --config.train.batch_size=8;
                        --dry_run prints all fields
 
