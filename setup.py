@@ -48,6 +48,7 @@ setup(
         "absl-py",
         "pillow",
         "scikit-image",  # CIEDE2000 and Y in `hazeheal evaluate`
+        "scipy",
         "tensorboard",
         "ml-collections",
         "tqdm",

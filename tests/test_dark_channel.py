@@ -1,12 +1,12 @@
-"""The dark channel prior: each part against its definition, the whole on haze made by its own equation."""
+"""The dark channel prior: each part against its definition, and the method on haze of its own equation."""
 
 import pathlib
 
 import numpy as np
 import pytest
-from scipy.ndimage import minimum_filter
 
-from hazeheal.data.images.image_io import load_rgb, psnr
+from hazeheal.data.images.image_io import load_rgb
+from hazeheal.data.images.image_ops import psnr
 from hazeheal.data.pairing.pairing import pair_folders
 from hazeheal.evaluation import dark_channel
 
@@ -15,7 +15,7 @@ GENERATOR = np.random.default_rng(3)
 
 
 def colorful(height, width):
-    """Random patches of 4 pixels, one channel of each black: the prior holds exactly."""
+    """Random blocks of 4x4 pixels with one black channel each: the prior holds exactly."""
     blocks = np.random.default_rng(0).uniform(0.1, 0.7, (height // 4 + 1, width // 4 + 1, 3))
     blocks[np.arange(len(blocks))[:, None], np.arange(blocks.shape[1]), np.arange(blocks.shape[1]) % 3] = 0
     return blocks.repeat(4, 0).repeat(4, 1)[:height, :width]
@@ -28,35 +28,38 @@ def to_uint8(image):
 @pytest.mark.parametrize("size", [(30, 41), (5, 40), (1, 1), (15, 14)])
 def test_dark_channel_is_the_minimum_over_channels_and_patch(size):
     image = GENERATOR.random((*size, 3))
-    wanted = minimum_filter(image.min(2), size=15, mode="constant", cval=np.inf)
-    np.testing.assert_array_equal(dark_channel.dark_channel(image), wanted)
+    expected = [
+        [image[max(i - 7, 0) : i + 8, max(j - 7, 0) : j + 8].min() for j in range(size[1])]
+        for i in range(size[0])
+    ]
+    np.testing.assert_array_equal(dark_channel.dark_channel(image), expected)
 
 
-def test_atmospheric_light_is_no_white_thing_before_the_haze():
+def test_atmospheric_light_ignores_white_objects_in_front_of_the_haze():
     image = np.full((60, 60, 3), 0.2)
     image[:20] = 0.7, 0.75, 0.8  # haze
-    image[4, 30] = 0.72, 0.78, 0.83  # its brightest place
+    image[4, 30] = 0.72, 0.78, 0.83  # its brightest pixel
     image[40:45, 40:45] = 1.0  # a car, smaller than a patch
     dark = dark_channel.dark_channel(image)
-    dark[4, 30] += 1e-6  # of equals, any may be among the 0.1 %
+    dark[4, 30] += 1e-6  # otherwise any of the equal pixels may be among the 0.1 %
     np.testing.assert_array_equal(dark_channel.atmospheric_light(image, dark), [0.72, 0.78, 0.83])
 
 
 @pytest.mark.parametrize("radius", [1, 3, 60])
 def test_box_mean(radius):
     x = GENERATOR.random((11, 17))
-    wanted = [
+    expected = [
         [
             x[max(i - radius, 0) : i + radius + 1, max(j - radius, 0) : j + radius + 1].mean()
             for j in range(17)
         ]
         for i in range(11)
     ]
-    np.testing.assert_allclose(dark_channel.box_mean(x, radius), wanted, atol=1e-12)
+    np.testing.assert_allclose(dark_channel.box_mean(x, radius), expected, atol=1e-12)
 
 
 def test_guided_filter_is_ridge_regression_in_every_window():
-    """Equations 14 to 16 as they stand: coefficients of each window, then their mean over the windows of a pixel."""
+    """Equations 14 to 16: coefficients of each window, then their mean over the windows of a pixel."""
     guide, x, radius, eps = GENERATOR.random((9, 12, 3)), GENERATOR.random((9, 12)), 2, 1e-3
     slopes, offsets = np.empty_like(guide), np.empty_like(x)
     for i, j in np.ndindex(x.shape):
@@ -67,18 +70,18 @@ def test_guided_filter_is_ridge_regression_in_every_window():
         slopes[i, j] = np.linalg.solve(covariance, cross)
         offsets[i, j] = values.mean() - slopes[i, j] @ colors.mean(0)
     mean = [dark_channel.box_mean(slopes[..., c], radius) for c in range(3)]
-    wanted = (np.stack(mean, -1) * guide).sum(-1) + dark_channel.box_mean(offsets, radius)
-    found = dark_channel.guided_filter(guide, x, radius=radius, eps=eps)
-    np.testing.assert_allclose(found, wanted, atol=1e-9)
+    expected = (np.stack(mean, -1) * guide).sum(-1) + dark_channel.box_mean(offsets, radius)
+    actual = dark_channel.guided_filter(guide, x, radius=radius, eps=eps)
+    np.testing.assert_allclose(actual, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("t", [0.35, 0.6])
-def test_haze_of_the_equation_is_taken_away(t):
+def test_haze_of_the_equation_is_removed(t):
     clear, light = colorful(120, 150), np.array([0.9, 0.92, 0.95])
-    clear[:20, :20] = light  # where nothing but haze is seen
+    clear[:20, :20] = light  # where only haze is visible
     hazy = clear * t + light * (1 - t)
     restored = dark_channel.restore(to_uint8(hazy), omega=1.0)
-    inner = np.s_[50:, 50:]  # away from the haze, which is no part of the prior
+    inner = np.s_[50:, 50:]  # outside the pure haze, where the prior does not hold
     before, after = (
         psnr(np.ascontiguousarray(x[inner]), to_uint8(clear)[inner]) for x in (to_uint8(hazy), restored)
     )
@@ -86,7 +89,7 @@ def test_haze_of_the_equation_is_taken_away(t):
     assert after > before + 12
 
 
-def test_omega_leaves_some_haze():
+def test_omega_is_the_share_of_the_haze_that_is_removed():
     hazy = to_uint8(colorful(60, 60) * 0.5 + 0.45)
     none, some, all_of_it = (dark_channel.restore(hazy, omega=omega) for omega in (0.0, 0.5, 1.0))
     np.testing.assert_array_equal(none, hazy)
@@ -101,14 +104,14 @@ def test_any_size_and_flat_images(size, value):
     assert restored.dtype == np.uint8 and restored.shape == image.shape
     np.testing.assert_array_equal(restored, image)  # a flat image is its own atmospheric light
     noise = GENERATOR.integers(0, 256, (*size, 3), dtype="uint8")
-    kept = noise.copy()
+    original = noise.copy()
     assert dark_channel.restore(noise).shape == noise.shape
-    np.testing.assert_array_equal(noise, kept)
+    np.testing.assert_array_equal(noise, original)
 
 
-def test_real_photographs_get_better():
+def test_the_psnr_of_real_photographs_increases():
     if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is not there: no real pairs to score")
+        pytest.skip(f"{SHARED} does not exist: no real pairs to score")
     pairs = pair_folders(SHARED / "hazy", SHARED / "GT").pairs[::40]
     before, after = [], []
     for pair in pairs:

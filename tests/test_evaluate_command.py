@@ -18,7 +18,7 @@ from hazeheal.__main__ import main
 from hazeheal.commands import evaluate as command
 from hazeheal.commands.parsing import names_of_runs
 from hazeheal.data.images import image_io
-from hazeheal.data.images.image_io import psnr
+from hazeheal.data.images.image_ops import psnr
 from hazeheal.data.synthesis import synthetic_pairs
 from hazeheal.evaluation import dark_channel, evaluate
 from hazeheal.inference.gan import DehazeGAN

@@ -4,8 +4,6 @@ The peak is what a large matrix product or convolution reaches on this machine, 
 clocks, memory and virtualization. `report` relates the speed of the networks to it.
 """
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from hazeheal.benchmark.timing import spread, timed_rounds
@@ -56,12 +54,12 @@ def measure(spec: dict) -> dict:
         timing = {"seconds": spec["seconds"], "rounds": spec["rounds"]}
         result["peak"] = {
             precision: {
-                "matmul": matmul_rate(side, dtype=PRECISIONS[precision], **timing),
-                "conv": conv_rate(*image, dtype=PRECISIONS[precision], **timing),
+                "matmul": _matmul_rate(side, dtype=PRECISIONS[precision], **timing),
+                "conv": _conv_rate(*image, dtype=PRECISIONS[precision], **timing),
             }
             for precision in supported
         }
-        result["bandwidth"] = bandwidth(size, **timing)
+        result["bandwidth"] = _bandwidth(size, **timing)
     return result
 
 
@@ -73,15 +71,8 @@ def _is_supported(precision, gpus):
         return False
 
 
-def matmul_rate(side: int, *, dtype: str, seconds: float, rounds: int) -> dict:
-    """Returns the spread of the FLOP/s of products of square matrices.
-
-    Args:
-        side: Number of rows and columns.
-        dtype: Of the matrices.
-        seconds: Of one round.
-        rounds: Number of rounds.
-    """
+def _matmul_rate(side, *, dtype, seconds, rounds):
+    """Spread of the FLOP/s of products of square matrices with `side` rows."""
     start = tf.cast(tf.random.stateless_normal([side, side], seed=[0, 1]), dtype)
     # With this standard deviation repeated products keep their magnitude.
     factor = tf.cast(tf.random.stateless_normal([side, side], seed=[0, 2]) * side**-0.5, dtype)
@@ -89,17 +80,8 @@ def matmul_rate(side: int, *, dtype: str, seconds: float, rounds: int) -> dict:
     return _rate(lambda x: tf.matmul(x, factor), start, flops, seconds=seconds, rounds=rounds)
 
 
-def conv_rate(batch: int, side: int, channels: int, *, dtype: str, seconds: float, rounds: int) -> dict:
-    """Returns the spread of the FLOP/s of 3x3 convolutions that keep the shape `[batch, side, side, channels]`.
-
-    Args:
-        batch: Number of images.
-        side: Height and width.
-        channels: Number of channels.
-        dtype: Of the images and the kernel.
-        seconds: Of one round.
-        rounds: Number of rounds.
-    """
+def _conv_rate(batch, side, channels, *, dtype, seconds, rounds):
+    """Spread of the FLOP/s of 3x3 convolutions that keep the shape [batch, side, side, channels]."""
     shape = [batch, side, side, channels]
     start = tf.cast(tf.random.stateless_normal(shape, seed=[0, 1]), dtype)
     kernel = tf.random.stateless_normal([3, 3, channels, channels], seed=[0, 2])
@@ -112,25 +94,12 @@ def conv_rate(batch: int, side: int, channels: int, *, dtype: str, seconds: floa
     return _rate(conv, start, flops, seconds=seconds, rounds=rounds)
 
 
-def bandwidth(size: int, *, seconds: float, rounds: int) -> dict:
-    """Returns the spread of the bytes/s that are read and written when a number is added to an array.
-
-    Args:
-        size: Of the array, in bytes.
-        seconds: Of one round.
-        rounds: Number of rounds.
-    """
+def _bandwidth(size, *, seconds, rounds):
+    """Spread of the bytes/s that are read and written when a number is added to an array of `size` bytes."""
     return _rate(lambda x: x + 1.0, tf.zeros([size // 4]), 2 * size, seconds=seconds, rounds=rounds)
 
 
-def _rate(
-    operation: Callable[[tf.Tensor], tf.Tensor],
-    start: tf.Tensor,
-    amount: int,
-    *,
-    seconds: float,
-    rounds: int,
-) -> dict:
+def _rate(operation, start, amount, *, seconds, rounds):
     """Spread of `amount` per second, where `operation` is applied repeatedly, each time to its last result."""
 
     @tf.function

@@ -111,8 +111,8 @@ def make_tasks(
     Raises:
         UsageError: The device does not support what was requested explicitly, or no task remains.
     """
-    precisions, left_out = choose_precisions(options, device)
-    replicas, skipped_replicas = choose_replicas(config, options, device)
+    precisions, left_out = _choose_precisions(options, device)
+    replicas, skipped_replicas = _choose_replicas(config, options, device)
     left_out |= skipped_replicas
     fields = config.to_dict()
     common = {"config": fields, "cpu": device["kind"] == "CPU"}
@@ -152,8 +152,8 @@ def make_tasks(
     return tasks, left_out
 
 
-def choose_precisions(options: Options, device: dict) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Returns (precisions to measure, {what is left out: why}). The others are compared with the first one."""
+def _choose_precisions(options, device):
+    """(precisions to measure, {what is left out: why}). The others are compared with the first one."""
     requested = options.precisions or (*device["precisions"], *device["left_out"])
     left_out = {name: why for name, why in device["left_out"].items() if name in requested}
     chosen = tuple(name for name in requested if name not in left_out)
@@ -163,10 +163,8 @@ def choose_precisions(options: Options, device: dict) -> tuple[tuple[str, ...], 
     return chosen, left_out
 
 
-def choose_replicas(
-    config: ConfigDict, options: Options, device: dict
-) -> tuple[tuple[int, ...], dict[str, str]]:
-    """Returns (numbers of replicas to measure, {what is left out: why})."""
+def _choose_replicas(config, options, device):
+    """(numbers of replicas to measure, {what is left out: why})."""
     on_gpus = device["kind"] == "GPU"
     if options.replicas is not None:
         if on_gpus and options.replicas[-1] > device["count"]:

@@ -34,7 +34,7 @@ def _derive_step(row, steps, *, work, device):
     speed, count = row["images_per_second"], row["replicas"]
     derived = {
         "flops_per_image": work,
-        "share_of_peak": share_of_peak(
+        "share_of_peak": _share_of_peak(
             work * speed["median"], precision=row["precision"], device=device, replicas=count
         ),
         "ratio": median_ratio(speed, steps[0]["images_per_second"]),
@@ -49,7 +49,7 @@ def _derive_step(row, steps, *, work, device):
 def _derive_restore(row, first, *, device):
     speed = row["images_per_second"]
     rate = row["flops_per_image"] * speed["median"]
-    share = share_of_peak(rate, precision=row["precision"], device=device)
+    share = _share_of_peak(rate, precision=row["precision"], device=device)
     return row | {"share_of_peak": share, "ratio": median_ratio(speed, first["images_per_second"])}
 
 
@@ -59,15 +59,8 @@ def _derive_comm(row, step_seconds):
     return row | {"share_of_step": row["seconds"]["median"] / step_seconds[row["replicas"]]}
 
 
-def share_of_peak(flops_per_second: float, *, precision: str, device: dict, replicas: int = 1) -> float:
-    """Returns a speed relative to the peak of as many devices.
-
-    Args:
-        flops_per_second: Of all replicas together.
-        precision: Whose peak to use: the faster one of matrix product and convolution.
-        device: Result of `device.measure`.
-        replicas: Number of replicas; each has its own device on GPUs.
-    """
+def _share_of_peak(flops_per_second, *, precision, device, replicas=1):
+    """A speed relative to the peak of as many devices: that of the matrix product or convolution, whichever is higher."""
     peak = max(rate["median"] for rate in device["peak"][precision].values())
     return flops_per_second / (peak * (replicas if device["kind"] == "GPU" else 1))
 

@@ -6,7 +6,6 @@ down slows all of them. Each process measures several rounds.
 
 import pathlib
 import tempfile
-from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
@@ -38,7 +37,7 @@ def run(config: ConfigDict, options: plan.Options) -> dict:
         bar.set_description("device")
         peak = bool({"step", "restore"} & set(options.what))
         device = child.run("device", timing | {"cpu": options.cpu, "peak": peak})
-        synthetic = {encoding: str(folder / encoding) for encoding in synthetic_encodings(options)}
+        synthetic = {encoding: str(folder / encoding) for encoding in _synthetic_encodings(options)}
         data_sets = {"data_dir": options.data_dir} if options.data_dir else synthetic
         tasks, left_out = plan.make_tasks(config, options, device=device, data_sets=data_sets)
         bar.reset(total=len(synthetic) + options.passes * len(tasks))
@@ -58,12 +57,12 @@ def run(config: ConfigDict, options: plan.Options) -> dict:
                 bar.update()
     rows = {"device": device, "left_out": left_out}
     for task, task_results in zip(tasks, results, strict=True):
-        rows.setdefault(task.kind, []).append(task.of | combine(task_results))
+        rows.setdefault(task.kind, []).append(task.of | _combine(task_results))
     return rows
 
 
-def synthetic_encodings(options: plan.Options) -> tuple[str, ...]:
-    """Returns the encodings of the synthetic data sets that the measurements need."""
+def _synthetic_encodings(options):
+    """The encodings of the synthetic data sets that the measurements need."""
     if options.data_dir is not None:
         return ()
     if "input" in options.what:
@@ -71,8 +70,8 @@ def synthetic_encodings(options: plan.Options) -> tuple[str, ...]:
     return plan.ENCODINGS[:1] if "step" in options.what else ()
 
 
-def combine(results: Sequence[dict]) -> dict:
-    """Combines the results of several passes: merges the spreads and takes other values from the first pass."""
+def _combine(results):
+    """Merges the spreads of several passes; other values are those of the first pass."""
     spreads = {
         name: merge_spreads(result[name] for result in results if name in result)
         for name, value in results[0].items()

@@ -59,7 +59,7 @@ def timed_rounds(
         (units per round, duration of each round in seconds, result of `work` in each round).
     """
     work(1)
-    count = units_per_round(work, seconds=seconds, max_units=max_units)
+    count = _units_per_round(work, seconds=seconds, max_units=max_units)
     durations, results = [], []
     for _ in range(rounds):
         begin = time.perf_counter()
@@ -68,15 +68,10 @@ def timed_rounds(
     return count, durations, results
 
 
-def units_per_round(work: Callable[[int], object], *, seconds: float, max_units: int) -> int:
-    """Finds the number of units that take about `seconds`: doubles it up to a tenth of that, then scales.
+def _units_per_round(work, *, seconds, max_units):
+    """Number of units that take about `seconds`: doubles it up to a tenth of that, then scales.
 
     Timing one unit is not enough, because the fixed cost of a call matters less the more units it has.
-
-    Args:
-        work: Does `count` units of work.
-        seconds: Duration of one round.
-        max_units: Upper bound of the result.
     """
     count = 1
     while True:

@@ -59,13 +59,9 @@ def dark_channel(image: np.ndarray, *, patch: int = PATCH) -> np.ndarray:
     Returns:
         float `[H, W]`.
     """
-    dark = image.min(axis=2)
-    for axis in (0, 1):
-        margin = [(0, 0), (0, 0)]
-        margin[axis] = (patch // 2, patch // 2)
-        padded = np.pad(dark, margin, constant_values=np.inf)
-        dark = np.lib.stride_tricks.sliding_window_view(padded, patch, axis=axis).min(axis=-1)
-    return dark
+    from scipy import ndimage  # here, because `--help` should not wait for it
+
+    return ndimage.minimum_filter(image.min(axis=2), size=patch, mode="constant", cval=np.inf)
 
 
 def atmospheric_light(image: np.ndarray, dark: np.ndarray) -> np.ndarray:
@@ -131,11 +127,7 @@ def box_mean(x: np.ndarray, radius: int) -> np.ndarray:
     Returns:
         float `[H, W]`.
     """
-    for axis in (0, 1):
-        side = x.shape[axis]
-        sums = np.insert(np.cumsum(x, axis=axis), 0, 0.0, axis=axis)
-        positions = np.arange(side)
-        low, high = np.maximum(positions - radius, 0), np.minimum(positions + radius + 1, side)
-        counts = (high - low).reshape((-1, 1) if axis == 0 else (1, -1))
-        x = (sums.take(high, axis=axis) - sums.take(low, axis=axis)) / counts
-    return x
+    from scipy import ndimage
+
+    inside = ndimage.uniform_filter(np.ones_like(x), 2 * radius + 1, mode="constant")
+    return ndimage.uniform_filter(x, 2 * radius + 1, mode="constant") / inside
