@@ -1,7 +1,7 @@
-"""Installation. `pip install .` on any machine; `pip install '.[cuda]'` brings NVIDIA's libraries too.
+"""Installs HazeHeal: `pip install .`, or `pip install '.[cuda]'` with NVIDIA's libraries.
 
-The commands `hazeheal` and `hazeheal-tfrecords` come with it, and `configs/` as `hazeheal.configs`, so
-that `--config=rice1` is found without a clone, and the trained networks of hazeheal/pretrained.
+The installation contains the commands `hazeheal` and `hazeheal-tfrecords`, the trained networks in `hazeheal/pretrained`,
+and `configs/` as the package `hazeheal.configs`, so that `--config=rice1` works without a clone of the repository.
 """
 
 import pathlib
@@ -12,13 +12,14 @@ from setuptools import find_packages, setup
 HERE = pathlib.Path(__file__).resolve().parent
 
 
-def version():
-    """The version as `hazeheal/__init__.py` gives it, read without importing the package."""
+def version() -> str:
+    """Returns the version in `hazeheal/__init__.py` without importing the package."""
     text = (HERE / "hazeheal" / "__init__.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE).group(1)
 
 
-def readme():
+def readme() -> str:
+    """Returns the README, or nothing if it is not part of the sources."""
     path = HERE / "README.md"
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
@@ -26,7 +27,7 @@ def readme():
 setup(
     name="hazeheal",
     version=version(),
-    description="Training and use of a GAN that removes haze from images, on as many GPUs as there are",
+    description="A GAN that removes haze from images: multi-GPU training, evaluation, restoration and export",
     long_description=readme(),
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.14",
@@ -35,16 +36,15 @@ setup(
         "hazeheal.configs",
     ],
     package_dir={"hazeheal.configs": "configs"},
-    package_data={
-        "hazeheal": ["pretrained/*", "data/pairing/*.json"]
-    },  # weights and the table of public data sets
+    # The trained networks, and the table of public data sets.
+    package_data={"hazeheal": ["pretrained/*", "data/pairing/*.json"]},
     install_requires=[
         "tensorflow>=2.20",
         "tensorflow-datasets",
-        "importlib_resources",  # of TFDS's builders, which does not name it for Python 3.9 and up
+        "importlib_resources",  # used by the builders of TFDS, which does not declare it for Python 3.9 and later
         "numpy",
         "protobuf",
-        "google-crc32c",  # of TFRecord frames, without waiting for TensorFlow
+        "google-crc32c",  # writes TFRecord frames without TensorFlow
         "absl-py",
         "pillow",
         "scikit-image",  # CIEDE2000 and Y in `hazeheal evaluate`
@@ -55,19 +55,19 @@ setup(
     ],
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.20"],
-        "video": ["imageio-ffmpeg"],  # where the machine has no ffmpeg
+        "video": ["imageio-ffmpeg"],  # for machines without ffmpeg
         "notebook": ["jupyterlab", "matplotlib"],
         "test": [
             *("pytest", "pytest-xdist>=3", "hypothesis", "ruff", "imageio-ffmpeg"),
             *("ipykernel", "matplotlib", "nbclient", "prometheus-client"),
-            "dill",  # of tfds.testing
-            "setuptools",  # to see what a wheel is made of
-            "tensorflow-serving-api",  # its messages, for what `hazeheal export` writes
+            "dill",  # used by tfds.testing
+            "setuptools",  # to check the contents of a wheel
+            "tensorflow-serving-api",  # to check the SavedModels of `hazeheal export`
         ],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],
         "lpips": ["lpips", "torch", "torchvision"],  # for `hazeheal evaluate --lpips`
         "plots": ["pydot"],
-        "readers": ["tfrecord"],  # shards without TensorFlow, docs/datasets.md
+        "readers": ["tfrecord"],  # reads shards without TensorFlow, see docs/datasets.md
         "onnx": ["tf2onnx", "onnx", "onnxruntime"],
         "beam": ["apache-beam"],
         "metrics": ["prometheus-client>=0.19"],  # for `hazeheal train --metrics_port`
