@@ -28,7 +28,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from hazeheal import config as configs
 from hazeheal.inference.gan import DehazeGAN
-from hazeheal.training.step.step import LOSSES, make_forward_backward
+from hazeheal.training.step.forward_backward import make_forward_backward
 
 NETWORKS = ("generator", "discriminator")
 
@@ -68,10 +68,9 @@ def run(gan, config, hazy, clear):
     function = tf.function(make_forward_backward(gan, config=config, scaled=False), autograph=False)
     outputs = function(
         *(tensors(n.trainable_variables) for n in networks),
-        *(tensors(n.non_trainable_variables) for n in networks),
+        tensors(gan.discriminator.non_trainable_variables),
         tensors(gan.perceptual.variables) if gan.perceptual is not None else [],
         tf.constant(1.0),
-        tf.zeros([3]),
         tf.constant(hazy),
         tf.constant(clear),
         1.0 / len(hazy),
@@ -80,7 +79,7 @@ def run(gan, config, hazy, clear):
     names = [f"{name}/{v.path}" for name in NETWORKS for v in getattr(gan, name).trainable_variables]
     gradients = zip(names, outputs["gradients"], strict=True)
     return {
-        "losses": outputs["sums"].numpy()[: len(LOSSES)],
+        "losses": outputs["sums"].numpy(),
         "restored": restored.numpy(),
         **{f"gradients/{name}": gradient.numpy() for name, gradient in gradients},
     }

@@ -127,7 +127,7 @@ def reduce(flags):
         def one():
             context = tf.distribute.get_replica_context()
             *values, sums = (tf.fill(shape, tf.random.uniform([])) for shape in shapes)
-            values, sums = step.summed(context, values, sums, dtype=flags.reduce_dtype)
+            values, sums = step.all_reduce(context, values, sums, dtype=flags.reduce_dtype)
             return tf.add_n([tf.reshape(v, [-1])[0] for v in [*values, sums]])
 
         return strategy.run(one)

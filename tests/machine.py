@@ -14,6 +14,7 @@ import tiny
 from trainings import graphs_as_they_are
 
 from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.training.schedule import Schedule
 from hazeheal.training.trainer import DehazeTrainer
 
 TOTAL = 22
@@ -71,9 +72,9 @@ class Machine:
         trainer = self.trainer
         trainer.state.load(self.initial, source="the test")
         trainer.config = tiny.config(**EVERY | overrides)
-        trainer.total_steps = trainer.config.train.steps
+        trainer._schedule = Schedule(trainer.config, num_pairs=trainer._data.num_images)
         trainer._directory = RunDirectory(workdir)
-        trainer._restore_from = restore_from
+        trainer._networks_from = restore_from
         self.rows, self.seconds, self.at = [], [], resumed_at
         self.before = {n: [action] for n, action in dict(before).items()}
         self.after = {n: [action] for n, action in dict(after).items()}

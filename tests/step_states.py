@@ -2,11 +2,10 @@
 
 import numpy as np
 
-LOCAL_NORMS = ("none", "layer", "instance", "group")
+NORMS = ("none", "layer")
 COUNTERS = {"step", "skipped_in_a_row"}
-# Unlike weights on every term, clipping that binds the generator alone, and a perceptual network.
+# Clipping that binds the generator alone, and a perceptual network.
 EVERYTHING = {
-    "loss__weighting": "balanced",
     "loss__perceptual_weight": 0.005,
     "loss__perceptual_layer": "block1_conv1",
     "optimizer__clip_norm": 5.0,

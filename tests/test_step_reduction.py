@@ -63,8 +63,8 @@ def test_one_replica_rounds_nothing(training, batches):
 def test_half_the_bytes_are_in_the_reduction(training, batches):
     """What is added between replicas is float16 but for the one vector of the losses' sums."""
     trial = training(replicas=2, **HALF)
-    variables = len(trial.gan.generator.trainable_variables) + len(
-        trial.gan.discriminator.trainable_variables
+    variables = len(trial.networks.generator.trainable_variables) + len(
+        trial.networks.discriminator.trainable_variables
     )
     names = {"AddN", "AddV2", "Add"}
     halves = [

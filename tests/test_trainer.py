@@ -6,13 +6,12 @@ Stops and restarts are in test_trainer_resume.py, mistakes and faults in test_tr
 import json
 import math
 import re
-import signal
 import time
 
 import numpy as np
 import pytest
 import tiny
-from machine import EPOCH_ENDS, EVERY, KEYS, LOSSES, TOTAL, csv_rows, log_of, same_run
+from machine import EPOCH_ENDS, KEYS, LOSSES, TOTAL, csv_rows, log_of, same_run
 from trainings import graphs_as_they_are
 
 from hazeheal import config as configs
@@ -21,7 +20,6 @@ from hazeheal.inference.gan import DehazeGAN
 from hazeheal.runs import checkpoints
 from hazeheal.runs.checkpoint_manager import CheckpointManager
 from hazeheal.training.step import step
-from hazeheal.training.trainer import DehazeTrainer
 
 pytestmark = pytest.mark.usefixtures("restored_logger")
 
@@ -198,7 +196,9 @@ def test_without_validation(machine, tmp_path, monkeypatch):
 
 def test_the_best_checkpoint_stays_when_later_validations_are_worse(machine, tmp_path, monkeypatch, data):
     psnrs, validate = iter([10.0, 30.0, 20.0]), machine.trainer._validator.run
-    monkeypatch.setattr(machine.trainer._validator, "run", lambda: validate() | {"psnr": next(psnrs)})
+    monkeypatch.setattr(
+        machine.trainer._validator, "run", lambda **options: validate(**options) | {"psnr": next(psnrs)}
+    )
     machine.run(tmp_path, train__keep=1, train__save_every="never")
     assert tiny.steps(tmp_path) == [20, 22]
     folder = tmp_path / "group_00/checkpoints"
@@ -211,12 +211,12 @@ def test_the_best_checkpoint_stays_when_later_validations_are_worse(machine, tmp
         trainer = machine.trainer
         images = DehazeDataProcessor(data, split="val", batch_size=1).evaluation_dataset()
         hazy = [row["hazy"] for row in images.as_numpy_iterator()]
-        newest = [trainer._restore(image) for image in hazy]
+        newest = [trainer._sampler._restore(image) for image in hazy]
         trainer.state.load(checkpoints.read_variables(best), source=best)
-        wanted = [trainer._restore(image) for image in hazy]
+        wanted = [trainer._sampler._restore(image) for image in hazy]
         for average, variable in zip(trainer.state.ema, trainer.state.trainable["generator"], strict=True):
             average.assign(variable)
-        raw = [trainer._restore(image) for image in hazy]
+        raw = [trainer._sampler._restore(image) for image in hazy]
         gan = DehazeGAN.from_run(tmp_path)
         assert all(np.array_equal(gan.restore(h), w) for h, w in zip(hazy, wanted, strict=True))
         gan = DehazeGAN.from_run(tmp_path, which="newest")
@@ -241,7 +241,9 @@ def test_what_is_saved_is_a_copy(machine, whole_run, tmp_path, monkeypatch):
 
 def test_rates_are_those_of_the_loop_alone(machine, tmp_path, monkeypatch):
     validate = machine.trainer._validator.run
-    monkeypatch.setattr(machine.trainer._validator, "run", lambda: (time.sleep(0.5), validate())[1])
+    monkeypatch.setattr(
+        machine.trainer._validator, "run", lambda **options: (time.sleep(0.5), validate(**options))[1]
+    )
     # The first call of each process is left out: it compiles.
     first = machine.stopped(tmp_path, 12)["steps"] - 3
     seconds = machine.seconds[1:]
@@ -254,12 +256,3 @@ def test_rates_are_those_of_the_loop_alone(machine, tmp_path, monkeypatch):
     assert sum(seconds) <= clock["seconds"] < sum(seconds) + 0.4  # validation alone took 1.5 seconds
     shown = [e[3] for e in tiny.events(tmp_path) if e[1] == "step_seconds"]
     assert max(shown) < max(seconds) + 0.2
-
-
-def test_batch_statistics_on_several_replicas_are_warned_of(runtime, data, tmp_path):
-    config = tiny.config(**EVERY | {"model__norm": "batch", "samples__count": 0})
-    trainer = DehazeTrainer(config, data_dir=data, workdir=tmp_path, runtime=runtime)
-    describe = trainer.describe
-    trainer.describe = lambda: (signal.raise_signal(signal.SIGTERM), describe())[1]
-    trainer.train()
-    assert "--config.model.norm=batch has statistics of its own on each of 2 replicas" in log_of(tmp_path)

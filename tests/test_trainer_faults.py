@@ -4,6 +4,7 @@ import contextlib
 import csv
 import math
 import re
+import time
 
 import pytest
 import tensorflow as tf
@@ -30,7 +31,7 @@ def building_fails(monkeypatch):
     def built(*_, **__):
         raise AssertionError("a network was built before the input was checked")
 
-    monkeypatch.setattr("hazeheal.training.trainer.DehazeGAN", built)
+    monkeypatch.setattr("hazeheal.training.trainer.build_networks", built)
 
 
 def test_another_data_set_is_refused(building_fails, whole_run, runtime, tmp_path_factory):
@@ -136,7 +137,9 @@ def test_steps_that_are_not_finite_send_the_run_back_once(machine, tmp_path):
     run, other = tmp_path / "run", tmp_path / "other"
     result = machine.run(run, before={6: spoil(machine)}, **NOT_FINITE)
     assert result["complete"]
-    message = "4 steps in a row were not finite (up to step 10): back to step 4, with half the learning rate"
+    message = (
+        "4 steps in a row were not finite (up to step 10): rolled back to step 4, with half the learning rate"
+    )
     assert message in log_of(run)
     # As a run whose rates were halved at step 4, and that never saw the others.
     halve = machine.trainer.state.rate_factor.assign
@@ -156,8 +159,8 @@ def test_steps_that_are_not_finite_again_end_the_run(machine, tmp_path):
     with pytest.raises(HazeHealError) as caught:
         machine.run(tmp_path, before={6: spoil(machine), 12: spoil(machine)}, **NOT_FINITE)
     assert re.match(
-        r"4 steps in a row were not finite \(up to step 10\), again after going back with half the learning rate; "
-        r"the last checkpoint is whole; lower --config.optimizer.learning_rate",
+        r"4 steps in a row were not finite \(up to step 10\), again after a rollback with half the learning rate; "
+        r"the last checkpoint is intact; lower --config.optimizer.learning_rate",
         str(caught.value),
     )
     folder = tmp_path / "group_00/checkpoints"
@@ -169,7 +172,7 @@ def test_steps_that_are_not_finite_again_end_the_run(machine, tmp_path):
 
 def test_steps_that_are_not_finite_from_the_start_end_the_run(machine, tmp_path):
     with pytest.raises(
-        HazeHealError, match=r"4 steps in a row .* and no checkpoint is from before them; lower"
+        HazeHealError, match=r"4 steps in a row .* and no checkpoint is older than these steps; lower"
     ):
         machine.run(tmp_path, before={0: spoil(machine)}, **NOT_FINITE)
 
@@ -213,9 +216,7 @@ def test_the_end_of_a_run_that_cannot_be_saved_is_an_error(machine, tmp_path, mo
         return step < 9 and write(self, snapshot, step, *rest)
 
     monkeypatch.setattr(CheckpointManager, "_write", full)
-    with pytest.raises(
-        HazeHealError, match=r"step 9 could not be saved in .*; make room, and the same command"
-    ):
+    with pytest.raises(HazeHealError, match=r"step 9 could not be saved in .*; free some space and rerun"):
         machine.run(tmp_path, train__steps=9)
     assert not (tmp_path / "result.json").exists()
     assert tiny.steps(tmp_path) == [4, 8]
@@ -228,10 +229,11 @@ def test_a_full_disk_costs_nothing_that_was_saved(machine, whole_run, tmp_path):
     with contextlib.ExitStack() as full:
 
         def fill():
-            assert machine.trainer._session.checkpoints.wait()
+            while tiny.steps(tmp_path) != [4, 8]:  # written meanwhile
+                time.sleep(0.01)
             full.enter_context(full_disk(20_000))
 
-        with pytest.raises(HazeHealError, match=r"step 22 could not be saved in .*; make room"):
+        with pytest.raises(HazeHealError, match=r"step 22 could not be saved in .*; free some space"):
             machine.run(tmp_path, before={9: fill})
     assert tiny.steps(tmp_path) == [4, 8]
     assert not (tmp_path / "result.json").exists()

@@ -18,7 +18,7 @@ from hazeheal.inference.gan import DehazeGAN
 from hazeheal.models import pretrained
 from hazeheal.runs import checkpoints
 from hazeheal.runs.checkpoint_manager import CheckpointManager
-from hazeheal.training import start
+from hazeheal.training.restore import find_networks
 from hazeheal.training.trainer import DehazeTrainer
 
 pytestmark = pytest.mark.usefixtures("restored_logger")
@@ -183,8 +183,8 @@ def test_fine_tuning_from_a_file_of_weights(machine, whole_run, tmp_path, monkey
     kernel.assign(kernel + np.random.default_rng(0).normal(0, 0.1, kernel.shape))
     weights_file.write(gan, tmp_path / "shipped/best.npz", exporter.describe(gan))
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "shipped")
-    path = start.find("best", config=tiny.config(**EVERY))
-    assert path == start.find(tmp_path / "shipped/best.npz", config=tiny.config(**EVERY))
+    path = find_networks("best", config=tiny.config(**EVERY))
+    assert path == find_networks(tmp_path / "shipped/best.npz", config=tiny.config(**EVERY))
     done = machine.stopped(tmp_path / "run", 1, restore_from=path)["steps"]
     saved = checkpoints.find_checkpoint(tmp_path / "run/group_00/checkpoints")
     taken = checkpoints.read_variables(saved)
@@ -218,9 +218,9 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_done(
         config = tiny.config(**EVERY | fields)
         with pytest.raises(UsageError, match=f"--restore_from={path} {said}"):
             DehazeTrainer(config, data_dir=data, workdir=tmp_path / "run", runtime=runtime, restore_from=path)
-    assert start.find(path, config=tiny.config(**EVERY | {"model__disc_width": 8})) == path
+    assert find_networks(path, config=tiny.config(**EVERY | {"model__disc_width": 8})) == path
     flip(path)
     with pytest.raises(HazeHealError, match=f"--restore_from={path}: {path} is no file of weights"):
-        start.find(path, config=tiny.config(**EVERY))
+        find_networks(path, config=tiny.config(**EVERY))
     with pytest.raises(HazeHealError, match="--restore_from=best: the network 'best' is not in this"):
-        start.find("best", config=tiny.config(**EVERY))
+        find_networks("best", config=tiny.config(**EVERY))

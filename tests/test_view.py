@@ -20,7 +20,7 @@ from hazeheal.inference.restorer import Restorer
 from hazeheal.models import weights
 from hazeheal.models.generator import build_generator
 from hazeheal.models.view import View, resampling
-from hazeheal.training import start
+from hazeheal.training.restore import find_networks
 
 SIZE = 32
 FIELDS = {"model__view_size": SIZE, "model__output": "scattering", "model__depth": 2, "model__norm": "none"}
@@ -128,9 +128,9 @@ def test_a_new_run_may_start_from_weights_of_another_view(tmp_path):
     plain = make_gan(**FIELDS | {"model__view_size": 0})
     noted = {"config": plain.config.to_dict(), "made_by": "a test"}
     weights.write(path, {v.path: v.numpy() for v in plain.generator.variables}, noted)
-    assert start.find(str(path), config=config) == path
+    assert find_networks(str(path), config=config) == path
     with pytest.raises(UsageError, match="norm"):
-        start.find(str(path), config=tiny.config(train__steps=1, **FIELDS | {"model__norm": "layer"}))
+        find_networks(str(path), config=tiny.config(train__steps=1, **FIELDS | {"model__norm": "layer"}))
 
 
 def test_images_of_all_sizes_come_in_order():

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from hazeheal import config as configs
 from hazeheal.distributed import runtime
-from hazeheal.inference.gan import DehazeGAN
+from hazeheal.models.networks import build_networks
 from hazeheal.training.step import step
 from hazeheal.training.step.train_state import TrainState, local
 
@@ -41,7 +41,7 @@ class Training:
     """Networks, state and compiled loop of one small training, on 1 to 4 CPU replicas.
 
     Attributes:
-        config, runtime, gan, state: As a trainer makes them.
+        config, runtime, networks, state: As a trainer makes them.
         loop: The compiled loop.
     """
 
@@ -55,8 +55,8 @@ class Training:
         devices = tuple(f"CPU:{i}" for i in range(replicas))
         self.runtime = runtime.Runtime(strategy=strategy, devices=devices, precision=precision, xla=xla)
         with strategy.scope():
-            self.gan = DehazeGAN(self.config, precision=precision)
-            self.state = TrainState(self.gan, use_ema=True)
+            self.networks = build_networks(self.config, precision=precision)
+            self.state = TrainState(self.networks, use_ema=True)
         self.loop = step.make_loop(
             self.state, config=self.config, runtime=self.runtime, total_steps=total_steps, warmup_steps=0
         )

@@ -30,8 +30,9 @@ from benchmarks import reference_step
 from hazeheal.data.synthesis import synthetic_pairs
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.models import ops
-from hazeheal.training.step.step import LOSSES, make_forward_backward, make_update
+from hazeheal.training.step.forward_backward import LOSSES, make_forward_backward
 from hazeheal.training.step.train_state import TrainState
+from hazeheal.training.step.update import make_update
 
 PAIRS = 2  # different ones in a batch
 STEPS = 3  # whose losses are compared
@@ -68,10 +69,9 @@ class Step:
     def forward_groups(self):
         """The variables that the forward pass is given, as it is given them."""
         state = self.state
-        trainable, other = state.trainable, state.non_trainable
-        groups = [trainable["generator"], trainable["discriminator"], other["generator"]]
-        groups += [other["discriminator"], state.frozen]
-        return groups, [state.loss_scale, state.gradient_norms]
+        trainable = state.trainable
+        groups = [trainable["generator"], trainable["discriminator"], state.vectors, state.frozen]
+        return groups, [state.loss_scale]
 
     def arguments(self, hazy, clear):
         groups, scalars = self.forward_groups()
@@ -79,7 +79,7 @@ class Step:
         return [*tensors, *(v.read_value() for v in scalars), hazy, clear, self.share]
 
     def update_arguments(self, outputs):
-        return outputs["gradients"], outputs["sums"], outputs["statistics"], outputs["vectors"]
+        return outputs["gradients"], outputs["sums"], outputs["vectors"]
 
     def run(self, hazy, clear, steps):
         """Trains `steps` steps on one batch, uncompiled: [steps, 5] float32 losses."""

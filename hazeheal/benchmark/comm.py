@@ -9,7 +9,7 @@ from hazeheal.benchmark.step import open_runtime
 from hazeheal.benchmark.timing import spread, timed_rounds
 from hazeheal.distributed.runtime import local_replica_index
 from hazeheal.models.networks import build_networks
-from hazeheal.training.step.step import LOSSES, reduction_dtype, summed
+from hazeheal.training.step.step import LOSSES, all_reduce, reduction_dtype
 from hazeheal.training.step.train_state import local
 
 
@@ -38,7 +38,7 @@ def measure(spec: dict) -> dict:
     def reduce():
         replica = local_replica_index(runtime.devices)
         *values, sums = (local(variable, replica).read_value() for variable in gradients)
-        values, sums = summed(tf.distribute.get_replica_context(), values, sums, dtype=dtype)
+        values, sums = all_reduce(tf.distribute.get_replica_context(), values, sums, dtype=dtype)
         # An unused sum would be pruned from the graph; reading its first number is enough.
         return tf.add_n([tf.reshape(value, [-1])[0] for value in [*values, sums]])
 
@@ -71,4 +71,4 @@ def gradient_shapes(config: ConfigDict) -> list[tuple[int, ...]]:
     fields["loss"] = fields["loss"] | {"perceptual_weight": 0.0}
     networks = build_networks(configs.from_dict(fields))
     variables = [*networks.generator.trainable_variables, *networks.discriminator.trainable_variables]
-    return [tuple(v.shape) for v in variables] + [(len(LOSSES) + 3,)]
+    return [tuple(v.shape) for v in variables] + [(len(LOSSES),)]

@@ -96,7 +96,7 @@ def of_step(networks: "Networks", *, config: ConfigDict) -> int:
     generator, discriminator, perceptual = networks.generator, networks.discriminator, networks.perceptual
     variables = (
         *(generator.trainable_variables, discriminator.trainable_variables),
-        *(generator.non_trainable_variables, discriminator.non_trainable_variables),
+        discriminator.non_trainable_variables,
         perceptual.variables if perceptual is not None else [],
     )
     specs = [[tf.TensorSpec(v.shape, v.value.dtype) for v in group] for group in variables]

@@ -142,7 +142,7 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_INTERRUPTED if result["signal"] == "SIGINT" else EXIT_RESTART
     if result["group"]:  # group 0 prints the summary
         return EXIT_OK
-    from hazeheal.training.reports.reporter import final_summary
+    from hazeheal.training.result import final_summary
 
     print(final_summary(result, workdir=flags.workdir))
     return EXIT_OK

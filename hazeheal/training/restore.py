@@ -1,82 +1,101 @@
-"""Where a run goes on: the newest whole checkpoint that any group holds, the same one in every group.
+"""What a run starts from: its own last checkpoint, the same one in every group, or the networks of another run.
 
-All groups hold the same variables at the same step, so one whole copy is enough for all of them. A group
-takes its own; if that is missing or damaged, another group's in the same run; if the file system is not
-shared, it gets one over the network.
+All groups hold the same variables at the same step, so one intact copy is enough for all of them. A group reads its own
+copy; if that is missing or damaged, it reads another group's copy in the same run directory; without a shared file
+system, it receives one over the network.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+import numpy as np
+from ml_collections import ConfigDict
+
+from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.models import pretrained, weights
 from hazeheal.runs import checkpoints as checkpoint_files
+from hazeheal.runs.checkpoint_manager import CheckpointManager
+from hazeheal.runs.run_dir import RunDirectory
+
+if TYPE_CHECKING:
+    from hazeheal.distributed.groups import Groups  # imports TensorFlow, which a dry run does without
+
+# Fields of `config.model` that do not affect the variables in a weight file: it holds no discriminator, and a view of
+# any size has the same variables as none.
+WITHOUT_VARIABLES = ("disc_width", "view_size")
 
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """A checkpoint's content.
+    """The contents of a checkpoint.
 
     Attributes:
-        step: Of the checkpoint.
-        values: {name: np.ndarray} of the variables.
-        progress, metrics: As they were saved with it.
-        source: Where it was read, for a message.
-        is_own: Whether it lies among this group's own.
+        step: The step at which it was saved.
+        values: {name: array} of the variables.
+        progress: Plain JSON values that were saved with it.
+        metrics: The figures of the validation at that step; empty where there was none.
+        source: Where it was read, for messages.
+        is_own: Whether it is one of this group's own checkpoints.
     """
 
     step: int
-    values: dict
+    values: dict[str, np.ndarray]
     progress: dict
     metrics: dict
     source: str
     is_own: bool
 
 
-def newest(directory, *, above=-1):
-    """The newest whole checkpoint of a run on this file system, this group's own preferred, or None.
+def newest_checkpoint(directory: RunDirectory, *, above: int = -1) -> pathlib.Path | None:
+    """Returns the newest intact checkpoint of a run on this file system, this group's own preferred.
 
     Args:
-        directory: The `RunDirectory` of this group.
-        above: Only those of a later step are looked at.
+        directory: The run's directory, of this group.
+        above: Only checkpoints of later steps are considered.
     """
     folders = [directory.checkpoints, *directory.other_checkpoints()]
-    found = [
+    candidates = [
         (step, -place, folder)
         for place, folder in enumerate(folders)
         for step in checkpoint_files.list_steps(folder)
     ]
-    for step, _, folder in sorted(found, key=lambda entry: entry[:2], reverse=True):
-        if (
-            step > above
-            and checkpoint_files.find_damage(checkpoint_files.checkpoint_path(folder, step)) is None
-        ):
-            return checkpoint_files.checkpoint_path(folder, step)
+    for step, _, folder in sorted(candidates, key=lambda entry: entry[:2], reverse=True):
+        path = checkpoint_files.checkpoint_path(folder, step)
+        if step > above and checkpoint_files.find_damage(path) is None:
+            return path
     return None
 
 
-def restore(checkpoints, *, directory, groups) -> Restored | None:
-    """Reads the checkpoint that the job goes on from; all groups must call it.
+def restore_newest(
+    checkpoints: CheckpointManager, *, directory: RunDirectory, groups: Groups
+) -> Restored | None:
+    """Reads the checkpoint from which the job resumes. All groups must call it.
 
-    Own checkpoints that are damaged are named and set aside.
+    Damaged checkpoints of this group are renamed and logged.
 
     Args:
-        checkpoints: This group's `Checkpoints`.
-        directory: Its `RunDirectory`.
-        groups: The `Groups`.
+        checkpoints: This group's checkpoints.
+        directory: The run's directory, of this group.
+        groups: The replica groups.
 
     Returns:
-        The same content in all groups, or None in all of them: there is none.
+        The same contents in all groups, or None in all groups where there is no checkpoint.
     """
-    own = checkpoints.find_latest()
-    path, step = own or (None, -1)
-    later = newest(directory, above=step)
+    path, step = checkpoints.find_latest() or (None, -1)
+    later = newest_checkpoint(directory, above=step)
     if later is not None:
         path, step = later, checkpoint_files.checkpoint_step(later)
     agreed = int(groups.gather([step]).max())
     if agreed < 0:
         return None
-    if step < agreed:  # of a group that shares no file system with this one
+    if step < agreed:  # the newest one belongs to a group on another file system
         path = None
     can_read = groups.gather([path is not None])[:, 0]
+    restored = None
     if path is not None:
         restored = Restored(
             step=agreed,
@@ -88,34 +107,93 @@ def restore(checkpoints, *, directory, groups) -> Restored | None:
         )
     if can_read.all():
         return restored
-    source = int(can_read.argmax())
-    content = (restored.values, [restored.progress, restored.metrics]) if groups.number == source else None
-    values, (progress, metrics) = groups.broadcast(content, source=source)
-    if path is not None:
+    sender = int(can_read.argmax())
+    content = (restored.values, [restored.progress, restored.metrics]) if groups.number == sender else None
+    values, (progress, metrics) = groups.broadcast(content, source=sender)
+    if restored is not None:
         return restored
-    where = f"group {source} over the network"
-    return Restored(agreed, values, progress, metrics, source=where, is_own=False)
+    source = f"group {sender} over the network"
+    return Restored(agreed, values, progress, metrics, source=source, is_own=False)
 
 
-def go_back(checkpoints, *, directory, groups, is_good) -> Restored | None:
-    """Like `restore`, but from the newest checkpoint that `is_good(progress)`; later ones are set aside.
+def roll_back(
+    checkpoints: CheckpointManager,
+    *,
+    directory: RunDirectory,
+    groups: Groups,
+    is_good: Callable[[dict], bool],
+) -> Restored | None:
+    """Like `restore_newest`, but from the newest checkpoint whose saved progress is good; later ones are renamed.
+
+    Args:
+        checkpoints: This group's checkpoints.
+        directory: The run's directory, of this group.
+        groups: The replica groups.
+        is_good: Whether a checkpoint qualifies, from the progress saved with it.
 
     Returns:
-        The same content in all groups, or None in all of them: none is good, and nothing was set aside.
+        The same contents in all groups, or None in all groups where no checkpoint is good; nothing was renamed then.
     """
     checkpoints.wait()
-    good = [
-        step
+    paths = [
+        checkpoint_files.checkpoint_path(directory.checkpoints, step)
         for step in checkpoint_files.list_steps(directory.checkpoints)
-        if is_good(
-            checkpoint_files.read_progress(checkpoint_files.checkpoint_path(directory.checkpoints, step))
-        )
-        and checkpoint_files.find_damage(checkpoint_files.checkpoint_path(directory.checkpoints, step))
-        is None
+    ]
+    good = [
+        checkpoint_files.checkpoint_step(path)
+        for path in paths
+        if is_good(checkpoint_files.read_progress(path)) and checkpoint_files.find_damage(path) is None
     ]
     agreed = int(groups.gather([max(good, default=-1)]).max())
     if agreed < 0:
         return None
     checkpoints.rewind_to(agreed)
-    groups.barrier()  # no group may look at another's before that one has tidied up
-    return restore(checkpoints, directory=directory, groups=groups)
+    groups.barrier()  # no group may look at another's checkpoints before that one has renamed its own
+    return restore_newest(checkpoints, directory=directory, groups=groups)
+
+
+def find_networks(source: str | pathlib.Path, *, config: ConfigDict) -> pathlib.Path:
+    """Finds the networks that `--restore_from` names, and checks that they fit the configuration.
+
+    Args:
+        source: A run's directory, a checkpoint, a `checkpoints/` folder, a weight file, or the name of a shipped one.
+        config: The configuration of the new run.
+
+    Returns:
+        The path of an intact checkpoint or weight file, for `read_networks`.
+
+    Raises:
+        UsageError: The weight file belongs to a generator of another configuration.
+        HazeHealError: `source` does not exist, or is damaged.
+    """
+    if not pretrained.is_name(source) and not str(source).endswith(pretrained.SUFFIX):
+        return checkpoint_files.resolve_checkpoint(source)
+    try:
+        file = pretrained.load(source)
+    except HazeHealError as error:
+        raise HazeHealError(f"--restore_from={source}: {error}") from error
+    stored, wanted = file.metadata["config"]["model"], config.model.to_dict()
+    for name in sorted(stored.keys() | wanted):
+        if name not in WITHOUT_VARIABLES and stored.get(name) != wanted.get(name):
+            raise UsageError(
+                f"--restore_from={source} has model.{name}={stored.get(name)}, but the configuration has "
+                f"{wanted.get(name)}; use --config.model.{name}={stored.get(name)}, or train without --restore_from"
+            )
+    return file.path
+
+
+def read_networks(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict]:
+    """Reads what `find_networks` has found.
+
+    Args:
+        path: A checkpoint or a weight file.
+
+    Returns:
+        ({name: array} as in a checkpoint, plain JSON values that record where the run started from).
+    """
+    if path.suffix != pretrained.SUFFIX:
+        return checkpoint_files.read_variables(path), {"checkpoint": str(path)}
+    file = weights.read(path)
+    values = {f"generator/{name}": value.astype("float32") for name, value in file.values.items()}
+    record = {name: file.metadata[name] for name in ("run", "checkpoint", "step", "sha256")}
+    return values, {"weights": str(path), **record}

@@ -1,54 +1,78 @@
-"""When something is due: every so many steps, or every so many epochs that need not be whole steps."""
+"""When the trainer logs, validates, draws samples and saves: intervals in steps or in epochs."""
 
 import fractions
 import math
+
+from ml_collections import ConfigDict
 
 from hazeheal import config as configs
 
 
 class Schedule:
-    """Turns epochs into steps for one data set and one global batch.
+    """The steps of one run: how many there are, and after which of them something is due.
 
-    Batches cross the ends of epochs, so epoch e (from 0) is over at step ceil((e + 1) N / B).
+    Batches cross the ends of epochs: with N pairs and a global batch of B, epoch e (from 0) ends at step
+    ceil((e + 1) N / B). Logging, validation, samples and saving are also due at the last step.
 
-    Args:
-        num_images: N, pairs in an epoch.
-        batch_size: B, the global batch.
+    Attributes:
+        steps_per_epoch: N / B, a fraction.
+        total_steps: Number of steps of the whole run.
+        warmup_steps: Number of steps of the learning rate's warm-up.
+        log, validate, sample, save, epoch: The `Interval` of each.
     """
 
-    def __init__(self, *, num_images, batch_size):
-        self.steps_per_epoch = fractions.Fraction(num_images, batch_size)
+    def __init__(self, config: ConfigDict, *, num_pairs: int):
+        """Reads the intervals of a configuration; `num_pairs` is N."""
+        train = config.train
+        self.steps_per_epoch = fractions.Fraction(num_pairs, train.batch_size)
+        epochs = fractions.Fraction(train.epochs).limit_denominator(10**6)
+        self.total_steps = train.steps or max(1, math.ceil(epochs * self.steps_per_epoch))
+        self.warmup_steps = math.ceil(self._period(config.optimizer.warmup))
+        self.log = self._interval(train.log_every)
+        self.validate = self._interval(train.validate_every)
+        self.sample = self._interval(train.sample_every)
+        self.save = self._interval(train.save_every)
+        self.epoch = Interval(self.steps_per_epoch)
+        self._steps_per_loop = train.steps_per_loop
 
-    def total_steps(self, config) -> int:
-        """Steps of the whole run."""
-        epochs = fractions.Fraction(config.train.epochs).limit_denominator(10**6)
-        return config.train.steps or max(1, math.ceil(epochs * self.steps_per_epoch))
+    def next_stop(self, step: int) -> int:
+        """Returns the next step after `step` at which the trainer must return from its compiled loop."""
+        intervals = (self.log, self.validate, self.sample, self.save, self.epoch)
+        return min(
+            self.total_steps, step + self._steps_per_loop, *(interval.next(step) for interval in intervals)
+        )
 
     def epochs_done(self, step: int) -> int:
+        """Returns the number of complete epochs after `step` steps."""
         return math.floor(step / self.steps_per_epoch)
 
-    def every(self, text: str) -> "Every":
-        """The steps at which an interval such as '10 epochs', '50 steps' or 'never' is due."""
+    def _interval(self, text):
+        return Interval(self._period(text), last=self.total_steps)
+
+    def _period(self, text):
         number, unit = configs.parse_interval(text)
-        return Every(number * (self.steps_per_epoch if unit == "epoch" else 1))
-
-    def steps(self, text: str) -> int:
-        """The length of an interval in steps, rounded up."""
-        number, unit = configs.parse_interval(text)
-        return math.ceil(number * (self.steps_per_epoch if unit == "epoch" else 1))
+        return number * (self.steps_per_epoch if unit == "epoch" else 1)
 
 
-class Every:
-    """Due at step ceil(k * period) for k = 1, 2, ...; a period of 0 is never due."""
+class Interval:
+    """Due at step ceil(k * period) for k = 1, 2, ..., and at the last step."""
 
-    def __init__(self, period: fractions.Fraction):
+    def __init__(self, period: fractions.Fraction, *, last: int | None = None):
+        """Sets the period in steps.
+
+        Args:
+            period: At least one step is used; 0: never due but at the last step.
+            last: The last step of the run; None: nothing is due because of it.
+        """
         self._period = period if not period else max(period, fractions.Fraction(1))
+        self._last = last
 
     def due(self, step: int) -> bool:
-        return bool(self._period) and step > 0 and self.next(step - 1) == step
+        """Returns whether this is due after `step` steps."""
+        return step == self._last or (bool(self._period) and step > 0 and self.next(step - 1) == step)
 
-    def next(self, step: int):
-        """The first step after `step` at which this is due; infinity if never."""
+    def next(self, step: int) -> float:
+        """Returns the first step after `step` at which the period is over; infinity if it never is."""
         if not self._period:
             return math.inf
         return math.ceil((math.floor(step / self._period) + 1) * self._period)

@@ -1,40 +1,40 @@
-"""DehazeTrainer: the outer loop. The inner one, the steps themselves, is one compiled function.
+"""DehazeTrainer: the outer loop of a training. The inner loop, the steps themselves, is one compiled function.
 
     trainer = DehazeTrainer(config, data_dir="records/rice1", workdir="runs/rice1")
     result = trainer.train()
 
-Between two calls of the inner loop the trainer does what is due: log, validate, sample, save, in that
-order, so that a checkpoint is written last and everything before it is on the disk.
+`train` reads as the story of a run. Between two calls of the inner loop it does what is due: log, validate, sample,
+save. A checkpoint is written last, so that all reports up to its step are on the disk.
 """
 
 import contextlib
 import gc
 import logging
+import pathlib
 import time
 
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 from hazeheal import config as configs
-from hazeheal.data import records
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.distributed.failures import translate_errors, translate_lost_groups
 from hazeheal.distributed.groups import Groups
-from hazeheal.distributed.heartbeat import Heartbeat
-from hazeheal.distributed.preemption import StopSignals
-from hazeheal.distributed.runtime import choose_runtime
-from hazeheal.inference.gan import DehazeGAN
-from hazeheal.models.perceptual import check_perceptual_weights
-from hazeheal.runs import checkpoints
+from hazeheal.distributed.preemption import STOP_SIGNALS, StopSignals
+from hazeheal.distributed.runtime import Runtime, choose_runtime
+from hazeheal.models.networks import build_networks
 from hazeheal.runs.run_dir import RunDirectory
-from hazeheal.training import restore, start
-from hazeheal.training.profiler import Profile
+from hazeheal.training.preflight.checks import check_run
+from hazeheal.training.profiler import Profiler
 from hazeheal.training.reports.logging_setup import setup_logging
-from hazeheal.training.reports.progress import ProgressLine
+from hazeheal.training.reports.reporter import Reporter
+from hazeheal.training.result import complete_result, save_result
+from hazeheal.training.sampler import Sampler
 from hazeheal.training.schedule import Schedule
 from hazeheal.training.session import Session
-from hazeheal.training.step import step
+from hazeheal.training.step.step import make_loop
 from hazeheal.training.step.train_state import TrainState
-from hazeheal.training.validator import Validator, make_restore
+from hazeheal.training.validator import Validator
 
 LOG = logging.getLogger("hazeheal")
 
@@ -43,78 +43,83 @@ class DehazeTrainer:
     """One run: networks, data and directory, from its last checkpoint to its end.
 
     Attributes:
-        gan: The networks.
-        state: Everything that is saved.
-        total_steps: At which the run is complete.
+        networks: The generator, the discriminator and the perceptual network.
+        state: Everything that a checkpoint holds.
+        total_steps: The step at which the run is complete.
     """
 
-    def __init__(self, config, *, data_dir, workdir, runtime=None, restore_from=None, on_bad_record="fail"):
+    def __init__(
+        self,
+        config: ConfigDict,
+        *,
+        data_dir: str | pathlib.Path,
+        workdir: str | pathlib.Path,
+        runtime: Runtime | None = None,
+        restore_from: str | pathlib.Path | None = None,
+        on_bad_record: str = "fail",
+    ):
         """Checks everything that can be checked, then builds.
 
         Args:
             config: A configuration, as `hazeheal.config.load` returns it.
             data_dir: A data set made by `hazeheal-tfrecords convert`.
-            workdir: The run's directory; a run that is there already goes on.
-            runtime: What to compute on (`distribute.choose`); by default all GPUs, else one CPU.
-            restore_from: A run, a checkpoint, a file of weights, or the name of one that ships, whose networks a new
-                run starts with (fine-tuning).
-            on_bad_record: `fail`: a damaged record ends the run, which names it. `skip`: the next whole one
-                in the order takes its place; it is named, and counted in the summaries.
+            workdir: The run's directory; an existing run is resumed.
+            runtime: The devices to train on; None: all GPUs, or one CPU replica where there is no GPU.
+            restore_from: Fine-tuning: a run, a checkpoint, a weight file or the name of a shipped one, whose networks a
+                new run starts with.
+            on_bad_record: `fail`: a damaged record ends the run. `skip`: the next intact record is used instead. Both
+                log its name.
 
         Raises:
-            HazeHealError: What is wrong, which value, what to do.
+            HazeHealError: Invalid input: what is wrong, which value, what to do.
         """
-        gc.unfreeze()  # what a training before in this process has left
+        gc.unfreeze()  # a previous training in this process may have frozen its objects
         configs.check(config)
-        if config.loss.perceptual_weight:
-            check_perceptual_weights(config.loss.perceptual_weights, config.loss.perceptual_layer)
         self.runtime = runtime or choose_runtime(precision=config.train.precision, xla=config.train.xla)
         configs.check_batch(config, replicas=self.runtime.replicas)
         self.config = config
-        self._fingerprint = records.load_manifest(data_dir)["fingerprint"]
-        configs.check_crop(config, records.open_split(data_dir, config.data.train_split))
         self._data_dir = data_dir
         self._on_bad_record = on_bad_record
-        self._data = self._open(config.data.train_split)
-        self._val_data = self._open(config.data.val_split) if config.data.val_split else None
         self._directory = RunDirectory(workdir, group=self.runtime.group)
+        found = check_run(config, data_dir=data_dir, directory=self._directory, restore_from=restore_from)
+        self._fingerprint, self._networks_from = found.fingerprint, found.networks_from
+        self._data = self._open_split(config.data.train_split)
+        self._val_data = self._open_split(config.data.val_split) if config.data.val_split else None
         with self._directory.locked():
-            found = restore.newest(self._directory)
-        if found is not None:
-            self._check_data_set(checkpoints.read_progress(found))
-        # A run that goes on needs it no more; it may be gone by then.
-        self._restore_from = (
-            start.find(restore_from, config=config) if restore_from and found is None else None
-        )
-        self._schedule = Schedule(num_images=self._data.num_images, batch_size=config.train.batch_size)
-        self.total_steps = self._schedule.total_steps(config)
-        self._heartbeat = Heartbeat()
+            pass  # refuses a directory that is in use, before anything is built
+        self._schedule = Schedule(config, num_pairs=self._data.num_images)
         self._groups = Groups(self.runtime)
         facts = {"the data set": self._fingerprint, "--on_bad_record": on_bad_record}
         self._groups.check_same(self.runtime.facts() | configs.shared(config) | facts)
 
         with self.runtime.strategy.scope():
-            self.gan = DehazeGAN(config, precision=self.runtime.precision)
-            self.state = TrainState(self.gan, use_ema=config.optimizer.ema_half_life > 0)
-        self._loop = step.make_loop(
+            self.networks = build_networks(config, precision=self.runtime.precision)
+            self.state = TrainState(self.networks, use_ema=config.optimizer.ema_half_life > 0)
+        self._loop = make_loop(
             self.state,
             config=config,
             runtime=self.runtime,
-            total_steps=self.total_steps,
-            warmup_steps=self._schedule.steps(config.optimizer.warmup),
+            total_steps=self._schedule.total_steps,
+            warmup_steps=self._schedule.warmup_steps,
         )
-        self._restore = make_restore(self.state)
+        self._sampler = Sampler(
+            self.state,
+            count=config.samples.count,
+            processor=self._val_data or self._data,
+            groups=self._groups,
+        )
         self._validator = None
         if self._val_data is not None:
             self._validator = Validator(
-                self.state,
-                config=config,
-                runtime=self.runtime,
-                processor=self._val_data,
-                tick=self._beat,
+                self.state, config=config, runtime=self.runtime, processor=self._val_data
             )
 
-    def _open(self, split):
+    @property
+    def total_steps(self) -> int:
+        """The step at which the run is complete."""
+        return self._schedule.total_steps
+
+    def _open_split(self, split):
         devices, group = len(self.runtime.devices), self.runtime.group
         return DehazeDataProcessor.from_config(
             self.config,
@@ -125,21 +130,16 @@ class DehazeTrainer:
             on_bad_record=self._on_bad_record,
         )
 
-    def _check_data_set(self, saved):
-        checkpoints.check_data_set(
-            saved, self._fingerprint, data_dir=self._data_dir, workdir=self._directory.path
-        )
-
     def describe(self) -> str:
-        """What was decided, in a few lines."""
-        counts = self.gan.parameter_counts()
+        """Returns devices, networks, data and length of the run in a few lines."""
+        counts = self.networks.parameter_counts()
         validation = f"{self._validator.num_images} validation" if self._validator else "no validation"
         return "\n".join(
             [
                 f"devices   {self.runtime.describe()}",
                 f"networks  generator {counts['generator']:,} parameters, "
                 f"discriminator {counts['discriminator']:,}; perceptual loss "
-                + ("on" if self.gan.perceptual is not None else "off"),
+                + ("on" if self.networks.perceptual is not None else "off"),
                 f"data      {self._data_dir}: {self._data.num_images} training, {validation} pairs",
                 f"training  {self.total_steps} steps of {self.config.train.batch_size} images "
                 f"({float(self.total_steps / self._schedule.steps_per_epoch):.4g} epochs)",
@@ -150,158 +150,154 @@ class DehazeTrainer:
         """Trains to the end, or until SIGTERM or SIGINT.
 
         Returns:
-            What result.json holds, with `complete`: whether the run is, and `signal`: what stopped it.
+            The contents of result.json, with `complete`: whether the run is, and `signal`: what stopped it. A run that
+            was stopped has `complete`, `signal` and `steps` only.
 
         Raises:
-            HazeHealError: Damaged data (named), too many non-finite steps in a row, or a directory in use.
+            HazeHealError: A record is damaged, too many steps in a row were not finite, or another process uses the
+                directory.
         """
-        with self._directory.locked(), StopSignals() as signals:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._directory.locked())
+            signals = stack.enter_context(StopSignals())
             setup_logging(self._directory.log, group=self._groups.number)
             for line in self.describe().splitlines():
                 LOG.info("%s", line)
-            if self.config.model.norm == "batch" and self.runtime.replicas > 1:
-                LOG.warning(
-                    "--config.model.norm=batch has statistics of its own on each of %d replicas: losses will not "
-                    "be those of one replica",
-                    self.runtime.replicas,
-                )
-            # Made at the start of training, not of this object: until then nothing is written.
-            self._session = Session(
-                config=self.config,
-                state=self.state,
-                directory=self._directory,
+            reporter = stack.enter_context(self._open_reporter())
+            stack.enter_context(translate_lost_groups(self._groups.count))
+            session = stack.enter_context(contextlib.closing(self._open_session()))
+
+            restored = session.restore(networks_from=self._networks_from)
+            step, quality = self._start_from(restored, reporter)
+            result = complete_result(
+                self._directory, groups=self._groups, step=step, total_steps=self.total_steps
+            )
+            if result is not None:
+                LOG.info("the run in %s is complete (%d steps)", self._directory.path, step)
+                reporter.complete(step)
+                return {**result, "complete": True, "signal": None}
+            reporter.training(step)
+            if restored is None:
+                self._sample(step, reporter)
+
+            due, batches = self._schedule, self._batches_from(step)
+            profiler = Profiler(self.config, self._directory.summaries / "train")
+            while step < self.total_steps and not (signal := self._requested_stop(signals)):
+                profiler.update(step)
+                stop = min(due.next_stop(step), profiler.next(step))
+                self._run_steps(batches, stop - step, reporter)
+                step, quality = stop, None
+
+                if reporter.skipped_in_a_row >= self.config.optimizer.max_skipped:
+                    restored = session.roll_back(step, skipped=reporter.skipped_in_a_row)
+                    step, quality = self._start_from(restored, reporter)
+                    reporter.training(step)
+                    batches = self._batches_from(step)
+                    continue
+                if due.log.due(step):
+                    reporter.log(step, bad_records=len(self._data.bad_records))
+                if due.validate.due(step):
+                    quality = self._validate(step, reporter)
+                if due.sample.due(step):
+                    self._sample(step, reporter)
+                if due.epoch.due(step):
+                    reporter.epoch(step, quality=quality)
+                if due.save.due(step) or session.is_best(quality):
+                    self._save(step, quality, session, reporter)
+                reporter.beat(step)
+            profiler.stop()
+
+            if step < self.total_steps:
+                self._save(step, quality, session, reporter)
+            reporter.saving(step)
+            session.wait(step)
+            if step < self.total_steps:
+                reporter.stopped(step, signal)
+                return {"complete": False, "signal": signal, "steps": step}
+            if quality is None and self._validator is not None:
+                quality = self._validator.run()  # `train.steps` was lowered to a step that is already reached
+            result = save_result(
+                self._directory,
                 groups=self._groups,
-                schedule=self._schedule,
-                data=self._data,
-                data_set=(self._data_dir, self._fingerprint),
+                step=step,
+                quality=quality,
+                images_per_second=reporter.images_per_second,
                 facts=self._facts(),
             )
-            status, count = self._session.status, self._groups.count
-            with status.record_failure(), translate_lost_groups(count), contextlib.closing(self._session):
-                status.begin()
-                first, is_new = self._session.begin(restore_from=self._restore_from)
-                complete = self._complete_result(first)
-                if complete is not None:
-                    LOG.info("the run in %s is complete (%d steps)", self._directory.path, first)
-                    status.complete(first)
-                    return {**complete, "complete": True, "signal": None}
-                status.restored(first)
-                if is_new:
-                    self._sample(0)
-                done, signal = self._train_from(first, signals)
-                if done < self.total_steps:
-                    LOG.info("stopped by %s at step %d; the same command goes on there", signal, done)
-                    status.stopped(signal, done)
-                    return {"complete": False, "signal": signal, "steps": done}
-                result = self._save_result(done)
-                status.complete(done)
-                return {**result, "complete": True, "signal": None}
+            reporter.complete(step)
+            return {**result, "complete": True, "signal": None}
 
-    def _train_from(self, first, signals):
-        """Trains from step `first` on; returns (the step reached, the signal that stopped it or None)."""
-        train, schedule, session = self.config.train, self._schedule, self._session
-        log, sample = schedule.every(train.log_every), schedule.every(train.sample_every)
-        validate, save = schedule.every(train.validate_every), schedule.every(train.save_every)
-        epoch = schedule.every("1 epoch")
-        profile = Profile(self.config, self._directory.summaries / "train")
-        progress = ProgressLine(self.total_steps, initial_step=first, enabled=self._groups.is_first)
-        at, iterator, signal = first, self._batches_from(first), session.stopped_by(signals)
-        with progress as line:
-            while at < self.total_steps and not signal:
-                profile.at(at)
-                ends = (log, sample, validate, save, epoch, profile)
-                until = min(self.total_steps, at + train.steps_per_loop, *(e.next(at) for e in ends))
-                self._run_loop(iterator, until - at)
-                if not gc.get_freeze_count():
-                    # The graphs traced by now are a million objects that stay: the collector need not go through
-                    # them again and again, for seconds each time where their pages were reclaimed meanwhile.
-                    gc.freeze()
-                at, last = until, until == self.total_steps
-                if session.tally.skipped_in_a_row >= self.config.optimizer.max_skipped:
-                    at = session.go_back(at)
-                    iterator = self._batches_from(at)
-                    continue
-                if log.due(at) or last:
-                    session.report(at, line=line)
-                session.quality = None
-                if validate.due(at) or last:
-                    self._validate(at)
-                if sample.due(at) or last:
-                    self._sample(at)
-                if epoch.due(at):
-                    session.report_epoch(at)
-                if save.due(at) or last or session.is_best():
-                    session.save(at)
-                self._beat(at)
-                signal = session.stopped_by(signals)
-        profile.stop()
-        if at < self.total_steps:
-            session.save(at)
-        session.end(at)
-        return at, signal
+    def _open_reporter(self):
+        # Opened at the start of training, not with this object: until then nothing is written.
+        facts = {"data_dir": str(self._data_dir), "groups": self._groups.count, **self._facts()}
+        return Reporter(
+            self._directory,
+            config=self.config,
+            schedule=self._schedule,
+            facts=facts,
+            is_first=self._groups.is_first,
+        )
 
-    def _beat(self, step=None):
-        self._heartbeat.beat(step)
-        self._session.status.beat(step)
+    def _open_session(self):
+        return Session(
+            config=self.config,
+            state=self.state,
+            directory=self._directory,
+            groups=self._groups,
+            data_dir=self._data_dir,
+            fingerprint=self._fingerprint,
+        )
 
-    def _batches_from(self, at):
-        return iter(self.runtime.strategy.distribute_datasets_from_function(lambda _: self._data.dataset(at)))
+    def _start_from(self, restored, reporter):
+        """Resumes reports and data from a checkpoint, None for a new run; returns (step, figures of its validation)."""
+        if restored is None:
+            reporter.start(0, progress=None)
+            return 0, None
+        self._data.note_bad_records(restored.progress.get("bad_records", ()))
+        reporter.start(restored.step, progress=restored.progress)
+        return restored.step, restored.metrics or None
 
-    def _run_loop(self, iterator, count):
+    def _batches_from(self, step):
+        strategy = self.runtime.strategy
+        return iter(strategy.distribute_datasets_from_function(lambda _: self._data.dataset(step)))
+
+    def _requested_stop(self, signals):
+        """Returns the signal that any group has received, or None: all groups stop at the same step."""
+        names = (None, *STOP_SIGNALS)
+        return names[int(self._groups.gather([names.index(signals.received)]).max())]
+
+    def _run_steps(self, batches, count, reporter):
         with translate_errors(processor=self._data, devices=self.runtime.devices):
             begin = time.perf_counter()
-            rows, waited = self._loop(iterator, tf.constant(count))
-            rows, waited = rows.numpy(), float(waited)
-            self._session.clock.add(count, seconds=time.perf_counter() - begin, waited=waited)
-        self._session.tally.add(rows)
+            metrics, waited = self._loop(batches, tf.constant(count))
+            metrics, waited = metrics.numpy(), float(waited)
+            seconds = time.perf_counter() - begin
+        reporter.add(metrics, seconds=seconds, waited=waited)
+        if not gc.get_freeze_count():
+            # The traced graphs are a million objects that stay. Without this the garbage collector visits them again
+            # and again, for seconds each time where their pages were swapped out.
+            gc.freeze()
 
-    def _validate(self, at):
+    def _validate(self, step, reporter):
         if self._validator is None:
-            return
-        self._session.status.enter("validating", step=at)
+            return None
+        reporter.validating(step)
         with translate_errors(processor=self._val_data, devices=self.runtime.devices):
-            self._session.quality = self._validator.run()
-        self._session.reports.validation(at, self._session.quality)
-        self._session.status.validated(at, self._session.quality)
+            quality = self._validator.run(tick=reporter.beat)
+        reporter.validation(step, quality)
+        return quality
 
-    def _sample(self, at):
-        count, data = self.config.samples.count, self._val_data or self._data
-        if not count:
-            return
-        # Every group shows other images, as far as there are.
-        skipped = self._groups.number * count % data.num_images
-        shown = data.evaluation_dataset().repeat().skip(skipped).take(min(count, data.num_images))
-        with translate_errors(processor=data, devices=self.runtime.devices):
-            rows = list(shown.as_numpy_iterator())
-            restored = [self._restore(row["hazy"]) for row in rows]
-        self._session.reports.samples(at, [r["hazy"] for r in rows], restored, [r["clear"] for r in rows])
+    def _sample(self, step, reporter):
+        with translate_errors(processor=self._val_data or self._data, devices=self.runtime.devices):
+            samples = self._sampler.run()
+        if samples is not None:
+            reporter.samples(step, **samples)
+
+    def _save(self, step, quality, session, reporter):
+        reporter.saving(step)
+        progress = {**reporter.to_json(), "bad_records": list(self._data.bad_records)}
+        session.save(step, quality=quality, progress=progress)
 
     def _facts(self):
         runtime = self.runtime
         return {"replicas": runtime.replicas, "precision": runtime.precision, "xla": runtime.xla}
-
-    def _complete_result(self, first):
-        """The result of a run that is complete at step `first`, or None; group 0 decides."""
-        result = self._directory.load_result()
-        # Of this step: the run may have been made longer and stopped since.
-        complete = first >= self.total_steps and result.get("steps") == first
-        return result if self._groups.gather([complete])[0, 0] else None
-
-    def _save_result(self, steps) -> dict:
-        """Writes result.json, in every directory that the groups have."""
-        quality = self._session.quality
-        if quality is None and self._validator is not None:
-            quality = self._validator.run()  # a run that was made shorter than it was already
-        names = ("psnr_input", "psnr", "ssim_input", "ssim")
-        result = {
-            **{name: (quality or {}).get(name) for name in names},
-            "steps": steps,
-            "images_per_second": self._session.clock.images_per_second(),
-            **self._facts(),
-        }
-        if self._groups.is_first:
-            self._directory.save_result(result)
-        self._groups.barrier()
-        if self._directory.load_result().get("steps") != steps:  # no file system shared with group 0
-            self._directory.save_result(result)
-        return result

@@ -1,88 +1,108 @@
-"""Validation on whole images with the generator that will be used: the moving average.
-
-The images are dealt out to all replicas of all groups in turn; sums in float64 are reduced, so that
-every group has the same figures.
-"""
+"""Validation on uncropped images with the weights that will be used: the moving average."""
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
+from ml_collections import ConfigDict
 
-from hazeheal.distributed.runtime import local_replica_index
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
+from hazeheal.distributed.runtime import Runtime, local_replica_index
 from hazeheal.metrics import psnr_ssim
 from hazeheal.models.pixels import normalize, to_uint8
 from hazeheal.training.step import losses
-from hazeheal.training.step.step import LOSSES, Local, fixed_factors, traced_once
-from hazeheal.training.step.train_state import local
+from hazeheal.training.step.forward_backward import LOSSES
+from hazeheal.training.step.step import LocalVariables, traced_once
+from hazeheal.training.step.train_state import TrainState, local
 
 QUALITY = ("psnr", "ssim", "psnr_input", "ssim_input")
-ROUNDS_AT_ONCE = 16  # images on each replica between two returns to Python
+ROUNDS_PER_CALL = 16  # images on each replica between two returns to Python
 
 
 class Validator:
-    """Computes the losses, PSNR and SSIM over a split."""
+    """Computes the losses, PSNR and SSIM over a split.
 
-    def __init__(self, state, *, config, runtime, processor, tick=lambda: None):
-        """Args: as of the training step; `processor` reads the validation split; `tick` is called now and then."""
+    The images are dealt to all replicas of all groups in turn. Sums in float64 are reduced, so that every group has the
+    same figures.
+
+    Attributes:
+        num_images: Number of images that are used.
+    """
+
+    def __init__(
+        self, state: TrainState, *, config: ConfigDict, runtime: Runtime, processor: DehazeDataProcessor
+    ):
+        """Compiles nothing yet.
+
+        Args:
+            state: The training state.
+            config: The configuration.
+            runtime: Strategy and devices.
+            processor: Reads the validation split.
+        """
         self._state = state
         self._config = config
         self._runtime = runtime
         self._processor = processor
-        self._tick = tick
         images = config.data.max_val_pictures or processor.num_images
         self.num_images = min(images, processor.num_images)
         self._rounds = math.ceil(self.num_images / runtime.replicas)
         self._evaluate = self._make_loop()
 
-    def run(self) -> dict:
-        """Returns {'val_disc_loss': ..., 'psnr': ..., 'ssim': ..., 'psnr_input': ..., 'ssim_input': ...}."""
+    def run(self, *, tick: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Returns the means over the split.
+
+        Args:
+            tick: Called now and then while the validation runs.
+
+        Returns:
+            {`val_disc_loss`, ..., `psnr`, `ssim`, `psnr_input`, `ssim_input`: float}; PSNR in dB.
+        """
         strategy = self._runtime.strategy
         dataset = strategy.distribute_datasets_from_function(lambda context: self._dataset())
         iterator, sums = iter(dataset), tf.zeros([len(LOSSES) + len(QUALITY)], tf.float64)
-        for done in range(0, self._rounds, ROUNDS_AT_ONCE):
-            sums = self._evaluate(iterator, tf.constant(min(ROUNDS_AT_ONCE, self._rounds - done)), sums)
-            self._tick()
+        for done in range(0, self._rounds, ROUNDS_PER_CALL):
+            rounds = tf.constant(min(ROUNDS_PER_CALL, self._rounds - done))
+            sums = self._evaluate(iterator, rounds, sums)
+            tick()
         sums = sums.numpy() / self.num_images
         names = [*(f"val_{name}" for name in LOSSES), *QUALITY]
         return {name: float(value) for name, value in zip(names, sums, strict=True)}
 
     def _dataset(self):
         replicas, local_count = self._runtime.replicas, len(self._runtime.devices)
-        first = self._runtime.group * local_count
-        count = self.num_images
+        group, count = self._runtime.group, self.num_images
 
-        def mine(number, example):
-            # The last round is filled up with images that count nothing.
+        def with_weight(number, example):
+            # Images that fill the last round have the weight 0.
             weight = tf.cast(number < count, tf.float64)
             return {"hazy": example["hazy"][None], "clear": example["clear"][None], "weight": weight}
 
         filled = self._processor.evaluation_dataset().take(count).repeat().take(self._rounds * replicas)
         return (
             filled.enumerate()
-            .filter(lambda number, _: (number % replicas) // local_count == first // local_count)
-            .map(mine)
+            .filter(lambda number, _: (number % replicas) // local_count == group)
+            .map(with_weight)
             .prefetch(2)
         )
 
     def _make_loop(self):
         strategy, state = self._runtime.strategy, self._state
-        evaluate = traced_once(tf.function(self._evaluate_one, autograph=False))
+        evaluate = traced_once(tf.function(self._evaluate_pair, autograph=False))
 
         @tf.autograph.experimental.do_not_convert
         def replica_step(batch):
-            context = tf.distribute.get_replica_context()
             replica = local_replica_index(self._runtime.devices)
-            mine = Local(state, replica)
-            weights = [local(v, replica).read_value() for v in state.generator_for_use]
+            variables = LocalVariables(state, replica)
             values = evaluate(
-                weights,
-                mine.statistics,
-                mine.discriminator,
-                mine.vectors,
-                mine.frozen,
+                [local(v, replica).read_value() for v in state.inference_weights],
+                variables.discriminator,
+                variables.vectors,
+                variables.frozen,
                 batch["hazy"],
                 batch["clear"],
             )
+            context = tf.distribute.get_replica_context()
             return context.all_reduce(tf.distribute.ReduceOp.SUM, batch["weight"] * values)
 
         @tf.function
@@ -94,11 +114,11 @@ class Validator:
 
         return loop
 
-    def _evaluate_one(self, generator, statistics, discriminator, vectors, frozen, hazy, clear):
-        """All figures of one pair, [1, H, W, 3] uint8 each: float64, in the order of LOSSES and QUALITY."""
-        gan, loss = self._state.gan, self._config.loss
+    def _evaluate_pair(self, generator, discriminator, vectors, frozen, hazy, clear):
+        """Returns all figures of one pair, uint8 `[1, H, W, 3]` each: float64, in the order of LOSSES and QUALITY."""
+        networks, loss = self._state.networks, self._config.loss
         x, y = normalize(hazy), normalize(clear)
-        restored, _ = gan.generator.stateless_call(generator, statistics, x, training=False)
+        restored, _ = networks.generator.stateless_call(generator, [], x, training=False)
         l1 = losses.charbonnier(
             restored,
             y,
@@ -108,7 +128,7 @@ class Validator:
         )
         disc_loss = gan_loss = perceptual = tf.zeros_like(l1)
         if loss.gan_weight:
-            logits, _ = gan.discriminator.stateless_call(
+            logits, _ = networks.discriminator.stateless_call(
                 discriminator,
                 vectors,
                 [tf.concat([x, x], 0), tf.concat([y, restored], 0)],
@@ -116,34 +136,14 @@ class Validator:
             )
             real, fake = tf.split(logits, 2)
             disc_loss, gan_loss = losses.discriminator(real, fake), losses.generator_adversarial(fake)
-        if gan.perceptual is not None:
+        if networks.perceptual is not None:
             features = [
-                gan.perceptual.stateless_call([], frozen, p, training=False)[0] for p in (restored, y)
+                networks.perceptual.stateless_call([], frozen, z, training=False)[0] for z in (restored, y)
             ]
             perceptual = losses.perceptual(*features)
-        factors = fixed_factors(loss)
-        total = tf.add_n([f * t for f, t in zip(factors, (l1, gan_loss, perceptual), strict=True)])
+        total = losses.generator_total(loss, l1=l1, gan=gan_loss, perceptual=perceptual)
         image = to_uint8(restored)
-        quality = [tf.minimum(psnr_ssim.psnr(p, clear), psnr_ssim.PSNR_LIMIT) for p in (image, hazy)]
-        quality = [quality[0], psnr_ssim.ssim(image, clear), quality[1], psnr_ssim.ssim(hazy, clear)]
+        psnr, psnr_input = (tf.minimum(psnr_ssim.psnr(z, clear), psnr_ssim.PSNR_LIMIT) for z in (image, hazy))
+        quality = [psnr, psnr_ssim.ssim(image, clear), psnr_input, psnr_ssim.ssim(hazy, clear)]
         values = [disc_loss, gan_loss, l1, perceptual, total, *quality]
         return tf.stack([tf.cast(tf.reduce_sum(v), tf.float64) for v in values])
-
-
-def make_restore(state):
-    """Returns restore(uint8 [H, W, 3]) -> uint8 [H, W, 3] with the weights of the moment, on one device."""
-    generator = state.gan.generator
-    weights = [local(v, 0) for v in state.generator_for_use]
-    statistics = [local(v, 0) for v in state.non_trainable["generator"]]
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
-    def restore(image):
-        restored, _ = generator.stateless_call(
-            [v.read_value() for v in weights],
-            [v.read_value() for v in statistics],
-            normalize(image[None]),
-            training=False,
-        )
-        return to_uint8(restored)[0]
-
-    return lambda image: restore(image).numpy()

@@ -1,96 +1,173 @@
-"""What a run says of itself between two calls of the loop: scalars, images, rows, the progress line."""
+"""Everything that a run reports: TensorBoard, training_log.csv, sample sheets, status.json, the progress line."""
 
+import contextlib
 import logging
-import shlex
-import sys
+from collections.abc import Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
 
 from hazeheal import config as configs
+from hazeheal.distributed.heartbeat import Heartbeat
 from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.runs.status import Status
 from hazeheal.training.reports import sample_sheets, tensorboard, tensorboard_plugins, training_log
-from hazeheal.training.step.step import LOSSES
+from hazeheal.training.reports.accumulators import Accumulators, Clock
+from hazeheal.training.reports.progress import ProgressLine
+from hazeheal.training.schedule import Schedule
+from hazeheal.training.step.step import LOSSES, METRICS
 
 LOG = logging.getLogger("hazeheal")
-SHEET_SIDE = 320  # of one image on a sample sheet
+SHEET_SIDE = 320  # longer side of one image on a sample sheet, in pixels
 
 
-class Reports:
-    """TensorBoard, training_log.csv and the sample sheets of one replica group.
+class Reporter:
+    """Accumulates metrics and reports them for one replica group.
 
-    Everything is on the disk before the checkpoint of its step is written, so that each step appears once
-    in a run that was killed and went on.
+    As a context manager it closes the progress line at the end, and writes to status.json why the block ended. All reports of a
+    step are on the disk before the checkpoint of that step is written (`flush`), so that a run that was killed and
+    resumed reports each step once.
     """
 
-    def __init__(self, directory, *, config, schedule, facts, is_first):
-        """Args: the `RunDirectory`; the configuration; the `Schedule`, which numbers the epochs.
+    def __init__(
+        self, directory: RunDirectory, *, config: ConfigDict, schedule: Schedule, facts: dict, is_first: bool
+    ):
+        """Opens the files; writes nothing yet.
 
-        `facts`: what tells the run from others besides, see `dashboards.fields`; `is_first`: whether this group
-        speaks for the job.
+        Args:
+            directory: The run's directory.
+            config: The configuration.
+            schedule: The steps of the run.
+            facts: Further facts for status.json and TensorBoard's table of runs: `data_dir`, `groups`, `replicas`,
+                `precision`, `xla`.
+            is_first: Whether this is group 0, which reports for the job where one group must.
         """
         self._directory = directory
         self._config = config
         self._schedule = schedule
         self._facts = facts
         self._is_first = is_first
-        shown = config.samples
+        self._accumulators = Accumulators(METRICS)
+        self._clock = Clock(config.train.batch_size)
+        self._heartbeat = Heartbeat()
+        self._status = Status(
+            directory,
+            total_steps=schedule.total_steps,
+            epochs_done=schedule.epochs_done,
+            facts=facts,
+            enabled=is_first,
+        )
         self._summaries = tensorboard.SummaryWriters(
-            directory.summaries, max_images=max(1, shown.count), max_side=shown.max_side
+            directory.summaries, max_images=max(1, config.samples.count), max_side=config.samples.max_side
         )
         self._csv = training_log.TrainingLog(directory.training_log)
+        self._line = None
+        self._exits = contextlib.ExitStack()
 
-    def begin(self, *, restored) -> None:
-        """Sets aside what lies past the restored step; None for a new run."""
-        step = -1 if restored is None else restored
-        self._csv.rewind_to(step=step)
-        self._summaries.rewind_to(step)
-        if restored is None:
+    def __enter__(self) -> "Reporter":
+        self._exits.enter_context(self._status.record_failure())
+        self._status.begin()
+        return self
+
+    def __exit__(self, *error) -> bool | None:
+        return self._exits.__exit__(*error)
+
+    @property
+    def skipped_in_a_row(self) -> int:
+        """Number of non-finite steps since the last finite one."""
+        return self._accumulators.skipped_in_a_row
+
+    @property
+    def images_per_second(self) -> float | None:
+        """The rate of the training loop over the whole run."""
+        return self._clock.images_per_second()
+
+    def to_json(self) -> dict:
+        """Returns what a checkpoint must hold so that a resumed run reports the same means."""
+        return {"tally": self._accumulators.to_json(), "clock": self._clock.to_json()}
+
+    def start(self, step: int, *, progress: dict | None) -> None:
+        """Begins or resumes reporting at `step`; reports of later steps are superseded.
+
+        Args:
+            step: The step of the restored checkpoint; 0 for a new run.
+            progress: What `to_json` returned when that checkpoint was saved; None for a new run.
+        """
+        if progress is not None:
+            self._accumulators.load_json(progress["tally"])
+            self._clock.load_json(progress["clock"])
+        restored = -1 if progress is None else step
+        self._csv.rewind_to(step=restored)
+        self._summaries.rewind_to(restored)
+        if progress is None:
             self._summaries.text("config", tensorboard.config_markdown(configs.flat(self._config)))
-        if not self._summaries.has_events(""):  # a new run, or one that an older version began
-            self._summaries.protos("", self._dashboards(), step=0)
+        if not self._summaries.has_events(""):
+            self._summaries.protos("", self._plugin_summaries(), step=0)
 
-    def _dashboards(self):
-        found = [tensorboard_plugins.layout()]
-        if self._is_first:  # a row a job: its groups have the same figures
+    def training(self, step: int) -> None:
+        """Records that training goes on from `step`; opens the progress line the first time."""
+        self._status.restored(step)
+        if self._line is None:
+            line = ProgressLine(self._schedule.total_steps, initial_step=step, enabled=self._is_first)
+            self._line = self._exits.enter_context(line)
+
+    def _plugin_summaries(self):
+        summaries = [tensorboard_plugins.layout()]
+        if self._is_first:  # one row per job: all groups have the same figures
             values = tensorboard_plugins.hyperparameters(configs.flat(self._config), self._facts)
-            found += [
+            summaries += [
                 tensorboard_plugins.experiment(values),
                 tensorboard_plugins.trial(values, run=self._directory.path),
             ]
-        return found
+        return summaries
 
-    def log(self, at, *, means, rates, counts, line) -> None:
-        """The means since the last log, the rates, and counts so far, to TensorBoard and the progress line."""
+    def add(self, metrics: np.ndarray, *, seconds: float, waited: float) -> None:
+        """Accumulates the metrics of one call of the loop.
+
+        Args:
+            metrics: `[steps, len(METRICS)]` float32.
+            seconds: Duration of the call.
+            waited: Seconds of it spent waiting for input.
+        """
+        self._accumulators.add(metrics)
+        self._clock.add(len(metrics), seconds=seconds, waited=waited)
+
+    def beat(self, step: int | None = None) -> None:
+        """Signals to the launcher and to status.json that the run is alive, with `step` steps done."""
+        self._heartbeat.beat(step)
+        self._status.beat(step)
+
+    def log(self, step: int, *, bad_records: int) -> None:
+        """Reports the means and rates since the last call.
+
+        Args:
+            step: Number of steps done.
+            bad_records: Number of damaged records skipped so far.
+        """
+        means, rates = self._accumulators.take("log"), self._clock.take()
+        losses = {name: means[name] for name in LOSSES}
+        counts = {"skipped_steps": self._accumulators.skipped}
+        if bad_records:
+            counts["bad_records"] = bad_records
         values = {name: value for name, value in means.items() if name != "skipped"}
-        self._summaries.scalars("train", {**values, **rates, **counts}, step=at)
-        line.update(
-            at,
-            epoch=self._schedule.epochs_done(at),
-            losses={name: means[name] for name in LOSSES if means[name] is not None},
+        self._summaries.scalars("train", {**values, **rates, **counts}, step=step)
+        self._line.update(
+            step,
+            epoch=self._schedule.epochs_done(step),
+            losses={name: value for name, value in losses.items() if value is not None},
             images_per_second=rates["images_per_second"],
         )
+        self._status.log(step, losses=losses, images_per_second=rates["images_per_second"])
 
-    def validation(self, at, quality) -> None:
-        self._summaries.scalars("val", quality, step=at)
-        LOG.info(
-            "step %d: validation PSNR %.2f dB (hazy input %.2f), SSIM %.4f (%.4f)",
-            at,
-            *(quality[name] for name in ("psnr", "psnr_input", "ssim", "ssim_input")),
-        )
-
-    def samples(self, at, hazy, restored, clear) -> None:
-        """A sample sheet and TensorBoard's images, of lists of uint8 [H, W, 3]."""
-        path = self._directory.samples / f"step_{at:08d}.png"
-        side = min(SHEET_SIDE, self._config.samples.max_side)
-        sample_sheets.write_sheet(path, hazy, restored, clear, max_side=side)
-        self._summaries.images("val", hazy, restored, clear, step=at)
-
-    def epoch(self, at, *, means, skipped, quality) -> None:
-        """The row of the epoch that ends at step `at`; `quality` is None where it was not validated then."""
+    def epoch(self, step: int, *, quality: dict | None) -> None:
+        """Appends the row of the epoch that ends at `step`; `quality` is None where it was not validated then."""
+        means = self._accumulators.take("epoch")
         row = {
-            "epoch": self._schedule.epochs_done(at) - 1,
-            "step": at,
-            "images": at * self._config.train.batch_size,
+            "epoch": self._schedule.epochs_done(step) - 1,
+            "step": step,
+            "images": step * self._config.train.batch_size,
             "learning_rate": means["learning_rate"],
-            "skipped_steps": skipped,
+            "skipped_steps": self._accumulators.skipped,
         }
         row |= {name: means[name] for name in LOSSES}
         if quality is not None:
@@ -98,33 +175,44 @@ class Reports:
             row |= {"val_psnr": quality["psnr"], "val_ssim": quality["ssim"]}
         self._csv.append(row)
 
-    def flush(self) -> None:
+    def validating(self, step: int) -> None:
+        """Records that a validation has started."""
+        self._status.enter("validating", step=step)
+
+    def validation(self, step: int, quality: dict[str, float]) -> None:
+        """Reports the figures of `Validator.run`."""
+        self._summaries.scalars("val", quality, step=step)
+        LOG.info(
+            "step %d: validation PSNR %.2f dB (hazy input %.2f), SSIM %.4f (%.4f)",
+            step,
+            *(quality[name] for name in ("psnr", "psnr_input", "ssim", "ssim_input")),
+        )
+        self._status.validated(step, quality)
+
+    def samples(
+        self,
+        step: int,
+        *,
+        hazy: Sequence[np.ndarray],
+        restored: Sequence[np.ndarray],
+        clear: Sequence[np.ndarray],
+    ) -> None:
+        """Writes a sample sheet and TensorBoard's images; all three are lists of uint8 `[H, W, 3]`."""
+        path = self._directory.samples / f"step_{step:08d}.png"
+        side = min(SHEET_SIDE, self._config.samples.max_side)
+        sample_sheets.write_sheet(path, hazy, restored, clear, max_side=side)
+        self._summaries.images("val", hazy, restored, clear, step=step)
+
+    def saving(self, step: int) -> None:
+        """Records that a checkpoint is about to be saved, and puts all reports up to `step` on the disk."""
+        self._status.enter("saving", step=step)
         self._summaries.flush()
 
+    def stopped(self, step: int, signal: str) -> None:
+        """Records that `signal` has stopped the run, with a checkpoint saved at `step`."""
+        LOG.info("stopped by %s at step %d; rerun the command to resume", signal, step)
+        self._status.stopped(signal, step)
 
-def final_summary(result, *, workdir) -> str:
-    """The last lines of a run: what it reached, and where everything lies."""
-    run = RunDirectory(workdir)
-    lines = [f"complete: {result['steps']} steps"]
-    if result.get("images_per_second"):
-        lines[0] += f", {result['images_per_second']:.1f} images/s"
-    lines[0] += (
-        f" on {result['replicas']} replica(s), {result['precision']}, XLA {'on' if result['xla'] else 'off'}"
-    )
-    if result.get("psnr") is not None:
-        gain = result["psnr"] - result["psnr_input"]
-        lines += [
-            "validation            hazy input   restored",
-            f"  PSNR                {result['psnr_input']:7.2f} dB {result['psnr']:7.2f} dB  ({gain:+.2f} dB)",
-            f"  SSIM                {result['ssim_input']:7.4f}    {result['ssim']:7.4f}",
-        ]
-    lines += [
-        f"sample images       {run.samples}",
-        f"checkpoints           {run.checkpoints}",
-        f"summaries             {run.summaries}",
-        f"figures               {run.result}",
-        # Of this environment, whether it is active in the shell that reads this or not.
-        "TensorBoard           "
-        + shlex.join([sys.executable, "-m", "tensorboard.main", f"--logdir={run.path}"]),
-    ]
-    return "\n".join(lines)
+    def complete(self, step: int) -> None:
+        """Records that the run is complete."""
+        self._status.complete(step)

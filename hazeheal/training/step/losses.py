@@ -1,30 +1,40 @@
-"""The losses, as pure functions. Every one returns one float32 number A PICTURE, [B].
+"""The losses, as pure functions that return one float32 value per image, `[B]`.
 
-Whoever calls them sums over its own images and divides by the size of the GLOBAL batch, so that the
-gradient is the same however many replicas share the batch. Inputs of any float type are cast to float32.
+The caller sums over its own images and divides by the size of the global batch, so that the gradient does not depend
+on the number of replicas. Inputs of any float dtype are cast to float32.
 """
 
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 MASKS = ("difference", "dark_channel")
 
 
-def charbonnier(restored, clear, *, mask=None, eps=1e-3, haze_share=0.3):
+def charbonnier(
+    restored: tf.Tensor,
+    clear: tf.Tensor,
+    *,
+    mask: tf.Tensor | None = None,
+    eps: float = 1e-3,
+    haze_share: float = 0.3,
+) -> tf.Tensor:
     """Haze-aware Charbonnier loss, logged as `gen_l1_loss`.
 
     c = sqrt((restored - clear)^2 + eps^2)    (Charbonnier et al. 1994), averaged over the channels;
     (1 - s) mean(c) + s sum(M c) / (sum(M) + 1e-6)    with s = haze_share, over the pixels of each image.
 
-    Both terms are means of the same c, weighed evenly and by haze, so that s shifts attention and not scale.
+    Both terms are means of the same c, one uniform and one weighted by haze, so that s moves the focus and not the
+    scale of the loss.
 
     Args:
-        restored, clear: [B, H, W, 3] in [-1, 1].
-        mask: [B, H, W, 1] in [0, 1], see `haze_mask`; None: the plain mean of c.
-        eps: Where the loss turns from squared to absolute; also its least value.
-        haze_share: s.
+        restored: `[B, H, W, 3]` in [-1, 1].
+        clear: `[B, H, W, 3]` in [-1, 1].
+        mask: `[B, H, W, 1]` in [0, 1], see `haze_mask`; None: the plain mean of c.
+        eps: The difference at which the loss changes from squared to absolute; also its minimum.
+        haze_share: s, in [0, 1].
 
     Returns:
-        [B] float32.
+        `[B]` float32.
     """
     difference = _float32(restored) - _float32(clear)
     c = tf.reduce_mean(tf.sqrt(tf.square(difference) + eps * eps), axis=-1, keepdims=True)
@@ -36,24 +46,25 @@ def charbonnier(restored, clear, *, mask=None, eps=1e-3, haze_share=0.3):
     return (1.0 - haze_share) * plain + haze_share * hazy
 
 
-def haze_mask(hazy, clear, *, kind="difference"):
-    """Where the haze is, as weights for `charbonnier`; no gradient passes through it.
+def haze_mask(hazy: tf.Tensor, clear: tf.Tensor, *, kind: str = "difference") -> tf.Tensor:
+    """Per-pixel weights for `charbonnier` that are high where haze is dense; no gradient passes through them.
 
     difference    M = mean over the channels of |hazy - clear|
     dark_channel  M = min over the channels and a 15x15 window of the hazy image in [0, 1] (He et al. 2011)
 
-    Each image's M is divided by its largest value + 1e-6: thin haze gets the weight of dense haze, and where
-    the two images are equal M stays zero.
+    Each image's M is divided by its maximum + 1e-6, so that an image with thin haze has the same weight as one with
+    dense haze. Where both images are equal M is zero.
 
     Args:
-        hazy, clear: [B, H, W, 3] in [-1, 1]. `clear` is used by `difference` only.
-        kind: difference or dark_channel.
+        hazy: `[B, H, W, 3]` in [-1, 1].
+        clear: `[B, H, W, 3]` in [-1, 1]; used by `difference` only.
+        kind: `difference` or `dark_channel`.
 
     Returns:
-        [B, H, W, 1] float32 in [0, 1].
+        `[B, H, W, 1]` float32 in [0, 1].
 
     Raises:
-        ValueError: Another kind.
+        ValueError: `kind` is not one of these.
     """
     hazy = _float32(hazy)
     if kind == "difference":
@@ -68,19 +79,33 @@ def haze_mask(hazy, clear, *, kind="difference"):
     return tf.stop_gradient(mask / (tf.reduce_max(mask, axis=[1, 2, 3], keepdims=True) + 1e-6))
 
 
-def perceptual(features_restored, features_clear):
-    """Mean absolute difference of features (Johnson et al. 2016), logged as `gen_perceptual_loss`: [B] float32."""
+def perceptual(features_restored: tf.Tensor, features_clear: tf.Tensor) -> tf.Tensor:
+    """Mean absolute difference of features (Johnson et al. 2016), logged as `gen_perceptual_loss`: `[B]` float32."""
     return _mean(tf.abs(_float32(features_restored) - _float32(features_clear)))
 
 
-def generator_adversarial(fake_logits):
-    """BCE(D(hazy, restored), 1) = mean softplus(-logits), logged as `gen_gan_loss`: [B] float32."""
+def generator_adversarial(fake_logits: tf.Tensor) -> tf.Tensor:
+    """BCE(D(hazy, restored), 1) = mean softplus(-logits), logged as `gen_gan_loss`: `[B]` float32."""
     return _mean(tf.nn.softplus(-_float32(fake_logits)))
 
 
-def discriminator(real_logits, fake_logits):
-    """BCE(real, 1) + BCE(fake, 0), a sum, logged as `disc_loss`: [B] float32, 2 ln 2 where logits are zero."""
+def discriminator(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
+    """BCE(real, 1) + BCE(fake, 0), logged as `disc_loss`: `[B]` float32, 2 ln 2 where all logits are zero."""
     return _mean(tf.nn.softplus(-_float32(real_logits))) + _mean(tf.nn.softplus(_float32(fake_logits)))
+
+
+def generator_total(
+    weights: ConfigDict, *, l1: tf.Tensor, gan: tf.Tensor, perceptual: tf.Tensor
+) -> tf.Tensor:
+    """Returns the weighted sum of the generator's losses, logged as `gen_total_loss`.
+
+    Args:
+        weights: The part `loss` of a configuration: `l1_weight`, `gan_weight` and `perceptual_weight`.
+        l1: The Charbonnier loss.
+        gan: The adversarial loss.
+        perceptual: The perceptual loss; all three of one shape.
+    """
+    return weights.l1_weight * l1 + weights.gan_weight * gan + weights.perceptual_weight * perceptual
 
 
 def _float32(x):

@@ -1,9 +1,8 @@
-"""Adam in float32, clipping and the finite check after the reduction; schedules; the moving average.
+"""Adam in float32, gradient clipping, the learning rate schedule, the moving average and the loss scale.
 
-Keras' optimizers are wrong for this job: `apply` with clipping clips each replica's gradients before
-they are summed, `apply` sums over replicas itself and cannot be told that it was done, and
-`LossScaleOptimizer` decides by replica 0's local gradients, so that a NaN on replica 1 alone reaches
-the weights. Everything here works on gradients that are reduced already, the same on every replica.
+All functions work on gradients that are already reduced and identical on every replica. Keras's optimizers do not fit:
+`apply` clips each replica's gradients before they are summed, it always sums over replicas itself, and
+`LossScaleOptimizer` decides from replica 0's local gradients, so that a NaN on replica 1 alone reaches the weights.
 """
 
 import math
@@ -15,13 +14,15 @@ LOSS_SCALE_MAX = 2.0**24
 LOSS_SCALE_PERIOD = 2000  # finite steps before the scale doubles
 
 
-def learning_rate(step, *, base, warmup_steps, total_steps, decay):
-    """Linear warm-up, then constant, or to zero at the end of the run along a cosine or a line.
+def learning_rate(
+    step: tf.Tensor, *, base: float, warmup_steps: int, total_steps: int, decay: str
+) -> tf.Tensor:
+    """Returns the learning rate: a linear warm-up, then constant or decaying to zero at the end of the run.
 
     Args:
-        step: int64 scalar, number of steps done; the first step has 0.
+        step: int64 scalar, number of steps done; 0 for the first step.
         base: The rate after the warm-up.
-        warmup_steps: Step i < warmup_steps has base * (i + 1) / warmup_steps.
+        warmup_steps: Step i < warmup_steps has the rate base * (i + 1) / warmup_steps.
         total_steps: Steps of the whole run.
         decay: `constant`, `cosine` or `linear`.
 
@@ -39,32 +40,48 @@ def learning_rate(step, *, base, warmup_steps, total_steps, decay):
     return rate
 
 
-def global_norm(gradients):
-    """Euclidean norm over all `gradients`, a float32 scalar; not finite if any of their entries is not."""
+def global_norm(gradients: list[tf.Tensor]) -> tf.Tensor:
+    """Returns the Euclidean norm over all gradients, a float32 scalar; non-finite if any entry is."""
     return tf.sqrt(tf.add_n([2 * tf.nn.l2_loss(g) for g in gradients]))
 
 
-def clip_factor(norm, *, clip_norm):
-    """What to multiply gradients of norm `norm` with so that it is at most `clip_norm` (0: no limit)."""
+def clip_factor(norm: tf.Tensor, *, clip_norm: float) -> tf.Tensor:
+    """Returns the factor that limits gradients of norm `norm` to `clip_norm`; 0: no limit."""
     return tf.minimum(1.0, clip_norm / tf.maximum(norm, 1e-12)) if clip_norm else tf.constant(1.0)
 
 
-def adam(variables, slots_m, slots_v, gradients, *, rate, updates, beta1, beta2, epsilon):
-    """One update (Kingma and Ba 2015) in place.
+def adam(
+    variables: list[tf.Variable],
+    slots_m: list[tf.Variable],
+    slots_v: list[tf.Variable],
+    gradients: list[tf.Tensor],
+    *,
+    rate: tf.Tensor,
+    updates: tf.Tensor,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> None:
+    """Applies one Adam update in place (Kingma and Ba 2015).
 
         m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
         w <- w - rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon)
 
     Args:
-        variables, slots_m, slots_v: Lists of float32 variables on one device.
+        variables: float32 variables on one device.
+        slots_m: First moments, of the same shapes.
+        slots_v: Second moments, of the same shapes.
         gradients: float32 tensors of the same shapes, reduced and clipped.
         rate: float32 scalar.
-        updates: int64 scalar, the updates before this one; t = updates + 1.
+        updates: int64 scalar, number of updates before this one; t = updates + 1.
+        beta1: b1.
+        beta2: b2.
+        epsilon: Added to the denominator.
     """
     t = tf.cast(updates + 1, tf.float32)
     beta1_power, beta2_power = tf.pow(tf.constant(beta1), t), tf.pow(tf.constant(beta2), t)
     for variable, m, v, gradient in zip(variables, slots_m, slots_v, gradients, strict=True):
-        # The fused kernel passes over memory once; XLA has the same op.
+        # The fused kernel passes over memory once, and XLA supports it.
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=m.handle,
@@ -79,22 +96,38 @@ def adam(variables, slots_m, slots_v, gradients, *, rate, updates, beta1, beta2,
         )
 
 
-def ema_decay(updates, *, half_life, batch_size, ramp=0.05):
-    """Decay of the generator's moving average for one step, from its half-life in images.
+def ema_decay(updates: tf.Tensor, *, half_life: float, batch_size: int, ramp: float = 0.05) -> tf.Tensor:
+    """Returns the decay of the generator's moving average for one step.
 
-    The half-life is at most `ramp` of the images seen (Karras et al. 2020), so that a young average
-    does not hold on to the initial weights.
+    The half-life is limited to a share of the images seen so far (Karras et al. 2020), so that a young average forgets
+    the initial weights.
+
+    Args:
+        updates: int64 scalar, number of updates before this one.
+        half_life: In images.
+        batch_size: Global batch.
+        ramp: The share, in [0, 1].
+
+    Returns:
+        float32 scalar in [0, 1).
     """
     seen = tf.cast(updates + 1, tf.float32) * batch_size
     half_life = tf.minimum(half_life, ramp * seen)
     return tf.pow(0.5, batch_size / tf.maximum(half_life, 1e-8))
 
 
-def next_loss_scale(scale, good_steps, *, finite):
-    """Halves the loss scale after a non-finite step, doubles it after `LOSS_SCALE_PERIOD` finite ones.
+def next_loss_scale(
+    scale: tf.Tensor, good_steps: tf.Tensor, *, finite: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Halves the loss scale after a non-finite step and doubles it after `LOSS_SCALE_PERIOD` finite ones.
+
+    Args:
+        scale: float32 scalar.
+        good_steps: int64 scalar, finite steps in a row before this one.
+        finite: bool scalar, whether this step was finite.
 
     Returns:
-        The new scale and the new count of finite steps in a row.
+        (new scale, new number of finite steps in a row).
     """
     grown = good_steps + 1 >= LOSS_SCALE_PERIOD
     up = tf.where(grown, tf.minimum(scale * 2, LOSS_SCALE_MAX), scale)

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hazeheal.training.profiler import Clock
-from hazeheal.training.reports.accumulators import Accumulators
+from hazeheal.training.reports.accumulators import Accumulators, Clock
 
 NAMES = ("loss", "skipped", "norm")
 

@@ -12,9 +12,10 @@ from hazeheal.data.synthesis import synthetic_pairs
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.metrics import psnr_ssim
 from hazeheal.models.pixels import normalize, to_uint8
+from hazeheal.training.sampler import make_restore
 from hazeheal.training.step import losses
 from hazeheal.training.step.step import LOSSES
-from hazeheal.training.validator import QUALITY, Validator, make_restore
+from hazeheal.training.validator import QUALITY, Validator
 
 SIZES = [(33, 47), (40, 21), (25, 25), (17, 64), (51, 30)]  # odd, all different; 5 is no multiple of 2 or 4
 
@@ -162,7 +163,7 @@ def test_restore_follows_the_weights(awake, pairs):
 
 def test_losses_are_means_over_the_images(awake, figures, pairs):
     trial = awake(replicas=1)
-    gan, values = trial.gan, trial.state.snapshot()
+    gan, values = trial.networks, trial.state.snapshot()
     weights = [values[f"ema/generator/{v.path}"] for v in gan.generator.trainable_variables]
     rows = []
     for hazy, clear in pairs:

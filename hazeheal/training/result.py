@@ -1,0 +1,93 @@
+"""result.json: what a complete run reached."""
+
+import pathlib
+import shlex
+import sys
+
+from hazeheal.distributed.groups import Groups
+from hazeheal.runs.run_dir import RunDirectory
+
+QUALITY = ("psnr_input", "psnr", "ssim_input", "ssim")
+
+
+def complete_result(directory: RunDirectory, *, groups: Groups, step: int, total_steps: int) -> dict | None:
+    """Returns the result of a run that is complete at `step`, else None; group 0 decides for all groups.
+
+    Args:
+        directory: The run's directory.
+        groups: The replica groups; all must call this.
+        step: Number of steps done.
+        total_steps: Number of steps of the whole run.
+    """
+    result = directory.load_result()
+    # The result must be that of this step: the run may have been made longer and stopped since.
+    complete = step >= total_steps and result.get("steps") == step
+    return result if groups.gather([complete])[0, 0] else None
+
+
+def save_result(
+    directory: RunDirectory,
+    *,
+    groups: Groups,
+    step: int,
+    quality: dict | None,
+    images_per_second: float | None,
+    facts: dict,
+) -> dict:
+    """Writes result.json, once on every file system that the groups use.
+
+    Args:
+        directory: The run's directory.
+        groups: The replica groups; all must call this.
+        step: Number of steps done.
+        quality: The figures of the last validation; None without validation.
+        images_per_second: The rate of the training loop over the whole run.
+        facts: `replicas`, `precision` and `xla`.
+
+    Returns:
+        The contents of the file.
+    """
+    result = {
+        **{name: (quality or {}).get(name) for name in QUALITY},
+        "steps": step,
+        "images_per_second": images_per_second,
+        **facts,
+    }
+    if groups.is_first:
+        directory.save_result(result)
+    groups.barrier()
+    if directory.load_result().get("steps") != step:  # no file system shared with group 0
+        directory.save_result(result)
+    return result
+
+
+def final_summary(result: dict, *, workdir: str | pathlib.Path) -> str:
+    """Returns the last lines that a run prints: its figures and where its files are.
+
+    Args:
+        result: The result of `DehazeTrainer.train`.
+        workdir: The run's directory.
+    """
+    run = RunDirectory(workdir)
+    speed = f", {result['images_per_second']:.1f} images/s" if result.get("images_per_second") else ""
+    xla = "on" if result["xla"] else "off"
+    lines = [
+        f"complete: {result['steps']} steps{speed} on {result['replicas']} replica(s), {result['precision']}, XLA {xla}"
+    ]
+    if result.get("psnr") is not None:
+        gain = result["psnr"] - result["psnr_input"]
+        lines += [
+            "validation            hazy input   restored",
+            f"  PSNR                {result['psnr_input']:7.2f} dB {result['psnr']:7.2f} dB  ({gain:+.2f} dB)",
+            f"  SSIM                {result['ssim_input']:7.4f}    {result['ssim']:7.4f}",
+        ]
+    # The Python of this environment, whether or not it is active in the user's shell.
+    command = [sys.executable, "-m", "tensorboard.main", f"--logdir={run.path}"]
+    lines += [
+        f"sample images         {run.samples}",
+        f"checkpoints           {run.checkpoints}",
+        f"summaries             {run.summaries}",
+        f"figures               {run.result}",
+        f"TensorBoard           {shlex.join(command)}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,56 @@
+"""Sample images: a few pairs of the validation split, restored with the current weights."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from hazeheal.data.pipeline.processor import DehazeDataProcessor
+from hazeheal.distributed.groups import Groups
+from hazeheal.models.pixels import restore_uint8
+from hazeheal.training.step.train_state import TrainState, local
+
+
+class Sampler:
+    """Restores the same few images at every call, so that sample sheets show the progress of a run."""
+
+    def __init__(self, state: TrainState, *, count: int, processor: DehazeDataProcessor, groups: Groups):
+        """Compiles nothing yet.
+
+        Args:
+            state: The training state.
+            count: Number of images; 0: none.
+            processor: Reads the split.
+            groups: The replica groups; each shows other images, as long as there are enough.
+        """
+        self._count = min(count, processor.num_images)
+        self._skipped = groups.number * count % processor.num_images
+        self._processor = processor
+        self._restore = make_restore(state)
+
+    def run(self) -> dict[str, list[np.ndarray]] | None:
+        """Returns {`hazy`, `restored`, `clear`: lists of uint8 `[H, W, 3]`}, or None where no images are wanted."""
+        if not self._count:
+            return None
+        dataset = self._processor.evaluation_dataset().repeat().skip(self._skipped).take(self._count)
+        rows = list(dataset.as_numpy_iterator())
+        return {
+            "hazy": [row["hazy"] for row in rows],
+            "restored": [self._restore(row["hazy"]) for row in rows],
+            "clear": [row["clear"] for row in rows],
+        }
+
+
+def make_restore(state: TrainState) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function that restores a uint8 `[H, W, 3]` image with the current weights, on the first replica."""
+    generator = state.networks.generator
+    weights = [local(v, 0) for v in state.inference_weights]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
+    def restore(image):
+        values = [v.read_value() for v in weights]
+        return restore_uint8(
+            lambda x: generator.stateless_call(values, [], x, training=False)[0], image[None]
+        )[0]
+
+    return lambda image: restore(image).numpy()
