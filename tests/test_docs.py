@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import importlib
 import pathlib
 import re
 
@@ -38,6 +39,24 @@ def test_commands_on_a_page_parse(page):
     for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         if kind in ("bash", "sh"):
             check_block(text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_python_on_a_page_parses_and_its_imports_exist(page):
+    for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if kind != "python":
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    if alias.name.startswith("hazeheal"):
+                        importlib.import_module(alias.name)
+            elif isinstance(node, ast.ImportFrom) and node.module.startswith("hazeheal"):
+                for alias in node.names:
+                    try:
+                        importlib.import_module(f"{node.module}.{alias.name}")
+                    except ModuleNotFoundError:
+                        assert hasattr(importlib.import_module(node.module), alias.name), alias.name
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=name)
