@@ -74,9 +74,9 @@ def test_a_table_of_whole_checkpoints(run, capsys):
     lines = out.splitlines()
     assert lines[:2] == ["group_00", "      step        MiB  saved                PSNR (dB)  state"]
     when = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d"
-    assert re.fullmatch(rf"         4       0\.08  {when}      20\.00  whole", lines[2])
-    assert lines[3] == "         8       0.08  2026-03-01 14:05:09      22.50  whole, best"
-    assert re.fullmatch(rf"        12       0\.08  {when}      21\.00  whole, newest", lines[4])
+    assert re.fullmatch(rf"         4       0\.08  {when}      20\.00  intact", lines[2])
+    assert lines[3] == "         8       0.08  2026-03-01 14:05:09      22.50  intact, best"
+    assert re.fullmatch(rf"        12       0\.08  {when}      21\.00  intact, newest", lines[4])
     assert lines[5:] == []
 
 
@@ -111,9 +111,9 @@ def test_one_may_be_the_newest_and_the_best_and_none_validated(tmp_path, capsys)
     code, out, _ = call(capsys, tmp_path)
     assert code == 0
     ends = [line.split("  ")[-1] for line in out.splitlines()]
-    first = ["group_00", "state", "whole", "whole", "whole, newest, best"]
-    assert ends == [*first, "", "group_01", "state", "whole", "whole, newest"]
-    assert [line.split()[-2:] for line in out.splitlines()[-2:]] == [["-", "whole"], ["whole,", "newest"]]
+    first = ["group_00", "state", "intact", "intact", "intact, newest, best"]
+    assert ends == [*first, "", "group_01", "state", "intact", "intact, newest"]
+    assert [line.split()[-2:] for line in out.splitlines()[-2:]] == [["-", "intact"], ["intact,", "newest"]]
 
 
 DAMAGES = {
@@ -133,9 +133,9 @@ def test_a_damaged_one_is_named_with_the_reason(run, capsys, name):
     spoil(folder_of(run, 12))
     code, out, err = call(capsys, run)
     assert code == 1
-    assert err == "group_00: ckpt-00000012 is damaged; training goes on from the newest whole one"
+    assert err == "group_00: ckpt-00000012 is damaged; training resumes from the newest intact one"
     lines = out.splitlines()
-    assert lines[3].endswith("  whole, newest, best")
+    assert lines[3].endswith("  intact, newest, best")
     assert re.fullmatch(rf" +12 .*  damaged: {reason}", lines[4])
     code, rows, again = as_json(capsys, run)
     assert (code, again) == (1, err)
@@ -155,7 +155,7 @@ def test_two_groups(run, capsys):
     assert [line for line in out.splitlines() if line.startswith("group_")] == ["group_00", "group_01"]
     assert "\n\ngroup_01\n" in out
     flip(folder_of(run, 8, group=1) / DATA)
-    assert "group_01: ckpt-00000008 is damaged; group_01 has no whole checkpoint; " in call(capsys, run)[2]
+    assert "group_01: ckpt-00000008 is damaged; group_01 has no intact checkpoint; " in call(capsys, run)[2]
 
 
 def test_a_group_without_checkpoints(run, capsys):
@@ -164,7 +164,7 @@ def test_a_group_without_checkpoints(run, capsys):
     (run / "group_02" / "checkpoints").mkdir()
     code, out, err = call(capsys, run)
     assert code == 1
-    assert err.startswith("group_02 has no whole checkpoint; group_100 has no whole checkpoint; ")
+    assert err.startswith("group_02 has no intact checkpoint; group_100 has no intact checkpoint; ")
     assert out.endswith("\n\ngroup_02\nno checkpoints\n\ngroup_100\nno checkpoints\n")
     assert {row["group"] for row in as_json(capsys, run)[1]} == {"group_00"}
 
@@ -227,11 +227,11 @@ def test_no_run(tmp_path, capsys):
     advice = "; name the --workdir of a training"
     for place, why in (
         ("nowhere", "No such file or directory"),
-        ("empty", "it holds no group_00"),
+        ("empty", "it has no group_00"),
         ("file", "Not a directory"),
     ):
         path = tmp_path / place
-        assert call(capsys, path) == (2, "", f"{path} is no run's directory: {why}{advice}")
+        assert call(capsys, path) == (2, "", f"{path} is not the directory of a run: {why}{advice}")
 
 
 @pytest.mark.parametrize(

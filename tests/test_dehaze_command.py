@@ -56,7 +56,7 @@ def test_a_folder(run, folder, capsys):
     flags = [folder, f"--model={run}", "--output=out", "--tile_size=120", "--compare"]
     code, said, wrong = dehaze(capsys, *flags)
     assert code == 0, wrong
-    assert said.startswith("4 restored, in out\n1 was larger than --tile_size=120 allows at once.")
+    assert said.startswith("restored 4 to out\n1 was restored in tiles (--tile_size=120).")
     expected = ["a.png", "b/c.jpg", "b/d.png", "b/e.bmp"]
     assert names("out") == sorted([*expected, *(n.replace(".", ".compare.") for n in expected)])
     gan = DehazeGAN.from_run(run)
@@ -71,9 +71,7 @@ def test_a_folder(run, folder, capsys):
     pathlib.Path("out/a.png").unlink()
     code, said, _ = dehaze(capsys, *flags, "--which=newest")
     assert code == 0
-    assert said == (
-        "3 results are there already, and stay as they are; --overwrite makes them anew\n1 restored, in out\n"
-    )
+    assert said == ("skipped 3 results that exist already; --overwrite replaces them\nrestored 1 to out\n")
     after = {name: pathlib.Path("out", name).stat().st_mtime_ns for name in names("out")}
     assert {name for name in before if before[name] != after[name]} == {"a.png"}, "nor was its a.compare.png"
     assert np.array_equal(load("out/a.png"), DehazeGAN.from_run(run, which=9).restore(load("in/a.png")))
@@ -87,11 +85,11 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(run, folder, capsys):
     (folder / "0.jpg").write_bytes(b"")
     code, said, wrong = dehaze(capsys, folder, f"--model={run}", "--output=out")
     assert code == 1
-    assert said == "3 restored, in out\n"
+    assert said == "restored 3 to out\n"
     assert names("out") == ["a.png", "b/c.jpg", "b/e.bmp"]
     assert "error: in/0.jpg: the file is empty" in wrong
     assert "error: in/b/d.png: truncated or damaged" in wrong
-    assert wrong.endswith("2 could not be restored in full\n")
+    assert wrong.endswith("2 could not be restored completely\n")
 
 
 def test_a_checkpoint_as_the_model(run, folder, capsys):
@@ -122,7 +120,7 @@ def test_a_video(run, tmp_path, capsys, monkeypatch):
         for frame in clip:
             take(frame)
     code, said, wrong = dehaze(capsys, "a.avi", f"--model={run}", "--output=out")
-    assert (code, said) == (0, "1 restored, in out\n"), wrong
+    assert (code, said) == (0, "restored 1 to out\n"), wrong
     assert names("out") == ["a.avi.mkv"]
     assert video.probe(pathlib.Path("out/a.avi.mkv"), ffmpeg=ffmpeg).width == 16
     monkeypatch.setattr(video, "find_ffmpeg", lambda: None)

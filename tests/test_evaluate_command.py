@@ -16,7 +16,7 @@ import tiny
 from hazeheal import config as configs
 from hazeheal.__main__ import main
 from hazeheal.commands import evaluate as command
-from hazeheal.commands.parsing import names_of_runs
+from hazeheal.commands.parsing import name_runs
 from hazeheal.data.images import image_io
 from hazeheal.data.images.image_ops import psnr
 from hazeheal.data.synthesis import synthetic_pairs
@@ -167,7 +167,7 @@ def test_nothing_is_overwritten_unless_asked(folders, tmp_path, capsys):
     (output / "scores.csv").unlink()
     code, out, err = call(capsys, *arguments)
     assert (code, out) == (2, "")
-    assert err == f"--output={output} holds summary.json, report.html; name another, or give --overwrite"
+    assert err == f"--output={output} contains summary.json, report.html; name another, or give --overwrite"
     assert call(capsys, *arguments, "--overwrite")[0] == 0
     assert {k: v for k, v in tiny.files(output).items() if k in ("notes.txt", "scores.csv")} == {
         k: before[k] for k in ("notes.txt", "scores.csv")
@@ -232,12 +232,15 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
     [
         ([], f"one of the arguments --data_dir --hazy_dir is required{SEE}"),
         (["--data_dir=a", "--hazy_dir=b"], f"argument --hazy_dir: not allowed with argument --data_dir{SEE}"),
-        (["--data_dir=a", "--gt_dir=b"], "--gt_dir has no meaning with --data_dir"),
+        (["--data_dir=a", "--gt_dir=b"], "--gt_dir cannot be combined with --data_dir"),
         (["--hazy_dir=b"], "--hazy_dir and --gt_dir belong together; --gt_dir is missing"),
-        (["--data_dir=a", "--pairing=rice"], "--pairing has no meaning with --data_dir"),
-        (["--hazy_dir=a", "--gt_dir=b", "--split=val"], "--split has no meaning with --hazy_dir"),
-        (["--data_dir=a", "--overwrite"], "--overwrite has no meaning without --output"),
-        (["--data_dir=a", "--output="], "--output='' is no folder; name one, it is made if it is missing"),
+        (["--data_dir=a", "--pairing=rice"], "--pairing cannot be combined with --data_dir"),
+        (["--hazy_dir=a", "--gt_dir=b", "--split=val"], "--split cannot be combined with --hazy_dir"),
+        (["--data_dir=a", "--overwrite"], "--overwrite needs --output"),
+        (
+            ["--data_dir=a", "--output="],
+            "--output='' is not a folder; name one, it is created if it does not exist",
+        ),
         (
             ["--data_dir=a", "--no_model", "--model=x"],
             "--no_model and --model=x exclude each other; give one of them",
@@ -266,7 +269,7 @@ def test_what_is_no_run_or_has_no_such_checkpoint(run, folders, capsys, tmp_path
 
 def test_names_of_models(tmp_path, monkeypatch):
     def names(*runs):
-        return names_of_runs(runs, taken=command.RESERVED)
+        return name_runs(runs, taken=command.RESERVED)
 
     assert names("runs/a", "runs/b/") == {"a": "runs/a", "b": "runs/b/"}
     assert names("x/a", "/y/a", "clear") == {"./x/a": "x/a", "/y/a": "/y/a", "./clear": "clear"}

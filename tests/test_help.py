@@ -1,14 +1,18 @@
 """`--help` of every command and script: examples that would be understood, exit codes, defaults, lines that can be read."""
 
+import ast
+import os
 import re
 import subprocess
+import sys
 
 import command_lines
+import processes
 import pytest
 from places import ROOT
 from refusals import refusal
 
-from hazeheal.__main__ import main, usage
+from hazeheal.__main__ import COMMANDS, main, usage
 from hazeheal.commands import parsing
 from hazeheal.errors import UsageError
 from tfrecords_tools import __main__ as tools
@@ -27,7 +31,7 @@ def script_help(name):
 
 
 def texts():
-    """{name: (--help, name of the program)} of all."""
+    """{name of the program: text of its --help}"""
     found = {name: parser.format_help() for name, parser in PARSERS.items()}
     return found | {"hazeheal": usage(), tools.PROGRAM: tools._parser().format_help()}
 
@@ -77,7 +81,7 @@ def test_lines_are_no_longer_than_can_be_read(monkeypatch, columns):
 def test_paragraphs_are_filled_and_examples_stay_as_they_are(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     text = PARSERS["hazeheal dehaze"].format_help()
-    paragraph = text[text.index("Folders are taken") :].split("\n\n")[0]
+    paragraph = text[text.index("Folders are searched") :].split("\n\n")[0]
     assert all(len(line) > 60 for line in paragraph.splitlines()[:-1])
     assert (
         "\n  hazeheal dehaze scans 'more/**/*.png' --model=runs/rice1 --output=restored --compare\n" in text
@@ -99,6 +103,49 @@ def test_help_goes_to_stdout_and_ends_well(capsys, argv):
     assert main(argv) == 0
     out, err = capsys.readouterr()
     assert out.startswith("usage: hazeheal ") and err == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_is_that_of_its_flag(capsys, name):
+    texts = []
+    for argv in (["help", name], [name, "--help"]):
+        assert main(argv) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert texts[0].startswith(f"usage: hazeheal {name} ")
+
+
+def test_help_of_an_unknown_command_is_refused(capsys):
+    assert main(["help", "trian"]) == 2
+    assert "error: unknown command 'trian'; use one of launch, train" in capsys.readouterr().err
+
+
+def test_commands_are_listed_in_groups():
+    lines = usage().splitlines()
+    assert [line for line in lines if line.endswith(":") and " " not in line] == [
+        "train:",
+        "use:",
+        "inspect:",
+    ]
+    for name in COMMANDS:
+        assert any(line.startswith(f"  {name} ") for line in lines)
+
+
+def test_help_of_train_lists_the_included_configurations():
+    text = PARSERS["hazeheal train"].format_help()
+    for path in (ROOT / "configs").glob("*.py"):
+        if path.stem != "__init__":
+            summary = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()[0]
+            assert re.search(rf"^  {path.stem} +{re.escape(summary)}$", text, re.MULTILINE), path
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["train", "--help"], ["help", "dehaze"]])
+def test_help_into_a_pipe_that_closes_ends_without_a_traceback(argv):
+    read, write = os.pipe()
+    os.close(read)
+    process = processes.start(sys.executable, "-m", "hazeheal", *argv, stdout=write)
+    os.close(write)
+    assert processes.finish(process) == (0, None, "")
 
 
 def test_a_removed_flag_is_refused_with_its_replacement(monkeypatch):

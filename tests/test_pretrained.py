@@ -108,7 +108,7 @@ def test_precision_is_that_of_the_arithmetic_alone(shipped):
 
 def test_best_is_the_default_of_dehaze(shipped, folder, capsys):
     code, said, wrong = call(capsys, "dehaze", "hazy.png", "--output=out")
-    assert (code, said, wrong) == (0, "1 restored, in out\n", ""), wrong
+    assert (code, said, wrong) == (0, "restored 1 to out\n", ""), wrong
     best, fast = DehazeGAN.from_pretrained("best"), DehazeGAN.from_pretrained("fast")
     assert np.array_equal(load("out/hazy.png"), best.restore(load("hazy.png")))
     assert call(capsys, "dehaze", "hazy.png", "--model=fast", "--output=out2")[0] == 0
@@ -255,10 +255,10 @@ def test_one_file_of_weights_takes_no_others_place(files, run, tmp_path, capsys,
     before = (files / "best.npz").read_bytes()
     flags = ["export", f"--model={run}", "--format=weights"]
     code, _, wrong = call(capsys, *flags, f"--output={files / 'best.npz'}")
-    assert code == 2 and "is there already" in wrong
+    assert code == 2 and "already exists" in wrong
     assert (files / "best.npz").read_bytes() == before
     code, _, wrong = call(capsys, "export", f"--model={run}", "--output=model.npz")
-    assert code == 2 and "--output='model.npz' is a name for --format=weights alone" in wrong
+    assert code == 2 and "--output='model.npz' is a file name, for --format=weights only" in wrong
     monkeypatch.setattr("hazeheal.export.formats.HALF", check.Tolerance(0, 0.0))
     code, _, wrong = call(capsys, *flags, "--output=more/mine.npz")
     assert code == 1 and "generator.npz differs from ckpt-00000005 by up to" in wrong

@@ -78,7 +78,7 @@ def test_what_is_wrong_is_told_under_the_table(tmp_path, capsys):
     *_, failed, killed = out.splitlines()
     assert failed == f"{tmp_path}/failed: failed (exit code 1): ValueError: two"
     assert killed.startswith(f"{tmp_path}/killed: killed: process {os.getpid()} on ")
-    assert killed.endswith("is gone without a word; the same command goes on from the start")
+    assert killed.endswith("died without a final status; rerun the command to start again")
 
 
 @pytest.mark.parametrize("text", [None, "", "{"])
@@ -108,7 +108,7 @@ def test_no_run_and_bad_usage(tmp_path, capsys):
     code, out, err = call(capsys, tmp_path)
     assert (code, out) == (1, "") and f"no run in or below {tmp_path}" in err
     code, _, err = call(capsys, tmp_path / "absent")
-    assert code == 2 and "is no directory" in err
+    assert code == 2 and "is not a directory" in err
     assert call(capsys)[0] == 2
     code, out, _ = call(capsys, "--help")
     assert code == 0 and "examples:" in out and "exit codes:" in out

@@ -1,13 +1,21 @@
 """`hazeheal dehaze`: restores images and videos with a trained generator."""
 
+import argparse
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from hazeheal.commands.parsing import MIRROR_HELP, MODEL_HELP, CommandParser, count, numbers
+from hazeheal.commands.parsing import MIRROR_HELP, MODEL_HELP, WHICH_HELP, CommandParser, count, numbers
 from hazeheal.errors import EXIT_ERROR, EXIT_OK, DataError, OutputError
 from hazeheal.models import pretrained
 from hazeheal.utils import quiet_import
 from hazeheal.utils.console import one_line, progress_bar
 from hazeheal.utils.signals import exit_on_sigterm
+
+if TYPE_CHECKING:
+    from hazeheal.inference.jobs import Job
+    from hazeheal.inference.pipeline import Outcome
+    from hazeheal.inference.restorer import Restorer
 
 EPILOG = """\
 examples:
@@ -16,62 +24,75 @@ examples:
   hazeheal dehaze scans 'more/**/*.png' --model=runs/rice1 --output=restored --compare
   hazeheal dehaze film.mp4 --model=runs/rice1/group_00/checkpoints/ckpt-00001000 --output=restored
 
-best and fast ship with HazeHeal; docs/model_card.md has their data, figures and limits.
+The networks best and fast are included; docs/model_card.md lists their training data, scores and limits.
 
-Folders are taken with all below them, and keep their structure. Format, EXIF, color profile, alpha and 16 bits of a
-PNG are kept (docs/inference.md). Results that exist already are left as they are, so that the same command goes on
-where it was stopped.
+Folders are searched recursively, and the results keep their structure. Format, EXIF, color profile, alpha channel and
+the 16 bits of a PNG are preserved (docs/inference.md). Existing results are skipped, so the same command resumes an
+interrupted one.
 
-exit codes: 0 done, 1 a file could not be restored (it is named; all others are), 2 bad usage
+exit codes: 0 done, 1 a file could not be restored (each one is listed; all others are restored), 2 bad usage
 """
 
 
 def parser() -> CommandParser:
+    """Returns the parser of the command's flags."""
     parse = CommandParser(
         prog="hazeheal dehaze",
-        description="Removes haze from images of any size, and from videos where ffmpeg is installed.",
+        description="Removes haze from images of any size, and from videos if ffmpeg is installed.",
         epilog=EPILOG,
     )
-    parse.add_argument("inputs", metavar="INPUT", nargs="+", help="files, folders, globs in quotes")
-    parse.add_argument("--model", default=pretrained.DEFAULT, metavar="MODEL", help=MODEL_HELP)
-    parse.add_argument("--output", required=True, help="the folder of the results, made if it is missing")
-    parse.add_argument("--which", default="best", help="of a run: best, newest, or a step (default: best)")
-    parse.add_argument(
-        "--tile_size",
-        type=count,
-        default=1024,
-        help="larger images pass in overlapping tiles of at most this squared in pixels, or in strips; bounds the "
-        "memory, and the larger the faster (default: 1024)",
+    files = parse.add_argument_group("files")
+    files.add_argument("inputs", metavar="INPUT", nargs="+", help="files, folders, and globs in quotes")
+    files.add_argument(
+        "--output", metavar="DIR", required=True, help="folder of the results; created if it does not exist"
     )
-    parse.add_argument("--mirror", action="store_true", help=MIRROR_HELP)
-    parse.add_argument(
+    files.add_argument("--compare", action="store_true", help="also write hazy | restored as NAME.compare.*")
+    files.add_argument("--overwrite", action="store_true", help="replace existing results")
+    model = parse.add_argument_group("model")
+    model.add_argument("--model", default=pretrained.DEFAULT, metavar="MODEL", help=MODEL_HELP)
+    model.add_argument("--which", default="best", metavar="WHICH", help=WHICH_HELP)
+    model.add_argument("--mirror", action="store_true", help=MIRROR_HELP)
+    devices = parse.add_argument_group("devices")
+    devices.add_argument("--gpus", type=numbers, help="numbers of the GPUs to use, as in 0,1 (default: all)")
+    devices.add_argument(
         "--precision",
         choices=("float32", "auto"),
         default="float32",
-        help="auto: bfloat16 or float16 where the device multiplies them fast (default: float32)",
+        help="auto: bfloat16 or float16 where the device computes faster with it (default: float32)",
     )
-    parse.add_argument("--gpus", type=numbers, help="numbers of the GPUs to use, as in 0,1 (default: all)")
-    parse.add_argument("--compare", action="store_true", help="write hazy | restored too, as NAME.compare.*")
-    parse.add_argument("--overwrite", action="store_true", help="make results anew that exist already")
+    devices.add_argument(
+        "--tile_size",
+        type=count,
+        default=1024,
+        metavar="N",
+        help="split larger images into overlapping tiles of at most NxN pixels, or into strips; a larger N is faster and "
+        "needs more memory (default: 1024)",
+    )
     return parse
 
 
-def main(argv) -> int:
-    """Runs the command; `argv` is what stands behind `hazeheal dehaze`.
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The arguments after `hazeheal dehaze`.
+
+    Returns:
+        The exit code.
 
     Raises:
-        HazeHealError: What is wrong, which value, what to do; `hazeheal.__main__` prints it.
+        HazeHealError: What is wrong, the value, and what to do; `hazeheal.__main__` prints it.
     """
     flags = parser().parse_args(argv)
     from hazeheal.inference import jobs as job_files
 
     found = job_files.find(flags.inputs, output=flags.output, compare=flags.compare)
     jobs = [job for job in found.jobs if flags.overwrite or not job.is_done]
-    kept = len(found.jobs) - len(jobs)
+    existing = len(found.jobs) - len(jobs)
     if found.others:
-        print(f"{found.others} files are neither images nor videos by their names, and were left out")
-    if kept:
-        print(f"{kept} results are there already, and stay as they are; --overwrite makes them anew")
+        print(f"skipped {found.others} files whose names are neither of images nor of videos")
+    if existing:
+        print(f"skipped {existing} results that exist already; --overwrite replaces them")
     if not jobs:
         return EXIT_OK
     quiet_import.import_tensorflow()
@@ -92,8 +113,8 @@ def main(argv) -> int:
     return report(outcome, restorer, flags)
 
 
-def restore_video(job, restorer, outcome, *, overwrite):
-    """Restores one video, with a bar of its own for the frames; notes in `outcome` what became of it."""
+def restore_video(job: "Job", restorer: "Restorer", outcome: "Outcome", *, overwrite: bool) -> None:
+    """Restores one video and adds the result to `outcome`; a progress bar counts the frames."""
     from hazeheal.inference import video
 
     ffmpeg = video.find_ffmpeg()
@@ -104,30 +125,32 @@ def restore_video(job, restorer, outcome, *, overwrite):
             )
         stream = video.probe(job.source, ffmpeg=ffmpeg)
         with progress_bar(total=stream.frames, unit="frame", desc=job.source.name, leave=False) as bar:
-            count, wrong = video.restore_video(
+            frames, damage = video.restore_video(
                 job, restorer, ffmpeg=ffmpeg, overwrite=overwrite, advance=bar.update
             )
-        if wrong:
-            outcome.failed[job.source] = f"{job.source}: damaged; {count} frames could be restored ({wrong})"
+        if damage:
+            outcome.failed[job.source] = f"{job.source}: damaged; restored {frames} frames ({damage})"
         outcome.restored += 1
         outcome.tiled += len(restorer.plan(stream.height, stream.width).tiles) > 1
     except (DataError, OutputError) as error:
         outcome.failed[job.source] = str(error)
 
 
-def report(outcome, restorer, flags) -> int:
-    """Says what was done and what was not; returns the exit code."""
-    print(f"{outcome.restored} restored, in {flags.output}")
+def report(outcome: "Outcome", restorer: "Restorer", flags: argparse.Namespace) -> int:
+    """Prints what was restored and what failed; returns the exit code."""
+    print(f"restored {outcome.restored} to {flags.output}")
     if outcome.tiled and not restorer.local:
         print(
-            f"{outcome.tiled} {'was' if outcome.tiled == 1 else 'were'} larger than --tile_size={flags.tile_size} "
-            "allows at once. This network uses averages over the whole image; each tile used its own, and a larger "
-            "--tile_size comes closer to the result of the whole image: see docs/inference.md"
+            f"{outcome.tiled} {'was' if outcome.tiled == 1 else 'were'} restored in tiles (--tile_size={flags.tile_size}). "
+            "This network uses averages over the whole image, and each tile used its own; a larger --tile_size comes "
+            "closer to the result of the whole image (docs/inference.md)"
         )
     sys.stdout.flush()
     for reason in outcome.failed.values():
         print(f"hazeheal dehaze: error: {one_line(reason)}", file=sys.stderr)
     if outcome.failed:
-        print(f"hazeheal dehaze: error: {len(outcome.failed)} could not be restored in full", file=sys.stderr)
+        print(
+            f"hazeheal dehaze: error: {len(outcome.failed)} could not be restored completely", file=sys.stderr
+        )
         return EXIT_ERROR
     return EXIT_OK

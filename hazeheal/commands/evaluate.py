@@ -1,11 +1,20 @@
-"""`hazeheal evaluate`: scores of restored images beside those of the hazy ones and of the dark channel prior."""
+"""`hazeheal evaluate`: scores restored images, the hazy input and the dark channel prior against ground truth."""
 
-import argparse
 import os
 import pathlib
 import shlex
+from collections.abc import Sequence
 
-from hazeheal.commands.parsing import MIRROR_HELP, MODEL_HELP, CommandParser, count, name_runs, natural
+from hazeheal.commands.parsing import (
+    MIRROR_HELP,
+    MODEL_HELP,
+    WHICH_HELP,
+    CommandParser,
+    add_removed_flags,
+    count,
+    name_runs,
+    natural,
+)
 from hazeheal.errors import EXIT_OK, UsageError
 from hazeheal.evaluation import dark_channel, html_report, pairs, results
 from hazeheal.metrics import lpips
@@ -19,56 +28,92 @@ FILES = ("scores.csv", "summary.json", "report.html")
 RESERVED = (results.INPUT, "dark_channel", results.CLEAR)
 EPILOG = """\
 examples:
-  hazeheal evaluate --hazy_dir=D/hazy --gt_dir=D/GT      the network that ships, best
+  hazeheal evaluate --hazy_dir=D/hazy --gt_dir=D/GT      the included network best
   hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --output=scores/mine
   hazeheal evaluate --model=runs/a --model=fast --hazy_dir=D/hazy --gt_dir=D/GT --output=scores/a_fast
   hazeheal evaluate --model=runs/mine --data_dir=records/rice1 --lpips
-  hazeheal evaluate --no_model --hazy_dir=D/hazy --gt_dir=D/GT      the input and the dark channel prior alone
+  hazeheal evaluate --no_model --hazy_dir=D/hazy --gt_dir=D/GT      only the input and the dark channel prior
 
---output gets scores.csv (a row an image), summary.json (means, protocol, versions) and report.html (sliders).
+--output receives scores.csv (one row per image), summary.json (means, protocol, versions) and report.html (images to
+compare with a slider).
 
-exit codes: 0 done, 1 error, 2 bad usage, 130 after SIGINT (nothing was written)
+exit codes: 0 done, 1 error, 2 bad usage, 130 stopped by SIGINT (nothing is written)
 """
 
 
 def parser() -> CommandParser:
+    """Returns the parser of the command's flags."""
     parse = CommandParser(
         prog="hazeheal evaluate",
-        description="Scores restored images against clear ones: PSNR and SSIM in RGB and on Y, and CIEDE2000, each\n"
-        "beside what the hazy input and the dark channel prior (He et al.) reach.",
+        description="Scores restored images against clear ones: PSNR and SSIM in RGB and on Y, and CIEDE2000. The scores "
+        "of the hazy input and of the dark channel prior (He et al.) are printed beside them.",
         epilog=EPILOG,
     )
-    add = parse.add_argument
-    add("--model", action="append", default=[], metavar="MODEL", help=f"{MODEL_HELP}; may be repeated")
-    add("--no_model", action="store_true", help="score the hazy input and the dark channel prior alone")
-    add("--which", default="best", help="of a run: best (default; by validation PSNR), newest, or a step")
-    add("--mirror", action="store_true", help=MIRROR_HELP)
-    source = parse.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data_dir", metavar="DIR", help="data set made by `hazeheal-tfrecords convert`")
-    source.add_argument("--hazy_dir", metavar="DIR", help="or: folder of the hazy images, with")
-    add("--gt_dir", metavar="DIR", help="folder of the clear ones; may be the same folder")
-    add("--split", help="of --data_dir: val (default) or train")
-    add("--pairing", help="how their names pair, as in `hazeheal-tfrecords convert --help` (default: auto)")
-    text = "pairs of two sizes: error (default) ends; center_crop cuts both to the common size"
-    add("--size_mismatch", choices=("error", "center_crop"), help=text)
-    add("--allow_orphans", action="store_true", help="leave out images without a partner")
-    add("--limit", type=count, metavar="N", help="only the first N pairs by key")
-    add("--no_baseline", action="store_true", help="leave out the dark channel prior")
-    text = "also compute LPIPS with this backbone (--lpips alone: alex); needs pip install 'hazeheal[lpips]'"
-    add("--lpips", nargs="?", const="alex", choices=tuple(lpips.BACKBONES), help=text)
-    add("--lpips_weights", metavar="FILE", help=argparse.SUPPRESS)  # a flag of version 0.1
-    add("--output", metavar="DIR", help="folder for the results; without it they are only printed")
-    add("--overwrite", action="store_true", help="replace the results of an earlier evaluation in --output")
-    text = "so many in the report, the worst (default: 100)"
-    add("--report_pictures", type=natural, default=100, metavar="N", help=text)
+    data = parse.add_argument_group("data: either --data_dir, or --hazy_dir and --gt_dir")
+    source = data.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`")
+    source.add_argument("--hazy_dir", metavar="DIR", help="folder of hazy images")
+    data.add_argument("--gt_dir", metavar="DIR", help="folder of clear images; may be the same folder")
+    data.add_argument("--split", help="split of --data_dir: val or train (default: val)")
+    data.add_argument(
+        "--pairing",
+        metavar="RULE",
+        help="how file names pair, as in `hazeheal-tfrecords convert --help` (default: auto)",
+    )
+    data.add_argument(
+        "--size_mismatch",
+        choices=("error", "center_crop"),
+        help="for a pair of two sizes. error: stop; center_crop: crop both to the common size (default: error)",
+    )
+    data.add_argument("--allow_orphans", action="store_true", help="skip images without a partner")
+    data.add_argument("--limit", type=count, metavar="N", help="use only the first N pairs by key")
+    model = parse.add_argument_group("model")
+    model.add_argument(
+        "--model", action="append", default=[], metavar="MODEL", help=f"{MODEL_HELP}; may be repeated"
+    )
+    model.add_argument(
+        "--no_model", action="store_true", help="score only the hazy input and the dark channel prior"
+    )
+    model.add_argument("--which", default="best", metavar="WHICH", help=WHICH_HELP)
+    model.add_argument("--mirror", action="store_true", help=MIRROR_HELP)
+    scores = parse.add_argument_group("scores")
+    scores.add_argument("--no_baseline", action="store_true", help="omit the dark channel prior")
+    scores.add_argument(
+        "--lpips",
+        nargs="?",
+        const="alex",
+        choices=tuple(lpips.BACKBONES),
+        help="also compute LPIPS with this backbone (--lpips alone: alex); needs pip install 'hazeheal[lpips]'",
+    )
+    output = parse.add_argument_group("output")
+    output.add_argument(
+        "--output", metavar="DIR", help="folder for the results; without it they are only printed"
+    )
+    output.add_argument(
+        "--overwrite", action="store_true", help="replace the results of an earlier evaluation in --output"
+    )
+    output.add_argument(
+        "--report_pictures",
+        type=natural,
+        default=100,
+        metavar="N",
+        help="number of images in the report, those with the lowest scores (default: 100)",
+    )
+    add_removed_flags(parse)
     return parse
 
 
-def main(argv) -> int:
-    """Runs the command; `argv` is what stands behind `hazeheal evaluate`.
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The arguments after `hazeheal evaluate`.
+
+    Returns:
+        The exit code.
 
     Raises:
-        HazeHealError: What is wrong, which value, what to do; `hazeheal.__main__` prints it.
+        HazeHealError: What is wrong, the value, and what to do; `hazeheal.__main__` prints it.
     """
     flags = parser().parse_args(argv)
     _check(flags)
@@ -77,16 +122,16 @@ def main(argv) -> int:
     source = _find_pairs(flags)
 
     quiet_import.import_tensorflow()
-    from hazeheal.evaluation import evaluate  # waits for TensorFlow
+    from hazeheal.evaluation import evaluate  # imports TensorFlow
 
     extra_metrics, protocol = evaluate.lpips_metric(flags.lpips)
-    if flags.output:  # made now, as an evaluation may take hours
+    if flags.output:  # before an evaluation of hours
         pathlib.Path(flags.output).mkdir(parents=True, exist_ok=True)
     methods = {results.INPUT: evaluate.unchanged}
     methods |= {} if flags.no_baseline else {"dark_channel": dark_channel.restore}
     models = {name: _load(run, flags.which, mirror=flags.mirror) for name, run in names.items()}
     methods |= {name: restore for name, (restore, _) in models.items()}
-    judged = next(iter(names), [*methods][-1])  # the first model, else the best that there is
+    judged = next(iter(names), [*methods][-1])  # the first model, or else the strongest baseline
 
     gallery = html_report.Gallery(by=judged, size=flags.report_pictures if flags.output else 0)
     rows = []
@@ -118,8 +163,6 @@ def main(argv) -> int:
 
 
 def _check(flags) -> None:
-    if flags.lpips_weights is not None:
-        raise UsageError("--lpips_weights was removed; use --lpips=alex or --lpips=vgg")
     if flags.lpips is not None:
         lpips.check_installed()
     if flags.hazy_dir is not None and flags.gt_dir is None:
@@ -130,17 +173,21 @@ def _check(flags) -> None:
     of_folders = ("gt_dir", "pairing", "size_mismatch", "allow_orphans")
     for name in of_folders if given == "--data_dir" else ("split",):
         if getattr(flags, name):
-            raise UsageError(f"--{name} has no meaning with {given}")
+            raise UsageError(f"--{name} cannot be combined with {given}")
     if flags.overwrite and flags.output is None:
-        raise UsageError("--overwrite has no meaning without --output")
+        raise UsageError("--overwrite needs --output")
     if flags.output is None:
         return
     folder = pathlib.Path(flags.output)
     if not flags.output or (os.path.lexists(folder) and not folder.is_dir()):
-        raise UsageError(f"--output={flags.output!r} is no folder; name one, it is made if it is missing")
-    found = [name for name in FILES if os.path.lexists(folder / name)]
-    if found and not flags.overwrite:
-        raise UsageError(f"--output={folder} holds {', '.join(found)}; name another, or give --overwrite")
+        raise UsageError(
+            f"--output={flags.output!r} is not a folder; name one, it is created if it does not exist"
+        )
+    existing = [name for name in FILES if os.path.lexists(folder / name)]
+    if existing and not flags.overwrite:
+        raise UsageError(
+            f"--output={folder} contains {', '.join(existing)}; name another, or give --overwrite"
+        )
 
 
 def _find_pairs(flags):
@@ -148,20 +195,25 @@ def _find_pairs(flags):
         return pairs.from_records(flags.data_dir, split=flags.split or "val", limit=flags.limit)
     options = {"pairing": flags.pairing or "auto", "size_mismatch": flags.size_mismatch or "error"}
     options |= {"allow_orphans": flags.allow_orphans, "limit": flags.limit}
-    with _progress(None, "looking at sizes") as bar:
+    with _progress(None, "reading sizes") as bar:
         return pairs.from_folders(flags.hazy_dir, flags.gt_dir, advance=bar.update, **options)
 
 
 def _load(run, which, *, mirror):
-    """(function that restores, description for the summary) of one --model."""
+    """Returns (function that restores an image, description for summary.json) of one --model."""
     from hazeheal.inference.load_model import open_model
     from hazeheal.inference.restorer import Restorer
 
     model = open_model(run, which=which)
-    described = {"run": str(run), "which": which, "checkpoint": model.checkpoint.name, "precision": "float32"}
-    if "sha256" in (model.metadata or {}):  # of a file of weights
-        described["sha256"] = model.metadata["sha256"]
-    return Restorer(model, mirror=mirror).restore, described | {"mirror": mirror}
+    description = {
+        "run": str(run),
+        "which": which,
+        "checkpoint": model.checkpoint.name,
+        "precision": "float32",
+    }
+    if "sha256" in (model.metadata or {}):  # of a weight file
+        description["sha256"] = model.metadata["sha256"]
+    return Restorer(model, mirror=mirror).restore, description | {"mirror": mirror}
 
 
 def _progress(total, title):

@@ -1,10 +1,10 @@
-"""`hazeheal export`: a trained generator as a SavedModel, a .keras file, TensorFlow Lite, ONNX, or a file of weights."""
+"""`hazeheal export`: writes a trained generator as SavedModel, .keras, TensorFlow Lite, ONNX, or weight file."""
 
-import argparse
 import os
 import pathlib
+from collections.abc import Sequence
 
-from hazeheal.commands.parsing import CommandParser
+from hazeheal.commands.parsing import WHICH_HELP, CommandParser, choices
 from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
 from hazeheal.export.formats import FORMATS, PRECISIONS
 from hazeheal.models.pretrained import SUFFIX
@@ -17,11 +17,12 @@ examples:
   hazeheal export --model=best --format=tflite --tflite_precision=float32,float16 --output=exports/phone
   hazeheal export --model=runs/mine --format=weights --output=mine.npz      a small file, for --model=mine.npz
 
-All take and give uint8 RGB images, [B, H, W, 3] of any size; the scaling is inside. Each is compared with the
-checkpoint before it is kept; docs/export.md has the tolerances and how to load each. onnx needs
-`pip install 'hazeheal[onnx]'`. weights are float16, for HazeHeal itself. --output gets export.json too: config, step, PSNR, data fingerprint, versions.
+All formats map uint8 RGB images [B, H, W, 3] of any size to restored ones; they include the scaling. The restored
+images of each export are compared with those of the checkpoint before it is written; docs/export.md lists the
+tolerances. onnx needs `pip install 'hazeheal[onnx]'`. weights are float16, for HazeHeal itself. --output also receives
+export.json: configuration, step, PSNR, fingerprint of the data set, versions.
 
-exit codes: 0 done, 1 error (an export too far from its checkpoint is one; nothing was written), 2 bad usage
+exit codes: 0 done, 1 error, or an export differs too much from its checkpoint (nothing is written), 2 bad usage
 """
 HOW_TO_LOAD = {
     "saved_model": "hazeheal dehaze --model={path}, tf.saved_model.load, or TensorFlow Serving",
@@ -33,51 +34,71 @@ HOW_TO_LOAD = {
 
 
 def parser() -> CommandParser:
+    """Returns the parser of the command's flags."""
     parse = CommandParser(
         prog="hazeheal export",
-        description="Writes a trained generator in formats that other programs load, or as weights, and checks each.",
+        description="Writes a trained generator in formats that other programs load, or as weights, and checks each file.",
         epilog=EPILOG,
     )
-    add = parse.add_argument
-    add(
+    model = parse.add_argument_group("model")
+    model.add_argument(
         "--model",
-        metavar="RUN",
+        metavar="MODEL",
         required=True,
-        help="a run's directory, one checkpoint's, fast, best, or an .npz",
+        help="the directory of a run or of a checkpoint, an .npz weight file, best or fast",
     )
-    add("--which", default="best", help="of a run: best, newest, or a step (default: best)")
-    text = f"one or more of {','.join(FORMATS)} (default: {FORMATS[0]})"
-    add("--format", dest="formats", metavar="LIST", type=_list_of(FORMATS), default=FORMATS[:1], help=text)
-    text = "of the weights in a file each: float32,float16 or one of them (default: float32)"
-    add("--tflite_precision", metavar="LIST", type=_list_of(PRECISIONS), help=text)
-    add(
+    model.add_argument("--which", default="best", metavar="WHICH", help=WHICH_HELP)
+    output = parse.add_argument_group("output")
+    output.add_argument(
         "--output",
         metavar="DIR",
         required=True,
-        help="a new directory for all of them, or FILE.npz for weights alone",
+        help="a new directory for all formats; or FILE.npz, for --format=weights",
+    )
+    output.add_argument(
+        "--format",
+        dest="formats",
+        metavar="A,B",
+        type=choices(FORMATS),
+        default=FORMATS[:1],
+        help=f"one or more of {','.join(FORMATS)} (default: {FORMATS[0]})",
+    )
+    output.add_argument(
+        "--tflite_precision",
+        metavar="A,B",
+        type=choices(PRECISIONS),
+        help=f"type of the weights, one or more of {','.join(PRECISIONS)}, one file each (default: {PRECISIONS[0]})",
     )
     return parse
 
 
-def main(argv) -> int:
-    """Runs the command; `argv` is what stands behind `hazeheal export`.
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The arguments after `hazeheal export`.
+
+    Returns:
+        The exit code.
 
     Raises:
-        HazeHealError: What is wrong, which value, what to do; `hazeheal.__main__` prints it.
+        HazeHealError: What is wrong, the value, and what to do; `hazeheal.__main__` prints it.
     """
     flags = parser().parse_args(argv)
     output = pathlib.Path(flags.output).resolve()
     if flags.tflite_precision and "tflite" not in flags.formats:
-        raise UsageError("--tflite_precision has no meaning without --format=tflite")
-    if not flags.output or (os.path.lexists(output) and not (output.is_dir() and not any(output.iterdir()))):
-        raise UsageError(f"--output={flags.output!r} is there already; name a new directory")
+        raise UsageError("--tflite_precision needs --format=tflite")
+    if not flags.output:
+        raise UsageError("--output is empty; name a new directory")
+    if os.path.lexists(output) and not (output.is_dir() and not any(output.iterdir())):
+        raise UsageError(f"--output={flags.output!r} already exists; name a new directory")
     as_file = output.suffix == SUFFIX
     if as_file and flags.formats != ("weights",):
         raise UsageError(
-            f"--output={flags.output!r} is a name for --format=weights alone; name a new directory"
+            f"--output={flags.output!r} is a file name, for --format=weights only; name a new directory"
         )
 
-    # The processor does it well, and all runtimes that the exports are checked in have it.
+    # On the CPU, which all runtimes that check the exports support.
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ.setdefault(quiet_import.LOG_LEVEL, "3")
     quiet_import.import_tensorflow()
@@ -88,9 +109,9 @@ def main(argv) -> int:
     gan = open_model(flags.model, which=flags.which)
     if isinstance(gan, ExportedModel):
         raise HazeHealError(
-            f"{flags.model} is a SavedModel, which is not exported again; name the run it was made of"
+            f"{flags.model} is a SavedModel, which cannot be exported; name the run that it was exported from"
         )
-    print(f"{gan.checkpoint}: largest differences from it over {len(exporter.check.SIZES)} sizes of images")
+    print(f"{gan.checkpoint}: largest differences from it over {len(exporter.check.SIZES)} image sizes")
     if as_file:
         exporter.export_file(gan, *targets, output)
     else:
@@ -100,14 +121,3 @@ def main(argv) -> int:
         path = pathlib.Path(flags.output, "" if as_file else target.file)
         print(f"  {HOW_TO_LOAD[target.format].format(path=path)}")
     return EXIT_OK
-
-
-def _list_of(known):
-    def parse(text):
-        given = tuple(text.split(","))
-        for name in given:
-            if name not in known or given.count(name) > 1:
-                raise argparse.ArgumentTypeError(f"{text!r} is not one or more of {','.join(known)}")
-        return given
-
-    return parse

@@ -1,9 +1,10 @@
-"""`hazeheal runs`: the runs below a folder, what they are doing and how far they are. Without TensorFlow."""
+"""`hazeheal runs`: lists the runs below a directory, with state and progress. It does not import TensorFlow."""
 
 import datetime
 import json
 import os
 import sys
+from collections.abc import Sequence
 
 from hazeheal.commands.parsing import CommandParser
 from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
@@ -15,59 +16,75 @@ examples:
   hazeheal runs runs                 a table of all runs below runs/
   hazeheal runs runs/mine --json     one run, for a script: state, step, eta_seconds, reason, ...
 
-states: starting, training, validating, saving; complete; stopped (Ctrl-C) and preempted (SIGTERM): saved, the same
-command goes on; failed: with the reason; killed: its process is gone without a word, the same command goes on from
-the last checkpoint; silent: no sign of life for ten minutes; unknown: it has no readable status.json
+states:
+  starting, training, validating, saving, complete
+  stopped     by SIGINT after saving; rerun the command to resume
+  preempted   by SIGTERM after saving; rerun the command to resume
+  failed      the error is printed below the table
+  killed      died without a final status; rerun the command to resume
+  silent      has shown no progress for ten minutes
+  unknown     has no readable status.json
 
-exit codes: 0 shown, 1 there is no run, or a folder could not be read, 2 bad usage
+exit codes: 0 done, 1 there is no run, or a directory could not be read, 2 bad usage
 """
 PROBLEMS = ("failed", "killed", "silent")
 
 
 def parser() -> CommandParser:
+    """Returns the parser of the command's flags."""
     parse = CommandParser(
         prog="hazeheal runs",
-        description="Lists the runs in and below folders. Nothing is changed, and runs that train go on meanwhile.",
+        description="Lists the runs in and below directories. It changes nothing; the runs may be training.",
         epilog=EPILOG,
     )
     parse.add_argument(
-        "folders", metavar="DIR", nargs="+", help="a run, or a folder with runs anywhere below it"
+        "folders", metavar="DIR", nargs="+", help="the directory of a run, or one with runs anywhere below it"
     )
     parse.add_argument("--json", action="store_true", help="print a list of objects instead of a table")
     return parse
 
 
-def main(argv) -> int:
-    """Runs the command; `argv` is what stands behind `hazeheal runs`.
+def main(argv: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The arguments after `hazeheal runs`.
+
+    Returns:
+        The exit code.
 
     Raises:
-        HazeHealError: There is no run, or a folder could not be read; what could be is shown.
+        HazeHealError: There is no run, or a directory could not be read; all others are printed.
     """
     flags = parser().parse_args(argv)
     for folder in flags.folders:
         if not os.path.isdir(folder):
-            raise UsageError(f"{folder} is no directory; name a run, or a folder that holds runs")
-    unread, paths = [], {}
+            raise UsageError(f"{folder} is not a directory; name a run, or a directory with runs")
+    errors, paths = [], {}
     for folder in flags.folders:
-        for run in listing.find_runs(folder, on_error=unread.append):
+        for run in listing.find_runs(folder, on_error=errors.append):
             paths.setdefault(os.path.realpath(run), run)
     rows = [{"run": str(run)} | listing.describe(run) for run in paths.values()]
     if flags.json:
         print(json.dumps(rows, indent=1))
     elif rows:
         print(table(rows))
-    sys.stdout.flush()  # before the message about what is wrong
-    if unread:
-        raise HazeHealError("; ".join(f"{e.filename} cannot be read: {e.strerror}" for e in unread))
+    sys.stdout.flush()  # before the error message
+    if errors:
+        raise HazeHealError("; ".join(f"{e.filename} cannot be read: {e.strerror}" for e in errors))
     if not rows:
         raise HazeHealError(
-            f"no run in or below {', '.join(flags.folders)}; `hazeheal train` makes them (--workdir)"
+            f"no run in or below {', '.join(flags.folders)}; `hazeheal train` creates them (--workdir)"
         )
     return EXIT_OK
 
 
-def table(rows) -> str:
-    """The rows of `main`, aligned; under it, why some of them do not go on."""
+def table(rows: Sequence[dict]) -> str:
+    """Returns a row of aligned text for each run, and below them a line for each run that has a problem.
+
+    Args:
+        rows: The facts of `listing.describe`, each with the directory as `run`.
+    """
     cells = [("run", "state", "step", "left", "best PSNR", "images/s", "updated", "data set")]
     cells += [_cells(row) for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]) - 1)]
@@ -79,7 +96,7 @@ def table(rows) -> str:
             for i, (c, w) in enumerate(zip(row, widths, strict=False))
         ]
         lines.append("  ".join([*aligned, row[-1]]).rstrip())
-    lines += [f"{one_line(row['run'])}: {_words(row)}" for row in rows if row["state"] in PROBLEMS]
+    lines += [f"{one_line(row['run'])}: {_problem(row)}" for row in rows if row["state"] in PROBLEMS]
     return "\n".join(lines)
 
 
@@ -103,11 +120,12 @@ def _cells(row):
     )
 
 
-def _words(row):
+def _problem(row):
     if row["state"] == "failed":
         return f"failed (exit code {row['exit_code']}): {one_line(row['reason'])}"
-    where = f"process {row['pid']} on {one_line(row['host'])}"
+    process = f"process {row['pid']} on {one_line(row['host'])}"
     if row["state"] == "killed":
-        saved = "from the start" if row["checkpoint_step"] is None else f"from step {row['checkpoint_step']}"
-        return f"killed: {where} is gone without a word; the same command goes on {saved}"
-    return f"silent: {where} has shown no sign of life for {round(row['age_seconds'] / 60)} minutes"
+        step = row["checkpoint_step"]
+        restart = "start again" if step is None else f"resume from step {step}"
+        return f"killed: {process} died without a final status; rerun the command to {restart}"
+    return f"silent: {process} has shown no progress for {round(row['age_seconds'] / 60)} minutes"
