@@ -66,9 +66,6 @@ def get_config() -> ConfigDict:
     config.loss.charbonnier_eps = 1e-3
     config.loss.haze_share = 0.3  # share of the L1 loss that the haze mask weights; the rest is uniform
     config.loss.haze_mask = "difference"  # difference | dark_channel
-    config.loss.weighting = "fixed"  # fixed | balanced
-    config.loss.balanced_gan_share = 0.05  # of the reconstruction's gradient norm at the generator's output
-    config.loss.balanced_perceptual_share = 0.2
 
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 2e-4

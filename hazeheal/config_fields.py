@@ -74,9 +74,6 @@ FIELDS = {
     "loss.charbonnier_eps": Field(float, least=1e-12),
     "loss.haze_share": SHARE,
     "loss.haze_mask": Field(str, choices=("difference", "dark_channel")),
-    "loss.weighting": Field(str, choices=("fixed", "balanced")),
-    "loss.balanced_gan_share": WEIGHT,
-    "loss.balanced_perceptual_share": WEIGHT,
     "optimizer.learning_rate": Field(float, least=0.0),
     "optimizer.disc_learning_rate": Field(float, least=0.0),
     "optimizer.beta1": Field(float, least=0.0, most=0.999999),
@@ -104,9 +101,8 @@ FIELDS = {
     "samples.max_side": Field(int, least=16, per_host=True),
     "profile.steps": Field(str),
 }
-# Fields and values of earlier versions, each with its replacement. An entry takes effect once the field or the value
-# is no longer in FIELDS.
-_FIXED_WEIGHTS = "the losses have fixed weights, loss.gan_weight and loss.perceptual_weight"
+# Fields and values of earlier versions, each with its replacement.
+_FIXED_WEIGHTS = "set the fixed weights loss.gan_weight and loss.perceptual_weight"
 REMOVED_FIELDS = {
     "loss.weighting": _FIXED_WEIGHTS,
     "loss.balanced_gan_share": _FIXED_WEIGHTS,
@@ -136,7 +132,7 @@ def without_removed(fields: Mapping, prefix: str = "") -> dict:
     return {
         name: without_removed(value, f"{prefix}{name}.") if isinstance(value, Mapping) else value
         for name, value in fields.items()
-        if f"{prefix}{name}" in FIELDS or f"{prefix}{name}" not in REMOVED_FIELDS
+        if f"{prefix}{name}" not in REMOVED_FIELDS
     }
 
 
@@ -229,7 +225,7 @@ def check_model_fields(config: "ConfigDict", *, source: object) -> None:
     model = config.get("model", {})
     for key, values in REMOVED_VALUES.items():
         value = model.get(key.removeprefix("model."))
-        if value in values and value not in FIELDS[key].choices:
+        if value in values:
             raise HazeHealError(
                 f"{source}: {key}={value} was removed; use the version that trained it, or train again: {values[value]}"
             )

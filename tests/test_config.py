@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 from refusals import refusal
 
 from hazeheal import config as configs
-from hazeheal import config_fields
 from hazeheal.errors import HazeHealError, UsageError
 
 
@@ -204,36 +203,38 @@ def test_json_round_trip():
     configs.check(back)
 
 
-@pytest.fixture
-def removed(monkeypatch):
-    """The field optimizer.weight_decay and the value model.norm=batch are of an earlier version."""
-    monkeypatch.setitem(config_fields.REMOVED_FIELDS, "optimizer.weight_decay", "set optimizer.clip_norm")
-    monkeypatch.setattr(config_fields, "REMOVED_VALUES", {"model.norm": {"batch": "use none or layer"}})
-    monkeypatch.setitem(
-        config_fields.FIELDS, "model.norm", config_fields.Field(str, choices=("none", "layer"))
-    )
-
-
-def test_a_removed_field_or_value_is_refused_with_its_replacement(removed, tmp_path):
-    said = "--config.optimizer.weight_decay=0.1: this field was removed; set optimizer.clip_norm"
-    assert refusal(UsageError, load, "optimizer.weight_decay=0.1") == said
-    said = "--config.model.norm=batch was removed; use none or layer"
-    assert refusal(UsageError, load, "model.norm=batch") == said
+def test_a_removed_field_is_refused_with_its_replacement(tmp_path):
+    said = "this field was removed; set the fixed weights loss.gan_weight and loss.perceptual_weight"
+    for override in ("loss.weighting=balanced", "loss.weighting=fixed", "loss.balanced_gan_share=0.1"):
+        assert refusal(UsageError, load, override) == f"--config.{override}: {said}"
     path = tmp_path / "mine.py"
-    path.write_text(changing("config.optimizer.weight_decay = 0.1"))
-    assert "weight_decay: this field was removed; set" in refusal(UsageError, load, name=path)
+    path.write_text(changing("config.loss.weighting = 'balanced'"))
+    assert refusal(UsageError, load, name=path) == f"--config.loss.weighting: {said}"
 
 
-def test_a_stored_configuration_loads_without_its_removed_fields(removed):
+@pytest.mark.parametrize(
+    ("override", "advice"),
+    [
+        ("model.norm=batch", "use none or layer"),
+        ("model.norm=instance", "use none or layer"),
+        ("model.norm=group", "use none or layer"),
+        ("model.output=direct", "use residual or scattering"),
+    ],
+)
+def test_a_removed_value_is_refused_with_its_replacement(override, advice):
+    assert refusal(UsageError, load, override) == f"--config.{override} was removed; {advice}"
+
+
+def test_a_stored_configuration_loads_without_its_removed_fields():
     fields = load().to_dict()
-    stored = fields | {"optimizer": fields["optimizer"] | {"weight_decay": 0.1}}
-    config = configs.from_dict(stored)
+    removed = {"weighting": "balanced", "balanced_gan_share": 0.05, "balanced_perceptual_share": 0.2}
+    config = configs.from_dict(fields | {"loss": fields["loss"] | removed})
     assert config.to_dict() == fields
     configs.check(config)
     configs.check_model_fields(config, source="config.json")
 
 
-def test_stored_networks_of_a_removed_value_are_refused(removed):
+def test_stored_networks_of_a_removed_value_are_refused():
     fields = load().to_dict()
     config = configs.from_dict(fields | {"model": fields["model"] | {"norm": "batch"}})
     message = refusal(HazeHealError, configs.check_model_fields, config, source="runs/a/config.json")
