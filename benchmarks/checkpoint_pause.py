@@ -1,11 +1,11 @@
-"""How long a checkpoint holds the training up, beside how long its writing takes.
+"""Measures how long a checkpoint pauses the training, and how long it takes to write.
 
     python benchmarks/checkpoint_pause.py [--width=64 --depth=5] [--saves=10] [--directory=DIR]
 
-The pause is what the training loop waits for: the copy of every variable off the device, and handing it to
-the writing thread. The writing itself (TensorFlow's format, hashes, fsync, rename) runs beside the next steps;
-only a save that comes before the last one is on the disk waits for it. Prints a table and, as the last line,
-JSON; the longest of all saves is given, not the mean alone.
+The pause is the time that the training loop waits: for the copy of every variable from the device, and for the handover to
+the writer thread. The writing itself (TensorFlow's format, hashes, fsync, rename) runs in parallel with the next steps. Only a
+save that starts before the previous one is on the disk waits for it. Prints a table with the median and the longest save, and
+JSON as the last line.
 """
 
 import argparse
@@ -23,11 +23,11 @@ def main(argv=None) -> int:
     parse.add_argument("--width", type=int, default=64)
     parse.add_argument("--depth", type=int, default=5)
     parse.add_argument("--saves", type=int, default=10)
-    parse.add_argument("--directory", help="where to write (default: the temporary directory)")
+    parse.add_argument("--directory", help="for the checkpoints (default: the temporary directory)")
     flags = parse.parse_args(argv)
 
     from hazeheal import config as configs
-    from hazeheal.inference.gan import DehazeGAN
+    from hazeheal.models.networks import build_networks
     from hazeheal.runs.checkpoint_manager import CheckpointManager
     from hazeheal.training.step.train_state import TrainState
 
@@ -38,7 +38,7 @@ def main(argv=None) -> int:
         "loss.perceptual_weight": 0.0,
     }
     config = configs.load(["--config=default", *(f"--config.{k}={v}" for k, v in fields.items())])
-    state = TrainState(DehazeGAN(config), use_ema=True)
+    state = TrainState(build_networks(config), use_ema=True)
     pauses, copies, writes = [], [], []
     with tempfile.TemporaryDirectory(dir=flags.directory) as folder:
         checkpoints = CheckpointManager(folder, keep=1, log=logging.getLogger("benchmark"))
@@ -58,8 +58,8 @@ def main(argv=None) -> int:
         size = max(
             sum(f.stat().st_size for f in p.iterdir()) for p in pathlib.Path(folder).iterdir() if p.is_dir()
         )
-    rows = {"copy off the device": copies, "pause of the training": pauses, "writing beside it": writes}
-    print(f"| {size / 2**20:.0f} MiB a checkpoint, {len(pauses)} saves | median | longest |\n|---|---|---|")
+    rows = {"copy from the device": copies, "pause of the training": pauses, "writing in parallel": writes}
+    print(f"| {size / 2**20:.0f} MiB per checkpoint, {len(pauses)} saves | median | longest |\n|---|---|---|")
     for name, seconds in rows.items():
         print(f"| {name} | {statistics.median(seconds):.3f} s | {max(seconds):.3f} s |")
     figures = {

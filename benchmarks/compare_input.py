@@ -1,11 +1,11 @@
-"""The input pipeline against a torch DataLoader, and against the decoder alone.
+"""Compares the input pipeline with a torch DataLoader and with the decoder alone.
 
     python benchmarks/compare_input.py [--sizes=620x460,1600x1200]
 
-JPEG pairs to crops of 256, mirrored and turned, in random order, batches of 4 of uint8 ready for the device. Ours reads
-records that `hazeheal-tfrecords convert` made of the same files, whose bytes it keeps. The decoder alone is the
-physical limit: the same crops, decoded in a loop on all cores and thrown away. Contestants take turns, each in a
-process of its own. Prints pairs/s and each round's ratios to the DataLoader and to the limit.
+Each contestant produces crops of 256 from JPEG pairs, flipped and rotated, in random order, as uint8 batches of 4. HazeHeal
+reads records that `hazeheal-tfrecords convert --encoding=keep` made from the same files. The decoder alone is the limit: the
+same crops, decoded in a loop on all cores and discarded. The contestants alternate, each in its own process. Prints pairs/s
+and the ratios of each round to the DataLoader and to the limit.
 """
 
 import argparse
@@ -21,11 +21,11 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import images, rounds  # noqa: E402
 from hazeheal.benchmark.convert import run_conversion  # noqa: E402
 
-UNIT, PEER, LIMIT = "pairs_per_second", "torch DataLoader", "decoding alone"
+UNIT, PEER, LIMIT = "pairs_per_second", "torch DataLoader", "decoder alone"
 
 
 def measure(flags):
-    """Times our pipeline in this process; prints its figures as JSON."""
+    """Times HazeHeal's pipeline in this process; prints its figures as JSON."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from hazeheal import config as configs
@@ -54,12 +54,12 @@ def contestants(folder, data_dir, flags):
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--sizes", default="620x460,1600x1200", help="WIDTHxHEIGHT,... of the images")
-    parse.add_argument("--pairs", type=int, default=256, help="pairs a size, 16 of them different")
+    parse.add_argument("--pairs", type=int, default=256, help="pairs per size, 16 of them different")
     parse.add_argument("--crop_size", type=int, default=256)
     parse.add_argument("--batch_size", type=int, default=4)
-    parse.add_argument("--seconds", type=float, default=5, help="a measurement (default: %(default)s)")
+    parse.add_argument("--seconds", type=float, default=5, help="per measurement (default: %(default)s)")
     parse.add_argument("--rounds", type=int, default=5)
-    parse.add_argument("--json", metavar="FILE", help="write all figures here too")
+    parse.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     parse.add_argument("--measure", metavar="DATA_DIR", help=argparse.SUPPRESS)
     flags = parse.parse_args(argv)
     if flags.measure:
@@ -73,11 +73,13 @@ def main(argv=None):
                 folder, pairs=flags.pairs, height=height, width=width, suffix=".jpg", distinct=16
             )
             run_conversion(folder, data_dir, encoding="keep")
-            found, _ = rounds.alternate(contestants(folder, data_dir, flags), rounds=flags.rounds, unit=UNIT)
-        to_peer, to_limit = (rounds.ratios(found, unit=UNIT, base=base) for base in (PEER, LIMIT))
+            results, _ = rounds.alternate(
+                contestants(folder, data_dir, flags), rounds=flags.rounds, unit=UNIT
+            )
+        to_peer, to_limit = (rounds.ratios(results, unit=UNIT, base=base) for base in (PEER, LIMIT))
         print(f"\n{size}\n\n{rounds.markdown(to_peer, unit=UNIT, base=PEER)}")
-        print(f"\nhazeheal to {LIMIT}: {to_limit['hazeheal']['ratio']:.2f}", flush=True)
-        result["sizes"][size] = {"to_peer": to_peer, "to_limit": to_limit, "rounds": found}
+        print(f"\nhazeheal relative to {LIMIT}: {to_limit['hazeheal']['ratio']:.2f}", flush=True)
+        result["sizes"][size] = {"to_peer": to_peer, "to_limit": to_limit, "rounds": results}
     rounds.write(flags.json, result)
     return 0
 

@@ -1,11 +1,10 @@
-"""Restoring one image: the generator, by width, against the dark channel prior in OpenCV.
+"""Compares restoring one image by generators of several widths with the dark channel prior in OpenCV.
 
     python benchmarks/compare_restore.py [--widths 4 8 16 32 --depth=3 --patch_size=1]
 
-`DehazeGAN.restore` of a 550x412 image, uint8 in and out, against `peers/opencv_dark_channel.py`, which uses all
-cores too. Contestants take turns, each in a process of its own. The speed does not depend on what the weights are, so they
-are the initial ones. The last line is the width at which ours would be as fast, between the two widths around
-it on a straight line of logarithms.
+`DehazeGAN.restore` restores a 550x412 image, uint8 in and out. `peers/opencv_dark_channel.py` does the same; both use all cores.
+The contestants alternate, each in its own process. The weights are the initial ones, because the speed does not depend on them.
+The last line is the width at which the generator would be as fast as OpenCV, interpolated log-linearly between two widths.
 """
 
 import argparse
@@ -42,14 +41,14 @@ def measure(flags):
 
 
 def equal_width(speeds, peer):
-    """The width at which the speed would be `peer`.
+    """Returns the width at which the speed would be `peer`.
 
     Args:
-        speeds: {width: speed}, falling.
+        speeds: {width: speed}, decreasing.
         peer: The speed to reach.
 
     Returns:
-        A float; 0.0 where even the smallest width is slower, infinity where the largest is faster.
+        A float; 0.0 if the smallest width is slower, infinity if the largest width is faster.
     """
     widths = sorted(speeds)
     if speeds[widths[0]] < peer:
@@ -73,16 +72,16 @@ def main(argv=None):
     parse.add_argument("--precision", default="auto", help="auto, float32, mixed_bfloat16 or mixed_float16")
     parse.add_argument("--height", type=int, default=412)
     parse.add_argument("--image_width", type=int, default=550)
-    parse.add_argument("--seconds", type=float, default=5, help="a measurement (default: %(default)s)")
+    parse.add_argument("--seconds", type=float, default=5, help="per measurement (default: %(default)s)")
     parse.add_argument("--rounds", type=int, default=5)
-    parse.add_argument("--json", metavar="FILE", help="write all figures here too")
+    parse.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     parse.add_argument("--measure", type=int, metavar="WIDTH", help=argparse.SUPPRESS)
     flags = parse.parse_args(argv)
     if flags.measure:
         return measure(flags)
     size = [f"--height={flags.height}", f"--seconds={flags.seconds}"]
 
-    def ours(width):
+    def generator(width):
         command = [sys.executable, str(ROOT / "benchmarks/compare_restore.py"), f"--measure={width}", *size]
         command += [f"--image_width={flags.image_width}"]
         command += [f"--{name}={getattr(flags, name)}" for name in MODEL]
@@ -91,14 +90,14 @@ def main(argv=None):
     peer = [sys.executable, str(ROOT / "benchmarks/peers/opencv_dark_channel.py"), *size]
     names = {f"hazeheal width {width}": width for width in sorted(flags.widths)}
     contestants = {PEER: rounds.process([*peer, f"--width={flags.image_width}"])}
-    contestants |= {name: ours(width) for name, width in names.items()}
-    found, _ = rounds.alternate(contestants, rounds=flags.rounds, unit=UNIT)
-    table = rounds.ratios(found, unit=UNIT, base=PEER)
+    contestants |= {name: generator(width) for name, width in names.items()}
+    results, _ = rounds.alternate(contestants, rounds=flags.rounds, unit=UNIT)
+    table = rounds.ratios(results, unit=UNIT, base=PEER)
     print(rounds.markdown(table, unit=UNIT, base=PEER))
-    # Ratios, not speeds: each was taken within its round.
+    # Ratios are compared within a round, speeds are not.
     width = equal_width({w: table[name]["ratio"] for name, w in names.items()}, 1.0)
-    print(f"precision {found[next(iter(names))][0]['precision']}; as fast as {PEER} at width {width:.1f}")
-    result = {"machine": rounds.machine(), "settings": vars(flags), "table": table, "rounds": found}
+    print(f"precision {results[next(iter(names))][0]['precision']}; as fast as {PEER} at width {width:.1f}")
+    result = {"machine": rounds.machine(), "settings": vars(flags), "table": table, "rounds": results}
     rounds.write(flags.json, result | {"equal_width": width if math.isfinite(width) else None})
     return 0
 

@@ -1,12 +1,12 @@
-"""The training step against PyTorch's: images/s of both in alternating rounds, each mode a process of its own.
+"""Compares the training step with PyTorch's: images/s in alternating rounds, each mode in its own process.
 
     python benchmarks/compare_step.py --perceptual_weights=vgg19.npz     # width 64, 128x128, batch 4
-    python benchmarks/compare_step.py --exported=STEP ...                # ours under JAX, see benchmarks/gpu
+    python benchmarks/compare_step.py --exported=STEP ...                # HazeHeal's step under JAX, see benchmarks/gpu
 
-First the peer is checked to compute what ours computes (output, losses, gradients at equal weights); if it does
-not, nothing is timed. Then every mode runs `--rounds` times: ours by precision and XLA, PyTorch by precision,
-eager and under torch.compile. A mode that the device lacks is left out, and named. The last lines are the ratio
-of our best mode to the peer's best, each chosen by its median.
+First the script checks that both compute the same output, losses and gradients at equal weights. If they do not, nothing is
+timed. Then every mode runs `--rounds` times: HazeHeal by precision and XLA, PyTorch by precision, eager and with
+torch.compile. Modes that the device does not support are left out and listed. The last lines are the ratio of HazeHeal's best
+mode to PyTorch's best mode, each selected by its median.
 """
 
 import argparse
@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import rounds  # noqa: E402
 
 UNIT = "images_per_second"
-OURS = {
+HAZEHEAL = {
     "hazeheal float32": "float32,off",
     "hazeheal float32 XLA": "float32,on",
     "hazeheal bfloat16": "mixed_bfloat16,off",
@@ -39,23 +39,25 @@ def contestants(flags):
     sizes += [f"--perceptual_weights={flags.perceptual_weights}"] * bool(flags.perceptual_weights)
     sizes += [f"--steps={flags.steps}"]
     if flags.exported:
-        found = {
+        modes = {
             f"hazeheal {pathlib.Path(p).name} JAX": script("gpu/run_jax.py", p, f"--steps={flags.steps}")
             for p in flags.exported
         }
     else:
-        found = {name: script("training_step.py", *sizes, f"--mode={mode}") for name, mode in OURS.items()}
+        modes = {
+            name: script("training_step.py", *sizes, f"--mode={mode}") for name, mode in HAZEHEAL.items()
+        }
     for precision in ("float32", "bfloat16"):
         for mode in ("eager", "compile"):
             arguments = [*sizes, f"--precision={precision}", f"--mode={mode}"]
-            found[f"pytorch {precision} {mode}"] = script("peers/pytorch_step.py", *arguments)
-    return found
+            modes[f"pytorch {precision} {mode}"] = script("peers/pytorch_step.py", *arguments)
+    return modes
 
 
 def check_equality(flags):
-    """Ends the program where the peer is not the same network with the same losses."""
+    """Exits unless the peer is the same network with the same losses."""
     command = [sys.executable, str(ROOT / "benchmarks/peers/pytorch_equality.py")]
-    if flags.exported:  # where TensorFlow is not
+    if flags.exported:  # this machine may have no TensorFlow
         command += [f"--reference={pathlib.Path(flags.exported[0]) / 'reference.npz'}"]
     command += [f"--perceptual_weights={flags.perceptual_weights}"] * bool(flags.perceptual_weights)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -69,26 +71,28 @@ def main(argv=None):
     parse.add_argument("--width", type=int, default=64)
     parse.add_argument("--crop_size", type=int, default=128)
     parse.add_argument("--batch_size", type=int, default=4)
-    parse.add_argument("--perceptual_weights", help=".npz of VGG19; without it the term is off in both")
-    parse.add_argument("--steps", type=int, default=10, help="timed steps a round (default: %(default)s)")
+    parse.add_argument("--perceptual_weights", help=".npz of VGG19; without it both leave the term out")
+    parse.add_argument("--steps", type=int, default=10, help="timed steps per round (default: %(default)s)")
     parse.add_argument("--rounds", type=int, default=3)
-    parse.add_argument("--exported", nargs="+", metavar="DIR", help="steps of benchmarks/gpu/export_step.py")
-    parse.add_argument("--only", nargs="+", metavar="NAME", help="modes of these names, or that begin so")
-    parse.add_argument("--json", metavar="FILE", help="write all figures here too")
+    parse.add_argument(
+        "--exported", nargs="+", metavar="DIR", help="steps exported by benchmarks/gpu/export_step.py"
+    )
+    parse.add_argument("--only", nargs="+", metavar="NAME", help="only modes with these names or prefixes")
+    parse.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     flags = parse.parse_args(argv)
     chosen = contestants(flags)
     if flags.only:
-        exact, begun = set(flags.only) & set(chosen), tuple(set(flags.only) - set(chosen))
-        chosen = {name: c for name, c in chosen.items() if name in exact or name.startswith(begun)}
+        exact, prefixes = set(flags.only) & set(chosen), tuple(set(flags.only) - set(chosen))
+        chosen = {name: c for name, c in chosen.items() if name in exact or name.startswith(prefixes)}
         if not chosen:
             parse.error(f"--only={' '.join(flags.only)}: the modes are {', '.join(contestants(flags))}")
     check_equality(flags)
-    found, left_out = rounds.alternate(chosen, rounds=flags.rounds, unit=UNIT)
-    if not found:
-        raise SystemExit("this device has none of the modes")
-    ours, peer = (rounds.best(found, unit=UNIT, prefix=prefix) for prefix in ("hazeheal", "pytorch"))
-    base = peer or next(iter(found))
-    table = rounds.ratios(found, unit=UNIT, base=base)
+    results, left_out = rounds.alternate(chosen, rounds=flags.rounds, unit=UNIT)
+    if not results:
+        raise SystemExit("this device supports none of the modes")
+    mode, peer = (rounds.best(results, unit=UNIT, prefix=prefix) for prefix in ("hazeheal", "pytorch"))
+    base = peer or next(iter(results))
+    table = rounds.ratios(results, unit=UNIT, base=base)
     print(rounds.markdown(table, unit=UNIT, base=base))
     for name, reason in left_out.items():
         print(f"not measured: {name} ({reason})")
@@ -97,12 +101,12 @@ def main(argv=None):
         "settings": {k: v for k, v in vars(flags).items() if k not in ("json", "only")},
         "table": table,
         "left_out": left_out,
-        "rounds": found,
+        "rounds": results,
     }
-    if ours and peer:
-        print(f"best of ours ({ours}) to best of PyTorch ({peer}): {table[ours]['ratio']:.2f}")
-        result["best"] = {"ours": ours, "peer": peer, "ratio": table[ours]["ratio"]}
-        starts = {name: statistics.median(f["start"] for f in found[name]) for name in (ours, peer)}
+    if mode and peer:
+        print(f"best of HazeHeal ({mode}) relative to best of PyTorch ({peer}): {table[mode]['ratio']:.2f}")
+        result["best"] = {"ours": mode, "peer": peer, "ratio": table[mode]["ratio"]}
+        starts = {name: statistics.median(f["start"] for f in results[name]) for name in (mode, peer)}
         print(", ".join(f"{name}: {seconds:.0f} s to the first steps" for name, seconds in starts.items()))
     rounds.write(flags.json, result)
     return 0

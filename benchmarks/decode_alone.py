@@ -1,11 +1,11 @@
-"""The limit of any pipeline that crops JPEG pairs: libjpeg-turbo decoding the crops in a loop, on all cores.
+"""Measures the limit of any pipeline that crops JPEG pairs: libjpeg-turbo decodes the crops in a loop, on all cores.
 
     python benchmarks/decode_alone.py FOLDER [--seconds=5]
 
-FOLDER/hazy and FOLDER/GT hold files of equal names. The bytes lie in memory, each core has a thread that decodes
-the same random window of both images of a random pair and throws it away: no reading, no checking, no turning,
-no batching. The decoder is the pipeline's own (`tf.image.decode_and_crop_jpeg`), called inside a compiled loop, so that
-Python is not timed. Prints its figures as JSON.
+FOLDER/hazy and FOLDER/GT contain files with the same names, which are read into memory first. One thread per core decodes
+the same random window of both images of a random pair and discards it. There is no reading, checking, flipping or batching.
+The decoder is the pipeline's (`tf.image.decode_and_crop_jpeg`). It is called in a loop inside a tf.function, so that Python is
+not timed. Prints the figures as JSON.
 """
 
 import argparse
@@ -25,11 +25,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from hazeheal.data.pipeline.decode import DCT
 
-PAIRS_A_CALL = 16
+PAIRS_PER_CALL = 16
 
 
 def make_decoder(folder, crop):
-    """A tf.function of a random generator's state that decodes `PAIRS_A_CALL` pairs of crops, one after another."""
+    """A tf.function of a seed that decodes `PAIRS_PER_CALL` pairs of crops, one after another."""
     names = sorted(path.name for path in (folder / "hazy").iterdir())
     hazy, clear = ([(folder / side / name).read_bytes() for name in names] for side in ("hazy", "GT"))
     hazy, clear = tf.constant(hazy), tf.constant(clear)
@@ -37,16 +37,16 @@ def make_decoder(folder, crop):
 
     @tf.function
     def decode(seed):
-        indices = tf.random.stateless_uniform([PAIRS_A_CALL], [seed, 0], 0, len(names), tf.int32)
-        tops = tf.random.stateless_uniform([PAIRS_A_CALL], [seed, 1], 0, height - crop + 1, tf.int32)
-        lefts = tf.random.stateless_uniform([PAIRS_A_CALL], [seed, 2], 0, width - crop + 1, tf.int32)
+        indices = tf.random.stateless_uniform([PAIRS_PER_CALL], [seed, 0], 0, len(names), tf.int32)
+        tops = tf.random.stateless_uniform([PAIRS_PER_CALL], [seed, 1], 0, height - crop + 1, tf.int32)
+        lefts = tf.random.stateless_uniform([PAIRS_PER_CALL], [seed, 2], 0, width - crop + 1, tf.int32)
         total = tf.constant(0, tf.int32)
-        for i in tf.range(PAIRS_A_CALL):
+        for i in tf.range(PAIRS_PER_CALL):
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             window = [tops[i], lefts[i], crop, crop]
             for images in (hazy, clear):
                 image = tf.image.decode_and_crop_jpeg(images[indices[i]], window, channels=3, dct_method=DCT)
-                # The next decoding waits for this one: a thread decodes one image at a time.
+                # The next image waits for this one: a thread decodes one image at a time.
                 with tf.control_dependencies([image]):
                     total += tf.cast(image[0, 0, 0], tf.int32)
         return total
@@ -75,7 +75,7 @@ def main(argv=None):
     with concurrent.futures.ThreadPoolExecutor(flags.threads) as pool:
         calls = sum(pool.map(work, range(flags.threads)))
     seconds = time.perf_counter() - start
-    print(json.dumps({"pairs_per_second": calls * PAIRS_A_CALL / seconds, "tensorflow": tf.__version__}))
+    print(json.dumps({"pairs_per_second": calls * PAIRS_PER_CALL / seconds, "tensorflow": tf.__version__}))
     return 0
 
 

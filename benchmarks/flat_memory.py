@@ -1,11 +1,11 @@
-"""Whether conversion and input pipeline take more memory for more pairs.
+"""Checks whether conversion and input pipeline use more memory for more pairs.
 
     python benchmarks/flat_memory.py [--pairs=1000,20000]
 
-For each number of pairs a folder of small images by rule is converted on all cores, and the pipeline then reads it for some
-seconds. The peak of a conversion is that of its processes together: their resident sets are added up every
-20 ms (pages that they share count in each). The pipeline's is its process's own. What may grow is what names and finds the
-pairs: the index takes 32 bytes a pair. Prints MiB, and the bytes that each further pair costs.
+For each number of pairs a folder of small synthetic images is converted on all cores, and then read by the pipeline for some
+seconds. The peak of a conversion is the sum over its processes: their resident sets are added every 20 ms (shared pages count
+in each process). The peak of the pipeline is that of its process. Only the data that lists the pairs may grow: the index takes
+32 bytes per pair. Prints MiB, and the bytes per additional pair.
 """
 
 import argparse
@@ -27,23 +27,23 @@ CROP, MIB = 32, 2**20
 
 
 def resident(process):
-    """Bytes in memory of a process and all below it, added up; /proc of Linux."""
-    total, waiting = 0, [process]
-    while waiting:
-        number = waiting.pop()
+    """Resident bytes of a process and its descendants, from /proc."""
+    total, pending = 0, [process]
+    while pending:
+        number = pending.pop()
         try:
             total += int(pathlib.Path(f"/proc/{number}/statm").read_text().split()[1]) * os.sysconf(
                 "SC_PAGE_SIZE"
             )
             for children in pathlib.Path(f"/proc/{number}/task").glob("*/children"):
-                waiting += [int(child) for child in children.read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):  # it has ended
+                pending += [int(child) for child in children.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):  # the process has ended
             continue
     return total
 
 
 def conversion(folder, output):
-    """Peak of a whole conversion, bytes."""
+    """Peak memory of a whole conversion in bytes."""
     command = [
         sys.executable,
         "-m",
@@ -68,7 +68,7 @@ def conversion(folder, output):
 
 
 def read(data_dir, seconds):
-    """Reads batches in this process for so long; prints its peak as JSON."""
+    """Reads batches in this process for `seconds`; prints its peak memory as JSON."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     from hazeheal.data.pipeline.processor import DehazeDataProcessor
 
@@ -84,8 +84,8 @@ def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--pairs", default="1000,20000", help="two numbers (default: %(default)s)")
     parse.add_argument("--seconds", type=float, default=5, help="of reading (default: %(default)s)")
-    parse.add_argument("--folder", help="where images and records go for the time being (default: $TMPDIR)")
-    parse.add_argument("--json", metavar="FILE", help="write all figures here too")
+    parse.add_argument("--folder", help="folder for temporary images and records (default: $TMPDIR)")
+    parse.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     parse.add_argument("--read", metavar="DATA_DIR", help=argparse.SUPPRESS)
     flags = parse.parse_args(argv)
     if flags.read:
@@ -101,10 +101,10 @@ def main(argv=None):
             peaks["conversion"][pairs] = conversion(folder, records)
             reader = [sys.executable, __file__, f"--read={records}", f"--seconds={flags.seconds}"]
             peaks["input pipeline"][pairs] = rounds.process(reader)()["peak"]
-    print(f"| peak memory, MiB | {few} pairs | {many} pairs | bytes a further pair |\n|---|---|---|---|")
+    print(f"| peak memory, MiB | {few} pairs | {many} pairs | bytes per additional pair |\n|---|---|---|---|")
     for name, peak in peaks.items():
-        each = (peak[many] - peak[few]) / (many - few)
-        print(f"| {name} | {peak[few] / MIB:.0f} | {peak[many] / MIB:.0f} | {each:.0f} |")
+        per_pair = (peak[many] - peak[few]) / (many - few)
+        print(f"| {name} | {peak[few] / MIB:.0f} | {peak[many] / MIB:.0f} | {per_pair:.0f} |")
     rounds.write(flags.json, {"machine": rounds.machine(), "settings": vars(flags), "peaks": peaks})
     return 0
 

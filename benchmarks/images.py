@@ -1,7 +1,7 @@
-"""Folders of images to measure with: made by rule, or enlarged from a folder's own.
+"""Folders of images for measurements: synthetic, or enlarged from the images of a folder.
 
-An image by rule has the spectrum of a photograph (amplitude 1/f^1.5, the planes correlated), as pure noise
-would make PNG and JPEG dearer than they are.
+A synthetic image has the spectrum of a photograph (amplitude 1/f^1.5, correlated planes). Pure noise would make PNG and JPEG
+slower than they are on photographs.
 """
 
 import pathlib
@@ -16,8 +16,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from hazeheal.data.synthesis.scattering import add_haze
 
 
-def made_image(index, *, height, width):
-    """float32 [H, W, 3] in [0, 1] with a photograph's spectrum; `index` alone decides the pixels."""
+def synthetic_image(index, *, height, width):
+    """float32 [H, W, 3] in [0, 1] with a photograph's spectrum; the pixels are a function of `index`."""
     rng = np.random.default_rng(index)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = 1
@@ -34,22 +34,22 @@ def made_image(index, *, height, width):
 
 def source_images(folder):
     """Paths of the images below `folder`, sorted."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    if not found:
-        sys.exit(f"--source={folder} holds no PNG or JPEG images; give a folder that does")
-    return found
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not paths:
+        sys.exit(f"--source={folder} contains no PNG or JPEG images; name a folder that does")
+    return paths
 
 
 def write_folder(directory, *, pairs, height, width, source=None, suffix=".png", distinct=None):
     """Writes directory/hazy/NNNNN.SUFFIX and directory/GT/NNNNN.SUFFIX.
 
     Args:
-        directory: Where to.
-        pairs: How many.
-        height, width: Of each image.
-        source: A folder of images to enlarge; None: made by rule.
-        suffix: .png, or .jpg (quality 95, as cameras and data sets have it).
-        distinct: So many different pairs, copied until there are `pairs`; None: all differ.
+        directory: The folder.
+        pairs: Number of pairs.
+        height, width: Size of each image in pixels.
+        source: A folder of images to enlarge; None for synthetic images.
+        suffix: .png, or .jpg (quality 95, common for cameras and data sets).
+        distinct: Number of different pairs, which are copied until there are `pairs`; None if all differ.
     """
     sources = source_images(source) if source else None
     rows = np.linspace(1, 0, height, dtype=np.float32)[:, None]
@@ -59,7 +59,7 @@ def write_folder(directory, *, pairs, height, width, source=None, suffix=".png",
                 enlarged = image.convert("RGB").resize((width, height), Image.LANCZOS)
             clear = np.asarray(enlarged, np.float32) / 255
         else:
-            clear = made_image(index, height=height, width=width)
+            clear = synthetic_image(index, height=height, width=width)
         hazy = add_haze(clear, depth=np.broadcast_to(rows, (height, width)), beta=1.0)
         for name, values in (("hazy", hazy), ("GT", clear)):
             path = directory / name / f"{index:05d}{suffix}"

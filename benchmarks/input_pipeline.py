@@ -1,19 +1,18 @@
-"""How many training pairs a second the input pipeline gives, against the original's way.
+"""Compares the input pipeline with the original one, in training pairs per second.
 
-The original's way is that of the pix2pix tutorial, which the first version of this project followed:
-a folder of PNG files, and for every pair read both, decode both whole, resize both to 286x286 in
-float32, crop 256x256 and mirror at random, normalize to [-1, 1], batch 4. It gets tf.data's
-autotuned parallel map and a prefetch. Ours reads records made of the same PNG files by
-`hazeheal-tfrecords convert`, run as a process: with `--encoding=jpeg`, and, so that it can be seen
-how much of the gain is the format's, as PNG (`--encoding=keep`). Ours checks every record's CRC, turns
-by quarters as well, gives uint8 (the device normalizes), and crops at the full resolution.
-
-    python benchmarks/input_pipeline.py                      # images made by rule
+    python benchmarks/input_pipeline.py                      # synthetic images
     python benchmarks/input_pipeline.py --source photos      # enlarged from the images in a folder
 
-The pipelines take turns within each round, so that other work on the machine slows all of them, and
-what is compared is the median of the rounds' ratios. CPU time a pair, beside it, depends on other work
-even less.
+The original pipeline is that of the pix2pix tutorial, which the first version of this project used. It reads a folder of PNG
+files. For each pair it decodes both images completely, resizes them to 286x286 in float32, crops 256x256, flips at random,
+normalizes to [-1, 1], and batches 4. It uses tf.data's autotuned parallel map and prefetching.
+
+HazeHeal reads records that `hazeheal-tfrecords convert` made from the same PNG files: with `--encoding=jpeg`, and with
+`--encoding=keep` (PNG), which shows the effect of the format. It also checks the CRC of every record, rotates by multiples of 90
+degrees, returns uint8 (the device normalizes), and crops at full resolution.
+
+The pipelines alternate within each round, so that other work on the machine slows all of them. The results are the medians of
+the ratios of each round. The CPU time per pair depends even less on other work.
 """
 
 import argparse
@@ -27,7 +26,7 @@ import tempfile
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # The input pipeline is the CPU's.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the input pipeline runs on the CPU
 
 import tensorflow as tf
 
@@ -42,7 +41,7 @@ CROP, RESIZED, BATCH = 256, 286, 4
 
 
 def original_dataset(folder):
-    """The original's input pipeline on a folder of PNG files."""
+    """The original input pipeline on a folder of PNG files."""
 
     def load(path):
         return tf.cast(tf.io.decode_png(tf.io.read_file(path), channels=3), tf.float32)
@@ -63,8 +62,8 @@ def original_dataset(folder):
 
 
 def measure(iterator, *, seconds, skip):
-    """Pairs a second of wall time, and milliseconds of CPU time a pair."""
-    for _ in range(skip):  # What lay ready when the clock stood still.
+    """(pairs per second of wall time, milliseconds of CPU time per pair)."""
+    for _ in range(skip):  # prefetched before the measurement
         next(iterator)
     batches, cpu, start = 0, time.process_time(), time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
@@ -81,39 +80,43 @@ def compare(directory, *, height, width, options):
     run_conversion(folder, jpeg, encoding="jpeg", options=[f"--quality={options.quality}"])
     run_conversion(folder, png, encoding="keep")
 
-    def ours(data_dir):
-        made = DehazeDataProcessor(data_dir, batch_size=BATCH, crop_size=CROP, workers=options.workers)
-        return made.dataset()
+    def hazeheal_dataset(data_dir):
+        data = DehazeDataProcessor(data_dir, batch_size=BATCH, crop_size=CROP, workers=options.workers)
+        return data.dataset()
 
-    datasets = {"original": original_dataset(folder), "jpeg": ours(jpeg), "png": ours(png)}
-    found = {name: {"pairs_per_second": [], "cpu_ms_per_pair": []} for name in datasets}
-    for turn in range(-1, options.rounds):  # The first is a warm-up.
+    datasets = {
+        "original": original_dataset(folder),
+        "jpeg": hazeheal_dataset(jpeg),
+        "png": hazeheal_dataset(png),
+    }
+    results = {name: {"pairs_per_second": [], "cpu_ms_per_pair": []} for name in datasets}
+    for turn in range(-1, options.rounds):  # the first round is a warm-up
         for name, dataset in datasets.items():
-            # An iterator a turn: one that waits would go on in the background and disturb the next.
+            # A new iterator for each turn: an idle one would prefetch in the background and slow the next contestant.
             iterator = iter(dataset)
             rate, cpu = measure(iterator, seconds=options.seconds, skip=8)
             del iterator
             if turn >= 0:
-                found[name]["pairs_per_second"].append(rate)
-                found[name]["cpu_ms_per_pair"].append(cpu)
-    return summarize(found)
+                results[name]["pairs_per_second"].append(rate)
+                results[name]["cpu_ms_per_pair"].append(cpu)
+    return summarize(results)
 
 
-def summarize(found):
-    """Medians, and the medians of each round's ratio to the original."""
-    base = found["original"]
+def summarize(results):
+    """Medians, and medians of the ratios to the original in each round."""
+    base = results["original"]
     table = {}
-    for name, figures in found.items():
+    for name, figures in results.items():
         rates, cpu = figures["pairs_per_second"], figures["cpu_ms_per_pair"]
-        ratios = [ours / theirs for ours, theirs in zip(rates, base["pairs_per_second"], strict=True)]
-        saved = [theirs / ours for ours, theirs in zip(cpu, base["cpu_ms_per_pair"], strict=True)]
+        ratios = [a / b for a, b in zip(rates, base["pairs_per_second"], strict=True)]
+        cpu_ratios = [b / a for a, b in zip(cpu, base["cpu_ms_per_pair"], strict=True)]
         table[name] = {
             "pairs_per_second": statistics.median(rates),
             "cpu_ms_per_pair": statistics.median(cpu),
             "ratio": statistics.median(ratios),
             "ratio_lowest": min(ratios),
             "ratio_highest": max(ratios),
-            "cpu_ratio": statistics.median(saved),
+            "cpu_ratio": statistics.median(cpu_ratios),
         }
     return table
 
@@ -123,20 +126,22 @@ def parse(argv):
     parser.add_argument(
         "--sizes", default="620x460,1600x1200", help="WIDTHxHEIGHT,... (default: %(default)s)"
     )
-    parser.add_argument("--pairs", type=int, default=16, help="pairs a size (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=16, help="pairs per size (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=3, help="a measurement (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=3, help="per measurement (default: %(default)s)")
     parser.add_argument("--quality", type=int, default=95, help="of the JPEG records (default: %(default)s)")
-    parser.add_argument("--workers", type=int, help="decoding threads of ours (default: one a core)")
-    parser.add_argument("--source", type=pathlib.Path, metavar="DIR", help="images to enlarge")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the figures here")
+    parser.add_argument("--workers", type=int, help="HazeHeal's decoding threads (default: one per core)")
+    parser.add_argument("--source", type=pathlib.Path, metavar="DIR", help="folder of images to enlarge")
+    parser.add_argument(
+        "--json", type=pathlib.Path, metavar="FILE", help="also write all figures to this file"
+    )
     options = parser.parse_args(argv)
     try:
         options.sizes = [tuple(int(side) for side in size.split("x")) for size in options.sizes.split(",")]
         if any(len(size) != 2 or min(size) < CROP for size in options.sizes):
             raise ValueError
     except ValueError:
-        parser.error(f"--sizes={options.sizes} must be WIDTHxHEIGHT,..., sides of {CROP} and more")
+        parser.error(f"--sizes={options.sizes} must be WIDTHxHEIGHT,..., with sides of at least {CROP}")
     if min(options.pairs, options.rounds) < 1 or options.seconds <= 0:
         parser.error("--pairs, --rounds and --seconds must be positive")
     return options
@@ -148,7 +153,7 @@ def main(argv=None):
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "tensorflow": tf.__version__,
-        "content": "images of --source, enlarged" if options.source else "made by rule",
+        "content": "enlarged images of --source" if options.source else "synthetic",
         "rounds": options.rounds,
         "seconds": options.seconds,
         "sizes": {},

@@ -1,7 +1,7 @@
-"""Contestants take turns: every measurement is a process of its own, and ratios are taken round by round.
+"""Runs contestants in alternating rounds, each measurement in its own process, and compares them round by round.
 
-So a machine that slows down slows all of them, and none finds the other's caches, threads or devices. What is
-reported are medians over the rounds, and the medians of each round's ratio.
+A machine that slows down slows all contestants, and no contestant uses the caches, threads or devices of another. The
+results are medians over the rounds, and medians of the ratios of each round.
 """
 
 import json
@@ -12,28 +12,24 @@ import statistics
 import subprocess
 import sys
 
-EXIT_LACKING = 2  # of a contestant: this device cannot do it
+EXIT_UNSUPPORTED = 2  # exit code of a contestant that this device does not support
 
 
-class Lacking(Exception):
-    """This device cannot do it; the text says why."""
+class Unsupported(Exception):
+    """This device does not support a contestant; the text says why."""
 
 
 def process(command):
-    """A contestant that is a command, the last line of whose output is its figures as JSON.
+    """Returns a contestant that runs a command; the last line of its output is its figures as JSON.
 
-    Returns:
-        A function without arguments that runs it once and returns the figures.
-
-    Raises (when called):
-        Lacking: It ended with exit code 2.
-        SystemExit: It failed.
+    The contestant is a function without arguments. It raises `Unsupported` if the command ends with exit code 2, and
+    SystemExit if the command fails.
     """
 
     def run():
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode == EXIT_LACKING:
-            raise Lacking(last_line(done.stderr))
+        if done.returncode == EXIT_UNSUPPORTED:
+            raise Unsupported(last_line(done.stderr))
         if done.returncode:
             text = f"exit code {done.returncode}:\n{done.stderr[-3000:]}"
             raise SystemExit(f"{' '.join(map(str, command))}\nfailed with {text}")
@@ -43,54 +39,57 @@ def process(command):
 
 
 def alternate(contestants, *, rounds, unit):
-    """Runs all contestants in turn, every other round backwards.
+    """Runs all contestants in turn; every second round is in reverse order.
 
     Args:
         contestants: {name: function without arguments that returns {figure: value}}, see `process`.
-        rounds: How often.
-        unit: The figure shown while it runs.
+        rounds: Number of rounds.
+        unit: The figure that is printed during the run.
 
     Returns:
         ({name: [figures of each round]}, {name: why it was left out}).
     """
-    found, left_out = {name: [] for name in contestants}, {}
+    results, left_out = {name: [] for name in contestants}, {}
     for turn in range(rounds):
-        for name in list(found) if turn % 2 == 0 else list(reversed(found)):
+        for name in list(results) if turn % 2 == 0 else list(reversed(results)):
             try:
                 figures = contestants[name]()
-            except Lacking as lacking:
-                left_out[name] = str(lacking)
-                del found[name]
-                print(f"{name}: left out, {lacking}", file=sys.stderr, flush=True)
+            except Unsupported as error:
+                left_out[name] = str(error)
+                del results[name]
+                print(f"{name}: left out, {error}", file=sys.stderr, flush=True)
                 continue
-            found[name].append(figures)
+            results[name].append(figures)
             text = f"round {turn + 1}/{rounds}  {name:<36} {figures[unit]:10.3f} {unit}"
             print(text, file=sys.stderr, flush=True)
-    return found, left_out
+    return results, left_out
 
 
 def last_line(text):
     return (text.strip().splitlines() or [""])[-1]
 
 
-def ratios(found, *, unit, base):
-    """{name: {'median', 'ratio', 'lowest', 'highest'}} of `unit`, ratios to contestant `base` in the same round."""
+def ratios(results, *, unit, base):
+    """{name: {'median', 'ratio', 'lowest', 'highest'}} of `unit`; ratios to contestant `base` in the same round."""
     table = {}
-    for name, rounds in found.items():
-        each = [mine[unit] / other[unit] for mine, other in zip(rounds, found[base], strict=True)]
+    for name, rounds in results.items():
+        round_ratios = [
+            figures[unit] / base_figures[unit]
+            for figures, base_figures in zip(rounds, results[base], strict=True)
+        ]
         table[name] = {
             "median": statistics.median(figures[unit] for figures in rounds),
-            "ratio": statistics.median(each),
-            "lowest": min(each),
-            "highest": max(each),
+            "ratio": statistics.median(round_ratios),
+            "lowest": min(round_ratios),
+            "highest": max(round_ratios),
         }
     return table
 
 
-def best(found, *, unit, prefix):
-    """The name, among those that begin with `prefix`, with the highest median of `unit`; None if there is none."""
-    names = [name for name in found if name.startswith(prefix)]
-    return max(names, key=lambda n: statistics.median(f[unit] for f in found[n]), default=None)
+def best(results, *, unit, prefix):
+    """The contestant with the highest median of `unit` among names with this prefix; None if there is none."""
+    names = [name for name in results if name.startswith(prefix)]
+    return max(names, key=lambda n: statistics.median(f[unit] for f in results[n]), default=None)
 
 
 def markdown(table, *, unit, base):
@@ -104,7 +103,7 @@ def markdown(table, *, unit, base):
 
 
 def machine():
-    """What the figures were taken on."""
+    """Describes this machine."""
     name = platform.processor() or platform.machine()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -114,6 +113,6 @@ def machine():
 
 
 def write(path, result):
-    """Writes `result` as JSON, where a path was given."""
+    """Writes `result` as JSON if a path is given."""
     if path:
         pathlib.Path(path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
