@@ -1,16 +1,16 @@
-"""One training step of HazeHeal, written to a file: what it was given and what came out, for others to compare.
+"""Writes the inputs and outputs of one training step of HazeHeal to a file, for comparison with other implementations.
 
     python benchmarks/reference_step.py --output=step.npz [--width=16 --crop_size=64 ...]
 
-float32 on the CPU. The weights are the initial ones with noise on all of them, since some start at zero and
-would hide what they are multiplied with. The spectral vectors are the kernels' exact singular vectors, so that
-it does not matter in which order another implementation iterates. The arrays:
+The step is computed in float32 on the CPU. Noise is added to all initial weights, because some start at zero and would hide
+differences in what they are multiplied with. The spectral vectors are the exact singular vectors of the kernels, so that the
+order of iterations in another implementation does not matter. The arrays are:
 
     weights/NETWORK/PATH, gradients/NETWORK/PATH     of the generator and the discriminator
     vectors/PATH                                     the spectral vectors
     hazy, clear                                      [B, H, W, 3] uint8
     restored                                         [B, H, W, 3] float32
-    losses                                           [5] float32, in the order of hazeheal.training.step.step.LOSSES
+    losses                                           [5] float32, in the order of hazeheal.training.step.forward_backward.LOSSES
 """
 
 import argparse
@@ -19,7 +19,7 @@ import pathlib
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # TF32 would blur a comparison.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # TF32 on a GPU would be too imprecise
 
 import numpy as np
 import tensorflow as tf
@@ -27,14 +27,14 @@ import tensorflow as tf
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from hazeheal import config as configs
-from hazeheal.inference.gan import DehazeGAN
+from hazeheal.models.networks import build_networks
 from hazeheal.training.step.forward_backward import make_forward_backward
 
 NETWORKS = ("generator", "discriminator")
 
 
 def settings(*, width, crop_size, perceptual_weights, batch_size=4, **model):
-    """The default configuration of this size; `model` are further fields of config.model."""
+    """The default configuration with this size; `model` contains further fields of config.model."""
     fields = {"model.width": width, "model.disc_width": width, "data.crop_size": crop_size}
     fields |= {"train.batch_size": batch_size} | {f"model.{name}": value for name, value in model.items()}
     if perceptual_weights:
@@ -44,39 +44,39 @@ def settings(*, width, crop_size, perceptual_weights, batch_size=4, **model):
     return configs.load(["--config=default", *(f"--config.{name}={value}" for name, value in fields.items())])
 
 
-def disturb(gan, rng):
-    """Noise on all weights; the spectral vectors become the kernels' exact singular vectors."""
+def perturb(networks, rng):
+    """Adds noise to all weights and sets the spectral vectors to the exact singular vectors of the kernels."""
     for network in NETWORKS:
-        for variable in getattr(gan, network).trainable_variables:
+        for variable in getattr(networks, network).trainable_variables:
             scale = 0.02 if variable.path.endswith("kernel") else 0.1
             variable.assign(variable.numpy() + scale * rng.standard_normal(variable.shape, np.float32))
-    kernels = {v.path: v.numpy() for v in gan.discriminator.trainable_variables}
-    for u in gan.discriminator.non_trainable_variables:
+    kernels = {v.path: v.numpy() for v in networks.discriminator.trainable_variables}
+    for u in networks.discriminator.non_trainable_variables:
         kernel = kernels[u.path.removesuffix("u") + "kernel"]
         matrix = kernel.reshape(-1, kernel.shape[-1]).astype(np.float64)
-        # Of the smaller of the two symmetric products; its last eigenvector is the singular vector.
+        # The last eigenvector of the smaller symmetric product is the singular vector.
         u.assign(np.linalg.eigh(matrix.T @ matrix)[1][:, -1])
 
 
-def run(gan, config, hazy, clear):
-    """The pure function that training compiles, at the present weights: its outputs as arrays."""
+def run(networks, config, hazy, clear):
+    """Outputs of the function that training compiles, at the current weights, as arrays."""
 
     def tensors(variables):
         return [v.value.read_value() for v in variables]
 
-    networks = [getattr(gan, name) for name in NETWORKS]
-    function = tf.function(make_forward_backward(gan, config=config, scaled=False), autograph=False)
+    trained = [getattr(networks, name) for name in NETWORKS]
+    function = tf.function(make_forward_backward(networks, config=config, scaled=False), autograph=False)
     outputs = function(
-        *(tensors(n.trainable_variables) for n in networks),
-        tensors(gan.discriminator.non_trainable_variables),
-        tensors(gan.perceptual.variables) if gan.perceptual is not None else [],
+        *(tensors(n.trainable_variables) for n in trained),
+        tensors(networks.discriminator.non_trainable_variables),
+        tensors(networks.perceptual.variables) if networks.perceptual is not None else [],
         tf.constant(1.0),
         tf.constant(hazy),
         tf.constant(clear),
         1.0 / len(hazy),
     )
-    restored = gan.generator(tf.constant(hazy, tf.float32) / 127.5 - 1.0, training=True)
-    names = [f"{name}/{v.path}" for name in NETWORKS for v in getattr(gan, name).trainable_variables]
+    restored = networks.generator(tf.constant(hazy, tf.float32) / 127.5 - 1.0, training=True)
+    names = [f"{name}/{v.path}" for name in NETWORKS for v in getattr(networks, name).trainable_variables]
     gradients = zip(names, outputs["gradients"], strict=True)
     return {
         "losses": outputs["sums"].numpy(),
@@ -86,20 +86,20 @@ def run(gan, config, hazy, clear):
 
 
 def record(config, *, batch_size=2, seed=0):
-    """All arrays of one step (see above) of the networks that `config` describes."""
-    gan = DehazeGAN(config)
+    """All arrays of one step (see above) of the networks of `config`."""
+    networks = build_networks(config)
     rng = np.random.default_rng(seed)
-    disturb(gan, rng)
+    perturb(networks, rng)
     shape = (batch_size, config.data.crop_size, config.data.crop_size, 3)
     clear = rng.integers(0, 256, shape, np.uint8)
     hazy = clear // 2 + rng.integers(0, 100, shape, np.uint8)
     arrays = {"hazy": hazy, "clear": clear}
     for name in NETWORKS:
-        for variable in getattr(gan, name).trainable_variables:
+        for variable in getattr(networks, name).trainable_variables:
             arrays[f"weights/{name}/{variable.path}"] = variable.numpy()
-    for u in gan.discriminator.non_trainable_variables:
+    for u in networks.discriminator.non_trainable_variables:
         arrays[f"vectors/{u.path}"] = u.numpy()
-    return arrays | run(gan, config, hazy, clear)
+    return arrays | run(networks, config, hazy, clear)
 
 
 def main(argv=None):
@@ -110,7 +110,7 @@ def main(argv=None):
     parse.add_argument("--norm", default="layer")
     parse.add_argument("--output_kind", default="residual", help="of the generator: residual or scattering")
     parse.add_argument("--crop_size", type=int, default=64)
-    parse.add_argument("--perceptual_weights", help=".npz of VGG19; without it the term is left out")
+    parse.add_argument("--perceptual_weights", help=".npz of VGG19; the term is left out by default")
     flags = parse.parse_args(argv)
     config = settings(
         width=flags.width,

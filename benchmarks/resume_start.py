@@ -1,9 +1,9 @@
-"""How long the input pipeline takes to its first batch, from the start and at step 1,000,000.
+"""Measures the time to the first batch of the input pipeline, at step 0 and at step 1,000,000.
 
     python benchmarks/resume_start.py [--pairs=20000 --step=1000000]
 
-Each measurement is a process of its own, from opening the data set (small images by rule) to the first batch; TensorFlow
-is imported before. Prints seconds, medians over the rounds.
+Each measurement is a separate process, timed from opening the data set (small synthetic images) to the first batch, without the
+import of TensorFlow. Prints seconds, medians over the rounds.
 """
 
 import argparse
@@ -24,7 +24,7 @@ UNIT = "seconds"
 
 
 def first_batch(data_dir, step):
-    """Prints as JSON how long this process took to the first batch."""
+    """Prints the time of this process to the first batch as JSON."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     from hazeheal.data.pipeline.processor import DehazeDataProcessor
 
@@ -39,8 +39,8 @@ def main(argv=None):
     parse.add_argument("--pairs", type=int, default=20_000)
     parse.add_argument("--step", type=int, default=1_000_000)
     parse.add_argument("--rounds", type=int, default=5)
-    parse.add_argument("--folder", help="where images and records go for the time being (default: $TMPDIR)")
-    parse.add_argument("--json", metavar="FILE", help="write all figures here too")
+    parse.add_argument("--folder", help="folder for temporary images and records (default: $TMPDIR)")
+    parse.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     parse.add_argument("--measure", metavar="DATA_DIR", help=argparse.SUPPRESS)
     flags = parse.parse_args(argv)
     if flags.measure:
@@ -58,11 +58,11 @@ def main(argv=None):
             )
             for step in (0, flags.step)
         }
-        found, _ = rounds.alternate(contestants, rounds=flags.rounds, unit=UNIT)
-    for name, figures in found.items():
+        results, _ = rounds.alternate(contestants, rounds=flags.rounds, unit=UNIT)
+    for name, figures in results.items():
         times = [one[UNIT] for one in figures]
         print(f"{name}: {statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f})")
-    rounds.write(flags.json, {"machine": rounds.machine(), "settings": vars(flags), "rounds": found})
+    rounds.write(flags.json, {"machine": rounds.machine(), "settings": vars(flags), "rounds": results})
     return 0
 
 

@@ -1,12 +1,12 @@
-"""The model of `scaling_model.py` against two replicas, and two groups, of one CPU core each.
+"""Checks the model of `scaling_model.py` with two replicas, and two groups, of one CPU core each.
 
     python benchmarks/scaling_check.py [--width=32 --depth=4 --crop_size=128 --batch=2 --steps=30]
     python benchmarks/scaling_check.py --reduce_dtype=float16          # half the bytes
 
-`batch` images a replica throughout. Predicted is compute + reduction. Compute: one replica trains alone on a core, while
-another such training, which it knows nothing of, has the other core; so both share the memory as two replicas do. Reduction: the
-sum of the same gradients, nothing else running, within a process and between two. Measured are trainings as one starts them,
-the median of --rounds. Prints a table.
+Each replica has a batch of `batch` images. The prediction is compute + reduction. Compute is measured on one replica on one core
+while an independent training uses the other core, so that they share the memory bandwidth as two replicas do. Reduction is the
+sum of the same gradients without other work, within a process and between two processes. It is compared with ordinary
+trainings. Prints a table of medians over --rounds.
 """
 
 import argparse
@@ -29,8 +29,9 @@ from hazeheal.benchmark.convert import run_conversion, write_pairs  # noqa: E402
 HAZEHEAL = [sys.executable, "-m", "hazeheal"]
 
 
-def fields(flags, *, batch):
-    found = {
+def config_flags(flags, *, batch):
+    """Flags of the configuration of all measurements."""
+    fields = {
         "model.width": flags.width,
         "model.depth": flags.depth,
         "model.disc_width": flags.width,
@@ -42,18 +43,18 @@ def fields(flags, *, batch):
         "train.steps": flags.steps,
         "train.xla": "off",
     }
-    found |= dict.fromkeys(("train.validate_every", "train.sample_every"), "never") | {"data.val_split": ""}
-    return ["--config=default", *(f"--config.{name}={value}" for name, value in found.items())]
+    fields |= dict.fromkeys(("train.validate_every", "train.sample_every"), "never") | {"data.val_split": ""}
+    return ["--config=default", *(f"--config.{name}={value}" for name, value in fields.items())]
 
 
 def train(flags, folder, name, *, replicas, groups=1, cores=None, beside=0):
-    """Seconds of a step; of `beside` + 1 trainings that run at once the mean."""
+    """Seconds per step, the mean of `beside` + 1 simultaneous trainings."""
     running = []
     for number in range(beside + 1):
         run = folder / f"{name}_{number}"
         batch = flags.batch * replicas
         command = [*HAZEHEAL, "launch", f"--groups={groups}", f"--cpu_replicas={replicas}"]
-        command += [f"--data_dir={folder / 'records'}", f"--workdir={run}", *fields(flags, batch=batch)]
+        command += [f"--data_dir={folder / 'records'}", f"--workdir={run}", *config_flags(flags, batch=batch)]
         if cores:
             command = ["taskset", "-c", str(cores[number]), *command]
         running.append(
@@ -70,11 +71,11 @@ def train(flags, folder, name, *, replicas, groups=1, cores=None, beside=0):
 
 
 def reduced_within(flags, folder):
-    """Seconds of one reduction between two replicas of a process."""
+    """Seconds of one reduction between two replicas of one process."""
     path = folder / f"comm{len(list(folder.glob('comm*')))}.json"
     command = [*HAZEHEAL, "benchmark", "--what=comm", "--replicas=2", "--cpu", "--xla=off", f"--json={path}"]
     subprocess.run(
-        command + fields(flags, batch=2 * flags.batch),
+        command + config_flags(flags, batch=2 * flags.batch),
         cwd=ROOT,
         check=True,
         stdout=subprocess.DEVNULL,
@@ -85,10 +86,10 @@ def reduced_within(flags, folder):
 
 def reduced_between(flags):
     """Seconds of one reduction between two processes."""
-    with socket.socket() as one, socket.socket() as two:
-        for free in (one, two):
+    with socket.socket() as first, socket.socket() as second:
+        for free in (first, second):
             free.bind(("127.0.0.1", 0))
-        workers = [f"127.0.0.1:{free.getsockname()[1]}" for free in (one, two)]
+        workers = [f"127.0.0.1:{free.getsockname()[1]}" for free in (first, second)]
     command = [
         sys.executable,
         __file__,
@@ -109,7 +110,7 @@ def reduced_between(flags):
 
 
 def reduce(flags):
-    """One of two processes: prints the median seconds of a reduction."""
+    """Runs in each of the two processes: prints the median seconds of a reduction."""
     import tensorflow as tf
 
     from hazeheal import config as configs
@@ -120,7 +121,7 @@ def reduce(flags):
         implementation=tf.distribute.experimental.CommunicationImplementation.RING
     )
     strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-    shapes = gradient_shapes(configs.load(fields(flags, batch=2)))
+    shapes = gradient_shapes(configs.load(config_flags(flags, batch=2)))
 
     @tf.function
     def summed():
@@ -147,23 +148,23 @@ def main(argv=None):
     parse.add_argument("--width", type=int, default=32)
     parse.add_argument("--depth", type=int, default=4)
     parse.add_argument("--crop_size", type=int, default=128)
-    parse.add_argument("--batch", type=int, default=2, help="images a replica (default: %(default)s)")
+    parse.add_argument("--batch", type=int, default=2, help="images per replica (default: %(default)s)")
     parse.add_argument("--steps", type=int, default=30, help="of each training (default: %(default)s)")
     parse.add_argument("--reduce_dtype", choices=("float32", "float16"), default="float32")
     parse.add_argument("--rounds", type=int, default=2)
-    parse.add_argument("--json", metavar="FILE", help="write all figures here too")
+    parse.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     parse.add_argument("--reduce", action="store_true", help=argparse.SUPPRESS)
     flags = parse.parse_args(argv)
     if flags.reduce:
         return reduce(flags)
     cores = sorted(os.sched_getaffinity(0))[:2]
-    found = []
+    results = []
     with tempfile.TemporaryDirectory() as directory:
         folder = pathlib.Path(directory)
         write_pairs(folder / "images", pairs=16, size=max(160, flags.crop_size))
         run_conversion(folder / "images", folder / "records", encoding="keep")
         for number in range(flags.rounds):
-            found.append(
+            results.append(
                 {
                     "alone": train(flags, folder, f"alone{number}", replicas=1, cores=cores),
                     "beside": train(flags, folder, f"beside{number}", replicas=1, cores=cores, beside=1),
@@ -173,19 +174,19 @@ def main(argv=None):
                     "reduction_groups": reduced_between(flags),
                 }
             )
-            print(" ".join(f"{name} {seconds:.3f} s" for name, seconds in found[-1].items()), flush=True)
-    middle = {name: statistics.median(one[name] for one in found) for name in found[0]}
+            print(" ".join(f"{name} {seconds:.3f} s" for name, seconds in results[-1].items()), flush=True)
+    medians = {name: statistics.median(times[name] for times in results) for name in results[0]}
     print(
-        f"\none replica on a core: {middle['alone']:.3f} s a step; beside another: {middle['beside']:.3f} s\n"
+        f"\none replica on a core: {medians['alone']:.3f} s per step; beside another: {medians['beside']:.3f} s\n"
     )
     print("| two | reduction s | predicted s | measured s | off by |\n|---|---|---|---|---|")
     for name in ("replicas", "groups"):
-        reduction, measured = middle[f"reduction_{name}"], middle[name]
-        predicted = middle["beside"] + reduction
+        reduction, measured = medians[f"reduction_{name}"], medians[name]
+        predicted = medians["beside"] + reduction
         print(
             f"| {name} | {reduction:.3f} | {predicted:.3f} | {measured:.3f} | {100 * (predicted / measured - 1):+.0f} % |"
         )
-    rounds.write(flags.json, {"machine": rounds.machine(), "settings": vars(flags), "rounds": found})
+    rounds.write(flags.json, {"machine": rounds.machine(), "settings": vars(flags), "rounds": results})
     return 0
 
 

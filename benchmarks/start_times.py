@@ -1,10 +1,10 @@
-"""How long `hazeheal --help` takes, and a training from the start of its process to its first step.
+"""Measures the time of `hazeheal --help`, and of a training from the start of its process to its first step.
 
     python benchmarks/start_times.py [--width=16 --depth=3 --crop_size=128]
 
-The first step is there when status.json says so. It is timed without XLA, with XLA, and with XLA and --xla_cache, which keeps
-compiled programs, once empty and once as the run before left it. All files are in the page cache: every command
-runs once before it is timed. Prints seconds, medians over the rounds, and how many files the cache then held.
+The first step is complete when status.json says so. It is timed without XLA, with XLA, and with XLA and --xla_cache, which
+stores compiled programs: once with an empty cache and once with that of the previous run. Every command runs once before it is
+timed, so that all files are in the page cache. Prints seconds, medians over the rounds, and the number of files in the cache.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from hazeheal.benchmark.convert import run_conversion, write_pairs  # noqa: E402
 UNIT = "seconds"
 
 
-def helped(*command):
-    """A contestant: prints the help of `hazeheal`, or of a command."""
+def show_help(*command):
+    """A contestant that prints the help of `hazeheal` or of a command."""
 
     def run():
         start = time.perf_counter()
@@ -43,7 +43,7 @@ def helped(*command):
 
 
 def first_step(data_dir, run_dir, flags, *, xla, cache=None, keep=False):
-    """A contestant: trains to the first step; the cache is emptied before, unless `keep`."""
+    """A contestant that trains to the first step; it empties the cache first, unless `keep`."""
     fields = {
         "model.width": flags.width,
         "model.depth": flags.depth,
@@ -55,7 +55,7 @@ def first_step(data_dir, run_dir, flags, *, xla, cache=None, keep=False):
         "train.xla": xla,
         "train.validate_every": "never",
         "train.sample_every": "never",
-        "data.val_split": "",  # pairs by rule have none
+        "data.val_split": "",  # the synthetic pairs have none
     }
     command = [sys.executable, "-m", "hazeheal", "train", f"--data_dir={data_dir}", f"--workdir={run_dir}"]
     command += ["--config=default", *(f"--config.{name}={value}" for name, value in fields.items())]
@@ -88,14 +88,14 @@ def main(argv=None):
     parse.add_argument("--depth", type=int, default=3)
     parse.add_argument("--crop_size", type=int, default=128)
     parse.add_argument("--rounds", type=int, default=3)
-    parse.add_argument("--help_alone", action="store_true", help="no training")
-    parse.add_argument("--json", metavar="FILE", help="write all figures here too")
+    parse.add_argument("--help_alone", action="store_true", help="measure only --help")
+    parse.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     flags = parse.parse_args(argv)
     with tempfile.TemporaryDirectory() as directory:
         folder, data_dir, run_dir, cache = (
             pathlib.Path(directory, name) for name in ("images", "records", "run", "cache")
         )
-        contestants = {"hazeheal --help": helped(), "hazeheal train --help": helped("train")}
+        contestants = {"hazeheal --help": show_help(), "hazeheal train --help": show_help("train")}
         if not flags.help_alone:
             write_pairs(folder, pairs=16, size=max(160, flags.crop_size))
             run_conversion(folder, data_dir, encoding="keep")
@@ -111,16 +111,16 @@ def main(argv=None):
             }
         for contestant in list(contestants.values())[: 2 if flags.help_alone else 3]:
             contestant()
-        found = {name: [] for name in contestants}
-        for _ in range(flags.rounds):  # in this order, as one contestant fills the other's cache
+        results = {name: [] for name in contestants}
+        for _ in range(flags.rounds):  # in this order, because one contestant fills the cache of the next
             for name, contestant in contestants.items():
-                found[name].append(contestant())
-    for name, figures in found.items():
+                results[name].append(contestant())
+    for name, figures in results.items():
         times = [one[UNIT] for one in figures]
         text = f"{name}: {statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f})"
         cached = figures[-1].get("cached_files")
         print(text if cached is None else f"{text}, {cached} files in the cache")
-    rounds.write(flags.json, {"machine": rounds.machine(), "settings": vars(flags), "rounds": found})
+    rounds.write(flags.json, {"machine": rounds.machine(), "settings": vars(flags), "rounds": results})
     return 0
 
 

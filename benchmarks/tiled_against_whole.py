@@ -20,14 +20,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import rounds  # noqa: E402
-from benchmarks.images import made_image  # noqa: E402
+from benchmarks.images import synthetic_image  # noqa: E402
 from hazeheal.data.synthesis.scattering import add_haze  # noqa: E402
 
 
 def synthetic(*, height, width):
     """uint8 [H, W, 3]: an image with a photograph's spectrum, under haze that gets thicker towards the top."""
     depth = np.broadcast_to(np.linspace(1, 0, height, dtype=np.float32)[:, None], (height, width))
-    hazy = add_haze(made_image(0, height=height, width=width), depth=depth, beta=1.0)
+    hazy = add_haze(synthetic_image(0, height=height, width=width), depth=depth, beta=1.0)
     return np.rint(hazy * 255).astype(np.uint8)
 
 
@@ -39,13 +39,13 @@ def resized(path, *, height, width):
 
 def difference(tiled, whole) -> dict:
     """Compares two uint8 images."""
-    apart = np.abs(tiled.astype(np.int16) - whole)
-    pixels = apart.max(axis=-1)
+    differences = np.abs(tiled.astype(np.int16) - whole)
+    pixels = differences.max(axis=-1)
     return {
         "equal": float((pixels == 0).mean()),
         "within_1": float((pixels <= 1).mean()),
-        "largest": int(apart.max()),
-        "mean": float(apart.mean()),
+        "largest": int(differences.max()),
+        "mean": float(differences.mean()),
     }
 
 

@@ -1,9 +1,9 @@
-"""One mode of the training step, timed in this process: the side of ours in comparisons with peers.
+"""Times one mode of HazeHeal's training step in this process, for comparisons with other libraries.
 
     python benchmarks/training_step.py --mode=float32,off [--width=16 --crop_size=128 --batch_size=4]
 
-Prints {"images_per_second", "start"} as JSON, `start` being the seconds of the first two steps, which compile.
-Exit code 2: this device lacks the precision. `hazeheal benchmark --what=step` compares the modes.
+Prints {"images_per_second", "start"} as JSON; `start` is the time of the first two steps, which compile. Exit code 2: this device
+does not support the precision. `hazeheal benchmark --what=step` compares the modes.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from hazeheal.errors import EXIT_OK, EXIT_USAGE, UsageError
 
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("--mode", required=True, help="PRECISION,XLA as in mixed_bfloat16,on")
+    parse.add_argument("--mode", required=True, help="PRECISION,XLA, for example mixed_bfloat16,on")
     parse.add_argument("--width", type=int, default=16)
     parse.add_argument("--crop_size", type=int, default=128)
     parse.add_argument("--batch_size", type=int, default=4)
     parse.add_argument("--cpu_replicas", type=int, help="on CPUs (default: all GPUs, else one CPU)")
-    parse.add_argument("--perceptual_weights", help=".npz or .h5 of VGG19; without it the term is off")
+    parse.add_argument("--perceptual_weights", help=".npz or .h5 of VGG19; the term is off by default")
     parse.add_argument("--steps", type=int, default=20, help="timed steps")
     flags = parse.parse_args(argv)
     precision, _, xla = flags.mode.partition(",")
@@ -51,11 +51,11 @@ def main(argv=None):
         print(error, file=sys.stderr)
         return EXIT_USAGE
     _, train = step.open_training(config, runtime=runtime)
-    feed = step.distributed_iterator(runtime, step.batch_in_memory(config, replicas=runtime.replicas))
+    iterator = step.distributed_iterator(runtime, step.batch_in_memory(config, replicas=runtime.replicas))
     begin = time.perf_counter()
-    train(feed, 2)
+    train(iterator, 2)
     compiled = time.perf_counter()
-    train(feed, flags.steps)
+    train(iterator, flags.steps)
     seconds = time.perf_counter() - compiled
     figures = {"images_per_second": flags.steps * flags.batch_size / seconds, "start": compiled - begin}
     if runtime.on_gpu:

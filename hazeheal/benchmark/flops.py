@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from hazeheal.training.step.step import make_forward_backward
+from hazeheal.training.step.forward_backward import make_forward_backward
 
 if TYPE_CHECKING:
     from hazeheal.models.networks import Networks
@@ -100,5 +100,5 @@ def of_step(networks: "Networks", *, config: ConfigDict) -> int:
         perceptual.variables if perceptual is not None else [],
     )
     specs = [[tf.TensorSpec(v.shape, v.value.dtype) for v in group] for group in variables]
-    scale, norms = tf.TensorSpec([]), tf.TensorSpec([3])
-    return of_graph(step.get_concrete_function(*specs, scale, norms, image, image, 1.0).graph)
+    loss_scale = tf.TensorSpec([])
+    return of_graph(step.get_concrete_function(*specs, loss_scale, image, image, 1.0).graph)
