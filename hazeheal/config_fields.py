@@ -212,6 +212,22 @@ def _check_networks(model, *, crop_size):
         raise UsageError(f"--config.model.width={model.width} is odd; the stem needs an even number")
 
 
+def check_removed_values(config: "ConfigDict", *, source: object) -> None:
+    """Refuses a stored configuration with one of `REMOVED_VALUES`, all of which change the networks.
+
+    Args:
+        config: A stored configuration, as `hazeheal.config.from_dict` returns it.
+        source: Where it was read, for the message.
+    """
+    for key, values in REMOVED_VALUES.items():
+        section, name = key.split(".")
+        value = config.get(section, {}).get(name)
+        if value in values:
+            raise HazeHealError(
+                f"{source}: {key}={value} was removed; use the version that trained it, or train again: {values[value]}"
+            )
+
+
 def check_model_fields(config: "ConfigDict", *, source: object) -> None:
     """Refuses stored networks of another version: their variables alone do not say what they compute.
 
@@ -222,15 +238,9 @@ def check_model_fields(config: "ConfigDict", *, source: object) -> None:
     Raises:
         HazeHealError: `config.model` has other fields than this version, or one of `REMOVED_VALUES`.
     """
-    model = config.get("model", {})
-    for key, values in REMOVED_VALUES.items():
-        value = model.get(key.removeprefix("model."))
-        if value in values:
-            raise HazeHealError(
-                f"{source}: {key}={value} was removed; use the version that trained it, or train again: {values[value]}"
-            )
+    check_removed_values(config, source=source)
     known = {name for name in FIELDS if name.startswith("model.")}
-    if differences := {f"model.{name}" for name in model} ^ known:
+    if differences := {f"model.{name}" for name in config.get("model", {})} ^ known:
         raise HazeHealError(
             f"{source}: the networks of this version have other fields ({', '.join(sorted(differences))}); use the "
             "version that trained it, or train again"

@@ -2,6 +2,7 @@
 
 import json
 
+import checkpoints_made
 import pytest
 import tensorflow as tf
 import tiny
@@ -14,8 +15,8 @@ def flags(run, *more, **overrides):
     return ["train", "--dry_run", f"--workdir={run}", *tiny.arguments(train__steps=10, **overrides), *more]
 
 
-def refused(capsys, argv):
-    assert main(argv) == 2
+def refused(capsys, argv, *, code=2):
+    assert main(argv) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("hazeheal train: error: ")
     return line
@@ -26,7 +27,7 @@ def test_the_configuration_is_shown_and_that_the_data_was_not_checked(tmp_path, 
     text, end, rest = capsys.readouterr().out.partition("\n}\n")
     assert json.loads(text + end)["train"]["steps"] == 10
     assert rest.splitlines() == [
-        "data      none was given; what depends on it was not checked",
+        "data      no data set was given; what depends on it was not checked",
         f"workdir   {tmp_path / 'run'}: a new run",
     ]
     assert not (tmp_path / "run").exists()
@@ -44,6 +45,21 @@ def test_the_configuration_is_shown_and_that_the_data_was_not_checked(tmp_path, 
 )
 def test_what_is_wrong_is_refused(tmp_path, capsys, more, overrides, said):
     assert said in refused(capsys, flags(tmp_path, *more, **overrides))
+
+
+def test_a_run_with_networks_of_an_earlier_version_is_refused_and_other_old_fields_are_ignored(
+    tmp_path, capsys
+):
+    run = checkpoints_made.write_run(tmp_path / "run", (5, 20.0))
+    config = json.loads((run / "config.json").read_text())
+    config["loss"]["weighting"] = "fixed"
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(flags(run)) == 0
+    assert "resumes from ckpt-00000005" in capsys.readouterr().out
+    config["model"]["norm"] = "batch"
+    (run / "config.json").write_text(json.dumps(config))
+    line = refused(capsys, flags(run), code=1)
+    assert f"{run}/config.json: model.norm=batch was removed; use the version that trained it" in line
 
 
 def test_the_replicas_of_all_groups_count(tmp_path, capsys, monkeypatch):

@@ -95,6 +95,19 @@ class RunDirectory:
             f"--workdir={self.path} cannot be written: {error.strerror}; use another directory"
         )
 
+    def load_config(self) -> "ConfigDict | None":
+        """Returns the configuration in config.json, or None if the run has none.
+
+        Raises:
+            HazeHealError: config.json cannot be read.
+        """
+        if not self.config.exists():
+            return None
+        try:
+            return configs.from_dict(json.loads(self.config.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise HazeHealError(f"{self.config} cannot be read ({error}); move or delete it") from error
+
     def save_config(self, config: "ConfigDict", *, step: int) -> list[str]:
         """Writes config.json. If an existing one differs, it is kept as config.before-step-N.json.
 
@@ -110,19 +123,16 @@ class RunDirectory:
         """
         new = configs.flat(configs.from_dict(json.loads(configs.to_json(config))))
         changes = []
-        if self.config.exists():
-            try:
-                text = self.config.read_text(encoding="utf-8")
-                old = configs.flat(configs.from_dict(json.loads(text)))
-            except (OSError, ValueError, TypeError, AttributeError) as error:
-                raise HazeHealError(f"{self.config} cannot be read ({error}); move or delete it") from error
+        stored = self.load_config()
+        if stored is not None:
+            old = configs.flat(stored)
             keys = dict.fromkeys([*old, *new])
             changes = [f"{k}: {old.get(k)} -> {new.get(k)}" for k in keys if old.get(k) != new.get(k)]
             if not changes:
                 return []
             backup = self.path / f"config.before-step-{step}.json"
             if not backup.exists():
-                atomic_write(backup, text)
+                atomic_write(backup, self.config.read_text(encoding="utf-8"))
         atomic_write(self.config, configs.to_json(config))
         return changes
 

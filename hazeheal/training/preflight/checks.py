@@ -55,8 +55,12 @@ def check_run(
     newest = newest_checkpoint(directory)
     if newest is None:
         networks_from = find_networks(restore_from, config=config) if restore_from else None
-    elif fingerprint is not None:
+    else:
         # A resumed run does not need the networks that it once started with.
-        saved = checkpoints.read_progress(newest)
-        checkpoints.check_data_set(saved, fingerprint, data_dir=data_dir, workdir=directory.path)
+        stored = directory.load_config()
+        if stored is not None:
+            configs.check_removed_values(stored, source=directory.config)
+        if fingerprint is not None:
+            saved = checkpoints.read_progress(newest)
+            checkpoints.check_data_set(saved, fingerprint, data_dir=data_dir, workdir=directory.path)
     return Checked(fingerprint, newest, networks_from)
