@@ -1,15 +1,18 @@
-"""Writes the compiled training step as HLO, for a machine that has JAX and no TensorFlow.
+"""Exports the training step as HLO, for a machine with JAX but without TensorFlow.
 
     python benchmarks/gpu/export_step.py --output=STEP [--width=64 --crop_size=256 --batch_size=8]
         [--precision=mixed_bfloat16] [--perceptual_weights=vgg19.npz]
 
-STEP/ then holds the two functions that one replica runs (hazeheal/training/step/step.py): `forward.hlo`, the forward and
-backward passes, and `update.hlo`, the update; `state.npz`, every variable at the start and a batch of images;
-`step.json`, which variable is which parameter and output, and the losses of the first steps; and `reference.npz`, a small
-step for `benchmarks/peers/pytorch_equality.py`.
+STEP/ contains the two functions that one replica runs (hazeheal/training/step):
 
-The losses to compare with are computed here in float32, at a batch of the few different pairs that the exported batch
-repeats: losses and gradients are means over the batch, so that a hundred copies of a pair give what the pair gives.
+    forward.hlo      the forward and backward passes
+    update.hlo       the update
+    state.npz        every variable at the start, and a batch of images
+    step.json        the variable of each parameter and output, and the losses of the first steps
+    reference.npz    a small step for `benchmarks/peers/pytorch_equality.py`
+
+The reference losses are computed in float32 with a batch of the few distinct pairs that the exported batch repeats. Losses and
+gradients are means over the batch, so repeating its pairs does not change them.
 """
 
 import argparse
@@ -28,31 +31,31 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from benchmarks import reference_step
 from hazeheal.data.synthesis import synthetic_pairs
-from hazeheal.inference.gan import DehazeGAN
 from hazeheal.models import ops
+from hazeheal.models.networks import build_networks
 from hazeheal.training.step.forward_backward import LOSSES, make_forward_backward
 from hazeheal.training.step.train_state import TrainState
 from hazeheal.training.step.update import make_update
 
-PAIRS = 2  # different ones in a batch
-STEPS = 3  # whose losses are compared
+PAIRS = 2  # distinct pairs in a batch
+STEPS = 3  # steps whose losses are compared
 
 
 class Step:
-    """The two functions of one replica, and the names of all that goes in and comes out.
+    """The two functions of one replica, and the names of their inputs and outputs.
 
     Args:
-        config: The configuration; its batch size is the one exported.
+        config: The configuration, with the batch size to export.
         precision: Keras dtype policy.
     """
 
     def __init__(self, config, *, precision):
-        ops.target_is_cpu = False  # traced here, for a GPU
-        gan = DehazeGAN(config, precision=precision)
-        self.state = TrainState(gan, use_ema=True)
+        ops.target_is_cpu = False  # traced on a CPU for a GPU
+        networks = build_networks(config, precision=precision)
+        self.state = TrainState(networks, use_ema=True)
         scaled = precision == "mixed_float16"
         self.forward = tf.function(
-            make_forward_backward(gan, config=config, scaled=scaled), jit_compile=True, autograph=False
+            make_forward_backward(networks, config=config, scaled=scaled), jit_compile=True, autograph=False
         )
         self.update = tf.function(
             make_update(
@@ -62,12 +65,12 @@ class Step:
             autograph=False,
         )
         self.share = 1.0 / config.train.batch_size
-        # Frozen weights are no part of what is saved, and have no name in the state.
+        # Frozen weights are not saved and have no name in the state.
         self.variables = self.state.variables | {f"frozen/{i}": v for i, v in enumerate(self.state.frozen)}
         self.names = {id(v): name for name, v in self.variables.items()}
 
     def forward_groups(self):
-        """The variables that the forward pass is given, as it is given them."""
+        """The variables that are inputs of the forward pass: (groups, scalars)."""
         state = self.state
         trainable = state.trainable
         groups = [trainable["generator"], trainable["discriminator"], state.vectors, state.frozen]
@@ -82,7 +85,7 @@ class Step:
         return outputs["gradients"], outputs["sums"], outputs["vectors"]
 
     def run(self, hazy, clear, steps):
-        """Trains `steps` steps on one batch, uncompiled: [steps, 5] float32 losses."""
+        """Trains `steps` steps on one batch without XLA; returns the losses, [steps, 5] float32."""
         forward, update = (
             tf.function(f.python_function, autograph=False) for f in (self.forward, self.update)
         )
@@ -100,12 +103,12 @@ class Step:
         if concrete.captured_inputs:
             raise ValueError(f"the forward pass is not pure: it captures {concrete.captured_inputs}")
         groups, scalars = self.forward_groups()
-        given = [self.names[id(v)] for group in [*groups, scalars] for v in group]
+        parameters = [self.names[id(v)] for group in [*groups, scalars] for v in group]
         outputs = tf.nest.map_structure(
             lambda spec: tf.zeros(spec.shape, spec.dtype), concrete.structured_outputs
         )
-        made = [f"output/{i}" for i in range(len(tf.nest.flatten(outputs)))]
-        by_key = tf.nest.pack_sequence_as(outputs, made)
+        output_names = [f"output/{i}" for i in range(len(tf.nest.flatten(outputs)))]
+        by_key = tf.nest.pack_sequence_as(outputs, output_names)
 
         arguments = self.update_arguments(outputs)
         (folder / "update.hlo").write_bytes(hlo(self.update, arguments))
@@ -114,7 +117,7 @@ class Step:
         captured = [handles[id(handle)] for handle in concrete.captured_inputs]
         written = written_names(concrete, captured)
         return {
-            "forward": {"parameters": [*given, "hazy", "clear"], "outputs": made},
+            "forward": {"parameters": [*parameters, "hazy", "clear"], "outputs": output_names},
             "update": {
                 "parameters": [*tf.nest.flatten(self.update_arguments(by_key)), *captured],
                 "outputs": ["metrics", *written],
@@ -123,28 +126,28 @@ class Step:
 
 
 def hlo(function, arguments):
-    """The function as a serialized HloModuleProto, before any optimization for a device."""
+    """Returns the function as a serialized HloModuleProto, before optimization for a device."""
     return function.experimental_get_compiler_ir(*arguments)(stage="hlo_serialized")
 
 
-WRITING = {"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "ResourceApplyAdam"}
+WRITING_OPS = {"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "ResourceApplyAdam"}
 
 
 def written_names(concrete, captured):
-    """The names, of those in `captured`, of the variables that a graph writes, in order.
+    """Returns the names in `captured` of the variables that a graph writes, in order.
 
-    XLA returns their new values in this order behind what the function returns. A variable that is written in a branch
-    is an input of the `If` and, inside, of the branch's function.
+    XLA returns their new values in this order after the results of the function. A variable that is written in a branch
+    is an input of the `If` operation and of the branch's function.
     """
     library = {f.signature.name: f for f in concrete.graph.as_graph_def().library.function}
 
     def written(nodes, inputs):
-        """Which of the values called `inputs` are written by `nodes`."""
+        """The subset of the names `inputs` that `nodes` write."""
         found = set()
         for node in nodes:
             names = [name.split(":")[0] for name in node.input if not name.startswith("^")]
-            if node.op in WRITING:
-                # Adam's first three inputs are the variable and its slots.
+            if node.op in WRITING_OPS:
+                # The first three inputs of Adam are the variable and its slots.
                 found.update(names[: 3 if node.op == "ResourceApplyAdam" else 1])
             called = [node.attr[key].func.name for key in ("then_branch", "else_branch", "f")]
             for name in filter(None, called):
@@ -169,7 +172,7 @@ def main(argv=None):
     parse.add_argument(
         "--precision", choices=("float32", "mixed_bfloat16", "mixed_float16"), default="mixed_bfloat16"
     )
-    parse.add_argument("--perceptual_weights", help=".npz or .h5 of VGG19; without it the term is off")
+    parse.add_argument("--perceptual_weights", help=".npz or .h5 of VGG19; the term is off by default")
     flags = parse.parse_args(argv)
     if flags.batch_size % PAIRS:
         parse.error(f"--batch_size={flags.batch_size} must be a multiple of {PAIRS}")
@@ -193,9 +196,9 @@ def main(argv=None):
     np.savez(flags.output / "state.npz", hazy=hazy, clear=clear, **values)
     small = reference_step.settings(width=16, crop_size=64, perceptual_weights=flags.perceptual_weights)
     np.savez(flags.output / "reference.npz", **reference_step.record(small))
-    described = {k: v for k, v in vars(flags).items() if k not in ("output", "perceptual_weights")}
-    described |= {"perceptual": bool(flags.perceptual_weights), "tensorflow": tf.__version__}
-    names |= {"settings": described, "losses": dict(zip(LOSSES, reference.T.tolist(), strict=True))}
+    step_settings = {k: v for k, v in vars(flags).items() if k not in ("output", "perceptual_weights")}
+    step_settings |= {"perceptual": bool(flags.perceptual_weights), "tensorflow": tf.__version__}
+    names |= {"settings": step_settings, "losses": dict(zip(LOSSES, reference.T.tolist(), strict=True))}
     (flags.output / "step.json").write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {flags.output}: {', '.join(sorted(p.name for p in flags.output.iterdir()))}")
     return 0

@@ -1,11 +1,11 @@
-"""Runs an exported training step under JAX: checks its losses against TensorFlow's, then times it.
+"""Runs an exported training step with JAX: compares its losses with TensorFlow's, then times it.
 
     python benchmarks/gpu/run_jax.py STEP [--steps=20]
 
-STEP is a directory of `benchmarks/gpu/export_step.py`. Needs jax and numpy alone. Exit code 1, and no figures, where
-the losses are not those of the TensorFlow step. The last line is JSON: images/s, peak memory, the share of the
-device's own peak (a large bfloat16 matrix product, measured here) and of the bound that peak and memory bandwidth
-set together.
+STEP is a directory written by `benchmarks/gpu/export_step.py`. The script needs only jax and numpy. If the losses differ from
+those of the TensorFlow step, it exits with code 1 and prints no figures. The last line is JSON: images/s, peak memory, the share
+of the device's peak (a large bfloat16 matrix product, measured in this process), and the share of the roofline that peak and
+memory bandwidth give.
 """
 
 import argparse
@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax._src.lib import xla_client
 
-jax.config.update("jax_enable_x64", True)  # the step's counters are int64
-# Relative, of each loss; the later steps' losses carry the updates of those before.
+jax.config.update("jax_enable_x64", True)  # the counters of the step are int64
+# Relative tolerance of each loss; the losses of later steps depend on the updates of earlier ones.
 TOLERANCES = {"float32": 5e-3, "mixed_bfloat16": 5e-2, "mixed_float16": 2e-2}
 
 
@@ -28,8 +28,8 @@ class Executable:
     """A serialized HLO module, compiled for the first device.
 
     Attributes:
-        flops: Of one run, counted before optimization, which hides convolutions in calls of a library.
-        bytes: That one run of the compiled module reads and writes, each value once by each fused kernel.
+        flops: FLOPs of one run, counted before optimization, which replaces convolutions by library calls.
+        bytes: Bytes that one run of the compiled module reads and writes, each value once per fused kernel.
     """
 
     def __init__(self, path):
@@ -50,10 +50,10 @@ class Executable:
 
 
 class Step:
-    """The two functions and the state between them, on the device."""
+    """The two functions and their state on the device."""
 
     def __init__(self, folder):
-        self.described = json.loads((folder / "step.json").read_text(encoding="utf-8"))
+        self.description = json.loads((folder / "step.json").read_text(encoding="utf-8"))
         with np.load(folder / "state.npz", allow_pickle=False) as arrays:
             arrays = dict(arrays)
         self.images = {name: arrays.pop(name) for name in ("hazy", "clear")}
@@ -62,46 +62,49 @@ class Step:
         self.reset()
 
     def reset(self):
-        self.variables = {}  # before the new ones come: peak memory is a figure
+        self.variables = {}  # frees the old variables first, because peak memory is measured
         self.variables = {name: jax.device_put(v) for name, v in self.initial.items()}
 
     def run(self):
-        """One step; returns the metrics, on the device."""
-        # From the host, as a pipeline gives them.
+        """Runs one step; returns the metrics on the device."""
+        # Copied from the host, as from an input pipeline.
         images = {name: jax.device_put(v) for name, v in self.images.items()}
-        made = self._call("forward", self.forward, self.variables | images)
-        made = self._call("update", self.update, self.variables | made)
-        metrics = made.pop("metrics")
-        self.variables |= made
+        outputs = self._call("forward", self.forward, self.variables | images)
+        outputs = self._call("update", self.update, self.variables | outputs)
+        metrics = outputs.pop("metrics")
+        self.variables |= outputs
         return metrics
 
     def _call(self, name, function, values):
-        described = self.described[name]
-        made = function([values[parameter] for parameter in described["parameters"]])
-        return dict(zip(described["outputs"], made, strict=True))
+        names = self.description[name]
+        outputs = function([values[parameter] for parameter in names["parameters"]])
+        return dict(zip(names["outputs"], outputs, strict=True))
 
 
 def check(step):
-    """Raises SystemExit where the losses of the first steps are not TensorFlow's."""
-    wanted = step.described["losses"]
-    rows = [np.asarray(step.run()) for _ in next(iter(wanted.values()))]
-    tolerance = TOLERANCES[step.described["settings"]["precision"]]
+    """Exits if the losses of the first steps differ from TensorFlow's; returns the largest relative difference."""
+    expected = step.description["losses"]
+    rows = [np.asarray(step.run()) for _ in next(iter(expected.values()))]
+    tolerance = TOLERANCES[step.description["settings"]["precision"]]
     worst = 0.0
-    for i, (name, values) in enumerate(wanted.items()):
+    for i, (name, values) in enumerate(expected.items()):
         for number, (row, value) in enumerate(zip(rows, values, strict=True), start=1):
-            off = abs(float(row[i]) - value) / max(abs(value), 1e-6) if value else abs(float(row[i]))
-            worst = max(worst, off)
-            if not off <= tolerance:
+            error = abs(float(row[i]) - value) / max(abs(value), 1e-6) if value else abs(float(row[i]))
+            worst = max(worst, error)
+            if not error <= tolerance:
                 raise SystemExit(
-                    f"{name} at step {number} is {row[i]:.6g} here and {value:.6g} in TensorFlow: "
-                    f"off by {off:.1e}, at most {tolerance:.0e} would do; nothing was timed"
+                    f"{name} at step {number} is {row[i]:.6g} with JAX and {value:.6g} with TensorFlow: "
+                    f"the relative difference {error:.1e} is larger than {tolerance:.0e}; nothing was timed"
                 )
-    print(f"losses of {len(rows)} steps as in TensorFlow: off by {worst:.1e} at most", file=sys.stderr)
+    print(
+        f"the losses of {len(rows)} steps equal TensorFlow's: relative difference at most {worst:.1e}",
+        file=sys.stderr,
+    )
     return worst
 
 
 def seconds_of(function, *, repeats):
-    """Median seconds of `function`, which returns an array to wait for."""
+    """Median time of `function`, which returns an array to wait for, in seconds."""
     function().block_until_ready()
     times = []
     for _ in range(repeats):
@@ -142,13 +145,13 @@ def main(argv=None):
     metrics.block_until_ready()
     seconds = (time.perf_counter() - begin) / flags.steps
     if not np.isfinite(np.asarray(metrics)).all():
-        raise SystemExit("the losses are no longer finite after the timed steps; nothing is reported")
-    memory = device.memory_stats() or {}  # before `peaks` uses some
+        raise SystemExit("the losses are not finite after the timed steps; no figures are reported")
+    memory = device.memory_stats() or {}  # before `peaks` allocates memory
     peak, bandwidth = peaks(device)
     flops = step.forward.flops + step.update.flops
     moved = step.forward.bytes + step.update.bytes
     figures = {
-        "images_per_second": step.described["settings"]["batch_size"] / seconds,
+        "images_per_second": step.description["settings"]["batch_size"] / seconds,
         "start": start,
         "step_seconds": seconds,
         "flops": flops,

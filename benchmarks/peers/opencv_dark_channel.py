@@ -1,10 +1,10 @@
-"""The dark channel prior (He, Sun and Tang 2011) with a guided filter, in OpenCV, as it is commonly written.
+"""The dark channel prior (He, Sun and Tang 2011) with a guided filter, in OpenCV, as it is commonly implemented.
 
     python benchmarks/peers/opencv_dark_channel.py [--height=412 --width=550]
 
-Dark channel by erosion with a window of 15, atmospheric light from the haziest 0.1 % of the pixels, transmission
-1 - 0.95 dark(I / A), refined by a guided filter (He et al. 2013) of radius 60, at least 0.1. uint8 in, uint8 out;
-OpenCV uses all cores. Prints its figures as JSON.
+The dark channel is an erosion with a window of 15. The atmospheric light is that of the haziest 0.1 % of the pixels. The
+transmission is 1 - 0.95 dark(I / A), refined by a guided filter (He et al. 2013) of radius 60, and at least 0.1. Input and output
+are uint8. OpenCV uses all cores. Prints the figures as JSON.
 """
 
 import argparse
@@ -16,11 +16,11 @@ import time
 import cv2
 import numpy as np
 
-WINDOW, OMEGA, LEAST_TRANSMISSION, RADIUS, EPS = 15, 0.95, 0.1, 60, 1e-3
+WINDOW, OMEGA, MIN_TRANSMISSION, RADIUS, EPS = 15, 0.95, 0.1, 60, 1e-3
 
 
 def dark_channel(image):
-    """[H, W, 3] to [H, W]: the least value over the channels and a square window."""
+    """[H, W, 3] to [H, W]: the minimum over the channels and a square window."""
     blue, green, red = cv2.split(image)
     kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (WINDOW, WINDOW))
     return cv2.erode(cv2.min(cv2.min(blue, green), red), kernel)
@@ -34,7 +34,7 @@ def atmospheric_light(image, dark):
 
 
 def guided_filter(guide, values):
-    """`values` smoothed, with the edges of `guide`: both [H, W] float32."""
+    """Smooths `values` but keeps the edges of `guide`; both are [H, W] float32."""
 
     def mean(x):
         return cv2.boxFilter(x, -1, (2 * RADIUS + 1, 2 * RADIUS + 1))
@@ -51,7 +51,7 @@ def dehaze(hazy):
     light = atmospheric_light(image, dark_channel(image))
     transmission = 1 - OMEGA * dark_channel(image / light)
     gray = cv2.cvtColor(hazy, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    transmission = np.maximum(guided_filter(gray, transmission), LEAST_TRANSMISSION)[..., None]
+    transmission = np.maximum(guided_filter(gray, transmission), MIN_TRANSMISSION)[..., None]
     restored = (image - light) / transmission + light
     return (np.clip(restored, 0, 1) * 255 + 0.5).astype(np.uint8)
 

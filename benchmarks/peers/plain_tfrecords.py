@@ -1,14 +1,14 @@
-"""Pairs become one TFRecord file, as a script of one page does it: PIL, one process, TFRecordWriter.
+"""Writes pairs to one TFRecord file as a short script does: PIL, one process, TFRecordWriter.
 
     python benchmarks/peers/plain_tfrecords.py --folder=DIR --output=FILE [--image_size=286] [--same_work]
 
-DIR/hazy and DIR/GT hold files of equal names. Every image is decoded, so that a damaged one is found, and its
-size is stored. Without --image_size the file's own bytes go into the record; with it both images are resized
-(Lanczos) and saved as JPEG of quality 95, color at full resolution.
+DIR/hazy and DIR/GT contain files with the same names. Every image is decoded, which detects damaged files, and its size is
+stored. Without --image_size the record contains the bytes of the files. With it both images are resized (Lanczos) and encoded
+as JPEG of quality 95 without chroma subsampling.
 
-`hazeheal-tfrecords convert` does more, and so does --same_work, as anyone would write it: it compares sizes, measures
-every pair's PSNR (in floats, of what the record holds, decoded again after JPEG), hashes sources, records and the file, and
-writes an index with a CRC of each record. That it takes up an interrupted conversion is still ours alone.
+`hazeheal-tfrecords convert` does more. --same_work adds the same work in a straightforward way: it compares sizes, computes the
+PSNR of every pair (in float32, on the images of the record), hashes sources, records and the file, and writes an index with a
+CRC of each record. It cannot resume an interrupted conversion, as `convert` can.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from PIL import Image
 
 
 def encoded(path, image_size):
-    """(bytes of the file, bytes for the record, image) of one image."""
+    """(bytes of the file, bytes for the record, image) of one file."""
     source = data = path.read_bytes()
     with Image.open(io.BytesIO(data)) as opened:
         image = opened.convert("RGB")
@@ -47,7 +47,7 @@ def decoded(data):
 
 
 def psnr(hazy, clear):
-    """Of two images, in dB."""
+    """PSNR of two images in dB."""
     error = np.mean((np.asarray(hazy, np.float32) - np.asarray(clear, np.float32)) ** 2)
     return float(10 * np.log10(255.0**2 / error)) if error else float("inf")
 
@@ -61,7 +61,7 @@ def example(hazy_path, clear_path, image_size, same_work):
     if same_work:
         if image.size != clear_image.size:
             raise SystemExit(f"{hazy_path.name}: {image.size} and {clear_image.size}")
-        if image_size:  # the PSNR belongs to what the record holds
+        if image_size:  # the PSNR is that of the images in the record
             image, clear_image = decoded(hazy), decoded(clear)
         hashes = [hashlib.sha256(data).hexdigest() for data in (hazy_source, clear_source, hazy, clear)]
         row = {"key": hazy_path.stem, "psnr": psnr(image, clear_image), "sha256": hashes}
@@ -94,7 +94,9 @@ def main(argv=None):
     parse.add_argument("--folder", required=True, type=pathlib.Path)
     parse.add_argument("--output", required=True)
     parse.add_argument("--image_size", type=int)
-    parse.add_argument("--same_work", action="store_true", help="all that `hazeheal-tfrecords convert` does")
+    parse.add_argument(
+        "--same_work", action="store_true", help="do the same work as `hazeheal-tfrecords convert`"
+    )
     flags = parse.parse_args(argv)
     rows = []
     with tf.io.TFRecordWriter(flags.output) as writer:

@@ -1,11 +1,11 @@
-"""HazeHeal's networks in PyTorch, written as a PyTorch user would: NCHW, padding given in numbers.
+"""HazeHeal's networks in PyTorch, written as a PyTorch user would: NCHW, explicit padding sizes.
 
-The attributes carry the names of our variables (`encoder_0/mbconv/expand/kernel` is
+The attributes have the names of HazeHeal's variables (`encoder_0/mbconv/expand/kernel` is
 `encoder_0.mbconv.expand.weight`), so that `pytorch_equality.py` can copy weights by name.
 
-One thing differs: at a stride of 2, `padding=1` adds to the top and the left, TensorFlow's `same` to the
-bottom and the right. Explicit padding would cost PyTorch a copy of every map. Turned by 180 degrees, kernels
-and images alike, the two are the same network, which is how the equality is checked.
+There is one difference. At a stride of 2, PyTorch's `padding=1` pads the top and the left, but TensorFlow's `same` pads the
+bottom and the right. Explicit padding would cost PyTorch a copy of every feature map. With kernels and images rotated by 180
+degrees both are the same network. The equality check uses this.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ _IMAGENET_BGR_MEAN = (103.939, 116.779, 123.68)
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Over the channels of each pixel; the two permutations are free in channels_last."""
+    """Layer norm over the channels of each pixel. In channels_last the two permutations cost nothing."""
 
     def forward(self, x):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -87,7 +87,7 @@ class DecoderStage(nn.Module):
 
 
 class Generator(nn.Module):
-    """[B, 3, H, W] in [-1, 1] to the same; sides must be multiples of 2^depth, as training crops are here."""
+    """[B, 3, H, W] in [-1, 1] to the same shape and range; the sides must be multiples of 2^depth."""
 
     def __init__(self, *, width=64, depth=5, norm="layer", output="residual", se_ratio=0.25):
         super().__init__()
@@ -125,7 +125,7 @@ class Discriminator(nn.Module):
         super().__init__()
         sizes = [6, width, 2 * width, 4 * width, 8 * width, 8 * width, 1]
         for i in range(6):
-            # The last two keep the sides of their maps: 3 pixels of padding for 4 of the kernel.
+            # The last two layers keep the size of their maps: 3 pixels of padding for a kernel of 4.
             stride, padding = (2, 1) if i < 4 else (1, 0)
             layer = nn.Conv2d(sizes[i], sizes[i + 1], 4, stride=stride, padding=padding)
             self.add_module(f"conv_{i}" if i < 5 else "logits", spectral_norm(layer))
@@ -143,7 +143,7 @@ class Perceptual(nn.Module):
     """VGG19 up to block3_conv3, frozen: [B, 3, H, W] in [-1, 1] to [B, 256, H / 4, W / 4].
 
     Args:
-        weights: Path of an .npz that holds `block1_conv1/kernel` ([3, 3, in, out]), `block1_conv1/bias`, ...
+        weights: Path of an .npz that contains `block1_conv1/kernel` ([3, 3, in, out]), `block1_conv1/bias`, ...
     """
 
     def __init__(self, weights):

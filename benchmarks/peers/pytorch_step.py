@@ -1,12 +1,12 @@
-"""A training step in PyTorch, written as pix2pix writes it: three calls of the discriminator, two optimizers.
+"""A training step in PyTorch, written as in pix2pix: three calls of the discriminator, two optimizers.
 
     python benchmarks/peers/pytorch_step.py --precision=float32 --mode=compile [--width=64 --crop_size=128 ...]
 
-Runs one mode in this process and prints its figures as JSON; `benchmarks/compare_step.py` runs all modes and
-ours in turn. Exit code 2: the device lacks the precision.
+Runs one mode in this process and prints the figures as JSON; `benchmarks/compare_step.py` alternates all modes with HazeHeal's.
+Exit code 2: the device does not support the precision.
 
-The same networks and losses as HazeHeal's default configuration. Less is done than in our step: no moving
-average of the generator, no norms of gradients, no check for what is not finite.
+The networks and losses are those of HazeHeal's default configuration. The step does less than HazeHeal's: it has no moving
+average of the generator, no gradient norms, and no check for non-finite values.
 """
 
 import argparse
@@ -24,14 +24,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from benchmarks.peers.pytorch_networks import Discriminator, Generator, Perceptual
 
-EXIT_USAGE = 2
+EXIT_UNSUPPORTED = 2
 L1_WEIGHT, GAN_WEIGHT, PERCEPTUAL_WEIGHT = 150.0, 1.0, 0.005
 EPS, HAZE_SHARE = 1e-3, 0.3
 LOSSES = ("disc_loss", "gen_gan_loss", "gen_l1_loss", "gen_perceptual_loss", "gen_total_loss")
 
 
 def charbonnier(restored, hazy, clear):
-    """The haze-aware Charbonnier loss of hazeheal/training/step/losses.py, a mean over the batch."""
+    """The haze-aware Charbonnier loss of hazeheal/training/step/losses.py, the mean over the batch."""
     mask = (hazy - clear).abs().mean(1, keepdim=True)
     mask = mask / (mask.amax((1, 2, 3), keepdim=True) + 1e-6)
     c = ((restored - clear).square() + EPS * EPS).sqrt().mean(1, keepdim=True)
@@ -49,8 +49,8 @@ class Pix2Pix:
     Args:
         generator, discriminator, perceptual: The networks; perceptual may be None.
         device: Of the networks.
-        bfloat16: Under autocast.
-        compiled: With torch.compile.
+        bfloat16: Whether to use autocast.
+        compiled: Whether to use torch.compile.
         rate: The learning rate of both optimizers.
     """
 
@@ -77,7 +77,7 @@ class Pix2Pix:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def step(self, hazy, clear):
-        """Trains on one batch: uint8 [B, 3, H, W]. Returns the five losses, [5] float32, on the device."""
+        """Trains on one batch, uint8 [B, 3, H, W]. Returns the five losses on the device, [5] float32."""
         hazy, clear = (x.to(self.device, non_blocking=True).float() / 127.5 - 1 for x in (hazy, clear))
         with self.autocast():
             restored = self.generator(hazy)
@@ -106,18 +106,18 @@ class Pix2Pix:
         self.generator_optimizer.step()
         return torch.stack([disc_loss, gan_loss, l1_loss, perceptual_loss, total]).detach()
 
-    def require_gradients(self, wanted):
-        """Of the discriminator: it stands still while the generator learns."""
+    def require_gradients(self, enabled):
+        """Enables the gradients of the discriminator, or freezes it while the generator is trained."""
         for parameter in self.parameters:
-            parameter.requires_grad_(wanted)
+            parameter.requires_grad_(enabled)
 
 
 def choose_device():
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def lacks_bfloat16(device):
-    """Why the device does not multiply bfloat16 in hardware, or None where it does."""
+def bfloat16_problem(device):
+    """Says why the device does not multiply bfloat16 in hardware, or returns None if it does."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         return None if torch.cuda.is_bf16_supported(including_emulation=False) else f"{name} has no bfloat16"
@@ -127,7 +127,7 @@ def lacks_bfloat16(device):
 
 
 def measure(flags, device):
-    """Times `flags.steps` steps after the first ones; returns the figures."""
+    """Times `flags.steps` steps after three untimed ones; returns the figures."""
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -178,14 +178,14 @@ def main(argv=None):
     parse.add_argument("--se_ratio", type=float, default=0.25)
     parse.add_argument("--crop_size", type=int, default=128)
     parse.add_argument("--batch_size", type=int, default=4)
-    parse.add_argument("--perceptual_weights", help=".npz of VGG19; without it the term is off")
+    parse.add_argument("--perceptual_weights", help=".npz of VGG19; the term is off by default")
     parse.add_argument("--steps", type=int, default=10, help="timed steps (default: %(default)s)")
     flags = parse.parse_args(argv)
     device = choose_device()
-    lacking = lacks_bfloat16(device) if flags.precision == "bfloat16" else None
-    if lacking:
-        print(lacking, file=sys.stderr)
-        return EXIT_USAGE
+    problem = bfloat16_problem(device) if flags.precision == "bfloat16" else None
+    if problem:
+        print(problem, file=sys.stderr)
+        return EXIT_UNSUPPORTED
     print(json.dumps(measure(flags, device)))
     return 0
 

@@ -1,9 +1,9 @@
-"""A torch DataLoader over a folder of pairs, as its users write it: PIL, one worker process a core, shuffled.
+"""A torch DataLoader over a folder of pairs, written as usual: PIL, one worker process per core, shuffled.
 
     python benchmarks/peers/torch_loader.py FOLDER [--seconds=5]
 
-FOLDER/hazy and FOLDER/GT hold files of equal names. Each item is the same random crop of both images, mirrored
-and turned by quarters at random, uint8 as ours, so that the bytes to hand over are few. Prints its figures as JSON.
+FOLDER/hazy and FOLDER/GT contain files with the same names. Each item is the same random crop of both images, randomly flipped
+and rotated by multiples of 90 degrees. It is uint8, as in HazeHeal, to transfer few bytes. Prints the figures as JSON.
 """
 
 import argparse
@@ -41,8 +41,8 @@ class PairFolder(torch.utils.data.Dataset):
         return {"hazy": both[0], "clear": both[1]}
 
 
-def forever(loader):
-    """Batches, epoch after epoch."""
+def repeat(loader):
+    """Yields batches without end, epoch after epoch."""
     while True:
         yield from loader
 
@@ -63,8 +63,8 @@ def main(argv=None):
         num_workers=flags.workers,
         persistent_workers=True,
     )
-    batches = forever(loader)
-    for _ in range(4 * flags.workers):  # Twice what lies ready ahead.
+    batches = repeat(loader)
+    for _ in range(4 * flags.workers):  # twice the number of prefetched batches
         next(batches)
     count, start = 0, time.perf_counter()
     while (seconds := time.perf_counter() - start) < flags.seconds:
