@@ -1,4 +1,8 @@
-"""Imports without their greetings: some packages log to stderr while they are imported, whatever the log level."""
+"""Imports TensorFlow without its startup messages.
+
+While TensorFlow is imported, its C++ code writes to stderr whatever TF_CPP_MIN_LOG_LEVEL is (TensorFlow 2.21: `oneDNN
+custom operations are on`, `Could not find cuda drivers`). Redirecting the file descriptor is the only way to avoid that.
+"""
 
 import contextlib
 import importlib
@@ -6,66 +10,52 @@ import os
 import pathlib
 import signal
 import sys
-import tempfile
-import threading
+from collections.abc import Iterator
+from types import ModuleType
 
-LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # of TensorFlow's C++: 0 all, 1 warnings, 2 errors, 3 none
-_NVIDIA = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")  # the last: a GPU under Windows' Linux
+from hazeheal.utils.signals import handle_signals
+
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"  # 0: everything, 1: warnings, 2: errors, 3: fatal errors
+_NVIDIA_DEVICES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")  # the last one on WSL
 
 
-def import_tensorflow():
-    """Imports TensorFlow for a command, which speaks for itself.
+def import_tensorflow() -> ModuleType:
+    """Imports TensorFlow for a command and returns it.
 
-    Its C++ is left to tell errors; where there is no NVIDIA device not those either, for they are about the CUDA that is not
-    there. TF_CPP_MIN_LOG_LEVEL, where it is set, decides instead: below 2 all is shown.
+    Sets TF_CPP_MIN_LOG_LEVEL unless it is set: to 2 if this machine has an NVIDIA device, else to 3, because the
+    errors are then about the missing CUDA. If the user has set it to 0 or 1, all messages are shown.
     """
-    has_nvidia = any(pathlib.Path(path).exists() for path in _NVIDIA)
-    level = os.environ.setdefault(LOG_LEVEL, "2" if has_nvidia else "3")
+    has_nvidia_device = any(pathlib.Path(path).exists() for path in _NVIDIA_DEVICES)
+    level = os.environ.setdefault(LOG_LEVEL, "2" if has_nvidia_device else "3")
     if level in ("0", "1"):
         return importlib.import_module("tensorflow")
-    return import_module("tensorflow")
+    return import_quietly("tensorflow")
 
 
-def import_module(name: str):
-    """Imports a module and returns it; what was written to stderr is shown only if the import fails.
+def import_quietly(name: str) -> ModuleType:
+    """Imports a module and discards what it writes to stderr meanwhile.
 
-    Ctrl-C waits for its end: packages try one import and go on with another, and swallow it.
+    SIGINT is handled after the import, because some packages catch KeyboardInterrupt while they import optional
+    modules.
     """
     if name in sys.modules:
         return sys.modules[name]
-    with _interrupts_wait(), _stderr_waits():
-        return importlib.import_module(name)
+    interrupts = []
+    with handle_signals(lambda number, frame: interrupts.append(number), signal.SIGINT), _discard_stderr():
+        module = importlib.import_module(name)
+    if interrupts:
+        signal.raise_signal(signal.SIGINT)
+    return module
 
 
 @contextlib.contextmanager
-def _stderr_waits():
+def _discard_stderr() -> Iterator[None]:
     sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(saved, held.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
-@contextlib.contextmanager
-def _interrupts_wait():
-    """Calls Python's handler of SIGINT at the end; signals come to the main thread alone."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    came = []
-    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), 2)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if came:
-            before(*came[0])
+        os.dup2(stderr, 2)
+        os.close(stderr)
