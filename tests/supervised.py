@@ -51,10 +51,11 @@ STOPS = f"on({BOTH}, 75, 0.2); {FOR_EVER}"
 # What `hazeheal launch` does, as a process of its own that signals can be sent to.
 LAUNCHER = """
 import sys
-from hazeheal.distributed import error_notes, supervisor
-vars(supervisor).update({constants!r})
+from hazeheal.distributed import error_notes, supervisor, worker
+for module in (supervisor, worker):
+    vars(module).update({constants!r})
 told = {told!r}
-sys.exit(supervisor.Supervisor(lambda: {processes!r}, notes=told and error_notes.ErrorNotes(told[0], own=told[1]), **{options!r}).run())
+sys.exit(supervisor.Supervisor(lambda: {processes!r}, notes=told and error_notes.ErrorNotes(told[0], group_name=told[1]), **{options!r}).run())
 """
 
 
@@ -64,7 +65,7 @@ QUICK = {
     "FIRST_DELAY": 0.01,
     "SECONDS_TO_FOLLOW": 5.0,
     "START_FACTOR": 20,
-    "LOOK_SECONDS": 0.05,
+    "NOTES_SECONDS": 0.05,
 }
 
 
@@ -110,7 +111,7 @@ class Job:
 
     def run(self, *, max_restarts=3, hang_timeout=0, start=None, notes=None):
         options = {"max_restarts": max_restarts, "hang_timeout": hang_timeout}
-        options |= {"notes": notes, "say": self.lines.append}
+        options |= {"notes": notes, "report": self.lines.append}
         return supervisor.Supervisor(start or self.start, **options).run()
 
     def attempts(self, place=0):

@@ -63,7 +63,7 @@ def test_an_error_arrives_in_the_words_of_the_group_that_has_it(told, error, fra
     received = receive(tf.errors.FailedPreconditionError(None, None, frame.format(text)))
     assert isinstance(received, GroupFailedError)
     assert received.exit_code == error.exit_code
-    assert str(received).startswith(f"group 1 has ended with an error: {error}")
+    assert str(received).startswith(f"group 1 ended with an error: {error}")
 
 
 def test_what_is_told_is_one_line_that_any_connection_takes(told):

@@ -76,7 +76,7 @@ def test_preempted_and_then_one_of_two_is_killed(unbroken, data, tmp_path):
     _, err = completed(process)
     (line,) = restarts(err)
     assert f"group_01 (process {pid}) was ended by SIGKILL" in line
-    assert "hazeheal train: error: the other replica group is gone or does not answer" in err
+    assert "hazeheal train: error: the other replica group has ended or does not respond" in err
     assert f"resumed at step {stopped[0]} from" in (run / "group_00/log.txt").read_text()
     same_in_both_groups(run, unbroken)
 
@@ -117,7 +117,7 @@ def test_a_silent_hang_is_noticed(unbroken, unbroken_alone, data, tmp_path, grou
     _, err = completed(process)
     (line,) = restarts(err)
     if groups == 1:
-        assert f"group_00 (process {pid}) shows no sign of life for 20 s" in line
+        assert f"group_00 (process {pid}) sent no heartbeat for 20 s" in line
         jobs.same_curves(tmp_path, unbroken_alone)
     else:
         same_in_both_groups(tmp_path, unbroken)

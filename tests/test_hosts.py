@@ -45,7 +45,7 @@ def test_an_error_on_one_host_is_told_to_the_other(data, tmp_path, host, index):
     own = ended(failing, 1)[-1]
     assert own.startswith("hazeheal train: error: ") and str(shard) in own
     words = own.removeprefix("hazeheal train: error: ")
-    assert ended(other, 1)[-1] == f"hazeheal train: error: group {index} has ended with an error: {words}"
+    assert ended(other, 1)[-1] == f"hazeheal train: error: group {index} ended with an error: {words}"
 
 
 @pytest.mark.slow
@@ -56,6 +56,6 @@ def test_an_error_before_they_have_met_ends_the_one_that_waits(data, tmp_path, h
     second = host(1, data, tmp_path / "run", "--config.train.steps=x")
     assert ended(second, 2) == ["hazeheal train: error: --config.train.steps=x is not an integer"]
     assert ended(first, 2)[-1] == (
-        f"launcher: group_01 on {socket.gethostname()} has ended with an error (code 2), which is told there; the job "
-        "ends here too"
+        f"launcher: group_01 on {socket.gethostname()} ended with an error (code 2), which its host reports; "
+        "stopping the job"
     )

@@ -97,21 +97,21 @@ def test_help_is_quick_and_imports_nothing_large():
         (["--groups"], "argument --groups: expected one argument"),
         (
             ["--groups=2", "--cpu_replicas=3"],
-            "--cpu_replicas=3 and --groups=2: of several groups each drives",
+            "--cpu_replicas=3 and --groups=2: each of several groups uses",
         ),
-        (["--hosts=a,b"], "--hosts and --index belong together; one is missing"),
-        (["--index=0"], "--hosts and --index belong together; one is missing"),
-        (["--hosts=a,b", "--index=2"], "--index=2 is none of the 2 hosts; use 0 to 1"),
+        (["--hosts=a,b"], "--hosts and --index must be given together; one is missing"),
+        (["--index=0"], "--hosts and --index must be given together; one is missing"),
+        (["--hosts=a,b", "--index=2"], "--index=2 must be 0 to 1, as there are 2 hosts"),
         (["--hosts=a,b", "--index=-1"], "argument --index: must be a non-negative integer, got '-1'"),
-        (["--hosts=", "--index=0"], "--hosts: '' is no host or host:port, as in node1:7710"),
-        (["--hosts=a\nb,c", "--index=0"], r"'a\nb' is no host or host:port"),
-        (["--hosts=a,a", "--index=0"], "--hosts: a:7710 would serve two groups"),
-        (["--gpus=all"], "--gpus=all: there is no GPU (CUDA_VISIBLE_DEVICES= hides them)"),
+        (["--hosts=", "--index=0"], "--hosts: '' is not a valid host or host:port, as in node1:7710"),
+        (["--hosts=a\nb,c", "--index=0"], r"'a\nb' is not a valid host or host:port"),
+        (["--hosts=a,a", "--index=0"], "--hosts: a:7710 is used by two groups"),
+        (["--gpus=all"], "--gpus=all: no GPU was found (CUDA_VISIBLE_DEVICES= hides them)"),
         (["--gpus=0,x"], "argument --gpus: must be a list of numbers such as 0,1, got '0,x'"),
         (["--gpus=-1"], "argument --gpus: must be a list of numbers such as 0,1, got '-1'"),
         (["--gpus="], "argument --gpus: must be a list of numbers such as 0,1, got ''"),
-        (["--gpus=0"], "--gpus=0: there is no GPU 0 among the 0 that CUDA_VISIBLE_DEVICES= leaves"),
-        (["--gpus=0,0"], "--gpus=0,0 names a GPU twice; name each once"),
+        (["--gpus=0"], "--gpus=0: GPU 0 does not exist among the 0 in CUDA_VISIBLE_DEVICES="),
+        (["--gpus=0,0"], "--gpus=0,0 lists a GPU twice; list each GPU once"),
         (["--gpus=0", "--cpu_replicas=1"], "--gpus and --cpu_replicas exclude each other; give one of them"),
         (["--max_restarts=-1"], "argument --max_restarts: must be a non-negative integer, got '-1'"),
         (["--max_restarts=1.5"], "argument --max_restarts: must be a non-negative integer, got '1.5'"),
@@ -139,7 +139,7 @@ def test_tf_config_and_groups_of_ones_own_exclude_each_other(capsys, monkeypatch
 
 def test_a_tf_config_that_cannot_be_meant_is_refused(capsys, monkeypatch, started):
     monkeypatch.setenv("TF_CONFIG", "{")
-    assert refused(capsys, "--groups=2").startswith("TF_CONFIG='{' is no JSON")
+    assert refused(capsys, "--groups=2").startswith("TF_CONFIG='{' is not valid JSON")
     assert not started
 
 
@@ -197,14 +197,14 @@ def test_launchers_of_several_hosts_tell_each_other_of_errors(
 ):
     monkeypatch.chdir(tmp_path)
     assert main(["launch", "--config=c", *flags, *workdir]) == 75
-    started[0].options["notes"].leave(1)
+    started[0].options["notes"].write(1)
     assert [path.name for path in (tmp_path / "a run" / error_notes.FOLDER).iterdir()] == [own]
 
 
 def test_a_process_of_tf_config_has_others_elsewhere(monkeypatch, started, tmp_path):
     monkeypatch.setenv("TF_CONFIG", JOB)
     assert main(["launch", "--config=c", f"--workdir={tmp_path}"]) == 75
-    started[0].options["notes"].leave(1)
+    started[0].options["notes"].write(1)
     assert (tmp_path / error_notes.FOLDER / "group_02").is_file()
 
 

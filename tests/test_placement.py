@@ -76,11 +76,11 @@ def test_all_gpus_are_those_that_are_visible_and_there_must_be_some(monkeypatch,
     )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "NoDevFiles")
     assert refusal(groups=groups, gpus="all").startswith(
-        "--gpus=all: there is no GPU (CUDA_VISIBLE_DEVICES=NoDevFiles hides them); leave --gpus out"
+        "--gpus=all: no GPU was found (CUDA_VISIBLE_DEVICES=NoDevFiles hides them); omit --gpus"
     )
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     machine("")
-    assert "(nvidia-smi shows none)" in refusal(groups=groups, gpus="all")
+    assert "(nvidia-smi lists none)" in refusal(groups=groups, gpus="all")
 
 
 def test_one_group_may_drive_several_cpu_replicas(machine):
@@ -224,14 +224,14 @@ def test_chosen_gpus_count_among_the_visible_ones(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     assert placement.choose_placement(gpus=[1]).gpus == (("6",),)
     assert refusal(gpus=[0, 4]) == (
-        "--gpus=0,4: there is no GPU 4 among the 2 that CUDA_VISIBLE_DEVICES=4,6 leaves; they count from 0"
+        "--gpus=0,4: GPU 4 does not exist among the 2 in CUDA_VISIBLE_DEVICES=4,6, which count from 0"
     )
 
 
 def test_gpus_that_are_not_there_are_refused(machine):
     machine("0\n1")
-    assert refusal(gpus=[0, 7]) == "--gpus=0,7: there is no GPU 7 (there are 0 1)"
-    assert refusal(gpus=[1, 1]) == "--gpus=1,1 names a GPU twice; name each once"
+    assert refusal(gpus=[0, 7]) == "--gpus=0,7: GPU 7 does not exist; this host has 0 1"
+    assert refusal(gpus=[1, 1]) == "--gpus=1,1 lists a GPU twice; list each GPU once"
 
 
 def test_where_it_is_not_known_which_gpus_there_are_the_training_finds_out():
@@ -243,14 +243,12 @@ def test_where_it_is_not_known_which_gpus_there_are_the_training_finds_out():
 @pytest.mark.parametrize(("groups", "use"), [(4, "1 or 2 or 3 or 6"), (12, "1 or 2 or 3 or 6")])
 def test_gpus_that_do_not_divide_are_refused_with_what_would(machine, groups, use):
     machine("0\n1\n2\n3\n4\n5")
-    assert refusal(groups=groups) == (
-        f"--groups={groups}: 6 GPUs do not divide over {groups} groups; use {use}"
-    )
+    assert refusal(groups=groups) == (f"--groups={groups}: 6 GPUs cannot be divided evenly; use {use}")
 
 
 def test_one_gpu_is_not_shared(machine):
     machine("0\n1")
-    assert refusal(groups=2, gpus=[1]) == "--groups=2: 1 GPUs do not divide over 2 groups; use 1"
+    assert refusal(groups=2, gpus=[1]) == "--groups=2: 1 GPUs cannot be divided evenly; use 1"
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -286,12 +284,12 @@ def test_hosts_may_be_several_times_the_same_with_ports_of_their_own():
 @pytest.mark.parametrize(
     ("groups", "hosts", "said"),
     [
-        (1, "h,h", "--hosts: h:7710 would serve two groups; give ports that are 1 apart"),
-        (2, "h:7000,h:7001", "--hosts: h:7001 would serve two groups; give ports that are 2 apart"),
-        (4, "h:7003,g,h:7000", "--hosts: h:7003 would serve two groups; give ports that are 4 apart"),
-        (1, "h:0,g", "--hosts: h:0 is no port; use 1 to 65535"),
-        (1, "h:65536,g", "--hosts: h:65536 is no port; use 1 to 65535"),
-        (3, "g,h:65534", "--hosts: h:65536 is no port; use 1 to 65533"),
+        (1, "h,h", "--hosts: h:7710 is used by two groups; use ports that differ by at least 1"),
+        (2, "h:7000,h:7001", "--hosts: h:7001 is used by two groups; use ports that differ by at least 2"),
+        (4, "h:7003,g,h:7000", "--hosts: h:7003 is used by two groups; use ports that differ by at least 4"),
+        (1, "h:0,g", "--hosts: h:0 is not a valid port; use 1 to 65535"),
+        (1, "h:65536,g", "--hosts: h:65536 is not a valid port; use 1 to 65535"),
+        (3, "g,h:65534", "--hosts: h:65536 is not a valid port; use 1 to 65533"),
     ],
 )
 def test_ports_that_cannot_be_are_refused(groups, hosts, said):
@@ -308,17 +306,17 @@ def test_ports_that_cannot_be_are_refused(groups, hosts, said):
 )
 def test_what_is_no_host_is_refused_and_named(hosts, entry):
     said = refusal(hosts=hosts, index=0)
-    assert said == f"--hosts: {entry!r} is no host or host:port, as in node1:7710"
+    assert said == f"--hosts: {entry!r} is not a valid host or host:port, as in node1:7710"
 
 
 @pytest.mark.parametrize("index", [2, 5, -1])
 def test_an_index_that_is_none_of_the_hosts_is_refused(index):
-    assert refusal(hosts="a,b", index=index) == f"--index={index} is none of the 2 hosts; use 0 to 1"
+    assert refusal(hosts="a,b", index=index) == f"--index={index} must be 0 to 1, as there are 2 hosts"
 
 
 @pytest.mark.parametrize("arguments", [{"hosts": "a,b"}, {"index": 0}])
 def test_hosts_and_index_belong_together(arguments):
-    assert refusal(**arguments) == "--hosts and --index belong together; one is missing"
+    assert refusal(**arguments) == "--hosts and --index must be given together; one is missing"
 
 
 def test_free_ports_are_distinct_and_really_free():

@@ -43,7 +43,7 @@ class Waiting(threading.Thread):
         self.start()
 
     def run(self):
-        rendezvous.wait_for_groups(self.cluster, say=self.lines.append)
+        rendezvous.wait_for_groups(self.cluster, report=self.lines.append)
         self.server = listening(self.cluster.addresses[self.cluster.group])
         self.is_through = True
 
@@ -126,7 +126,7 @@ def test_many_that_are_missing_are_counted(monkeypatch):
     ("address", "words"),
     [
         ("no-such-host.invalid:7000", "ame"),  # "Name or service not known", in the words of the system
-        (f"{'a' * 70}.example:7000", "no name of a host"),
+        (f"{'a' * 70}.example:7000", "invalid host name"),
         ("[::1]:1", ""),
     ],
 )
@@ -148,8 +148,8 @@ def test_a_port_that_another_program_uses_is_named(addresses, monkeypatch):
     with listening(addresses[0]), pytest.raises(HazeHealError) as caught:
         rendezvous.wait_for_groups(tf_config.Cluster(tuple(addresses), group=0))
     assert str(caught.value) == (
-        f"{addresses[0]}, where this group is to be reached, cannot be used: port {port} of this host: Address already "
-        "in use; end what uses it, or name another port with --hosts"
+        f"{addresses[0]}, the address of this group: port {port} cannot be used: Address already in use; stop the "
+        "program that uses it, or set another port with --hosts"
     )
 
 
@@ -188,7 +188,7 @@ def test_a_request_to_stop_is_heard_while_a_training_waits(addresses, tmp_path):
             out, err = process.communicate(timeout=20)
             assert (process.returncode, out) == (code, ""), err
             assert err.splitlines()[-1] == (
-                f"hazeheal train: stopped by {name} with nothing to save; the same command goes on"
+                f"hazeheal train: stopped by {name} with nothing to save; rerun the command to resume"
             )
             assert "waiting for the other groups" in err
             assert "Traceback" not in err

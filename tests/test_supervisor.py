@@ -44,7 +44,7 @@ def test_one_that_is_killed_is_started_again(job):
     assert one.attempts() == 2
     (line,) = one.lines
     assert re.fullmatch(
-        r"group_00 \(process \d+\) was ended by SIGKILL; it starts again in 0\.01 s, from the last checkpoint "
+        r"group_00 \(process \d+\) was ended by SIGKILL; restarting it in 0\.01 s from the last checkpoint "
         r"\(restart 1 of at most 3 without a new step\)",
         line,
     )
@@ -55,7 +55,7 @@ def test_one_that_is_lost_takes_the_others_with_it_into_a_new_start(job):
     assert one.run() == 0
     assert (one.attempts(0), one.attempts(1)) == (2, 2)
     assert one.notes(1) == ["followed"]
-    assert "group_00" in one.lines[0] and "SIGKILL; all start again" in one.lines[0]
+    assert "group_00" in one.lines[0] and "SIGKILL; restarting all processes" in one.lines[0]
 
 
 def test_one_that_does_not_follow_is_killed_before_the_new_start(job, monkeypatch):
@@ -64,7 +64,7 @@ def test_one_that_does_not_follow_is_killed_before_the_new_start(job, monkeypatc
     assert one.run() == 0
     assert (one.attempts(0), one.attempts(1)) == (2, 2)
     assert re.match(
-        r"group_00 \(process \d+\) was ended by SIGKILL, and group_01 did not end by itself and was killed; all",
+        r"group_00 \(process \d+\) was ended by SIGKILL, and group_01 did not exit by itself and was killed; restarting all",
         one.lines[0],
     )
 
@@ -81,8 +81,8 @@ def test_the_one_that_was_killed_is_named_and_not_the_one_that_noticed(job):
 @pytest.mark.parametrize(
     ("end", "said"),
     [
-        ("sys.exit(69)", "has lost another group"),
-        ("sys.exit(3)", "ended with code 3"),
+        ("sys.exit(69)", "lost another group"),
+        ("sys.exit(3)", "exited with code 3"),
         ("os.abort()", "was ended by SIGABRT"),
         ("kill(signal.SIGTERM)", "was ended by SIGTERM"),
         ("kill(40)", "was ended by signal 40"),
@@ -92,7 +92,7 @@ def test_every_end_but_an_error_is_a_loss(job, end, said):
     one = job(f"if attempt == 0: {end}")
     assert one.run() == 0
     assert one.attempts() == 2
-    assert f"{said}; it starts again" in one.lines[0]
+    assert f"{said}; restarting it" in one.lines[0]
 
 
 def test_crashes_that_bring_nothing_are_given_up_after_delays_that_double(job, monkeypatch):
@@ -107,9 +107,9 @@ def test_crashes_that_bring_nothing_are_given_up_after_delays_that_double(job, m
     assert slept == [0.03, 0.06, 0.1, 0.1]
     assert one.attempts() == 5
     assert [
-        re.search(r"in (\S+) s, .*restart (\d) of at most 4", line).groups() for line in one.lines[:4]
+        re.search(r"in (\S+) s from .*restart (\d) of at most 4", line).groups() for line in one.lines[:4]
     ] == [*[("0.03", "1"), ("0.06", "2"), ("0.1", "3"), ("0.1", "4")]]
-    assert one.lines[4].endswith("was ended by SIGKILL; given up after 4 restarts without a new step")
+    assert one.lines[4].endswith("was ended by SIGKILL; giving up after 4 restarts without a new step")
 
 
 def test_where_no_restart_is_allowed_the_first_loss_is_the_end(job):
@@ -117,7 +117,7 @@ def test_where_no_restart_is_allowed_the_first_loss_is_the_end(job):
     assert one.run(max_restarts=0) == 1
     assert one.attempts() == 1
     (line,) = one.lines
-    assert line.endswith("was ended by SIGKILL; given up")
+    assert line.endswith("was ended by SIGKILL; giving up")
 
 
 def test_thousands_of_restarts_are_no_large_number(job, monkeypatch):

@@ -31,8 +31,8 @@ def hosts(job, tmp_path):
 
 def reason(code):
     return (
-        f"launcher: group_00 on {socket.gethostname()} has ended with an error (code {code}), which is told there; the "
-        "job ends here too\n"
+        f"launcher: group_00 on {socket.gethostname()} ended with an error (code {code}), which its host reports; stopping the "
+        "job\n"
     )
 
 
@@ -42,7 +42,7 @@ def test_an_error_on_one_host_ends_the_other_with_the_reason(hosts, tmp_path, co
     with launched(there, told=told[1]) as other:
         wait_for(there.is_ready, other)
         (tmp_path / "go").touch()
-        assert here.run(notes=ErrorNotes(told[0][0], own=told[0][1])) == code
+        assert here.run(notes=ErrorNotes(told[0][0], group_name=told[0][1])) == code
         assert other.wait(PATIENCE) == code
         assert other.stderr.read() == reason(code)
     assert there.attempts() == 1
@@ -52,10 +52,10 @@ def test_an_error_on_one_host_ends_the_other_with_the_reason(hosts, tmp_path, co
 def test_one_that_has_noticed_it_is_not_started_again(hosts, tmp_path):
     """The collective fails at once, before the note is there or after."""
     (here, there), told = hosts(FAILS.format(1), "note('ready'); until('end'); sys.exit(69)")
-    with launched(there, told=told[1], LOOK_SECONDS=60.0) as other:
+    with launched(there, told=told[1], NOTES_SECONDS=60.0) as other:
         wait_for(there.is_ready, other)
         (tmp_path / "go").touch()
-        assert here.run(notes=ErrorNotes(told[0][0], own=told[0][1])) == 1
+        assert here.run(notes=ErrorNotes(told[0][0], group_name=told[0][1])) == 1
         (there.folder / "end").touch()
         assert other.wait(PATIENCE) == 1
         assert other.stderr.read() == reason(1)
@@ -65,9 +65,9 @@ def test_one_that_has_noticed_it_is_not_started_again(hosts, tmp_path):
 def test_a_note_cuts_the_wait_for_a_new_start_short(hosts, tmp_path):
     (here, there), told = hosts(FAILS.format(1), "sys.exit(69)")
     with launched(there, told=told[1], FIRST_DELAY=40.0) as other:
-        assert "again in 40 s" in other.stderr.readline()
+        assert "restarting it in 40 s" in other.stderr.readline()
         (tmp_path / "go").touch()
-        assert here.run(notes=ErrorNotes(told[0][0], own=told[0][1])) == 1
+        assert here.run(notes=ErrorNotes(told[0][0], group_name=told[0][1])) == 1
         assert other.wait(PATIENCE) == 1
         assert other.stderr.read() == reason(1)
     assert there.attempts() == 1
@@ -80,7 +80,7 @@ def test_one_that_does_not_end_by_itself_is_killed(hosts, tmp_path):
     with launched(there, told=told[1], SECONDS_TO_FOLLOW=0.3) as other:
         wait_for(there.is_ready, other)
         (tmp_path / "go").touch()
-        here.run(notes=ErrorNotes(told[0][0], own=told[0][1]))
+        here.run(notes=ErrorNotes(told[0][0], group_name=told[0][1]))
         assert other.wait(PATIENCE) == 1
 
 
@@ -90,7 +90,7 @@ def test_one_that_is_done_is_done(hosts, tmp_path):
     with launched(there, told=told[1]) as other:
         wait_for(there.is_ready, other)
         (tmp_path / "go").touch()
-        here.run(notes=ErrorNotes(told[0][0], own=told[0][1]))
+        here.run(notes=ErrorNotes(told[0][0], group_name=told[0][1]))
         assert other.wait(PATIENCE) == 0
         assert other.stderr.read() == ""
 
@@ -110,7 +110,7 @@ def test_no_loss_and_no_request_to_stop_ends_the_other(hosts, tmp_path, here, co
     (here, there), told = hosts(here, "note('ready'); until('end')")
     with launched(there, told=told[1]) as other:
         wait_for(there.is_ready, other)
-        assert here.run(notes=ErrorNotes(told[0][0], own=told[0][1]), max_restarts=1) == code
+        assert here.run(notes=ErrorNotes(told[0][0], group_name=told[0][1]), max_restarts=1) == code
         time.sleep(0.3)  # several looks
         assert other.poll() is None
         (there.folder / "end").touch()
@@ -130,57 +130,57 @@ def test_a_request_to_stop_is_one_with_notes_too(hosts):
 def test_the_note_of_a_job_before_is_passed_over(hosts, tmp_path):
     """All are started again after an error: in any order, whatever lies there."""
     (here, there), told = hosts("sys.exit(1)", "note('ready'); until('end')")
-    assert here.run(notes=ErrorNotes(told[0][0], own=told[0][1])) == 1
+    assert here.run(notes=ErrorNotes(told[0][0], group_name=told[0][1])) == 1
     assert [path.name for path in (tmp_path / "run" / FOLDER).iterdir()] == ["group_00"]
     with launched(there, told=told[1]) as other:
         wait_for(there.is_ready, other)
         time.sleep(0.3)
         assert other.poll() is None
-        again = ErrorNotes(told[0][0], own=told[0][1])
+        again = ErrorNotes(told[0][0], group_name=told[0][1])
         assert not (tmp_path / "run" / FOLDER).exists()
         assert here.run(notes=again) == 1  # the error is still there
         assert other.wait(PATIENCE) == 1
 
 
 def test_notes_are_told_apart_by_their_names(tmp_path):
-    first, second = (ErrorNotes(tmp_path, own=f"group_0{i}") for i in (0, 1))
-    assert first.news() is second.news() is None
-    first.leave(1)
-    assert first.news() is None  # its own
-    assert second.news() == (1, f"group_00 on {socket.gethostname()}")
-    third = ErrorNotes(tmp_path, own="group_02")
-    assert third.news() is None
-    first.leave(2)
-    assert third.news() == (2, f"group_00 on {socket.gethostname()}")
-    ErrorNotes(tmp_path, own="group_00")
-    assert second.news() is third.news() is None
+    first, second = (ErrorNotes(tmp_path, group_name=f"group_0{i}") for i in (0, 1))
+    assert first.read_new() is second.read_new() is None
+    first.write(1)
+    assert first.read_new() is None  # its own
+    assert second.read_new() == (1, f"group_00 on {socket.gethostname()}")
+    third = ErrorNotes(tmp_path, group_name="group_02")
+    assert third.read_new() is None
+    first.write(2)
+    assert third.read_new() == (2, f"group_00 on {socket.gethostname()}")
+    ErrorNotes(tmp_path, group_name="group_00")
+    assert second.read_new() is third.read_new() is None
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"id": "x", "host": "h"}', '{"id": "x", "host": "h", "code": "y"}']
 )
 def test_what_is_no_note_is_none(tmp_path, text):
-    notes = ErrorNotes(tmp_path, own="group_00")
+    notes = ErrorNotes(tmp_path, group_name="group_00")
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "group_01").write_text(text)
     (tmp_path / FOLDER / ".group_01.x").write_text(
         json.dumps({"id": "x", "host": "h", "code": 1})
     )  # half of one
-    assert notes.news() is None
+    assert notes.read_new() is None
 
 
 def test_where_no_note_can_be_left_the_error_is_told_all_the_same(job, tmp_path):
     (tmp_path / "run").write_text("a file")
     one = job("sys.exit(1)")
-    assert one.run(notes=ErrorNotes(tmp_path / "run", own="group_00")) == 1
+    assert one.run(notes=ErrorNotes(tmp_path / "run", group_name="group_00")) == 1
     assert one.lines == []
 
 
 def test_looks_are_rare(job, monkeypatch):
     """The directory may be on a slow file system."""
-    monkeypatch.setattr(supervisor, "LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(supervisor, "NOTES_SECONDS", 60.0)
     looks = []
-    watched = type("Watched", (), {"news": lambda _: looks.append(1)})()
+    watched = type("Watched", (), {"read_new": lambda _: looks.append(1)})()
     one = job("time.sleep(0.3)")
     assert one.run(notes=watched) == 0
     assert looks == []

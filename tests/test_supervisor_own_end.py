@@ -27,7 +27,7 @@ def test_a_launcher_that_is_killed_takes_its_processes_with_it_and_they_save(job
 
 
 def test_a_process_whose_launcher_was_killed_before_it_began_does_not_begin():
-    code = "from hazeheal.distributed import supervisor\nsupervisor._end_with_parent({})\nprint('went on')"
+    code = "from hazeheal.distributed import worker\nworker._end_with_parent({})\nprint('went on')"
     for parent, returned, out in (("1234567", 75, ""), ("__import__('os').getppid()", 0, "went on\n")):
         done = subprocess.run(
             [sys.executable, "-c", code.format(parent)],

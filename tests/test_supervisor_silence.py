@@ -34,7 +34,7 @@ def test_one_without_a_sign_of_life_is_killed_and_started_again(job, monkeypatch
     assert time.monotonic() - begin > float(limit)
     assert one.attempts() == 2
     assert re.match(
-        rf"group_00 \(process \d+\) shows no sign of life for {re.escape(limit)} s; it starts", one.lines[0]
+        rf"group_00 \(process \d+\) sent no heartbeat for {re.escape(limit)} s; restarting it", one.lines[0]
     )
 
 
@@ -45,7 +45,7 @@ def test_one_that_is_silent_takes_the_others_with_it(job):
     )
     assert one.run(hang_timeout=0.5) == 0
     assert (one.attempts(0), one.attempts(1)) == (2, 2)
-    assert one.lines[0].startswith("group_01 ") and "no sign of life" in one.lines[0]
+    assert one.lines[0].startswith("group_01 ") and "no heartbeat" in one.lines[0]
 
 
 def test_of_several_silent_ones_the_first_is_named(job, monkeypatch):
@@ -92,7 +92,7 @@ def test_a_clock_that_is_set_does_not_matter(job, monkeypatch, hours):
     )
     assert one.run(hang_timeout=0.5) == 0
     assert one.attempts() == 2
-    assert "no sign of life for 0.5 s" in one.lines[0]
+    assert "sent no heartbeat for 0.5 s" in one.lines[0]
 
 
 def test_time_in_which_the_launcher_itself_was_stopped_does_not_count(job):

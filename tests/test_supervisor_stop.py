@@ -68,7 +68,7 @@ def test_a_second_ctrl_c_is_handed_on_too(job):
 def test_a_signal_between_two_attempts_ends_the_job(job, name, code, received):
     one = job("kill()")
     with launched(one, FIRST_DELAY=40.0) as process:
-        assert "again in 40 s" in process.stderr.readline()
+        assert "restarting it in 40 s" in process.stderr.readline()
         process.send_signal(signal.Signals[name])
         assert process.wait(PATIENCE) == code
         assert process.stderr.read() == ""
@@ -83,10 +83,10 @@ def test_a_signal_just_before_the_start_starts_nothing_new(job, number, code):
         starts.append(one.start())
         return starts[-1]
 
-    def say(_):
+    def report(_):
         signal.raise_signal(number)
 
-    assert supervisor.Supervisor(start, max_restarts=3, hang_timeout=0, say=say).run() == code
+    assert supervisor.Supervisor(start, max_restarts=3, hang_timeout=0, report=report).run() == code
     assert len(starts) == 1
 
 

@@ -73,18 +73,18 @@ def test_addresses_of_every_kind():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("worker", "TF_CONFIG='worker' is no JSON"),
-        ('{"cluster":\n{"worker": ["a:1", "b:1"]}', "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
-        ("[1, 2]", "TF_CONFIG='[1, 2]' is no object with `cluster` and `task`"),
-        ("null", "TF_CONFIG='null' is no object"),
-        ('"a\\nb"', "is no object"),
+        ("worker", "TF_CONFIG='worker' is not valid JSON"),
+        ('{"cluster":\n{"worker": ["a:1", "b:1"]}', "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        ("[1, 2]", "TF_CONFIG='[1, 2]' must be an object with `cluster` and `task`"),
+        ("null", "TF_CONFIG='null' must be an object"),
+        ('"a\\nb"', "must be an object"),
     ],
 )
 def test_what_is_no_object_is_refused_and_shown(text, said):
     message = refusal(text)
     assert said in message
-    assert message.endswith("unset it to train alone")
+    assert message.endswith("unset it to train in one process")
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_what_is_no_object_is_refused_and_shown(text, said):
         ("a:1,b:1", None, "`cluster` and `task` must be objects"),
         (TWO, "worker", "`cluster` and `task` must be objects"),
         (TWO, [0], "`cluster` and `task` must be objects"),
-        (TWO | {"ps": ["p:1"], "evaluator": ["e:1"]}, None, "has processes of kind evaluator, ps;"),
-        ({"worker": "a:1"}, None, "cluster.worker='a:1' is no list of host:port"),
-        ({"worker": {"0": "a:1"}}, None, "cluster.worker={'0': 'a:1'} is no list"),
-        ({"worker": None}, None, "cluster.worker=None is no list"),
-        ({"worker": ["a:1", "b:1", "a:1"]}, None, "names a:1 twice"),
-        ({"chief": ["a:1"], "worker": ["a:1"]}, None, "names a:1 twice"),
-        ({"chief": ["a:1", "b:1"]}, None, "has 2 chiefs; one is the most"),
+        (TWO | {"ps": ["p:1"], "evaluator": ["e:1"]}, None, "has processes of type evaluator, ps;"),
+        ({"worker": "a:1"}, None, "cluster.worker='a:1' must be a list of host:port"),
+        ({"worker": {"0": "a:1"}}, None, "cluster.worker={'0': 'a:1'} must be a list"),
+        ({"worker": None}, None, "cluster.worker=None must be a list"),
+        ({"worker": ["a:1", "b:1", "a:1"]}, None, "lists a:1 twice"),
+        ({"chief": ["a:1"], "worker": ["a:1"]}, None, "lists a:1 twice"),
+        ({"chief": ["a:1", "b:1"]}, None, "has 2 chiefs; list at most one"),
     ],
 )
 def test_a_cluster_that_cannot_be_meant_is_refused(cluster_, task, said):
@@ -118,7 +118,7 @@ def test_a_cluster_that_cannot_be_meant_is_refused(cluster_, task, said):
 )
 def test_what_is_no_address_is_refused_and_named(address):
     message = refusal({"cluster": {"worker": ["b:1", address]}, "task": {"type": "worker", "index": 0}})
-    assert message == f"TF_CONFIG: {address!r} is no host:port, as in 10.0.0.1:7000"
+    assert message == f"TF_CONFIG: {address!r} is not a valid host:port, as in 10.0.0.1:7000"
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,7 @@ def test_what_is_no_address_is_refused_and_named(address):
 )
 def test_a_task_that_is_none_of_the_processes_is_refused(task):
     message = refusal({"cluster": TWO, "task": task})
-    assert message == (
-        f"TF_CONFIG: task={task!r} is none of the processes in cluster (2 worker); give its type and index"
-    )
+    assert message == (f"TF_CONFIG: task={task!r} is not in the cluster (2 worker); give its type and index")
 
 
 def test_the_processes_there_are_are_counted():
@@ -149,7 +147,7 @@ def test_the_processes_there_are_are_counted():
 
 
 def test_a_task_of_its_own_is_needed_even_alone():
-    assert "task={} is none" in refusal({"cluster": {"worker": ["a:1"]}})
+    assert "task={} is not in the cluster" in refusal({"cluster": {"worker": ["a:1"]}})
 
 
 @pytest.mark.parametrize("count", [2, 3, 12])

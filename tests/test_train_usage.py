@@ -48,7 +48,7 @@ from hazeheal.distributed.preemption import StopSignals
         (
             ["--config.train.precision=mixed_float16"],
             2,
-            "--config.train.precision=mixed_float16: this device lacks",
+            "--config.train.precision=mixed_float16 is not supported",
         ),
         (
             ["--config.loss.perceptual_weight=1", "--config.loss.perceptual_weights=/nowhere/vgg.npz"],

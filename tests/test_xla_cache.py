@@ -50,7 +50,7 @@ def test_each_machine_has_its_own_folder(monkeypatch):
 def test_what_a_run_has_compiled_stays_for_the_next(tmp_path):
     with xla_cache.use_cache(tmp_path, group=0):
         (folder_of(tmp_path) / PROGRAM).write_bytes(b"program")
-    assert xla_cache.remove_others(folder_of(tmp_path)) == []
+    assert xla_cache.remove_changed_programs(folder_of(tmp_path)) == []
     assert (folder_of(tmp_path) / PROGRAM).read_bytes() == b"program"
 
 
@@ -67,20 +67,20 @@ def test_a_changed_program_is_removed(tmp_path, monkeypatch, content):
 @pytest.mark.parametrize("noted", ["", "[1]", "{", '{"other": "hash"}'])
 def test_a_program_that_nobody_noted_is_removed(tmp_path, noted):
     (tmp_path / PROGRAM).write_bytes(b"program")
-    (tmp_path / xla_cache.NOTED).write_text(noted)
-    assert xla_cache.remove_others(tmp_path) == [PROGRAM]
+    (tmp_path / xla_cache.HASHES).write_text(noted)
+    assert xla_cache.remove_changed_programs(tmp_path) == [PROGRAM]
 
 
 def test_a_run_that_fails_notes_what_it_has_compiled(tmp_path):
     with pytest.raises(KeyError), xla_cache.use_cache(tmp_path, group=0):
         (folder_of(tmp_path) / PROGRAM).write_bytes(b"program")
         raise KeyError
-    assert xla_cache.remove_others(folder_of(tmp_path)) == []
+    assert xla_cache.remove_changed_programs(folder_of(tmp_path)) == []
 
 
 def test_two_directories_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv(xla_cache.FLAGS, f"--{xla_cache.OPTION}=/elsewhere")
-    with pytest.raises(UsageError, match="give one of them"), xla_cache.use_cache(tmp_path, group=0):
+    with pytest.raises(UsageError, match="use one of them"), xla_cache.use_cache(tmp_path, group=0):
         pass
 
 

@@ -170,7 +170,7 @@ def main(argv: Sequence[str]) -> int:
         start,
         max_restarts=flags.max_restarts,
         hang_timeout=flags.hang_timeout,
-        notes=None if is_alone else error_notes.ErrorNotes(data.workdir, own=names[0]),
+        notes=None if is_alone else error_notes.ErrorNotes(data.workdir, group_name=names[0]),
     )
     return watched.run()
 
@@ -196,7 +196,7 @@ def _place(flags, *, job, quickstart):
     )
     variables = {name: value for name, value in VARIABLES.items() if name not in os.environ}
     if cpu_replicas is not None:
-        variables[placement.VISIBLE] = "-1"
+        variables[placement.VISIBLE_DEVICES] = "-1"
     return where, variables
 
 

@@ -1,13 +1,12 @@
-"""What the launchers of several hosts tell each other: that one of them has ended with an error.
+"""Files by which the launchers of several hosts learn that another host's part of the job ended with an error.
 
-A process that meets an error that a person must act on tells the others over the network
-(`training.failures`), once they have met. Before that, and where it could tell nothing, its launcher ends
-and the others would wait, or start theirs again, for what does not come. So a launcher that ends like
-that leaves a note in the run's directory, and the others look for it; on hosts that share no file system nobody
-sees it, and they give up by themselves.
+A training process reports an error to the other groups over the network (`failures.report_error_to_groups`) once they
+are connected. Before that, or if the report fails, the other launchers would wait for the missing group or restart
+theirs. Therefore a launcher that ends with an error writes a note to the run directory, and the other launchers poll
+for it. Without a shared file system the notes are not seen, and the other launchers give up by themselves.
 
-No clock tells an old note from a new one. What lies there when a launcher starts is of a job before, and each
-note has a name of its own in it; a launcher begins by removing its own.
+No clocks are compared: every note has a random id, and the notes that exist when a launcher starts are from an earlier
+job. A launcher removes its own old note when it starts.
 """
 
 import contextlib
@@ -27,40 +26,40 @@ class ErrorNotes:
     """The notes of one job.
 
     Args:
-        workdir: The run's directory.
-        own: Name of this host's first group, as in `group_02`, under which the others know it.
+        workdir: The run directory.
+        group_name: Name of this host's first group, such as `group_02`. Identifies this host to the others.
     """
 
-    def __init__(self, workdir, *, own):
+    def __init__(self, workdir: str | pathlib.Path, *, group_name: str):
         self._folder = pathlib.Path(workdir) / FOLDER
-        self._own = own
+        self._group_name = group_name
         with contextlib.suppress(OSError):
-            (self._folder / own).unlink()
+            (self._folder / group_name).unlink()
             self._folder.rmdir()
-        self._old = {note["id"] for note in self._read()}
+        self._old_ids = {note["id"] for note in self._read_others()}
 
-    def leave(self, code) -> None:
-        """Tells the others that this host's part has ended with `code`, an error."""
-        note = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "code": code}
-        # A directory that cannot be written is most probably what the error is about.
+    def write(self, exit_code: int) -> None:
+        """Writes that this host's part of the job ended with an error."""
+        note = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "code": exit_code}
+        # If the directory cannot be written, that is probably what the error is about.
         with contextlib.suppress(OutputError):
-            atomic_write(self._folder / self._own, json.dumps(note))
+            atomic_write(self._folder / self._group_name, json.dumps(note))
 
-    def news(self) -> tuple | None:
-        """Returns (exit code, whose) of the first launcher of this job that has ended with an error, or None."""
-        for note in self._read():
-            if note["id"] not in self._old:
+    def read_new(self) -> tuple[int, str] | None:
+        """Returns (exit code, `group_NN on HOST`) of a host whose part ended with an error, or None."""
+        for note in self._read_others():
+            if note["id"] not in self._old_ids:
                 return note["code"], f"{note['name']} on {one_line(note['host'])}"
         return None
 
-    def _read(self):
-        found = []
+    def _read_others(self):
+        notes = []
         with contextlib.suppress(OSError):
             for path in sorted(self._folder.glob("[!.]*")):
-                if path.name != self._own:
-                    # One that is being replaced, or is of somebody else.
+                if path.name != self._group_name:
+                    # A file that is being replaced, or that is not a note, is skipped.
                     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                         note = json.loads(path.read_text(encoding="utf-8"))
                         code, name = int(note["code"]), one_line(path.name)
-                        found.append({"id": note["id"], "host": note["host"], "code": code, "name": name})
-        return found
+                        notes.append({"id": note["id"], "host": note["host"], "code": code, "name": name})
+        return notes

@@ -1,34 +1,52 @@
-"""What a user can act on among TensorFlow's errors, in one line each."""
+"""Translates TensorFlow's errors into one line that the user can act on, and reports errors to the other groups."""
 
 import contextlib
 import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from tensorflow.python.eager import context
 
+from hazeheal.distributed.tf_config import Cluster
 from hazeheal.errors import DataError, GroupFailedError, GroupLostError, GroupsDisagreeError, HazeHealError
 from hazeheal.utils.console import one_line
 
-# What a group that ends with an error has the others' collectives fail with.
-_TOLD = "hazeheal: group {} has ended with an error (code {}): {}"
-_TOLD_PATTERN = re.compile(r"hazeheal: group ([0-9]+) has ended with an error \(code ([12])\): ([^\n]+)")
-_LONGEST = 500
+if TYPE_CHECKING:
+    from hazeheal.data.pipeline.processor import DehazeDataProcessor
+
+# The message with which the other groups' collectives fail after a group has reported an error.
+_REPORT = "hazeheal: group {} has ended with an error (code {}): {}"
+_REPORT_PATTERN = re.compile(r"hazeheal: group ([0-9]+) has ended with an error \(code ([12])\): ([^\n]+)")
+_MAX_REPORT_LENGTH = 500
+# Which of these reaches a waiting group depends on timing: a connection is reset or refused, a heartbeat is missed, or
+# the collectives are aborted after one of these.
+_LOST_GROUP_ERRORS = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.CancelledError,
+)
 
 
 @contextlib.contextmanager
-def translate_errors(*, processor, devices):
-    """Explains errors of the block: damaged data that `processor` read, and memory that `devices` lack.
+def translate_errors(*, processor: "DehazeDataProcessor", devices: Sequence[str]) -> Iterator[None]:
+    """Translates TensorFlow's errors within the block that are about damaged data or too little memory.
+
+    Args:
+        processor: Reads the data; finds the damaged record that an error is about.
+        devices: Names of the devices, for the message.
 
     Raises:
-        DataError: Shard, record and source are named.
-        HazeHealError: A device has too little memory; what to lower.
+        DataError: A record is damaged; names shard, record and source.
+        HazeHealError: A device does not have enough memory; names the settings to lower.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        damaged = processor.translate_error(error)
-        if damaged is not None:
-            raise DataError(str(damaged)) from error
+        data_error = processor.translate_error(error)
+        if data_error is not None:
+            raise DataError(str(data_error)) from error
         if isinstance(error, tf.errors.ResourceExhaustedError):
             raise HazeHealError(
                 f"out of memory on {', '.join(devices)}; lower --config.train.batch_size, --config.data.crop_size "
@@ -38,62 +56,61 @@ def translate_errors(*, processor, devices):
 
 
 @contextlib.contextmanager
-def report_error_to_groups(group):
-    """Lets the other groups know of an error of the block that a person must act on, before this one goes.
+def report_error_to_groups(cluster: Cluster | None) -> Iterator[None]:
+    """Reports a `HazeHealError` that leaves the block to the other groups before this process ends.
 
-    Their collectives then fail with these words at once, on hosts too that share no file system; else they would take
-    this group for one that is merely lost, and wait for it to be started again.
+    Their collectives then fail at once with this error's message. Without the report they would take this group for
+    lost and wait until it is restarted. No shared file system is needed.
 
     Args:
-        group: This process's `cluster.Cluster`; None: there are no others.
+        cluster: The groups; None if this process trains alone.
     """
     try:
         yield
-    except (GroupLostError, GroupsDisagreeError):  # of which the others know as much
+    except (GroupLostError, GroupsDisagreeError):  # the other groups raise the same error
         raise
     except HazeHealError as error:
-        if group is not None:
-            text = one_line(error)[:_LONGEST]
-            # Before the groups have met there is nobody to tell it to.
+        if cluster is not None:
+            text = one_line(error)[:_MAX_REPORT_LENGTH]
+            # Fails if the groups are not connected yet.
             with contextlib.suppress(Exception):
                 context.context().report_error_to_cluster(
-                    tf.errors.FAILED_PRECONDITION, _TOLD.format(group.group, error.exit_code, text)
+                    tf.errors.FAILED_PRECONDITION, _REPORT.format(cluster.group, error.exit_code, text)
                 )
         raise
 
 
 @contextlib.contextmanager
-def translate_lost_groups(num_groups: int):
-    """Explains errors of the block that come of another group's end: a collective that cannot be completed.
+def translate_lost_groups(num_groups: int) -> Iterator[None]:
+    """Translates TensorFlow's errors within the block that are caused by the end of another group.
+
+    Args:
+        num_groups: Number of groups of the job.
 
     Raises:
-        GroupFailedError: One of the other groups has told its error.
-        GroupLostError: One of the other groups crashed, was killed, or does not answer.
+        GroupFailedError: Another group reported an error.
+        GroupLostError: Another group crashed, was killed, or does not respond.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        match = _TOLD_PATTERN.search(str(error))
-        if match is not None:
-            number, code, text = match.groups()
+        report = _REPORT_PATTERN.search(str(error))
+        if report is not None:
+            group, code, text = report.groups()
             raise GroupFailedError(
-                f"group {number} has ended with an error: {text}", exit_code=int(code)
+                f"group {group} ended with an error: {text}", exit_code=int(code)
             ) from error
-        # What reaches the waiting side differs with the moment: a connection that is reset, one that is
-        # refused, a heartbeat that is missed, or the abort that the first of these sets off.
-        kinds = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
-        kinds += (tf.errors.CancelledError,)
-        told = "ollective ops" in str(error) or "heartbeat" in str(error)
-        if num_groups < 2 or not (isinstance(error, kinds) or told):
+        is_about_groups = "ollective ops" in str(error) or "heartbeat" in str(error)
+        if num_groups < 2 or not (isinstance(error, _LOST_GROUP_ERRORS) or is_about_groups):
             raise
-        others = "the other replica group" if num_groups == 2 else "another replica group"
+        lost = "the other replica group" if num_groups == 2 else "another replica group"
         raise GroupLostError(
-            f"{others} is gone or does not answer ({_reason(error)}); start all groups again with the same command, and "
-            "they go on from the last checkpoint (the launcher does it)"
+            f"{lost} has ended or does not respond ({_reason(error)}); rerun the command of every group to resume from "
+            "the last checkpoint (hazeheal launch does so)"
         ) from error
 
 
 def _reason(error) -> str:
-    """The last words of TensorFlow's message that say something, in one line."""
+    """Returns the informative part of TensorFlow's message, as one line."""
     match = re.search(r"Collective ops is aborted by: ([^\n]+)", str(error))
     return (match[1] if match else error.message.strip().splitlines()[0])[:200].rstrip(" .:")

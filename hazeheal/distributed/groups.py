@@ -1,32 +1,37 @@
-"""What the replica groups of a job tell each other between steps: facts, decisions, a checkpoint.
+"""Communication between the replica groups of a job outside the training step: numbers, decisions, a checkpoint.
 
-Everything is a sum over all replicas to which one replica of each group contributes: the same collective
-as in the training step, so that there is no second network of connections that could fail on its own.
-Values travel as the 64-bit integers that their bytes spell; a sum with zeros changes no bit of them.
-All groups must make the same calls in the same order. A single group talks to nobody.
+All communication is a sum over all replicas, to which one replica of each group contributes. It is the collective of the
+training step, so that no second set of connections can fail. Values are sent as the 64-bit integers with the same bits,
+because a sum with zeros leaves these unchanged. All groups must make the same calls in the same order. A single group
+does not communicate.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from hazeheal.distributed.runtime import local_replica_index
+from hazeheal.distributed.runtime import Runtime, local_replica_index
 from hazeheal.errors import GroupsDisagreeError
 
-BLOCK = 1 << 20  # 64-bit words sent at once: 8 MB
+BLOCK = 1 << 20  # number of 64-bit integers per collective: 8 MiB
 
 
 class Groups:
-    """The groups of one job.
+    """The replica groups of one job.
+
+    Args:
+        runtime: The runtime of this process.
 
     Attributes:
-        number: Of this group, from 0; group 0 speaks for the job where one must.
-        count: How many there are.
+        number: Number of this group, from 0.
+        count: Number of groups.
     """
 
-    def __init__(self, runtime):
+    def __init__(self, runtime: Runtime):
         self.number = runtime.group
         self.count = runtime.num_groups
         self._strategy = runtime.strategy
@@ -35,72 +40,81 @@ class Groups:
 
     @property
     def is_first(self) -> bool:
+        """Whether this is group 0, which acts for the job where one group must."""
         return self.number == 0
 
-    def gather(self, values) -> np.ndarray:
-        """Tells all groups `values`, [n] numbers; returns [count, n] float64, a row for each group."""
+    def gather(self, values: Sequence[float]) -> np.ndarray:
+        """Collects numbers of all groups.
+
+        Args:
+            values: `[n]` numbers of this group.
+
+        Returns:
+            `[count, n]` float64, one row per group.
+        """
         row = np.asarray(values, np.float64)
         table = np.zeros([self.count, *row.shape])
         table[self.number] = row
-        return self._summed(table.view(np.int64)).view(np.float64)
+        return self._sum_bits(table.view(np.int64)).view(np.float64)
 
     def barrier(self) -> None:
         """Returns when all groups have called it."""
         if self.count > 1:
             self.gather([0.0])
 
-    def check_same(self, facts: dict) -> None:
-        """Refuses to go on where the groups do not agree.
+    def check_same(self, facts: Mapping[str, Any]) -> None:
+        """Checks that all groups have the same facts.
 
         Args:
-            facts: {what: value}, the same names in every group; compared as JSON.
+            facts: {name: JSON value}, with the same names in every group.
 
         Raises:
-            GroupsDisagreeError: What differs, with this group's value, in every group alike.
+            GroupsDisagreeError: A fact differs; raised in every group.
         """
         if self.count == 1:
             return
-        # 48 bits of a hash are a whole number in float64.
+        # float64 represents 48-bit integers exactly.
         hashes = [hashlib.sha256(json.dumps(v, sort_keys=True).encode()).digest()[:6] for v in facts.values()]
         table = self.gather([int.from_bytes(h, "big") for h in hashes])
-        for column, (what, value) in enumerate(facts.items()):
-            others = [g for g in range(self.count) if table[g, column] != table[self.number, column]]
-            if others:
+        for column, (name, value) in enumerate(facts.items()):
+            different = [g for g in range(self.count) if table[g, column] != table[self.number, column]]
+            if different:
                 raise GroupsDisagreeError(
-                    f"the replica groups do not agree on {what}: it is {value} in group {self.number} and something "
-                    f"else in group {', '.join(map(str, others))}; start all of them alike"
+                    f"the replica groups do not agree on {name}: it is {value} in group {self.number} and different in "
+                    f"group {', '.join(map(str, different))}; start all groups with the same command"
                 )
 
-    def broadcast(self, content, *, source: int):
-        """Sends `content` of group `source` to all.
+    def broadcast(
+        self, content: tuple[dict[str, np.ndarray], Any], *, source: int
+    ) -> tuple[dict[str, np.ndarray], Any]:
+        """Sends arrays and a JSON value from one group to all groups.
 
         Args:
-            content: ({name: np.ndarray}, plain JSON value) in group `source`; not looked at elsewhere.
+            content: ({name: array}, JSON value) of group `source`; ignored in the other groups.
+            source: Number of the group that sends.
 
         Returns:
-            The same pair in every group, bit for bit.
+            The content of group `source`, with the same bits in every group.
         """
         if self.count == 1:
             return content
-        mine = self.number == source
-        header, body = _packed(content) if mine else (b"", None)
-        header_bytes, body_bytes = (
-            int(n) for n in self.gather([len(header), 0 if body is None else len(body)])[source]
-        )
-        header = self._bytes_from(header if mine else None, header_bytes)
-        body = self._bytes_from(body if mine else None, body_bytes)
-        return content if mine else _unpacked(header, body)
+        is_source = self.number == source
+        header, body = _pack(content) if is_source else (b"", b"")
+        header_size, body_size = (int(n) for n in self.gather([len(header), len(body)])[source])
+        header = self._broadcast_bytes(header if is_source else None, header_size)
+        body = self._broadcast_bytes(body if is_source else None, body_size)
+        return content if is_source else _unpack(header, body)
 
-    def _bytes_from(self, data, size):
-        """`size` bytes, of the one group in which `data` is not None."""
+    def _broadcast_bytes(self, data, size):
+        """Returns `size` bytes of the group in which `data` is not None."""
         words = np.zeros(-(-size // 8), np.int64)
         if data is not None:
             words.view(np.uint8)[:size] = np.frombuffer(data, np.uint8)
         for begin in range(0, len(words), BLOCK):
-            words[begin : begin + BLOCK] = self._summed(words[begin : begin + BLOCK])
+            words[begin : begin + BLOCK] = self._sum_bits(words[begin : begin + BLOCK])
         return words.view(np.uint8)[:size]
 
-    def _summed(self, words):
+    def _sum_bits(self, words):
         if self.count == 1:
             return words
         return self._sum(tf.constant(words)).numpy()
@@ -109,21 +123,23 @@ class Groups:
         @tf.autograph.experimental.do_not_convert
         def contribute():
             context = tf.distribute.get_replica_context()
-            # Made here, so that it lies on the replica's own device: that is where the sum goes.
-            mine = tf.identity(words) if local_replica_index(self._devices) == 0 else tf.zeros_like(words)
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+            # Created in the replica function, so that it is on the replica's device.
+            is_first_replica = local_replica_index(self._devices) == 0
+            summand = tf.identity(words) if is_first_replica else tf.zeros_like(words)
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, summand)
 
         return self._strategy.experimental_local_results(self._strategy.run(contribute))[0]
 
 
-def _packed(content):
+def _pack(content):
+    """Returns a JSON header with the shapes of the arrays and the value, and the arrays' bytes."""
     arrays, value = content
-    table = [(name, a.dtype.str, a.shape) for name, a in arrays.items()]
-    body = b"".join(np.ascontiguousarray(a).tobytes() for a in arrays.values())
+    table = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
+    body = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
     return json.dumps([table, value]).encode(), body
 
 
-def _unpacked(header, body):
+def _unpack(header, body):
     table, value = json.loads(header.tobytes())
     arrays, begin = {}, 0
     for name, dtype, shape in table:

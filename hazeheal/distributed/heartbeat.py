@@ -1,33 +1,34 @@
-"""Signs of life of a training process, for the launcher that watches it: a small file, rewritten as it goes on.
+"""Heartbeats of a training process, for the launcher that watches it: a small file that is rewritten at every step.
 
-A process that is stopped, or waits for something that never comes, does not crash; it just ceases to
-write. The file holds a number that grows and the step, so that neither side needs a clock that is right.
+A process that is stopped or waits forever does not crash; its heartbeats end. The file contains a counter and the
+step, and no time, so that clocks need not agree.
 """
 
 import contextlib
 import os
+import pathlib
 
-VARIABLE = "HAZEHEAL_HEARTBEAT"  # path of the file; unset where nobody watches
+VARIABLE = "HAZEHEAL_HEARTBEAT"  # path of the file; not set if no launcher watches
 
 
 class Heartbeat:
-    """Writes the signs of life of this process.
+    """Writes the heartbeats of this process.
 
     Args:
-        path: The file; by default the one that the launcher has named, or none.
+        path: The file; by default that in HAZEHEAL_HEARTBEAT. Without one nothing is written.
     """
 
-    def __init__(self, path=None):
+    def __init__(self, path: str | pathlib.Path | None = None):
         self._path = path or os.environ.get(VARIABLE)
         self._count = 0
         self._step = -1
 
-    def beat(self, step=None) -> None:
-        """Tells that the process goes on, and that `step` steps are done (as before where it is None)."""
+    def beat(self, step: int | None = None) -> None:
+        """Writes a heartbeat; `step` is the number of completed steps, or None if it has not changed."""
         self._count += 1
         self._step = self._step if step is None else step
         if self._path:
-            # A full disk must not stop the training; the launcher will see that nothing comes.
+            # A full disk must not stop the training. The launcher then sees no heartbeats.
             with contextlib.suppress(OSError):
                 descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
                 try:
@@ -36,8 +37,8 @@ class Heartbeat:
                     os.close(descriptor)
 
 
-def read_heartbeat(path) -> tuple[int, int]:
-    """Returns (number of signs, step) as a process has written them; (0, -1) where it has not yet."""
+def read_heartbeat(path: str | pathlib.Path) -> tuple[int, int]:
+    """Returns the number of heartbeats and the step that a process wrote; (0, -1) if it has not written any."""
     try:
         with open(path, encoding="ascii") as file:
             count, step = file.read().split()

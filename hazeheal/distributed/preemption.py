@@ -1,56 +1,60 @@
-"""SIGTERM and SIGINT ask a run to save itself and end; a SIGINT after that ends it at once."""
+"""SIGTERM and SIGINT: before training starts they end the process; later they ask it to save a checkpoint and exit."""
 
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_RESTART
 from hazeheal.utils.signals import handle_signals
 
 STOP_SIGNALS = ("SIGTERM", "SIGINT")
+_NUMBERS = [signal.Signals[name] for name in STOP_SIGNALS]
 
 
 @contextlib.contextmanager
-def exit_immediately_on_signals(program: str):
-    """Until the run is open there is nothing to save: SIGTERM and SIGINT end the process, with codes 75 and 130.
+def exit_immediately_on_signals(program: str) -> Iterator[None]:
+    """Within the block SIGTERM and SIGINT end the process at once, with exit codes 75 and 130.
 
-    On the spot, as the way out through the interpreter may wait for groups that are gone. What stands on the
-    disk is whole at any moment. `StopSignals`, within the block, puts its own handlers in front.
+    There is nothing to save until the run is open, and files on the disk are complete at any time. A normal exit of
+    the interpreter might wait for groups that no longer exist. `StopSignals` within the block takes precedence.
 
     Args:
-        program: As whose line it is said.
+        program: Prefix of the line that is printed, such as `hazeheal train`.
     """
 
     def end(number, frame):
         del frame
         name = signal.Signals(number).name
-        # Past Python's buffers: the main program may be in the middle of a line of its own.
-        os.write(2, f"{program}: stopped by {name} with nothing to save; the same command goes on\n".encode())
+        # Not through Python's buffers, as the main program may be in the middle of a line.
+        os.write(
+            2, f"{program}: stopped by {name} with nothing to save; rerun the command to resume\n".encode()
+        )
         os._exit(EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_RESTART)
 
-    with handle_signals(end, *(signal.Signals[name] for name in STOP_SIGNALS)):
+    with handle_signals(end, *_NUMBERS):
         yield
 
 
 class StopSignals:
-    """Context manager that notes the first SIGTERM or SIGINT.
+    """Context manager that records the first SIGTERM or SIGINT. A SIGINT after that ends the process at once.
 
     Attributes:
         received: Name of the signal, or None.
     """
 
     def __init__(self):
-        self.received = None
+        self.received: str | None = None
 
     def __enter__(self):
-        self._handlers = handle_signals(self._note, *(signal.Signals[name] for name in STOP_SIGNALS))
+        self._handlers = handle_signals(self._record, *_NUMBERS)
         self._handlers.__enter__()
         return self
 
     def __exit__(self, *error):
         return self._handlers.__exit__(*error)
 
-    def _note(self, number, frame):
+    def _record(self, number, frame):
         del frame
         if self.received is None:
             self.received = signal.Signals(number).name

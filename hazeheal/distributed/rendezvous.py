@@ -1,9 +1,9 @@
-"""Waits until the other groups of a job are there, before TensorFlow does.
+"""Waits until the other groups of a job can be reached, before TensorFlow connects to them.
 
-TensorFlow waits in C++ and holds Python's interpreter lock meanwhile: no signal handler runs, and nobody
-says what is missing. So each group first listens at its own address and tries the others' until all have
-answered once. No word is exchanged. A group that is past this has TensorFlow's server at the same address,
-which answers as well: one that is started again finds the others wherever they stand.
+TensorFlow waits in C++ and holds Python's global interpreter lock: signal handlers do not run, and nothing reports
+which group is missing. So each group first listens at its own address, and connects to the others until each has
+accepted a connection once. No data is exchanged. After that TensorFlow's server listens at the same address, so that a
+group that is restarted later finds the others as well.
 """
 
 import concurrent.futures
@@ -13,52 +13,55 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 
+from hazeheal.distributed.tf_config import Cluster
 from hazeheal.errors import HazeHealError
 
 PROBE_SECONDS = 2.0
 PAUSE_SECONDS = 0.25
 REMIND_SECONDS = 60.0
-# A process before this one may still be about to end.
+# An earlier process may still be releasing the port.
 PORT_SECONDS = 20.0
 
 
-def wait_for_groups(cluster, *, say=None) -> None:
-    """Returns when every other group of the job has answered once.
+def wait_for_groups(cluster: Cluster, *, report: Callable[[str], None] | None = None) -> None:
+    """Returns when every other group of the job has accepted a connection once.
 
     Args:
-        cluster: The `cluster.Cluster`.
-        say: Called with a line for the user, once a minute: who is missing, and why; by default it goes to
-            stderr.
+        cluster: The groups.
+        report: Called once per minute with a line that lists the missing groups; prints to stderr by default.
 
     Raises:
-        HazeHealError: Another program listens at this group's address.
+        HazeHealError: Another program uses this group's port.
     """
-    own = cluster.addresses[cluster.group]
-    missing = [address for address in cluster.addresses if address != own]
-    say = say or _say
+    own_address = cluster.addresses[cluster.group]
+    missing = [address for address in cluster.addresses if address != own_address]
+    report = report or _print
     with (
-        contextlib.closing(_listener(own)) as listener,
+        contextlib.closing(_open_listener(own_address)) as listener,
         concurrent.futures.ThreadPoolExecutor(max_workers=min(32, len(missing))) as pool,
     ):
-        reminded = time.monotonic()
+        reported_at = time.monotonic()
         while True:
             problems = zip(missing, pool.map(connection_problem, missing), strict=True)
             reasons = {address: reason for address, reason in problems if reason is not None}
             missing = list(reasons)
             if not missing:
                 return
-            if time.monotonic() - reminded > REMIND_SECONDS:
-                reminded = time.monotonic()
-                words = [f"{address} ({reason})" for address, reason in reasons.items()]
-                more = f" and {len(words) - 3} more" if len(words) > 3 else ""
-                say(f"group {cluster.group} at {own}: still waiting for {', '.join(words[:3])}{more}")
-            _accept(listener)
+            if time.monotonic() - reported_at > REMIND_SECONDS:
+                reported_at = time.monotonic()
+                parts = [f"{address} ({reason})" for address, reason in reasons.items()]
+                more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
+                report(
+                    f"group {cluster.group} at {own_address}: still waiting for {', '.join(parts[:3])}{more}"
+                )
+            _accept_all(listener)
             time.sleep(PAUSE_SECONDS)
 
 
 def connection_problem(address: str) -> str | None:
-    """Why nobody answers at `host:port`; None where somebody does."""
+    """Tries to connect to `host:port`. Returns why that fails, or None if it succeeds."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
@@ -67,12 +70,12 @@ def connection_problem(address: str) -> str | None:
     except OSError as error:
         return error.strerror or str(error)
     except UnicodeError:  # a part of the name is empty or too long
-        return "no name of a host"
+        return "invalid host name"
     return None
 
 
-def _listener(own):
-    port = int(own.rpartition(":")[2])
+def _open_listener(own_address):
+    port = int(own_address.rpartition(":")[2])
     end = time.monotonic() + PORT_SECONDS
     while True:
         try:
@@ -82,26 +85,26 @@ def _listener(own):
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > end:
                 raise HazeHealError(
-                    f"{own}, where this group is to be reached, cannot be used: port {port} of this host: "
-                    f"{os.strerror(error.errno or 0)}; end what uses it, or name another port with --hosts"
+                    f"{own_address}, the address of this group: port {port} cannot be used: "
+                    f"{os.strerror(error.errno or 0)}; stop the program that uses it, or set another port with --hosts"
                 ) from error
         time.sleep(PAUSE_SECONDS)
 
 
 def _listen(port):
-    """On all addresses, as TensorFlow listens."""
+    """Listens on all addresses, as TensorFlow does."""
     if socket.has_dualstack_ipv6():
-        with contextlib.suppress(OSError):  # a kernel may know IPv6 and have none
+        with contextlib.suppress(OSError):  # the kernel supports IPv6, but it is disabled
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     return socket.create_server(("", port))
 
 
-def _accept(listener):
-    """Lets the others go: a full queue would keep further ones from connecting."""
+def _accept_all(listener):
+    """Empties the queue of connections; a full one would refuse further groups."""
     with contextlib.suppress(OSError):
         while True:
             listener.accept()[0].close()
 
 
-def _say(line):
+def _print(line):
     print(line, file=sys.stderr, flush=True)

@@ -1,124 +1,77 @@
-"""Starts a host's training processes, watches them, and starts them again when one is lost.
+"""Starts a host's training processes, watches them, and restarts all of them when one is lost.
 
-A process is lost when a signal ended it, when it says that another group is gone (exit code 69), or when
-it shows no sign of life for too long. Then all of this host's are ended and started anew; each goes on
-from the last checkpoint. The other hosts' launchers do the same, as their processes cannot go on either.
+A process is lost if a signal ended it, if it exited because another group is lost (exit code 69), or if it sends no
+heartbeat for too long. Then all processes of this host are ended and restarted; each resumes from the last checkpoint.
+The launchers of other hosts do the same, because their processes cannot continue either.
 
-An error that a person must act on (codes 1 and 2) ends the job, on the other hosts too where they can know
-of it (notes.py), as does its completion, and a request to stop: the launcher hands SIGINT and SIGTERM on, and
-a process that received one itself takes the others with it.
+These end the job: an error that the user must act on (exit codes 1 and 2), on the other hosts too if they can see it
+(`error_notes`); its completion; and a request to stop. The launcher forwards SIGINT and SIGTERM, and if a process
+received one directly, it stops the other processes as well.
 """
 
 import contextlib
-import ctypes
-import functools
-import os
 import pathlib
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 
-from hazeheal.distributed import heartbeat
+from hazeheal.distributed.error_notes import ErrorNotes
+from hazeheal.distributed.worker import Worker
 from hazeheal.errors import EXIT_ERROR, EXIT_GROUP_LOST, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, EXIT_USAGE
 from hazeheal.utils.signals import handle_signals
 
 FINAL = (EXIT_ERROR, EXIT_USAGE)
 STOPPED = (EXIT_RESTART, EXIT_INTERRUPTED)
 POLL_SECONDS = 0.1
-# For the others to notice by themselves, which tells their users why; in a second, usually.
+# How long the other processes have to notice a loss by themselves and print the reason; usually one second.
 SECONDS_TO_FOLLOW = 30.0
-# For a process that was asked to stop before its first step: it has nothing to save. It ends at once, but for the
-# moment in which TensorFlow connects the groups: no signal handler of Python's runs, and one may be gone just then.
+# How long a process has to stop before its first step, when it has nothing to save. It stops at once, unless TensorFlow
+# is connecting the groups: then no Python signal handler runs, and another group may just have ended.
 SECONDS_TO_STOP = 20.0
-# Between two looks for notes of other hosts, over a file system that may be slow.
-LOOK_SECONDS = 3.0
-# Longer than this between two looks: the launcher was stopped itself (SIGSTOP, a frozen container), and its
-# processes most probably with it.
-UNWATCHED_SECONDS = 5.0
-# Before the first step networks are built and compiled, which takes longer than any step.
+# Interval for reading other hosts' error notes, as the file system may be slow.
+NOTES_SECONDS = 3.0
+# The first step takes longer than others, because the networks are built and compiled.
 START_FACTOR = 3
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
-PR_SET_PDEATHSIG = 1
-# Loaded here, as little may be done between fork and exec.
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-class Worker:
-    """One training process.
-
-    Attributes:
-        name: As in `group_01`.
-        process: The `subprocess.Popen`.
-    """
-
-    def __init__(self, name, command, environment, folder):
-        self.name = name
-        self._beats = pathlib.Path(folder) / name
-        self._seen = None
-        self._changed = self._looked = time.monotonic()
-        # In a session of its own: Ctrl-C at a terminal then reaches it once, by way of the launcher.
-        self.process = subprocess.Popen(
-            command,
-            env=os.environ | environment | {heartbeat.VARIABLE: str(self._beats)},
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=functools.partial(_end_with_parent, os.getpid()),
-        )
-
-    @property
-    def code(self):
-        """Exit code, negative for a signal; None while it runs."""
-        return self.process.poll()
-
-    def step(self) -> int:
-        """The last step that it has told, -1 for none."""
-        return heartbeat.read_heartbeat(self._beats)[1]
-
-    def silent_seconds(self) -> float:
-        """How long it has shown no sign of life while it was watched."""
-        count, _ = heartbeat.read_heartbeat(self._beats)
-        now = time.monotonic()  # this process's own clock, which no one sets
-        if count != self._seen:
-            self._seen, self._changed = count, now
-        elif now - self._looked > UNWATCHED_SECONDS:
-            self._changed += now - self._looked
-        self._looked = now
-        return now - self._changed
-
-    def send(self, number):
-        if self.code is None:
-            self.process.send_signal(number)
 
 
 class Supervisor:
     """Runs one host's part of a job to its end.
 
     Args:
-        start: Called for each attempt; returns [(name, command, environment), ...].
-        max_restarts: Restarts in a row that bring no new step, after which it gives up.
-        hang_timeout: Seconds without a sign of life that mean that a process hangs; 0: never.
-        notes: The `Notes` that it exchanges with the other hosts' launchers; None: there are no others.
-        say: Called with a line for the user.
+        start: Called for each attempt; returns [(name, command, environment), ...] for `Worker`.
+        max_restarts: Number of restarts in a row without a new step after which it gives up.
+        hang_timeout: Seconds without a heartbeat after which a process counts as hung; 0 disables the check.
+        notes: Exchanges errors with the launchers of other hosts; None if there are none.
+        report: Called with each line for the user; prints to stderr by default.
     """
 
-    def __init__(self, start, *, max_restarts, hang_timeout, notes=None, say=None):
+    def __init__(
+        self,
+        start: Callable[[], Sequence[tuple[str, Sequence[str], Mapping[str, str]]]],
+        *,
+        max_restarts: int,
+        hang_timeout: float,
+        notes: ErrorNotes | None = None,
+        report: Callable[[str], None] | None = None,
+    ):
         self._start = start
         self._max_restarts = max_restarts
         self._hang_timeout = hang_timeout
         self._notes = notes
-        self._say = say or _say
-        self._looked_at, self._error_elsewhere = time.monotonic(), None
+        self._report = report or _print
+        self._notes_read_at, self._remote_error = time.monotonic(), None
         self._signals = []
         self._workers = []
 
     def run(self) -> int:
-        """Returns the job's exit code: 0, 1, 2, 75 or 130; 1 also where it has given up."""
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
-            numbers.append(signal.SIGHUP)
-        with handle_signals(self._note, *numbers):
+        """Runs the job and returns its exit code: 0, 1, 2, 75 or 130. After too many restarts it is 1."""
+        signals = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+            signals.append(signal.SIGHUP)
+        with handle_signals(self._record_signal, *signals):
             try:
                 with tempfile.TemporaryDirectory(prefix="hazeheal-launch-") as folder:
                     return self._run(folder)
@@ -127,166 +80,166 @@ class Supervisor:
                     worker.send(signal.SIGKILL)
                     worker.process.wait()
 
-    def _note(self, number, frame):
+    def _record_signal(self, number, frame):
         del frame
-        # A terminal that is closed is a request to stop and save as well.
+        # Closing the terminal (SIGHUP) also stops and saves.
         self._signals.append(signal.SIGTERM if number == signal.SIGHUP else number)
 
     def _run(self, folder):
-        furthest, in_a_row = -1, 0
-        while not (self._signals or self._error_elsewhere):
-            for leftover in pathlib.Path(folder).iterdir():
-                leftover.unlink()
+        furthest_step, restarts = -1, 0
+        while not (self._signals or self._remote_error):
+            for old in pathlib.Path(folder).iterdir():
+                old.unlink()
             self._workers = []
-            for one in self._start():
-                self._workers.append(Worker(*one, folder))
+            for arguments in self._start():
+                self._workers.append(Worker(*arguments, folder))
             code, reason = self._watch()
             if code in FINAL and self._notes is not None:
-                self._notes.leave(code)
-            if code not in (EXIT_OK, *FINAL) and self._look(at_once=code is None):
+                self._notes.write(code)
+            if code not in (EXIT_OK, *FINAL) and self._read_notes(now=code is None):
                 break
             if code is not None:
                 return code
-            reached = max(worker.step() for worker in self._workers)
-            in_a_row = 1 if reached > furthest else in_a_row + 1
-            furthest = max(furthest, reached)
-            most = self._max_restarts
-            if in_a_row > most:
-                self._say(f"{reason}; given up" + f" after {most} restarts without a new step" * bool(most))
+            step = max(worker.step() for worker in self._workers)
+            restarts = 1 if step > furthest_step else restarts + 1
+            furthest_step = max(furthest_step, step)
+            if restarts > self._max_restarts:
+                after = (
+                    f" after {self._max_restarts} restarts without a new step" if self._max_restarts else ""
+                )
+                self._report(f"{reason}; giving up{after}")
                 return EXIT_ERROR
-            # No power of two that is no float any more.
-            delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(in_a_row - 1, 20))
-            all_of_them = "it starts" if len(self._workers) == 1 else "all start"
-            self._say(
-                f"{reason}; {all_of_them} again in {delay:g} s, from the last checkpoint (restart {in_a_row} of at "
-                f"most {most} without a new step)"
+            # The exponent is limited, as a float cannot hold any power of two.
+            delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(restarts - 1, 20))
+            restarted = "it" if len(self._workers) == 1 else "all processes"
+            self._report(
+                f"{reason}; restarting {restarted} in {delay:g} s from the last checkpoint (restart {restarts} of at "
+                f"most {self._max_restarts} without a new step)"
             )
             self._sleep(delay)
-        if self._error_elsewhere is not None:
-            code, whose = self._error_elsewhere
-            self._say(
-                f"{whose} has ended with an error (code {code}), which is told there; the job ends here too"
+        if self._remote_error is not None:
+            code, name = self._remote_error
+            self._report(
+                f"{name} ended with an error (code {code}), which its host reports; stopping the job"
             )
             return code
         return self._stop_code()
 
     def _watch(self):
-        """Waits until no process runs.
+        """Waits until all processes have ended.
 
         Returns:
-            (the job's exit code, or None where it must be started again; what ended the first that was lost).
+            (exit code of the job, or None if it must be restarted; why the first process was lost, or None).
         """
-        reason, handed_on, asked_at, lost_at, followers = None, 0, None, None, []
+        reason, num_forwarded, stop_requested_at, failed_at, killed = None, 0, None, None, []
         while any(worker.code is None for worker in self._workers):
-            for number in self._signals[handed_on:]:
+            now = time.monotonic()
+            for number in self._signals[num_forwarded:]:
                 self._send(number)
-                handed_on += 1
-            if asked_at is None and self._stop_code() is not None:
-                asked_at = time.monotonic()
+                num_forwarded += 1
+            if stop_requested_at is None and self._stop_code() is not None:
+                stop_requested_at = now
                 if not self._signals:
-                    # One was asked itself. Not SIGINT: others may have had one too, and a second ends them unsaved.
+                    # A process was stopped directly. Not SIGINT: other processes may have received it too, and a
+                    # second one would end them without saving.
                     self._send(signal.SIGTERM)
-            if lost_at is None and self._look():
-                # They cannot go on, but one may be done with all its steps.
-                lost_at = time.monotonic()
-                self._send(signal.SIGTERM)
-            if asked_at is not None and time.monotonic() - asked_at > SECONDS_TO_STOP:
+            if stop_requested_at is not None and now - stop_requested_at > SECONDS_TO_STOP:
                 for worker in self._workers:
                     if worker.step() < 0:
                         worker.send(signal.SIGKILL)
-            ended = [worker for worker in self._workers if worker.code is not None]
-            if lost_at is None and any(self._is_lost(w.code) or w.code in FINAL for w in ended):
-                lost_at = time.monotonic()
-            silent = max(filter(self._hangs, self._workers), key=lambda w: w.silent_seconds(), default=None)
-            if lost_at is not None:
-                if time.monotonic() - lost_at > SECONDS_TO_FOLLOW:
-                    followers = followers or [w for w in self._workers if w.code is None]
+            if failed_at is None and self._read_notes():
+                failed_at = now
+                # Not SIGKILL: a process may have completed all steps and be about to exit.
+                self._send(signal.SIGTERM)
+            codes = [worker.code for worker in self._workers if worker.code is not None]
+            if failed_at is None and any(_is_lost(code) or code in FINAL for code in codes):
+                failed_at = now
+            hung = max(filter(self._hangs, self._workers), key=lambda w: w.silent_seconds(), default=None)
+            if failed_at is not None:
+                if now - failed_at > SECONDS_TO_FOLLOW:
+                    killed = killed or [worker for worker in self._workers if worker.code is None]
                     self._send(signal.SIGKILL)
-            elif silent is not None:
-                reason = f"{silent.name} (process {silent.process.pid}) shows no sign of life for {self._limit(silent):g} s"
+            elif hung is not None:
+                reason = f"{_describe(hung)} sent no heartbeat for {self._hang_limit(hung):g} s"
                 self._send(signal.SIGKILL)
             time.sleep(POLL_SECONDS)
-        others = [worker for worker in self._workers if worker not in followers]
-        lost = [worker for worker in others if self._is_lost(worker.code)]
+        others = [worker for worker in self._workers if worker not in killed]
+        lost = [worker for worker in others if _is_lost(worker.code)]
         if reason is None and lost:
-            # One that was killed, rather than one that has noticed it.
-            reason = self._words(min(lost, key=lambda worker: worker.code == EXIT_GROUP_LOST))
-            if followers:
-                names = " and ".join(worker.name for worker in followers)
-                reason += f", and {names} did not end by itself and was killed"
-        return self._verdict(killed=any(worker.code == -signal.SIGKILL for worker in others)), reason
+            # Preferably a process that was killed, not one that noticed the loss.
+            reason = _describe_end(min(lost, key=lambda worker: worker.code == EXIT_GROUP_LOST))
+            if killed:
+                names = " and ".join(worker.name for worker in killed)
+                reason += f", and {names} did not exit by itself and was killed"
+        return self._exit_code(was_killed=any(worker.code == -signal.SIGKILL for worker in others)), reason
 
-    def _look(self, *, at_once=False):
-        """Whether another host's part has ended with an error, as a look now and then shows; then it is kept."""
-        now = time.monotonic()
-        due = at_once or now - self._looked_at > LOOK_SECONDS
-        if self._notes is not None and self._error_elsewhere is None and due:
-            self._looked_at, self._error_elsewhere = now, self._notes.news()
-        return self._error_elsewhere is not None
+    def _read_notes(self, *, now=False):
+        """Returns whether another host's part ended with an error; reads the notes now or at their interval."""
+        is_due = now or time.monotonic() - self._notes_read_at > NOTES_SECONDS
+        if self._notes is not None and self._remote_error is None and is_due:
+            self._notes_read_at, self._remote_error = time.monotonic(), self._notes.read_new()
+        return self._remote_error is not None
 
-    def _verdict(self, *, killed):
-        """The job's exit code where it has ended; None where it must be started again."""
+    def _exit_code(self, *, was_killed):
+        """Returns the exit code of the job, or None if it must be restarted. All processes have ended."""
         codes = [worker.code for worker in self._workers]
         if signal.SIGINT in self._signals:
-            # Python itself ends with code 1 where it is interrupted while it starts.
-            young = [worker.step() < 0 for worker in self._workers]
+            # Python exits with code 1 if it is interrupted while it starts.
             codes = [
-                EXIT_INTERRUPTED if c == EXIT_ERROR and y else c for c, y in zip(codes, young, strict=True)
+                EXIT_INTERRUPTED if worker.code == EXIT_ERROR and worker.step() < 0 else worker.code
+                for worker in self._workers
             ]
-        for final in FINAL:
-            # Nobody kills itself: an error beside that is most probably about the one that is gone.
-            if final in codes and not killed:
-                return final
+        for code in FINAL:
+            # If a process was killed, the error of another one is probably about that.
+            if code in codes and not was_killed:
+                return code
         if all(code == EXIT_OK for code in codes):
             return EXIT_OK
-        # Whoever was lost meanwhile: the last checkpoint is there.
+        # A request to stop ends the job even if a process was lost meanwhile: there is a checkpoint.
         return self._stop_code()
 
     def _stop_code(self):
-        """75 or 130 where this process or one of those it watches was asked to stop; else None."""
-        asked = [EXIT_INTERRUPTED if n == signal.SIGINT else EXIT_RESTART for n in self._signals]
-        asked += [worker.code for worker in self._workers if worker.code in STOPPED]
-        return asked[0] if asked else None
+        """Returns 75 or 130 if the launcher or one of its processes was asked to stop, else None."""
+        codes = [EXIT_INTERRUPTED if n == signal.SIGINT else EXIT_RESTART for n in self._signals]
+        codes += [worker.code for worker in self._workers if worker.code in STOPPED]
+        return codes[0] if codes else None
 
-    @staticmethod
-    def _is_lost(code):
-        return code not in (EXIT_OK, *FINAL, *STOPPED)
-
-    @staticmethod
-    def _words(worker):
-        name = f"{worker.name} (process {worker.process.pid})"
-        if worker.code < 0:
-            known = {number.value: number.name for number in signal.Signals}
-            return f"{name} was ended by {known.get(-worker.code, f'signal {-worker.code}')}"
-        if worker.code == EXIT_GROUP_LOST:
-            return f"{name} has lost another group"
-        return f"{name} ended with code {worker.code}"
-
-    def _limit(self, worker):
+    def _hang_limit(self, worker):
         return self._hang_timeout * (START_FACTOR if worker.step() < 0 else 1)
 
     def _hangs(self, worker):
-        return self._hang_timeout and worker.code is None and worker.silent_seconds() > self._limit(worker)
+        return (
+            self._hang_timeout and worker.code is None and worker.silent_seconds() > self._hang_limit(worker)
+        )
 
     def _send(self, number):
         for worker in self._workers:
             worker.send(number)
 
     def _sleep(self, seconds):
-        """Ends earlier when a signal comes, or a note."""
+        """Sleeps, but returns early after a signal or an error note."""
         end = time.monotonic() + seconds
-        while not (self._signals or self._look()) and (left := end - time.monotonic()) > 0:
+        while not (self._signals or self._read_notes()) and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, POLL_SECONDS))
 
 
-def _say(line):
-    with contextlib.suppress(OSError):  # whoever read it is gone; the training goes on
+def _is_lost(code):
+    return code not in (EXIT_OK, *FINAL, *STOPPED)
+
+
+def _describe(worker):
+    return f"{worker.name} (process {worker.process.pid})"
+
+
+def _describe_end(worker):
+    if worker.code < 0:
+        names = {number.value: number.name for number in signal.Signals}
+        return f"{_describe(worker)} was ended by {names.get(-worker.code, f'signal {-worker.code}')}"
+    if worker.code == EXIT_GROUP_LOST:
+        return f"{_describe(worker)} lost another group"
+    return f"{_describe(worker)} exited with code {worker.code}"
+
+
+def _print(line):
+    with contextlib.suppress(OSError):  # nobody reads stderr any more; training continues
         print(f"launcher: {line}", file=sys.stderr, flush=True)
-
-
-def _end_with_parent(parent):
-    """A launcher that is killed takes its processes with it; they save themselves."""
-    if LIBC is not None:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it was killed before that
-            os._exit(EXIT_RESTART)

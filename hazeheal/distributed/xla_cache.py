@@ -1,12 +1,14 @@
-"""XLA's compiled programs, kept from one run to the next (`hazeheal train --xla_cache=DIR`).
+"""Keeps XLA's compiled programs from one run to the next: `hazeheal train --xla_cache=DIR`.
 
     with xla_cache.use_cache(directory, group=0):    # before TensorFlow is imported
-        ...                                     # a training
+        ...                                          # trains
 
-TensorFlow itself writes the programs, and finds one by the hash of what it was compiled from. Two things it does not do. It
-does not ask whether they were compiled for this machine: each kind of machine, and each version, has a folder of its
-own in DIR. And a damaged file ends the training with an error: so a run notes the hashes of its programs when it ends, and
-the next one removes what is not as it was noted, to have it compiled anew.
+TensorFlow writes the programs and finds each by a hash of its source. This module adds what TensorFlow does not do:
+
+- TensorFlow does not check that a program was compiled for this machine. Each kind of machine, and each version of
+  TensorFlow, gets its own folder in DIR.
+- A damaged program ends the training with an error. A run records the hashes of its programs when it ends, and the next
+  one removes the programs that have changed.
 """
 
 import contextlib
@@ -15,6 +17,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 
 from hazeheal.errors import OutputError, UsageError
 from hazeheal.utils.atomic import atomic_write
@@ -22,72 +25,70 @@ from hazeheal.utils.cpu import describe_cpu
 from hazeheal.utils.hashing import sha256_of_file
 
 FLAGS, OPTION = "TF_XLA_FLAGS", "tf_xla_persistent_cache_directory"
-NOTED = "sha256.json"
+HASHES = "sha256.json"
 _NVIDIA = pathlib.Path("/proc/driver/nvidia")
 
 
 @contextlib.contextmanager
-def use_cache(directory, *, group):
-    """Has TensorFlow take programs from a folder in `directory`, and put there those that it compiles.
+def use_cache(directory: str | pathlib.Path | None, *, group: int) -> Iterator[None]:
+    """Makes TensorFlow read programs from a folder in `directory`, and write there those that it compiles.
 
     Args:
-        directory: Made if it is missing; None: nothing is kept.
-        group: Number of this process among those of the job; each has a folder of its own.
+        directory: Created if it is missing. None: nothing is cached.
+        group: Number of this process's replica group; each group has its own folder.
 
     Raises:
-        UsageError: TF_XLA_FLAGS names a directory too.
+        UsageError: TF_XLA_FLAGS sets another directory.
         OutputError: The directory cannot be written.
     """
     if directory is None:
         yield
         return
-    before = os.environ.get(FLAGS, "")
-    if OPTION in before:
-        raise UsageError(
-            f"--xla_cache={directory} and {FLAGS}={before} both say where programs go; give one of them"
-        )
+    flags = os.environ.get(FLAGS, "")
+    if OPTION in flags:
+        raise UsageError(f"--xla_cache={directory} and {FLAGS}={flags} both set the cache; use one of them")
     folder = pathlib.Path(directory).absolute() / folder_name(group)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        remove_others(folder)
+        remove_changed_programs(folder)
     except OSError as error:
         raise OutputError(f"--xla_cache={directory}: {folder}: {error.strerror or error}") from error
-    os.environ[FLAGS] = f"{before} --{OPTION}={folder}".strip()
+    os.environ[FLAGS] = f"{flags} --{OPTION}={folder}".strip()
     try:
         yield
     finally:
-        note(folder)
+        record_hashes(folder)
 
 
-def folder_name(group) -> str:
-    """What machine the programs are for, and which process: the version of TensorFlow, and a hash of all else."""
-    name, abilities = describe_cpu()
-    told = [name, sorted(abilities or ()), group]
+def folder_name(group: int) -> str:
+    """Returns the folder for this machine and group: TensorFlow's version, and a hash of CPU, GPUs, driver and group."""
+    cpu, cpu_flags = describe_cpu()
+    identity = [cpu, sorted(cpu_flags or ()), group]
     for path in (_NVIDIA / "version", *sorted(_NVIDIA.glob("gpus/*/information"))):
         with contextlib.suppress(OSError):
-            told.append(path.read_text(encoding="utf-8", errors="replace"))
-    digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+            identity.append(path.read_text(encoding="utf-8", errors="replace"))
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     return f"tensorflow-{importlib.metadata.version('tensorflow')}-{digest[:12]}"
 
 
-def remove_others(folder) -> list[str]:
-    """Removes the programs in a folder that are not as they were noted; returns their names."""
+def remove_changed_programs(folder: pathlib.Path) -> list[str]:
+    """Removes the programs in a folder whose hash is not the recorded one. Returns their names."""
     try:
-        noted = dict(json.loads((folder / NOTED).read_text(encoding="utf-8")))
+        hashes = dict(json.loads((folder / HASHES).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        noted = {}
-    removed = [path for path in _programs(folder) if noted.get(path.name) != sha256_of_file(path)]
-    for path in removed:
+        hashes = {}
+    changed = [path for path in _programs(folder) if hashes.get(path.name) != sha256_of_file(path)]
+    for path in changed:
         path.unlink()
-    return [path.name for path in removed]
+    return [path.name for path in changed]
 
 
-def note(folder) -> None:
-    """Notes the hashes of all programs in a folder. Where it cannot be written, the next run compiles anew."""
+def record_hashes(folder: pathlib.Path) -> None:
+    """Writes the hashes of all programs in a folder. If that fails, the next run compiles them again."""
     with contextlib.suppress(OSError, OutputError):
         hashes = {path.name: sha256_of_file(path) for path in _programs(folder)}
-        atomic_write(folder / NOTED, json.dumps(hashes, indent=1) + "\n")
+        atomic_write(folder / HASHES, json.dumps(hashes, indent=1) + "\n")
 
 
-def _programs(folder) -> list:
+def _programs(folder) -> list[pathlib.Path]:
     return sorted(path for path in folder.iterdir() if path.suffix == ".pb" and path.is_file())

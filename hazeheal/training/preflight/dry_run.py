@@ -31,7 +31,7 @@ def check(config: ConfigDict, flags: argparse.Namespace, *, group: Cluster | Non
         quiet_import.import_tensorflow()
         from hazeheal.distributed import runtime
 
-        runtime.check_gpus(flags.gpus, found=runtime.count_gpus())
+        runtime.check_gpus(flags.gpus, num_gpus=runtime.count_gpus())
     if flags.cpu_replicas or flags.gpus:
         replicas = flags.cpu_replicas or len(flags.gpus)
         configs.check_batch(config, replicas=replicas * (1 if group is None else group.num_groups))
