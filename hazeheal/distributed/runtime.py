@@ -158,14 +158,14 @@ def check_gpus(gpus: Sequence[int], *, num_gpus: int) -> None:
     Raises:
         UsageError: A number occurs twice, or there is no such GPU.
     """
-    flag = f"--gpus={','.join(map(str, gpus))}"
+    numbers = ",".join(map(str, gpus))
     if len(set(gpus)) != len(gpus):
-        raise UsageError(f"{flag} lists a GPU twice; list each GPU once")
+        raise UsageError(f"--gpus={numbers} lists a GPU twice; list each GPU once")
     if not gpus or not all(0 <= i < num_gpus for i in gpus):
         if num_gpus:
-            raise UsageError(f"{flag}: this machine has GPUs 0 to {num_gpus - 1}")
+            raise UsageError(f"--gpus={numbers}: this machine has GPUs 0 to {num_gpus - 1}")
         raise UsageError(
-            f"{flag}: this machine has no GPU that TensorFlow can use; use --cpu_replicas=N, or install NVIDIA's "
+            f"--gpus={numbers}: this machine has no GPU that TensorFlow can use; use --cpu_replicas=N, or install NVIDIA's "
             "libraries: pip install '.[cuda]' in HazeHeal's repository"
         )
 
