@@ -3,12 +3,12 @@
 #   docker build -t hazeheal:gpu .
 #   docker build --build-arg EXTRAS=video -t hazeheal:cpu .
 #
-# NVIDIA's libraries come from the package index with TensorFlow, as they do without a container, so that one base serves
-# both; of the host only the driver and the NVIDIA Container Toolkit are needed.
+# TensorFlow's packages contain NVIDIA's libraries, so one base image serves both. The host needs only the driver and the
+# NVIDIA Container Toolkit.
 ARG PYTHON=3.12
 FROM python:${PYTHON}-slim
 
-# As `hazeheal launch` sets them. Keras keeps downloaded weights in the volume, where the next container finds them.
+# The values of `hazeheal launch`. Keras stores downloaded weights in the volume, where the next container finds them.
 ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     TF_CPP_MIN_LOG_LEVEL=2 \
@@ -18,11 +18,11 @@ ENV PYTHONUNBUFFERED=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     KERAS_HOME=/data/.keras
 
-# The workdir is open to any user, for `docker run --user`.
+# Any user may write to the volume, for `docker run --user`.
 RUN useradd --uid 1000 --create-home hazeheal \
     && mkdir --mode=1777 /data
 
-# What decides which packages are installed, and no more: a change of the code does not install them again.
+# Only the files that determine the installed packages, so that a change of the code does not install them again.
 WORKDIR /opt/hazeheal
 COPY setup.py pyproject.toml README.md ./
 COPY configs configs

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tests: style first, then pytest in as many processes as there are cores, at most 4, as each loads TensorFlow.
-# Arguments go to pytest (`-n 0`: one process); `--slow` runs the whole-system tests of minutes, one at a time.
+# Checks the style, then runs pytest with one process per core, at most 4 because each one loads TensorFlow.
+# Arguments go to pytest. `--slow` runs the whole-system tests, which take minutes each, one at a time.
 set -euo pipefail
 # shellcheck source=launch/environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
@@ -10,17 +10,18 @@ for argument in "$@"; do
   case "$argument" in
     -h | --help)
       cat <<'TEXT'
-usage: bash launch/test.sh [--slow] [pytest's arguments: files, -k WORD, -x, -n 0, ...]
+usage: bash launch/test.sh [--slow] [arguments of pytest: files, -k WORD, -x, -n 0, ...]
 
-Style first, then the tests in as many processes as there are cores, at most 4. --slow runs the whole-system
-tests of minutes instead, one at a time.
+Checks the style, then runs the tests with one process per core, at most 4 (-n 0: one process). --slow runs the
+whole-system tests instead, which take minutes each, one at a time.
 
 examples:
   bash launch/test.sh
   bash launch/test.sh tests/test_losses.py -n 0
   bash launch/test.sh --slow -k fuzz
 
-Exit codes: 0 all passed, 1 style or a test failed, else pytest's (2 interrupted, 4 bad usage, 5 no such test).
+Exit codes: 0 all passed, 1 the style or a test failed, otherwise that of pytest (2 interrupted, 4 bad usage,
+5 no tests selected).
 TEXT
       exit 0
       ;;
@@ -35,6 +36,6 @@ cd "$root"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"
-# By way of a variable, which arguments overrule: -n 0 runs all in one process.
+# In a variable, so that arguments override it, such as -n 0.
 export PYTEST_ADDOPTS="$workers ${PYTEST_ADDOPTS:-}"
 exec "$python" -m pytest -q "${chosen[@]}" ${arguments[@]+"${arguments[@]}"}

@@ -123,7 +123,7 @@ def test_a_scheduler_that_has_queued_it_already_changes_nothing(start, tmp_path)
         [tmp_path / "scancel", "--signal=TERM", "40123"], env={"FOLDER": str(tmp_path)} | PATH, check=True
     )
     assert process.wait(30) == 75
-    assert "the scheduler did not queue it" in process.stderr.read()
+    assert "the scheduler did not requeue the job" in process.stderr.read()
 
 
 def test_every_task_gets_the_cores_that_were_asked_for(start, tmp_path):
@@ -149,4 +149,4 @@ def test_a_step_that_ends_before_it_is_waited_for_has_its_code(start, tmp_path):
 def test_submitted_from_elsewhere(start, tmp_path):
     process = start(2, SLURM_SUBMIT_DIR=str(tmp_path))
     assert process.wait(30) == 2
-    assert "is no clone of HazeHeal; submit from it, or set HAZEHEAL_ROOT" in process.stderr.read()
+    assert "is not a clone of HazeHeal; submit from a clone, or set HAZEHEAL_ROOT" in process.stderr.read()
