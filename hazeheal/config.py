@@ -260,13 +260,5 @@ def check_batch(config: "ConfigDict", *, replicas: int) -> None:
 
 def check_crop(config: "ConfigDict", split: "Split") -> None:
     """Refuses a crop that is larger than an image of `split`. Windows (`data.window_min`) fit any image."""
-    if config.data.window_min or not len(split.index):
-        return
-    sides = [min(row) for row in split.index[["height", "width"]].tolist()]
-    smallest = min(range(len(sides)), key=sides.__getitem__)
-    if config.data.crop_size > sides[smallest]:
-        row = split.index[smallest]
-        raise UsageError(
-            f"--config.data.crop_size={config.data.crop_size} is larger than the smallest image, "
-            f"{row['width']}x{row['height']} pixels: {split.describe(smallest)}; use {sides[smallest]} or less"
-        )
+    if not config.data.window_min:
+        split.check_crop(config.data.crop_size, setting="--config.data.crop_size")

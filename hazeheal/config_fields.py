@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from hazeheal.data.pipeline.haze_settings import FreshHaze
+from hazeheal.data.pipeline.haze_settings import HazeSettings
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.utils.console import shorten
 
@@ -27,7 +27,7 @@ class Field:
 
     Attributes:
         kind: int, float, bool or str. An integer is valid for a float.
-        least: Smallest valid number; -inf: the range is checked elsewhere, by `FreshHaze`.
+        least: Smallest valid number; -inf: the range is checked elsewhere, by `HazeSettings`.
         most: Largest valid number; an integer is at most `LARGEST_INTEGER`.
         choices: The valid values; empty: all.
         is_interval: Whether it holds an interval, such as "5 epochs".
@@ -57,7 +57,7 @@ FIELDS = {
     "data.workers": Field(int, least=0, per_host=True),
     "data.reader": Field(str, choices=("auto", "local", "gfile"), per_host=True),
     "data.max_val_pictures": Field(int, least=0),
-    **{f"data.fresh_haze.{field.name}": Field(field.type) for field in dataclasses.fields(FreshHaze)},
+    **{f"data.fresh_haze.{field.name}": Field(field.type) for field in dataclasses.fields(HazeSettings)},
     "model.width": Field(int, least=2),
     "model.depth": Field(int, least=1, most=12),
     "model.norm": Field(str, choices=("none", "layer")),
@@ -147,7 +147,7 @@ def check(config: "ConfigDict") -> None:
     for key, field in FIELDS.items():
         _check_field(key, values[key], field)
     try:
-        FreshHaze(**config.data.fresh_haze)
+        HazeSettings(**config.data.fresh_haze)
     except UsageError as error:
         raise UsageError(f"--config.data.{error}") from None
     if not config.data.train_split:

@@ -116,12 +116,12 @@ def test_the_configuration_is_named_exactly_once(count):
         ("model.width=33", "--config.model.width=33 is odd"),
         (
             "data.fresh_haze.share=1.5",
-            "--config.data.fresh_haze.share=1.5 must lie in 0.0 to 1.0",
+            "--config.data.fresh_haze.share=1.5 must be in [0.0, 1.0]",
         ),
         ("data.fresh_haze.kind=fog", "fresh_haze.kind=fog is not known; use one of ground, aerial, mixed"),
         (
             "data.fresh_haze.density_min=0",
-            "--config.data.fresh_haze.density_min=0.0 must lie in 1e-06 to 100.0",
+            "--config.data.fresh_haze.density_min=0.0 must be in [1e-06, 100.0]",
         ),
         (
             "data.fresh_haze.density_min=2",
@@ -129,12 +129,12 @@ def test_the_configuration_is_named_exactly_once(count):
         ),
         ("data.fresh_haze.airlight_max=0.4", "airlight_min=0.5 is larger than"),
         ("data.fresh_haze.jpeg_quality_max=59", "jpeg_quality_min=60 is larger than"),
-        ("data.fresh_haze.jpeg_quality_max=101", "jpeg_quality_max=101 must lie in 1 to 100"),
-        ("data.fresh_haze.noise=1.5", "noise=1.5 must lie in 0.0 to 1.0"),
-        ("data.fresh_haze.noise=nan", "noise=nan must lie in 0.0 to 1.0"),
+        ("data.fresh_haze.jpeg_quality_max=101", "jpeg_quality_max=101 must be in [1, 100]"),
+        ("data.fresh_haze.noise=1.5", "noise=1.5 must be in [0.0, 1.0]"),
+        ("data.fresh_haze.noise=nan", "noise=nan must be in [0.0, 1.0]"),
         (
             f"data.fresh_haze.jpeg_quality_min={'9' * 400}",
-            f"jpeg_quality_min={'9' * 60}... must lie in 1 to 100",
+            f"jpeg_quality_min={'9' * 60}... must be in [1, 100]",
         ),
     ],
 )

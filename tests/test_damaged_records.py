@@ -32,7 +32,7 @@ def test_a_flipped_bit_is_named(tmp_path, kind, evaluation):
 
 @pytest.mark.parametrize("kind", ["local", "gfile"])
 @pytest.mark.parametrize("how", ["truncated", "gone"])
-def test_a_shard_that_vanishes_while_training_is_named(tmp_path, kind, how):
+def test_a_shard_that_vanishes_during_training_is_named(tmp_path, kind, how):
     data = write_ten(tmp_path / "damaged")
     processor = DehazeDataProcessor(data, batch_size=2, crop_size=16, reader=kind)
     iterator = iter(processor.dataset())
@@ -66,7 +66,7 @@ def test_an_image_of_another_size_than_the_index_is_named(tmp_path):
     assert "number 4 of split train" in str(error) and "size" in str(error)
 
 
-def test_errors_of_others_are_left_alone(ten_pairs):
+def test_other_errors_are_not_explained(ten_pairs):
     processor = DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=16)
     take(processor.dataset(), 2)
     assert processor.translate_error(ValueError("x")) is None

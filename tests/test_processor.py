@@ -1,4 +1,4 @@
-"""DehazeDataProcessor: order, replicas, resume, evaluation, refusals, on a data set written here."""
+"""DehazeDataProcessor: order, replicas, resume, evaluation and invalid arguments."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from hazeheal.data.pipeline.shuffle import shuffled_numbers
 from hazeheal.errors import DataError, UsageError
 
 
-def test_every_pair_once_an_epoch_with_batches_across_epochs(ten_pairs):
+def test_every_pair_appears_once_per_epoch_with_batches_across_epochs(ten_pairs):
     processor = DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=16)
     assert processor.num_images == COUNT
     seen = np.concatenate([batch["number"] for batch in take(processor.dataset(), 15)])  # 6 epochs, 60 pairs
@@ -40,7 +40,7 @@ def test_order_differs_by_seed_and_is_the_documented_function(ten_pairs):
     assert len(set(first.values())) == 5
 
 
-def test_equal_arguments_give_equal_batches_whatever_the_workers(ten_pairs):
+def test_equal_arguments_give_equal_batches_with_any_number_of_workers(ten_pairs):
     batches = [
         take(
             DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=16, seed=9, workers=workers).dataset(2), 12
@@ -64,7 +64,7 @@ def test_replicas_share_the_same_global_batches(ten_pairs, replicas):
 
 
 @pytest.mark.parametrize("local", [range(0, 1), range(2, 4), [1, 3]])
-def test_local_replicas_get_their_part(ten_pairs, local):
+def test_local_replicas_get_their_batches(ten_pairs, local):
     options = dict(batch_size=8, crop_size=16, num_replicas=4)
     everything = take(DehazeDataProcessor(ten_pairs, **options).dataset(3), 12)
     part = take(DehazeDataProcessor(ten_pairs, local_replicas=local, **options).dataset(3), 3 * len(local))
@@ -168,7 +168,7 @@ def test_values_that_cannot_be_meant_are_refused(ten_pairs, options, message):
 
 
 def test_refusals_of_the_datasets(ten_pairs, tmp_path):
-    with pytest.raises(UsageError, match="crop_size=None serves evaluation alone"):
+    with pytest.raises(UsageError, match="crop_size=None is for evaluation only"):
         DehazeDataProcessor(ten_pairs, batch_size=4).dataset()
     with pytest.raises(UsageError, match="start_step=-1"):
         DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=16).dataset(-1)
@@ -177,5 +177,5 @@ def test_refusals_of_the_datasets(ten_pairs, tmp_path):
     with pytest.raises(DataError, match="hazeheal-tfrecords convert"):
         DehazeDataProcessor(tmp_path / "nothing", batch_size=4)
     empty = write_dataset(tmp_path / "empty", [], shards=1)
-    with pytest.raises(DataError, match="holds no records"):
+    with pytest.raises(DataError, match="has no records"):
         DehazeDataProcessor(empty, batch_size=4)

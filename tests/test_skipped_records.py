@@ -1,4 +1,4 @@
-"""Damaged records are skipped where that is asked for: the next whole one takes the place, and each is logged once."""
+"""Damaged records are skipped with on_bad_record=skip: the next intact record is used, and each is logged once."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from record_sets import (
     write_dataset,
 )
 
-from hazeheal.data.pipeline import augment, bad_records
+from hazeheal.data.pipeline import augment
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.data.pipeline.shuffle import shuffled_numbers
 from hazeheal.errors import DataError, UsageError
@@ -34,15 +34,12 @@ SKIP = {"on_bad_record": "skip"}
 
 @pytest.fixture
 def warnings(tmp_path):
-    """A function that returns the lines of the logger "hazeheal" so far, about this test's own files.
-
-    What a test before has started to read may be told of while this one runs.
-    """
+    """A function that lets a processor log its bad records, and returns all lines about this test's files so far."""
     lines, handler = [], logging.Handler(logging.WARNING)
     handler.emit = lambda record: lines.append(record.getMessage())
 
-    def so_far():
-        assert bad_records.flush(60)
+    def so_far(processor):
+        processor.log_bad_records()
         return [line for line in lines if str(tmp_path) in line]
 
     logging.getLogger("hazeheal").addHandler(handler)
@@ -76,8 +73,8 @@ def oracle(bad, steps, *, seed=0, batch_size=4, size=16):
             number = next(n for n in in_order(range(position, position + 17), seed) if n not in bad)
             height, width = SIZES[number % len(SIZES)]
             y, x = augment.random_crop_window(height, width, size=size, seed=[seed, 2 * position])
-            whole = number_image(number, height=height, width=width)
-            hazy = whole[int(y) : int(y) + size, int(x) : int(x) + size]
+            image = number_image(number, height=height, width=width)
+            hazy = image[int(y) : int(y) + size, int(x) : int(x) + size]
             hazy, clear = augment.flip_rot90(hazy, clear_of(hazy), seed=[seed, 2 * position + 1])
             for name, value in (("hazy", hazy), ("clear", clear), ("number", number)):
                 batch[name].append(np.asarray(value))
@@ -85,7 +82,7 @@ def oracle(bad, steps, *, seed=0, batch_size=4, size=16):
     return batches
 
 
-def test_the_oracle_gives_the_batches_of_whole_records(ten_pairs):
+def test_the_oracle_gives_the_batches_of_intact_records(ten_pairs):
     for options in ({}, SKIP):
         processor = DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=16, seed=3, **options)
         assert_equal(take(processor.dataset(1), 6), oracle((), range(1, 7), seed=3))
@@ -94,7 +91,7 @@ def test_the_oracle_gives_the_batches_of_whole_records(ten_pairs):
 
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 @pytest.mark.parametrize("start", [0, 7])
-def test_the_next_whole_record_takes_the_place_of_a_damaged_one(damage, replicas, start):
+def test_the_next_intact_record_replaces_a_damaged_one(damage, replicas, start):
     # Positions 8 to 10, across the end of an epoch and in one batch; the record of 9 is that of 10, too.
     bad = set(in_order([8, 9, 10]))
     assert len(bad) == 2
@@ -118,7 +115,7 @@ def test_local_replicas_find_the_same_substitutes(damage):
 
 @pytest.mark.parametrize("kind", ["local", "gfile"])
 @pytest.mark.parametrize("how", ["truncated", "gone"])
-def test_a_shard_that_vanishes_while_training_is_skipped(damage, kind, how):
+def test_a_shard_that_vanishes_during_training_is_skipped(damage, kind, how):
     data = damage([])
     processor = DehazeDataProcessor(data, batch_size=4, crop_size=16, reader=kind, **SKIP)
     iterator = iter(processor.dataset())
@@ -139,7 +136,7 @@ def test_a_shard_that_vanishes_while_training_is_skipped(damage, kind, how):
         (range(1, 10), [0] * 10),
     ],
 )
-def test_evaluation_takes_the_next_whole_record(damage, bad, numbers):
+def test_evaluation_uses_the_next_intact_record(damage, bad, numbers):
     processor = DehazeDataProcessor(damage(bad), batch_size=1, **SKIP)
     elements = list(processor.evaluation_dataset().as_numpy_iterator())
     assert [element["number"] for element in elements] == numbers
@@ -157,7 +154,7 @@ def test_evaluation_takes_the_next_whole_record(damage, bad, numbers):
 
 
 @pytest.mark.parametrize("kind", ["local", "gfile"])
-def test_where_nothing_is_whole_the_first_is_named(damage, kind, warnings):
+def test_without_any_intact_record_the_first_is_named(damage, kind, warnings):
     processor = DehazeDataProcessor(damage(range(COUNT)), batch_size=4, crop_size=16, reader=kind, **SKIP)
     for dataset, first in ((processor.dataset(), in_order([0])[0]), (processor.evaluation_dataset(), 0)):
         error = first_error(processor, dataset)
@@ -165,14 +162,15 @@ def test_where_nothing_is_whole_the_first_is_named(damage, kind, warnings):
         message = str(error)
         assert message.startswith("damaged record: ")
         assert f"(number {first} of split train), key 'é{first:03d}', made of {first:03d}_hazy.png" in message
-        assert message.endswith("; 9 others were tried in its place, and none is whole")
+        assert message.endswith("; 9 other records were tried instead, and none is intact")
         assert "\n" not in message
     assert processor.bad_records == tuple(range(COUNT))
-    assert len(warnings()) == COUNT
-    assert all(line.startswith("not skipped, as no whole one follows: ") for line in warnings())
+    lines = warnings(processor)
+    assert len(lines) == COUNT
+    assert all(line.startswith("not skipped, as no intact record follows: ") for line in lines)
 
 
-def test_sixteen_others_are_tried(damage):
+def test_sixteen_other_records_are_tried(damage):
     data = damage(range(3, 19), count=22)
     dataset = DehazeDataProcessor(data, batch_size=1, **SKIP).evaluation_dataset()
     numbers = [int(element["number"]) for element in dataset]
@@ -180,7 +178,7 @@ def test_sixteen_others_are_tried(damage):
     flip_byte(data, 19)
     processor = DehazeDataProcessor(data, batch_size=1, **SKIP)
     error = first_error(processor, processor.evaluation_dataset())
-    assert "(number 3 of split train)" in str(error) and "; 16 others were tried in its place" in str(error)
+    assert "(number 3 of split train)" in str(error) and "; 16 other records were tried instead" in str(error)
 
 
 def test_each_damaged_record_is_logged_once(damage, warnings):
@@ -189,36 +187,37 @@ def test_each_damaged_record_is_logged_once(damage, warnings):
     take(processor.dataset(), 40)  # eight epochs
     take(processor.dataset(3), 4)
     list(processor.evaluation_dataset())
-    first, second = sorted(warnings())
+    first, second = warnings(processor)
     assert first.startswith(
         f"skipped: damaged record: {data / 'tiny-train.tfrecord-00000-of-00003'}, record 1 "
     )
     assert "key 'é001', made of 001_hazy.png and 001_GT.png: CRC32 is " in first
-    assert first.endswith("; the next whole one takes its place")
+    assert first.endswith("; the next intact record is used instead")
     assert "record 1 (number 5 of split train), key 'é005'" in second
-    assert all("\n" not in line for line in warnings())
+    lines = warnings(processor)
+    assert len(lines) == 2 and all("\n" not in line for line in lines)
 
 
 def test_a_restored_count_is_not_logged_again(damage, warnings):
     data = damage([1, 5])
     before = DehazeDataProcessor(data, batch_size=4, crop_size=16, **SKIP)
     take(before.dataset(), 5)
-    assert before.bad_records == (1, 5) and len(warnings()) == 2
+    assert before.bad_records == (1, 5) and len(warnings(before)) == 2
     flip_byte(data, 7)
     resumed = DehazeDataProcessor(data, batch_size=4, crop_size=16, **SKIP)
     resumed.note_bad_records(json.loads(json.dumps(before.bad_records)))
     assert resumed.bad_records == (1, 5)
     assert_equal(take(resumed.dataset(5), 6), oracle({1, 5, 7}, range(5, 11)))
     assert resumed.bad_records == (1, 5, 7)
-    (line,) = warnings()[2:]
+    (line,) = warnings(resumed)[2:]
     assert "'é007'" in line
     for number in (-1, COUNT):
-        with pytest.raises(UsageError, match=f"bad record {number} is none of the 10 records"):
+        with pytest.raises(UsageError, match=f"bad record {number} does not exist; the split has 10 records"):
             resumed.note_bad_records([2, number])
     assert resumed.bad_records == (1, 5, 7)
 
 
-def test_a_record_that_is_whole_again_is_used_again(damage):
+def test_a_record_that_is_intact_again_is_used_again(damage):
     data = damage([1, 5])
     processor = DehazeDataProcessor(data, batch_size=4, crop_size=16, **SKIP)
     assert_equal(take(processor.dataset(), 5), oracle({1, 5}, range(5)))
@@ -231,10 +230,10 @@ def test_one_damaged_pair_alone_has_no_substitute(tmp_path):
     data = write_dataset(tmp_path / "one", [make_pair(0)], shards=1)
     flip_byte(data, 0)
     processor = DehazeDataProcessor(data, batch_size=4, crop_size=16, **SKIP)
-    assert "; 0 others were tried in its place" in str(first_error(processor, processor.dataset()))
+    assert "; 0 other records were tried instead" in str(first_error(processor, processor.dataset()))
 
 
-def test_what_skipping_cannot_help_is_still_named(tmp_path):
+def test_an_image_that_cannot_be_decoded_is_still_named(tmp_path):
     pairs = [make_pair(i, "JPEG") for i in range(COUNT)]
     pairs[6] = dataclasses.replace(pairs[6], clear=pairs[6].clear[:300])  # of the right CRC
     data = write_dataset(tmp_path / "broken", pairs)
@@ -242,7 +241,7 @@ def test_what_skipping_cannot_help_is_still_named(tmp_path):
     for make in (
         DehazeDataProcessor.dataset,
         DehazeDataProcessor.evaluation_dataset,
-        # Number 5 alone, whose place the broken one takes.
+        # Only record 5, which record 6 replaces.
         lambda processor: processor.evaluation_dataset(replica=5, replicas=6),
     ):
         processor = DehazeDataProcessor(data, batch_size=4, crop_size=16, **SKIP)
@@ -250,7 +249,7 @@ def test_what_skipping_cannot_help_is_still_named(tmp_path):
         assert "cannot be decoded" in str(error) and "006_GT.png" in str(error) and "\n" not in str(error)
 
 
-def test_errors_of_others_are_left_alone_though_records_are_damaged(damage):
+def test_other_errors_are_not_explained_by_damaged_records(damage):
     data = damage([1, 5])
     processor = DehazeDataProcessor(data, batch_size=4, crop_size=16, **SKIP)
     take(processor.dataset(), 5)
@@ -258,17 +257,17 @@ def test_errors_of_others_are_left_alone_though_records_are_damaged(damage):
     assert processor.translate_error(tf.errors.ResourceExhaustedError(None, None, "out of memory")) is None
 
 
-def test_garbage_collected_while_a_warning_is_logged_stops_nothing(ten_pairs):
-    """A handler in which Python collects an iterator that was given up, whose own reads find damage."""
+def test_garbage_collection_during_a_warning_does_not_block(ten_pairs):
+    """Python collects an abandoned iterator, whose own reads find damage, in a handler."""
     code = f"""
 import gc, logging, time
-from hazeheal.data.pipeline import bad_records, record_reader
+from hazeheal.data.pipeline import record_reader
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.errors import DataError
 gc.disable()
 read = record_reader.RecordReader.read
 def slow(self, number):
-    if self is given_up._reader:
+    if self is abandoned._records._reader:
         time.sleep(0.1)
     if number % 2:
         raise DataError(f"record {{number}}")
@@ -283,14 +282,18 @@ class Collecting(logging.Handler):
 lines, todo = [], []
 logging.getLogger("hazeheal").addHandler(Collecting())
 make = lambda: DehazeDataProcessor({str(ten_pairs)!r}, batch_size=2, crop_size=16, on_bad_record="skip")
-given_up, collecting = make(), make()
-cycle = [iter(given_up.dataset())]
+abandoned, collecting = make(), make()
+cycle = [iter(abandoned.dataset())]
 next(cycle[0])
 cycle.append(cycle)
 del cycle
 todo.append("collect")
-print(len(list(collecting.dataset().take(20))), bad_records.flush(60), todo, len(collecting.bad_records))
+count = 0
+for batch in collecting.dataset().take(20):
+    collecting.log_bad_records()
+    count += 1
+print(count, len(lines), todo, len(collecting.bad_records))
 """
     code, out, err = processes.run_python(code)
     assert code == 0, err
-    assert out.splitlines()[-1] == "20 True [] 5"
+    assert out.splitlines()[-1] == "20 5 [] 5"

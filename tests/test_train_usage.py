@@ -61,7 +61,7 @@ from hazeheal.distributed.preemption import StopSignals
             "'block9' is not a",
         ),
         (["--config.data.val_split=test"], 1, "has no split 'test'; it has train, val"),
-        (["--data_dir=/nowhere"], 1, "/nowhere/manifest.json does not exist; make the data set with"),
+        (["--data_dir=/nowhere"], 1, "/nowhere/manifest.json does not exist; create the data set with"),
         (["--restore_from=/nowhere"], 1, "--restore_from=/nowhere has no intact checkpoint"),
     ],
 )

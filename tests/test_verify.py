@@ -200,7 +200,7 @@ def test_a_manifest_of_another_form_is_refused(change, copy, tmp_path, capsys):
     signed_anew(copy, change)
     for command in (["verify"], ["info"], ["extract", f"--output_dir={tmp_path / 'files'}"]):
         assert main([*command, str(copy)]) == 1
-        assert "lacks an entry, or has one of a wrong kind" in capsys.readouterr().err
+        assert "has a missing or invalid entry" in capsys.readouterr().err
 
 
 def test_a_manifest_that_no_longer_knows_the_metadata_is_no_whole_one(copy, capsys):
@@ -244,7 +244,7 @@ def test_texts_that_are_no_utf8_make_no_record(copy):
     payload = path.read_bytes()[int(rows["offset"][0]) :][: int(rows["length"][0])]
     pair = records.parse(payload)
     damaged = payload.replace(pair.hazy_source.encode(), b"\xff" * len(pair.hazy_source))
-    with pytest.raises(DataError, match="not a hazeheal record"):
+    with pytest.raises(DataError, match="not a HazeHeal record"):
         records.parse(damaged)
 
 

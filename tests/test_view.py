@@ -44,7 +44,7 @@ def test_it_is_tensorflows_linear_resize(outputs, inputs):
 def test_a_view_is_what_training_resizes_to():
     image = noise(200, 131)
     view = View(SIZE)(tf.constant(image[None], tf.float32)).numpy()[0]
-    assert apart(decode.resized(tf.constant(image), SIZE).numpy(), np.rint(view)).max() <= 1
+    assert apart(decode.resize(tf.constant(image), SIZE).numpy(), np.rint(view)).max() <= 1
 
 
 # ---------------------------------------------------------------------------------------------- network
@@ -193,4 +193,4 @@ def test_crops_are_windows_of_both_images_resized(ten_pairs):
             y, x, rows, columns = augment.random_window(height, width, least=0.5, seed=seed)
             for side in ("hazy", "clear"):
                 window = images[int(number)][side][y : y + rows, x : x + columns]
-                np.testing.assert_array_equal(batch[side][i], decode.resized(tf.constant(window), 48))
+                np.testing.assert_array_equal(batch[side][i], decode.resize(tf.constant(window), 48))

@@ -1,21 +1,22 @@
-"""The one schema that the writer (`tfrecords_tools`) and the reader (`hazeheal.data.pipeline.processor`) share.
+"""The schema of a data set, shared by the writer (`tfrecords_tools`) and the reader (`hazeheal.data.pipeline`).
 
 A data set is a directory:
 
-    manifest.json                          what is in it, with sizes, hashes and a fingerprint
-    NAME-SPLIT.tfrecord-00000-of-00004     records: one `tf.train.Example` a pair
-    NAME-SPLIT.index.npy                   one row a record: where it lies, its CRC, its size
-    NAME-SPLIT.sources.jsonl               one line a record: its key and the files it was made of
+    manifest.json                          its contents, with sizes, hashes and a fingerprint
+    NAME-SPLIT.tfrecord-00000-of-00004     records, one `tf.train.Example` per pair
+    NAME-SPLIT.index.npy                   one row per record: its position, CRC and image size
+    NAME-SPLIT.sources.jsonl               one line per record: its key and its source files
     dataset_info.json, features.json       TFDS metadata (`tfds.builder_from_directory(DIR)`)
 
-The index makes every record reachable in O(1), which a global shuffle and an exact resume need; the
-sources stand beside the records so that a damaged record can still be named.
+The index makes every record accessible in O(1), which a global shuffle and an exact resume require. The sources are
+outside the records, so that a damaged record can be named.
 """
 
 import dataclasses
 import hashlib
 import io
 import json
+import os
 import pathlib
 import zlib
 
@@ -23,7 +24,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from hazeheal.data.example_proto import Example
-from hazeheal.errors import DataError
+from hazeheal.errors import DataError, UsageError
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -33,27 +34,29 @@ FRAME_HEADER_BYTES = 12
 FRAME_FOOTER_BYTES = 4
 
 _INTEGERS = ("height", "width")
-_FEATURES = ("key", "hazy", "clear", "hazy_source", "clear_source", "hazy_sha256", "clear_sha256", *_INTEGERS)
+_TEXTS = ("key", "hazy_source", "clear_source")
+_IMAGES = ("hazy", "clear")
+_FEATURES = (*_TEXTS, *_IMAGES, "hazy_sha256", "clear_sha256", *_INTEGERS)
 
 INDEX_DTYPE = np.dtype(
     [
-        ("shard", "<u4"),  # number of the shard within the split
-        ("offset", "<u8"),  # of the payload (not of the frame) within the shard
-        ("length", "<u4"),  # of the payload in bytes
+        ("shard", "<u4"),  # number of the shard in the split
+        ("offset", "<u8"),  # start of the payload (not of the frame) in the shard
+        ("length", "<u4"),  # length of the payload in bytes
         ("crc32", "<u4"),  # zlib.crc32 of the payload, checked at every read
         ("height", "<u4"),
         ("width", "<u4"),
-        ("psnr", "<f4"),  # of the hazy image against the clear one, in dB; inf where they are equal
+        ("psnr", "<f4"),  # PSNR of the hazy image against the clear one in dB, inf if they are equal
     ]
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One record: two encoded images of one size, and where they came from.
+    """One record: two encoded images of the same size, and their sources.
 
     Attributes:
-        key: The pair key; unique within a data set.
+        key: The pair key, unique in a data set.
         hazy, clear: JPEG or PNG bytes of an upright 8-bit RGB or gray image.
         height, width: Size of both images in pixels.
         hazy_source, clear_source: Names of the source files, relative to their folders.
@@ -69,24 +72,23 @@ class Pair:
 
 
 def serialize(pair: Pair, *, hashes: dict | None = None) -> bytes:
-    """Returns `pair` as the bytes of a `tf.train.Example`; equal pairs give equal bytes.
+    """Returns a record as the bytes of a `tf.train.Example`; equal pairs give equal bytes.
 
     Args:
         pair: The record.
-        hashes: {`hazy`, `clear`: SHA-256 of the image's bytes} where somebody has them already, both or one.
+        hashes: {`hazy`, `clear`: SHA-256 of the image's bytes}, as far as they are known.
     """
-    known = hashes or {}
     message = Example()
     feature = message.features.feature
     for name in _INTEGERS:
         feature[name].int64_list.value.append(getattr(pair, name))
-    for name in ("key", "hazy_source", "clear_source"):
+    for name in _TEXTS:
         feature[name].bytes_list.value.append(getattr(pair, name).encode())
-    for name in ("hazy", "clear"):
-        feature[name].bytes_list.value.append(getattr(pair, name))
-        feature[f"{name}_sha256"].bytes_list.value.append(
-            (known.get(name) or sha256(getattr(pair, name))).encode()
-        )
+    for name in _IMAGES:
+        image = getattr(pair, name)
+        feature[name].bytes_list.value.append(image)
+        digest = (hashes or {}).get(name) or sha256(image)
+        feature[f"{name}_sha256"].bytes_list.value.append(digest.encode())
     return message.SerializeToString(deterministic=True)
 
 
@@ -94,65 +96,59 @@ def parse(payload: bytes) -> Pair:
     """Inverse of `serialize`, in Python.
 
     Raises:
-        DataError: The bytes are no record of this schema, or an image's SHA-256 does not match.
+        DataError: The bytes are not a record of this schema, or the SHA-256 of an image does not match.
     """
     try:
         feature = Example.FromString(payload).features.feature
-        value = {
+        values = {
             name: (feature[name].int64_list if name in _INTEGERS else feature[name].bytes_list).value[0]
             for name in _FEATURES
         }
-        pair = Pair(
-            key=value["key"].decode(),
-            hazy=value["hazy"],
-            clear=value["clear"],
-            height=value["height"],
-            width=value["width"],
-            hazy_source=value["hazy_source"].decode(),
-            clear_source=value["clear_source"].decode(),
-        )
+        texts = {name: values[name].decode() for name in _TEXTS}
     except (DecodeError, IndexError, UnicodeDecodeError) as error:
-        raise DataError(f"not a hazeheal record ({len(payload)} bytes): {error}") from error
-    for name in ("hazy", "clear"):
-        if sha256(value[name]).encode() != value[f"{name}_sha256"]:
+        raise DataError(f"not a HazeHeal record ({len(payload)} bytes): {error}") from error
+    for name in _IMAGES:
+        if sha256(values[name]).encode() != values[f"{name}_sha256"]:
             raise DataError(f"the SHA-256 of the {name} image does not match")
-    return pair
+    return Pair(**texts, **{name: values[name] for name in (*_IMAGES, *_INTEGERS)})
 
 
 def feature_spec() -> dict:
-    """The parsing spec of a record for `tf.io.parse_example` and `tf.io.parse_single_example`."""
+    """Returns the parsing spec of a record for `tf.io.parse_example` and `tf.io.parse_single_example`."""
     import tensorflow as tf
 
-    return {
-        name: tf.io.FixedLenFeature([], tf.int64 if name in _INTEGERS else tf.string) for name in _FEATURES
-    }
+    dtypes = {name: tf.int64 if name in _INTEGERS else tf.string for name in _FEATURES}
+    return {name: tf.io.FixedLenFeature([], dtype) for name, dtype in dtypes.items()}
 
 
 def sha256(data: bytes) -> str:
+    """Returns the SHA-256 of some bytes as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def shard_name(name: str, split: str, shard: int, num_shards: int) -> str:
-    """`NAME-SPLIT.tfrecord-00000-of-00004`, the form that TFDS reads."""
+    """Returns `NAME-SPLIT.tfrecord-00000-of-00004`, the name that TFDS expects."""
     return f"{name}-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
 
 
 def index_name(name: str, split: str) -> str:
+    """Returns the file name of the index of a split."""
     return f"{name}-{split}.index.npy"
 
 
 def sources_name(name: str, split: str) -> str:
+    """Returns the file name of the list of sources of a split."""
     return f"{name}-{split}.sources.jsonl"
 
 
 def fingerprint(manifest: dict) -> str:
-    """Hash of everything in a manifest that describes data: all but provenance and itself."""
+    """Returns the hash of all entries of a manifest that describe data: all but provenance and fingerprint."""
     described = {k: v for k, v in manifest.items() if k not in ("provenance", "fingerprint")}
     return sha256(json.dumps(described, sort_keys=True).encode())
 
 
-def load_manifest(directory) -> dict:
-    """Reads and checks `directory/manifest.json`.
+def load_manifest(directory: str | os.PathLike) -> dict:
+    """Reads and checks the manifest of a data set.
 
     Returns:
         The manifest: `schema`, `name`, `options` (of the conversion), `splits` ({split: {`records`,
@@ -160,32 +156,30 @@ def load_manifest(directory) -> dict:
         `sources_sha256`}}), `fingerprint`, and `provenance` (command, versions, time).
 
     Raises:
-        DataError: It is missing, unreadable, of another schema, or was changed by hand.
+        DataError: It is missing, unreadable, of another schema, or was modified.
     """
     path = pathlib.Path(directory) / MANIFEST
     try:
         manifest = json.loads(read_file(path).decode())
     except FileNotFoundError:
         raise DataError(
-            f"{path} does not exist; make the data set with `hazeheal-tfrecords convert "
+            f"{path} does not exist; create the data set with `hazeheal-tfrecords convert "
             f"--hazy_dir=... --gt_dir=... --output_dir={directory}`"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}); convert the data set again") from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA_VERSION:
-        found = manifest.get("schema") if isinstance(manifest, dict) else None
-        raise DataError(f"{path} has schema {found}, this version reads {SCHEMA_VERSION}; convert again")
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA_VERSION:
+        raise DataError(f"{path} has schema {schema}, but this version reads {SCHEMA_VERSION}; convert again")
     if manifest.get("fingerprint") != fingerprint(manifest):
-        raise DataError(f"{path} does not match its own fingerprint; it was changed after the conversion")
+        raise DataError(f"{path} does not match its fingerprint; it was modified after the conversion")
     if not _is_well_formed(manifest):
-        raise DataError(
-            f"{path} lacks an entry, or has one of a wrong kind; it was changed after the conversion"
-        )
+        raise DataError(f"{path} has a missing or invalid entry; it was modified after the conversion")
     return manifest
 
 
 def _is_well_formed(manifest: dict) -> bool:
-    """Whether what readers rely on is there and of its kind: a signature tells nothing about what was signed."""
+    """Whether all entries that readers use exist and have the right type, which the fingerprint does not show."""
     try:
         provenance, entries = manifest.get("provenance", {}), [*manifest["splits"].values()]
         shards = [shard for entry in entries for shard in entry["shards"]]
@@ -208,32 +202,31 @@ def _is_well_formed(manifest: dict) -> bool:
     )
 
 
-def refuse_special(path) -> None:
-    """Raises OSError where `path` is a folder, a pipe or a device: reading might never end."""
-    path = pathlib.Path(path)
+def refuse_special(path: pathlib.Path) -> None:
+    """Raises OSError if `path` is a folder, a pipe or a device, which could be read forever."""
     if path.exists() and not path.is_file():
-        raise OSError("it is no file")
+        raise OSError("it is not a regular file")
 
 
-def read_file(path) -> bytes:
-    """The content of a regular file of a data set; OSError where it is none or cannot be read."""
+def read_file(path: pathlib.Path) -> bytes:
+    """Reads a regular file of a data set; raises OSError if it is not one or cannot be read."""
     refuse_special(path)
     return path.read_bytes()
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One split, opened: its shards and its index, checked against the manifest.
+    """An open split: its shards and its index, which match the manifest.
 
     Attributes:
-        name: `train` or `val`.
-        shards: The shards' paths, in order.
-        index: [N] structured array of `INDEX_DTYPE`.
+        name: Name of the split.
+        shards: The paths of the shards, in order.
+        index: `[N]` structured array of `INDEX_DTYPE`.
         sources: Path of the list of sources.
     """
 
     name: str
-    shards: tuple
+    shards: tuple[pathlib.PurePath, ...]
     index: np.ndarray
     sources: pathlib.Path
 
@@ -241,7 +234,7 @@ class Split:
         return len(self.index)
 
     def describe(self, record: int) -> str:
-        """Names record `record` for an error: shard, position, key and source files."""
+        """Returns the name of a record for errors: shard, position, key and source files."""
         row = self.index[record]
         first = int(np.searchsorted(self.index["shard"], row["shard"]))
         text = f"{self.shards[row['shard']]}, record {record - first} (number {record} of split {self.name})"
@@ -252,9 +245,20 @@ class Split:
         except (OSError, StopIteration, ValueError, KeyError, TypeError, RecursionError):
             return text
 
+    def check_crop(self, crop_size: int, *, setting: str = "crop_size") -> None:
+        """Raises UsageError, with the name of the setting, if a crop is larger than an image of the split."""
+        sides = np.minimum(self.index["height"], self.index["width"])
+        if len(sides) and crop_size > sides.min():
+            smallest = int(np.argmin(sides))
+            row = self.index[smallest]
+            raise UsageError(
+                f"{setting}={crop_size} is larger than the smallest image, {row['width']}x{row['height']} pixels: "
+                f"{self.describe(smallest)}; use {sides[smallest]} or less"
+            )
 
-def open_split(directory, split: str) -> Split:
-    """Opens one split after checking that every shard is there with the size it was written with.
+
+def open_split(directory: str | os.PathLike, split: str) -> Split:
+    """Opens one split after checking that all shards exist and have the size that was written.
 
     Raises:
         DataError: The split, a shard or the index is missing or damaged; the message names it.
@@ -281,21 +285,21 @@ def open_split(directory, split: str) -> Split:
         raise DataError(f"index {path} cannot be read ({error}); convert the data set again") from error
     if sha256(data) != entry["index_sha256"]:
         raise DataError(
-            f"index {path} is damaged (its SHA-256 is not the manifest's); convert the data set again"
+            f"index {path} is damaged (its SHA-256 differs from the manifest); convert the data set again"
         )
     index = np.load(io.BytesIO(data), allow_pickle=False)
     if index.dtype != INDEX_DTYPE or len(index) != entry["records"]:
         raise DataError(
-            f"index {path} does not list the {entry['records']} records of the manifest; convert again"
+            f"index {path} does not contain the {entry['records']} records of the manifest; convert again"
         )
     return Split(name=split, shards=tuple(shards), index=index, sources=directory / entry["sources"])
 
 
 def check_payload(payload: bytes, *, split: Split, record: int) -> None:
-    """Raises DataError, naming the record and its sources, if the bytes are not those written."""
+    """Raises DataError, with the record and its sources, if the bytes are not those that were written."""
     crc = int(split.index["crc32"][record])
     if zlib.crc32(payload) != crc:
         raise DataError(
-            f"damaged record: {split.describe(record)}: CRC32 is {zlib.crc32(payload):08x}, written was {crc:08x}; "
+            f"damaged record: {split.describe(record)}: CRC32 is {zlib.crc32(payload):08x} instead of {crc:08x}; "
             f"run `hazeheal-tfrecords verify {split.sources.parent}` and convert again"
         )

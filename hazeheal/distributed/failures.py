@@ -37,6 +37,8 @@ def translate_errors(*, processor: "DehazeDataProcessor", devices: Sequence[str]
         processor: Reads the data; finds the damaged record that an error is about.
         devices: Names of the devices, for the message.
 
+    At the end of the block, the damaged records that `processor` skipped are logged.
+
     Raises:
         DataError: A record is damaged; names shard, record and source.
         HazeHealError: A device does not have enough memory; names the settings to lower.
@@ -53,6 +55,8 @@ def translate_errors(*, processor: "DehazeDataProcessor", devices: Sequence[str]
                 "or --config.model.width, or raise --config.optimizer.accumulate"
             ) from error
         raise
+    finally:
+        processor.log_bad_records()
 
 
 @contextlib.contextmanager

@@ -296,6 +296,7 @@ class DehazeTrainer:
     def _save(self, step, quality, session, reporter):
         reporter.saving(step)
         progress = {**reporter.to_json(), "bad_records": list(self._data.bad_records)}
+        self._data.log_bad_records()  # A run that resumes from this checkpoint does not log those in it again.
         session.save(step, quality=quality, progress=progress)
 
     def _facts(self):

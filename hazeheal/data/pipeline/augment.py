@@ -1,35 +1,40 @@
-"""Paired augmentation: the same crop, mirror and quarter turn for a hazy image and its clear one.
+"""Paired augmentation: the same crop, mirroring and quarter turn for the hazy and the clear image of a pair.
 
-Every function is pure and stateless: equal arguments give equal results, in eager mode, inside
-`tf.data` and on any machine, so that a resumed run sees the images that it would have seen. The
-randomness is all in `seed`, a pair of integers; the caller gives each example, and each kind of
-augmentation, a seed of its own (`hazeheal.data.pipeline.processor` uses (seed, 2 p) for the crop and
-(seed, 2 p + 1) for the orientation of the example at position p).
+All functions are pure: equal arguments give equal results, in eager mode, inside `tf.data` and on any machine, so a resumed
+run sees the images that it would have seen. All randomness comes from `seed`, a pair of integers. The caller gives each
+example and each kind of augmentation its own seed: `hazeheal.data.pipeline.processor` uses (seed, 2 p) for the crop and
+(seed, 2 p + 1) for the orientation of the example at position p.
 
     y, x = random_crop_window(460, 620, size=256, seed=[0, 14])
     hazy, clear = flip_rot90(hazy, clear, seed=[0, 15])
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from hazeheal.errors import UsageError
 
-WHOLE = 0.25  # of the windows
+Seed = Sequence[int | tf.Tensor] | tf.Tensor  # two integers
+
+WHOLE_IMAGE_SHARE = 0.25  # of the windows of `random_window`
 
 
-def random_crop_window(height, width, *, size, seed):
-    """Draws where a square crop begins; every window inside the image is equally likely.
+def random_crop_window(
+    height: int | tf.Tensor, width: int | tf.Tensor, *, size: int, seed: Seed
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws the corner of a square crop; every window inside the image is equally likely.
 
-    It needs no image, so that a decoder can be told to decode the window alone.
+    The image itself is not needed, so a decoder can decode the window alone.
 
     Args:
-        height, width: Size of the image in pixels, at least `size`: Python or tensor integers.
+        height: Height of the image in pixels, at least `size`.
+        width: Width of the image in pixels, at least `size`.
         size: Side of the crop in pixels.
-        seed: [2] integers.
+        seed: Two integers.
 
     Returns:
-        (y, x): int32 scalars, the crop's upper left corner: y in [0, height - size], x in
-        [0, width - size]. The crop is `image[y : y + size, x : x + size]`.
+        (y, x), int32 scalars: the upper left corner of the crop `image[y : y + size, x : x + size]`.
 
     Raises:
         UsageError: `height` and `width` are Python integers, and the crop does not fit.
@@ -45,63 +50,68 @@ def random_crop_window(height, width, *, size, seed):
     return corner[0], corner[1]
 
 
-def random_window(height, width, *, least, seed):
-    """Draws a window of most of an image, whose sides are drawn each for itself; one in four is the whole image.
+def random_window(
+    height: tf.Tensor, width: tf.Tensor, *, least: float, seed: Seed
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Draws a window of most of an image, with independent sides; one window in four is the whole image.
 
-    Resized to a square it shows a scene as a network with a `view_size` sees it, a little nearer, and stretched.
+    Resized to a square it shows a scene as a network with a `view_size` sees it, slightly closer and stretched.
 
     Args:
-        height, width: Size of the image in pixels: tensor integers.
-        least: The least share of a side, above 0 and at most 1.
-        seed: [2] integers.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        least: Smallest share of a side, above 0 and at most 1.
+        seed: Two integers.
 
     Returns:
-        (y, x, rows, columns): int32 scalars, the window `image[y : y + rows, x : x + columns]`.
+        (y, x, rows, columns), int32 scalars: the window `image[y : y + rows, x : x + columns]`.
     """
     drawn = _draw(5, seed)
     shares = tf.cast(drawn[2:], tf.float32) / 2**32
-    whole = tf.stack([height, width])
-    sides = tf.cast(whole, tf.float32) * (least + (1 - least) * shares[:2])
-    sides = tf.where(shares[2] < WHOLE, whole, tf.maximum(tf.cast(tf.round(sides), whole.dtype), 1))
-    corner = drawn[:2] % tf.cast(whole - sides + 1, tf.int64)
+    size = tf.stack([height, width])
+    sides = tf.cast(size, tf.float32) * (least + (1 - least) * shares[:2])
+    sides = tf.where(shares[2] < WHOLE_IMAGE_SHARE, size, tf.maximum(tf.cast(tf.round(sides), size.dtype), 1))
+    corner = drawn[:2] % tf.cast(size - sides + 1, tf.int64)
     y, x = tf.unstack(tf.cast(corner, tf.int32))
     rows, columns = tf.unstack(tf.cast(sides, tf.int32))
     return y, x, rows, columns
 
 
-def flip_rot90(hazy, clear, *, seed, flip=True, rot90=True):
-    """Turns and mirrors both images of a pair alike.
+def flip_rot90(
+    hazy: tf.Tensor, clear: tf.Tensor, *, seed: Seed, flip: bool = True, rot90: bool = True
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Rotates and mirrors both images of a pair identically.
 
-    Both images are turned counter-clockwise by 0, 90, 180 or 270 degrees, each with probability
-    1/4 (`rot90`), then mirrored left to right with probability 1/2 (`flip`): together all eight
-    symmetries of the square, equally likely. Haze has no preferred side and aerial images no
-    preferred direction; for photographs with the sky above, `rot90=False`.
+    Both images are rotated counter-clockwise by 0, 90, 180 or 270 degrees, each with probability 1/4 (`rot90`), then
+    mirrored left to right with probability 1/2 (`flip`). Together all eight symmetries of the square are equally likely.
+    Haze has no preferred side and aerial images have no preferred direction. Use `rot90=False` for photographs with the
+    sky at the top.
 
     Args:
-        hazy, clear: [S, S, C] of any dtype, two images of one shape (with `rot90=False` they
-            need not be square).
-        seed: [2] integers.
+        hazy: `[S, S, C]` of any dtype. With `rot90=False` it need not be square.
+        clear: An image of the same height and width.
+        seed: Two integers.
         flip: Whether to mirror.
-        rot90: Whether to turn.
+        rot90: Whether to rotate.
 
     Returns:
         (hazy, clear), of the same shapes and dtypes.
 
     Raises:
-        UsageError: `rot90` of an image that is known not to be square.
+        UsageError: `rot90` is true and the image is known not to be square.
     """
     hazy, clear = tf.convert_to_tensor(hazy), tf.convert_to_tensor(clear)
     rows, columns = hazy.shape[0], hazy.shape[1]
     if rot90 and None not in (rows, columns) and rows != columns:
         raise UsageError(
-            f"rot90=True needs square images, these have {rows}x{columns} pixels; use rot90=False"
+            f"rot90=True needs square images, but these have {rows}x{columns} pixels; use rot90=False"
         )
     bits = _draw(2, seed)
     turns = bits[0] % 4 if rot90 else tf.constant(0, tf.int64)
     mirrored = (bits[1] % 2 == 1) if flip else tf.constant(False)
 
-    # A quarter turn is a transposition and a reversed axis, so a turn and a mirror together are at
-    # most one transposition and two reversals. This is about 4 times as fast as tf.image.rot90.
+    # A quarter turn is a transposition and a reversed axis, so a rotation and a mirroring together are at most one
+    # transposition and two reversals. This is about 4 times as fast as tf.image.rot90.
     transposed = turns % 2 == 1
     upside_down = (turns == 1) | (turns == 2)
     mirrored = ((turns == 2) | (turns == 3)) ^ mirrored
@@ -109,9 +119,9 @@ def flip_rot90(hazy, clear, *, seed, flip=True, rot90=True):
     def apply(image):
         shape = image.shape
         if rot90:
-            # tf.transpose hands its input through where the permutation is the identity.
+            # tf.transpose does not copy its input if the permutation is the identity.
             image = tf.transpose(image, tf.where(transposed, [1, 0, 2], [0, 1, 2]))
-            # Gathering whole rows costs a fifth of tf.reverse along the same axis.
+            # Gathering rows takes a fifth of the time of tf.reverse along the same axis.
             count = tf.shape(image)[0]
             row = tf.range(count)
             image = tf.gather(image, tf.where(upside_down, count - 1 - row, row))
@@ -124,7 +134,7 @@ def flip_rot90(hazy, clear, *, seed, flip=True, rot90=True):
 
 
 def _draw(count, seed):
-    """[count] int64, uniform over [0, 2**32); Philox by name, as `auto` depends on the device."""
+    """`[count]` int64, uniform over [0, 2**32). Philox is explicit, because `auto` depends on the device."""
     bits = tf.random.stateless_uniform(
         [count], seed=seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
     )

@@ -1,44 +1,38 @@
-"""Which records were found damaged, and one warning for each, logged without stopping a read.
+"""The damaged records of one split. Reads collect them, and the training loop logs each one once."""
 
-Reads may not wait for a Python lock (see `readers`), and logging takes several: of each handler, and of
-`threading` to name the thread. So a read only puts its warning into a queue, for which it waits for nothing,
-and one thread of the process, which no read ever waits for, logs them.
-"""
-
-import atexit
-import contextlib
 import logging
-import queue
-import threading
+from collections.abc import Iterable
 
 from hazeheal.errors import UsageError
 
 LOG = logging.getLogger("hazeheal")
 
-# CPython's SimpleQueue.put takes no lock and may be called again from within itself, as its documentation says.
-_WARNINGS = queue.SimpleQueue()
-_SECONDS_AT_EXIT = 2.0  # that warnings may take before the process ends without them
-_logging_thread = None
-
 
 class BadRecords:
     """The damaged records of one split; safe to use from several threads.
+
+    A read must not wait for a Python lock (see `record_reader`), and logging takes several. So `add` only stores the
+    message, with operations that the interpreter executes in one step, and `log_new` logs it outside of the read.
 
     Args:
         count: Number of records of the split.
     """
 
-    def __init__(self, count):
+    def __init__(self, count: int):
         self._count = count
-        self._found = {}
+        self._messages: dict[int, str] = {}
+        self._logged: set[int] = set()
 
     @property
-    def numbers(self) -> tuple:
-        """The numbers of all found or preloaded, in ascending order."""
-        return tuple(sorted(self._found))  # sorted() copies a dict of integers in one step, too
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of all damaged records, found or preloaded, in ascending order."""
+        return tuple(sorted(self._messages))  # sorted() copies a dict of integers in one step.
 
-    def preload(self, numbers) -> None:
-        """Counts `numbers` as found and logged.
+    def preload(self, numbers: Iterable[int]) -> None:
+        """Adds the records that an earlier process of the run found and logged.
+
+        Args:
+            numbers: The `numbers` of that process.
 
         Raises:
             UsageError: One of them is not the number of a record.
@@ -47,41 +41,20 @@ class BadRecords:
         for number in numbers:
             if not 0 <= number < self._count:
                 raise UsageError(
-                    f"bad record {number} is none of the {self._count} records of the split; "
-                    "give numbers that a processor of the same data set has found"
+                    f"bad record {number} does not exist; the split has {self._count} records, numbered from 0"
                 )
-        self._found.update(dict.fromkeys(numbers))
+        for number in numbers:
+            if number not in self._messages:
+                self._messages[number] = ""
+                self._logged.add(number)
 
-    def add(self, number: int, warning: str) -> None:
-        """Notes a damaged record; the first time, `warning` will be logged (see `start_logging`)."""
-        mine = object()
-        # One step of the interpreter, which needs no lock: of two threads that find a record at once, one logs it.
-        if self._found.setdefault(number, mine) is mine:
-            _WARNINGS.put(warning)
+    def add(self, number: int, message: str) -> None:
+        """Adds a damaged record with the warning to log; a record that was added before does not change."""
+        self._messages.setdefault(number, message)
 
-
-def start_logging() -> None:
-    """Starts the thread that logs, once a process; to be called before the reads, as starting one takes locks."""
-    global _logging_thread
-    if _logging_thread is None:
-        atexit.register(flush)
-    if _logging_thread is None or not _logging_thread.is_alive():  # a forked process has lost it
-        _logging_thread = threading.Thread(target=_log_warnings, name="bad records", daemon=True)
-        _logging_thread.start()
-
-
-def flush(seconds=_SECONDS_AT_EXIT) -> bool:
-    """Waits until the warnings so far are logged; says whether they are. Not for use within a read."""
-    done = threading.Event()
-    _WARNINGS.put(done)
-    return done.wait(seconds)
-
-
-def _log_warnings():
-    while True:
-        warning = _WARNINGS.get()
-        if isinstance(warning, threading.Event):
-            warning.set()
-            continue
-        with contextlib.suppress(Exception):  # a handler that fails once may log the next
-            LOG.warning("%s", warning)
+    def log_new(self) -> None:
+        """Logs a warning for each record that was not logged yet. Do not call this within a read."""
+        for number in self.numbers:
+            if number not in self._logged:
+                self._logged.add(number)
+                LOG.warning("%s", self._messages[number])

@@ -1,50 +1,54 @@
-"""Reads records inside a dataset: positions -> numbers -> sizes and payloads, one Python call a batch.
+"""Reads records inside a tf.data pipeline, one Python call per batch, and handles damaged ones.
 
-What becomes of a damaged record (unreadable, or its CRC is wrong) is decided here:
+A record is damaged if it cannot be read or its CRC is wrong. `on_bad_record` says what happens then:
 
     fail    the dataset fails, and `explain` names the record
-    skip    the next whole record in the order takes its place
+    skip    the next intact record in the order is used instead
 
-With `skip`, too, what is read is a function of the position and of which records are damaged. Nothing is
-remembered of a damaged record but that it was: it is tried again whenever its turn comes, so that neither
-a restart nor another replica, which has seen other records, changes a batch. A record whose CRC is right
-and whose image cannot be decoded was written like that; it ends the dataset with `skip`, too.
+With `skip`, too, the records that are read are a function of the position and of which records are damaged. A damaged
+record is tried again whenever its turn comes, so neither a restart nor another replica, which has read other records,
+changes a batch. A record with the right CRC whose image cannot be decoded was written like that, and ends the dataset in
+both modes.
 """
 
 import collections
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from hazeheal.data.pipeline.bad_records import BadRecords, start_logging
-from hazeheal.data.pipeline.decode import decode_whole, split_record
+from hazeheal.data.pipeline.bad_records import BadRecords
+from hazeheal.data.pipeline.decode import decode_image, split_record
+from hazeheal.data.pipeline.record_reader import RecordReader
+from hazeheal.data.records import Split
 from hazeheal.errors import DataError, UsageError
 
 ON_BAD_RECORD = ("fail", "skip")
 
-# How many records may be tried in the place of one. Where a tenth of all records is damaged, 17 in a row are met
-# once in 10^17 positions; where half is, once in 130,000, and such a data set should not be trained on.
+# Number of records that are tried in place of a damaged one. If a tenth of all records is damaged, 17 in a row are met
+# once in 10^17 positions; if half is, once in 130,000, and such a data set should not be used.
 MAX_SUBSTITUTES = 16
 
 
 class GraphReader:
-    """The records of one split, for use in the functions of a dataset.
+    """Reads the records of one split in the functions of a dataset.
 
     Args:
-        split: A `records.Split`.
-        reader: Its `readers.RecordReader`.
+        split: The split.
+        reader: Its reader.
         on_bad_record: One of `ON_BAD_RECORD`.
-        remembered: How many records can be on their way to the decoder.
+        max_in_flight: Upper bound of the number of records between reading and decoding.
 
     Attributes:
-        bad: The `BadRecords` found with `skip`.
+        bad: The damaged records that were skipped.
+        concurrent_batches: How many calls of `read` should run at the same time.
 
     Raises:
         UsageError: `on_bad_record` is not known.
     """
 
-    def __init__(self, split, reader, *, on_bad_record, remembered):
+    def __init__(self, split: Split, reader: RecordReader, *, on_bad_record: str, max_in_flight: int):
         if on_bad_record not in ON_BAD_RECORD:
             raise UsageError(
                 f"on_bad_record={on_bad_record!r} is not known; use one of {', '.join(ON_BAD_RECORD)}"
@@ -53,111 +57,126 @@ class GraphReader:
         self._reader = reader
         self._skip = on_bad_record == "skip"
         self.bad = BadRecords(len(split))
-        if self._skip:
-            start_logging()
-        # For `explain`: what was damaged, and which records are on their way to the decoder.
-        self._damaged = {}
-        self._marks = itertools.count()
-        self._in_flight = collections.deque(maxlen=remembered)
+        self.concurrent_batches = reader.concurrent_batches
+        # For `explain`: the errors of damaged records, and the records that are being decoded.
+        self._errors: dict[str, DataError] = {}
+        self._error_ids = itertools.count()
+        self._in_flight = collections.deque(maxlen=max_in_flight)
 
-    def read(self, positions, order):
-        """Reads the records at [n] int64 positions.
+    def read(
+        self, positions: tf.Tensor, record_at: Callable[[tf.Tensor], tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Reads the records at several positions.
 
         Args:
-            positions: The positions, a tensor of known shape.
-            order: A function of tensors, any number of positions -> the numbers of their records.
+            positions: `[n]` int64, of known shape.
+            record_at: Maps `[m]` int64 positions to the numbers of their records.
 
         Returns:
-            numbers ([n] int64), sizes ([n, 2] int32: height, width) and payloads ([n] string) of the
-            records that were read.
+            For the records that were read: numbers (`[n]` int64), sizes (`[n, 2]` int32: height, width) and payloads
+            (`[n]` string).
         """
         if self._skip:
             ahead = positions[:, tf.newaxis] + tf.range(1 + MAX_SUBSTITUTES, dtype=tf.int64)
-            candidates = tf.reshape(order(tf.reshape(ahead, [-1])), ahead.shape)
-            numbers, *found = self._call(self._read_whole, candidates, tf.int64)
+            candidates = tf.reshape(record_at(tf.reshape(ahead, [-1])), ahead.shape)
+            numbers, *results = self._call(self._read_intact, candidates, tf.int64)
             numbers = tf.ensure_shape(numbers, positions.shape)
         else:
-            numbers = order(positions)
-            found = self._call(self._read_all, numbers)
-        sizes, payloads, problem = found
-        with tf.control_dependencies([tf.debugging.Assert(tf.equal(problem, ""), [problem])]):
+            numbers = record_at(positions)
+            results = self._call(self._read_all, numbers)
+        sizes, payloads, message = results
+        with tf.control_dependencies([tf.debugging.Assert(tf.equal(message, ""), [message])]):
             sizes = tf.ensure_shape(sizes, [positions.shape[0], 2])
             payloads = tf.ensure_shape(payloads, positions.shape)
         return numbers, sizes, payloads
 
+    def options(self, *, workers: int) -> tf.data.Options:
+        """Returns the options of a dataset that reads these records and decodes with `workers` threads."""
+        options = tf.data.Options()
+        options.deterministic = True
+        # A fixed number of threads: autotuning starts with one and takes minutes to reach as many.
+        options.autotune.enabled = False
+        # Threads that wait for a remote store need no core. A local read takes too little time to count.
+        waiting = self.concurrent_batches if self._reader.kind == "gfile" else 0
+        options.threading.private_threadpool_size = workers + waiting
+        options.threading.max_intra_op_parallelism = 1
+        # The positions decide which process reads what, so TensorFlow must not shard the data set as well.
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return options
+
     @staticmethod
-    def _call(function, numbers, *kinds):
+    def _call(function, numbers, *dtypes):
         function = tf.autograph.experimental.do_not_convert(function)
         return tf.numpy_function(
-            function, [numbers], [*kinds, tf.int32, tf.string, tf.string], stateful=False
+            function, [numbers], [*dtypes, tf.int32, tf.string, tf.string], stateful=False
         )
 
     def _read_all(self, numbers):
         self._in_flight.extend(numbers.tolist())
         try:
             return self._sizes(numbers), self._reader.read_many(numbers), b""
-        except DataError as damaged:
-            return self._sizes(numbers), *self._failure(len(numbers), damaged)
+        except DataError as error:
+            return self._sizes(numbers), *self._failure(len(numbers), error)
 
-    def _read_whole(self, candidates):
+    def _read_intact(self, candidates):
         numbers, payloads = candidates[:, 0].copy(), np.empty(len(candidates), object)
         try:
-            for place, several in enumerate(candidates.tolist()):
-                numbers[place], payloads[place] = self._first_whole(several)
-        except DataError as damaged:
-            return numbers, self._sizes(numbers), *self._failure(len(numbers), damaged)
+            for place, alternatives in enumerate(candidates.tolist()):
+                numbers[place], payloads[place] = self._first_intact(alternatives)
+        except DataError as error:
+            return numbers, self._sizes(numbers), *self._failure(len(numbers), error)
         self._in_flight.extend(numbers.tolist())
         return numbers, self._sizes(numbers), payloads, b""
 
-    def _first_whole(self, candidates):
-        """Number and payload of the first record that is whole; those before it are noted."""
-        damaged = {}
-        for number in dict.fromkeys(candidates):  # a small data set comes around within a few positions
+    def _first_intact(self, candidates):
+        """Returns number and payload of the first intact record, and adds those before it to `bad`."""
+        errors = {}
+        for number in dict.fromkeys(candidates):  # A small data set repeats within a few positions.
             try:
                 payload = self._reader.read(number)
             except DataError as error:
-                damaged[number] = error
+                errors[number] = error
                 continue
-            for bad, error in damaged.items():
-                self.bad.add(bad, f"skipped: {error}; the next whole one takes its place")
+            for bad, error in errors.items():
+                self.bad.add(bad, f"skipped: {error}; the next intact record is used instead")
             return number, payload
-        for bad, error in damaged.items():
-            self.bad.add(bad, f"not skipped, as no whole one follows: {error}")
+        for bad, error in errors.items():
+            self.bad.add(bad, f"not skipped, as no intact record follows: {error}")
         raise DataError(
-            f"{damaged[candidates[0]]}; {len(damaged) - 1} others were tried in its place, and none is whole"
+            f"{errors[candidates[0]]}; {len(errors) - 1} other records were tried instead, and none is intact"
         )
 
     def _sizes(self, numbers):
         rows = self._split.index[numbers]
         return np.stack([rows["height"], rows["width"]], axis=1).astype(np.int32)
 
-    def _failure(self, count, damaged):
-        # Raised in the call, TensorFlow would print Python's traceback three times over.
-        mark = f"data error {next(self._marks)}:"
-        self._damaged[mark] = damaged
-        return np.full(count, b"", object), f"{mark} {damaged}".encode()
+    def _failure(self, count, error):
+        # The graph raises the error. Raised in the call, TensorFlow would print Python's traceback three times.
+        error_id = f"data error {next(self._error_ids)}:"
+        self._errors[error_id] = error
+        return np.full(count, b"", object), f"{error_id} {error}".encode()
 
-    def explain(self, error) -> DataError | None:
+    def explain(self, error: BaseException) -> DataError | None:
         """See `DehazeDataProcessor.translate_error`."""
         if not isinstance(error, tf.errors.OpError):
             return None
-        for mark, damaged in self._damaged.items():
-            if mark in str(error):
-                return damaged
+        for error_id, data_error in self._errors.items():
+            if error_id in str(error):
+                return data_error
         for number in list(self._in_flight):
             try:
                 payload = self._reader.read(number)
-            except DataError as damaged:
+            except DataError as data_error:
                 if self._skip:
-                    continue  # It was whole when it was read, and would be skipped now.
-                return damaged
+                    continue  # It was intact when it was read, and would be skipped now.
+                return data_error
             try:
                 size = [int(self._split.index[side][number]) for side in ("height", "width")]
                 for image in split_record(payload):
-                    decode_whole(image, size)
-            except tf.errors.OpError as undecodable:
+                    decode_image(image, size)
+            except tf.errors.OpError as decode_error:
                 return DataError(
                     f"an image cannot be decoded: {self._split.describe(number)}: "
-                    f"{undecodable.message.splitlines()[0]}; convert the data set again"
+                    f"{decode_error.message.splitlines()[0]}; convert the data set again"
                 )
         return None

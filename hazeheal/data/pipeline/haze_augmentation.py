@@ -1,129 +1,156 @@
-"""Fresh haze: laid by rule on the clear image of a pair, another one each time the pair is drawn.
+"""Haze augmentation: replaces the haze of a share of the training inputs, drawn again each time a pair is used.
 
-A training set shows each scene under the one haze that it was taken in. Of a configured share of the
-positions the input is made here instead, from the clear image alone, so that the generator meets each
-scene under any haze; and of another, small share the input is the clear image itself, so that it learns
-to leave alone what has no haze. The target is always the data set's own clear image.
+A training set usually shows each scene under the one haze that it was taken in. For configured shares of the positions
+the input is
 
-Of one more share the pair's own haze is laid anew, thinner or thicker and under another light (`relaid_haze`).
+    synthetic haze on the clear image, so that the generator sees each scene under any haze
+    the clear image itself, so that the generator learns to leave clear images unchanged
+    the pair's own haze, thinner or thicker and under another airlight (`rehaze`)
 
-The rule for fresh haze. I = J t + A (1 - t), t = exp(-d) (Koschmieder 1924), in sRGB values, as RESIDE (Li et al. 2019) and
-the sets made after it were: what is made must agree with the real pairs that it is mixed with. The optical
-thickness d is a blend, of the drawn mean `density`, of
-    a ramp   from near to far in the direction of the horizon, mostly upwards      (ground: mostly this)
-    clouds   fractal noise above a drawn cover, over a floor                       (aerial: mostly this)
-Then what a camera adds: noise (shot and read), JPEG blocks at any place of their grid, rounding to 8 bits.
+The target is always the clear image of the data set.
 
-Everything is drawn from (seed, position) as augmentation is (see `augment`), whose seeds end in numbers of 0
-and more; those of this module end in negative ones. It needs no decoded hazy image, and the pipeline decodes none for it.
+Synthetic haze follows I = J t + A (1 - t), t = exp(-d) (Koschmieder 1924), in sRGB values, as in RESIDE (Li et al. 2019)
+and later sets, because it is mixed with their pairs. The optical thickness d has the drawn mean `density`, and blends
+    a ramp   from near to far in the direction of the horizon, mostly upwards      (dominant in `ground`)
+    clouds   fractal noise above a drawn cover, over a floor                       (dominant in `aerial`)
+Camera effects follow: noise (shot and read), JPEG blocks with any grid offset, rounding to 8 bits.
+
+All draws depend on (seed, position), as in `augment`. The seeds there end in numbers of 0 and more, those here in negative
+numbers. The decoded hazy image is not needed for synthetic haze, and the pipeline does not decode it.
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from hazeheal.data.pipeline import rehaze
-from hazeheal.data.pipeline.decode import DCT
+from hazeheal.data.pipeline.decode import DCT, to_uint8
+from hazeheal.data.pipeline.haze_settings import HazeSettings
+from hazeheal.data.pipeline.rehaze import rehaze
 
-REAL, FRESH, CLEAR, RELAID = range(4)  # what the input of a pair is, as `source` draws it
+OWN_HAZE, SYNTHETIC, CLEAR, REHAZED = range(4)  # the sources that `draw_source` returns
 
-MAX_THICKNESS = 2.5  # of any pixel: 8 % of the scene come through, 20 of 256 levels
+MAX_THICKNESS = 2.5  # of any pixel: 8 % of the scene is transmitted, 20 of 256 levels
 COARSEST = 4  # cells of the coarsest octave along a side
 
-# What is drawn for one image, each uniform over [0, 1). New ones go to the end: then the others stay.
+# The numbers drawn for one image, each uniform over [0, 1). Append new ones, so that the others do not change.
 DRAWN = ("kind", "density", "blend", "airlight", "warm", "green", "sun", "sun_side")
 DRAWN += ("tilt", "turned", "turn", "horizon", "reach", "near", "curve")
 DRAWN += ("gain", "octave", "cover", "power", "floor")
 DRAWN += ("noise", "shot", "grain_y", "grain_x", "jpeg", "quality", "block_y", "block_x")
 
 
-def make_grain(size):
-    """A field of normal deviates that is large enough to cut the noise of any image from.
+def make_grain(size: int) -> np.ndarray:
+    """Returns a field of normal deviates from which the noise of an image is cropped.
 
-    A window at a drawn place is as good as fresh noise, and costs a twentieth of it.
+    A crop at a drawn place is as good as new noise, and takes a twentieth of the time.
 
     Args:
-        size: Side of the images.
+        size: Side of the images in pixels.
 
     Returns:
-        float32 [2 size, 2 size, 3] of mean 0 and deviation 1; always the same.
+        float32 `[2 size, 2 size, 3]` of mean 0 and standard deviation 1, the same in every call.
     """
     return np.random.Generator(np.random.PCG64(0)).standard_normal((2 * size, 2 * size, 3), np.float32)
 
 
-def training_input(clear, real, *, settings, seed, position, grain):
-    """What the generator is fed at `position`.
+def training_input(
+    clear: tf.Tensor,
+    decode_hazy: Callable[[], tf.Tensor],
+    *,
+    settings: HazeSettings,
+    seed: int,
+    position: tf.Tensor,
+    grain: np.ndarray,
+) -> tf.Tensor:
+    """Returns the input of the generator at one position.
 
     Args:
-        clear: uint8 [S, S, 3].
-        real: A function that returns the data set's own hazy image, like `clear`; called where it is drawn.
-        settings: The `FreshHaze` of `fresh_haze_settings`.
-        seed: The run's seed, an integer of 64 bits.
+        clear: uint8 `[S, S, 3]`.
+        decode_hazy: Returns the pair's own hazy image, like `clear`. It is called only if the image is needed.
+        settings: The shares and the ranges.
+        seed: The run's seed, 64 bits.
         position: int64 scalar, at least 0.
         grain: `make_grain(S)`.
 
     Returns:
-        uint8 [S, S, 3].
+        uint8 `[S, S, 3]`.
     """
-    ours = -3 * position  # three seeds for each position, all negative
-    cases = {
-        REAL: real,
-        FRESH: lambda: lay(clear, settings=settings, seed=[seed, ours - 2], grain=grain),
+    first_seed = -3 * position  # Each position has three seeds, all negative.
+    inputs = {
+        OWN_HAZE: decode_hazy,
+        SYNTHETIC: lambda: apply_synthetic_haze(
+            clear, settings=settings, seed=[seed, first_seed - 2], grain=grain
+        ),
         CLEAR: lambda: tf.identity(clear),
-        RELAID: lambda: relay(real(), clear, settings=settings, seed=[seed, ours - 2]),
+        REHAZED: lambda: rehaze_pair(decode_hazy(), clear, settings=settings, seed=[seed, first_seed - 2]),
     }
-    chosen = source(settings=settings, seed=seed, position=position)
-    hazy = tf.switch_case(chosen, [cases[number] for number in sorted(cases)])
+    source = draw_source(settings=settings, seed=seed, position=position)
+    hazy = tf.switch_case(source, [inputs[number] for number in sorted(inputs)])
     return tf.ensure_shape(hazy, clear.shape)
 
 
-def source(*, settings, seed, position):
-    """Where the input at `position` comes from: REAL, FRESH, CLEAR or RELAID, an int32 scalar."""
-    drawn = _uniform(1, [seed, -3 * position - 1])[0]
-    fresh = settings.share
-    clear = fresh + settings.share_clear
-    relaid = clear + settings.share_relaid
-    chosen = REAL
-    # From the last share to the first: each overrules what lies behind it.
-    for number, end in ((RELAID, relaid), (CLEAR, clear), (FRESH, fresh)):
-        chosen = tf.where(drawn < end, number, chosen)
-    return chosen
-
-
-def relay(hazy, clear, *, settings, seed):
-    """Lays the haze between the two images of a pair anew, as it is drawn for `seed`.
+def draw_source(*, settings: HazeSettings, seed: int, position: tf.Tensor) -> tf.Tensor:
+    """Draws the source of the input at one position.
 
     Args:
-        hazy, clear: uint8 [S, S, 3].
-        settings: The `FreshHaze`, for `relaid_min`, `relaid_max` and `relaid_shift`.
-        seed: [2] integers.
+        settings: The shares.
+        seed: The run's seed.
+        position: int64 scalar, at least 0.
 
     Returns:
-        uint8 [S, S, 3].
+        OWN_HAZE, SYNTHETIC, CLEAR or REHAZED, an int32 scalar.
+    """
+    drawn = _uniform(1, [seed, -3 * position - 1])[0]
+    synthetic = settings.share
+    clear = synthetic + settings.share_clear
+    rehazed = clear + settings.share_relaid
+    source = OWN_HAZE
+    # In descending order of the ends, so that each overrides those after it.
+    for number, end in ((REHAZED, rehazed), (CLEAR, clear), (SYNTHETIC, synthetic)):
+        source = tf.where(drawn < end, number, source)
+    return source
+
+
+def rehaze_pair(
+    hazy: tf.Tensor, clear: tf.Tensor, *, settings: HazeSettings, seed: Sequence[int | tf.Tensor]
+) -> tf.Tensor:
+    """Changes the haze of a pair by a drawn factor and airlight.
+
+    Args:
+        hazy: uint8 `[S, S, 3]`.
+        clear: uint8 `[S, S, 3]`.
+        settings: `relaid_min`, `relaid_max` and `relaid_shift` are used.
+        seed: Two integers.
+
+    Returns:
+        uint8 `[S, S, 3]`.
     """
     thickness, shift = tf.unstack(_uniform(2, seed))
     low, high = math.log(settings.relaid_min), math.log(settings.relaid_max)
-    hazy = rehaze.relay(
+    hazy = rehaze(
         hazy,
         clear,
         thickness=tf.exp(_between(thickness, low, high)),
         shift=_between(shift, -settings.relaid_shift, settings.relaid_shift),
     )
-    return _bytes(hazy)
+    return to_uint8(hazy)
 
 
-def lay(clear, *, settings, seed, grain):
-    """Lays the haze that is drawn for `seed` on an image.
+def apply_synthetic_haze(
+    clear: tf.Tensor, *, settings: HazeSettings, seed: Sequence[int | tf.Tensor], grain: np.ndarray
+) -> tf.Tensor:
+    """Applies drawn haze and camera effects to a clear image.
 
     Args:
-        clear: uint8 [S, S, 3].
-        settings: The `FreshHaze`; its shares do not matter.
-        seed: [2] integers; the second and the one below it are used.
+        clear: uint8 `[S, S, 3]`.
+        settings: The ranges; the shares are not used.
+        seed: Two integers. The second one and the one below it are used.
         grain: `make_grain(S)`.
 
     Returns:
-        uint8 [S, S, 3].
+        uint8 `[S, S, 3]`.
     """
     size = clear.shape[0]
     drawn = dict(zip(DRAWN, tf.unstack(_uniform(len(DRAWN), seed)), strict=True))
@@ -137,92 +164,87 @@ def lay(clear, *, settings, seed, grain):
     # Haze is brighter towards the sun.
     angle = 2 * math.pi * drawn["sun_side"]
     sun = 1 + 0.16 * drawn["sun"] * (tf.cos(angle) * (y - 0.5) + tf.sin(angle) * (x - 0.5))
-    # Smooth as they are, half the resolution does for both.
-    maps = _resized(tf.stack([transmission, sun * (1 - transmission)], axis=-1)[tf.newaxis], size)[0]
+    # Both maps, t and sun (1 - t), are smooth, so half the resolution is enough.
+    maps = _resize(tf.stack([transmission, sun * (1 - transmission)], axis=-1)[tf.newaxis], size)[0]
     hazy = tf.cast(clear, tf.float32) * maps[..., :1] + 255 * _airlight(drawn, settings) * maps[..., 1:]
-    return _photographed(hazy, drawn, settings=settings, grain=grain)
+    return _add_camera_effects(hazy, drawn, settings=settings, grain=grain)
 
 
 def _thickness(drawn, noise, sides, *, y, x, settings):
-    """Optical thickness [L, L] of mean `density`."""
-    # The direction of the horizon: upwards, a little tilted; of one image in eight, any.
+    """Optical thickness `[L, L]` of mean `density`."""
+    # The direction of the horizon is upwards with a small tilt or, in one image out of eight, arbitrary.
     tilt = tf.where(drawn["turned"] < 0.125, 2 * math.pi * drawn["turn"], 0.8 * (drawn["tilt"] - 0.5))
-    way = tf.cos(tilt) * (0.5 - y) + tf.sin(tilt) * (x - 0.5) + 0.5
-    way = (way - _between(drawn["horizon"], -0.6, 0.3)) / _between(drawn["reach"], 0.7, 1.6)
+    distance = tf.cos(tilt) * (0.5 - y) + tf.sin(tilt) * (x - 0.5) + 0.5
+    distance = (distance - _between(drawn["horizon"], -0.6, 0.3)) / _between(drawn["reach"], 0.7, 1.6)
     curve = tf.exp(_between(drawn["curve"], math.log(0.7), math.log(3)))
     near = drawn["near"]
-    ramp = near + (1 - near) * tf.clip_by_value(way, 1e-3, 1.0) ** curve
+    ramp = near + (1 - near) * tf.clip_by_value(distance, 1e-3, 1.0) ** curve
 
     field = _fractal(drawn, noise, sides)
-    above = tf.maximum(field + _between(drawn["cover"], -0.3, 2.0), 1e-3)
-    clouds = above ** _between(drawn["power"], 0.8, 1.6)
+    banks = tf.maximum(field + _between(drawn["cover"], -0.3, 2.0), 1e-3)
+    clouds = banks ** _between(drawn["power"], 0.8, 1.6)
     floor = drawn["floor"]
     clouds = floor + (1 - floor) * clouds / tf.reduce_mean(clouds)
 
-    aerial_from = {"ground": 1.0, "aerial": 0.0, "mixed": 0.5}[settings.kind]
-    other = 0.15 * drawn["blend"]  # how much of the other kind there is
-    of_clouds = tf.where(drawn["kind"] < aerial_from, other, 1 - other)
+    ground_share = {"ground": 1.0, "aerial": 0.0, "mixed": 0.5}[settings.kind]
+    minor = 0.15 * drawn["blend"]  # weight of the other kind of field
+    cloud_weight = tf.where(drawn["kind"] < ground_share, minor, 1 - minor)
     low, high = math.log(settings.density_min), math.log(settings.density_max)
     density = tf.exp(_between(drawn["density"], low, high))
-    return density * ((1 - of_clouds) * ramp / tf.reduce_mean(ramp) + of_clouds * clouds)
+    return density * ((1 - cloud_weight) * ramp / tf.reduce_mean(ramp) + cloud_weight * clouds)
 
 
 def _fractal(drawn, noise, sides):
-    """Fractal noise [L, L] of mean 0 and deviation 1.
+    """Fractal noise `[L, L]` of mean 0 and standard deviation 1.
 
-    Each octave is added to the one before at twice its size. Bilinear interpolation between the centers of pixels
-    weighs by 3/4 and 1/4, as Chaikin's corner cutting (1974) does: repeated, it draws smooth quadratic splines, of
-    which no lattice shows.
+    Each octave is added to the previous one at twice its size. Bilinear interpolation between pixel centers has the
+    weights 3/4 and 1/4 of Chaikin's corner cutting (1974). Repeated, it gives smooth quadratic splines without a visible
+    lattice.
     """
     octave = np.arange(len(sides), dtype=np.float32)
-    coarsest = tf.floor(3 * drawn["octave"])  # the coarsest octave that counts
+    coarsest = tf.floor(3 * drawn["octave"])  # Octaves before it have weight 0.
     weights = tf.where(octave < coarsest, 0.0, _between(drawn["gain"], 0.4, 0.7) ** (octave - coarsest))
     parts = tf.split(noise, [side * side for side in sides])
     field = None
     for weight, part, side in zip(tf.unstack(weights), parts, sides, strict=True):
         part = weight * tf.reshape(part, [1, side, side, 1])
-        field = part if field is None else _resized(field, side) + part
+        field = part if field is None else _resize(field, side) + part
     field = field[0, ..., 0] - tf.reduce_mean(field)
     return field * tf.math.rsqrt(tf.reduce_mean(field * field) + 1e-12)
 
 
 def _airlight(drawn, settings):
-    """[3] in [0, 1]: a gray, tinted between blue and yellow, and less between green and purple."""
+    """`[3]` in [0, 1]: a gray with a tint between blue and yellow, and a smaller one between green and purple."""
     gray = _between(drawn["airlight"], settings.airlight_min, settings.airlight_max)
     warm, green = 2 * drawn["warm"] - 1, 2 * drawn["green"] - 1
     tint = settings.tint * (warm * np.float32([1, 0, -1]) + green * np.float32([-0.15, 0.3, -0.15]))
     return tf.clip_by_value(gray * (1 + tint), 0.0, 1.0)
 
 
-def _photographed(hazy, drawn, *, settings, grain):
-    """float32 [S, S, 3], about 0 to 255 -> uint8, with noise and JPEG artefacts."""
+def _add_camera_effects(hazy, drawn, *, settings, grain):
+    """Adds noise and JPEG artifacts: float32 `[S, S, 3]` of about 0 to 255 to uint8."""
     size = hazy.shape[0]
     if settings.noise:
-        # Strong noise is rare. Its variance grows with the light (shot) from a floor (read).
+        # Strong noise is rare. Its variance grows with the brightness (shot) from a floor (read).
         deviation = settings.noise * drawn["noise"] ** 2
         shot = _between(drawn["shot"], 0.2, 0.9)
-        place = [tf.cast(drawn[name] * (size + 1), tf.int32) for name in ("grain_y", "grain_x")]
-        window = tf.slice(grain, [*place, 0], [size, size, 3])
+        corner = [tf.cast(drawn[name] * (size + 1), tf.int32) for name in ("grain_y", "grain_x")]
+        window = tf.slice(grain, [*corner, 0], [size, size, 3])
         hazy += window * (deviation * tf.sqrt(255 * (255 * (1 - shot) + shot * tf.maximum(hazy, 0.0))))
-    hazy = _bytes(hazy)
+    hazy = to_uint8(hazy)
     if not settings.jpeg_share:
         return hazy
     choices = settings.jpeg_quality_max - settings.jpeg_quality_min + 1
     quality = settings.jpeg_quality_min + tf.cast(drawn["quality"] * choices, tf.int32)
-    # A crop begins anywhere in the 8x8 grid of its file, of 16x16 where color was halved.
+    # A crop begins anywhere in the 8x8 grid of its file, or in a 16x16 grid if the chroma is subsampled.
     block = [tf.cast(drawn[name] * min(16, size), tf.int32) for name in ("block_y", "block_x")]
     return tf.cond(
-        drawn["jpeg"] < settings.jpeg_share, lambda: _through_jpeg(hazy, quality, block), lambda: hazy
+        drawn["jpeg"] < settings.jpeg_share, lambda: _compress_jpeg(hazy, quality, block), lambda: hazy
     )
 
 
-def _bytes(image):
-    """uint8 of float32 of about 0 to 255, rounded."""
-    return tf.cast(tf.clip_by_value(image + 0.5, 0.0, 255.0), tf.uint8)
-
-
-def _through_jpeg(image, quality, block):
-    """`image` as a JPEG file gives it back whose grid begins `block` ([y, x]) pixels before it."""
+def _compress_jpeg(image, quality, block):
+    """Compresses and decodes an image as JPEG, with a grid that begins `block` ([y, x]) pixels before it."""
     padded = tf.pad(image, [[block[0], 0], [block[1], 0], [0, 0]], "REFLECT")
     encoded = tf.raw_ops.EncodeJpegVariableQuality(images=padded, quality=quality)
     decoded = tf.io.decode_jpeg(encoded, channels=3, dct_method=DCT)
@@ -237,8 +259,8 @@ def _octave_sides(size):
     return sides
 
 
-def _resized(maps, side):
-    """[1, side, side, C] of [1, L, L, C], bilinear between the centers of pixels."""
+def _resize(maps, side):
+    """Resizes `[1, L, L, C]` to `[1, side, side, C]`, bilinearly between pixel centers."""
     return tf.raw_ops.ResizeBilinear(images=maps, size=[side, side], half_pixel_centers=True)
 
 
@@ -247,5 +269,5 @@ def _between(share, low, high):
 
 
 def _uniform(count, seed):
-    """[count] float32, uniform over [0, 1); Philox by name, as `auto` depends on the device."""
+    """`[count]` float32, uniform over [0, 1). Philox is explicit, because `auto` depends on the device."""
     return tf.random.stateless_uniform([count], seed=seed, alg="philox")

@@ -1,4 +1,4 @@
-"""What fresh haze is laid, on how many images: the fields of `config.data.fresh_haze`. No TensorFlow."""
+"""The settings of haze augmentation: the fields of `config.data.fresh_haze`. TensorFlow is not needed."""
 
 import dataclasses
 
@@ -7,39 +7,42 @@ from hazeheal.utils.console import shorten
 
 SHARES = ("share", "share_clear", "share_relaid")
 KINDS = ("ground", "aerial", "mixed")
-# The least and the greatest value; of a range both of its ends.
+# Smallest and largest value of a field; for a range NAME_min, NAME_max, of both ends.
 LIMITS = {
     **dict.fromkeys((*SHARES, "tint", "noise", "jpeg_share", "airlight"), (0.0, 1.0)),
-    **{
-        "density": (1e-6, 100.0),
-        "jpeg_quality": (1, 100),
-        "relaid": (0.01, 100.0),
-        "relaid_shift": (0.0, 1.0),
-    },
+    "density": (1e-6, 100.0),
+    "jpeg_quality": (1, 100),
+    "relaid": (0.01, 100.0),
+    "relaid_shift": (0.0, 1.0),
 }
+RANGES = ("relaid", "density", "airlight", "jpeg_quality")
 
 
 @dataclasses.dataclass(frozen=True)
-class FreshHaze:
-    """What is laid on how many images; `configs/default.py` has the same defaults.
+class HazeSettings:
+    """The share of the training inputs that is replaced, and by what. `configs/default.py` has the same defaults.
 
     Attributes:
-        share: Of the positions, how many get fresh haze in place of their own, in [0, 1].
-        share_clear: How many get the clear image itself.
-        share_relaid: How many get their own haze laid anew. The three shares are together at most 1.
-        relaid_min, relaid_max: How many times its optical thickness, above 0; drawn uniformly in its logarithm.
-        relaid_shift: How far its airlight may move up or down, in [0, 1].
-        kind: `ground` (ramps), `aerial` (clouds), or `mixed`: either, one image in two.
-        density_min, density_max: Mean optical thickness of an image's haze, above 0. It is drawn uniformly in its
-            logarithm, so that thin haze is not rare.
-        airlight_min, airlight_max: The haze's own brightness, in [0, 1].
-        tint: How far its red and blue may stray from gray, relative, in [0, 1].
-        noise: The largest deviation of a camera's noise on white, in [0, 1].
-        jpeg_share: How many of the images with fresh haze were JPEG files, in [0, 1].
-        jpeg_quality_min, jpeg_quality_max: Their quality, 1 to 100.
+        share: Share of the inputs with synthetic haze instead of their own, in [0, 1].
+        share_clear: Share of the inputs that are the clear image itself, in [0, 1].
+        share_relaid: Share of the inputs whose own haze is changed, in [0, 1]. The three shares add up to at most 1.
+        relaid_min: Smallest factor on the pair's optical thickness, above 0. It is drawn log-uniformly.
+        relaid_max: Largest factor.
+        relaid_shift: Largest change of the pair's airlight in both directions, in [0, 1].
+        kind: `ground` (ramps), `aerial` (clouds), or `mixed` (either, with probability 1/2).
+        density_min: Smallest mean optical thickness of an image, above 0. It is drawn log-uniformly, so that thin haze
+            is not rare.
+        density_max: Largest mean optical thickness.
+        airlight_min: Lowest brightness of the haze, in [0, 1].
+        airlight_max: Highest brightness of the haze, in [0, 1].
+        tint: Largest relative deviation of its red and blue from gray, in [0, 1].
+        noise: Largest standard deviation of the camera noise on white, in [0, 1].
+        jpeg_share: Share of the images with synthetic haze that are compressed as JPEG, in [0, 1].
+        jpeg_quality_min: Lowest JPEG quality, 1 to 100.
+        jpeg_quality_max: Highest JPEG quality, 1 to 100.
 
     Raises:
-        UsageError: A value that cannot be meant; the message begins with `fresh_haze.`.
+        UsageError: A value is invalid. The message begins with `fresh_haze.`.
     """
 
     share: float = 0.0
@@ -65,22 +68,23 @@ class FreshHaze:
                 f"fresh_haze.kind={shorten(self.kind)} is not known; use one of {', '.join(KINDS)}"
             )
         for field in dataclasses.fields(self):
-            least, most = LIMITS.get(field.name.removesuffix("_min").removesuffix("_max"), (None, None))
+            low, high = LIMITS.get(field.name.removesuffix("_min").removesuffix("_max"), (None, None))
             value = getattr(self, field.name)
-            if least is not None and not least <= value <= most:  # true for NaN too
-                raise UsageError(f"fresh_haze.{field.name}={shorten(value)} must lie in {least} to {most}")
-        for name in ("relaid", "density", "airlight", "jpeg_quality"):
+            if low is not None and not low <= value <= high:  # true for NaN too
+                raise UsageError(f"fresh_haze.{field.name}={shorten(value)} must be in [{low}, {high}]")
+        for name in RANGES:
             low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if low > high:
                 raise UsageError(
-                    f"fresh_haze.{name}_min={low} is larger than fresh_haze.{name}_max={high}; exchange them, or give one "
-                    "value twice"
+                    f"fresh_haze.{name}_min={low} is larger than fresh_haze.{name}_max={high}; exchange them or make "
+                    "them equal"
                 )
         shares = {name: getattr(self, name) for name in SHARES if getattr(self, name)}
-        if sum(shares.values()) > 1 + 1e-9:  # 0.9 and 0.1 are 1 and a little in floats
+        if sum(shares.values()) > 1 + 1e-9:  # In floats 0.9 + 0.1 is a little more than 1.
             listed = " and ".join(f"fresh_haze.{name}={value:g}" for name, value in shares.items())
             raise UsageError(f"{listed} add up to more than 1; lower one of them")
 
     @property
     def is_on(self) -> bool:
+        """Whether any input is replaced."""
         return any(getattr(self, name) > 0 for name in SHARES)

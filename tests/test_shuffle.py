@@ -1,4 +1,4 @@
-"""The shuffle: a permutation an epoch, without the weaknesses of TensorFlow's default."""
+"""The shuffle: one permutation per epoch, without the weaknesses of TensorFlow's default."""
 
 import itertools
 
@@ -9,8 +9,8 @@ import tensorflow as tf
 from hazeheal.data.pipeline.shuffle import shuffled_numbers
 
 
-def test_order_is_fixed_for_good():
-    """A run that resumes under another version of this package must go on with the same images."""
+def test_order_does_not_change_between_versions():
+    """A run that resumes with another version of this package must see the same images."""
     positions = tf.constant([0, 1, 10, 11, 500, 4 * 10**9 + 3, 2**61], tf.int64)
     expected = [
         [838, 893, 513, 58, 618, 93, 165],
@@ -19,14 +19,14 @@ def test_order_is_fixed_for_good():
     ]
     found = [shuffled_numbers(positions, seed=seed, count=1000).numpy().tolist() for seed in (0, 7, -3)]
     assert found == expected
-    # Within a graph, too, whatever the size of the seed.
+    # In a graph, too, with seeds of any size.
     for seed in (0, -3, 2**62 + 1):
         graph = tf.function(lambda positions, seed=seed: shuffled_numbers(positions, seed=seed, count=1000))
         np.testing.assert_array_equal(graph(positions), shuffled_numbers(positions, seed=seed, count=1000))
 
 
 def test_seeds_and_epochs_do_not_repeat():
-    """Neither after 256, as they would with (seed, epoch) for a key, nor in the high bits of the seed."""
+    """Neither after 256, as with (seed, epoch) as the key, nor in the high bits of the seed."""
     places = tf.range(100, dtype=tf.int64)
     epochs = (
         shuffled_numbers(tf.range(600 * 100, dtype=tf.int64), seed=0, count=100).numpy().reshape(600, 100)

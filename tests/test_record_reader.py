@@ -1,4 +1,4 @@
-"""Readers of records: both kinds give the same, whatever is collected while they read."""
+"""Record readers: both kinds return the same bytes, also if garbage is collected during a read."""
 
 import dataclasses
 import os
@@ -15,7 +15,7 @@ from hazeheal.data.pipeline.processor import DehazeDataProcessor
 
 
 # -------------------------------------------------------------------------------------------- readers
-def test_both_readers_give_the_same_batches(ten_pairs):
+def test_both_kinds_give_the_same_batches(ten_pairs):
     batches = [
         take(DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=16, reader=kind).dataset(), 8)
         for kind in ("auto", "local", "gfile")
@@ -52,8 +52,8 @@ def test_many_shards_need_few_descriptors(tmp_path):
     assert sorted(seen) == list(range(200))
 
 
-def test_garbage_collected_during_a_read_stops_nothing(ten_pairs):
-    """A read in which Python collects an iterator that was given up, whose own reads are still running."""
+def test_garbage_collection_during_a_read_does_not_block(ten_pairs):
+    """Python collects an abandoned iterator, whose own reads are still running, in a read."""
     code = f"""
 import gc, time
 from hazeheal.data.pipeline import record_reader
@@ -61,7 +61,7 @@ from hazeheal.data.pipeline.processor import DehazeDataProcessor
 gc.disable()
 read = record_reader.RecordReader.read
 def slow(self, number):
-    if self is not collecting._reader:
+    if self is not collecting._records._reader:
         time.sleep(0.2)
     elif todo:
         todo.pop()
@@ -70,8 +70,8 @@ def slow(self, number):
 record_reader.RecordReader.read = slow
 for kind in ("local", "gfile"):
     make = lambda: DehazeDataProcessor({str(ten_pairs)!r}, batch_size=4, crop_size=16, reader=kind)
-    given_up, collecting, todo = make(), make(), ["collect"]
-    cycle = [iter(given_up.dataset())]
+    abandoned, collecting, todo = make(), make(), ["collect"]
+    cycle = [iter(abandoned.dataset())]
     next(cycle[0])
     cycle.append(cycle)
     del cycle
