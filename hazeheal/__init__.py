@@ -1,19 +1,18 @@
-"""HazeHeal: training and use of a GAN that removes haze from images.
+"""HazeHeal trains and uses a GAN that removes haze from images.
 
     from hazeheal import DehazeDataProcessor, DehazeGAN, DehazeTrainer
 
-The names are looked up on first use, so that `import hazeheal` (and `hazeheal --help`) does not wait
-for TensorFlow.
+These names are imported on first use, so that `import hazeheal` and `hazeheal --help` do not import TensorFlow.
 """
 
 import importlib
 import os
 import platform
 
-# TensorFlow's wheels are compiled for any x86 CPU; oneDNN writes its kernels for the one it runs on. TensorFlow asks for
-# them by itself only where it finds AVX-512 VNNI or better. On AVX2 alone they double the training step's
-# speed (docs/performance.md). Set here, since it is read once, when TensorFlow starts. On other kinds of processor,
-# where nothing was measured, TensorFlow decides.
+# TensorFlow's wheels are compiled for any x86 CPU, while oneDNN generates code for the CPU it runs on. TensorFlow enables
+# oneDNN by default only with AVX-512 VNNI or newer. On a CPU with only AVX2 oneDNN doubles the speed of the training step
+# (docs/performance.md). TensorFlow reads the variable once, when it is imported. Other architectures were not measured
+# and keep TensorFlow's default.
 if platform.machine() in ("x86_64", "AMD64"):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 

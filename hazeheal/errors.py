@@ -1,8 +1,8 @@
-"""Errors that reach the user as one line, and the exit code each stands for.
+"""Errors that a command prints as one line, and the exit code of each.
 
-Scripts rely on the codes: 0 done, 1 error, 2 bad usage, 75 "restart me" (EX_TEMPFAIL: the run was
-asked to stop, has saved itself, and the same command continues it), 69 "another replica group is gone"
-(EX_UNAVAILABLE: start all groups again; the launcher does).
+Scripts can rely on the exit codes: 0 success, 1 error, 2 invalid usage, 75 the run was asked to stop, saved a checkpoint and
+resumes with the same command (EX_TEMPFAIL), 69 another replica group is lost and all groups must be restarted
+(EX_UNAVAILABLE; the launcher does so), 130 interrupted by SIGINT.
 """
 
 EXIT_OK = 0
@@ -14,38 +14,42 @@ EXIT_INTERRUPTED = 130
 
 
 class HazeHealError(Exception):
-    """Something the user can act on: the message says what, which value, and what to do."""
+    """An error that the user can act on. The message says what is wrong, which value, and what to do.
+
+    Attributes:
+        exit_code: The exit code of a command that ends with this error.
+    """
 
     exit_code = EXIT_ERROR
 
 
 class UsageError(HazeHealError):
-    """A flag, a configuration key or a value that cannot be meant."""
+    """A flag, a configuration field or an argument is invalid."""
 
     exit_code = EXIT_USAGE
 
 
 class DataError(HazeHealError):
-    """A shard, an index, a record or an image that is missing or damaged."""
+    """A shard, an index, a record or an image is missing or damaged."""
 
 
 class OutputError(HazeHealError):
-    """A file that cannot be written, or is there already and must not be lost."""
+    """A file cannot be written, or exists and must not be overwritten."""
 
 
 class GroupLostError(HazeHealError):
-    """Another process of the same job is gone or does not answer; all must be started again."""
+    """Another process of the job ended or does not respond. All processes must be restarted."""
 
     exit_code = EXIT_GROUP_LOST
 
 
 class GroupFailedError(GroupLostError):
-    """Another process of the same job has ended with an error that a person must act on, and has told it."""
+    """Another process of the job ended with an error that the user must act on, and reported it."""
 
-    def __init__(self, message, *, exit_code=EXIT_ERROR):
+    def __init__(self, message: str, *, exit_code: int = EXIT_ERROR):
         super().__init__(message)
         self.exit_code = exit_code
 
 
 class GroupsDisagreeError(UsageError):
-    """The processes of a job were started differently; every one of them has seen it."""
+    """The processes of a job were started with different settings. Raised in each of them."""

@@ -1,23 +1,25 @@
-"""The console: text that stays on one line, `--help` that fills the terminal, progress bars."""
+"""Console output: texts on one line, argument parsers and their help, progress bars."""
 
 import argparse
 import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hazeheal.errors import UsageError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-# Control characters, line and paragraph separators, and surrogates (bytes that are not UTF-8).
+_MAX_HELP_WIDTH = 110
+# Unicode categories: control characters, line and paragraph separators, and surrogates (bytes that are
+# not valid UTF-8).
 _ESCAPED = ("Cc", "Zl", "Zp", "Cs")
 
 
 def one_line(text: object) -> str:
-    """Returns `text` with its control characters and line breaks escaped, a line break as `\\n`."""
+    r"""Returns `text` with its control characters and line breaks escaped, a line break as `\n`."""
     return "".join(
         c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c for c in str(text)
     )
@@ -43,20 +45,20 @@ def shorten(value: object, *, as_text: Callable[[object], str] = str) -> str:
 
 
 def escape_unencodable_output() -> None:
-    """Lets stdout and stderr show what their encoding cannot hold (names that are no UTF-8, a C locale) escaped."""
+    """Makes stdout and stderr escape characters that their encoding lacks, instead of raising an error.
+
+    These are file names that are not valid UTF-8, and any non-ASCII text in the C locale.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not one that a caller put in place of it
+        if hasattr(stream, "reconfigure"):  # a caller may have replaced the stream
             stream.reconfigure(errors="backslashreplace")
 
 
-WIDEST = 110  # longer lines cannot be read well
-
-
 class HelpFormatter(argparse.HelpFormatter):
-    """Fills the terminal with the paragraphs of a description or epilog; indented lines (examples) stay as they are."""
+    """Wraps the paragraphs of a description or epilog to the terminal; indented lines (examples) stay unchanged."""
 
-    def __init__(self, prog):
-        super().__init__(prog, width=min(shutil.get_terminal_size().columns - 2, WIDEST))
+    def __init__(self, prog: str):
+        super().__init__(prog, width=min(shutil.get_terminal_size().columns - 2, _MAX_HELP_WIDTH))
 
     def _fill_text(self, text, width, indent):
         filled, paragraph = [], []
@@ -72,18 +74,19 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage in front of it; takes no abbreviations."""
+    """An argument parser without abbreviated flags, whose errors are raised as `UsageError` in one line."""
 
     def __init__(self, **kwargs):
         super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
+        """Raises `UsageError` with argparse's message."""
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def progress_bar(**options) -> "tqdm":
-    """Returns a tqdm bar on stderr, shown on a terminal only; `options` override tqdm's defaults set here."""
-    from tqdm import tqdm  # takes longer to import than `--help` takes to print
+def progress_bar(**options: Any) -> "tqdm":
+    """Returns a tqdm bar on stderr, which is displayed only on a terminal. `options` override its settings."""
+    from tqdm import tqdm  # its import takes longer than `--help`
 
-    # A fixed width: some terminals (containers, `script`) report a width of 0.
+    # A fixed width, because some terminals (containers, `script`) report a width of 0.
     return tqdm(**{"ncols": 80, "disable": not sys.stderr.isatty()} | options)

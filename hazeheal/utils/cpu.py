@@ -1,4 +1,4 @@
-"""What the processor says of itself, and how much of it is ours."""
+"""Properties of this machine's CPU, and how many of its cores this process may use."""
 
 import os
 import pathlib
@@ -6,23 +6,21 @@ import platform
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, which a batch system may have limited, or all there are."""
+    """Returns the number of cores that this process may run on, which a batch system may have limited."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def describe_cpu() -> tuple[str, frozenset | None]:
-    """Returns its name, and its abilities by Linux's names (`avx2`, `avx512_bf16`, ...), None where they are not told."""
+def describe_cpu() -> tuple[str, frozenset[str] | None]:
+    """Returns the CPU's name and its flags as Linux names them (`avx2`, `avx512_bf16`, ...); None if unknown."""
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    told = dict.fromkeys(("model name", "flags"))
+    fields = {}
     for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() in told and told[name.strip()] is None:
-            told[name.strip()] = value.strip()
-    flags = told["flags"]
-    name = told["model name"] or platform.processor() or platform.machine()
-    return name, None if flags is None else frozenset(flags.split())
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    return name, frozenset(fields["flags"].split()) if "flags" in fields else None

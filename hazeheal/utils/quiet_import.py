@@ -1,7 +1,7 @@
 """Imports TensorFlow without its startup messages.
 
 While TensorFlow is imported, its C++ code writes to stderr whatever TF_CPP_MIN_LOG_LEVEL is (TensorFlow 2.21: `oneDNN
-custom operations are on`, `Could not find cuda drivers`). Redirecting the file descriptor is the only way to avoid that.
+custom operations are on`, `Could not find cuda drivers`). Only redirecting the file descriptor avoids that.
 """
 
 import contextlib
@@ -20,32 +20,24 @@ _NVIDIA_DEVICES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")  # the l
 
 
 def import_tensorflow() -> ModuleType:
-    """Imports TensorFlow for a command and returns it.
+    """Imports TensorFlow for a command and returns it. What it writes to stderr meanwhile is discarded.
 
     Sets TF_CPP_MIN_LOG_LEVEL unless it is set: to 2 if this machine has an NVIDIA device, else to 3, because the
     errors are then about the missing CUDA. If the user has set it to 0 or 1, all messages are shown.
+
+    SIGINT is handled after the import, because TensorFlow's dependencies catch KeyboardInterrupt while they import
+    optional modules.
     """
     has_nvidia_device = any(pathlib.Path(path).exists() for path in _NVIDIA_DEVICES)
     level = os.environ.setdefault(LOG_LEVEL, "2" if has_nvidia_device else "3")
-    if level in ("0", "1"):
+    if level in ("0", "1") or "tensorflow" in sys.modules:
         return importlib.import_module("tensorflow")
-    return import_quietly("tensorflow")
-
-
-def import_quietly(name: str) -> ModuleType:
-    """Imports a module and discards what it writes to stderr meanwhile.
-
-    SIGINT is handled after the import, because some packages catch KeyboardInterrupt while they import optional
-    modules.
-    """
-    if name in sys.modules:
-        return sys.modules[name]
     interrupts = []
     with handle_signals(lambda number, frame: interrupts.append(number), signal.SIGINT), _discard_stderr():
-        module = importlib.import_module(name)
+        tensorflow = importlib.import_module("tensorflow")
     if interrupts:
         signal.raise_signal(signal.SIGINT)
-    return module
+    return tensorflow
 
 
 @contextlib.contextmanager
