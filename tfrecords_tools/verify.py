@@ -44,11 +44,14 @@ class ShardCheck:
     rows: np.ndarray | None
     sources: list[dict] | None
 
+    def source(self, record: int) -> dict | None:
+        """Returns the sources of a record, if they are known."""
+        return self.sources[record] if self.sources and record < len(self.sources) else None
+
     def describe(self, record: int) -> str:
-        """Names a record of the shard, with its key and its source files if they are known."""
+        """Names a record, with its key and its source files if they are known."""
         text = f"{self.path}, record {record} (number {self.first + record} of split {self.split}"
-        if self.sources and record < len(self.sources):
-            source = self.sources[record]
+        if source := self.source(record):
             text += f", key {source['key']!r}, made from {source['hazy']} and {source['clear']}"
         return text + ")"
 
@@ -217,8 +220,8 @@ def _check_records(check: ShardCheck, size: int, progress: Callable[[int], objec
                 reasons = [f"its CRC32 is {crc:08x} instead of {expected_crc:08x}"]
                 reasons += _check_record(payload, row=row, key=None)
             else:
-                key = check.sources[number]["key"] if check.sources else None
-                reasons = _check_record(payload, row=row, key=key)
+                source = check.source(number)
+                reasons = _check_record(payload, row=row, key=source and source["key"])
                 reasons += _check_frame(header, payload, footer)
             problems += [f"{check.describe(number)}: {reason}" for reason in reasons]
             if progress:

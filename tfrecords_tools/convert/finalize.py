@@ -93,14 +93,7 @@ def _write_skipped(path: pathlib.Path, skipped: list[dict]) -> None:
 def _assemble_split(
     output_dir: pathlib.Path, name: str, split: str, specs: list[ShardSpec], first_source: dict[str, str]
 ) -> tuple[dict, list[dict]]:
-    """Writes the index and the sources of a split.
-
-    Args:
-        output_dir: The data set.
-        name: Name of the data set.
-        split: Name of the split.
-        specs: Its shards.
-        first_source: The hazy file of each key of earlier splits. The keys of this split are added.
+    """Writes the index and the sources of a split; adds the hazy file of each of its keys to `first_source`.
 
     Returns:
         The split's entry in the manifest, and the notes of its shards.

@@ -95,13 +95,15 @@ def remove_notes(output_dir: pathlib.Path) -> None:
 def _refuse_other_conversion(output_dir: pathlib.Path, state: dict) -> None:
     """Compares the unfinished conversion in the directory with the entries of `state`."""
     written = json.loads(records.read_file(output_dir / STATE))
-    expected, actual = ({**s["options"], **s} for s in (state, {name: written[name] for name in state}))
-    del expected["options"], actual["options"]
     _refuse_difference(
         f"--output_dir={output_dir} is not empty and holds an unfinished conversion with other options",
-        expected=expected,
-        actual=actual,
+        expected=_flatten(state),
+        actual=_flatten({name: written[name] for name in state}),
     )
+
+
+def _flatten(state: dict) -> dict:
+    return {**state["options"], **{name: value for name, value in state.items() if name != "options"}}
 
 
 def _refuse_difference(problem: str, *, expected: dict, actual: dict) -> None:

@@ -12,6 +12,7 @@ import pathlib
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from hazeheal.data import records
 from hazeheal.data.images import image_io
@@ -190,14 +191,8 @@ def read_val_keys(path: str | pathlib.Path, pairs: Sequence[SourcePair]) -> set[
     return chosen
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """What a conversion takes.
-
-    Attributes:
-        total_bytes: Bytes of all records.
-        seconds: Time on one core.
-    """
+class Estimate(NamedTuple):
+    """Size of all records, and the time that one core takes to make them."""
 
     total_bytes: int
     seconds: float
@@ -231,9 +226,8 @@ def estimate(
     all_bytes = sum(pair.hazy_state[0] + pair.clear_state[0] for pair in pairs)
     if not times:
         return Estimate(all_bytes, 0.0)
-    return Estimate(
-        int(all_bytes * record_bytes / source_bytes), statistics.median(times[1:] or times) * len(pairs)
-    )
+    total_bytes = int(all_bytes * record_bytes / source_bytes)
+    return Estimate(total_bytes, statistics.median(times[1:] or times) * len(pairs))
 
 
 def auto_shards(num_pairs: int, *, num_bytes: int) -> int:
