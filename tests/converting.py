@@ -1,4 +1,4 @@
-"""What the tests of conversion share: pairs on the disk, the command as a call, and what it made."""
+"""Shared by the tests of conversion: pairs of image files, calls of the command, and its results."""
 
 import json
 
@@ -10,7 +10,7 @@ from tfrecords_tools.__main__ import main
 
 
 def image(seed, height=40, width=56):
-    """A smooth color field with some noise: compresses like an image, and no two are alike."""
+    """Returns uint8 [height, width, 3]: smooth waves and some noise, which compress like a photograph."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / rng.uniform(4, 20) + y / rng.uniform(4, 20) + rng.uniform(0, 6)) for _ in range(3)]
@@ -24,7 +24,7 @@ def hazed(clear, t):
 
 
 def write_pairs(folder, *, scenes=8, versions=2, kind="jpg", height=40, width=56):
-    """`folder/hazy/0001_0.8_1.jpg`, ... and `folder/GT/0001.jpg`: several hazy images of each clear one."""
+    """Writes `folder/hazy/0001_0.8_1.jpg`, ... and `folder/GT/0001.jpg`: several hazy images of each clear image."""
     for name in ("hazy", "GT"):
         (folder / name).mkdir(parents=True)
     for scene in range(1, scenes + 1):
@@ -52,7 +52,7 @@ def convert(source, output, *more, workers=1):
 
 
 def all_records(directory, split):
-    """Every record of a split by way of the index, as a reader would take them."""
+    """Reads every record of a split with the index; returns (pair, row of the index)."""
     opened = records.open_split(directory, split)
     found = []
     for number, row in enumerate(opened.index):
@@ -64,7 +64,7 @@ def all_records(directory, split):
 
 
 def contents(directory):
-    """{file: bytes}, with the one part of the manifest left out that may differ from run to run."""
+    """Returns {file: bytes} of a data set, without the manifest's provenance, which differs between runs."""
     found = {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*"))}
     manifest = json.loads(found["manifest.json"])
     manifest.pop("provenance")

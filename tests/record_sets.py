@@ -1,4 +1,4 @@
-"""Data sets written record by record, each image of which names its record and its own pixels."""
+"""Data sets whose images encode the number of their record and the position of each pixel."""
 
 import io
 import json
@@ -13,11 +13,11 @@ from PIL import Image
 
 from hazeheal.data import records
 
-SIZES = [(40, 56), (32, 32), (48, 36)]  # (height, width), in turn
+SIZES = [(40, 56), (32, 32), (48, 36)]  # (height, width), used in turn
 
 
 def number_image(number, *, height, width, channels=3):
-    """An image that names its record and each of its own pixels: R = number, G = row, B = column."""
+    """Returns uint8 [height, width, channels]: R is the record's number, G twice the row, B twice the column."""
     rows, columns = np.mgrid[:height, :width]
     planes = [np.full_like(rows, number), 2 * rows, 2 * columns][:channels]
     return np.stack(planes, -1).astype(np.uint8)
@@ -30,7 +30,7 @@ def encode(image, form, **options):
 
 
 def clear_of(hazy):
-    """The clear image of these sets: the hazy one and a constant, so that a shift between them shows."""
+    """Returns the clear image of a hazy one: a constant is added, so that a shift between them is visible."""
     return hazy + np.array([50, 60, 70], np.uint8)
 
 
@@ -50,7 +50,7 @@ def make_pair(number, form="PNG"):
 
 
 def write_dataset(directory, pairs, *, shards=3, split="train", name="tiny"):
-    """Writes `pairs` as the conversion does, with TensorFlow's own record writer."""
+    """Writes a data set as the conversion does, but with TensorFlow's record writer."""
     directory = pathlib.Path(directory)
     directory.mkdir(exist_ok=True)
     rows, lines, listed = [], [], []
@@ -94,7 +94,7 @@ COUNT = 10
 
 
 def write_ten(directory):
-    """Ten PNG pairs of three sizes in three shards; the smallest is 32x32."""
+    """Writes ten PNG pairs of three sizes in three shards; the smallest size is 32x32."""
     return write_dataset(directory, [make_pair(i) for i in range(COUNT)])
 
 
@@ -116,7 +116,7 @@ def joined(batches):
 
 # --------------------------------------------------------------------------------------------- damage
 def first_error(processor, dataset):
-    """Reads until the dataset fails; returns what the processor makes of the error."""
+    """Reads until the dataset fails; returns the error as the processor translates it."""
     with pytest.raises(tf.errors.OpError) as caught:
         take(dataset, 50)
     return processor.translate_error(caught.value)
@@ -130,7 +130,7 @@ def flip_byte(data, number):
 
 
 def lose(shard, how):
-    """Does to a shard that is being read what a storage may do: `how` is gone or truncated."""
+    """Removes (`gone`) or truncates a shard that is being read."""
     if how == "gone":
         shard.unlink()
     else:

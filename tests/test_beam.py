@@ -1,4 +1,4 @@
-"""Conversion in an Apache Beam pipeline: the same bytes, and errors that name what is wrong."""
+"""Conversion in an Apache Beam pipeline: the same bytes as a local conversion, and its errors."""
 
 import importlib.util
 import json
@@ -32,7 +32,7 @@ def convert(images, output, *flags):
 
 
 def files(folder):
-    """{name: bytes} of a data set; of the manifest all but how and when it was made."""
+    """Returns {name: bytes} of a data set, with the manifest parsed and without its provenance."""
     found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     manifest = json.loads(found["manifest.json"])
     del manifest["provenance"]
@@ -40,9 +40,9 @@ def files(folder):
 
 
 @needs_beam
-def test_the_bytes_are_those_of_the_local_conversion(images, tmp_path, monkeypatch, capsys):
+def test_the_bytes_equal_those_of_a_local_conversion(images, tmp_path, monkeypatch, capsys):
     assert convert(images, tmp_path / "local", "--workers=1") == 0
-    monkeypatch.chdir(tmp_path)  # a relative directory is the same for workers that run elsewhere
+    monkeypatch.chdir(tmp_path)  # workers may run in another directory
     assert convert(images, "beam", "--runner=DirectRunner") == 0
     local, found = files(tmp_path / "local"), files(tmp_path / "beam")
     assert sorted(local) == sorted(found)
@@ -55,7 +55,7 @@ def test_the_bytes_are_those_of_the_local_conversion(images, tmp_path, monkeypat
 
 
 @needs_beam
-def test_what_was_interrupted_is_taken_up_by_either(images, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_conversion_is_resumed(images, tmp_path, monkeypatch, capsys):
     def run_out(specs, **_):
         shard.write_shard(specs[0])
         raise HazeHealError("stopped")
@@ -75,7 +75,7 @@ def test_a_bad_image_is_named(images, tmp_path, capsys):
     source = shutil.copytree(images, tmp_path / "source")
     path = source / "hazy/0003.png"
     content = path.read_bytes()
-    path.write_bytes(content[:200])  # its header is whole
+    path.write_bytes(content[:200])  # its header is intact
     assert convert(source, tmp_path / "set", "--runner=DirectRunner") == 1
     assert "0003" in capsys.readouterr().err
     assert not (tmp_path / "set/manifest.json").exists()
@@ -84,7 +84,7 @@ def test_a_bad_image_is_named(images, tmp_path, capsys):
 
 
 @needs_beam
-def test_a_shard_that_is_not_to_be_seen_is_an_error(images, tmp_path, monkeypatch, capsys):
+def test_a_missing_shard_is_an_error(images, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shard, "read_done", lambda spec, **_: None)
     assert convert(images, tmp_path / "set", "--runner=DirectRunner") == 1
     error = capsys.readouterr().err
@@ -125,14 +125,14 @@ def test_a_shard_that_cannot_be_written_is_named(images, tmp_path, monkeypatch, 
         (["--runner=DirectRunner", "--beam_options=--direct_num_workers=many"], "--direct_num_workers"),
     ],
 )
-def test_what_beam_does_not_know_is_refused(images, tmp_path, capsys, flags, said):
+def test_invalid_runners_and_options_are_refused(images, tmp_path, capsys, flags, said):
     assert convert(images, tmp_path / "set", *flags) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not (tmp_path / "set").exists()
 
 
-def test_without_beam_it_says_what_to_install(images, tmp_path, monkeypatch, capsys):
+def test_the_error_without_beam_names_the_package_to_install(images, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "apache_beam.runners.runner", None)
     assert convert(images, tmp_path / "set", "--runner=DirectRunner") == 2
     assert "pip install 'hazeheal[beam]'" in capsys.readouterr().err
@@ -151,7 +151,7 @@ def test_flags_that_exclude_each_other(images, tmp_path, capsys, flags, said):
     assert said in capsys.readouterr().err
 
 
-def test_our_own_words_are_found_in_what_a_runner_says():
+def test_our_own_error_is_found_in_that_of_a_runner():
     text = "Traceback ...\n  File x\nhazeheal.errors.HazeHealError: disk full [while running 'WriteShard']\n\nmore"
     assert beam._reason(RuntimeError(text)) == "disk full [while running 'WriteShard']"
     assert beam._reason(HazeHealError("disk full")) == "disk full"

@@ -1,4 +1,4 @@
-"""Conversion: what goes in comes out, in the same bytes whatever happens in between."""
+"""Conversion: the records hold the input files, and the same input gives the same bytes."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from tfrecords_tools.__main__ import main
 from tfrecords_tools.convert import pair_records, plan, shard, tfds_metadata
 
 
-def test_keep_holds_the_files_bytes_and_the_index_describes_them(source, converted):
+def test_passthrough_stores_the_files_bytes_and_the_index_describes_them(source, converted):
     pairs = all_records(converted, "train") + all_records(converted, "val")
     assert sorted(pair.key for pair, _ in pairs) == sorted(path.stem for path in (source / "hazy").iterdir())
     for pair, row in pairs:
@@ -43,7 +43,7 @@ def test_split_keeps_scenes_together(converted):
     assert not scenes["val"] & scenes["train"]
 
 
-def test_split_is_near_its_fraction_stable_and_never_empty():
+def test_the_split_is_close_to_its_fraction_and_stable_and_never_empty():
     def pairs(counts):
         states = {"hazy_state": (1, 1), "clear_state": (1, 1)}
         return [
@@ -63,7 +63,7 @@ def test_split_is_near_its_fraction_stable_and_never_empty():
     ones = plan.split_scenes(pairs([1] * 1000), val_fraction=0.1, seed=0)
     assert len(ones) == 100
     more = plan.split_scenes(pairs([1] * 1010), val_fraction=0.1, seed=0)
-    assert len(ones & more) >= 95  # ten more scenes move few of the others
+    assert len(ones & more) >= 95  # ten new scenes move few other scenes
     assert len(ones & plan.split_scenes(pairs([1] * 1000), val_fraction=0.1, seed=1)) < 30
     assert plan.split_scenes(pairs([5]), val_fraction=0.5, seed=0) == set()
     assert plan.split_scenes(pairs([1, 1]), val_fraction=0.01, seed=0)
@@ -85,12 +85,12 @@ def test_same_bytes_for_any_number_of_workers(source, converted, tmp_path):
         output = tmp_path / str(workers)
         assert convert(source, output, "--num_shards=3", "--val_fraction=0.25", workers=workers) == 0
         assert contents(output) == expected
-    moved = shutil.copytree(source, tmp_path / "moved")  # other times, another place
+    moved = shutil.copytree(source, tmp_path / "moved")  # other modification times, another directory
     assert convert(moved, tmp_path / "out", "--num_shards=3", "--val_fraction=0.25") == 0
     assert contents(tmp_path / "out") == expected
 
 
-def test_tfds_loads_it_even_with_an_empty_shard_and_without_a_network(tmp_path, monkeypatch):
+def test_tfds_loads_a_data_set_with_an_empty_shard_without_a_network(tmp_path, monkeypatch):
     import socket
 
     import tensorflow_datasets as tfds
@@ -101,7 +101,7 @@ def test_tfds_loads_it_even_with_an_empty_shard_and_without_a_network(tmp_path, 
     monkeypatch.setattr(socket.socket, "connect", no_network)
     source = write_pairs(tmp_path / "in", scenes=12, versions=1, kind="png")
     for path in sorted((source / "hazy").iterdir())[3:6]:
-        path.write_bytes(path.read_bytes()[:-40])  # the whole second shard
+        path.write_bytes(path.read_bytes()[:-40])  # all pairs of the second shard
     assert convert(source, tmp_path / "out", "--num_shards=4", "--val_fraction=0", "--skip_bad") == 0
     manifest = records.load_manifest(tmp_path / "out")
     assert [one["records"] for one in manifest["splits"]["train"]["shards"]] == [3, 0, 3, 3]
@@ -119,7 +119,7 @@ def test_tfds_loads_it_even_with_an_empty_shard_and_without_a_network(tmp_path, 
     assert main(["verify", str(tmp_path / "out"), "--workers=1"]) == 0
 
 
-def test_the_tfds_metadata_is_what_tfds_writes(converted, tmp_path):
+def test_the_tfds_metadata_equals_what_tfds_writes(converted, tmp_path):
     import tensorflow_datasets as tfds
 
     manifest = records.load_manifest(converted)
@@ -159,7 +159,7 @@ def test_the_tfds_metadata_is_what_tfds_writes(converted, tmp_path):
         assert json.loads((converted / name).read_text()) == json.loads((tmp_path / name).read_text())
 
 
-def test_a_shard_is_a_function_of_its_spec(source, tmp_path):
+def test_a_shard_depends_only_on_its_spec(source, tmp_path):
     pairs = plan.find_sources(hazy_dir=source / "hazy", gt_dir=source / "GT", rule="auto").pairs
     made = []
     for name in ("a", "b"):
@@ -177,10 +177,10 @@ def test_a_shard_is_a_function_of_its_spec(source, tmp_path):
         made.append(spec)
     assert made[0].digest == made[1].digest and made[0].path.read_bytes() == made[1].path.read_bytes()
     made[0].path.write_bytes(made[0].path.read_bytes()[:-1] + b"x")
-    assert shard.read_done(made[0]) is None  # a shard that was changed is not taken up
+    assert shard.read_done(made[0]) is None  # a changed shard is written again
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real data are not beside the repository")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data sets are not available")
 def test_real_pairs(tmp_path):
     rice = SHARED / "data/rice1"
     assert (

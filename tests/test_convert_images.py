@@ -1,4 +1,4 @@
-"""Conversion of images that are not stored as they come: re-encoded, cut into tiles, resized, bad ones skipped."""
+"""Conversion of images that are re-encoded, cut into tiles, resized or skipped."""
 
 import io
 import itertools
@@ -15,7 +15,7 @@ from tfrecords_tools.__main__ import main
 from tfrecords_tools.convert import pair_records, plan
 
 
-def test_images_that_are_no_plain_rgb_are_reencoded_and_counted(tmp_path, capsys):
+def test_images_other_than_plain_rgb_are_reencoded_and_counted(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=5, versions=1, kind="png")
     clear = image(1)
     alpha = np.dstack([clear, np.full(clear.shape[:2], 200, np.uint8)])
@@ -23,7 +23,7 @@ def test_images_that_are_no_plain_rgb_are_reencoded_and_counted(tmp_path, capsys
     Image.fromarray(clear[..., 0]).save(source / "GT/0002.png")
     turned = Image.fromarray(np.rot90(clear).copy())
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise: the pixels above come upright again
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise: undoes the rotation above
     turned.save(source / "GT/0003.jpg", exif=exif, quality=100, subsampling=0)
     (source / "GT/0003.png").unlink()
     Image.fromarray(clear).save(source / "GT/0004.bmp")
@@ -31,19 +31,19 @@ def test_images_that_are_no_plain_rgb_are_reencoded_and_counted(tmp_path, capsys
     assert convert(source, tmp_path / "out", "--val_fraction=0") == 0
     assert "7 images kept byte for byte, 3 re-encoded" in capsys.readouterr().out
     reasons = records.load_manifest(tmp_path / "out")["reencoded"]
-    assert reasons == {  # part of the fingerprint: other words would make it another data set
+    assert reasons == {  # part of the fingerprint: another wording would change it
         "PNG with alpha": 1,
         "bmp, not JPEG or PNG": 1,
         "its EXIF orientation had to be applied": 1,
     }
     made = {pair.clear_source: pair.clear for pair, _ in all_records(tmp_path / "out", "train")}
     np.testing.assert_array_equal(Image.open(io.BytesIO(made["0001.png"])), clear)
-    assert made["0002.png"] == (source / "GT/0002.png").read_bytes()  # gray is kept
+    assert made["0002.png"] == (source / "GT/0002.png").read_bytes()  # gray is stored byte for byte
     np.testing.assert_array_equal(Image.open(io.BytesIO(made["0004.bmp"])), clear)
     upright = np.asarray(Image.open(io.BytesIO(made["0003.jpg"])), int)
     assert np.abs(upright - clear).mean() < 6
     assert made["0003.jpg"].startswith(b"\x89PNG")
-    # and out again: kept ones as they were, the others with the suffix of what they are
+    # Extracted, the other images have the suffix of their new format.
     assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
     assert sorted(path.name for path in (tmp_path / "files/GT").iterdir()) == [
         f"000{n}.png" for n in range(1, 6)
@@ -52,7 +52,7 @@ def test_images_that_are_no_plain_rgb_are_reencoded_and_counted(tmp_path, capsys
         assert (tmp_path / "files" / name).read_bytes() == (source / name).read_bytes()
 
 
-def test_tiles_cover_the_image_and_hold_its_pixels(source, tmp_path, capsys):
+def test_tiles_cover_the_image_and_contain_its_pixels(source, tmp_path, capsys):
     assert convert(source, tmp_path / "out", "--tile_size=24", "--tile_overlap=6", "--val_fraction=0") == 0
     assert "encoding: png" in capsys.readouterr().out
     covered = {}
@@ -85,7 +85,7 @@ def test_resizing(source, tmp_path):
     assert (row["height"], row["width"]) == (20, 28) and pair.hazy.startswith(b"\xff\xd8")
     small = np.asarray(Image.open(io.BytesIO(pair.hazy)), float)
     whole = image_io.load_rgb(source / "hazy" / pair.hazy_source)[0].astype(float)
-    mean = whole.reshape(20, 2, 28, 2, 3).mean((1, 3))  # an independent half-size image
+    mean = whole.reshape(20, 2, 28, 2, 3).mean((1, 3))  # half the size, computed independently
     assert np.abs(small - mean).mean() < 4
     hazy, clear = (np.asarray(Image.open(io.BytesIO(data)), float) for data in (pair.hazy, pair.clear))
     assert row["psnr"] == pytest.approx(10 * np.log10(255**2 / np.mean((hazy - clear) ** 2)), abs=1e-3)
@@ -110,7 +110,7 @@ def test_size_mismatch(tmp_path, capsys):
     assert Image.open(io.BytesIO(pair.clear)).size == (56, 40)
 
 
-def test_orphans_are_listed_with_everything_else_in_one_report(tmp_path, capsys):
+def test_one_report_lists_orphans_and_all_other_problems(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=4, versions=1, kind="png")
     (source / "GT/0001.png").unlink()
     Image.fromarray(image(9)).save(source / "GT/0099.png")
@@ -133,10 +133,10 @@ def test_orphans_are_listed_with_everything_else_in_one_report(tmp_path, capsys)
 
 
 def damage(source):
-    """Five kinds of bad images; two of them look well until they are decoded."""
+    """Damages five images in five ways. Two of them can only be detected by decoding."""
     hazy = sorted((source / "hazy").iterdir())
     hazy[0].write_bytes(b"")
-    hazy[1].write_bytes(b"this is no image")
+    hazy[1].write_bytes(b"this is not an image")
     hazy[2].write_bytes(hazy[2].read_bytes()[:-300])
     data = bytearray(hazy[3].read_bytes())
     data[len(data) // 2] ^= 255
@@ -146,7 +146,7 @@ def damage(source):
     return [path.stem for path in hazy[:5]]
 
 
-def test_bad_images_end_the_conversion_or_are_skipped(tmp_path, capsys):
+def test_bad_images_stop_the_conversion_or_are_skipped(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=12, versions=1, kind="png")
     bad = damage(source)
     assert convert(source, tmp_path / "out", "--num_shards=2") == 1
@@ -165,7 +165,7 @@ def test_bad_images_end_the_conversion_or_are_skipped(tmp_path, capsys):
     assert contents(tmp_path / "pool") == contents(tmp_path / "out")
 
 
-def test_a_bad_image_ends_the_conversion_early(tmp_path):
+def test_a_bad_image_stops_the_conversion_early(tmp_path):
     source = write_pairs(tmp_path / "in", scenes=8, versions=1, kind="png")
     first = min((source / "hazy").iterdir())
     first.write_bytes(first.read_bytes()[:-40])
@@ -180,12 +180,12 @@ def test_nothing_left_to_train_on(tmp_path, capsys):
     flags = (f"--val_keys={tmp_path / 'keys'}", "--skip_bad", "--num_shards=1")
     assert convert(source, tmp_path / "out", *flags) == 1
     assert "nothing is left to train on" in capsys.readouterr().err
-    assert plan.auto_shards(2, num_bytes=2**40) == 2  # never more than pairs
+    assert plan.auto_shards(2, num_bytes=2**40) == 2  # at most one for each pair
 
 
-def test_a_file_that_holds_far_more_than_its_image(tmp_path, capsys):
+def test_a_file_much_larger_than_its_image_is_a_bad_image(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=3, versions=1, kind="png")
-    os.truncate(source / "hazy/0002_0.8_1.png", 2**32)  # sparse: zeros behind the image
+    os.truncate(source / "hazy/0002_0.8_1.png", 2**32)  # sparse: zeros after the image
     assert convert(source, tmp_path / "out", "--skip_bad", "--val_fraction=0") == 0
     assert "4,294,967,296 bytes are too many for 56x40 pixels" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Conversions that are killed, interrupted or short of room: the same command goes on, to the same bytes."""
+"""Conversions that are killed, interrupted or run out of disk space resume and give the same bytes."""
 
 import os
 import pathlib
@@ -26,7 +26,7 @@ def wait_for_a_finished_shard(process, output):
 
 
 def alive(session):
-    """The processes of a session that still run (those that ended and were not waited for do not count)."""
+    """Returns the running processes of a session, without zombies."""
     found = []
     for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -40,14 +40,14 @@ def alive(session):
 
 @pytest.fixture(scope="module")
 def big_source(tmp_path_factory):
-    """Takes seconds to re-encode, so that a run can be hit in the middle."""
+    """Pairs that take seconds to re-encode, so that a run can be stopped in the middle."""
     return write_pairs(tmp_path_factory.mktemp("big") / "set", scenes=18, versions=1, height=320, width=480)
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_killed_conversion_goes_on_and_gives_the_same_bytes(big_source, tmp_path):
+def test_a_killed_conversion_resumes_and_gives_the_same_bytes(big_source, tmp_path):
     flags = ("--num_shards=8", "--encoding=png")
-    output, whole = tmp_path / "killed", tmp_path / "whole"
+    output, expected = tmp_path / "killed", tmp_path / "expected"
     process = start(big_source, output, *flags, "--workers=2")
     wait_for_a_finished_shard(process, output)
     process.kill()
@@ -64,14 +64,14 @@ def test_killed_conversion_goes_on_and_gives_the_same_bytes(big_source, tmp_path
     assert convert(big_source, output, *flags) == 0
     for name in finished:
         assert (output / name).stat().st_mtime_ns == state[name], f"{name} was written again"
-    assert convert(big_source, whole, *flags) == 0
-    assert contents(output) == contents(whole)
+    assert convert(big_source, expected, *flags) == 0
+    assert contents(output) == contents(expected)
 
 
-def test_interrupt_ends_quickly_with_130(big_source, tmp_path):
+def test_an_interrupt_ends_the_conversion_quickly_with_exit_code_130(big_source, tmp_path):
     process = start(big_source, tmp_path / "out", "--num_shards=8", "--encoding=png", "--workers=2")
     wait_for_a_finished_shard(process, tmp_path / "out")
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers receive it too
     begin = time.monotonic()
     assert process.wait(20) == 130
     assert time.monotonic() - begin < 5
@@ -80,8 +80,8 @@ def test_interrupt_ends_quickly_with_130(big_source, tmp_path):
     assert not list((tmp_path / "out").glob("*.part*"))
 
 
-def test_full_disk_is_one_line_and_leaves_no_half_shard(big_source, tmp_path):
-    def limit():  # a file of more than 300 KB cannot be written, as on a full disk
+def test_a_full_disk_gives_one_line_and_leaves_no_incomplete_shard(big_source, tmp_path):
+    def limit():  # files of more than 300 KB cannot be written
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 
     process = start(big_source, tmp_path / "out", "--workers=1", "--encoding=png", preexec_fn=limit)
@@ -98,7 +98,7 @@ def _die(task, progress):
     return task
 
 
-def test_killed_worker_is_a_clear_error():
+def test_a_killed_worker_is_reported():
     with pytest.raises(HazeHealError, match=r"worker process was killed.*--workers=2"):
         pool.run_tasks(_die, range(6), workers=2, total=6, unit="task")
 
@@ -110,17 +110,17 @@ def _slow(task, progress):
     return task
 
 
-def test_running_tasks_are_stopped_with_the_first_error():
+def test_the_first_error_stops_running_tasks():
     def interrupt(result):
         raise KeyboardInterrupt
 
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         pool.run_tasks(_slow, range(3), workers=2, total=900, unit="task", stop_after=interrupt)
-    assert time.monotonic() - begin < 20  # they would sleep for 30 s and more
+    assert time.monotonic() - begin < 20  # the tasks sleep for at least 30 s
 
 
-def test_a_repaired_source_costs_only_its_shard(tmp_path, capsys):
+def test_only_the_shard_of_a_repaired_source_is_written_again(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=12, versions=1, kind="png")
     last = sorted((source / "hazy").iterdir())[-1]
     whole = last.read_bytes()
@@ -141,7 +141,7 @@ def test_a_repaired_source_costs_only_its_shard(tmp_path, capsys):
 NOTE = ".set-val.tfrecord-00000-of-00001.done.json"
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.parametrize(
     ("name", "content", "code"),
     [
@@ -149,7 +149,7 @@ NOTE = ".set-val.tfrecord-00000-of-00001.done.json"
         *((NOTE, content, 0) for content in (b"[]", b'{"note": 3}', b"[" * 100_000, "pipe", "flip")),
     ],
 )
-def test_a_damaged_unfinished_conversion_is_mended_or_refused(
+def test_a_damaged_unfinished_conversion_is_repaired_or_refused(
     name, content, code, source, converted, tmp_path, capsys, monkeypatch
 ):
     def stop(**_):
@@ -163,7 +163,7 @@ def test_a_damaged_unfinished_conversion_is_mended_or_refused(
     (output / name).unlink()
     if content == "pipe":
         os.mkfifo(output / name)
-    else:  # a flip that leaves the note a note
+    else:  # valid JSON with another key
         (output / name).write_bytes(data.replace(b"skipped", b"skippee") if content == "flip" else content)
     assert convert(source, output, *flags) == code
     if code == 0:
@@ -172,7 +172,7 @@ def test_a_damaged_unfinished_conversion_is_mended_or_refused(
         assert "cannot be read" in capsys.readouterr().err
 
 
-def test_again_with_damaged_sources(source, tmp_path, capsys):
+def test_a_complete_data_set_with_a_damaged_list_of_sources_is_refused(source, tmp_path, capsys):
     assert convert(source, tmp_path / "out") == 0
     (tmp_path / "out/set-train.sources.jsonl").write_text("{\n")
     for path in (source / "hazy").iterdir():
@@ -181,7 +181,7 @@ def test_again_with_damaged_sources(source, tmp_path, capsys):
     assert "sources.jsonl: its SHA-256 is not that of the manifest" in capsys.readouterr().err
 
 
-def test_unfinished_conversion_of_another_kind_is_refused(source, tmp_path, capsys, monkeypatch):
+def test_an_unfinished_conversion_with_other_options_is_refused(source, tmp_path, capsys, monkeypatch):
     def stop(spec, progress=None):
         raise KeyboardInterrupt
 

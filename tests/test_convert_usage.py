@@ -1,4 +1,4 @@
-"""What `hazeheal-tfrecords` refuses, in one line and before it writes anything; its help; what it imports."""
+"""Usage errors of `hazeheal-tfrecords convert`, which are one line and write nothing; help; imports."""
 
 import os
 import shutil
@@ -15,14 +15,14 @@ from tfrecords_tools.convert import command as conversion
 from tfrecords_tools.convert.options import default_name
 
 
-def test_too_small_a_disk_is_refused(source, tmp_path, monkeypatch, capsys):
+def test_a_disk_without_enough_space_is_refused(source, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
     assert convert(source, tmp_path / "out") == 1
     assert "free" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_output_directory_of_somebody_else_is_refused(source, tmp_path, capsys):
+def test_an_output_directory_with_other_contents_is_refused(source, tmp_path, capsys):
     output = tmp_path / "out"
     output.mkdir()
     (output / "thesis.tex").write_text("x")
@@ -33,7 +33,7 @@ def test_output_directory_of_somebody_else_is_refused(source, tmp_path, capsys):
     before = contents(output)
     assert convert(source, output) == 0
     assert "complete" in capsys.readouterr().out
-    for path in (source / "hazy").iterdir():  # newer, and still the same
+    for path in (source / "hazy").iterdir():  # newer files with the same contents
         os.utime(path)
     assert convert(source, output, "--workers=2") == 0
     assert "complete" in capsys.readouterr().out
@@ -41,7 +41,7 @@ def test_output_directory_of_somebody_else_is_refused(source, tmp_path, capsys):
     assert "encoding=keep there, png now" in capsys.readouterr().err
     other = shutil.copytree(source, tmp_path / "other")
     data = bytearray((other / "GT/0004.jpg").read_bytes())
-    data[-20] ^= 1  # as long as before
+    data[-20] ^= 1  # the size stays the same
     (other / "GT/0004.jpg").write_bytes(data)
     assert convert(other, output) == 2
     assert "0004.jpg" in capsys.readouterr().err
@@ -53,7 +53,7 @@ def test_output_directory_of_somebody_else_is_refused(source, tmp_path, capsys):
     assert "missing" in capsys.readouterr().err
 
 
-def test_no_output_is_left_where_nothing_was_written(source, tmp_path, capsys):
+def test_no_directory_is_left_if_nothing_was_written(source, tmp_path, capsys):
     (tmp_path / "loop").symlink_to("loop")
     for output in ("new/deep/er", "loop", "loop/er", "n" * 256):
         assert main(arguments(source, tmp_path / output, "--num_shards=99")) == 2
@@ -63,17 +63,17 @@ def test_no_output_is_left_where_nothing_was_written(source, tmp_path, capsys):
     assert default_name("n" * 255) == "n" * 150
 
 
-def test_files_of_others_are_neither_removed_nor_overlooked(source, tmp_path, capsys):
+def test_other_files_are_neither_removed_nor_ignored(source, tmp_path, capsys):
     output = tmp_path / "out"
     (output / ".mine.tmp-old").mkdir(parents=True)
     (output / "x.tmp-1.png").touch()
-    (output / ".12-0a1b2c.part.npy").touch()  # of a conversion that was killed
+    (output / ".12-0a1b2c.part.npy").touch()  # left by a killed conversion
     assert convert(source, output) == 2
     assert "other files (.mine.tmp-old, x.tmp-1.png)" in capsys.readouterr().err
     assert len(os.listdir(output)) == 3
 
 
-def test_too_little_memory_is_one_line(source, tmp_path, capsys, monkeypatch):
+def test_an_out_of_memory_error_is_one_line(source, tmp_path, capsys, monkeypatch):
     def starve(*_, **__):
         raise MemoryError
 
@@ -116,7 +116,7 @@ def test_too_little_memory_is_one_line(source, tmp_path, capsys, monkeypatch):
         (["--imagesize=3"], "--imagesize"),
     ],
 )
-def test_bad_usage_is_one_line_and_exit_2(flags, word, source, tmp_path, capsys):
+def test_a_usage_error_is_one_line_and_exit_code_2(flags, word, source, tmp_path, capsys):
     assert convert(source, tmp_path / "out", *flags) == 2
     error = capsys.readouterr().err.splitlines()
     assert error[-1].startswith("hazeheal-tfrecords: error: ") and word in error[-1]
@@ -152,6 +152,6 @@ def test_help_into_a_closed_pipe_ends_without_a_traceback():
     assert process.returncode in (0, 1)  # argparse ignores the error if the stream is unbuffered
 
 
-def test_help_does_not_wait_for_tensorflow():
+def test_help_does_not_import_tensorflow():
     code = "import sys; from tfrecords_tools.__main__ import main; main(['convert', '--help']); sys.exit('tensorflow' in sys.modules)"
     assert processes.run_python(code)[0] == 0

@@ -1,4 +1,4 @@
-"""Two conversions into one directory: the second waits, is told for whom, and takes what the first has made."""
+"""Two conversions into one directory: the second waits, names the first, and uses its data set."""
 
 import contextlib
 import errno
@@ -37,7 +37,7 @@ def arguments(images, output, *more):
 
 
 class Conversion(threading.Thread):
-    """`hazeheal-tfrecords convert` in a thread; `code` is its exit code once it is joined."""
+    """`hazeheal-tfrecords convert` in a thread; `code` is its exit code after it has ended."""
 
     def __init__(self, argv):
         super().__init__(daemon=True)
@@ -53,26 +53,26 @@ class Conversion(threading.Thread):
 
 
 @pytest.fixture
-def held_up(monkeypatch):
-    """The first shard that is written waits: (Event that it has begun, Event to go on, list of what to raise)."""
-    begun, go_on, raises, write = threading.Event(), threading.Event(), [], conversion.write_shard
+def blocked(monkeypatch):
+    """Blocks the first shard. Yields (event: it has started, event that releases it, exceptions for it to raise)."""
+    started, release, raises, write = threading.Event(), threading.Event(), [], conversion.write_shard
 
     def slowly(spec, progress=None):
-        if not begun.is_set():
-            begun.set()
-            assert go_on.wait(PATIENCE)
+        if not started.is_set():
+            started.set()
+            assert release.wait(PATIENCE)
             for error in raises:
                 raise error
         return write(spec, progress)
 
     monkeypatch.setattr(conversion, "write_shard", slowly)
-    yield begun, go_on, raises
-    go_on.set()
+    yield started, release, raises
+    release.set()
 
 
 @pytest.fixture
-def said(monkeypatch):
-    """Lines about the claim, as they come."""
+def reported(monkeypatch):
+    """The reported lines about the lock."""
     lines = []
     monkeypatch.setattr(output_lock, "_report", lines.append)
     return lines
@@ -81,7 +81,7 @@ def said(monkeypatch):
 def wait_for(condition):
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, "it does not come"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.01)
 
 
@@ -89,16 +89,16 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_second_waits_and_finds_the_data_set_complete(images, tmp_path, held_up, said, capsys):
-    begun, go_on, _ = held_up
+def test_the_second_waits_and_finds_the_data_set_complete(images, tmp_path, blocked, reported, capsys):
+    started, release, _ = blocked
     output = tmp_path / "new" / "out"
     first = Conversion(arguments(images, output))
-    assert begun.wait(PATIENCE)
+    assert started.wait(PATIENCE)
     second = Conversion(arguments(images, output))
-    wait_for(lambda: said)
-    assert said == [f"{output} is being written by {ME}: waiting for it to finish"]
+    wait_for(lambda: reported)
+    assert reported == [f"{output} is being written by {ME}: waiting for it to finish"]
     assert second.is_alive()
-    go_on.set()
+    release.set()
     assert (first.end(), second.end()) == (0, 0)
     out = capsys.readouterr().out
     assert out.count("wrote 4 records") == 1
@@ -106,36 +106,38 @@ def test_the_second_waits_and_finds_the_data_set_complete(images, tmp_path, held
     assert not [name for name in names(output) if name.startswith(".")]
 
 
-def test_the_second_goes_on_where_the_first_was_interrupted(images, tmp_path, held_up, said):
-    begun, go_on, raises = held_up
+def test_the_second_resumes_if_the_first_is_interrupted(images, tmp_path, blocked, reported):
+    started, release, raises = blocked
     raises.append(KeyboardInterrupt())
     first = Conversion(arguments(images, tmp_path / "out"))
-    assert begun.wait(PATIENCE)
+    assert started.wait(PATIENCE)
     second, third = (Conversion(arguments(images, tmp_path / "out")) for _ in range(2))
-    wait_for(lambda: len(said) == 2)
-    go_on.set()
+    wait_for(lambda: len(reported) == 2)
+    release.set()
     assert (first.end(), second.end(), third.end()) == (130, 0, 0)
     assert output_lock.LOCK not in names(tmp_path / "out")
 
 
-def test_one_of_another_kind_is_refused_at_once(images, tmp_path, held_up, said, capsys):
-    begun, go_on, _ = held_up
+def test_a_second_with_other_options_does_not_wait(images, tmp_path, blocked, reported, capsys):
+    started, release, _ = blocked
     first = Conversion(arguments(images, tmp_path / "out"))
-    assert begun.wait(PATIENCE)
+    assert started.wait(PATIENCE)
     assert main(arguments(images, tmp_path / "out", "--seed=5")) == 2
     assert "an unfinished conversion with other options (seed=0 there, 5 now)" in capsys.readouterr().err
-    assert said == []
-    go_on.set()
+    assert reported == []
+    release.set()
     assert first.end() == 0
 
 
-def test_nothing_made_in_vain_is_left_and_the_one_that_waited_makes_it_again(images, tmp_path, said):
-    """The first ends before it has written anything, and removes its directories under the second's eyes."""
+def test_unused_directories_are_removed_and_created_again_by_the_waiting_conversion(
+    images, tmp_path, reported
+):
+    """The first ends before it has written anything, and removes its directories while the second waits."""
     output = tmp_path / "deep" / "out"
     with contextlib.ExitStack() as stack:
         stack.enter_context(output_lock.lock_output_dir(output, before_waiting=pytest.fail))
         second = Conversion(arguments(images, output))
-        wait_for(lambda: said)
+        wait_for(lambda: reported)
     assert second.end() == 0
     with output_lock.lock_output_dir(tmp_path / "other", before_waiting=pytest.fail):
         assert names(tmp_path / "other") == [output_lock.LOCK]
@@ -153,7 +155,7 @@ with output_lock.lock_output_dir(pathlib.Path(sys.argv[1])):
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds the claim on tmp_path/out."""
+    """Another process that holds the lock of tmp_path/out."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path / "out")], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -163,19 +165,19 @@ def holder(tmp_path):
     process.communicate()
 
 
-def test_a_process_that_died_keeps_nobody_out(images, tmp_path, holder, said):
+def test_the_lock_of_a_dead_process_blocks_nobody(images, tmp_path, holder, reported):
     second = Conversion(arguments(images, tmp_path / "out"))
-    wait_for(lambda: said)
-    assert f"process {holder.pid} on {socket.gethostname()}:" in said[0]
+    wait_for(lambda: reported)
+    assert f"process {holder.pid} on {socket.gethostname()}:" in reported[0]
     holder.kill()
     assert second.end() == 0
-    (tmp_path / "out" / output_lock.LOCK).write_text("process 1 on a host that is gone")
+    (tmp_path / "out" / output_lock.LOCK).write_text("process 1 on a host that crashed")
     assert main(arguments(images, tmp_path / "out")) == 0
-    assert len(said) == 1
+    assert len(reported) == 1
     assert output_lock.LOCK not in names(tmp_path / "out")
 
 
-def test_ctrl_c_ends_the_waiting_alone(images, tmp_path, holder):
+def test_ctrl_c_ends_only_the_waiting_conversion(images, tmp_path, holder):
     process = subprocess.Popen(
         [sys.executable, "-m", "tfrecords_tools", *arguments(images, tmp_path / "out")],
         cwd=ROOT,
@@ -192,13 +194,13 @@ def test_ctrl_c_ends_the_waiting_alone(images, tmp_path, holder):
     assert names(tmp_path / "out") == [output_lock.LOCK]
 
 
-def test_a_file_system_without_locks_is_written_to_and_it_is_said(images, tmp_path, said, monkeypatch):
+def test_a_file_system_without_locks_gives_a_warning(images, tmp_path, reported, monkeypatch):
     def none(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", none)
     assert main(arguments(images, tmp_path / "out")) == 0
-    (line,) = said
+    (line,) = reported
     assert line.startswith(f"{tmp_path / 'out'} cannot be locked (")
     assert line.endswith("); do not start a second conversion into it")
     assert output_lock.LOCK not in names(tmp_path / "out")

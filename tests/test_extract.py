@@ -1,4 +1,4 @@
-"""Extraction: the files of a data set come back under their names, and nowhere else."""
+"""Extraction restores the files of a data set under their names, and only in the output directory."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ from tfrecords_tools.__main__ import main
 from tfrecords_tools.convert import pair_records, plan
 
 
-def test_extract_finds_names_for_two_sources_that_become_one(tmp_path):
+def test_two_sources_with_the_same_new_name_get_different_names(tmp_path):
     source = write_pairs(tmp_path / "in", scenes=2, versions=1, kind="png")
     (source / "hazy/0001_0.8_1.png").unlink()
     for seed, kind in ((7, "bmp"), (8, "tif")):
@@ -26,7 +26,7 @@ def test_extract_finds_names_for_two_sources_that_become_one(tmp_path):
         np.testing.assert_array_equal(Image.open(tmp_path / "files/hazy" / name), image(seed))
 
 
-def test_extract_gives_back_the_folders(source, converted, tmp_path, capsys):
+def test_extract_restores_the_folders(source, converted, tmp_path, capsys):
     assert main(["extract", str(converted), f"--output_dir={tmp_path / 'all'}"]) == 0
     for folder in ("hazy", "GT"):
         expected = {path.name: path.read_bytes() for path in (source / folder).iterdir()}
@@ -44,7 +44,7 @@ def test_extract_gives_back_the_folders(source, converted, tmp_path, capsys):
 @pytest.mark.parametrize(
     "name", ["../a.png", "/etc/a.png", "a/../../b.png", "..\\a.png", "C:a.png", "a//b", ""]
 )
-def test_extract_refuses_names_that_lead_out(name, source, tmp_path, monkeypatch):
+def test_names_that_lead_out_of_the_folder_are_refused(name, source, tmp_path, monkeypatch):
     pairs = plan.find_sources(hazy_dir=source / "hazy", gt_dir=source / "GT", rule="auto").pairs
     options = pair_records.RecordOptions()
     record = next(
@@ -80,7 +80,7 @@ def test_a_file_stored_byte_for_byte_keeps_its_name_and_conflicts_get_other_name
         np.testing.assert_array_equal(Image.open(extracted[name]), Image.open(source / "hazy" / original))
 
 
-def test_extract_shortens_names_that_its_suffixes_make_too_long(tmp_path):
+def test_names_that_a_suffix_makes_too_long_are_shortened(tmp_path):
     source = tmp_path / "in"
     for folder, seed in (("hazy", 1), ("GT", 2)):
         (source / folder).mkdir(parents=True)
@@ -91,9 +91,9 @@ def test_extract_shortens_names_that_its_suffixes_make_too_long(tmp_path):
     assert len(names) == 4 and all(len(name.encode()) <= 255 and name.endswith(".png") for name in names)
 
 
-def test_extract_into_directories_that_are_there(converted, tmp_path, monkeypatch, capsys):
+def test_extract_into_existing_directories(converted, tmp_path, monkeypatch, capsys):
     (tmp_path / "here").mkdir()
-    (tmp_path / "target/.7-0a1b2c.part").mkdir(parents=True)  # of a run that was killed
+    (tmp_path / "target/.7-0a1b2c.part").mkdir(parents=True)  # left by a killed run
     (tmp_path / "link").symlink_to("target")
     (tmp_path / "dangling").symlink_to("nowhere")
     monkeypatch.chdir(tmp_path / "here")
@@ -116,13 +116,13 @@ def test_extract_into_directories_that_are_there(converted, tmp_path, monkeypatc
 ODD = "a\nb\t\x1b[31m\u2028\x85\\C:é"
 
 
-def test_odd_names_stay_on_their_lines_and_come_back(tmp_path, capsys):
+def test_control_characters_in_names_are_escaped_in_messages_and_kept_in_file_names(tmp_path, capsys):
     source = tmp_path / "in \n\x1b"
     for folder, names in (("hazy", (ODD, f"bad {ODD}", f"alone {ODD}")), ("GT", (ODD, f"bad {ODD}"))):
         (source / folder).mkdir(parents=True)
         for number, name in enumerate(names):
             Image.fromarray(image(number)).save(source / folder / f"{name}.png")
-    (source / f"hazy/bad {ODD}.png").write_bytes(b"no image")
+    (source / f"hazy/bad {ODD}.png").write_bytes(b"not an image")
     (source / f"hazy/x.{ODD}").write_bytes(b"")
     flags = ("--val_fraction=0", "--pairing=same_name")
     assert convert(source, tmp_path / "out", *flags) == 1
@@ -137,7 +137,7 @@ def test_odd_names_stay_on_their_lines_and_come_back(tmp_path, capsys):
     assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
     path = tmp_path / f"files/hazy/{ODD}.png"
     assert path.read_bytes() == (source / f"hazy/{ODD}.png").read_bytes()
-    copy = str(shutil.copytree(tmp_path / "out", f"{tmp_path}/caf\udce9 \n"))  # no UTF-8, and a line break
+    copy = str(shutil.copytree(tmp_path / "out", f"{tmp_path}/caf\udce9 \n"))  # not UTF-8, with a line break
     capsys.readouterr()
     for command in (["verify", "--workers=1"], ["info"], ["extract", f"--output_dir={tmp_path}/\udcff"]):
         assert main([*command, copy]) == 0

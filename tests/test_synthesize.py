@@ -1,4 +1,4 @@
-"""`hazeheal-tfrecords synthesize`: pairs that `convert` takes as they are, the same for any number of processes."""
+"""`hazeheal-tfrecords synthesize`: pairs that `convert` accepts, equal for any number of processes."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tfrecords_tools.synthesize import apply_haze
 
 @pytest.fixture
 def clear(tmp_path):
-    """Clear images of several kinds: a photograph that lies on its side, gray, a sub-folder, a TIFF."""
+    """Clear images of several kinds: rotated by EXIF, in a subdirectory, gray, TIFF."""
     folder = tmp_path / "clear"
     (folder / "street").mkdir(parents=True)
     exif = Image.Exif()
@@ -35,7 +35,7 @@ def synthesize(clear, output, *flags):
 
 
 def files(folder):
-    """{name: bytes} of all files below."""
+    """Returns {name: bytes} of all files in a directory and its subdirectories."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -53,7 +53,7 @@ def error(capsys):
     return text
 
 
-def test_pairs_are_made_and_convert_takes_them_as_they_are(clear, tmp_path, capsys):
+def test_convert_pairs_the_output_without_flags(clear, tmp_path, capsys):
     output = tmp_path / "pairs"
     assert synthesize(clear, output, "--per_picture=3", "--workers=1") == 0
     made = files(output)
@@ -81,16 +81,16 @@ def test_pairs_are_made_and_convert_takes_them_as_they_are(clear, tmp_path, caps
     assert (turned.height, turned.width) == (56, 40), "upright"
 
 
-def test_the_manifest_is_enough_to_lay_the_haze_again(clear, tmp_path):
+def test_the_manifest_reproduces_the_haze(clear, tmp_path):
     assert synthesize(clear, tmp_path / "pairs", "--seed=5") == 0
     assert {row["kind"] for row in rows(tmp_path / "pairs")} <= {"clouds", "ramps"}
     for row in rows(tmp_path / "pairs"):
         hazy, before = row.pop("hazy"), row.pop("clear")
-        laid = scattering.apply_haze(image_io.load_rgb(clear / before)[0], scattering.Haze(**row))
-        np.testing.assert_array_equal(image_io.load_rgb(tmp_path / "pairs/hazy" / hazy)[0], laid)
+        reproduced = scattering.apply_haze(image_io.load_rgb(clear / before)[0], scattering.Haze(**row))
+        np.testing.assert_array_equal(image_io.load_rgb(tmp_path / "pairs/hazy" / hazy)[0], reproduced)
 
 
-def test_processes_do_not_change_a_byte_and_a_seed_does(clear, tmp_path):
+def test_the_output_depends_on_the_seed_and_not_on_the_number_of_processes(clear, tmp_path):
     for name, flags in {"one": ["--workers=1"], "two": ["--workers=2"], "other": ["--seed=1"]}.items():
         assert synthesize(clear, tmp_path / name, "--per_picture=2", *flags) == 0
     one, two, other = (files(tmp_path / name) for name in ("one", "two", "other"))
@@ -99,11 +99,11 @@ def test_processes_do_not_change_a_byte_and_a_seed_does(clear, tmp_path):
     assert all((one[name] == other[name]) == name.startswith("GT/") for name in one)
 
 
-def test_an_interrupted_run_is_finished_and_what_is_there_is_left_alone(clear, tmp_path, capsys):
+def test_an_interrupted_run_is_resumed_without_rewriting_files(clear, tmp_path, capsys):
     output = tmp_path / "pairs"
     assert synthesize(clear, output, "--per_picture=2") == 0
     expected = files(output)
-    (output / "haze.json").rename(output / ".haze.json.started")  # as after a kill
+    (output / "haze.json").rename(output / ".haze.json.started")  # as after a killed run
     lost = output / "hazy/street/v2/7.png"
     lost.unlink()
     (output / "GT/gray.png").unlink()
@@ -120,7 +120,7 @@ def test_an_interrupted_run_is_finished_and_what_is_there_is_left_alone(clear, t
     assert "complete; nothing to do" in capsys.readouterr().out
 
 
-def test_new_images_join_and_changed_ones_are_refused(clear, tmp_path, capsys):
+def test_new_images_are_added_and_changed_images_are_refused(clear, tmp_path, capsys):
     output = tmp_path / "pairs"
     assert synthesize(clear, output) == 0
     before = files(output)
@@ -130,12 +130,12 @@ def test_new_images_join_and_changed_ones_are_refused(clear, tmp_path, capsys):
     assert after.keys() - before.keys() == {"hazy/new.png", "GT/new.png"}
     assert all(after[name] == before[name] for name in before if name != "haze.json")
     assert len(rows(output)) == 5
-    for flags, said in (
+    for flags, message in (
         (["--seed=1"], "seed=0 there, 1 now"),
         (["--beta=1"], r"beta=[0.6, 1.8] there, [1.0, 1.0] now"),
     ):
         assert synthesize(clear, output, *flags) == 2
-        assert said in error(capsys)
+        assert message in error(capsys)
     Image.fromarray(image(10)).save(clear / "new.png")
     assert synthesize(clear, output) == 2
     assert "pairs whose clear images have changed (new.png)" in error(capsys)
@@ -164,37 +164,37 @@ def test_the_output_of_version_0_1_is_recognized(name, clear, tmp_path, capsys):
     assert "seed=0 there, 1 now" in error(capsys)
 
 
-def test_a_directory_of_somebody_else_is_refused(clear, tmp_path, capsys):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/thesis.tex").touch()
-    assert synthesize(clear, tmp_path / "mine") == 2
+def test_an_output_directory_with_other_contents_is_refused(clear, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.tex").touch()
+    assert synthesize(clear, tmp_path / "other") == 2
     assert "thesis.tex" in error(capsys)
     for damage in ("[]", '{"settings": 3', '{"settings": {}, "images": [{"hazy": 1}]}'):
-        (tmp_path / "mine/haze.json").write_text(damage)
-        assert synthesize(clear, tmp_path / "mine") == 2
+        (tmp_path / "other/haze.json").write_text(damage)
+        assert synthesize(clear, tmp_path / "other") == 2
         assert "haze.json cannot be read" in error(capsys)
-    assert sorted(os.listdir(tmp_path / "mine")) == ["haze.json", "thesis.tex"]
+    assert sorted(os.listdir(tmp_path / "other")) == ["haze.json", "thesis.tex"]
     assert synthesize(clear, clear / "pairs") == 2
     assert "is inside --clear_dir" in error(capsys)
     assert not (clear / "pairs").exists()
 
 
-def test_a_damaged_image_is_named_and_all_others_are_made(clear, tmp_path, capsys):
-    whole = (clear / "gray.png").read_bytes()
-    (clear / "gray.png").write_bytes(whole[:-300])
+def test_a_damaged_image_is_named_and_all_others_are_written(clear, tmp_path, capsys):
+    original = (clear / "gray.png").read_bytes()
+    (clear / "gray.png").write_bytes(original[:-300])
     output = tmp_path / "pairs"
     assert synthesize(clear, output, "--workers=1") == 1
     text = error(capsys)
     assert "gray.png: truncated or damaged" in text and "1 clear image cannot be used" in text
     assert len(files(output / "hazy")) == len(files(output / "GT")) == 3
     assert not (output / "haze.json").exists()
-    (clear / "gray.png").write_bytes(whole)
+    (clear / "gray.png").write_bytes(original)
     assert synthesize(clear, output) == 0
     assert len(files(output / "hazy")) == 4
 
 
-def test_what_headers_show_is_refused_before_anything_is_written(clear, tmp_path, capsys):
-    (clear / "note.png").write_bytes(b"no image")
+def test_unreadable_headers_are_refused_before_anything_is_written(clear, tmp_path, capsys):
+    (clear / "note.png").write_bytes(b"not an image")
     (clear / "empty.jpg").touch()
     assert synthesize(clear, tmp_path / "pairs") == 1
     text = error(capsys)
@@ -206,12 +206,15 @@ def test_what_headers_show_is_refused_before_anything_is_written(clear, tmp_path
 @pytest.mark.parametrize(
     ("names", "flags"),
     [
-        (["a.png", "a.jpg"], []),  # one hazy name for two
+        (["a.png", "a.jpg"], []),  # both would become hazy/a.png
         (["é.png", "é.jpg"], ["--per_picture=2"]),
-        (["x/7.png", "x/v1/7.png"], ["--per_picture=2"]),  # hazy/x/v1/7.png would find GT/x/v1/7.png
+        (
+            ["x/7.png", "x/v1/7.png"],
+            ["--per_picture=2"],
+        ),  # hazy/x/v1/7.png would be paired with GT/x/v1/7.png
     ],
 )
-def test_names_that_could_not_be_told_apart_are_refused(names, flags, tmp_path, capsys):
+def test_ambiguous_names_are_refused(names, flags, tmp_path, capsys):
     for name in names:
         (tmp_path / "clear" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image(1)).save(tmp_path / "clear" / name)
@@ -221,7 +224,7 @@ def test_names_that_could_not_be_told_apart_are_refused(names, flags, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--beta=2,1"], "--beta=2.0,1.0 must be LOW,HIGH"),
         (["--beta=much"], "'much' must be a number or LOW,HIGH"),
@@ -240,22 +243,22 @@ def test_names_that_could_not_be_told_apart_are_refused(names, flags, tmp_path, 
         (["--output_dir="], "--output_dir is empty"),
     ],
 )
-def test_bad_usage_is_one_line(clear, tmp_path, monkeypatch, capsys, flags, said):
+def test_a_usage_error_is_one_line(clear, tmp_path, monkeypatch, capsys, flags, message):
     monkeypatch.chdir(tmp_path)
     assert synthesize(clear, "pairs", *flags) == 2
     text = error(capsys)
-    assert said in text and text.count("\n") == 1
+    assert message in text and text.count("\n") == 1
     assert os.listdir(tmp_path) == ["clear"]
 
 
-def test_jpeg_is_smaller_and_close(clear, tmp_path):
+def test_jpeg_is_smaller_and_similar(clear, tmp_path):
     for name, flags in {"png": [], "jpeg": ["--encoding=jpeg", "--quality=90"]}.items():
         assert synthesize(clear, tmp_path / name, *flags) == 0
-    laid, stored = (
+    hazy, stored = (
         image_io.load_rgb(tmp_path / f"{name}/hazy/7.{kind}")[0]
         for name, kind in (("png", "png"), ("jpeg", "jpg"))
     )
-    assert image_ops.psnr(laid, stored) > 30
+    assert image_ops.psnr(hazy, stored) > 30
     assert (tmp_path / "jpeg/hazy/7.jpg").stat().st_size < (tmp_path / "png/hazy/7.png").stat().st_size
 
 
@@ -272,7 +275,7 @@ def test_help_has_examples_and_exit_codes(capsys):
         assert word in " ".join(text.split())
 
 
-def test_a_full_disk_ends_it_at_once_and_the_same_command_goes_on(clear, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_stops_the_run_and_the_same_command_resumes_it(clear, tmp_path, monkeypatch, capsys):
     real, calls = apply_haze.image_io.encode, []
 
     def full(*args, **kwargs):

@@ -1,4 +1,4 @@
-"""`hazeheal-tfrecords synthesize --depth_dir`: what depth maps are taken for, and which are refused."""
+"""`hazeheal-tfrecords synthesize --depth_dir`: the meaning of depth maps, and which are refused."""
 
 import json
 
@@ -17,7 +17,7 @@ HEIGHT, WIDTH = 24, 36
 
 @pytest.fixture
 def folders(tmp_path):
-    """clear/ of two images, depth/ with maps in millimeters: one meter on the left, five on the right."""
+    """Two images in clear/, and their maps in depth/ in millimeters: 1 m in the left half, 5 m in the right."""
     for folder in ("clear", "depth"):
         (tmp_path / folder).mkdir()
     millimeters = np.full((HEIGHT, WIDTH), 1000, np.uint16)
@@ -33,14 +33,14 @@ def synthesize(folders, *flags):
     return main(["synthesize", *paths, "--workers=1", *flags])
 
 
-def refused(folders, capsys, said, *flags, code=1):
+def assert_refused(folders, capsys, message, *flags, code=1):
     assert synthesize(folders, *flags) == code
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (folders / "pairs").exists()
 
 
 def transmission(folders, number):
-    """What the pixels tell of t, from the model turned around: t = (I - A) / (J - A), medians of the two halves."""
+    """Returns the image's row in haze.json and the median t = (I - A) / (J - A) of its left and right half."""
     row = next(
         row
         for row in json.loads((folders / "pairs/haze.json").read_text())["images"]
@@ -53,7 +53,7 @@ def transmission(folders, number):
     return row, [float(np.nanmedian(half)) for half in (t[:, : WIDTH // 2], t[:, WIDTH // 2 :])]
 
 
-def test_sixteen_bits_are_millimeters(folders):
+def test_sixteen_bit_maps_in_millimeters(folders):
     assert synthesize(folders, "--depth_scale=65.535", "--beta=0.1,0.3") == 0
     for number in (1, 2):
         row, (left, right) = transmission(folders, number)
@@ -66,8 +66,8 @@ def test_sixteen_bits_are_millimeters(folders):
     ("values", "expected"),
     [("distance", (0.2, 0.8)), ("nearness", (0.8, 0.2)), ("disparity", (0.25, 0.0625))],
 )
-def test_eight_bits_and_what_they_mean(folders, values, expected):
-    gray = np.full((2 * HEIGHT, 2 * WIDTH), 51, np.uint8)  # twice the size, 0.2 and 0.8 of white
+def test_eight_bit_maps_and_the_meaning_of_their_values(folders, values, expected):
+    gray = np.full((2 * HEIGHT, 2 * WIDTH), 51, np.uint8)  # twice the image's size; values 0.2 and 0.8
     gray[:, WIDTH:] = 204
     for number in (1, 2):
         Image.fromarray(gray).save(folders / f"depth/{number}.png")
@@ -76,36 +76,38 @@ def test_eight_bits_and_what_they_mean(folders, values, expected):
     np.testing.assert_allclose(found, np.exp(-np.array(expected)), atol=0.02)
 
 
-def test_names_pair_by_an_expression_and_maps_too_many_are_left_out(folders, capsys):
+def test_names_are_paired_by_an_expression_and_surplus_maps_are_not_used(folders, capsys):
     for number in (1, 2):
         (folders / f"depth/{number}.png").rename(folders / f"depth/{number}_depth.png")
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(folders / "depth/9_depth.png")
-    refused(folders, capsys, "do not have exactly one depth map", "--depth_pairing=same_name")
+    assert_refused(folders, capsys, "do not have exactly one depth map", "--depth_pairing=same_name")
     assert synthesize(folders, r"--depth_pairing=^(\d+)") == 0
     assert "1 depth maps without an image are not used" in capsys.readouterr().out
 
 
-def test_an_image_without_a_map_is_named(folders, capsys):
+def test_an_image_without_a_map_is_refused(folders, capsys):
     (folders / "depth/1.png").unlink()
-    refused(folders, capsys, "1.jpg has no depth map")
-    refused(folders, capsys, "is the same directory as --clear_dir", f"--depth_dir={folders}/clear", code=2)
+    assert_refused(folders, capsys, "1.jpg has no depth map")
+    assert_refused(
+        folders, capsys, "is the same directory as --clear_dir", f"--depth_dir={folders}/clear", code=2
+    )
 
 
-def test_a_map_of_another_shape_is_named_with_both_sizes(folders, capsys):
+def test_a_map_with_another_aspect_ratio_is_refused(folders, capsys):
     Image.fromarray(np.zeros((WIDTH, HEIGHT), np.uint8)).save(folders / "depth/2.png")
-    refused(
+    assert_refused(
         folders, capsys, f"2.png: the depth map is {HEIGHT}x{WIDTH} and 2.png is {WIDTH}x{HEIGHT} (upright)"
     )
 
 
-def test_a_colored_map_is_named_and_the_other_image_is_made(folders, capsys):
+def test_a_map_in_color_is_named_and_the_other_image_is_written(folders, capsys):
     Image.fromarray(image(5, HEIGHT, WIDTH)).save(folders / "depth/1.png")
     assert synthesize(folders) == 1
     assert "depth/1.png: a depth map must be an 8-bit gray image" in capsys.readouterr().err
     assert [path.name for path in (folders / "pairs/hazy").iterdir()] == ["2.png"]
 
 
-def test_kinds_of_files_that_hold_depth(tmp_path):
+def test_file_formats_of_depth_maps(tmp_path):
     gray = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -1,4 +1,4 @@
-"""`verify` finds every flipped byte and names what it hit; `info` counts what is there."""
+"""`verify` finds every flipped byte and names the record; `info` describes a data set."""
 
 import json
 import os
@@ -18,8 +18,8 @@ PAIRS = 8
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A converted set of 8 PNG pairs: 6 and 2, the training split in 2 shards."""
+def intact(tmp_path_factory):
+    """A data set of 8 PNG pairs: 6 for training in 2 shards, 2 for validation."""
     folder = tmp_path_factory.mktemp("verify")
     for name in ("hazy", "GT"):
         (folder / name).mkdir()
@@ -39,8 +39,8 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture
-def copy(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "set")
+def copy(intact, tmp_path):
+    return shutil.copytree(intact, tmp_path / "set")
 
 
 def problems(directory):
@@ -48,15 +48,15 @@ def problems(directory):
 
 
 def first_shard(directory):
-    """The first shard's path, its rows of the index, and its sources."""
+    """Returns the first shard's path, its rows of the index, and the sources of the split."""
     split = records.open_split(directory, "train")
     rows = split.index[split.index["shard"] == 0]
     sources = [json.loads(line) for line in split.sources.read_text().splitlines()]
     return split.shards[0], rows, sources
 
 
-def test_whole_set(whole, capsys):
-    assert main(["verify", str(whole), "--workers=1"]) == 0
+def test_an_intact_data_set(intact, capsys):
+    assert main(["verify", str(intact), "--workers=1"]) == 0
     assert f"{PAIRS} records in 3 shards" in capsys.readouterr().out
 
 
@@ -80,7 +80,7 @@ def test_damage_is_named_on_the_command_line(copy, capsys):
         ("footer", "frame's CRC"),
     ],
 )
-def test_every_part_of_a_frame(where, word, copy):
+def test_damage_in_every_part_of_a_frame_is_found(where, word, copy):
     path, rows, _ = first_shard(copy)
     start, length = int(rows["offset"][1]), int(rows["length"][1])
     flip(
@@ -96,12 +96,12 @@ def test_every_part_of_a_frame(where, word, copy):
     assert any(word in line for line in named), named
 
 
-def test_a_flipped_byte_anywhere_is_found_in_the_right_record(whole, tmp_path):
+def test_a_flipped_byte_anywhere_is_found_in_the_right_record(intact, tmp_path):
     rng = np.random.default_rng(7)
-    path, rows, _ = first_shard(whole)
+    path, rows, _ = first_shard(intact)
     size = path.stat().st_size
     for position in [0, 7, 8, 11, size - 1, size - 4, *rng.integers(0, size, 20).tolist()]:
-        directory = shutil.copytree(whole, tmp_path / str(position), dirs_exist_ok=True)
+        directory = shutil.copytree(intact, tmp_path / str(position), dirs_exist_ok=True)
         flip(directory / path.name, position, bits=int(rng.integers(1, 256)))
         starts = rows["offset"].astype(int) - records.FRAME_HEADER_BYTES
         hit = int(np.searchsorted(starts, position, side="right")) - 1
@@ -116,13 +116,13 @@ def test_a_flipped_byte_anywhere_is_found_in_the_right_record(whole, tmp_path):
 
 def test_several_damaged_records_are_all_named(copy):
     path, rows, _ = first_shard(copy)
-    flip(path, int(rows["offset"][0]) - 12, bits=0x80)  # hides all frames behind it
+    flip(path, int(rows["offset"][0]) - 12, bits=0x80)  # hides all later frames
     flip(path, int(rows["offset"][2]) + 9)
     named = {line.split(" (number")[0].rsplit(" ", 1)[-1] for line in problems(copy) if ", record " in line}
     assert named == {"0", "2"}
 
 
-def test_truncated_missing_and_lengthened_shards(copy):
+def test_truncated_missing_and_longer_shards(copy):
     path, rows, _ = first_shard(copy)
     data = path.read_bytes()
     path.write_bytes(data[: int(rows["offset"][2]) + 5])
@@ -141,12 +141,12 @@ def test_truncated_missing_and_lengthened_shards(copy):
 @pytest.mark.parametrize(
     "name", ["set-train.index.npy", "set-val.sources.jsonl", "dataset_info.json", "features.json"]
 )
-def test_files_beside_the_shards(name, copy):
+def test_damage_in_the_other_files_is_found(name, copy):
     for position in (0, -1):
         flip(copy / name, position)
         found = problems(copy)
         assert found and name in found[0], found
-        assert not any("tfrecord" in line for line in found), "the shards are whole"
+        assert not any("tfrecord" in line for line in found), "the shards are intact"
         flip(copy / name, position)
     assert problems(copy) == []
     (copy / name).unlink()
@@ -162,15 +162,15 @@ def test_a_damaged_shard_with_a_damaged_index_is_named_as_a_whole(copy):
     assert found[1:] == [f"shard {path}: its SHA-256 is not that of the manifest"]
 
 
-def test_changed_manifest_is_refused(copy, capsys):
+def test_a_changed_manifest_is_refused(copy, capsys):
     text = (copy / "manifest.json").read_text()
     (copy / "manifest.json").write_text(text.replace('"records": 6', '"records": 5'))
     assert main(["verify", str(copy)]) == 1
     assert "fingerprint" in capsys.readouterr().err
 
 
-def signed_anew(directory, change):
-    """Changes the manifest and gives it the fingerprint that fits, as nobody but a fuzzer does."""
+def change_and_sign(directory, change):
+    """Changes the manifest and updates its fingerprint."""
     path = directory / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)
@@ -196,15 +196,15 @@ def signed_anew(directory, change):
         lambda m: m["splits"]["val"].update(sources_sha256=3),
     ],
 )
-def test_a_manifest_of_another_form_is_refused(change, copy, tmp_path, capsys):
-    signed_anew(copy, change)
+def test_a_malformed_manifest_is_refused(change, copy, tmp_path, capsys):
+    change_and_sign(copy, change)
     for command in (["verify"], ["info"], ["extract", f"--output_dir={tmp_path / 'files'}"]):
         assert main([*command, str(copy)]) == 1
         assert "has a missing or invalid entry" in capsys.readouterr().err
 
 
-def test_a_manifest_that_no_longer_knows_the_metadata_is_no_whole_one(copy, capsys):
-    signed_anew(copy, lambda manifest: manifest["provenance"].pop("tfds_sha256"))
+def test_a_manifest_without_the_hashes_of_the_metadata_is_damaged(copy, capsys):
+    change_and_sign(copy, lambda manifest: manifest["provenance"].pop("tfds_sha256"))
     assert main(["verify", str(copy), "--workers=1"]) == 1
     out = capsys.readouterr().out
     assert all(
@@ -212,26 +212,26 @@ def test_a_manifest_that_no_longer_knows_the_metadata_is_no_whole_one(copy, caps
     )
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.parametrize(
     "name", ["manifest.json", "set-train.index.npy", "set-val.sources.jsonl", "features.json", "shard"]
 )
-def test_what_is_no_file_is_named_and_not_waited_for(name, copy, capsys):
+def test_a_pipe_in_place_of_a_file_is_named_and_not_read(name, copy, capsys):
     path = first_shard(copy)[0] if name == "shard" else copy / name
     path.unlink()
     os.mkfifo(path)
     assert main(["verify", str(copy), "--workers=1"]) == 1
     assert str(path) in "".join(capsys.readouterr())
-    assert main(["info", str(copy)]) in (0, 1)  # it does not look at all of them
+    assert main(["info", str(copy)]) in (0, 1)  # it does not read all files
 
 
-def test_a_manifest_nested_without_end_is_refused(copy, capsys):
+def test_a_deeply_nested_manifest_is_refused(copy, capsys):
     (copy / "manifest.json").write_text("[" * 100_000)
     assert main(["verify", str(copy)]) == 1
     assert "manifest.json cannot be read" in capsys.readouterr().err
 
 
-def test_extract_goes_by_the_sources_that_were_written(copy, tmp_path, capsys):
+def test_extract_refuses_changed_sources(copy, tmp_path, capsys):
     path = copy / "set-train.sources.jsonl"
     path.write_text(path.read_text().replace(".png", ".pnh"))
     assert main(["extract", str(copy), f"--output_dir={tmp_path / 'files'}"]) == 1
@@ -239,7 +239,7 @@ def test_extract_goes_by_the_sources_that_were_written(copy, tmp_path, capsys):
     assert not (tmp_path / "files").exists()
 
 
-def test_texts_that_are_no_utf8_make_no_record(copy):
+def test_a_record_with_text_that_is_not_utf8_is_refused(copy):
     path, rows, _ = first_shard(copy)
     payload = path.read_bytes()[int(rows["offset"][0]) :][: int(rows["length"][0])]
     pair = records.parse(payload)
@@ -248,8 +248,7 @@ def test_texts_that_are_no_utf8_make_no_record(copy):
         records.parse(damaged)
 
 
-def test_a_set_that_lies_consistently_is_found_by_decoding(copy):
-    """Hashes that fit prove nothing about what was hashed: a record of the wrong size, well signed."""
+def test_wrong_sizes_and_keys_are_found_although_all_hashes_match(copy):
     import tensorflow as tf
 
     from tfrecords_tools.verify import ShardCheck, check_shard
@@ -269,7 +268,7 @@ def test_a_set_that_lies_consistently_is_found_by_decoding(copy):
     assert any("hazy image is 16x1" in line and "16x99" in line for line in reasons)
 
 
-def test_extract_leaves_out_only_damaged_records(copy, tmp_path, capsys):
+def test_extract_leaves_out_only_the_damaged_records(copy, tmp_path, capsys):
     path, rows, sources = first_shard(copy)
     flip(path, int(rows["offset"][1]) + 50)
     assert main(["extract", str(copy), f"--output_dir={tmp_path / 'files'}"]) == 1
@@ -277,8 +276,8 @@ def test_extract_leaves_out_only_damaged_records(copy, tmp_path, capsys):
     assert len(list((tmp_path / "files/hazy").iterdir())) == PAIRS - 1
 
 
-def test_info(whole, capsys):
-    assert main(["info", str(whole), "--json"]) == 0
+def test_info(intact, capsys):
+    assert main(["info", str(intact), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [found["splits"][split]["records"] for split in ("train", "val")] == [6, 2]
     assert found["splits"]["train"]["shards"] == 2
@@ -289,8 +288,8 @@ def test_info(whole, capsys):
         for size, count in split["resolutions"].items():
             sizes[size] += count
     assert sizes == {"16x12": 4, "16x13": 4}
-    assert found["fingerprint"] == records.load_manifest(whole)["fingerprint"]
+    assert found["fingerprint"] == records.load_manifest(intact)["fingerprint"]
     assert found["provenance"]["command"].startswith("hazeheal-tfrecords convert --hazy_dir=")
-    assert main(["info", str(whole)]) == 0
+    assert main(["info", str(intact)]) == 0
     text = capsys.readouterr().out
     assert "train: 6 pairs in 2 shards" in text and "mean 22.11 dB" in text and found["fingerprint"] in text
