@@ -85,7 +85,6 @@ def test_all_that_is_told_of_an_export(exported, run):
         assert entry["bytes"] == sum(path.stat().st_size for path in paths)
         assert all(path.is_relative_to(exported / name) for path in paths)
         assert entry["largest_difference"] <= 4
-    # A network whose tiles need no common means carries no functions for them.
     assert inside["functions"] == ["restore_uint8", "restore_uint16"]
 
 
@@ -153,7 +152,7 @@ def test_a_checkpoint_that_makes_no_numbers_is_refused(run, tmp_path, capsys, mo
         lambda generator, hazy, *, white: generator(tf.cast(hazy, tf.float32)) * float("nan"),
     )
     code, _, err = call(capsys, f"--model={run}", f"--output={tmp_path / 'new/out'}")
-    assert code == 1 and "the checkpoint makes NaN of images of [1, 1, 1, 3]" in err
+    assert code == 1 and "the checkpoint restores images of [1, 1, 1, 3] to NaN" in err
     assert not (tmp_path / "new/out").exists()
 
 

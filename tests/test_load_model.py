@@ -98,7 +98,7 @@ def test_the_commands_take_it(made, tmp_path, capsys):
 def test_what_cannot_be_opened(made, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(made[1], copy)
-    assert "which computes in float32, not in mixed_bfloat16" in refusal(
+    assert "computes in float32, not in mixed_bfloat16" in refusal(
         UsageError, open_model, copy, precision="mixed_bfloat16"
     )
     saved = copy / "saved_model"

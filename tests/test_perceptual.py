@@ -128,7 +128,7 @@ def test_files_that_keras_writes_today(npz, tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
-def test_unusable_weights_are_refused_with_what_to_do(arrays, npz, tmp_path):
+def test_unusable_weights_are_refused_with_advice(arrays, npz, tmp_path):
     def saved(name, **changes):
         np.savez(tmp_path / name, **{k: v for k, v in (arrays | changes).items() if v is not None})
         return tmp_path / name
@@ -143,8 +143,8 @@ def test_unusable_weights_are_refused_with_what_to_do(arrays, npz, tmp_path):
         tmp_path / "broken.npz": "cannot be read",
         tmp_path / "broken.h5": "cannot be read",
         tmp_path / "weights.bin": "must be a Keras .h5",
-        tmp_path / "part.h5": "hold no block1_conv1/bias",
-        saved("lacks.npz", **{"block1_conv2/bias": None}): "hold no block1_conv2/bias",
+        tmp_path / "part.h5": "have no block1_conv1/bias",
+        saved("lacks.npz", **{"block1_conv2/bias": None}): "have no block1_conv2/bias",
         saved("shape.npz", **{"block1_conv2/kernel": np.zeros((3, 3, 64, 32))}): r"\(3, 3, 64, 32\)",
         saved("nan.npz", **{"block1_conv1/bias": np.full(64, np.nan)}): "not finite",
     }
@@ -155,7 +155,7 @@ def test_unusable_weights_are_refused_with_what_to_do(arrays, npz, tmp_path):
             assert "perceptual_weight=0" in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(UsageError, match="block9_conv1"):
         check_perceptual_weights(npz, "block9_conv1")
-    with pytest.raises(UsageError, match="hold no block2_conv2/kernel"):
+    with pytest.raises(UsageError, match="have no block2_conv2/kernel"):
         check_perceptual_weights(npz, "block3_conv3")
 
 
@@ -185,7 +185,7 @@ def test_the_check_does_not_import_tensorflow(npz):
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason="../shared/weights holds no VGG19 weights")
+@pytest.mark.skipif(not REAL.is_file(), reason="../shared/weights has no VGG19 weights")
 def test_real_weights_give_a_loss_in_the_designs_scale():
     """About 130 between hazy and clear on real pairs; a wrong channel order or range gives another figure."""
     from PIL import Image

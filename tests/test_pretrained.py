@@ -17,7 +17,7 @@ from test_restorer import apart, noise
 
 from hazeheal import __main__ as program
 from hazeheal.errors import HazeHealError
-from hazeheal.export import check, exporter, formats, weights_file
+from hazeheal.export import check, exporter, formats
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.load_model import open_model
 from hazeheal.models import pretrained, weights
@@ -45,7 +45,7 @@ def files(run):
     assert (
         program.main(["export", "--format=weights", f"--model={run}", f"--output={folder / 'best.npz'}"]) == 0
     )
-    weights_file.write(gan, folder / "fast.npz", exporter.describe(gan))
+    formats.write_weights(gan, folder / "fast.npz", exporter.describe(gan))
     return folder
 
 
@@ -121,7 +121,7 @@ def test_a_name_is_a_name_and_a_path_a_path(shipped, folder, run, caplog):
     shutil.copy(shipped / "fast.npz", folder / "own.npz")
     shutil.copytree(run, "fast")
     assert open_model("best").checkpoint == shipped / "best.npz"
-    assert caplog.messages == ["best is a network that ships with HazeHeal; for what lies here write ./best"]
+    assert caplog.messages == ["best is a pretrained network; to use the path, write ./best"]
     assert open_model("fast").checkpoint == shipped / "fast.npz"
     for path in ("./fast", pathlib.Path("fast"), str(folder / "fast")):
         assert open_model(path, which="newest").checkpoint.name == "ckpt-00000009"
@@ -139,7 +139,7 @@ def test_evaluate_scores_best_by_default(shipped, folder, capsys, caplog):
     assert told["checkpoint"] == "best.npz" and told["sha256"] == pretrained.load("best").metadata["sha256"]
     shutil.copy(shipped / "fast.npz", "best")
     code, said, wrong = call(capsys, *flags, "--model=fast", "--model=best", "--model=./best")
-    assert code == 0 and "for what lies here write ./best" in caplog.text
+    assert code == 0 and "to use the path, write ./best" in caplog.text
     assert [line.split()[0] for line in said.splitlines()[2:6]] == ["input", "fast", "best", "./best"]
     assert "given twice" in call(capsys, *flags, "--model=fast", "--model=fast")[2]
     code, said, _ = call(capsys, *flags, "--no_model")
@@ -152,10 +152,13 @@ def test_evaluate_scores_best_by_default(shipped, folder, capsys, caplog):
     [
         (
             [],
-            "the network 'best' is not in this installation; none ships with this installation; your own is a run's",
+            "the network 'best' is not in this installation; this installation has no pretrained networks; or use a run",
         ),
-        (["--model=fast"], "the network 'fast' is not in this installation; none ships"),
-        (["--model=besst"], "besst does not exist, and no pretrained network has that name; none ships"),
+        (["--model=fast"], "the network 'fast' is not in this installation; this installation has no"),
+        (
+            ["--model=besst"],
+            "besst does not exist, and no pretrained network has that name; this installation has no",
+        ),
     ],
 )
 @pytest.mark.parametrize("command", ["dehaze", "evaluate"])
@@ -171,8 +174,8 @@ def test_a_wrong_name_lists_the_right_ones(shipped, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for action in (open_model, DehazeGAN.from_pretrained, pretrained.load):
         message = refusal(HazeHealError, action, "besst")
-        assert message.startswith("besst ") and "those that ship are best, fast; " in message
-    assert "mine.npz is no file of weights" in refusal(HazeHealError, open_model, "mine.npz")
+        assert message.startswith("besst ") and "the pretrained networks are best, fast; " in message
+    assert "mine.npz is not a file, and no pretrained" in refusal(HazeHealError, open_model, "mine.npz")
 
 
 def changed(file, path, *, values=None, **fields):

@@ -9,7 +9,8 @@ import tiny
 
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.restorer import Restorer
-from hazeheal.models.generator import build_generator, multiple, receptive_field
+from hazeheal.models.generator import build_generator
+from hazeheal.models.receptive_field import multiple, receptive_field
 
 LOCAL = {"model__norm": "layer", "model__se_ratio": 0.0}
 

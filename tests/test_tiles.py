@@ -5,7 +5,7 @@ import pytest
 
 from hazeheal.errors import UsageError
 from hazeheal.inference.tiles import plan_tiles, smallest_tile
-from hazeheal.models.generator import receptive_field
+from hazeheal.models.receptive_field import receptive_field
 
 
 def plan(height, width, *, tile_size, depth):

@@ -13,7 +13,7 @@ from disks import flip
 from machine import EPOCH_ENDS, EVERY, csv_rows, log_of, same_run
 
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.export import exporter, weights_file
+from hazeheal.export import exporter, formats
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.models import pretrained
 from hazeheal.runs import checkpoints
@@ -181,7 +181,7 @@ def test_fine_tuning_from_a_file_of_weights(machine, whole_run, tmp_path, monkey
     gan, name = DehazeGAN.from_run(whole_run[0]), "generator/head/kernel"
     kernel = gan.generator.get_layer("head").kernel
     kernel.assign(kernel + np.random.default_rng(0).normal(0, 0.1, kernel.shape))
-    weights_file.write(gan, tmp_path / "shipped/best.npz", exporter.describe(gan))
+    formats.write_weights(gan, tmp_path / "shipped/best.npz", exporter.describe(gan))
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "shipped")
     path = find_networks("best", config=tiny.config(**EVERY))
     assert path == find_networks(tmp_path / "shipped/best.npz", config=tiny.config(**EVERY))
@@ -207,7 +207,7 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_done(
 ):
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     gan, path = DehazeGAN.from_run(whole_run[0]), tmp_path / "mine.npz"
-    weights_file.write(gan, path, exporter.describe(gan))
+    formats.write_weights(gan, path, exporter.describe(gan))
     for fields, said in (
         (
             {"model__output": "scattering"},
@@ -220,7 +220,7 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_done(
             DehazeTrainer(config, data_dir=data, workdir=tmp_path / "run", runtime=runtime, restore_from=path)
     assert find_networks(path, config=tiny.config(**EVERY | {"model__disc_width": 8})) == path
     flip(path)
-    with pytest.raises(HazeHealError, match=f"--restore_from={path}: {path} is no file of weights"):
+    with pytest.raises(HazeHealError, match=f"--restore_from={path}: {path} is not a weights file"):
         find_networks(path, config=tiny.config(**EVERY))
     with pytest.raises(HazeHealError, match="--restore_from=best: the network 'best' is not in this"):
         find_networks("best", config=tiny.config(**EVERY))

@@ -38,10 +38,10 @@ def film(tmp_path_factory):
 
 
 def frames(path):
-    stream, wrong = video.probe(path, ffmpeg=FFMPEG), []
-    with video._decoder(path, stream=stream, ffmpeg=FFMPEG, wrong=wrong) as decoded:
+    stream, damage = video.probe(path, ffmpeg=FFMPEG), []
+    with video._decoder(path, stream=stream, ffmpeg=FFMPEG, damage=damage) as decoded:
         clip = np.stack(list(decoded))
-    assert wrong == []
+    assert damage == []
     return clip
 
 
@@ -53,7 +53,7 @@ def sound(path):
 def test_a_film(film, tmp_path):
     job = Job(film, tmp_path / "out/film.mp4", tmp_path / "out/film.compare.mp4")
     count = []
-    done = video.restore_video(job, Darker(), ffmpeg=FFMPEG, advance=lambda: count.append(1))
+    done = video.restore_video(job, Darker(), ffmpeg=FFMPEG, on_frame=lambda: count.append(1))
     assert done == (30, "")
     assert len(count) == 30
     stream = video.probe(job.output, ffmpeg=FFMPEG)
@@ -96,7 +96,7 @@ def test_damage_is_named(film, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(film.read_bytes()[:3000])
     job = Job(broken, tmp_path / "out/broken.mp4", None)
-    with pytest.raises(DataError, match=r"broken\.mp4: no video that ffmpeg can decode \(.*Invalid data"):
+    with pytest.raises(DataError, match=r"broken\.mp4: not a video that ffmpeg can decode \(.*Invalid data"):
         video.restore_video(job, Darker(), ffmpeg=FFMPEG)
     matroska, cut = tmp_path / "a.mkv", tmp_path / "cut.mkv"
     subprocess.run(

@@ -1,4 +1,4 @@
-"""Files of weights: what is written is read, and what is not whole is refused, whichever byte it is."""
+"""Weights files: a round trip, and the refusal of any damaged byte."""
 
 import io
 import json
@@ -44,11 +44,11 @@ def test_what_is_written_is_read(path):
     weights.write(again, dict(reversed(arrays().items())), METADATA)
     assert again.read_bytes() == path.read_bytes(), "a function of its content"
     plain = np.load(path, allow_pickle=False)
-    assert equal({name: plain[name] for name in arrays()}, arrays()), "NumPy alone reads it"
+    assert equal({name: plain[name] for name in arrays()}, arrays()), "plain NumPy reads it"
     assert json.loads(bytes(plain["metadata"])) == found.metadata
 
 
-def test_no_flipped_byte_goes_unnoticed(path):
+def test_any_flipped_byte_is_refused(path):
     whole, refused = path.read_bytes(), 0
     for at in range(len(whole)):
         damaged = bytearray(whole)
@@ -111,11 +111,11 @@ def note(**fields):
             note(format="hazeheal weights 2"),
             "this version reads 'hazeheal weights 1'; install a newer hazeheal",
         ),
-        (lambda members: members.pop("metadata.npy"), "is no file of weights"),
-        (lambda members: members.update({"a/bias.npy": b"not an array"}), "is no file of weights"),
+        (lambda members: members.pop("metadata.npy"), "is not a weights file"),
+        (lambda members: members.update({"a/bias.npy": b"not an array"}), "is not a weights file"),
     ],
 )
-def test_a_whole_archive_of_another_content_is_refused(path, change, said):
+def test_an_intact_archive_with_other_contents_is_refused(path, change, said):
     rewritten(path, lambda members: None)
     assert equal(weights.read(path).values, arrays())
     rewritten(path, change)
@@ -126,8 +126,8 @@ def test_other_files_are_refused(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     (tmp_path / "text.npz").write_text("{}")
     for name, said in {
-        "other.npz": "is no file",
-        "text.npz": "is no file",
+        "other.npz": "is not a weights file",
+        "text.npz": "is not a weights file",
         "none.npz": "No such file",
         ".": "Is a dir",
     }.items():
@@ -135,14 +135,14 @@ def test_other_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("value", [1e5, np.inf, np.nan])
-def test_what_float16_cannot_tell_is_refused(path, value):
+def test_values_that_are_not_finite_in_float16_are_refused(path, value):
     before = path.read_bytes()
     message = refusal(HazeHealError, weights.write, path, {"x/variance": np.array([1.0, value])}, METADATA)
-    assert message.startswith("x/variance holds ") and "nothing was written" in message
+    assert message.startswith("x/variance contains ") and "nothing was written" in message
     assert path.read_bytes() == before
 
 
-def test_a_full_disk_leaves_what_was_there(path):
+def test_a_full_disk_leaves_the_old_file(path):
     before = path.read_bytes()
     with full_disk(1000):
         refusal(OutputError, weights.write, path, {"a": np.zeros(10**5)}, METADATA)

@@ -84,13 +84,13 @@ def main(argv: Sequence[str]) -> int:
         HazeHealError: What is wrong, the value, and what to do; `hazeheal.__main__` prints it.
     """
     flags = parser().parse_args(argv)
-    from hazeheal.inference import jobs as job_files
+    from hazeheal.inference.jobs import find_jobs
 
-    found = job_files.find(flags.inputs, output=flags.output, compare=flags.compare)
-    jobs = [job for job in found.jobs if flags.overwrite or not job.is_done]
-    existing = len(found.jobs) - len(jobs)
-    if found.others:
-        print(f"skipped {found.others} files whose names are neither of images nor of videos")
+    found, others = find_jobs(flags.inputs, output=flags.output, compare=flags.compare)
+    jobs = [job for job in found if flags.overwrite or not job.is_done]
+    existing = len(found) - len(jobs)
+    if others:
+        print(f"skipped {others} files whose names are neither of images nor of videos")
     if existing:
         print(f"skipped {existing} results that exist already; --overwrite replaces them")
     if not jobs:
@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
     restorer = Restorer(model, tile_size=flags.tile_size, devices=runtime.devices, mirror=flags.mirror)
     images, videos = ([job for job in jobs if job.is_video == kind] for kind in (False, True))
     with exit_on_sigterm(), progress_bar(total=len(jobs), unit="file") as bar:
-        outcome = restore_images(images, restorer, overwrite=flags.overwrite, done=lambda job: bar.update())
+        outcome = restore_images(images, restorer, overwrite=flags.overwrite, on_finished=bar.update)
         for job in videos:
             restore_video(job, restorer, outcome, overwrite=flags.overwrite)
             bar.update()
@@ -126,7 +126,7 @@ def restore_video(job: "Job", restorer: "Restorer", outcome: "Outcome", *, overw
         stream = video.probe(job.source, ffmpeg=ffmpeg)
         with progress_bar(total=stream.frames, unit="frame", desc=job.source.name, leave=False) as bar:
             frames, damage = video.restore_video(
-                job, restorer, ffmpeg=ffmpeg, overwrite=overwrite, advance=bar.update
+                job, restorer, ffmpeg=ffmpeg, overwrite=overwrite, on_frame=bar.update
             )
         if damage:
             outcome.failed[job.source] = f"{job.source}: damaged; restored {frames} frames ({damage})"

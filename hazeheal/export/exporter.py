@@ -1,22 +1,33 @@
-"""A checkpoint's generator -> a directory of exports, each checked against it; all of them are written, or nothing."""
+"""Exports a generator in several formats and checks each file against the checkpoint. Writes all files or none."""
 
 import datetime
 import json
 import math
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import hazeheal
 from hazeheal import config as configs
-from hazeheal.data import records
 from hazeheal.errors import HazeHealError
 from hazeheal.export import check
 from hazeheal.inference.load_model import SUMMARY
 from hazeheal.runs import checkpoints
 from hazeheal.utils.atomic import atomic_path
+from hazeheal.utils.hashing import sha256_of_file
 from hazeheal.utils.versions import installed_versions
 
+if TYPE_CHECKING:
+    from hazeheal.export.formats import Target
+    from hazeheal.inference.gan import DehazeGAN
 
-def describe(gan) -> dict:
-    """What every export says of where it comes from, of plain JSON values; `gan` as `DehazeGAN` has loaded it."""
+
+def describe(gan: "DehazeGAN") -> dict[str, Any]:
+    """Returns the metadata of every export, as plain JSON values: its origin, configuration and versions.
+
+    Args:
+        gan: A `DehazeGAN` from `from_run` or `from_pretrained`.
+    """
     return {
         "made_by": f"hazeheal {hazeheal.__version__}",
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
@@ -28,82 +39,93 @@ def describe(gan) -> dict:
     }
 
 
-def _of_checkpoint(path) -> dict:
-    psnr = checkpoints.validation_psnr(path)
+def _of_checkpoint(path: pathlib.Path) -> dict[str, Any]:
+    psnr, progress = checkpoints.validation_psnr(path), checkpoints.read_progress(path)
     return {
         "run": path.absolute().parents[2].name,
         "checkpoint": path.name,
         "step": checkpoints.checkpoint_step(path),
         "psnr": psnr if math.isfinite(psnr) else None,
-        # What else was measured when it was saved, on the validation split: `psnr_input` is that of the hazy images.
+        # All metrics of the validation split; `psnr_input` is that of the hazy images.
         "metrics": {name: v for name, v in checkpoints.read_metrics(path).items() if math.isfinite(v)},
-        "data_fingerprint": checkpoints.read_progress(path).get("fingerprint"),
-        "started_from": checkpoints.read_progress(path).get("started_from"),
+        "data_fingerprint": progress.get("fingerprint"),
+        "started_from": progress.get("started_from"),
     }
 
 
-def _of_weights(metadata) -> dict:
-    """The same, of an export of an export; the rounding of the first one is in all that is made of it."""
+def _of_weights(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for the export of a weights file, whose rounding to float16 every further export contains."""
     names = ("run", "checkpoint", "step", "psnr", "metrics", "data_fingerprint", "started_from")
     return {name: metadata[name] for name in names} | {"made_of_weights": metadata["sha256"]}
 
 
-def export(gan, targets, output, *, said=print) -> None:
-    """Writes all targets into a new directory, and checks each on the spot.
+def export(
+    gan: "DehazeGAN",
+    targets: Sequence["Target"],
+    output: pathlib.Path,
+    *,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Writes all targets and their summary into a new directory, and checks each target.
 
     Args:
-        gan: A `DehazeGAN` of `from_run` or `from_pretrained`, in float32.
-        targets: `formats.Target`s.
-        output: The directory, a `pathlib.Path`; it must not exist, or be empty.
-        said: Called with a line for each.
+        gan: A `DehazeGAN` from `from_run` or `from_pretrained`, in float32.
+        targets: The files, as `formats.targets` returns them.
+        output: The directory. It must not exist, or must be empty.
+        log: Called with one line of text for each target.
 
     Raises:
-        HazeHealError: One cannot be made, or is further from the checkpoint than its format allows. Nothing was written.
+        HazeHealError: A target cannot be written, or differs from the checkpoint by more than its tolerance. Nothing
+            is written.
         OutputError: The directory cannot be written.
     """
     metadata = describe(gan)
-    wanted = check.reference(gan.network())
+    expected = check.reference(gan.network())
     summary = metadata | {"exports": {}}
-    with atomic_path(output) as aside:
-        aside.mkdir()
+    with atomic_path(output) as temporary:
+        temporary.mkdir()
         for target in targets:
-            path = aside / target.file
-            found, size = _make(gan, target, path, metadata=metadata, wanted=wanted, said=said)
+            path = temporary / target.file
+            difference, size = _write(gan, target, path, metadata=metadata, expected=expected, log=log)
             summary["exports"][target.file] = {
                 "format": target.format,
                 **target.facts,
                 "bytes": size,
                 "sha256": {
-                    p.relative_to(aside).as_posix(): records.sha256(p.read_bytes()) for p in _files(path)
+                    file.relative_to(temporary).as_posix(): sha256_of_file(file) for file in _files(path)
                 },
-                "largest_difference": found.largest,
-                "mean_difference": found.mean,
+                "largest_difference": difference.largest,
+                "mean_difference": difference.mean,
             }
-        (aside / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        (temporary / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
-def export_file(gan, target, output, *, said=print) -> None:
-    """Writes one target as a file, which itself tells all that it is; as `export` else."""
-    with atomic_path(output, overwrite=False) as aside:
-        _make(gan, target, aside, metadata=describe(gan), wanted=check.reference(gan.network()), said=said)
+def export_file(
+    gan: "DehazeGAN", target: "Target", output: pathlib.Path, *, log: Callable[[str], None] = print
+) -> None:
+    """Writes and checks one target as a single file, without a summary. Arguments and errors are those of `export`."""
+    with atomic_path(output, overwrite=False) as temporary:
+        expected = check.reference(gan.network())
+        _write(gan, target, temporary, metadata=describe(gan), expected=expected, log=log)
 
 
-def _make(gan, target, path, *, metadata, wanted, said):
-    """Writes a target and compares it; returns the `check.Difference` and the size in bytes."""
+def _write(gan, target, path, *, metadata, expected, log) -> tuple[check.Difference, int]:
+    """Writes and checks a target. Returns its difference from the checkpoint and its size in bytes."""
     target.write(gan, path, metadata)
-    found = check.compare(target.load(path), wanted, name=target.file)
-    if not found.within(target.tolerance):
+    difference = check.compare(target.load(path), expected, name=target.file)
+    if not difference.within(target.tolerance):
         raise HazeHealError(
-            f"{target.file} differs from {gan.checkpoint.name} by up to {found.largest} of 255, {found.mean:.4f} on "
-            f"average; allowed are {target.tolerance}; nothing was written"
+            f"{target.file} differs from {gan.checkpoint.name} by up to {difference.largest} of 255, "
+            f"{difference.mean:.4f} on average (allowed: {target.tolerance}); nothing was written"
         )
     size = sum(file.stat().st_size for file in _files(path))
-    said(
-        f"{target.file:26} {size / 2**20:8.2f} MiB   largest difference {found.largest} of 255, "
-        f"mean {found.mean:.4f} (allowed: {target.tolerance})"
+    log(
+        f"{target.file:26} {size / 2**20:8.2f} MiB   largest difference {difference.largest} of 255, "
+        f"mean {difference.mean:.4f} (allowed: {target.tolerance})"
     )
-    return found, size
+    return difference, size
 
 
 def _files(path):
+    """All files of a target, which is a file or a directory."""
     return sorted(p for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())

@@ -1,41 +1,50 @@
-"""The generator between whole numbers: uint8 images in, uint8 images out, as one Keras model.
+"""The generator with uint8 images as input and output, as one Keras model.
 
-    model = whole_model(generator)
+    model = uint8_model(generator)
     restored = model(hazy)                  # uint8 [B, H, W, 3], any size
 
-Who imports this module has all layers of a .keras file of `hazeheal export` registered with Keras.
+Importing this module registers all layers of the .keras files of `hazeheal export` with Keras.
 """
 
 import keras
+import tensorflow as tf
 
-import hazeheal.models.generator  # noqa: F401 (for its layers)
+import hazeheal.models.generator  # noqa: F401 (registers its layers)
 from hazeheal.models.pixels import normalize, to_uint8
 
 
+# `Normalise` and `ToPicture` are the names in .keras files of version 0.1.
 @keras.saving.register_keras_serializable("hazeheal", name="Normalise")
 class Normalize(keras.layers.Layer):
-    """uint8 in [0, 255] to float32 in [-1, 1]."""
+    """Converts uint8 in [0, 255] to float32 in [-1, 1]."""
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalizes uint8 `[B, H, W, 3]`."""
         return normalize(inputs)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns float32 of the shape of the inputs."""
         return keras.KerasTensor(inputs.shape, "float32")
 
 
 @keras.saving.register_keras_serializable("hazeheal", name="ToPicture")
 class ToUint8(keras.layers.Layer):
-    """float32 in [-1, 1], clipped, to uint8 in [0, 255], rounded."""
+    """Converts float32 in [-1, 1] to uint8 in [0, 255]. Clips and rounds."""
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Rounds float32 `[B, H, W, 3]`."""
         return to_uint8(inputs)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns uint8 of the shape of the inputs."""
         return keras.KerasTensor(inputs.shape, "uint8")
 
 
-def whole_model(generator):
-    """A keras.Model from uint8 [B, H, W, 3] to the same around a generator, whose weights it shares."""
+def uint8_model(generator: keras.Model) -> keras.Model:
+    """Wraps a generator, whose weights it shares, in a model from uint8 `[B, H, W, 3]` to the same.
+
+    It computes `pixels.restore_uint8`, with layers that Keras can save.
+    """
     hazy = keras.Input((None, None, 3), name="hazy", dtype="uint8")
     x = Normalize(name="normalize", dtype="float32")(hazy)
     restored = ToUint8(name="restored", dtype="float32")(generator(x))

@@ -1,4 +1,4 @@
-"""DehazeGAN: the networks of one configuration, with weights from a run or from a weight file.
+"""DehazeGAN: the networks of one configuration, with weights from a run or from a weights file.
 
 gan = DehazeGAN.from_run("runs/rice1")      # or DehazeGAN.from_pretrained("best")
 restored = gan.restore(hazy)                # uint8 [H, W, 3] in, uint8 [H, W, 3] out
@@ -17,13 +17,13 @@ from ml_collections import ConfigDict
 from hazeheal import config as configs
 from hazeheal.errors import HazeHealError
 from hazeheal.inference.network import Network, make_functions
-from hazeheal.inference.restorer import Restorer
+from hazeheal.inference.restorer import Model
 from hazeheal.models import pretrained
 from hazeheal.models.networks import build_networks
 from hazeheal.runs import checkpoints
 
 
-class DehazeGAN:
+class DehazeGAN(Model):
     """The networks of one configuration. The initial weights are a function of its seed.
 
     Attributes:
@@ -32,8 +32,8 @@ class DehazeGAN:
         generator: keras.Model from `[B, H, W, 3]` float32 in [-1, 1] to the same shape.
         discriminator: keras.Model from [hazy, image] to logits; None without `for_training`.
         perceptual: keras.Model to VGG19 features; None without `for_training`, or if its loss has weight 0.
-        checkpoint: The checkpoint directory or weight file that was loaded; None if none was.
-        metadata: The metadata of the weight file that was loaded (`models.weights`); None for a checkpoint.
+        checkpoint: The checkpoint directory or weights file that was loaded; None if none was.
+        metadata: The metadata of the weights file that was loaded (`models.weights`); None for a checkpoint.
     """
 
     checkpoint: pathlib.Path | None = None
@@ -52,7 +52,6 @@ class DehazeGAN:
         self.generator: keras.Model = self.networks.generator
         self.discriminator: keras.Model | None = self.networks.discriminator
         self.perceptual: keras.Model | None = self.networks.perceptual
-        self._restorer: Restorer | None = None
 
     @classmethod
     def from_run(
@@ -103,10 +102,10 @@ class DehazeGAN:
     def from_pretrained(
         cls, name: str | os.PathLike = pretrained.DEFAULT, *, precision: str = "float32"
     ) -> "DehazeGAN":
-        """Loads a pretrained generator, or a weight file that `hazeheal export --format=weights` wrote.
+        """Loads a pretrained generator, or a weights file that `hazeheal export --format=weights` wrote.
 
         Args:
-            name: One of `hazeheal.models.pretrained.names()`, or the path of a weight file.
+            name: One of `hazeheal.models.pretrained.names()`, or the path of a weights file.
             precision: Keras dtype policy to compute in. The file stores float16 values.
 
         Raises:
@@ -157,21 +156,8 @@ class DehazeGAN:
             variable.assign(values[variable.path].astype(np.float32))
 
     def network(self, *, device: str | None = None, copy: bool = False) -> Network:
-        """Returns the generator on one device, for a `Restorer`. With `copy` it has its own copy of the weights."""
+        """Returns the generator on one device. With `copy` it has its own copy of the weights."""
         return Network(make_functions(self.generator, device=device, copy=copy), device=device)
-
-    def restore(self, image: np.ndarray) -> np.ndarray:
-        """Restores one image of any size with the defaults of `inference.restorer.Restorer`.
-
-        Args:
-            image: `[H, W, 3]`, uint8 or uint16, RGB.
-
-        Returns:
-            The restored image, of the same shape and type.
-        """
-        if self._restorer is None:
-            self._restorer = Restorer(self)
-        return self._restorer.restore(image)
 
     def parameter_counts(self) -> dict[str, int]:
         """Returns the number of trainable parameters of the generator and, if there is one, the discriminator."""

@@ -1,23 +1,26 @@
-"""One image file with what belongs to it: alpha, EXIF, color profile, resolution, 16 bits; read, and written back.
+"""Reads an image file with its metadata, and writes a restored image with the same metadata.
 
-    photo = read("scan.png")
-    data = encode(restored, photo, format="PNG")
+    original = read("scan.png")
+    data = encode(restored, original, format="PNG")
 
-What is kept, and what not:
+What is kept:
 
-    16-bit PNG      stays one; the pixels go through tf.io.decode_png and encode_png, as Pillow has no 16-bit color.
-                    All other formats are written with 8 bits a channel
-    gray            stays gray: the luma of what the network makes of it
-    alpha           as it was, in formats that have it (JPEG has none)
-    EXIF            byte for byte, but for the orientation, which is applied to the pixels and set to 1, and for the
-                    thumbnail, which would still show the haze. XMP is left out: it may tell an orientation too
-    ICC profile     as it was; one of another color space than the result's (CMYK) is left out
-    of a TIFF       resolution, description, dates, camera and place, GeoTIFF tags, and its lossless compression
+    16-bit PNG      stays 16-bit: tf.io.decode_png and encode_png process the pixels, as Pillow has no 16-bit color.
+                    All other formats are written with 8 bits per channel
+    gray            stays gray: the luma of the restored image
+    alpha           unchanged, in formats that have it (JPEG does not)
+    EXIF            byte for byte, except for the orientation and the thumbnail. The orientation is applied to the
+                    pixels and set to 1. The thumbnail, which shows the haze, is removed. XMP is left out, as it may
+                    contain an orientation too
+    ICC profile     unchanged; left out if it is for another color space than the result's (CMYK)
+    TIFF            resolution, description, dates, camera and place, GeoTIFF tags, and lossless compression
 """
 
 import dataclasses
 import io
+import os
 import struct
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -49,19 +52,19 @@ _TIFF_LOSSLESS = {"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_def
 
 
 @dataclasses.dataclass(frozen=True)
-class Photo:
-    """An image, upright.
+class ImageFile:
+    """An upright image and the metadata of its file.
 
     Attributes:
-        rgb: uint8 or uint16 [H, W, 3].
-        alpha: [H, W] of the same type, or None.
-        gray: Whether the file holds one channel of light.
-        exif: Its EXIF with an orientation of 1, or b"".
-        icc: Its ICC profile, or b"".
-        dpi: Its resolution, or None.
-        chunks: Of a PNG: what else is kept of it, in its own bytes.
-        tags: Of a TIFF: a `PIL.Image.Exif` of what is kept of it, or None.
-        options: What Pillow's `save` is to be told for the file's own format.
+        rgb: `[H, W, 3]`, uint8 or uint16.
+        alpha: `[H, W]` of the same type, or None.
+        gray: Whether the file has one gray channel.
+        exif: EXIF data with an orientation of 1, or b"".
+        icc: ICC profile, or b"".
+        dpi: Resolution, or None.
+        chunks: The metadata chunks of a PNG (`png_chunks`).
+        tags: The tags of a TIFF that are kept, or None.
+        options: Options of Pillow's `save` for the format of the file.
     """
 
     rgb: np.ndarray
@@ -69,72 +72,75 @@ class Photo:
     gray: bool = False
     exif: bytes = b""
     icc: bytes = b""
-    dpi: tuple | None = None
+    dpi: tuple[float, float] | None = None
     chunks: bytes = b""
     tags: Image.Exif | None = None
-    options: dict = dataclasses.field(default_factory=dict)
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def read(path) -> Photo:
+def read(path: str | os.PathLike) -> ImageFile:
     """Reads one file.
 
     Raises:
-        DataError: As `images.load_rgb` says.
+        DataError: The image or its metadata cannot be read (`data.images.image_io.load_rgb`).
     """
 
-    def look(image, data):
+    def extract(image, data):
         try:
-            return _belongings(image, data)
-        except Exception as error:  # the image itself is whole: Pillow has just decoded it
+            return _metadata(image, data)
+        except Exception as error:  # Pillow has decoded the image, so only the metadata can be damaged
             raise DataError(
-                f"{path}: damaged metadata ({type(error).__name__}: {error}); save it anew"
+                f"{path}: damaged metadata ({type(error).__name__}: {error}); save the image again"
             ) from error
 
-    rgb, _, found = image_io.load(path, look)
-    return Photo(**{"rgb": rgb} | found)
+    rgb, _, metadata = image_io.load(path, extract)
+    return ImageFile(**{"rgb": rgb} | metadata)
 
 
-def _belongings(image, data):
-    """The fields of `Photo` but for 8-bit pixels, of a decoded image and its file."""
+def _metadata(image, data):
+    """The fields of `ImageFile` of a decoded image and its file. `rgb` is included only for 16 bits."""
     upright = _TURNS.get(to_rgb.upright_transpose(image), lambda a: a)
-    sixteen, alpha, chunks, gray = {}, None, b"", image.mode in _GRAY_MODES
+    fields = {"gray": image.mode in _GRAY_MODES, "options": {}}
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        alpha = upright(np.asarray(image.convert("RGBA").getchannel("A")))
+        fields["alpha"] = upright(np.asarray(image.convert("RGBA").getchannel("A")))
     if data.startswith(PNG_SIGNATURE):
-        chunks = png_chunks.kept_chunks(data)
+        fields |= {"gray": png_chunks.is_gray(data), "chunks": png_chunks.metadata_chunks(data)}
         if png_chunks.bit_depth(data) == 16:
-            values = tf.io.decode_png(data, channels=3 if alpha is None else 4, dtype=tf.uint16).numpy()
-            values = upright(values)
-            alpha = None if alpha is None else values[..., 3]
-            sixteen["rgb"] = np.ascontiguousarray(values[..., :3])
-        gray = png_chunks.is_gray(data)
+            channels = 4 if "alpha" in fields else 3
+            values = upright(tf.io.decode_png(data, channels=channels, dtype=tf.uint16).numpy())
+            fields["rgb"] = np.ascontiguousarray(values[..., :3])
+            if "alpha" in fields:
+                fields["alpha"] = values[..., 3]
     icc = image.info.get("icc_profile") or b""
-    tags, options = None, {}
+    if icc[16:20] == (b"GRAY" if fields["gray"] else b"RGB "):
+        fields["icc"] = icc
     if image.format == "TIFF":
-        tags = image.getexif()
+        tags = fields["tags"] = image.getexif()
         for tag in set(tags) - _TIFF_TAGS:
             del tags[tag]
         for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            tags.get_ifd(directory)  # read now, while the file is open
+            tags.get_ifd(directory)  # reads it while the file is open
         compression = image.info.get("compression")
-        options["compression"] = compression if compression in _TIFF_LOSSLESS else "tiff_adobe_deflate"
+        fields["options"]["compression"] = (
+            compression if compression in _TIFF_LOSSLESS else "tiff_adobe_deflate"
+        )
+    else:  # a TIFF has these among its tags; for one without a resolution, Pillow reports 1
+        fields["exif"] = upright_exif(image.info.get("exif") or b"")
+        fields["dpi"] = image.info.get("dpi")
     if image.format == "WEBP" and b"VP8L" in data[:64]:
-        options["lossless"] = True
-    return sixteen | {
-        "alpha": alpha,
-        "gray": gray,
-        "exif": b"" if image.format == "TIFF" else upright_exif(image.info.get("exif") or b""),
-        "icc": icc if icc[16:20] == (b"GRAY" if gray else b"RGB ") else b"",
-        # Of a TIFF it is among the tags; where they have none, Pillow tells one of 1.
-        "dpi": None if image.format == "TIFF" else image.info.get("dpi"),
-        "chunks": chunks,
-        "tags": tags,
-        "options": options,
-    }
+        fields["options"]["lossless"] = True
+    return fields
 
 
 def upright_exif(exif: bytes) -> bytes:
-    """EXIF, with or without its `Exif` in front, as one that says "upright" and has no thumbnail; b"" if damaged."""
+    """Sets the orientation of EXIF data to 1 and removes the thumbnail.
+
+    Args:
+        exif: EXIF data, with or without the prefix `Exif`.
+
+    Returns:
+        EXIF data with the prefix, or b"" if the data are damaged.
+    """
     body = bytearray(exif.removeprefix(_EXIF_PREFIX))
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(body[:4]))
     if order is None:
@@ -146,37 +152,42 @@ def upright_exif(exif: bytes) -> bytes:
             if struct.unpack_from(order + "H", body, entry) == (_ORIENTATION,):
                 struct.pack_into(order + "HIHH", body, entry + 2, 3, 1, 1, 0)  # one SHORT: 1
         if start + 2 + 12 * count + 4 <= len(body):
-            struct.pack_into(order + "I", body, start + 2 + 12 * count, 0)  # no second directory
+            struct.pack_into(
+                order + "I", body, start + 2 + 12 * count, 0
+            )  # no second directory, the thumbnail
     except struct.error:
         return b""
     return _EXIF_PREFIX + bytes(body)
 
 
-def encode(restored: np.ndarray, photo: Photo, *, format: str) -> bytes:
-    """The bytes of a file that holds a restored image with what belonged to the hazy one.
+def encode(restored: np.ndarray, original: ImageFile, *, format: str) -> bytes:
+    """Encodes a restored image with the metadata of the hazy one.
 
     Args:
-        restored: uint8 or uint16 [H, W, 3].
-        photo: As `read` gave it; its alpha must be of the image's size.
-        format: PNG, JPEG, TIFF, WEBP, ...: as Pillow calls it.
+        restored: `[H, W, 3]`, uint8 or uint16.
+        original: The hazy image as `read` returned it. Its alpha must have the size of the restored image.
+        format: Pillow's name of the format: PNG, JPEG, TIFF, WEBP, ...
+
+    Returns:
+        The contents of the file.
 
     Raises:
-        OSError, ValueError: The format cannot hold it (65500 pixels a side are the most of a JPEG).
+        OSError: The format cannot store the image. A JPEG, for example, has at most 65500 pixels per side.
+        ValueError: As for OSError.
     """
-    pixels = _luma(restored) if photo.gray else restored
-    if photo.alpha is not None and format in ("PNG", "TIFF", "WEBP", "AVIF", "JPEG2000"):
-        pixels = np.dstack([pixels, photo.alpha])
+    pixels = _luma(restored) if original.gray else restored
+    if original.alpha is not None and format in ("PNG", "TIFF", "WEBP", "AVIF", "JPEG2000"):
+        pixels = np.dstack([pixels, original.alpha])
     if pixels.dtype == np.uint16 and format == "PNG":
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]
-        return png_chunks.with_chunks(tf.io.encode_png(pixels).numpy(), photo.chunks, exif=photo.exif)
+        return png_chunks.with_chunks(tf.io.encode_png(pixels).numpy(), original.chunks, exif=original.exif)
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    options = _common(photo) | _options(photo, format)
     buffer = io.BytesIO()
-    if format == "PNG" and photo.chunks:
+    if format == "PNG" and original.chunks:
         Image.fromarray(pixels).save(buffer, "PNG")
-        return png_chunks.with_chunks(buffer.getvalue(), photo.chunks, exif=photo.exif)
-    Image.fromarray(pixels).save(buffer, format, **options)
+        return png_chunks.with_chunks(buffer.getvalue(), original.chunks, exif=original.exif)
+    Image.fromarray(pixels).save(buffer, format, **_save_options(original, format))
     return buffer.getvalue()
 
 
@@ -184,17 +195,18 @@ def _luma(rgb):
     return np.rint(rgb @ np.array([0.299, 0.587, 0.114])).astype(rgb.dtype)
 
 
-def _common(photo):
-    known = {"exif": photo.exif, "icc_profile": photo.icc, "dpi": photo.dpi}
-    return {key: value for key, value in known.items() if value}
-
-
-def _options(photo, format):
+def _save_options(original, format):
+    """The options of Pillow's `save`: the metadata, and the quality of the format."""
+    metadata = {"exif": original.exif, "icc_profile": original.icc, "dpi": original.dpi}
+    options = {key: value for key, value in metadata.items() if value}
     if format == "JPEG":
-        return {"quality": 95, "subsampling": 0}
-    if format == "TIFF":
-        own = {"compression": "tiff_adobe_deflate"} | photo.options
-        return own | ({} if photo.tags is None else {"exif": photo.tags})
-    if format in ("WEBP", "AVIF"):
-        return {"quality": 95} | photo.options | ({"exact": True} if format == "WEBP" else {})
-    return {}
+        options |= {"quality": 95, "subsampling": 0}
+    elif format == "TIFF":
+        options |= {"compression": "tiff_adobe_deflate"} | original.options
+        if original.tags is not None:
+            options["exif"] = original.tags
+    elif format in ("WEBP", "AVIF"):
+        options |= {"quality": 95} | original.options
+        if format == "WEBP":
+            options["exact"] = True
+    return options

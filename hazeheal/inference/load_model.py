@@ -1,101 +1,99 @@
-"""What `--model` means, and a SavedModel that `hazeheal export` has written as a model that restores images.
+"""Opens a model by the value of `--model`: a run, a weights file, a pretrained network or an export.
 
-    model = open_model("exports/mine")      # or a run's directory, one checkpoint's, a file of weights, "best"
-    restored = Restorer(model, tile_size=2048).restore(hazy)
-
-Beside `serving_default`, a SavedModel holds the functions that a `Network` is made of, so that its tiles go by
-common means as those of the run do; how large they must be tells the configuration in its metadata.
+model = open_model("best")      # or a run directory, one checkpoint directory, a weights file, "exports/mine"
+restored = Restorer(model, tile_size=2048).restore(hazy)
 """
 
 import functools
 import json
 import logging
+import os
 import pathlib
 
-import numpy as np
 import tensorflow as tf
 
 from hazeheal import config as configs
-from hazeheal.data import records
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.network import Network
-from hazeheal.inference.restorer import Restorer
+from hazeheal.inference.restorer import Model
 from hazeheal.models import pretrained
+from hazeheal.utils.hashing import sha256_of_file
 
 LOG = logging.getLogger("hazeheal")
 FOLDER = "saved_model"
 WEIGHTS = f"generator{pretrained.SUFFIX}"
-SUMMARY = "export.json"  # beside all formats of one export
-METADATA = pathlib.PurePath("assets.extra", "hazeheal.json")  # where a SavedModel has room for others
+SUMMARY = "export.json"  # describes all files of an export
+METADATA = pathlib.PurePath("assets.extra", "hazeheal.json")  # in a SavedModel
 
 
-def open_model(model, *, which="best", precision="float32"):
-    """Opens what `--model` names.
+def open_model(
+    model: str | os.PathLike, *, which: str | int = "best", precision: str = "float32"
+) -> "DehazeGAN | ExportedModel":
+    """Opens a model.
 
     Args:
-        model: The name of a network that ships (`models.pretrained`), or the path of a run's directory, one checkpoint's,
-            an export's, the SavedModel in it, or a file of weights. A text that is such a name is always taken as one;
-            write `./best` for a path.
-        which, precision: As of `DehazeGAN.from_run`; anything but a run has one checkpoint, and a SavedModel computes in
-            float32.
-
-    Returns:
-        A `DehazeGAN` or an `ExportedModel`.
+        model: The name of a pretrained network (`models.pretrained`), or the path of a run directory, a checkpoint
+            directory, a weights file, an export directory, or the SavedModel in it. A str that is a pretrained name
+            never means a path; write `./best` for a path.
+        which: The checkpoint of a run, as in `DehazeGAN.from_run`.
+        precision: Keras dtype policy to compute in. A SavedModel always computes in float32.
 
     Raises:
-        UsageError: A SavedModel is to compute in another precision.
-        HazeHealError: There is none of these, or it is damaged.
+        UsageError: A SavedModel cannot compute in this precision.
+        HazeHealError: The model does not exist or is damaged.
     """
     path = pathlib.Path(model)
     if pretrained.is_name(model):
         if path.exists():
-            LOG.warning(
-                "%s is a network that ships with HazeHeal; for what lies here write ./%s", model, model
-            )
+            LOG.warning("%s is a pretrained network; to use the path, write ./%s", model, model)
         return DehazeGAN.from_pretrained(model, precision=precision)
     if path.suffix == pretrained.SUFFIX or path.is_file():
         return DehazeGAN.from_pretrained(path, precision=precision)
-    found = next((p for p in (path, path / FOLDER) if (p / "saved_model.pb").is_file()), None)
-    if found is None and (path / WEIGHTS).is_file():
+    for saved_model in (path, path / FOLDER):
+        if (saved_model / "saved_model.pb").is_file():
+            if precision != "float32":
+                raise UsageError(
+                    f"{path} is an export and computes in float32, not in {precision}; use its run"
+                )
+            return ExportedModel(saved_model)
+    if (path / WEIGHTS).is_file():
         return DehazeGAN.from_pretrained(path / WEIGHTS, precision=precision)
-    if found is None:
-        if (path / SUMMARY).is_file():
-            raise HazeHealError(
-                f"{path} is an export without a SavedModel and without weights; export with --format={FOLDER} or weights"
-            )
-        if not path.exists():
-            raise HazeHealError(
-                f"{model} does not exist, and no pretrained network has that name; {pretrained.listed()}"
-            )
-        return DehazeGAN.from_run(path, which=which, precision=precision)
-    if precision != "float32":
-        raise UsageError(f"{path} is an export, which computes in float32, not in {precision}; name its run")
-    return ExportedModel(found)
+    if (path / SUMMARY).is_file():
+        raise HazeHealError(
+            f"{path} is an export without a SavedModel and without weights; export with --format={FOLDER} or weights"
+        )
+    if not path.exists():
+        raise HazeHealError(
+            f"{model} does not exist, and no pretrained network has that name; {pretrained.listed()}"
+        )
+    return DehazeGAN.from_run(path, which=which, precision=precision)
 
 
-class ExportedModel:
-    """The generator of an export.
+class ExportedModel(Model):
+    """The generator of a SavedModel that `hazeheal export` wrote.
+
+    Beside the signature `serving_default`, such a SavedModel has the functions of a `Network`.
 
     Attributes:
         config: The configuration of its run.
-        metadata: What `hazeheal export` has noted.
-        checkpoint: A path whose name is that of the checkpoint it was made of.
+        metadata: The metadata of the export (`export.exporter.describe`).
+        checkpoint: A path with the name of the exported checkpoint.
     """
 
-    def __init__(self, path):
-        """Reads what is noted and compares the files with it; the functions are loaded when they are needed.
+    def __init__(self, path: str | os.PathLike) -> None:
+        """Reads the metadata and checks the hashes of the files. `network` loads the functions.
 
         Args:
             path: The directory of the SavedModel.
 
         Raises:
-            HazeHealError: It is no export of HazeHeal's, or damaged.
+            HazeHealError: The SavedModel was not written by `hazeheal export`, or it is damaged.
         """
         self._path = pathlib.Path(path)
-        self._restorer = None
+        metadata_path = self._path / METADATA
         try:
-            self.metadata = json.loads((self._path / METADATA).read_text(encoding="utf-8"))
+            self.metadata = json.loads(metadata_path.read_text(encoding="utf-8"))
             self.config = configs.from_dict(self.metadata["config"])
             self.checkpoint = pathlib.PurePath(self.metadata["checkpoint"])
             files = dict(self.metadata["files"])
@@ -104,31 +102,25 @@ class ExportedModel:
                 f"{path} is a SavedModel, but not of `hazeheal export`: it has no {METADATA}"
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise HazeHealError(f"{self._path / METADATA} is damaged ({error}); export again") from error
-        configs.check_model_fields(self.config, source=self._path / METADATA)
-        for name, written in files.items():
+            raise HazeHealError(f"{metadata_path} is damaged ({error}); export again") from error
+        configs.check_model_fields(self.config, source=metadata_path)
+        for name, expected in files.items():
             try:
-                found = records.sha256((self._path / name).read_bytes())
+                sha256 = sha256_of_file(self._path / name)
             except OSError as error:
                 raise HazeHealError(f"{self._path / name}: {error.strerror}; export again") from error
-            if found != written:
+            if sha256 != expected:
                 raise HazeHealError(
                     f"{self._path / name} has changed since it was written (SHA-256); export again"
                 )
 
-    def network(self, *, device=None, copy=False) -> Network:
-        """The generator on one device, for a `Restorer`, with weights of its own (`copy` or not)."""
+    def network(self, *, device: str | None = None, copy: bool = False) -> Network:
+        """Loads the functions on one device. They always have their own copy of the weights."""
         with tf.device(device):
             loaded = tf.saved_model.load(str(self._path))
 
-        def call(name, *given):  # holds `loaded`, without which its functions have no variables
-            return getattr(loaded, name)(*given)
+        def call(name, *args):  # keeps a reference to `loaded`, which owns the variables
+            return getattr(loaded, name)(*args)
 
         functions = {name: functools.partial(call, name) for name in self.metadata["functions"]}
         return Network(functions, device=device)
-
-    def restore(self, image) -> np.ndarray:
-        """As `DehazeGAN.restore`."""
-        if self._restorer is None:
-            self._restorer = Restorer(self)
-        return self._restorer.restore(image)

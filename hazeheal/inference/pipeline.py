@@ -1,88 +1,98 @@
-"""Image files through a Restorer: some are read and some are written while the devices work on others."""
+"""Restores image files: threads read and write files while the devices restore others."""
 
 import collections
 import concurrent.futures
 import dataclasses
+import pathlib
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from hazeheal.errors import DataError, OutputError
 from hazeheal.inference import image_metadata
-from hazeheal.inference.jobs import FORMATS
+from hazeheal.inference.jobs import FORMATS, Job
+from hazeheal.inference.restorer import Restorer
 from hazeheal.utils.atomic import atomic_path
 
-READ_AHEAD = 4  # images
-WRITE_BEHIND = 8
+READ_AHEAD = 4  # images that are read before they are needed
+WRITE_BEHIND = 8  # images that wait to be written
 
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of the files.
+    """The results of a number of jobs.
 
     Attributes:
-        restored: How many were restored.
-        tiled: How many of them in tiles.
-        failed: {source: what was wrong with it}.
+        restored: Number of restored files.
+        tiled: Number of restored files that were processed in tiles.
+        failed: {source: error message}.
     """
 
     restored: int = 0
     tiled: int = 0
-    failed: dict = dataclasses.field(default_factory=dict)
+    failed: dict[pathlib.Path, str] = dataclasses.field(default_factory=dict)
 
 
-def restore_images(jobs, restorer, *, overwrite=False, done=lambda job: None) -> Outcome:
-    """Restores image files. One that cannot be read or written is noted, and the others go on.
+def restore_images(
+    jobs: Iterable[Job],
+    restorer: Restorer,
+    *,
+    overwrite: bool = False,
+    on_finished: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Restores image files. A file that cannot be read or written is recorded, and the next ones are restored.
 
     Args:
-        jobs: `files.Job`s. Of a job's outputs those that exist stay as they are.
-        restorer: A `Restorer`.
-        overwrite: Write them anew instead.
-        done: Called with every job when it is finished, well or not.
+        jobs: The jobs, all of images.
+        restorer: The `Restorer`.
+        overwrite: Whether to replace outputs that exist. Otherwise they are left as they are.
+        on_finished: Called after every job, whether it succeeded or failed.
 
     Raises:
-        HazeHealError: The device has not enough memory, which would be so for the others too.
+        HazeHealError: The device has too little memory.
     """
     outcome, reading, writing = Outcome(), collections.deque(), collections.deque()
 
-    def failed(job, error):
+    def record_failure(job, error):
         outcome.failed[job.source] = str(error)
-        done(job)
+        on_finished()
 
-    def hazy(readers):
-        for job, future in _ahead(readers, jobs):
+    def hazy_images(readers):
+        for job, future in _read_ahead(readers, jobs):
             try:
                 image = future.result()
             except DataError as error:
-                failed(job, error)
+                record_failure(job, error)
                 continue
             reading.append((job, image))
             yield image.rgb
 
-    def settle(job, future):
+    def finish(job, future):
         try:
             future.result()
         except OutputError as error:
-            failed(job, error)
+            record_failure(job, error)
         else:
             outcome.restored += 1
-            done(job)
+            on_finished()
 
     with (
         concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="read") as readers,
         concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="write") as writers,
     ):
-        for restored in restorer.restore_all(hazy(readers)):
+        for restored in restorer.restore_all(hazy_images(readers)):
             job, image = reading.popleft()
             outcome.tiled += len(restorer.plan(*restored.shape[:2]).tiles) > 1
             writing.append((job, writers.submit(_write, job, image, restored, overwrite)))
             while len(writing) > WRITE_BEHIND or (writing and writing[0][1].done()):
-                settle(*writing.popleft())
+                finish(*writing.popleft())
         while writing:
-            settle(*writing.popleft())
+            finish(*writing.popleft())
     return outcome
 
 
-def _ahead(readers, jobs):
+def _read_ahead(readers, jobs):
+    """Yields (job, future of its image) in order."""
     pending = collections.deque()
     for job in jobs:
         pending.append((job, readers.submit(image_metadata.read, job.source)))
@@ -95,14 +105,14 @@ def _write(job, image, restored, overwrite):
     for path in job.outputs:
         if path.exists() and not overwrite:
             continue
-        shown, kept = restored, image
+        pixels, original = restored, image
         if path == job.compare:
-            shown = np.concatenate([image.rgb, restored], axis=1)
+            pixels = np.concatenate([image.rgb, restored], axis=1)
             if image.alpha is not None:
-                kept = dataclasses.replace(image, alpha=np.concatenate([image.alpha] * 2, axis=1))
+                original = dataclasses.replace(image, alpha=np.concatenate([image.alpha] * 2, axis=1))
         try:
-            data = image_metadata.encode(shown, kept, format=FORMATS[path.suffix.lower()])
+            data = image_metadata.encode(pixels, original, format=FORMATS[path.suffix.lower()])
         except (OSError, ValueError, MemoryError) as error:
             raise OutputError(f"{path} cannot be written: {error}") from error
-        with atomic_path(path, overwrite=overwrite) as aside:
-            aside.write_bytes(data)
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            temporary.write_bytes(data)

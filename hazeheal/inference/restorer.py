@@ -8,13 +8,13 @@
 After training, `DehazeGAN.restore`, `hazeheal dehaze` and `hazeheal evaluate` all restore images here.
 """
 
+import abc
 import collections
 import concurrent.futures
 import dataclasses
 import itertools
 import queue
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -24,21 +24,40 @@ from hazeheal.errors import HazeHealError
 from hazeheal.inference import strips
 from hazeheal.inference.network import Network
 from hazeheal.inference.tiles import Plan, Tile, plan_tiles
-from hazeheal.models.generator import is_local, multiple, receptive_field
 from hazeheal.models.rearrange import mirrored_indices
+from hazeheal.models.receptive_field import is_local, multiple, receptive_field
 
 TILE_SIZE = 1024
 _UNLIMITED = 1 << 30  # a tile size that no image reaches
 _LONGEST_SIDE = 16  # in tile sizes: the longest side of an image whose view is computed on the device
 
 
-class Model(Protocol):
-    """What a `Restorer` needs of a model: `DehazeGAN` and `ExportedModel` have it."""
+class Model(abc.ABC):
+    """A generator with its configuration: a `DehazeGAN` or an `ExportedModel`.
+
+    Attributes:
+        config: The configuration of the run that trained it.
+    """
 
     config: ConfigDict
+    _restorer: "Restorer | None" = None
 
+    @abc.abstractmethod
     def network(self, *, device: str | None = None, copy: bool = False) -> Network:
-        """Returns the generator on a device."""
+        """Returns the generator on one device. With `copy` it has its own copy of the weights."""
+
+    def restore(self, image: np.ndarray) -> np.ndarray:
+        """Restores one image of any size with the defaults of `Restorer`.
+
+        Args:
+            image: `[H, W, 3]`, uint8 or uint16, RGB.
+
+        Returns:
+            The restored image, of the same shape and type.
+        """
+        if self._restorer is None:
+            self._restorer = Restorer(self)
+        return self._restorer.restore(image)
 
 
 class Restorer:
@@ -48,7 +67,7 @@ class Restorer:
         tile_size: The network gets at most tile_size^2 pixels at once on each device. This alone bounds the
             memory of the device, whatever the size of the image.
         mirror: Whether the result is the mean with the restored mirror image.
-        local: Whether each restored pixel depends only on its neighborhood (`generator.is_local`). Tiles then give
+        local: Whether each restored pixel depends only on its neighborhood (`receptive_field.is_local`). Tiles then give
             the result of the whole image, up to rounding. Otherwise each tile uses its own averages.
         view_size: The `view_size` of the generator. If it is not 0, the generator needs no tiles, and large images
             are restored in strips (`strips`).

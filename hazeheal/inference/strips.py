@@ -1,60 +1,63 @@
-"""A large image restored by a network that looks at a view of it: strip by strip, on the host.
+"""Restores a large image with a generator that has a view, strip by strip on the host.
 
-The network sees the view alone (`models.view`), so that it needs no tiles; what is as large as the image is its
-reduction to the view and the laying of the enlarged maps on its pixels. Both go by strips of rows here, in NumPy, and
-give what the generator itself gives of the whole image, to the rounding of float32.
+The network gets only the reduced view (`models.view`), so it needs no tiles. Reducing the image to the view and
+applying the enlarged maps to its pixels are the operations whose memory grows with the image. Both run here in NumPy
+on strips of rows. The result is that of the generator on the whole image, up to the rounding of float32.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 
+from hazeheal.inference.network import Network
 from hazeheal.models.view import resampling
 
-STRIP = 1 << 20  # pixels at a time
-BLOCK = 1 << 13  # columns at a time
+STRIP = 1 << 20  # pixels in a strip
+BLOCK = 1 << 13  # columns that are reduced at once
 
 
-def restore(network, image, *, view_size) -> np.ndarray:
+def restore(network: Network, image: np.ndarray, *, view_size: int) -> np.ndarray:
     """Restores one image.
 
     Args:
-        network: A `Network` of a generator with a view.
-        image: uint8 or uint16 [H, W, 3].
-        view_size: Of the generator.
+        network: A `Network` whose generator has a view.
+        image: `[H, W, 3]`, uint8 or uint16.
+        view_size: The `view_size` of the generator.
 
     Returns:
-        The restored one, of the same shape and type.
+        The restored image, of the same shape and type.
     """
     white, (height, width) = np.iinfo(image.dtype).max, image.shape[:2]
-    maps = network.maps(_normalized(_reduced(image, view_size), white)[None])
+    maps = network.maps(_normalized(_view(image, view_size), white)[None])
     restored = np.empty_like(image)
-    for rows in _cuts(height, max(1, STRIP // width)):
-        places = np.arange(height, dtype=np.float32)[rows]
-        laid = _enlarged(_enlarged(maps, places, height, axis=0), np.arange(width), width, axis=1)
+    for rows in _slices(height, max(1, STRIP // width)):
+        positions = np.arange(height, dtype=np.float32)[rows]
+        strip = _enlarged(_enlarged(maps, positions, height, axis=0), np.arange(width), width, axis=1)
         hazy = _normalized(image[rows], white)
-        # As `models.view.Laid`.
-        value = hazy + (laid if laid.shape[2] == 3 else laid[..., :3] * hazy - laid[..., 3:])
+        # The same as `models.view.ApplyMaps`.
+        value = hazy + (strip if strip.shape[2] == 3 else strip[..., :3] * hazy - strip[..., 3:])
         restored[rows] = np.rint(np.clip((value + 1) * np.float32(white / 2), 0, white))
     return restored
 
 
-def _reduced(image, view_size):
-    """float32 [view_size, view_size, 3], of the values of the image: as `models.view.View`, block by block."""
+def _view(image, view_size):
+    """The image as `[view_size, view_size, 3]` float32 in [0, white], as `models.view.View` reduces it."""
     height, width = image.shape[:2]
-    small = np.zeros((view_size, view_size, 3), np.float32)
-    for columns in _cuts(width, BLOCK):
+    view = np.zeros((view_size, view_size, 3), np.float32)
+    for columns in _slices(width, BLOCK):
         reduced = np.zeros((view_size, columns.stop - columns.start, 3), np.float32)
-        for rows in _cuts(height, max(1, STRIP // reduced.shape[1])):
+        for rows in _slices(height, max(1, STRIP // reduced.shape[1])):
             down = resampling(view_size, height, part=rows, lib=np)
             reduced += np.tensordot(down, image[rows, columns].astype(np.float32), axes=1)
         across = resampling(view_size, width, part=columns, lib=np)
-        small += across @ reduced
-    return small
+        view += across @ reduced
+    return view
 
 
-def _enlarged(maps, places, side, *, axis):
-    """Maps at the pixels `places` of a side that is theirs enlarged to `side`: bilinear, and beyond the edge its pixel."""
+def _enlarged(maps, positions, side, *, axis):
+    """Enlarges maps along one axis to `side` pixels, bilinearly, and returns the pixels at `positions`."""
     size = maps.shape[axis]
-    centers = np.clip((places + np.float32(0.5)) * np.float32(size / side) - np.float32(0.5), 0, size - 1)
+    centers = np.clip((positions + np.float32(0.5)) * np.float32(size / side) - np.float32(0.5), 0, size - 1)
     low = centers.astype(np.int32)
     share = (centers - low).astype(np.float32).reshape([-1, 1, 1] if axis == 0 else [-1, 1])
     first = maps.take(low, axis=axis)
@@ -65,5 +68,6 @@ def _normalized(values, white):
     return values.astype(np.float32) / np.float32(white / 2) - 1
 
 
-def _cuts(side, step):
-    return [slice(start, min(start + step, side)) for start in range(0, side, step)]
+def _slices(length: int, step: int) -> Iterator[slice]:
+    """Yields slices of at most `step` elements that together cover `length` elements."""
+    return (slice(start, min(start + step, length)) for start in range(0, length, step))

@@ -104,10 +104,12 @@ def plan_tiles(height: int, width: int, *, tile_size: int, multiple: int, before
     An image of at most tile_size^2 pixels is one tile, whatever its shape. A long image gets long tiles.
 
     Args:
-        height, width: Size of the image in pixels, 1 or more.
+        height: Height of the image in pixels, 1 or more.
+        width: Width of the image in pixels, 1 or more.
         tile_size: The network gets at most tile_size^2 pixels at once.
-        multiple: Stride of the network: the sides of its inputs are multiples of it (`generator.multiple`).
-        before, after: Receptive field of the network (`generator.receptive_field`).
+        multiple: Stride of the network: the sides of its inputs are multiples of it (`receptive_field.multiple`).
+        before: Receptive field of the network, as `models.receptive_field` returns it.
+        after: As `before`.
 
     Raises:
         UsageError: The tile size is below `smallest_tile`.

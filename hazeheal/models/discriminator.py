@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from hazeheal.models.layers import derived_seed, scaled_normal
+from hazeheal.models.rearrange import Shape
 
 
 def build_discriminator(*, width: int = 64, dtype: str = "float32", seed: int = 0) -> keras.Model:
@@ -63,7 +64,7 @@ class SpectralConv2D(keras.layers.Layer):
         seed, path: Determine the initial values.
     """
 
-    def __init__(self, filters, size, *, strides, seed, path, **kwargs):
+    def __init__(self, filters: int, size: int, *, strides: int, seed: int, path: str, **kwargs) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.size = size
@@ -71,7 +72,8 @@ class SpectralConv2D(keras.layers.Layer):
         self.seed = seed
         self.path_ = path
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
+        """Creates the kernel, the bias and the vector u."""
         fan_in = self.size * self.size * shape[-1]
         common = {"dtype": "float32", "autocast": False}
         self.kernel = self.add_weight(
@@ -89,7 +91,8 @@ class SpectralConv2D(keras.layers.Layer):
         seed = derived_seed(self.seed, f"{self.path_}/u")
         return _unit(keras.initializers.RandomNormal(stddev=1.0, seed=seed)(shape, dtype="float32"))
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Convolves `[B, H, W, C]`; in training, also runs a power iteration and assigns u."""
         kernel = tf.convert_to_tensor(self.kernel)
         matrix = tf.reshape(kernel, [-1, self.filters])
         constant = tf.stop_gradient(matrix)
@@ -103,7 +106,8 @@ class SpectralConv2D(keras.layers.Layer):
         x = tf.nn.conv2d(inputs, kernel, strides=self.strides, padding="SAME")
         return x + tf.cast(tf.convert_to_tensor(self.bias), self.compute_dtype)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Returns `[B, ceil(H / strides), ceil(W / strides), filters]`."""
         sides = [None if side is None else -(-side // self.strides) for side in shape[1:3]]
         return (shape[0], *sides, self.filters)
 

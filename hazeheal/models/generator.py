@@ -16,7 +16,8 @@ import keras
 import tensorflow as tf
 
 from hazeheal.models.layers import NORMS, MBConv, Norm, conv, halved, scaled_normal
-from hazeheal.models.rearrange import CropTo, MirrorPad, Patches, Pixels
+from hazeheal.models.rearrange import CropTo, MirrorPad, Patches, Pixels, Shape
+from hazeheal.models.receptive_field import multiple
 from hazeheal.models.view import ApplyMaps, Maps, View
 
 OUTPUTS = ("residual", "scattering")
@@ -38,7 +39,7 @@ def build_generator(
 
     Args:
         width: Scales all channel counts: the stem has width / 2 channels, encoder stage i width * min(2^i, 8).
-        depth: Number of halvings. Sides are padded to multiples of `multiple(depth, patch_size)`.
+        depth: Number of halvings. Sides are padded to multiples of `receptive_field.multiple`.
         norm: `none` or `layer` (`layers.Norm`).
         output: How the restored image x' follows from the hazy image x and the output of the head. The head starts
             at zero in both cases, so training starts from exactly the hazy image, whatever the seed. The restored
@@ -47,7 +48,7 @@ def build_generator(
             `scattering`: x' = x + K x - B, with K and B of three channels each. This is the scattering model
             x = J t + A (1 - t) solved for J, with K = 1 / t - 1 and B = A K (AOD-Net, Li et al. 2017).
         se_ratio: Channels of squeeze-excite over its input channels, with a minimum of 8 channels. 0 disables
-            squeeze-excite; see `is_local`.
+            squeeze-excite; see `receptive_field.is_local`.
         patch_size: The network gets each patch of patch_size^2 pixels as the channels of one position, and its head
             outputs the pixels of a patch as channels (pixel unshuffle and shuffle, Shi et al. 2016). With 2 it takes
             about a quarter of the time.
@@ -107,49 +108,6 @@ def build_generator(
     return keras.Model(hazy, restored, name="generator")
 
 
-def multiple(depth: int, patch_size: int = 1) -> int:
-    """Returns the stride of the network: it works on images whose sides are multiples of it."""
-    return patch_size * 2**depth
-
-
-def receptive_field(depth: int, patch_size: int = 1) -> tuple[int, int]:
-    """Computes the receptive field of the convolutions along one side.
-
-    Counts backwards through the network. The two numbers differ because padding `same` adds its one pixel behind: an
-    output 2p of a strided 3x3 convolution depends on the inputs 2p to 2p + 2.
-
-    Args:
-        depth: Number of halvings.
-        patch_size: Side of a patch. A patch depends on other patches as a pixel does on other pixels.
-
-    Returns:
-        (before, after): the restored pixel p of a local generator (`is_local`) depends on the hazy pixels
-        p - before .. p + after, and some p depend on both ends.
-    """
-    spans = [_span(position, depth) for position in range(2**depth)]
-    before = max(position - low for position, (low, _) in enumerate(spans))
-    after = max(high - position for position, (_, high) in enumerate(spans))
-    return before * patch_size + patch_size - 1, after * patch_size + patch_size - 1
-
-
-def _span(position, depth):
-    """The first and the last position of the input that the output at `position` depends on."""
-    low, high, skips = position - 1, position + 1, []  # the head
-    for _ in range(depth):
-        low, high = low - 1, high + 1  # merge, of the stage below and the skip
-        skips.append((low, high))
-        low, high = -(-(low - 2) // 2), (high + 1) // 2  # up: 2x2 of its 4x4 taps reach one pixel
-    low, high = low - 2, high + 2  # the two MBConvs at the bottom
-    for skip_low, skip_high in reversed(skips):
-        low, high = min(2 * low, skip_low), max(2 * high + 2, skip_high)
-    return low - 1, high + 1  # the stem
-
-
-def is_local(*, se_ratio: float, view_size: int = 0) -> bool:
-    """Whether each restored pixel depends only on its receptive field, and on no average over the image."""
-    return not se_ratio and not view_size
-
-
 @keras.saving.register_keras_serializable("hazeheal")
 class EncoderStage(keras.layers.Layer):
     """Halves the sides with a strided convolution and with an MBConv, and fuses the two with a 1x1 convolution.
@@ -159,14 +117,15 @@ class EncoderStage(keras.layers.Layer):
         norm, se_ratio, seed: As in `build_generator`.
     """
 
-    def __init__(self, filters, *, norm, se_ratio, seed, **kwargs):
+    def __init__(self, filters: int, *, norm: str, se_ratio: float, seed: int, **kwargs) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.norm = norm
         self.se_ratio = se_ratio
         self.seed = seed
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
+        """Creates the layers for inputs of shape `[B, H, W, C]`."""
         common = {"seed": self.seed, "dtype": self.dtype_policy}
         self.strided = conv(self.filters, 3, shape[-1], strides=2, path=f"{self.name}/strided", **common)
         self.strided_norm = Norm(self.norm, name="strided_norm", dtype=self.dtype_policy)
@@ -185,12 +144,14 @@ class EncoderStage(keras.layers.Layer):
         self.mbconv.build(shape)
         self.fuse.build((None, None, None, 2 * self.filters))
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Maps `[B, H, W, C]` to `[B, ceil(H / 2), ceil(W / 2), filters]`."""
         a = tf.nn.silu(self.strided_norm(self.strided(inputs)))
         b = self.mbconv(inputs)
         return tf.nn.silu(self.fuse(tf.concat([a, b], axis=-1)))
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Returns the shape of the result of `call`."""
         return halved(shape, self.filters)
 
 
@@ -202,12 +163,13 @@ class DecoderStage(keras.layers.Layer):
         norm, seed: As in `build_generator`.
     """
 
-    def __init__(self, *, norm, seed, **kwargs):
+    def __init__(self, *, norm: str, seed: int, **kwargs) -> None:
         super().__init__(**kwargs)
         self.norm = norm
         self.seed = seed
 
-    def build(self, shapes):
+    def build(self, shapes: list[Shape]) -> None:
+        """Creates the layers for the inputs of `call`."""
         below, skip = shapes
         filters = skip[-1]
         self.up = keras.layers.Conv2DTranspose(
@@ -230,12 +192,14 @@ class DecoderStage(keras.layers.Layer):
         self.merge.build((None, None, None, 2 * filters))
         self.merge_norm.build(skip)
 
-    def call(self, inputs):
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Merges `[B, H / 2, W / 2, C]` with a skip connection `[B, H, W, C']` into `[B, H, W, C']`."""
         below, skip = inputs
         x = tf.nn.relu(self.up_norm(self.up(below)))
         return tf.nn.relu(self.merge_norm(self.merge(tf.concat([x, skip], axis=-1))))
 
-    def compute_output_shape(self, shapes):
+    def compute_output_shape(self, shapes: list[Shape]) -> Shape:
+        """Returns the shape of the skip connection."""
         return shapes[1]
 
 
@@ -249,18 +213,20 @@ class Head(keras.layers.Layer):
         seed: Not used, as all initial values are zero. Stored .keras files have it.
     """
 
-    def __init__(self, values, *, kind, seed=0, **kwargs):
+    def __init__(self, values: int, *, kind: str, seed: int = 0, **kwargs) -> None:
         super().__init__(**kwargs)
         self.values = values
         self.kind = kind
         self.seed = seed
         self.maps = 2 * values if kind == "scattering" else values
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
+        """Creates a 3x3 kernel and a bias."""
         self.kernel = self.add_weight(shape=(3, 3, shape[-1], self.maps), initializer="zeros", name="kernel")
         self.bias = self.add_weight(shape=(self.maps,), initializer="zeros", name="bias")
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Maps `[B, H, W, C]` to the residual `[B, H, W, values]`, or to K and B `[B, H, W, 2 values]`."""
         kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
         if self.kind == "scattering":
             kernel, bias = self._grouped(kernel), self._grouped(bias)
@@ -276,7 +242,8 @@ class Head(keras.layers.Layer):
         pairs = tf.reshape(weights, [-1, self.values // 3, 2, 3])
         return tf.reshape(tf.transpose(pairs, [0, 2, 1, 3]), shape)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Returns the shape of the result of `call`."""
         return (*shape[:3], self.maps)
 
 
@@ -284,18 +251,20 @@ class Head(keras.layers.Layer):
 class Output(keras.layers.Layer):
     """Computes the restored image from the output of the head and the hazy image, both on patches."""
 
-    def __init__(self, kind, **kwargs):
+    def __init__(self, kind: str, **kwargs) -> None:
         super().__init__(**kwargs)
         if kind not in OUTPUTS:  # a .keras file of version 0.1 may have another kind
             raise ValueError(f"output is {kind!r}: must be one of {', '.join(OUTPUTS)}")
         self.kind = kind
 
-    def call(self, inputs):
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Computes the restored image from [output of the head, hazy image]."""
         x, hazy = inputs
         if self.kind == "scattering":
             k, b = tf.split(x, 2, axis=-1)
             return hazy + k * hazy - b
         return hazy + x
 
-    def compute_output_shape(self, shapes):
+    def compute_output_shape(self, shapes: list[Shape]) -> Shape:
+        """Returns the shape of the hazy image."""
         return shapes[1]

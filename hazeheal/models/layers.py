@@ -12,11 +12,10 @@ import keras
 import tensorflow as tf
 
 from hazeheal.models import ops
+from hazeheal.models.rearrange import Shape
 
 NORMS = ("none", "layer")
 EPSILON = 1e-6  # added to the variance in a norm
-
-Shape = tuple[int | None, ...]
 
 
 def scaled_normal(*, seed: int, path: str, fan_in: int, gain: float = 2.0) -> keras.initializers.Initializer:
@@ -81,26 +80,29 @@ class Norm(keras.layers.Layer):
         kind: `layer`, or `none` for a layer that returns its input and has no variables.
     """
 
-    def __init__(self, kind, **kwargs):
+    def __init__(self, kind: str, **kwargs) -> None:
         super().__init__(**kwargs)
         if kind not in NORMS:
             raise ValueError(f"norm is {kind!r}: must be one of {', '.join(NORMS)}")
         self.kind = kind
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
+        """Creates a scale and an offset for each channel."""
         if self.kind == "none":
             return
         common = {"shape": (shape[-1],), "dtype": "float32", "autocast": False}
         self.scale = self.add_weight(initializer="ones", name="scale", **common)
         self.offset = self.add_weight(initializer="zeros", name="offset", **common)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalizes `[B, H, W, C]`."""
         if self.kind == "none":
             return inputs
         scale, offset = tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.offset)
         return ops.layer_norm(tf.cast(inputs, self.compute_dtype), scale, offset, epsilon=EPSILON)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Returns the input shape."""
         return shape
 
 
@@ -108,7 +110,8 @@ class Norm(keras.layers.Layer):
 class Depthwise(keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D` with padding `same` and without dilation, computed by `ops.depthwise`."""
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolves `[B, H, W, C]` and adds the bias."""
         strides = [1, *self.strides, 1]
         outputs = ops.depthwise(inputs, tf.convert_to_tensor(self.kernel), strides=strides)
         return outputs + tf.convert_to_tensor(self.bias)
@@ -123,13 +126,14 @@ class SqueezeExcite(keras.layers.Layer):
         seed, path: Determine the initial values.
     """
 
-    def __init__(self, squeezed, *, seed, path, **kwargs):
+    def __init__(self, squeezed: int, *, seed: int, path: str, **kwargs) -> None:
         super().__init__(**kwargs)
         self.squeezed = squeezed
         self.seed = seed
         self.path_ = path
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
+        """Creates the two 1x1 convolutions."""
         common = {"seed": self.seed, "dtype": self.dtype_policy}
         channels = shape[-1]
         self.reduce = conv(self.squeezed, 1, channels, path=f"{self.path_}/reduce", **common)
@@ -137,7 +141,8 @@ class SqueezeExcite(keras.layers.Layer):
         self.reduce.build((None, 1, 1, channels))
         self.expand.build((None, 1, 1, self.squeezed))
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Scales the channels of `[B, H, W, C]`."""
         mean = tf.reduce_mean(tf.cast(inputs, tf.float32), axis=[1, 2], keepdims=True)
         gate = tf.nn.silu(self.reduce(tf.cast(mean, self.compute_dtype)))
         return inputs * tf.sigmoid(self.expand(gate))
@@ -158,7 +163,17 @@ class MBConv(keras.layers.Layer):
         seed, path: Determine the initial values.
     """
 
-    def __init__(self, filters, *, strides, norm, se_ratio, seed, path, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        *,
+        strides: int,
+        norm: str,
+        se_ratio: float,
+        seed: int,
+        path: str,
+        **kwargs,
+    ) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.strides = strides
@@ -167,7 +182,8 @@ class MBConv(keras.layers.Layer):
         self.seed = seed
         self.path_ = path
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
+        """Creates the layers for inputs of shape `[B, H, W, C]`."""
         channels = shape[-1]
         wide = 4 * channels
         common = {"seed": self.seed, "dtype": self.dtype_policy}
@@ -196,7 +212,8 @@ class MBConv(keras.layers.Layer):
                 layer.build((None, None, None, wide))
         self.project_norm.build((None, None, None, self.filters))
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Maps `[B, H, W, C]` to `[B, ceil(H / strides), ceil(W / strides), filters]`."""
         x = tf.nn.silu(self.expand_norm(self.expand(inputs)))
         x = tf.nn.silu(self.depthwise_norm(self.depthwise(x)))
         if self.gate is not None:
@@ -204,5 +221,6 @@ class MBConv(keras.layers.Layer):
         x = self.project_norm(self.project(x))
         return inputs + x if self.residual else x
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Returns the shape of the result of `call`."""
         return halved(shape, self.filters) if self.strides == 2 else (*shape[:3], self.filters)

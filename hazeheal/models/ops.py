@@ -20,7 +20,8 @@ def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, epsilon: fl
 
     Args:
         x: `[B, H, W, C]` of any float type.
-        scale, offset: `[C]` float32.
+        scale: `[C]` float32.
+        offset: `[C]` float32.
         epsilon: Added to the variance.
 
     Returns:

@@ -1,15 +1,20 @@
 """The perceptual network: VGG19 (Simonyan and Zisserman 2015) up to one layer, frozen.
 
-TensorFlow is imported only where the network is built: `check_perceptual_weights` says within a moment,
-before anything else is started, whether the weights are there.
+TensorFlow is imported only to build the network: `check_perceptual_weights` checks the weights without it, before a
+training starts.
 """
 
+import os
 import pathlib
 import zipfile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hazeheal.errors import HazeHealError, UsageError
+
+if TYPE_CHECKING:
+    import keras
 
 DEFAULT_LAYER = "block3_conv3"
 _BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # channels and convolutions of each block
@@ -20,22 +25,24 @@ _ADVICE = (
 )
 
 
-def build_perceptual(*, weights, layer=DEFAULT_LAYER, dtype="float32"):
-    """Builds the perceptual network, a frozen Keras functional model with height and width open.
+def build_perceptual(
+    *, weights: str | os.PathLike, layer: str = DEFAULT_LAYER, dtype: str = "float32"
+) -> "keras.Model":
+    """Builds the perceptual network, a frozen Keras functional model for any height and width.
 
     Args:
-        weights: `imagenet` (through keras.applications, which downloads them once), or the path of a Keras
-            .h5 (full or without top, old layout or .weights.h5), or of an .npz that holds
-            `block1_conv1/kernel`, `block1_conv1/bias` and so on.
-        layer: The convolution whose output, after its ReLU, is returned: block1_conv1 to block5_conv4. Sides
-            must be 2^(block - 1) pixels or more.
+        weights: `imagenet` (keras.applications downloads them once), or the path of a Keras .h5 file (with or
+            without top, legacy layout or .weights.h5), or of an .npz file with the arrays `block1_conv1/kernel`,
+            `block1_conv1/bias` and so on.
+        layer: The convolution whose output, after its ReLU, is returned: block1_conv1 to block5_conv4. Images must
+            have sides of at least 2^(block - 1) pixels.
         dtype: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
 
     Returns:
-        A keras.Model from [B, H, W, 3] float32 in [-1, 1] to features in the policy's compute dtype.
+        A model from `[B, H, W, 3]` float32 in [-1, 1] to features in the compute dtype of the policy.
 
     Raises:
-        UsageError: There is no such layer or file, or the file lacks an array or holds a wrong one.
+        UsageError: The layer or the file does not exist, or the file has a missing or invalid array.
         HazeHealError: The download of `imagenet` failed.
     """
     shapes = _kernel_shapes(layer)
@@ -44,7 +51,7 @@ def build_perceptual(*, weights, layer=DEFAULT_LAYER, dtype="float32"):
     import keras
 
     image = keras.Input((None, None, 3), name="image", dtype="float32")
-    # [-1, 1] RGB to what the network was trained on: 0..255 BGR less the mean of ImageNet.
+    # From RGB in [-1, 1] to the inputs that VGG19 was trained on: BGR in 0..255 minus the ImageNet mean.
     x = keras.layers.Lambda(
         lambda x: (x[..., ::-1] + 1.0) * 127.5 - list(_BGR_MEAN), name="bgr", dtype="float32"
     )(image)
@@ -62,16 +69,15 @@ def build_perceptual(*, weights, layer=DEFAULT_LAYER, dtype="float32"):
     return model
 
 
-def check_perceptual_weights(weights, layer=DEFAULT_LAYER):
-    """Checks, without TensorFlow, that `build_perceptual` will find what it needs.
-
-    `imagenet` always passes: whether it can be downloaded shows when it is.
+def check_perceptual_weights(weights: str | os.PathLike, layer: str = DEFAULT_LAYER) -> None:
+    """Checks, without TensorFlow, that `build_perceptual` will find its weights. `imagenet` always passes.
 
     Args:
-        weights, layer: As in `build_perceptual`.
+        weights: As in `build_perceptual`.
+        layer: As in `build_perceptual`.
 
     Raises:
-        UsageError: There is no such layer or file, or the file lacks an array or holds a wrong one.
+        UsageError: The layer or the file does not exist, or the file has a missing or invalid array.
     """
     shapes = _kernel_shapes(layer)
     if str(weights) != "imagenet":
@@ -87,7 +93,7 @@ def _kernel_shapes(layer):
             channels = filters
     if layer not in shapes:
         raise UsageError(
-            f"perceptual layer {layer!r} is not a convolution of VGG19: give one of {', '.join(shapes)}"
+            f"perceptual layer {layer!r} is not a convolution of VGG19: use one of {', '.join(shapes)}"
         )
     names = list(shapes)
     return {name: shapes[name] for name in names[: names.index(layer) + 1]}
@@ -98,7 +104,7 @@ def _imagenet(shapes):
 
     try:
         network = keras.applications.VGG19(include_top=False, weights="imagenet")
-    except Exception as error:  # keras raises a plain Exception where the network is down
+    except Exception as error:  # Keras raises a plain Exception if the download fails
         raise HazeHealError(
             f"the ImageNet weights of VGG19 could not be loaded ({error}): {_ADVICE}"
         ) from error
@@ -106,28 +112,29 @@ def _imagenet(shapes):
 
 
 def _read(path, shapes):
-    """{name: [kernel, bias]} out of the file at `path`, checked against `shapes`."""
+    """Reads {name: [kernel, bias]} from a file and checks the arrays against `shapes`."""
     if not path.is_file():
         raise UsageError(f"perceptual weights {path} not found: {_ADVICE}")
     if path.suffix not in (".npz", ".h5", ".hdf5"):
         raise UsageError(f"perceptual weights {path}: must be a Keras .h5 or an .npz; {_ADVICE}")
     try:
-        found = _read_npz(path, shapes) if path.suffix == ".npz" else _read_h5(path, shapes)
+        arrays = _read_npz(path, shapes) if path.suffix == ".npz" else _read_h5(path, shapes)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UsageError(f"perceptual weights {path} cannot be read ({error}): {_ADVICE}") from error
     for name, shape in shapes.items():
-        for part, array, wanted in zip(("kernel", "bias"), found[name], (shape, shape[-1:]), strict=True):
+        expected = {"kernel": shape, "bias": shape[-1:]}
+        for (part, expected_shape), array in zip(expected.items(), arrays[name], strict=True):
             if array is None:
-                raise UsageError(f"perceptual weights {path} hold no {name}/{part}: {_ADVICE}")
-            if array.shape != wanted:
+                raise UsageError(f"perceptual weights {path} have no {name}/{part}: {_ADVICE}")
+            if array.shape != expected_shape:
                 raise UsageError(
-                    f"perceptual weights {path}: {name}/{part} has shape {array.shape} and not {wanted}: {_ADVICE}"
+                    f"perceptual weights {path}: {name}/{part} has shape {array.shape}, not {expected_shape}: {_ADVICE}"
                 )
             if not np.isfinite(array).all():
                 raise UsageError(
-                    f"perceptual weights {path}: {name}/{part} holds numbers that are not finite: {_ADVICE}"
+                    f"perceptual weights {path}: {name}/{part} contains values that are not finite: {_ADVICE}"
                 )
-    return found
+    return arrays
 
 
 def _read_npz(path, shapes):
@@ -139,25 +146,26 @@ def _read_npz(path, shapes):
 
 
 def _read_h5(path, shapes):
-    """Both of Keras's layouts: a group a layer under its name, or (.weights.h5) under its number.
+    """Reads both layouts of Keras: one group for each layer, named after the layer or (.weights.h5) numbered.
 
-    Within a group the arrays have had several names over the years (`block1_conv1_W_1:0`, `kernel:0`, `0`), but
-    a kernel always has four dimensions and a bias one.
+    The names of the arrays in a group differ between versions of Keras (`block1_conv1_W_1:0`, `kernel:0`, `0`), but
+    a kernel always has four dimensions and a bias has one.
     """
-    import h5py  # comes with Keras
+    import h5py  # a dependency of Keras
 
-    found = {}
+    arrays = {}
     with h5py.File(path, "r") as file:
         for number, name in enumerate(shapes):
             numbered = f"layers/conv2d_{number}" if number else "layers/conv2d"
-            places = (name, f"model_weights/{name}", f"layers/{name}", numbered)
-            group = next((file[place] for place in places if place in file), None)
-            arrays = []
+            group_names = (name, f"model_weights/{name}", f"layers/{name}", numbered)
+            group = next((file[group_name] for group_name in group_names if group_name in file), None)
+            datasets = []
             if group is not None:
-                group.visititems(
-                    lambda _, item, arrays=arrays: (
-                        arrays.append(item[()]) if isinstance(item, h5py.Dataset) else None
-                    )
-                )
-            found[name] = [next((a for a in arrays if a.ndim == rank), None) for rank in (4, 1)]
-    return found
+
+                def collect(_, item, datasets=datasets):
+                    if isinstance(item, h5py.Dataset):
+                        datasets.append(item[()])
+
+                group.visititems(collect)
+            arrays[name] = [next((a for a in datasets if a.ndim == rank), None) for rank in (4, 1)]
+    return arrays

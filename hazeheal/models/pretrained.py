@@ -1,43 +1,48 @@
-"""The generators that ship with the package, by name. Imported without NumPy, and read without TensorFlow.
+"""The pretrained generators that are part of the package, by name. Imports neither NumPy nor TensorFlow.
 
-    names()             # those that this installation has: fast, best
-    load("best")        # a `weights.Weights`; DehazeGAN.from_pretrained("best") is the network itself
+    names()             # ["best", "fast"]
+    load("best")        # a `weights.Weights`; DehazeGAN.from_pretrained("best") builds the network
 
-Each is one file of `weights` in hazeheal/pretrained/; docs/model_card.md tells what they were trained on.
+Each is a weights file (`weights`) in hazeheal/pretrained/. docs/model_card.md describes their training.
 """
 
+import os
 import pathlib
+from typing import TYPE_CHECKING
 
 from hazeheal.errors import HazeHealError
 
+if TYPE_CHECKING:
+    from hazeheal.models.weights import Weights
+
 NAMES = ("fast", "best")
 DEFAULT = "best"
-SUFFIX = ".npz"  # of files of weights
+SUFFIX = ".npz"  # of weights files
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "pretrained"
 
 
 def names() -> list[str]:
-    """The names of the files that are there."""
+    """Returns the names of the pretrained networks in this installation."""
     return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
 
 
-def is_name(model) -> bool:
-    """Whether this means a network that ships, and not a path.
+def is_name(model: str | os.PathLike) -> bool:
+    """Whether `model` is the name of a pretrained network rather than a path.
 
-    A text that is such a name always does, wherever the program was started: a folder of results called `best`
-    changes nothing. A path of that name is written `./best`, or given as a `pathlib.Path`.
+    A str that is such a name never means a file or folder of the current directory. To use a path of that name,
+    write `./best` or pass a `pathlib.Path`.
     """
     return isinstance(model, str) and model in {*NAMES, *names()}
 
 
-def find(model) -> pathlib.Path:
-    """The file of a network that ships, or one's own.
+def find(model: str | os.PathLike) -> pathlib.Path:
+    """Returns the path of a weights file.
 
     Args:
-        model: A name of these, or the path of a file.
+        model: The name of a pretrained network, or the path of a file.
 
     Raises:
-        HazeHealError: There is no such file; the message lists the names that there are.
+        HazeHealError: The file does not exist. The message lists the available names.
     """
     if is_name(model):
         path = FOLDER / f"{model}{SUFFIX}"
@@ -46,27 +51,26 @@ def find(model) -> pathlib.Path:
         return path
     path = pathlib.Path(model)
     if not path.is_file():
-        raise HazeHealError(
-            f"{model} is no file of weights, and no network ships under that name; {listed()}"
-        )
+        raise HazeHealError(f"{model} is not a file, and no pretrained network has that name; {listed()}")
     return path
 
 
-def load(model):
-    """Reads the file of `find`.
-
-    Returns:
-        A `weights.Weights`.
+def load(model: str | os.PathLike) -> "Weights":
+    """Reads the weights file that `find` returns.
 
     Raises:
-        HazeHealError: There is none, or it is damaged.
+        HazeHealError: The file does not exist or is damaged.
     """
-    from hazeheal.models import weights  # whose NumPy no --help should wait for
+    from hazeheal.models import weights  # imports NumPy, which takes longer than a --help
 
     return weights.read(find(model))
 
 
 def listed() -> str:
-    """What may be given, for a message."""
-    shipped = f"those that ship are {', '.join(names())}" if names() else "none ships with this installation"
-    return f"{shipped}; your own is a run's directory, or a file of `hazeheal export --format=weights`"
+    """Returns the possible values of `--model` for an error message."""
+    available = (
+        f"the pretrained networks are {', '.join(names())}"
+        if names()
+        else "this installation has no pretrained networks"
+    )
+    return f"{available}; or use a run directory, or a file from `hazeheal export --format=weights`"

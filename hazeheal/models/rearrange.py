@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+Shape = tuple[int | None, ...]
+
 
 @keras.saving.register_keras_serializable("hazeheal")
 class MirrorPad(keras.layers.Layer):
@@ -15,11 +17,12 @@ class MirrorPad(keras.layers.Layer):
     fails if the padding is as long as the side, and its dynamic form does not convert to TFLite.
     """
 
-    def __init__(self, multiple, **kwargs):
+    def __init__(self, multiple: int, **kwargs) -> None:
         super().__init__(**kwargs)
         self.multiple = multiple
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Pads `[B, H, W, C]`."""
         x = inputs
         for axis in (1, 2):
             side = x.shape[axis]
@@ -33,7 +36,8 @@ class MirrorPad(keras.layers.Layer):
                 x = tf.gather(x, mirrored_indices(np.arange(padded), side), axis=axis)
         return x
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Returns the shape with H and W rounded up."""
         sides = [None if side is None else -(-side // self.multiple) * self.multiple for side in shape[1:3]]
         return (shape[0], *sides, shape[3])
 
@@ -42,12 +46,14 @@ class MirrorPad(keras.layers.Layer):
 class CropTo(keras.layers.Layer):
     """Crops the first of two images to the size of the second, from the upper left corner."""
 
-    def call(self, inputs):
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Crops the first of [image, like]."""
         x, like = inputs
         height, width = (like.shape[axis] or tf.shape(like)[axis] for axis in (1, 2))
         return x[:, :height, :width]
 
-    def compute_output_shape(self, shapes):
+    def compute_output_shape(self, shapes: list[Shape]) -> Shape:
+        """Returns the shape of the second input."""
         return shapes[1]
 
 
@@ -59,18 +65,20 @@ class Patches(keras.layers.Layer):
     the time: its CPU kernel copies pixel by pixel.
     """
 
-    def __init__(self, size, **kwargs):
+    def __init__(self, size: int, **kwargs) -> None:
         super().__init__(**kwargs)
         self.size = size
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Rearranges `[B, H, W, C]`; H and W must be multiples of `size`."""
         batch, height, width, channels = _dimensions(inputs)
         size = self.size
         x = tf.reshape(inputs, [batch, height // size, size, width // size, size * channels])
         x = tf.transpose(x, [0, 1, 3, 2, 4])
         return tf.reshape(x, [batch, height // size, width // size, size * size * channels])
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Returns `[B, H / size, W / size, size^2 C]`."""
         sides = [None if side is None else side // self.size for side in shape[1:3]]
         return (shape[0], *sides, shape[3] * self.size**2)
 
@@ -79,14 +87,16 @@ class Patches(keras.layers.Layer):
 class Pixels(keras.layers.Layer):
     """Pixel shuffle, the inverse of `Patches`: `[B, H, W, size^2 C]` to `[B, size H, size W, C]`."""
 
-    def __init__(self, size, **kwargs):
+    def __init__(self, size: int, **kwargs) -> None:
         super().__init__(**kwargs)
         self.size = size
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Rearranges `[B, H, W, size^2 C]`."""
         return to_pixels(inputs, self.size)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Returns `[B, size H, size W, C]`."""
         sides = [None if side is None else side * self.size for side in shape[1:3]]
         return (shape[0], *sides, shape[3] // self.size**2)
 

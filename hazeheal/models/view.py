@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hazeheal.models.rearrange import to_pixels
+from hazeheal.models.rearrange import Shape, to_pixels
 
 
 def resampling(
@@ -29,7 +29,8 @@ def resampling(
     """Returns the matrix of a linear resampling of one side, with antialiasing if it reduces.
 
     Args:
-        outputs, inputs: Lengths of the side in pixels: integers, or int32 scalars if `lib` is `tf`.
+        outputs: Length of the resampled side in pixels: an integer, or an int32 scalar if `lib` is `tf`.
+        inputs: Length of the original side, likewise.
         part: With `np`: return only these columns of the matrix.
         lib: `tf` to compute on the device, `np` to compute on the host.
 
@@ -65,11 +66,12 @@ def resampling(
 class View(keras.layers.Layer):
     """Reduces `[B, H, W, C]` float32 to `[B, size, size, C]`, for any H and W."""
 
-    def __init__(self, size, **kwargs):
+    def __init__(self, size: int, **kwargs) -> None:
         super().__init__(**kwargs)
         self.size = size
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Reduces `[B, H, W, C]`."""
         if inputs.shape[1:3] == [self.size, self.size]:
             return inputs
         batch, height, width = (inputs.shape[axis] or tf.shape(inputs)[axis] for axis in range(3))
@@ -82,7 +84,8 @@ class View(keras.layers.Layer):
         x = tf.matmul(x, resampling(size, width), transpose_b=True)
         return tf.transpose(tf.reshape(x, [batch, size, channels, size]), [0, 1, 3, 2])
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Returns `[B, size, size, C]`."""
         return (shape[0], self.size, self.size, shape[3])
 
 
@@ -93,17 +96,19 @@ class Maps(keras.layers.Layer):
     For the output `scattering`, the first three channels are K and the last three are B.
     """
 
-    def __init__(self, size, *, kind, patch_size, **kwargs):
+    def __init__(self, size: int, *, kind: str, patch_size: int, **kwargs) -> None:
         super().__init__(**kwargs)
         self.size = size
         self.kinds = 2 if kind == "scattering" else 1
         self.patch_size = patch_size
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Rearranges the patches into pixels and crops the padding."""
         maps = [to_pixels(part, self.patch_size) for part in tf.split(inputs, self.kinds, axis=-1)]
         return tf.concat(maps, axis=-1)[:, : self.size, : self.size]
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Returns `[B, size, size, 6]` for the output `scattering`, else `[B, size, size, 3]`."""
         return (shape[0], self.size, self.size, 3 * self.kinds)
 
 
@@ -114,7 +119,8 @@ class ApplyMaps(keras.layers.Layer):
     The inputs are the maps, `[B, size, size, 6]` or `[B, size, size, 3]`, and the image, `[B, H, W, 3]`.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Applies the first of [maps, image] to the second."""
         maps, image = inputs
         # TensorFlow's CPU kernel is specialized for three channels, and takes twice as long for six.
         parts = tf.split(maps, maps.shape[3] // 3, axis=-1)
@@ -125,5 +131,6 @@ class ApplyMaps(keras.layers.Layer):
         k, b = parts
         return image + k * image - b
 
-    def compute_output_shape(self, shapes):
+    def compute_output_shape(self, shapes: list[Shape]) -> Shape:
+        """Returns the shape of the image."""
         return shapes[1]

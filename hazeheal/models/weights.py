@@ -1,19 +1,23 @@
-"""One file of weights: a generator's variables in half the precision, and what made them. Read without TensorFlow.
+"""Weights files: a generator's variables in float16 and the metadata of their training. Does not use TensorFlow.
 
-    weights = weights.read("mine.npz")      # refused where it is not whole
+    weights = weights.read("mine.npz")
     weights.values["head/kernel"]           # float16
-    weights.metadata["config"]              # of the run, as config.json has it
+    weights.metadata["config"]              # the run's configuration, as in its config.json
 
-An .npz as `numpy.load` opens it anywhere: an array of float16 under each variable's path and, under `metadata`, JSON as
-UTF-8. `metadata["sha256"]` is that of all names, shapes and values and of the other metadata.
+A weights file is an .npz that `numpy.load` opens: one float16 array for each variable, under the variable's path, and
+UTF-8 JSON under `metadata`. `metadata["sha256"]` is the SHA-256 of all names, shapes and values and of the other
+metadata.
 """
 
 import dataclasses
 import hashlib
 import io
 import json
+import os
 import pathlib
 import zipfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -27,29 +31,29 @@ STORED = np.dtype("<f2")
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The content of a file.
+    """The contents of a weights file.
 
     Attributes:
-        path: Where it was read.
+        path: The file.
         values: {path of a variable: float16 array}.
-        metadata: What `hazeheal export` has noted: config, step, metrics, fingerprint of the data, versions.
+        metadata: Configuration, step, metrics, fingerprint of the data and versions (`export.exporter.describe`).
     """
 
     path: pathlib.Path
-    values: dict
-    metadata: dict
+    values: dict[str, np.ndarray]
+    metadata: dict[str, Any]
 
 
-def write(path, values, metadata) -> None:
-    """Writes a file, whole or not at all.
+def write(path: pathlib.Path, values: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+    """Writes a weights file atomically.
 
     Args:
-        path: A `pathlib.Path`; a file that is there already is replaced.
-        values: {path of a variable: array}, rounded to float16 here.
-        metadata: Of plain JSON values; `format` and `sha256` are added.
+        path: The file. An existing file is replaced.
+        values: {path of a variable: array}. The values are rounded to float16.
+        metadata: Plain JSON values. `format` and `sha256` are added.
 
     Raises:
-        HazeHealError: A value cannot be told in float16. Nothing was written.
+        HazeHealError: A value is not finite in float16. Nothing is written.
         OutputError: The file cannot be written.
     """
     rounded = {}
@@ -58,57 +62,57 @@ def write(path, values, metadata) -> None:
             rounded[name] = np.asarray(value).astype(STORED)
         if not np.isfinite(rounded[name]).all():
             raise HazeHealError(
-                f"{name} holds {np.abs(value).max():g}, and float16 ends at 65504; nothing was written"
+                f"{name} contains {np.abs(value).max():g}, and the largest float16 is 65504; nothing was written"
             )
-    metadata = {"format": FORMAT} | metadata
+    metadata = {"format": FORMAT, **metadata}
     metadata["sha256"] = _sha256(rounded, metadata)
-    noted = np.frombuffer(json.dumps(metadata, indent=1).encode(), np.uint8)
-    with atomic_path(path) as aside, open(aside, "wb") as file:
-        np.savez(file, **{METADATA: noted}, **rounded)
+    encoded = np.frombuffer(json.dumps(metadata, indent=1).encode(), np.uint8)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **{METADATA: encoded}, **rounded)
 
 
-def read(path) -> Weights:
-    """Reads a file and compares it with its own hash; whether the variables are those of a network, the network tells.
+def read(path: str | os.PathLike) -> Weights:
+    """Reads a weights file and checks its hash. It does not check that the variables are those of a network.
 
     Raises:
-        HazeHealError: It is none of these files, or damaged.
+        HazeHealError: The file is not a weights file, or it is damaged.
     """
     path = pathlib.Path(path)
     try:
-        arrays = _arrays(path.read_bytes())
+        arrays = _read_arrays(path.read_bytes())
         metadata = json.loads(arrays.pop(METADATA).tobytes())
-        found, written = metadata["format"], metadata["sha256"]
+        file_format, sha256 = metadata["format"], metadata["sha256"]
     except OSError as error:
         raise HazeHealError(f"the weights {path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # of many types, as each byte of an archive may be another than it was
+    except Exception as error:  # a damaged archive raises errors of many types
         raise HazeHealError(
-            f"{path} is no file of weights of `hazeheal export --format=weights`, or is damaged "
+            f"{path} is not a weights file of `hazeheal export --format=weights`, or is damaged "
             f"({type(error).__name__}: {error})"
         ) from error
-    if found != FORMAT:
+    if file_format != FORMAT:
         raise HazeHealError(
-            f"{path} is in the format {found!r}, and this version reads {FORMAT!r}; install a newer hazeheal"
+            f"{path} has the format {file_format!r}, but this version reads {FORMAT!r}; install a newer hazeheal"
         )
-    if any(array.dtype != STORED for array in arrays.values()) or written != _sha256(arrays, metadata):
-        raise HazeHealError(f"{path} has changed since it was written (SHA-256); get it again")
+    if any(array.dtype != STORED for array in arrays.values()) or sha256 != _sha256(arrays, metadata):
+        raise HazeHealError(f"{path} has changed since it was written (SHA-256); get a new copy")
     return Weights(path, arrays, metadata)
 
 
-def _arrays(content) -> dict:
-    """The arrays of an .npz. Each member is read whole, and so compared with its CRC, before anything is made of it."""
-    found = {}
+def _read_arrays(content):
+    """The arrays of an .npz. Reads each member completely, which checks its CRC, before it is parsed."""
+    arrays = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for name in archive.namelist():
             member = io.BytesIO(archive.read(name))
-            found[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
-    return found
+            arrays[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
+    return arrays
 
 
-def _sha256(arrays, metadata) -> str:
+def _sha256(arrays, metadata):
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
-    others = {name: value for name, value in metadata.items() if name != "sha256"}
-    digest.update(json.dumps(others, sort_keys=True).encode())
+    hashed = {name: value for name, value in metadata.items() if name != "sha256"}
+    digest.update(json.dumps(hashed, sort_keys=True).encode())
     return digest.hexdigest()

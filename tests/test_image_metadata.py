@@ -1,4 +1,4 @@
-"""What belongs to an image comes back with it: format, alpha, 16 bits, EXIF, profile, resolution, TIFF tags."""
+"""The metadata of an image file are kept: format, alpha, 16 bits, EXIF, profile, resolution, TIFF tags."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ def pixels(channels=3, *, height=20, width=31, dtype=np.uint8):
 
 
 def through(path, *, format=None, change=lambda rgb: rgb):
-    """Reads a file, changes its pixels, and returns the photo and the result as Pillow opens it."""
+    """Reads a file, changes its pixels, and returns the file and the result as Pillow opens it."""
     read = image_metadata.read(path)
     data = image_metadata.encode(change(read.rgb), read, format=format or Image.open(path).format)
     result = Image.open(io.BytesIO(data))
@@ -123,7 +123,7 @@ def test_png_of_16_bits(tmp_path, channels):
     path.write_bytes(
         png_chunks.with_chunks(
             tf.io.encode_png(values).numpy(),
-            png_chunks.kept_chunks(buffer.getvalue()),
+            png_chunks.metadata_chunks(buffer.getvalue()),
             exif=exif_of(6).tobytes(),
         )
     )
@@ -191,7 +191,7 @@ def test_a_palette_becomes_colors(tmp_path):
 
 def test_16_bits_into_a_format_of_8():
     values = pixels(dtype=np.uint16)
-    data = image_metadata.encode(values, image_metadata.Photo(rgb=values), format="BMP")
+    data = image_metadata.encode(values, image_metadata.ImageFile(rgb=values), format="BMP")
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.rint(values / 257).astype(np.uint8))
 
 
