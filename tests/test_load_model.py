@@ -92,7 +92,7 @@ def test_the_commands_take_it(made, tmp_path, capsys):
     assert '"checkpoint": "ckpt-00000009"' in (tmp_path / "scores/summary.json").read_text()
     assert program.main(["dehaze", str(hazy), f"--model={tmp_path}", f"--output={tmp_path / 'out'}"]) == 1
     assert program.main(["export", f"--model={export}", f"--output={tmp_path / 'out'}"]) == 1
-    assert "is a SavedModel, which is not exported again; name the run" in capsys.readouterr().err
+    assert "is a SavedModel, which cannot be exported; name the run" in capsys.readouterr().err
 
 
 def test_what_cannot_be_opened(made, tmp_path):
