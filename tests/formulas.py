@@ -1,8 +1,8 @@
-"""Floating-point operations by the tables of the design, to compare what is counted with."""
+"""Formulas for the floating-point operations of the networks, to compare counts with."""
 
 
 def generator_flops(width, depth, height, side):
-    """Of one image, by the table of the networks: {layer: operations}."""
+    """{layer: operations} of the generator for one image."""
 
     def conv(pixels, size, channels, filters):
         return 2 * pixels * size * size * channels * filters
@@ -30,7 +30,7 @@ def generator_flops(width, depth, height, side):
         pixels, channels = pixels // 4, filters
     found["bottom"] = 2 * mbconv(pixels, channels, channels, 1)
     for i in reversed(range(depth)):
-        # A transposed convolution: every pixel of its input meets every tap once.
+        # A transposed convolution multiplies every input pixel with every tap once.
         found[f"decoder_{i}"] = conv(pixels, 4, channels, skips[i]) + conv(
             4 * pixels, 3, 2 * skips[i], skips[i]
         )
@@ -39,7 +39,7 @@ def generator_flops(width, depth, height, side):
 
 
 def discriminator_flops(width, side):
-    """Of one pair, by layer."""
+    """[operations of each layer] of the discriminator for one pair."""
     found, channels = [], 6
     for filters, stride in ((1, 2), (2, 2), (4, 2), (8, 2), (8, 1), (0, 1)):
         side, filters = -(-side // stride), filters * width or 1
@@ -49,11 +49,11 @@ def discriminator_flops(width, side):
 
 
 def step_flops(config):
-    """Of the step, for one image and without a perceptual network."""
+    """Operations of the training step for one image, without a perceptual network."""
     model, side = config.model, config.data.crop_size
     generator = generator_flops(model.width, model.depth, side, side)
     discriminator = discriminator_flops(model.disc_width, side)
-    # Each convolution has two gradients as dear as itself; nobody needs that of the hazy image.
+    # Each convolution has two gradients of the same cost; that of the hazy image is not computed.
     of_generator = 3 * sum(generator.values()) - generator["stem"]
-    # Of real and fake: forward, the gradients of its own loss, and that of the generator's loss on the way to it.
+    # For real and fake: forward, the two gradients of its own loss, and the input gradient of the generator's loss.
     return of_generator + 2 * (4 * sum(discriminator) - discriminator[0])

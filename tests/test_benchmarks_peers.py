@@ -1,4 +1,4 @@
-"""The peers that HazeHeal is measured against: do they compute the same, and are the ratios taken right?"""
+"""The peers of the benchmarks: they compute the same, and ratios are computed correctly."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ VGG19 = ROOT.parent / "shared/weights/vgg19_block1to3_float32.npz"
 
 
 def reference(tmp_path, *, perceptual_weights=None, **model):
-    """A step of ours in a file, small enough for a test."""
+    """Writes a small step of HazeHeal to a file; returns its arrays."""
     config = reference_step.settings(
         width=4, crop_size=32, perceptual_weights=perceptual_weights, depth=2, **model
     )
@@ -32,7 +32,7 @@ def reference(tmp_path, *, perceptual_weights=None, **model):
 
 
 def equality(tmp_path, *flags):
-    """Runs the check as its users do: PyTorch and TensorFlow do not bear one process."""
+    """Runs the check as a process, because PyTorch and TensorFlow cannot share one."""
     command = [sys.executable, ROOT / "benchmarks/peers/pytorch_equality.py", "--depth=2"]
     command += [f"--reference={tmp_path / 'step.npz'}", *flags]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
@@ -45,7 +45,7 @@ needs_torch = pytest.mark.skipif(
 
 @needs_torch
 def test_pytorch_computes_the_same_output_losses_and_gradients(tmp_path):
-    """With the perceptual loss where its weights are at hand."""
+    """Includes the perceptual loss if its weights are available."""
     weights = VGG19 if VGG19.is_file() else None
     arrays = reference(tmp_path, perceptual_weights=weights)
     assert (arrays["losses"] > 1e-2).tolist() == [True, True, True, weights is not None, True]
@@ -69,7 +69,7 @@ def test_pytorch_has_the_other_norm_and_output_too(tmp_path):
         ("gradients/discriminator/conv_2/kernel", "gradients"),
     ],
 )
-def test_a_difference_is_refused(tmp_path, name, said):
+def test_a_difference_is_reported(tmp_path, name, said):
     arrays = reference(tmp_path)
     arrays[name] = arrays[name] * np.float32(1.5)
     np.savez(tmp_path / "step.npz", **arrays)
@@ -84,7 +84,7 @@ def contestant(*figures):
 
 
 def test_ratios_are_taken_within_a_round():
-    # A machine that is ten times as slow in the second round, and a lucky third one of ours alone.
+    # The machine is ten times slower in the second round; `ours` has one outlier in the third.
     found, left_out = rounds.alternate(
         {"peer": contestant(10.0, 1.0, 10.0), "ours": contestant(20.0, 2.0, 90.0)}, rounds=3, unit="speed"
     )
@@ -94,13 +94,13 @@ def test_ratios_are_taken_within_a_round():
     assert rounds.best(found | {"ours slow": [{"speed": 1.0}]}, unit="speed", prefix="ours") == "ours"
 
 
-def test_a_contestant_that_the_device_lacks_is_named_and_left_out():
+def test_an_unsupported_contestant_is_left_out_and_listed():
     def script(text):
         return rounds.process([sys.executable, "-c", text])
 
-    lacking = script("import sys; print('no such unit', file=sys.stderr); sys.exit(2)")
+    unsupported = script("import sys; print('no such unit', file=sys.stderr); sys.exit(2)")
     works = script(f"print('noise'); print({json.dumps(json.dumps({'speed': 3.0}))})")
-    found, left_out = rounds.alternate({"a": lacking, "b": works}, rounds=2, unit="speed")
+    found, left_out = rounds.alternate({"a": unsupported, "b": works}, rounds=2, unit="speed")
     assert found == {"b": [{"speed": 3.0}] * 2}
     assert left_out == {"a": "no such unit"}
     with pytest.raises(SystemExit, match="exit code 1"):
@@ -117,22 +117,21 @@ def test_the_width_of_equal_speed():
 
 
 @pytest.mark.parametrize("flags", [(), ("--encoding=jpeg", "--image_size=32")])
-def test_the_loop_of_the_same_work_does_what_the_conversion_does(tmp_path, flags):
+def test_the_loop_with_the_same_work_does_what_the_conversion_does(tmp_path, flags):
     source, output = write_pairs(tmp_path / "in", scenes=4, versions=1, kind="jpg"), tmp_path / "peer"
-    for side in ("hazy", "GT"):  # the loop pairs files of equal names
+    for side in ("hazy", "GT"):  # the loop pairs files with the same name
         for number, path in enumerate(sorted((source / side).iterdir())):
             path.rename(path.with_name(f"{number}.jpg"))
     arguments = [f"--folder={source}", f"--output={output}", "--same_work"]
     assert plain_tfrecords.main([*arguments, *flags[1:]]) == 0
     assert convert(source, tmp_path / "ours", "--val_fraction=0", *flags) == 0
-    theirs = json.loads(output.with_name("peer.index.json").read_text())
-    assert theirs["sha256"] == records.sha256(output.read_bytes())
-    ours = all_records(tmp_path / "ours", "train")
-    assert len(ours) == 4
-    for (pair, row), other in zip(ours, theirs["records"], strict=True):
+    index = json.loads(output.with_name("peer.index.json").read_text())
+    assert index["sha256"] == records.sha256(output.read_bytes())
+    converted = all_records(tmp_path / "ours", "train")
+    assert len(converted) == 4
+    for (pair, row), other in zip(converted, index["records"], strict=True):
         assert (pair.key, pair.height, pair.width) == (other["key"], other["height"], other["width"])
-        assert row["psnr"] == pytest.approx(
-            other["psnr"], abs=1e-3 if not flags else 1.0
-        )  # another way to resize
+        # The images of `convert` are resized by another library.
+        assert row["psnr"] == pytest.approx(other["psnr"], abs=1.0 if flags else 1e-3)
         if not flags:
             assert other["sha256"][2:] == [records.sha256(pair.hazy), records.sha256(pair.clear)]

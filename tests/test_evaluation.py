@@ -1,4 +1,4 @@
-"""Scores against scikit-image and BasicSR's published definitions; rows and their sums."""
+"""Scores compared with scikit-image and with BasicSR's definitions; rows and summaries."""
 
 import math
 import types
@@ -16,12 +16,12 @@ from hazeheal.evaluation import evaluate, results
 FIXED = {
     "a little noise": (scene(40, 53), noisy(scene(40, 53))),
     "haze": (scene(31, 24), (scene(31, 24) * 0.6 + 90).astype("uint8")),
-    "unlike": (noise(20, 37), scene(20, 37)),
+    "unrelated": (noise(20, 37), scene(20, 37)),
 }
 
 
 def basicsr_y(image):
-    """`to_y_channel`: BGR in [0, 1] as float32, weighed, back to [0, 255]."""
+    """`to_y_channel`: weighted sum of BGR in [0, 1] as float32, scaled to [0, 255]."""
     bgr = image[..., ::-1].astype(np.float32) / 255.0
     y = (np.dot(bgr, [24.966, 128.553, 65.481]) + 16.0) / 255.0
     return y.astype(np.float32)[..., None] * 255.0
@@ -53,7 +53,7 @@ def test_scores_are_those_of_basicsr(name):
     found = evaluate.score(a, b)
     assert found["psnr"] == pytest.approx(basicsr_psnr(a, b), abs=1e-9)
     assert found["ssim"] == pytest.approx(basicsr_ssim(a, b), abs=1e-9)
-    # Its Y went through float32.
+    # BasicSR computes Y in float32.
     assert found["psnr_y"] == pytest.approx(basicsr_psnr(basicsr_y(a), basicsr_y(b)), abs=1e-4)
     assert found["ssim_y"] == pytest.approx(basicsr_ssim(basicsr_y(a), basicsr_y(b)), abs=1e-6)
 
@@ -84,11 +84,11 @@ def pair(key, hazy, clear):
 
 
 def halfway(image):
-    """A method: brings an image halfway to gray."""
+    """A method that moves an image halfway to gray."""
     return (image // 2 + 64).astype("uint8")
 
 
-def test_rows_hold_every_method_in_order():
+def test_rows_contain_every_method_in_order():
     pairs = [pair("a", scene(20, 31), noisy(scene(20, 31))), pair("b", noise(15, 12), scene(15, 12))]
     methods = {"input": evaluate.unchanged, "halfway": halfway}
     first, second = evaluate.evaluate(pairs, methods)
@@ -116,7 +116,7 @@ def test_rows_hold_every_method_in_order():
         (lambda x: x / 255, r"bad returned float64 \[20, 20, 3\]"),
     ],
 )
-def test_a_method_must_keep_size_and_type(method, said):
+def test_a_method_must_keep_shape_and_dtype(method, said):
     with pytest.raises(HazeHealError, match=said):
         list(
             evaluate.evaluate(
@@ -125,7 +125,7 @@ def test_a_method_must_keep_size_and_type(method, said):
         )
 
 
-def test_pairs_of_two_sizes_are_refused():
+def test_images_of_different_sizes_are_an_error():
     with pytest.raises(
         HazeHealError, match="a: the hazy and the clear image differ in size, 30x20 and 20x20"
     ):
@@ -133,7 +133,7 @@ def test_pairs_of_two_sizes_are_refused():
 
 
 def rows():
-    """Three images; the method gains 2, 4 and -3 dB, and its colors are nearer in one."""
+    """Three images; the method gains 2, 4 and -3 dB, and its colors are better in one."""
     figures = [((20, 6), (22, 5)), ((10, 3), (14, 7)), ((15, 4), (12, 9))]
     made = []
     for i, ((psnr, delta_e), (psnr_after, color_after)) in enumerate(figures):
@@ -164,7 +164,7 @@ def test_summary():
     assert psnr["better_than_input"] == 2
     colors = summary["mine"]["ciede2000"]
     assert (colors["gain"], colors["better_than_input"]) == (pytest.approx((7 + 5 + 9 - 13) / 3), 1)
-    assert summary["mine"]["ssim"]["better_than_input"] == 0  # the same is not better
+    assert summary["mine"]["ssim"]["better_than_input"] == 0  # equal is not better
     assert results.summarize(rows()[:1])["mine"]["psnr"]["gain_stderr"] is None
 
 

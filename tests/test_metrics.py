@@ -1,4 +1,4 @@
-"""PSNR and SSIM against scikit-image."""
+"""PSNR and SSIM compared with scikit-image."""
 
 import os
 
@@ -72,7 +72,7 @@ def test_float_images_are_not_rounded():
     assert psnr_ssim.ssim(a[None], b[None]).numpy()[0] == pytest.approx(reference(a, b)[1], abs=1e-6)
 
 
-def test_batches_are_taken_image_by_image():
+def test_each_image_of_a_batch_is_scored_separately():
     a = np.stack([scene(30, 41, i) for i in range(3)])
     b = np.stack([noisy(p, 5 * i + 1) for i, p in enumerate(a)])
     wanted = np.array([reference(x, y) for x, y in zip(a, b, strict=True)])
@@ -96,8 +96,8 @@ def test_open_sizes_in_a_graph_and_xla_give_the_same():
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (10, 10), (4, 20), (20, 7)])
-def test_sides_under_the_window_count_every_pixel_of_the_mirrored_image(height, width):
-    """scikit-image raises; the stated rule, in scipy: mirror the short sides, keep the long ones' crop."""
+def test_sides_shorter_than_the_window_are_mirrored(height, width):
+    """scikit-image refuses such images. Compares with scipy: short sides are mirrored, long sides are cropped."""
     a = noise(height, width).astype("float64")
     b = noisy(noise(height, width)).astype("float64")
     with pytest.raises(ValueError, match="win_size exceeds"):

@@ -1,4 +1,4 @@
-"""The report as a browser shows it, and what may stand in it."""
+"""The HTML report: in a browser, and its content."""
 
 import io
 import re
@@ -40,7 +40,7 @@ def build(*all_scored, by="mine", size=100, source="D/hazy and D/GT"):
 
 
 def at(image, view, x):
-    """The color of a screenshot at `x` of a view's width, halfway down."""
+    """The color of a screenshot at the share `x` of a view's width, at half its height."""
     left, top, width, height = view
     return image[int(top + height / 2), int(left + width * x)].astype(int)
 
@@ -50,7 +50,7 @@ def near(color, wanted):
 
 
 @browser.needed
-def test_the_slider_shows_before_on_its_left_and_after_on_its_right(tmp_path):
+def test_the_slider_shows_the_input_left_and_the_restored_image_right(tmp_path):
     page = build(scored("good", 30.0), scored("bad", 11.0))
     views, shown = browser.look(page, tmp_path / "at rest", script=VIEWS)
     assert len(views) == 2
@@ -63,11 +63,11 @@ def test_the_slider_shows_before_on_its_left_and_after_on_its_right(tmp_path):
     views, shown = browser.look(page, tmp_path / "moved", script=move)
     for x, color in ((0.1, RED), (0.25, GREEN), (0.45, GREEN)):
         assert near(at(shown, views[0], x), color), x
-    assert near(at(shown, views[1], 0.45), RED)  # each has its own
+    assert near(at(shown, views[1], 0.45), RED)  # each image has its own slider
 
 
 @browser.needed
-def test_what_stands_on_either_side_and_the_order_can_be_chosen(tmp_path):
+def test_both_sides_and_the_order_can_be_selected(tmp_path):
     page = build(
         scored("b", 30.0, before=29.0), scored("a", 11.0, before=5.0), scored("c", 20.0, before=25.0)
     )
@@ -87,7 +87,7 @@ def test_what_stands_on_either_side_and_the_order_can_be_chosen(tmp_path):
 
 
 @browser.needed
-def test_names_are_text_whatever_they_hold(tmp_path):
+def test_names_are_escaped(tmp_path):
     name = '<script>document.title = "broken"</script>"><img src=x onerror="document.title=1">\n\u2028&amp;'
     page = build(scored(name, 30.0, hazy=name), source=name)
     script = '[document.title, document.querySelector(".card strong").textContent, document.querySelectorAll("img").length]'
@@ -97,7 +97,7 @@ def test_names_are_text_whatever_they_hold(tmp_path):
     assert images == 3
 
 
-def test_nothing_comes_from_elsewhere():
+def test_the_page_is_self_contained():
     page = build(scored("a", 30.0))
     sources = re.findall(r'(?:src|href|srcset|action)\s*=\s*"([^"]{0,30})', page)
     assert len(sources) == 3 and all(s.startswith("data:image/jpeg;base64,") for s in sources)
@@ -105,17 +105,17 @@ def test_nothing_comes_from_elsewhere():
     assert "default-src 'none'; img-src data:" in page
 
 
-def test_worst_first_and_no_more_than_asked_for():
+def test_worst_first_and_at_most_as_many_as_requested():
     several = [scored(f"k{i}", psnr) for i, psnr in enumerate([20.0, 12.0, 30.0, 12.0, 8.0, 25.0])]
     assert re.findall("<strong>(k.)</strong>", build(*several)) == ["k4", "k1", "k3", "k0", "k5", "k2"]
     page = build(*several, size=3)
     assert re.findall("<strong>(k.)</strong>", page) == ["k4", "k1", "k3"]
     assert "the 3 worst of 6 pairs; worst means lowest PSNR of mine" in page
-    assert page.count("<circle") == 6  # all are in the figure
+    assert page.count("<circle") == 6  # the scatter plot contains all pairs
     assert "<strong>" not in build(*several, size=0)
 
 
-def test_only_the_input():
+def test_a_report_of_the_input_alone():
     one = scored("a", 30.0)
     one.row["scores"].pop("mine")
     one.images.pop("mine")
@@ -128,14 +128,14 @@ def test_only_the_input():
     ("size", "wanted"),
     [((1000, 2000), (320, 640)), ((640, 3), (640, 3)), ((1, 1), (1, 1)), ((4000, 2), (640, 1))],
 )
-def test_images_are_bounded(size, wanted):
+def test_the_size_of_images_is_limited(size, wanted):
     data = html_report.encode_jpeg(flat(GRAY, size=size))
     image = Image.open(io.BytesIO(data))
     assert image.format == "JPEG" and image.size == wanted[::-1]
     assert near(np.asarray(image).astype(int), GRAY)
 
 
-def test_the_best_figure_of_each_metric_is_bold():
+def test_the_best_value_of_each_metric_is_bold():
     worse, better = ({"psnr": p, "ciede2000": c} for p, c in ((10.0, 3.0), (12.0, 5.0)))
     table = html_report._table({"input": worse, "mine": better})
     assert table.count('class="best"') == 2

@@ -131,10 +131,8 @@ def _card(row, jpegs, *, by, left, right, order):
         for name, data in jpegs.items()
     ]
     psnr, psnr_input = (row["scores"][name]["psnr"] for name in (by, INPUT))
-    key, files = (
-        _escape(row["key"]),
-        _escape(f"{row['hazy']} | {row['clear']} | {row['width']}x{row['height']}"),
-    )
+    key = _escape(row["key"])
+    files = _escape(f"{row['hazy']} | {row['clear']} | {row['width']}x{row['height']}")
     return (
         f'<figure class="card" data-psnr="{psnr:.6f}" data-gain="{psnr - psnr_input:.6f}" data-order="{order}">'
         f'<div class="view" style="aspect-ratio: {row["width"]} / {row["height"]}">{"".join(images)}'
