@@ -52,7 +52,7 @@ def usage() -> str:
             "",
             "`hazeheal COMMAND --help` or `hazeheal help COMMAND` describes a command.",
             "",
-            "Two trained networks are included. To train one, first convert pairs of images to a data set:",
+            "Two trained networks are included. To train your own, first convert pairs of images to a data set:",
             "",
             "  hazeheal dehaze photo.jpg --output=restored",
             "  hazeheal-tfrecords convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/mine",

@@ -1,4 +1,4 @@
-"""What the commands are, and whether a command line that somebody is told to type would be understood."""
+"""The commands, and a check that a documented command line parses."""
 
 import argparse
 import importlib
@@ -13,7 +13,7 @@ from hazeheal import config as configs
 from hazeheal.__main__ import COMMANDS
 from tfrecords_tools import __main__ as tools
 
-# Programs of others: what they are given is not looked at.
+# Other programs, whose arguments are not checked.
 OTHERS = {"pip", "kubectl", "nvidia-smi", "cd", "cp", "curl", "git", "mkdir", "jupyter"}
 OTHERS |= {"tensorboard", "taskset"}
 OTHER_IMAGES = {"tensorflow/serving"}
@@ -21,7 +21,7 @@ OTHER_MODULES = {"venv", "pip", "tensorboard.main"}
 
 
 def parsers() -> dict:
-    """{command: ArgumentParser} of all that is installed, as in "hazeheal train" and "hazeheal-tfrecords info"."""
+    """{command: ArgumentParser} of all commands, as in "hazeheal train" and "hazeheal-tfrecords info"."""
     found = {
         f"hazeheal {name}": importlib.import_module(f"hazeheal.commands.{name}").parser() for name in COMMANDS
     }
@@ -32,7 +32,7 @@ def parsers() -> dict:
 
 
 def of_block(text) -> list[list[str]]:
-    """The command lines of a ```bash block, split as a shell would: without comments, variables set before, and pipes."""
+    """The command lines of a ```bash block, split as a shell does, without comments, variable assignments and pipes."""
     found = []
     for line in text.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="|;&")
@@ -51,12 +51,12 @@ def of_block(text) -> list[list[str]]:
 
 
 def check(words) -> None:
-    """Raises where a command line names a program, a command, a flag or a field of the configuration that there is not.
+    """Raises if a command line names a program, command, flag or configuration field that does not exist.
 
-    Values are checked as far as the parsers do: no file needs to be there.
+    Values are checked as the parsers check them; no file needs to exist.
     """
-    words = [word for word in words if word != "..."]  # what is left out
-    if words[0].startswith("--"):  # flags of a training alone
+    words = [word for word in words if word != "..."]  # an ellipsis
+    if words[0].startswith("--"):  # only flags of a training
         words = ["hazeheal", "train", *words]
     program, *arguments = words
     name = pathlib.PurePath(program).name
@@ -71,7 +71,7 @@ def check(words) -> None:
     elif name == "docker":
         _check_docker(arguments)
     else:
-        assert name in OTHERS, f"{program} is no program that is known here"
+        assert name in OTHERS, f"{program} is not a known program"
 
 
 def _check_hazeheal(arguments):
@@ -104,7 +104,7 @@ def _check_script(arguments):
     script = next(
         i for i, word in enumerate(arguments) if word.startswith(("launch/", "benchmarks/", "recipes/"))
     )
-    assert (ROOT / arguments[script]).is_file(), f"there is no {arguments[script]}"
+    assert (ROOT / arguments[script]).is_file(), f"{arguments[script]} does not exist"
     name, arguments = pathlib.PurePath(arguments[script]).name, arguments[script + 1 :]
     if name not in ("train_multigpu.sh", "train_slurm.sbatch"):
         return  # arguments of pytest, of TensorBoard, or of a script of benchmarks/ or recipes/
@@ -116,7 +116,7 @@ def _check_python(arguments):
         return
     if arguments[0] == "-m":
         spec = importlib.util.find_spec(arguments[1])
-        assert spec is not None, f"there is no module {arguments[1]}"
+        assert spec is not None, f"the module {arguments[1]} does not exist"
         path, arguments = pathlib.Path(spec.origin), arguments[2:]
     else:
         path, arguments = ROOT / arguments[0], arguments[1:]
@@ -128,7 +128,7 @@ def _check_python(arguments):
 
 
 def _check_docker(arguments):
-    """What a container of an image of ours is started with."""
+    """Checks the command that starts a container of HazeHeal."""
     if arguments[0] != "run":
         assert arguments[0] in ("build", "push", "stop"), f"docker {arguments[0]}"
         return
@@ -141,6 +141,6 @@ def _check_docker(arguments):
 
 
 def extras() -> set:
-    """Names of the extras that `pip install` can be asked for."""
+    """Names of the extras of `pip install`."""
     text = (ROOT / "setup.py").read_text(encoding="utf-8")
     return set(re.findall(r'^        "(\w+)": \[', text, re.MULTILINE))

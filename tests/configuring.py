@@ -1,4 +1,4 @@
-"""What the tests of configurations share: loading one by name, writing one, and the one line of a refusal."""
+"""Shared by the tests of configurations: loads one by name, writes one."""
 
 from places import ROOT
 

@@ -1,4 +1,4 @@
-"""What the tests of `hazeheal launch` share."""
+"""Shared by the tests of `hazeheal launch`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the tests of the launch scripts share: a stand-in for Python that records how it was called.
+"""Shared by the tests of the launch scripts: a stand-in for Python that records its calls.
 
 Nothing is installed or trained.
 """
@@ -12,10 +12,10 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-NO_GPU = "exit 9\n"  # what nvidia-smi does on a machine without a driver
+NO_GPU = "exit 9\n"  # nvidia-smi on a machine without a driver
 TWO_GPUS = "echo 0\necho 1\n"
 
-# Everything that launch/environment.sh asks of Python itself goes to the real one.
+# The calls of launch/environment.sh to Python itself go to the real one.
 STAND_IN = """#!/usr/bin/env bash
 if [[ "$1" == -c || "$1" == - ]]; then exec {python} "$@"; fi
 {{ printf '%s\\t' "$@"; printf '\\n'; }} >> {calls}
@@ -26,7 +26,7 @@ exit 0
 
 
 class Machine:
-    """A copy of the scripts, an active environment with the stand-in, and a nvidia-smi of choice."""
+    """A copy of the scripts, an active environment with the stand-in, and the given nvidia-smi."""
 
     def __init__(self, folder, *, gpus=NO_GPU, train="true", pip="true", skip_install=True):
         self.folder = folder
@@ -40,8 +40,8 @@ class Machine:
         fill = {"python": shlex.quote(sys.executable), "calls": shlex.quote(str(self.calls_file))}
         self.script(folder / "env/bin/python", STAND_IN.format(**fill, train=train, pip=pip))
         self.script(folder / "bin/nvidia-smi", f"#!/usr/bin/env bash\n{gpus}")
-        kept = {k: v for k, v in os.environ.items() if k in ("HOME", "LANG", "TMPDIR")}
-        self.environ = kept | {
+        inherited = {k: v for k, v in os.environ.items() if k in ("HOME", "LANG", "TMPDIR")}
+        self.environ = inherited | {
             "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
             "VIRTUAL_ENV": str(folder / "env"),
         }

@@ -1,4 +1,4 @@
-"""`hazeheal checkpoints`: every checkpoint of every group is listed with what is wrong with it."""
+"""`hazeheal checkpoints`: lists every checkpoint of every group, with its damage."""
 
 import json
 import logging
@@ -66,7 +66,7 @@ def states(rows):
     return [(row["step"], row["state"]) for row in rows]
 
 
-def test_a_table_of_whole_checkpoints(run, capsys):
+def test_a_table_of_intact_checkpoints(run, capsys):
     moment = time.mktime((2026, 3, 1, 14, 5, 9, 0, 0, -1))
     os.utime(folder_of(run, 8) / "manifest.json", (moment, moment))
     code, out, err = call(capsys, run)
@@ -105,7 +105,7 @@ def test_json(run, capsys):
     ]
 
 
-def test_one_may_be_the_newest_and_the_best_and_none_validated(tmp_path, capsys):
+def test_newest_and_best_may_be_the_same_and_scores_may_be_missing(tmp_path, capsys):
     save(tmp_path, [(4, None), (8, 21.0), (12, 21.0)])
     save(tmp_path, [(4, None), (8, float("nan"))], group=1)
     code, out, _ = call(capsys, tmp_path)
@@ -169,7 +169,7 @@ def test_a_group_without_checkpoints(run, capsys):
     assert {row["group"] for row in as_json(capsys, run)[1]} == {"group_00"}
 
 
-def test_what_is_no_checkpoint_to_go_on_from(run, capsys):
+def test_checkpoints_that_are_not_restored_are_listed(run, capsys):
     """Set aside by a restore and by a run that went back, and being written: listed, and no reason to worry."""
     flip(folder_of(run, 12) / DATA)
     folder = folder_of(run)
@@ -201,7 +201,7 @@ def test_nothing_is_changed(run, capsys):
     assert tiny.files(run) == before
 
 
-def test_a_run_that_trains_meanwhile(run, capsys, monkeypatch):
+def test_a_run_that_is_training(run, capsys, monkeypatch):
     """While the first of them is read, the run saves another one and removes all that were there."""
     damage, todo = command.checkpoints.find_damage, ["train"]
 
@@ -264,7 +264,7 @@ class Terminal:
         pass
 
 
-def test_a_bar_on_a_terminal_alone(run, monkeypatch, capsys):
+def test_a_progress_bar_only_on_a_terminal(run, monkeypatch, capsys):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     assert main(["checkpoints", str(run)]) == 0
@@ -296,7 +296,7 @@ def test_processes(run):
         assert "FileNotFoundError" in out
 
 
-def test_help_and_listing_do_without_tensorflow(run):
+def test_help_and_listing_do_not_import_tensorflow(run):
     code = """
 import sys
 from hazeheal.__main__ import main

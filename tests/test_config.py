@@ -1,4 +1,4 @@
-"""Configurations: split off the arguments, overridden, checked, converted; each refusal in one line."""
+"""Configurations: splitting arguments, overriding, checking and converting; each refusal is one line."""
 
 import json
 import math
@@ -21,7 +21,7 @@ def test_shipped_configurations_load(name):
     assert configs.flat(config).keys() == configs.flat(load()).keys()
 
 
-def test_the_default_has_the_originals_hyper_parameters():
+def test_the_default_has_the_hyperparameters_of_the_original():
     fields = configs.flat(load())
     wanted = {
         "data.crop_size": 256,
@@ -53,12 +53,12 @@ def test_both_spellings_are_split_off(argv):
     assert configs.split_argv(argv) == (["--config=rice", "--config.train.steps=3"], ["--workdir=w"])
 
 
-def test_what_only_begins_alike_is_left_alone():
+def test_similar_flags_are_not_split_off():
     argv = ["--configs=a", "--configuration", "b", "--no_config=c", "config=d", "--gpus=0"]
     assert configs.split_argv(argv) == ([], argv)
 
 
-def test_values_with_equal_signs_blanks_and_signs_are_kept():
+def test_values_may_contain_equal_signs_spaces_and_minus_signs():
     argv = ["--config.a=b=c d", "--config.seed", "-1"]
     assert configs.split_argv(argv) == (["--config.a=b=c d", "--config.seed=-1"], [])
 
@@ -151,7 +151,7 @@ def test_shares_of_fresh_haze_that_add_up_to_more_than_one_are_refused():
     load(shares[0], "data.fresh_haze.share_clear=0.1")
 
 
-def test_the_last_of_two_overrides_counts():
+def test_the_last_of_two_overrides_is_used():
     assert load("train.steps=3", "train.epochs=0", "train.steps=7").train.steps == 7
 
 

@@ -1,4 +1,4 @@
-"""Where configurations are found, and what is said of files that are none."""
+"""Configuration files: where they are looked up, and the messages about invalid ones."""
 
 import pytest
 from configuring import SHIPPED, changing, load
@@ -17,14 +17,14 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "configs"
 
 
-def test_a_bare_name_is_looked_up_here_before_among_the_shipped(folder):
+def test_a_name_is_looked_up_in_the_current_directory_first(folder):
     assert configs.find("rice1").resolve() == ROOT / "configs" / "rice1.py"
     (folder / "rice1.py").write_text(changing("config.seed = 7"))
     assert configs.find("rice1").resolve() == folder / "rice1.py"
     assert load(name="rice1").seed == 7
 
 
-def test_a_path_is_taken_as_it_is(folder):
+def test_a_path_is_loaded(folder):
     (folder / "mine.py").write_text(changing("config.seed = 8"))
     (folder.parent / "other.py").write_text(changing("config.seed = 9"))
     assert load(name="configs/mine.py").seed == 8
@@ -37,14 +37,14 @@ def test_shipped_names_are_found_from_anywhere(folder):
 
 
 @pytest.mark.parametrize("name", ["nothing", "configs/nothing.py", "nothing.py", "configs", "configs/", ""])
-def test_a_name_that_means_no_file_is_refused(folder, name):
+def test_a_name_without_a_file_is_refused(folder, name):
     (folder / "notes.txt").write_text("no Python")
     message = refusal(UsageError, load, name=name)
     assert message.startswith(f"--config={name}: ")
     assert "this is not a Python file" in message or "no configuration has this name" in message
 
 
-def test_a_file_that_is_no_python_is_refused(folder):
+def test_a_file_that_is_not_python_is_refused(folder):
     (folder / "notes.txt").write_text("no Python")
     assert "this is not a Python file" in refusal(UsageError, load, name="configs/notes.txt")
 
@@ -119,13 +119,13 @@ def test_a_file_with_a_wrong_field_is_refused(folder, line, said):
     assert said.replace("PATH", str(folder / "wrong.py")) in refusal(UsageError, load, name="wrong")
 
 
-def test_a_frozen_configuration_does(folder):
+def test_a_frozen_configuration_is_valid(folder):
     frozen = "import ml_collections; config = ml_collections.FrozenConfigDict(config)"
     (folder / "frozen.py").write_text(changing(frozen))
     assert load(name="frozen").to_dict() == load().to_dict()
 
 
-def test_an_integer_in_a_file_does_for_a_number(folder):
+def test_an_integer_is_valid_for_a_float(folder):
     (folder / "whole.py").write_text(changing("config.train.epochs = 3", "config.optimizer.clip_norm = 1"))
     fields = configs.flat(load(name="whole"))
     assert fields["train.epochs"] == 3

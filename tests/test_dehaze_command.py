@@ -1,4 +1,4 @@
-"""`hazeheal dehaze` as a user runs it: folders in, results out, and what it says."""
+"""`hazeheal dehaze` as users run it: folders in, results and messages out."""
 
 import pathlib
 
@@ -80,7 +80,7 @@ def test_a_folder(run, folder, capsys):
     assert np.array_equal(load("out/a.png"), gan.restore(load("in/a.png")))
 
 
-def test_a_bad_file_is_named_and_the_rest_goes_on(run, folder, capsys):
+def test_a_damaged_file_is_named_and_the_others_are_restored(run, folder, capsys):
     (folder / "b/d.png").write_bytes((folder / "b/d.png").read_bytes()[:999])
     (folder / "0.jpg").write_bytes(b"")
     code, said, wrong = dehaze(capsys, folder, f"--model={run}", "--output=out")
@@ -142,7 +142,7 @@ def test_a_video(run, tmp_path, capsys, monkeypatch):
         (["--output=in"], 2, "which is an input"),
     ],
 )
-def test_refused_before_anything_is_done(run, folder, capsys, flags, code, said):
+def test_invalid_flags_are_refused_first(run, folder, capsys, flags, code, said):
     given = {"--model": f"--model={run}", "--output": "--output=out"}
     given |= {flag.split("=")[0]: flag for flag in flags}
     result, _, wrong = dehaze(capsys, folder, *given.values())

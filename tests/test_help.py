@@ -1,4 +1,4 @@
-"""`--help` of every command and script: examples that would be understood, exit codes, defaults, lines that can be read."""
+"""`--help` of every command and script: examples that parse, exit codes, defaults, line lengths."""
 
 import ast
 import os
@@ -45,7 +45,7 @@ def examples(text):
 
 
 @pytest.mark.parametrize("name", [*PARSERS, "hazeheal", tools.PROGRAM])
-def test_a_command_has_examples_and_tells_its_exit_codes(name):
+def test_help_of_a_command_has_examples_and_exit_codes(name):
     text = texts()[name]
     found = [line for line in examples(text) if line.startswith(name)]
     assert found, text
@@ -56,7 +56,7 @@ def test_a_command_has_examples_and_tells_its_exit_codes(name):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_has_examples_and_tells_its_exit_codes(name):
+def test_help_of_a_script_has_examples_and_exit_codes(name):
     text = script_help(name)
     found = [line for line in examples(text) if "[" not in line and "NAME" not in line]
     assert any(line.startswith(f"bash launch/{name}") for line in found), text
@@ -68,7 +68,7 @@ def test_a_script_has_examples_and_tells_its_exit_codes(name):
 
 
 @pytest.mark.parametrize("columns", [80, 120, 400])
-def test_lines_are_no_longer_than_can_be_read(monkeypatch, columns):
+def test_lines_of_help_fit_the_terminal(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     for name, text in texts().items():
         for line in text.splitlines():
@@ -99,7 +99,7 @@ def test_every_flag_is_explained_and_defaults_are_shown(name):
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["help"], ["train", "--help"]])
-def test_help_goes_to_stdout_and_ends_well(capsys, argv):
+def test_help_goes_to_stdout(capsys, argv):
     assert main(argv) == 0
     out, err = capsys.readouterr()
     assert out.startswith("usage: hazeheal ") and err == ""
@@ -140,7 +140,7 @@ def test_help_of_train_lists_the_included_configurations():
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["train", "--help"], ["help", "dehaze"]])
-def test_help_into_a_pipe_that_closes_ends_without_a_traceback(argv):
+def test_help_into_a_closed_pipe_prints_no_traceback(argv):
     read, write = os.pipe()
     os.close(read)
     process = processes.start(sys.executable, "-m", "hazeheal", *argv, stdout=write)

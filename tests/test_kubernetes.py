@@ -1,4 +1,4 @@
-"""launch/kubernetes/train.yaml: its parts fit each other, and the commands that it starts are ones that there are."""
+"""launch/kubernetes/train.yaml: its parts are consistent, and its commands parse."""
 
 import pathlib
 
@@ -65,7 +65,7 @@ def test_the_service_names_the_pods(manifest):
     assert service["spec"]["ports"][0]["port"] == container(manifest)["ports"][0]["containerPort"]
 
 
-def test_a_request_to_stop_is_no_failure_and_an_error_is_final(manifest):
+def test_a_request_to_stop_is_not_a_failure_and_an_error_is_final(manifest):
     rules = manifest["Job"]["spec"]["podFailurePolicy"]["rules"]
     codes = {rule["action"]: rule["onExitCodes"]["values"] for rule in rules if "onExitCodes" in rule}
     assert codes == {"FailJob": [1, 2], "Ignore": [75]}
@@ -75,6 +75,6 @@ def test_a_request_to_stop_is_no_failure_and_an_error_is_final(manifest):
     assert manifest["Job"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"
 
 
-def test_volumes_that_are_mounted_are_there(manifest):
+def test_mounted_volumes_are_defined(manifest):
     spec = manifest["Job"]["spec"]["template"]["spec"]
     assert {m["name"] for m in container(manifest)["volumeMounts"]} == {v["name"] for v in spec["volumes"]}

@@ -1,4 +1,4 @@
-"""`hazeheal launch`: what it starts, with which flags and variables, and what it refuses."""
+"""`hazeheal launch`: the processes it starts, their flags and variables, and the arguments it refuses."""
 
 import os
 import resource
@@ -130,27 +130,27 @@ def test_bad_usage_is_one_line_and_starts_nothing(capsys, started, argv, said, d
 
 
 @pytest.mark.parametrize("extra", [["--groups=2"], ["--hosts=a,b", "--index=0"]])
-def test_tf_config_and_groups_of_ones_own_exclude_each_other(capsys, monkeypatch, started, extra):
+def test_tf_config_excludes_groups_and_hosts(capsys, monkeypatch, started, extra):
     monkeypatch.setenv("TF_CONFIG", JOB)
     said = refused(capsys, *extra)
     assert said.startswith("TF_CONFIG is set and defines which processes train together; unset it")
     assert not started
 
 
-def test_a_tf_config_that_cannot_be_meant_is_refused(capsys, monkeypatch, started):
+def test_an_invalid_tf_config_is_refused(capsys, monkeypatch, started):
     monkeypatch.setenv("TF_CONFIG", "{")
     assert refused(capsys, "--groups=2").startswith("TF_CONFIG='{' is not valid JSON")
     assert not started
 
 
-def test_tf_config_is_taken_as_it_is(monkeypatch, started):
+def test_tf_config_is_passed_on_unchanged(monkeypatch, started):
     """The process is called by its number in the job, and finds TF_CONFIG where it was."""
     monkeypatch.setenv("TF_CONFIG", JOB)
     assert main(["launch", "--config=c", "--workdir=w"]) == 75
     assert processes(started) == [("group_02", [*TRAIN, "--config=c", "--workdir=w"], variables())]
 
 
-def test_a_tf_config_of_one_process_does_not_stand_in_the_way(monkeypatch, started):
+def test_a_tf_config_of_one_process_is_ignored(monkeypatch, started):
     monkeypatch.setenv("TF_CONFIG", tf_config.to_json(["a:1"], group=0))
     assert main(["launch", "--config=c", "--groups=2"]) == 75
     assert [tf_config.from_environment(variables).group for _, _, variables in processes(started)] == [0, 1]
@@ -162,7 +162,7 @@ def test_by_default_one_process_is_watched(started):
     assert started[0].options == {"max_restarts": 10, "hang_timeout": 600.0, "notes": None}
 
 
-def test_its_own_flags_are_not_handed_on(started):
+def test_flags_of_the_launcher_do_not_reach_the_trainer(started):
     flags = ["--groups=2", "--cpu_replicas", "2", "--max_restarts=0", "--hang_timeout", "1.5"]
     assert (
         main(["launch", "--config=c", *flags, "--hosts=a:7000,b:7000", "--index", "1", "--workdir=w"]) == 75
@@ -179,7 +179,7 @@ def test_its_own_flags_are_not_handed_on(started):
         assert (job.group, job.addresses) == (group, ("a:7000", "a:7001", "b:7000", "b:7001"))
 
 
-def test_every_attempt_on_one_host_has_ports_of_its_own_and_all_groups_the_same(started):
+def test_each_attempt_uses_new_ports_that_all_groups_share(started):
     main(["launch", "--config=c", "--groups=2"])
     attempts = [started[0].start() for _ in range(3)]
     told = [[tf_config.from_environment(v).addresses for _, _, v in attempt] for attempt in attempts]
@@ -192,16 +192,14 @@ def test_every_attempt_on_one_host_has_ports_of_its_own_and_all_groups_the_same(
     ("flags", "own"),
     [(["--hosts=a,b", "--index=1", "--groups=2"], "group_02"), (["--hosts=a,b", "--index=0"], "group_00")],
 )
-def test_launchers_of_several_hosts_tell_each_other_of_errors(
-    started, tmp_path, monkeypatch, workdir, flags, own
-):
+def test_launchers_of_several_hosts_leave_error_notes(started, tmp_path, monkeypatch, workdir, flags, own):
     monkeypatch.chdir(tmp_path)
     assert main(["launch", "--config=c", *flags, *workdir]) == 75
     started[0].options["notes"].write(1)
     assert [path.name for path in (tmp_path / "a run" / error_notes.FOLDER).iterdir()] == [own]
 
 
-def test_a_process_of_tf_config_has_others_elsewhere(monkeypatch, started, tmp_path):
+def test_a_process_of_tf_config_leaves_error_notes(monkeypatch, started, tmp_path):
     monkeypatch.setenv("TF_CONFIG", JOB)
     assert main(["launch", "--config=c", f"--workdir={tmp_path}"]) == 75
     started[0].options["notes"].write(1)
@@ -211,12 +209,12 @@ def test_a_process_of_tf_config_has_others_elsewhere(monkeypatch, started, tmp_p
 @pytest.mark.parametrize(
     "flags", [["--groups=2", "--workdir=w"], ["--hosts=a,b", "--index=0"], ["--hosts=a", "--index=0"]]
 )
-def test_one_host_alone_and_a_job_without_a_workdir_leave_no_notes(started, flags):
+def test_one_host_or_no_workdir_leaves_no_error_notes(started, flags):
     assert main(["launch", "--config=c", *flags]) == 75
     assert started[0].options["notes"] is None
 
 
-def test_its_exit_code_is_the_jobs(started, monkeypatch):
+def test_the_exit_code_is_that_of_the_job(started, monkeypatch):
     for code in (0, 1, 2, 75, 130):
         monkeypatch.setattr(supervisor.Supervisor, "run", lambda _, code=code: code)
         assert main(["launch", "--config=c"]) == code
@@ -238,7 +236,7 @@ WHOLE = [
 ]
 
 
-def test_everything_else_arrives_whole_and_in_its_order(started):
+def test_other_arguments_reach_the_trainer_unchanged(started):
     assert main(["launch", *WHOLE[:4], "--groups=2", *WHOLE[4:]]) == 75
     for _, command, _ in processes(started):
         assert command[: len(TRAIN)] == TRAIN
@@ -247,7 +245,7 @@ def test_everything_else_arrives_whole_and_in_its_order(started):
         assert arguments == [*WHOLE[:2], *WHOLE[4:], "--cpu_replicas=1", f"--workdir={WHOLE[3]}"]
 
 
-def test_everything_else_arrives_whole_in_a_real_process(tmp_path):
+def test_other_arguments_reach_the_trainer_of_a_real_process(tmp_path):
     """The whole way: arguments, a process, `hazeheal train`, which names what it was given."""
     place = "/dev/null/a run; 'Umläute' 日本"
     argv = ["--config=default", f"--restore_from={place}", f"--workdir={tmp_path / 'x y'}", "--data_dir=d"]
@@ -270,7 +268,7 @@ def test_everything_else_arrives_whole_in_a_real_process(tmp_path):
         assert said in line
 
 
-def test_only_flags_that_are_handed_on_again_are_those_of_both_commands():
+def test_flags_of_both_commands_are_passed_on():
     """Another one of `hazeheal train` that is called like one of `hazeheal launch` would never reach it."""
     both = [
         {flag for action in command.parser()._actions for flag in action.option_strings}

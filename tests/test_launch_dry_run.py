@@ -1,4 +1,4 @@
-"""`hazeheal launch --dry_run`: what it shows, and that it ends as `hazeheal train --dry_run` does."""
+"""`hazeheal launch --dry_run`: its output, and the exit code of `hazeheal train --dry_run`."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def dry(monkeypatch):
     return asked
 
 
-def test_dry_run_of_one_process_prints_it_and_asks_the_trainer(capsys, dry):
+def test_dry_run_of_one_process_prints_it_and_checks_the_training(capsys, dry):
     assert main(["launch", "--dry_run", "--workdir=a run", "--config=rice1"]) == 0
     assert capsys.readouterr().out == (
         f"group_00: {shlex.join([*TRAIN, '--config=rice1', '--workdir=a run'])}\n"
@@ -47,7 +47,7 @@ def test_dry_run_of_one_process_prints_it_and_asks_the_trainer(capsys, dry):
     assert "TF_CONFIG" not in variables
 
 
-def test_dry_run_prints_one_line_a_group_that_a_shell_would_take(capsys, dry, monkeypatch):
+def test_dry_run_prints_a_shell_command_for_each_group(capsys, dry, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c,GPU-d")
     assert main(["launch", "--dry_run", "--config=c", "--groups=2", "--workdir=a run"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -66,14 +66,14 @@ def test_dry_run_prints_one_line_a_group_that_a_shell_would_take(capsys, dry, mo
     assert tf_config.from_environment(variables).num_groups == 2
 
 
-def test_dry_run_names_a_process_of_tf_config(capsys, dry, monkeypatch):
+def test_dry_run_prints_the_process_of_tf_config(capsys, dry, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", JOB)
     assert main(["launch", "--dry_run", "--config=c"]) == 0
     assert capsys.readouterr().out == f"group_02: {shlex.join([*TRAIN, '--config=c'])}\n"
     assert tf_config.from_environment(dry[0][1]).group == 2
 
 
-def test_dry_run_ends_as_the_trainers_does(capsys):
+def test_dry_run_returns_the_exit_code_of_the_trainer(capsys):
     argv = ["--dry_run", "--config=default", "--workdir=w", "--data_dir=/nowhere"]
     assert main(["launch", *argv]) == 1
     out, err = capsys.readouterr()
@@ -82,7 +82,7 @@ def test_dry_run_ends_as_the_trainers_does(capsys):
     assert out.startswith("group_00: ")
 
 
-def test_dry_run_into_a_pipe_that_closes():
+def test_dry_run_into_a_closed_pipe():
     process = subprocess.Popen(
         [*TRAIN[:-1], "launch", "--dry_run", "--config=default", "--workdir=w", "--data_dir=/nowhere"],
         cwd=ROOT,

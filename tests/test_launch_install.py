@@ -1,4 +1,4 @@
-"""launch/*.sh: the environment and the installation, the tests and TensorBoard."""
+"""launch/*.sh: the environment, the installation, the test script and TensorBoard."""
 
 import sys
 
@@ -15,7 +15,7 @@ def pip_calls(machine):
     return [call for call in machine.calls() if call[:3] == ["-m", "pip", "install"]]
 
 
-def test_installs_once_then_again_only_when_something_changed(tmp_path):
+def test_installs_once_and_again_only_after_a_change(tmp_path):
     machine = Machine(tmp_path, skip_install=False)
     flags = ("--config=rice1", "--data_dir=d")
     for _ in range(2):
@@ -64,7 +64,7 @@ def test_an_old_python_is_refused(tmp_path):
     assert not (machine.root / ".venv").exists()
 
 
-def test_an_environment_is_made_where_none_is_active_and_mended(machine):
+def test_without_an_active_environment_one_is_made_and_repaired(machine):
     del machine.environ["VIRTUAL_ENV"]
     made = machine.root / ".venv/bin/python"
     for _ in range(2):
@@ -102,7 +102,7 @@ def test_tensorboard_gets_the_run(machine):
     assert machine.calls() == [["-m", "tensorboard.main", f"--logdir={run}", "--port=7007", "--bind_all"]]
 
 
-def test_tensorboard_gets_several_runs_by_links_that_go_when_it_ends(tmp_path):
+def test_tensorboard_gets_links_to_several_runs_which_are_removed_at_its_end(tmp_path):
     machine = Machine(tmp_path)
     stand_in = tmp_path / "env/bin/python"
     look = 'for link in "${3#--logdir=}"/*; do echo "$(basename "$link") $(readlink "$link")"; done; echo "$3"; exit 3\n'

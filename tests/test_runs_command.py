@@ -68,7 +68,7 @@ def test_a_table(tmp_path, monkeypatch, capsys):
     assert len(lines) == 4
 
 
-def test_what_is_wrong_is_told_under_the_table(tmp_path, capsys):
+def test_problems_are_printed_below_the_table(tmp_path, capsys):
     make_run(tmp_path / "killed")
     _, status = make_run(tmp_path / "failed")
     with pytest.raises(ValueError, match="two"), status.record_failure():
@@ -114,7 +114,7 @@ def test_no_run_and_bad_usage(tmp_path, capsys):
     assert code == 0 and "examples:" in out and "exit codes:" in out
 
 
-def test_it_changes_nothing_and_does_without_tensorflow(tmp_path):
+def test_it_changes_nothing_and_does_not_import_tensorflow(tmp_path):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}

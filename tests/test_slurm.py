@@ -1,4 +1,4 @@
-"""launch/train_slurm.sbatch, with stand-ins for srun and scontrol that do on one machine what SLURM does on two nodes."""
+"""launch/train_slurm.sbatch, with stand-ins for srun and scontrol that act on one machine as SLURM does on two nodes."""
 
 import pathlib
 import shutil
@@ -105,7 +105,7 @@ def begun(tmp_path):
         time.sleep(0.05)
 
 
-def test_when_its_time_is_over_it_saves_and_is_queued_again(start, tmp_path):
+def test_at_the_time_limit_it_saves_and_is_requeued(start, tmp_path):
     process = start(2, "--config=rice1", SECONDS_TO_TRAIN="20")
     begun(tmp_path)
     process.send_signal(signal.SIGTERM)
@@ -114,7 +114,7 @@ def test_when_its_time_is_over_it_saves_and_is_queued_again(start, tmp_path):
     assert (tmp_path / "requeued").read_text().strip() == "requeue 40123"
 
 
-def test_a_scheduler_that_has_queued_it_already_changes_nothing(start, tmp_path):
+def test_a_job_that_the_scheduler_has_requeued_itself(start, tmp_path):
     """As it does itself with a job that it preempts: then the processes are told by it, and there is no way to do it twice."""
     process = start(2, "--config=rice1", SECONDS_TO_TRAIN="20")
     begun(tmp_path)
@@ -126,19 +126,19 @@ def test_a_scheduler_that_has_queued_it_already_changes_nothing(start, tmp_path)
     assert "the scheduler did not requeue the job" in process.stderr.read()
 
 
-def test_every_task_gets_the_cores_that_were_asked_for(start, tmp_path):
+def test_every_task_gets_the_requested_cores(start, tmp_path):
     assert start(2, SLURM_CPUS_PER_TASK="32").wait(30) == 0
     options = (tmp_path / "srun.said").read_text().splitlines()
     assert options == ["--ntasks-per-node=1", "--kill-on-bad-exit=0", "--wait=0", "--label", "cores 32"]
 
 
 @pytest.mark.parametrize("code", ["1", "2"])
-def test_an_error_is_not_queued_again(start, tmp_path, code):
+def test_an_error_is_not_requeued(start, tmp_path, code):
     assert start(2, CODE=code).wait(30) == int(code)
     assert not (tmp_path / "requeued").exists()
 
 
-def test_a_step_that_ends_before_it_is_waited_for_has_its_code(start, tmp_path):
+def test_the_exit_code_of_a_step_that_ends_early_is_kept(start, tmp_path):
     """As where srun cannot start it: the shell may have buried it by then, which is no success."""
     (tmp_path / "srun").write_text("#!/bin/sh\nexit 3\n")
     script = tmp_path / "spool/slurm_script"

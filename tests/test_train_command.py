@@ -1,4 +1,4 @@
-"""`hazeheal train` as its users run it: processes that are killed and go on, and the public names in a script."""
+"""`hazeheal train` as users run it: processes that are killed and resumed, and the public names in a script."""
 
 import json
 import pathlib
@@ -31,7 +31,7 @@ def unbroken(data, tmp_path_factory):
     return run, out, err
 
 
-def test_a_run_ends_by_saying_what_it_reached_and_where_it_lies(unbroken):
+def test_a_run_ends_with_a_summary_of_its_results_and_files(unbroken):
     run, out, err = unbroken
     result = json.loads((run / "result.json").read_text())
     assert list(result) == [
@@ -138,7 +138,7 @@ def test_a_signal_before_the_run_is_open(data, tmp_path, name, code):
     assert tiny.steps(tmp_path / "run") == []
 
 
-def test_again_after_it_is_complete(unbroken, data, capsys):
+def test_a_complete_run_is_started_again(unbroken, data, capsys):
     run = unbroken[0]
     before = tiny.files(run)
     assert main([*flags(data, run), "--cpu_replicas=2"]) == 0
@@ -175,7 +175,7 @@ def test_from_python_in_ten_lines(data, tmp_path):
     assert not np.array_equal(restored, hazy)
 
 
-def test_dry_run_of_a_run_that_is_there(unbroken, data, tmp_path_factory, capsys):
+def test_dry_run_of_an_existing_run(unbroken, data, tmp_path_factory, capsys):
     run = unbroken[0]
     before = tiny.files(run)
     assert main([*flags(data, run), "--dry_run"]) == 0

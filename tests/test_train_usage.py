@@ -1,4 +1,4 @@
-"""What `hazeheal train` refuses, in one line; exit codes, signals, help; all in this process or in short ones."""
+"""`hazeheal train`: invalid arguments, exit codes, signals and help; in this process or in short ones."""
 
 import json
 import resource
@@ -80,7 +80,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert not [p for p in (tmp_path / "run").rglob("*") if p.is_file() and p.name != ".lock"]
 
 
-def test_what_is_missing_is_asked_for(capsys, data):
+def test_missing_flags_are_named(capsys, data):
     config = tiny.arguments(**RUN)
     assert "give --config=NAME exactly once" in refused(capsys, ["train", "--workdir=w"], code=2)
     assert "--workdir=DIR is needed" in refused(capsys, ["train", *config, f"--data_dir={data}"], code=2)
@@ -88,7 +88,7 @@ def test_what_is_missing_is_asked_for(capsys, data):
 
 
 @pytest.mark.parametrize("dry", [False, True])
-def test_damaged_data_are_named(capsys, data, tmp_path, dry):
+def test_damaged_data_is_named(capsys, data, tmp_path, dry):
     copy = tiny.damage_record(data, tmp_path / "copy", split="val")
     argv = [*flags(copy, tmp_path / "run"), *["--dry_run"] * dry]
     shard = records.open_split(copy, "val").shards[0]
@@ -119,7 +119,7 @@ def test_an_error_of_the_system_is_one_line(capsys, data, monkeypatch):
     )
 
 
-def test_a_bug_is_not_disguised(data, monkeypatch):
+def test_a_bug_is_not_caught(data, monkeypatch):
     monkeypatch.setattr(train, "train", lambda *_: {}["nothing"])
     with pytest.raises(KeyError):
         main(flags(data, "w"))
@@ -140,7 +140,7 @@ def test_ctrl_c_before_the_run_is_open(data, monkeypatch):
     assert main(flags(data, "w")) == 130
 
 
-def test_stop_signals_are_noted_and_given_back():
+def test_stop_signals_are_recorded_and_handlers_restored():
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     with StopSignals() as signals:
         assert signals.received is None
@@ -152,7 +152,7 @@ def test_stop_signals_are_noted_and_given_back():
 
 
 @pytest.mark.parametrize("first", ["SIGINT", "SIGTERM"])
-def test_a_sigint_after_a_signal_ends_the_process_at_once(first):
+def test_sigint_after_a_signal_ends_the_process_immediately(first):
     code = (
         "import signal, time\nfrom hazeheal.distributed.preemption import StopSignals\n"
         f"with StopSignals():\n    signal.raise_signal(signal.{first})\n    print('still here', flush=True)\n"
@@ -230,7 +230,7 @@ def test_dry_run_shows_the_configuration_and_checks_the_data_without_tensorflow(
     assert not run.exists()
 
 
-def test_dry_run_into_a_pipe_that_closes(data, tmp_path):
+def test_dry_run_into_a_closed_pipe(data, tmp_path):
     process = tiny.start(*flags(data, tmp_path / "run"), "--dry_run")
     process.stdout.close()
     process.stdout = None

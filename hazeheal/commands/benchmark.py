@@ -52,8 +52,12 @@ def parser() -> CommandParser:
     what.add_argument(
         "--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`, for input and step"
     )
-    what.add_argument("--pairs", type=count, default=256, help="synthetic pairs to convert (default: 256)")
-    what.add_argument("--size", type=count, help="side of the synthetic images (default: 5/3 of the crop)")
+    what.add_argument(
+        "--pairs", type=count, default=256, metavar="N", help="synthetic pairs to convert (default: 256)"
+    )
+    what.add_argument(
+        "--size", type=count, metavar="N", help="side of the synthetic images (default: 5/3 of the crop)"
+    )
     what.add_argument(
         "--image",
         "--picture",
@@ -65,17 +69,26 @@ def parser() -> CommandParser:
     devices = parse.add_argument_group("devices")
     devices.add_argument("--cpu", action="store_true", help="do not use the GPUs")
     devices.add_argument(
-        "--replicas", type=numbers, help="as in 1,2,4 (default: powers of two up to all GPUs; 1,2 on CPUs)"
+        "--replicas",
+        type=numbers,
+        metavar="1,2,4",
+        help="numbers of replicas (default: powers of two up to all GPUs; 1,2 on CPUs)",
     )
     devices.add_argument(
         "--per_replica", action="store_true", help="the batch size is that of one replica, not the global one"
     )
     devices.add_argument("--precision", type=choices(PRECISIONS), metavar="A,B", help=_listed(PRECISIONS))
     devices.add_argument("--xla", type=choices(XLA), default=XLA, metavar="A,B", help=_listed(XLA))
-    effort = parse.add_argument_group("duration")
-    effort.add_argument("--seconds", type=seconds, default=1.0, help="length of a round (default: 1)")
-    effort.add_argument("--rounds", type=count, default=3, help="rounds in each process (default: 3)")
-    effort.add_argument("--passes", type=count, default=1, help="passes over all processes (default: 1)")
+    duration = parse.add_argument_group("duration")
+    duration.add_argument(
+        "--seconds", type=seconds, default=1.0, metavar="S", help="length of a round (default: 1)"
+    )
+    duration.add_argument(
+        "--rounds", type=count, default=3, metavar="N", help="rounds in each process (default: 3)"
+    )
+    duration.add_argument(
+        "--passes", type=count, default=1, metavar="N", help="passes over all processes (default: 1)"
+    )
     output = parse.add_argument_group("output")
     output.add_argument("--json", metavar="FILE", help="a new file (default: ./benchmark-TIME.json)")
     return parse

@@ -53,7 +53,9 @@ def parser() -> CommandParser:
     model.add_argument("--which", default="best", metavar="WHICH", help=WHICH_HELP)
     model.add_argument("--mirror", action="store_true", help=MIRROR_HELP)
     devices = parse.add_argument_group("devices")
-    devices.add_argument("--gpus", type=numbers, help="numbers of the GPUs to use, as in 0,1 (default: all)")
+    devices.add_argument(
+        "--gpus", type=numbers, metavar="0,1", help="numbers of the GPUs to use (default: all)"
+    )
     devices.add_argument(
         "--precision",
         choices=("float32", "auto"),

@@ -55,14 +55,13 @@ def parser() -> CommandParser:
     )
     data.add_argument("--hazy_dir", metavar="DIR", help="folder of hazy images")
     data.add_argument("--gt_dir", metavar="DIR", help="folder of clear images")
-    data.add_argument(
-        "--data_dir", metavar="DIR", help="data set that `hazeheal-tfrecords convert` wrote before"
-    )
+    data.add_argument("--data_dir", metavar="DIR", help="existing data set of `hazeheal-tfrecords convert`")
     devices = parse.add_argument_group("devices")
     devices.add_argument(
         "--gpus",
         type=gpus,
-        help="GPUs to use, as in 0,1, or all (default: all). Numbers are those of nvidia-smi; where "
+        metavar="0,1",
+        help="GPUs to use, or all (default: all). Numbers are those of nvidia-smi; where "
         "CUDA_VISIBLE_DEVICES is set, positions in its list, from 0",
     )
     devices.add_argument(

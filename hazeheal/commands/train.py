@@ -25,6 +25,7 @@ configuration:
   --config.x.y=VALUE   sets one field, as in --config.train.batch_size=8;
                        --dry_run prints all fields
 
+included configurations:
 {shipped}
 
 examples:
@@ -64,7 +65,9 @@ def parser() -> CommandParser:
         help="start a new run from these networks: a run, a checkpoint, an .npz weight file, best or fast",
     )
     devices = parse.add_argument_group("devices")
-    devices.add_argument("--gpus", type=numbers, help="numbers of the GPUs to use, as in 0,1 (default: all)")
+    devices.add_argument(
+        "--gpus", type=numbers, metavar="0,1", help="numbers of the GPUs to use (default: all)"
+    )
     devices.add_argument(
         "--cpu_replicas", type=count, metavar="N", help="train on N logical CPU devices instead"
     )
@@ -86,7 +89,7 @@ def parser() -> CommandParser:
         default="127.0.0.1",
         help="address that --metrics_port listens on; 0.0.0.0: all addresses (default: 127.0.0.1)",
     )
-    checks = parse.add_argument_group("checks", "Each of these flags replaces the training.")
+    checks = parse.add_argument_group("checks", "Each of these flags runs instead of the training.")
     checks.add_argument(
         "--dry_run", action="store_true", help="check everything, and print the configuration and the plan"
     )
