@@ -1,4 +1,4 @@
-"""Rules of pairing: every one by name, by `auto`, in one folder, and regular expressions."""
+"""Pairing rules: each one by name, by `auto` and in one folder, and regular expressions."""
 
 import re
 
@@ -88,7 +88,7 @@ def test_auto_without_a_full_match_returns_the_best_with_its_orphans(tmp_path):
     assert "no rule pairs everything" in result.notes[0]
 
 
-def test_auto_takes_the_first_of_rules_that_agree(tmp_path):
+def test_auto_uses_the_first_of_rules_that_agree(tmp_path):
     folders = two(tmp_path, ["1_1_0.2.jpg"], ["1.png"])
     result = pair_folders(*folders)
     assert result.rule == "its"
@@ -107,7 +107,7 @@ def test_auto_refuses_rules_that_contradict_each_other(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("expression", [r"^(\d+)", r"^(?P<key>\d+)(_.*)?$"])
-def test_a_regular_expression_joins_by_its_group(tmp_path, expression):
+def test_a_regular_expression_pairs_by_its_group(tmp_path, expression):
     folders = two(tmp_path, ["01_fog.png", "01_mist.png", "02_fog.png", "x.png"], ["01-sharp.png", "02.png"])
     if "key" in expression:
         (folders[1] / "01-sharp.png").rename(folders[1] / "01_sharp.png")
@@ -128,8 +128,8 @@ def test_bad_rules_are_named(tmp_path, rule):
         pair_folders(*two(tmp_path, ["1.png"], ["1.png"]), rule=rule)
 
 
-def test_no_pair_at_all_shows_both_kinds_of_names(tmp_path):
-    with pytest.raises(DataError, match=r"'fog_a\.png'.*'sun_b\.png'.*regular expression"):
+def test_without_any_pair_the_error_shows_names_of_both_folders(tmp_path):
+    with pytest.raises(DataError, match=r"fog_a\.png.*sun_b\.png.*regular expression"):
         pair_folders(*two(tmp_path, ["fog_a.png"], ["sun_b.png"]))
     with pytest.raises(DataError, match="rule its pairs any"):
         pair_folders(tmp_path / "hazy", tmp_path / "GT", rule="its")

@@ -1,11 +1,11 @@
-"""`tf.train.Example` without TensorFlow, whose import takes longer than a worker converts a thousand pairs.
+"""`tf.train.Example` without TensorFlow, which takes longer to import than a worker needs to convert a thousand pairs.
 
-The messages of tensorflow/core/example/{example,feature}.proto, field by field, made by the protobuf library. They live in a
-pool of their own, as a process that also imports TensorFlow has these names in the common one.
+The messages of tensorflow/core/example/{example,feature}.proto are built field by field with the protobuf library. They have
+their own descriptor pool, because a process that also imports TensorFlow has these names in the default pool.
 
     example = Example()
     example.features.feature["key"].bytes_list.value.append(b"0001")
-    example.SerializeToString(deterministic=True)      # the bytes that tf.train.Example gives
+    example.SerializeToString(deterministic=True)      # the same bytes as tf.train.Example
 """
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory

@@ -1,4 +1,4 @@
-"""The image files in a folder: sub-folders are walked, links followed, and names are relative, with `/`."""
+"""Lists the image files of a folder and its subfolders, following links, with relative names and `/`."""
 
 import collections
 import os
@@ -7,15 +7,15 @@ import pathlib
 from hazeheal.data.images.image_io import IMAGE_SUFFIXES
 from hazeheal.errors import DataError, UsageError
 
-# To one folder, through links: where many folders link to each other, there is no end of ways.
-MOST_WAYS = 1000
+# Maximum number of paths to one folder through links. If many folders link to each other, the number explodes.
+MAX_PATHS = 1000
 
 
-def find_folder(folder, flag: str) -> pathlib.Path:
-    """The path of a folder that must be there; UsageError where it is not, which names the flag."""
+def find_folder(folder: str | os.PathLike, flag: str) -> pathlib.Path:
+    """Returns the path of a folder; raises UsageError, with the name of the flag, if it is not a folder."""
     path = pathlib.Path(folder)
     try:
-        state = "does not exist" if not os.path.lexists(path) or not path.exists() else "is not a folder"
+        state = "is not a folder" if path.exists() else "does not exist"
         if os.fspath(folder) and path.is_dir():
             return path
     except OSError as error:
@@ -26,21 +26,24 @@ def find_folder(folder, flag: str) -> pathlib.Path:
 def list_images(
     folder: pathlib.Path, flag: str, *, other: pathlib.Path | None = None
 ) -> tuple[list[str], list[str]]:
-    """Relative names of all image files under `folder`, sorted; notes on what was passed over.
+    """Lists all image files under a folder.
 
     Args:
-        folder: It is there.
-        flag: What errors and notes call it.
-        other: Left out where it lies inside `folder`: its files have the other role.
+        folder: An existing folder.
+        flag: Name of the folder in errors and notes.
+        other: The folder of the other role. It is not listed if it is inside `folder`.
+
+    Returns:
+        The relative names, sorted, and notes on ignored files.
 
     Raises:
-        DataError: It holds no images, cannot be read, or a name is no valid text.
+        DataError: The folder has no images or cannot be read, or a name is not valid UTF-8.
     """
-    names, passed_over, notes = [], collections.Counter(), []
-    other_identity, ways = other and identity(other), collections.Counter()
+    names, ignored, notes = [], collections.Counter(), []
+    other_identity, paths = other and identity(other), collections.Counter()
     pending = [(os.fspath(folder), "", frozenset([identity(folder)]))]
-    while pending:  # no recursion: folders can lie deeper than Python calls
-        path, prefix, above = pending.pop()
+    while pending:  # No recursion: folders can be nested deeper than Python calls.
+        path, prefix, parents = pending.pop()
         try:
             with os.scandir(path) as opened:
                 entries = list(opened)
@@ -49,50 +52,52 @@ def list_images(
         for entry in entries:
             suffix = os.path.splitext(entry.name)[1].lower()
             if entry.name.startswith("."):
-                passed_over["hidden"] += 1
-            elif _is_folder(entry):  # through links too, but never in a circle
+                ignored["hidden"] += 1
+            elif _is_folder(entry):  # through links too, but never in a cycle
                 this = identity(entry.path)
-                ways[this] += this not in above
-                if this in above:
-                    passed_over["circular link"] += 1
+                paths[this] += this not in parents
+                if this in parents:
+                    ignored["circular link"] += 1
                 elif this == other_identity:
-                    notes.append(f"{flag}: left out {prefix}{entry.name}/, which is the other folder")
-                elif ways[this] > MOST_WAYS:
+                    notes.append(f"{flag}: ignored {prefix}{entry.name}/, which is the other folder")
+                elif paths[this] > MAX_PATHS:
                     raise DataError(
-                        f"{flag}: links lead to folder {entry.path} in more than {MOST_WAYS} ways; remove some of them"
+                        f"{flag}: more than {MAX_PATHS} paths lead to folder {entry.path} through links; remove some links"
                     )
                 else:
-                    pending.append((entry.path, f"{prefix}{entry.name}/", above | {this}))
+                    pending.append((entry.path, f"{prefix}{entry.name}/", parents | {this}))
             elif suffix in IMAGE_SUFFIXES:
                 names.append(prefix + entry.name)
             else:
-                passed_over[suffix or "without suffix"] += 1
+                ignored[suffix or "without suffix"] += 1
     for name in names:
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise DataError(f"{flag}: the name {os.fsencode(name)!r} is no valid UTF-8; rename it") from None
-    kinds = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+            raise DataError(
+                f"{flag}: the name {os.fsencode(name)!r} is not valid UTF-8; rename the file"
+            ) from None
+    kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
     text = ", ".join(f"{count} {kind}" for kind, count in kinds[:6]) + (", ..." if len(kinds) > 6 else "")
     text = text.encode("utf-8", "backslashreplace").decode()
     if not names:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(
-            f"{flag}={folder} holds no images (found: {text or 'nothing'}); looked for {suffixes}"
+            f"{flag}={folder} has no images (found: {text or 'nothing'}); image suffixes are {suffixes}"
         )
     if text:
-        notes.append(f"{flag}: passed over {sum(passed_over.values())} that are no images ({text})")
+        notes.append(f"{flag}: ignored {sum(ignored.values())} entries that are not images ({text})")
     return sorted(names), sorted(notes)
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself: named when it is read
+    except OSError:  # A link to itself. Reading it reports the error.
         return False
 
 
-def identity(path) -> tuple[int, int]:
-    """What is equal for two paths of one folder or file."""
+def identity(path: str | os.PathLike) -> tuple[int, int]:
+    """Returns the device and inode of a file or folder, which are equal for all paths to it."""
     status = os.stat(path)
     return status.st_dev, status.st_ino

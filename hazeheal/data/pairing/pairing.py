@@ -1,22 +1,24 @@
-"""Which clear image belongs to which hazy one, by the names of the files.
+"""Pairs hazy and clear images by the names of their files.
 
     pairing = pair_folders("D/hazy", "D/GT")            # rule="auto"
     for pair in pairing.pairs:                          # PairName(key, hazy, clear, scene)
         ...
-    print(pairing.report())                             # and what could not be paired
+    print(pairing.report())                             # includes the files that could not be paired
 
-Several hazy images of one clear one are normal. Several clear candidates for one hazy image are not: they
-are reported, not guessed at.
+Several hazy images may have the same clear image. If there are several clear candidates for one hazy image, they are
+reported and not paired.
 
-Sub-folders are walked, and names are relative to their folder, with `/`. A hazy file looks for its clear image
-in the same sub-folder of the clear folder, then in the folders above it: `part1/0005_0.8_0.1.jpg` finds
-`part1/0005.png`, else `0005.png`.
+Subfolders are included, and names are relative to their folder, with `/`. The clear image of a hazy file is searched in the
+same subfolder of the clear folder, then in its parents: `part1/0005_0.8_0.1.jpg` is paired with `part1/0005.png`, or else
+with `0005.png`.
 """
 
 import collections
 import dataclasses
+import os
 import pathlib
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 from hazeheal.data.pairing.folders import find_folder, identity, list_images
 from hazeheal.data.pairing.rules import RULES, Rule, find_rule
@@ -26,12 +28,12 @@ from hazeheal.utils.console import first_few
 
 @dataclasses.dataclass(frozen=True)
 class PairName:
-    """One pair, by the names of its files.
+    """The file names of one pair.
 
     Attributes:
-        key: The hazy file's stem, unique in its Pairing (with the folder, then the suffix, where needed).
+        key: The stem of the hazy file, unique in its Pairing (with the folder, then the suffix, if necessary).
         hazy, clear: File names relative to the two folders, with `/`.
-        scene: What pairs of one clear image share; a split must not tear it apart.
+        scene: The same for all pairs of one clear image, which must be in the same split.
     """
 
     key: str
@@ -42,15 +44,15 @@ class PairName:
 
 @dataclasses.dataclass(frozen=True)
 class Pairing:
-    """What one rule made of two folders; every image file is in exactly one of the lists.
+    """The result of one rule on two folders. Every image file is in exactly one of the lists.
 
     Attributes:
         rule: Name of the rule, or the regular expression.
-        pairs: Sorted by key.
-        orphans_hazy, orphans_clear: Files with no partner, sorted. Where both folders are the same one, files
-            that fit neither pattern are among orphans_hazy.
-        ambiguous: One line for each key that several clear files claim, naming all files concerned.
-        notes: Remarks for the log: the rule that was taken and why, files that were passed over.
+        pairs: The pairs, sorted by key.
+        orphans_hazy, orphans_clear: Files without a partner, sorted. If both folders are the same, files that match
+            neither pattern are in orphans_hazy.
+        ambiguous: One line for each key that several clear files have, with the names of all files concerned.
+        notes: Messages for the log: why this rule was used, and which files were ignored.
     """
 
     rule: str
@@ -62,7 +64,7 @@ class Pairing:
 
     @property
     def leftovers(self) -> int:
-        """Number of files without a partner and of disputed keys; 0 where everything is paired."""
+        """The number of files without a partner and of ambiguous keys."""
         return len(self.orphans_hazy) + len(self.orphans_clear) + len(self.ambiguous)
 
     @property
@@ -71,7 +73,7 @@ class Pairing:
         return not self.leftovers
 
     def report(self, *, limit: int | None = None) -> str:
-        """Returns the counts and everything that could not be paired, one a line, at most `limit` a section."""
+        """Returns the counts and one line for each file that could not be paired, at most `limit` per section."""
         clear = len({pair.clear for pair in self.pairs})
         lines = [
             f"rule {self.rule}: {len(self.pairs)} pairs of {len(self.pairs)} hazy and {clear} clear files"
@@ -79,7 +81,7 @@ class Pairing:
         for title, names in (
             ("hazy files without a clear one", self.orphans_hazy),
             ("clear files without a hazy one", self.orphans_clear),
-            ("keys that several clear files claim", self.ambiguous),
+            ("keys of several clear files", self.ambiguous),
         ):
             if names:
                 lines += [f"{title}: {len(names)}", *(f"  {name}" for name in names[:limit])]
@@ -88,23 +90,24 @@ class Pairing:
         return "\n".join(lines + self.notes)
 
 
-def pair_folders(hazy_dir, gt_dir, *, rule: str = "auto") -> Pairing:
-    """Pairs the image files of two folders by name; opens none of them.
+def pair_folders(hazy_dir: str | os.PathLike, gt_dir: str | os.PathLike, *, rule: str = "auto") -> Pairing:
+    """Pairs the image files of two folders by name, without opening them.
 
     Args:
-        hazy_dir, gt_dir: The folders; they may be the same one.
-        rule: The name of a rule of `RULES`, a regular expression with one group (or a group named `key`) that
-            is searched in the stems of both folders, or `auto`: the rule that pairs every file. Of several
-            that do so alike, the first; with none, the one that pairs most.
+        hazy_dir: The folder of the hazy images.
+        gt_dir: The folder of the clear images. It may be the same folder.
+        rule: The name of a rule, a regular expression with one group (or a group named `key`) that is searched in the
+            stems of both folders, or `auto`. `auto` uses the rule that pairs every file: the first, if several do so
+            identically, or the one that pairs most, if none does.
 
     Returns:
-        The Pairing. It may have leftovers: the caller decides about them.
+        The Pairing. It may have leftovers, which the caller handles.
 
     Raises:
-        UsageError: A folder does not exist, the rule is neither a name nor such an expression, the rule needs
-            two folders, or `auto` finds rules that contradict each other.
-        DataError: A folder holds no images, a file name is no valid text, not one pair was found, or both
-            names of a pair lead to the same file.
+        UsageError: A folder does not exist, the rule is invalid or needs two folders, or `auto` finds contradicting
+            rules.
+        DataError: A folder has no images, a file name is not valid UTF-8, there is no pair, or both names of a pair
+            lead to the same file.
     """
     hazy_dir, gt_dir = find_folder(hazy_dir, "hazy_dir"), find_folder(gt_dir, "gt_dir")
     one_folder = identity(hazy_dir) == identity(gt_dir)
@@ -113,8 +116,8 @@ def pair_folders(hazy_dir, gt_dir, *, rule: str = "auto") -> Pairing:
         usable = [r for r in RULES if not r.two_folders]
         if rule != "auto" and rules[0].two_folders:
             raise UsageError(
-                f"pairing {rule!r} cannot tell hazy from clear files in one folder ({hazy_dir}) and would pair images with "
-                f"themselves; put them in two folders or use one of {', '.join(r.name for r in usable)}"
+                f"pairing {rule!r} cannot distinguish hazy from clear files in one folder ({hazy_dir}) and would pair "
+                f"images with themselves; use two folders or one of {', '.join(r.name for r in usable)}"
             )
         rules = usable if rule == "auto" else rules
     hazy, notes = list_images(hazy_dir, "hazy_dir", other=gt_dir)
@@ -129,53 +132,57 @@ def pair_folders(hazy_dir, gt_dir, *, rule: str = "auto") -> Pairing:
             f"{'no rule' if rule == 'auto' else f'rule {rule}'} pairs any of the {len(hazy)} hazy files in {hazy_dir} "
             f"({first_few(hazy)}) with any of the {len(clear)} clear files in {gt_dir} ({first_few(clear)})"
             f"{'; ' + best.ambiguous[0] if best.ambiguous else ''}; "
-            f"give --pairing a rule ({', '.join(r.name for r in RULES)}) or a regular expression with one group"
+            f"set --pairing to a rule ({', '.join(r.name for r in RULES)}) or to a regular expression with one group"
         )
     _refuse_same_file(best, hazy_dir, gt_dir)
     return dataclasses.replace(best, notes=(best.notes if rule == "auto" else []) + notes)
 
 
-def pair_names(hazy: list[str], clear: list[str], *, rules=RULES, one_folder: bool = False) -> Pairing:
+def pair_names(
+    hazy: list[str], clear: list[str], *, rules: Sequence[Rule] = RULES, one_folder: bool = False
+) -> Pairing:
     """Pairs two lists of names as `pair_folders` pairs the files of two folders.
 
     Args:
-        hazy, clear: Names relative to the two folders, with `/`, sorted.
-        rules: Of several, the first of those that pair everything; else the one that pairs most.
-        one_folder: Whether the two lists are of the same folder.
+        hazy: Names relative to the folder of the hazy images, with `/`, sorted.
+        clear: Names relative to the folder of the clear images.
+        rules: The rules to try. The result is that of the first rule that pairs everything, or else of the one that
+            pairs most.
+        one_folder: Whether both lists are of the same folder.
 
     Returns:
-        The Pairing, which may be without pairs; its notes say why this rule.
+        The Pairing, which may have no pairs. Its notes say why the rule was used.
 
     Raises:
         UsageError: Several rules pair everything, and differ.
     """
     results = [_join(r, hazy, clear, one_folder=one_folder) for r in rules]
-    best = max(results, key=lambda p: (p.complete, len(p.pairs), -p.leftovers))  # the first of equals
+    best = max(results, key=lambda p: (p.complete, len(p.pairs), -p.leftovers))  # the first, if equal
     return dataclasses.replace(best, notes=[_explain_auto(results, best)]) if best.pairs else best
 
 
 def _join(rule: Rule, hazy: list[str], clear: list[str], *, one_folder: bool) -> Pairing:
     hazy_keys, clear_keys = rule.keys(hazy, hazy=True), rule.keys(clear, hazy=False)
-    if one_folder:  # each file has one role
+    if one_folder:  # A file cannot be both hazy and clear.
         clear_keys = {name: place for name, place in clear_keys.items() if name not in hazy_keys}
         hazy = [name for name in hazy if name not in clear_keys]
         clear = list(clear_keys)
-    owners = collections.defaultdict(list)
+    candidates = collections.defaultdict(list)
     for name, place in clear_keys.items():
-        owners[_composed(place)].append(name)
-    partner, disputed, orphans = {}, collections.defaultdict(list), []
+        candidates[_normalize(place)].append(name)
+    partner, ambiguous, orphans = {}, collections.defaultdict(list), []
     for name in hazy:
-        folder, key = _composed(hazy_keys.get(name, ("", "")))
-        while folder and (folder, key) not in owners:
+        folder, key = _normalize(hazy_keys.get(name, ("", "")))
+        while folder and (folder, key) not in candidates:
             folder = folder.rpartition("/")[0]
-        claims = owners.get((folder, key), ())
-        if not claims:
+        matches = candidates.get((folder, key), ())
+        if not matches:
             orphans.append(name)
-        elif len(claims) == 1:
-            partner[name] = claims[0]
+        elif len(matches) == 1:
+            partner[name] = matches[0]
         else:
-            disputed[folder, key].append(name)
-    used = set(partner.values()).union(*(owners[place] for place in disputed))
+            ambiguous[folder, key].append(name)
+    used = set(partner.values()).union(*(candidates[place] for place in ambiguous))
     pairs = [PairName(key, name, partner[name], partner[name]) for name, key in _unique_keys(partner).items()]
     return Pairing(
         rule=rule.name,
@@ -183,19 +190,19 @@ def _join(rule: Rule, hazy: list[str], clear: list[str], *, one_folder: bool) ->
         orphans_hazy=orphans,
         orphans_clear=[name for name in clear if name not in used],
         ambiguous=[
-            f"key {place[1]!r}: clear {' or '.join(owners[place])}, for hazy {', '.join(names)}"
-            for place, names in sorted(disputed.items())
+            f"key {place[1]!r}: clear {' or '.join(candidates[place])}, for hazy {', '.join(names)}"
+            for place, names in sorted(ambiguous.items())
         ],
     )
 
 
-def _composed(place: tuple[str, str]) -> tuple[str, str]:
-    """macOS writes accents decomposed, other systems composed; to a reader the names are the same."""
+def _normalize(place: tuple[str, str]) -> tuple[str, str]:
+    """Composes accents, which macOS writes decomposed and other systems composed."""
     return unicodedata.normalize("NFC", place[0]), unicodedata.normalize("NFC", place[1])
 
 
-def _unique_keys(names) -> dict[str, str]:
-    """{name: key}: the stem; where several share it, with the folder; where that does not help, the name."""
+def _unique_keys(names: Iterable[str]) -> dict[str, str]:
+    """Returns {name: key}: the stem, with the folder if it is not unique, or the whole name if that is not unique."""
     keys = {name: name.rpartition("/")[2].rpartition(".")[0] for name in names}
     for longer in (lambda name: name.rpartition(".")[0], lambda name: name):
         count = collections.Counter(keys.values())
@@ -205,7 +212,7 @@ def _unique_keys(names) -> dict[str, str]:
 
 def _explain_auto(results: list[Pairing], best: Pairing) -> str:
     if not best.complete:
-        return f"auto: no rule pairs everything; {best.rule} pairs most ({len(best.pairs)}) and leaves {best.leftovers}"
+        return f"auto: no rule pairs everything; {best.rule} pairs most ({len(best.pairs)}), with {best.leftovers} leftovers"
     choice, agree = {pair.hazy: pair.clear for pair in best.pairs}, []
     for other in results:
         if other is best or not other.complete:
@@ -213,27 +220,29 @@ def _explain_auto(results: list[Pairing], best: Pairing) -> str:
         second = {pair.hazy: pair.clear for pair in other.pairs}
         differ = sorted(name for name in choice.keys() | second if choice.get(name) != second.get(name))
         if differ:
-            shown = "; ".join(f"{name} with {choice.get(name)} or {second.get(name)}" for name in differ[:5])
+            examples = "; ".join(
+                f"{name} with {choice.get(name)} or {second.get(name)}" for name in differ[:5]
+            )
             raise UsageError(
                 f"pairing auto: rules {best.rule} and {other.rule} both pair everything and differ in {len(differ)} "
-                f"files ({shown}); choose with --pairing={best.rule} or --pairing={other.rule}"
+                f"files ({examples}); select one with --pairing={best.rule} or --pairing={other.rule}"
             )
         agree.append(other.rule)
-    also = f" (and so do, alike: {', '.join(agree)})" if agree else ""
+    also = f" (identical results: {', '.join(agree)})" if agree else ""
     return f"auto: rule {best.rule} pairs everything{also}"
 
 
 def _refuse_same_file(pairing: Pairing, hazy_dir: pathlib.Path, gt_dir: pathlib.Path) -> None:
-    """A link from one folder into the other would teach the network to change nothing."""
+    """Refuses hazy files that are links to their clear image, which would train the network to change nothing."""
     same = []
     for pair in pairing.pairs:
         try:
             if identity(hazy_dir / pair.hazy) == identity(gt_dir / pair.clear):
                 same.append(pair.hazy)
         except OSError:
-            continue  # a dangling link: it is named when it is read
+            continue  # A dangling link. Reading it reports the error.
     if same:
         raise DataError(
-            f"{len(same)} hazy files in {hazy_dir} are the very files that they are paired with in {gt_dir} "
+            f"{len(same)} hazy files in {hazy_dir} are the same files as their clear images in {gt_dir} "
             f"({first_few(same)}); check the folders and the links in them"
         )

@@ -1,4 +1,4 @@
-"""The rules by which data sets name their pairs, as data."""
+"""The naming rules of data sets: which file names form a pair."""
 
 import dataclasses
 import re
@@ -9,16 +9,16 @@ from hazeheal.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One way of naming pairs: files whose stems give equal keys belong together.
+    """A naming rule: files whose stems give the same key form a pair.
 
     Attributes:
-        name: What `--pairing` calls it.
-        hazy, clear: Regular expressions searched in the stems (file names without suffix) of hazy and of clear
-            files. The key is their group `key`, else their only group.
-        description: The data sets that it stands for, with an example.
-        two_folders: The patterns cannot tell a hazy file from a clear one, so the two must lie in different
-            folders: in one folder every image would be paired with itself.
-        ignore_case: Whether `_gt` is as good as `_GT`. Keys are always compared as they are.
+        name: The value of `--pairing`.
+        hazy, clear: Regular expressions that are searched in the stems (file names without suffix) of hazy and clear
+            files. The key is their group `key`, or else their only group.
+        description: The data sets that use the rule, with an example.
+        two_folders: Whether the patterns cannot distinguish hazy from clear files. The two must then be in different
+            folders; in one folder every image would be paired with itself.
+        ignore_case: Whether `_gt` matches `_GT`. The comparison of keys is always case-sensitive.
     """
 
     name: str
@@ -29,8 +29,8 @@ class Rule:
     ignore_case: bool = True
 
     def keys(self, names: list[str], *, hazy: bool) -> dict[str, tuple[str, str]]:
-        """{name: (folder, key)} of those file names, relative and with `/`, that fit the pattern."""
-        # DOTALL, because a name may hold a line break; a user's own expression means what it says.
+        """Returns {name: (folder, key)} of the file names (relative, with `/`) that match the pattern."""
+        # DOTALL, because a name may contain a line break. A user's own expression is not changed.
         flags = re.IGNORECASE | re.DOTALL if self.ignore_case else 0
         pattern = re.compile(self.hazy if hazy else self.clear, flags)
         group = "key" if "key" in pattern.groupindex else 1
@@ -43,7 +43,7 @@ class Rule:
         return keys
 
 
-# Of several rules that pair everything alike, `auto` names the first: the narrower ones come first.
+# If several rules pair everything identically, `auto` reports the first, so the more specific ones come first.
 RULES = (
     Rule(
         "same_name", r"^(.+)$", r"^(.+)$", "the same name in two folders: 7.png and 7.png", two_folders=True
@@ -70,10 +70,13 @@ ALIASES = {"nh_haze": "dense_haze", "ots": "sots_outdoor", "rice1": "rice", "ric
 
 
 def find_rule(text: str) -> Rule:
-    """Returns the rule of that name, or makes one of a regular expression that is searched in both stems.
+    """Returns the rule of that name, or a rule for a regular expression that is searched in both stems.
+
+    Args:
+        text: The name of a rule, or a regular expression with one group or a group named `key`.
 
     Raises:
-        UsageError: `text` is neither a name nor a regular expression with one group or a group named `key`.
+        UsageError: `text` is neither.
     """
     name = text.lower().replace("-", "_")
     for rule in RULES:
@@ -81,21 +84,17 @@ def find_rule(text: str) -> Rule:
             return rule
     names = ", ".join(["auto", *(rule.name for rule in RULES), *ALIASES])
     try:
-        with warnings.catch_warnings():  # of a future Python in which it would mean something else
+        with warnings.catch_warnings():  # Python warns of expressions whose meaning may change.
             warnings.simplefilter("ignore")
             pattern = re.compile(text)
-    except (
-        re.error,
-        ValueError,
-        OverflowError,
-        RecursionError,
-    ) as error:  # a flag, a count, a depth it cannot have
+    # Also raised for flags, repeat counts and nesting depths that are invalid.
+    except (re.error, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(
-            f"pairing {text!r} is no rule and no regular expression ({error}); rules: {names}"
+            f"pairing {text!r} is neither a rule nor a regular expression ({error}); rules: {names}"
         ) from None
     if "key" not in pattern.groupindex and pattern.groups != 1:
         raise UsageError(
-            f"pairing {text!r} is no rule, and as a regular expression it has {pattern.groups} groups; "
-            f"give one group, one of them named as in (?P<key>...), or a rule: {names}"
+            f"pairing {text!r} is not a rule, and as a regular expression it has {pattern.groups} groups; "
+            f"use one group, or name one as in (?P<key>...), or use a rule: {names}"
         )
     return Rule(text, text, text, "a regular expression", two_folders=True, ignore_case=False)
