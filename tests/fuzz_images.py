@@ -1,4 +1,4 @@
-"""Images for the fuzz tests: every format and kind there is, files that claim more than they hold, junk, damage."""
+"""Images for the fuzz tests: every format and mode, files that claim more pixels than they have, junk, and damage."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from PIL import Image
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """A file's bytes, its usual suffix, and the pixels that it shows; None where it must or may be refused."""
+    """A file's bytes, its usual suffix, and its pixels, or None if it may be refused."""
 
     data: bytes
     suffix: str
@@ -23,7 +23,7 @@ class Content:
 
 
 def _resized_header(data, marker, at, form, *sizes):
-    """Writes other sizes behind the first `marker` of an encoded image."""
+    """Overwrites the size after the first `marker` of an encoded image."""
     at += data.index(marker)
     new = struct.pack(form, *sizes)
     return data[:at] + new + data[at + len(new) :]
@@ -38,7 +38,7 @@ def _exif(**tags):
 
 @functools.cache
 def contents(height: int, width: int) -> dict:
-    """{kind: Content} of images of one size; the same for the same size."""
+    """Returns {kind: Content} of images of one size; the same in every call."""
     rng = np.random.default_rng([height, width])
     y, x = np.mgrid[:height, :width]
     rgb = np.stack([100 + 90 * np.sin(x / 5 + phase + y / 7) for phase in range(3)], -1)
@@ -102,16 +102,16 @@ def contents(height: int, width: int) -> dict:
     }
     found = {}
     for kind, (make, suffix, shown) in made.items():
-        with contextlib.suppress(OSError, ValueError, SystemError):  # not every kind takes every size
+        with contextlib.suppress(OSError, ValueError, SystemError):  # not every kind supports every size
             data = make()
-            if shown is True:  # lossy: what an independent reader, Pillow alone, makes of it
+            if shown is True:  # lossy: the pixels that Pillow alone decodes
                 shown = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
             found[kind] = Content(data, suffix, shown)
     return found
 
 
 def bombs() -> dict:
-    """{kind: Content} of files that claim more pixels than they have."""
+    """Returns {kind: Content} of files that claim more pixels than they have."""
     tiny = Image.new("RGB", (8, 8))
     jpeg, gif, tiff = saved(tiny, "JPEG"), saved(tiny, "GIF"), saved(tiny, "TIFF")
     bmp, webp, jp2 = saved(tiny, "BMP"), saved(tiny, "WEBP"), saved(tiny, "JPEG2000", no_jp2=True)
@@ -135,7 +135,7 @@ def bombs() -> dict:
 
 
 def blanks() -> dict:
-    """{kind: Content} of files of some hundred bytes that their decoders make whole, large, empty images of."""
+    """Returns {kind: Content} of files of some hundred bytes that decode to large, empty images."""
     tiny = Image.new("RGB", (8, 8))
     jpeg, jp2 = saved(tiny, "JPEG"), saved(tiny, "JPEG2000", no_jp2=True)
     jp2 = _resized_header(jp2, b"\xff\x51", 6, ">II", 2000, 2000)
@@ -171,7 +171,7 @@ JUNK |= {
     "short IHDR": Content(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", b"\0\0\0\1") + chunk(b"IEND"), ".png"),
 }
 ODD = JUNK | bombs() | blanks()
-SPARSE = "sparse"  # a whole PNG, and so many zeros behind it
+SPARSE = "sparse"  # an intact PNG, followed by this many zeros
 SPARSE_BYTES = 2 * 2**30
 WHOLE = sorted(kind for kind, content in contents(16, 20).items() if content.rgb is not None)
 PLAIN = ("png", "jpeg", "png gray", "jpeg gray", "bmp", "webp")
@@ -180,15 +180,15 @@ SIZES = ((16, 20), (1, 1), (3, 2), (33, 17), (1, 40), (64, 5))
 
 @dataclasses.dataclass(frozen=True)
 class FuzzedFile:
-    """What lies in one file: a kind of `contents` of the size numbered, or of `ODD`, and what was done to it."""
+    """The content of one file: a kind of `contents` in one of `SIZES`, or of `ODD`, and its damage."""
 
     kind: str
     size: int = 0
     damage: tuple | None = None  # kind, place (0 to 1), byte
 
     def make(self) -> Content:
-        found = contents(*SIZES[self.size])
-        content = ODD.get(self.kind) or found.get(self.kind) or found["png"]
+        images = contents(*SIZES[self.size])
+        content = ODD.get(self.kind) or images.get(self.kind) or images["png"]
         if self.damage is None:
             return content
         return Content(damaged(content.data, *self.damage), content.suffix)

@@ -1,4 +1,4 @@
-"""Names for the fuzz tests, pairs of files that bear them, and what else may lie in a folder of images."""
+"""File names for the fuzz tests, pairs of files with these names, and other entries of a folder of images."""
 
 import dataclasses
 import os
@@ -13,7 +13,7 @@ _STEMS = r"""0001 1400 7 a a.b.c café cafe\u0301 日本語 \u05d0\u05d1 a\nb \n
     train-00000-of-00001"""
 STEMS = [stem.encode("latin-1", "backslashreplace").decode("unicode_escape") for stem in _STEMS.split()]
 STEMS += ["a b", " lead", "trail ", "a  b", "n" * 240, "é" * 120, "\u3000", "\udcff", "caf\udce9"]
-# Stems that can be told from each other, and from those of other scenes when "good " stands before them.
+# Distinct stems. With the prefix "good " they also differ from those of other scenes.
 GOOD_STEMS = sorted(
     {unicodedata.normalize("NFC", stem) for stem in STEMS if not "\udc80" <= stem[-1] <= "\udcff"}
 )
@@ -40,11 +40,11 @@ class Scene:
     template: tuple
     hazy: FuzzedFile | None
     clear: FuzzedFile | None
-    suffixes: tuple = (None, None)  # None: that of the content
+    suffixes: tuple = (None, None)  # None: the suffix of the content
     folder: str = ""
 
     def names(self):
-        """(file name, FuzzedFile) of the hazy side and of the clear side; None where there is none."""
+        """Yields (file name, FuzzedFile) of the hazy and of the clear file, or None if it is missing."""
         for side in (0, 1):
             image = (self.hazy, self.clear)[side]
             if image is None:
@@ -59,7 +59,7 @@ class Scene:
             yield self.folder + base + suffix, image
 
 
-EXTRAS = {  # what else lies in the folder of the hazy images; each is called with that folder and the clear one
+EXTRAS = {  # other entries of the folder of the hazy images; called with that folder and the clear one
     "hidden": lambda hazy, clear: (hazy / ".hidden.png").write_bytes(b"x"),
     "hidden temporary": lambda hazy, clear: (hazy / ".mine.tmp-1").write_bytes(b"x"),
     "text": lambda hazy, clear: (hazy / "read me.txt").write_text("x"),
@@ -79,7 +79,7 @@ EXTRAS = {  # what else lies in the folder of the hazy images; each is called wi
 
 
 def _deep(folder, levels=1050):
-    """Deeper than Python recurses; the path is still shorter than the system's limit."""
+    """Creates folders nested deeper than Python recurses, with a path shorter than the system's limit."""
     here = os.open(folder, os.O_RDONLY)
     for _ in range(levels):
         os.mkdir("d", dir_fd=here)
@@ -90,7 +90,7 @@ def _deep(folder, levels=1050):
 
 
 def _mesh(folder, size=12):
-    """Folders of which each holds links to all others: 12! ways through them."""
+    """Creates folders that all contain links to each other: 12! paths lead through them."""
     for number in range(size):
         (folder / f"mesh{number}").mkdir()
         for other in range(size):

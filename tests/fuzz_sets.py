@@ -1,4 +1,4 @@
-"""The data sets whose bytes the fuzz tests damage, and which their configurations name."""
+"""The data sets that the fuzz tests damage, and that their configurations use."""
 
 import dataclasses
 import pathlib
@@ -15,7 +15,7 @@ CONVERT = ("--num_shards=2", "--val_fraction=0.25")
 
 @dataclasses.dataclass(frozen=True)
 class DataSets:
-    """`whole`: a data set of 8 pairs, PNG and JPEG. `unfinished`: the same, killed before its last files came."""
+    """`whole` has 8 pairs, PNG and JPEG. `unfinished` is the same, killed before its last files were written."""
 
     source: pathlib.Path
     whole: pathlib.Path

@@ -1,4 +1,4 @@
-"""Image files made here, by Pillow and by hand, for tests that read them."""
+"""Image files, written by Pillow and by hand, for tests that read them."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ from hazeheal.data.images.image_io import encode
 
 
 def scene(height=48, width=64, seed=0):
-    """Smooth colors and some noise: like a photograph to a JPEG encoder."""
+    """Returns smooth colors with some noise, which a JPEG encoder treats like a photograph."""
     y, x = np.mgrid[:height, :width]
     waves = np.stack([np.sin(x / 7 + y / 13), np.cos(x / 11), np.sin(y / 5 - x / 17)], -1)
     noise = np.random.default_rng(seed).normal(0, 8, (height, width, 3))
@@ -19,7 +19,7 @@ def scene(height=48, width=64, seed=0):
 
 
 def saved(image, format, **options):
-    """The bytes of a file, from a copy: Pillow leaves one encoder's settings on an image, and another trips over them."""
+    """Returns the bytes of a file, saved from a copy, because encoders leave settings on an image that break others."""
     copied = (image if isinstance(image, Image.Image) else Image.fromarray(image)).copy()
     if "append_images" in options:
         options["append_images"] = [other.copy() for other in options["append_images"]]
@@ -33,13 +33,13 @@ def chunk(kind, content=b""):
 
 
 def png_header(width, height, *, depth=8, color=2, interlaced=False):
-    """What a PNG begins with, up to the end of IHDR."""
+    """Returns the beginning of a PNG, to the end of IHDR."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, int(interlaced))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
 
 
 def raw_png(samples, *, depth=8, color=2, interlaced=False, extra=b""):
-    """A PNG written by hand, for the kinds that Pillow cannot write: `samples` is [H, W, C] of whole samples."""
+    """Returns a PNG of `samples` [H, W, C], integers, for kinds that Pillow cannot write."""
     height, width, _ = samples.shape
     # Adam7: first column, first row, and the steps of each pass.
     passes = [
@@ -68,7 +68,7 @@ def raw_png(samples, *, depth=8, color=2, interlaced=False, extra=b""):
 
 
 def resample(jpeg, factors):
-    """Changes the sampling factors of the first component: the same blocks, laid out in another way."""
+    """Changes the sampling factors of the first component, which arranges the same blocks differently."""
     at = jpeg.index(b"\xff\xc0")
     return jpeg[: at + 11] + bytes([factors]) + jpeg[at + 12 :]
 

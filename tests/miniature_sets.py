@@ -1,4 +1,4 @@
-"""Miniature trees of the public data sets: their folders and names, with small images made here."""
+"""Miniature copies of the public data sets: their folders and names, with small synthetic images."""
 
 import pathlib
 import re
@@ -11,7 +11,7 @@ HEIGHT, WIDTH = 24, 32
 
 
 def names(one, number):
-    """The names of pair `number`, after the example that the table gives of its data set."""
+    """Returns the names of pair `number`, formed like the example in the table of public data sets."""
 
     def renumbered(name):
         first = re.match(r"\d+", name)[0]
@@ -21,13 +21,13 @@ def names(one, number):
 
 
 def plant(one, root, *, pairs=2, border=0):
-    """Writes a data set's tree below `root`, every split of it.
+    """Writes the folders of all splits of a data set below `root`.
 
     Args:
-        one: Of `PUBLIC_SETS`.
+        one: An entry of `PUBLIC_SETS`.
         root: A folder.
-        pairs: In each split.
-        border: White pixels around the clear images.
+        pairs: Number of pairs in each split.
+        border: Width of a white border around the clear images, in pixels.
 
     Returns:
         [(hazy path, clear path)], in order.

@@ -1,4 +1,4 @@
-"""Folders of empty files, and what was paired in them: pairing opens no file."""
+"""Folders of empty files for tests of pairing, which opens no file."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Paired crops, mirrors and quarter turns: against numpy, by their rates, eagerly and in tf.data."""
+"""Paired crops, mirroring and quarter turns: against NumPy, by their rates, in eager mode and in tf.data."""
 
 import numpy as np
 import pytest
@@ -23,19 +23,19 @@ def which(image, found):
     return names[0]
 
 
-PICTURE = np.arange(5 * 5 * 3, dtype=np.uint8).reshape(5, 5, 3)
+IMAGE = np.arange(5 * 5 * 3, dtype=np.uint8).reshape(5, 5, 3)
 
 
 def orientations(count, **options):
     """[count] names of the symmetries drawn for seeds (7, 0), (7, 1), ..., through tf.data."""
 
     def draw(number):
-        return augment.flip_rot90(PICTURE, PICTURE + 100, seed=tf.stack([7, number]), **options)
+        return augment.flip_rot90(IMAGE, IMAGE + 100, seed=tf.stack([7, number]), **options)
 
     names = []
     for hazy, clear in tf.data.Dataset.range(count).map(draw).as_numpy_iterator():
         np.testing.assert_array_equal(clear, hazy + 100)
-        names.append(which(PICTURE, hazy))
+        names.append(which(IMAGE, hazy))
     return names
 
 
@@ -52,21 +52,21 @@ def test_all_eight_symmetries_at_equal_rates():
     assert_rates(orientations(1600), [(turns, mirrored) for turns in range(4) for mirrored in (False, True)])
 
 
-def test_rotations_alone_and_mirrors_alone():
+def test_only_rotations_and_only_mirroring():
     assert_rates(orientations(800, flip=False), [(turns, False) for turns in range(4)])
     assert_rates(orientations(400, rot90=False), [(0, False), (0, True)])
     assert_rates(orientations(5, rot90=False, flip=False), [(0, False)])
 
 
 def test_eager_graph_and_repetition_agree():
-    compiled = tf.function(lambda seed: augment.flip_rot90(PICTURE, PICTURE, seed=seed))
+    compiled = tf.function(lambda seed: augment.flip_rot90(IMAGE, IMAGE, seed=seed))
     for number in range(20):
         seed = tf.constant([3, number], tf.int64)
-        eager = augment.flip_rot90(PICTURE, PICTURE, seed=[3, number])
-        for found in (compiled(seed), augment.flip_rot90(PICTURE, PICTURE, seed=seed)):
+        eager = augment.flip_rot90(IMAGE, IMAGE, seed=[3, number])
+        for found in (compiled(seed), augment.flip_rot90(IMAGE, IMAGE, seed=seed)):
             np.testing.assert_array_equal(found[0], eager[0])
             np.testing.assert_array_equal(found[1], eager[1])
-    assert (np.arange(75).reshape(5, 5, 3) == PICTURE).all()
+    assert (np.arange(75).reshape(5, 5, 3) == IMAGE).all()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -75,7 +75,7 @@ def test_dtype_and_shape_are_kept(dtype):
     assert hazy.dtype == dtype and hazy.shape == (6, 6, 3) and clear.shape == (6, 6, 1)
 
 
-def test_images_that_are_not_square():
+def test_images_need_not_be_square_without_rot90():
     image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
     found = {
         augment.flip_rot90(image, image, seed=[0, n], rot90=False)[0].numpy().tobytes() for n in range(20)
@@ -108,8 +108,8 @@ def test_crop_window_at_its_limits():
             augment.random_crop_window(8, 10, size=size, seed=[0, 0])
 
 
-def test_seeds_are_streams_of_their_own():
-    """Neither word of the seed is ignored, in its low bits or its high ones."""
+def test_all_bits_of_the_seed_are_used():
+    """Neither word of the seed is ignored, nor its low or high bits."""
     base = [int(v) for v in augment.random_crop_window(10**6, 10**6, size=1, seed=[0, 0])]
     for seed in ([0, 1], [1, 0], [0, 2**40], [2**40, 0], [0, -1]):
         other = augment.random_crop_window(10**6, 10**6, size=1, seed=tf.constant(seed, tf.int64))

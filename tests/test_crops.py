@@ -1,4 +1,4 @@
-"""DehazeDataProcessor's crops: every window and orientation, the same pixels as in the file."""
+"""The crops of DehazeDataProcessor: all windows and orientations, with the pixels of the file."""
 
 import io
 
@@ -21,7 +21,7 @@ def test_batches_are_crops_of_the_pairs_they_name(ten_pairs):
         for hazy, clear, number in zip(batch["hazy"], batch["clear"], batch["number"], strict=True):
             assert (hazy[..., 0] == number).all()
             np.testing.assert_array_equal(clear, clear_of(hazy))
-            # All pixels of one 24x24 window, each once, whichever way it is turned.
+            # All pixels of one 24x24 window, each once, in any orientation.
             rows, columns = np.unique(hazy[..., 1]) // 2, np.unique(hazy[..., 2]) // 2
             assert len(rows) == len(columns) == 24 == np.ptp(rows) + 1 == np.ptp(columns) + 1
             height, width = SIZES[number % len(SIZES)]
@@ -35,7 +35,7 @@ def test_windows_and_orientations_cover_everything(ten_pairs):
     corners, orientations = set(), np.zeros((2, 2, 2), int)
     for hazy, number in zip(batch["hazy"], batch["number"], strict=True):
         plane = hazy[..., 1:].astype(int) // 2  # (row, column) in the image, at each place
-        transposed = int(plane[0, 0, 0] == plane[0, 1, 0])  # 1: the row is kept along a row, as it was
+        transposed = int(plane[0, 0, 0] == plane[0, 1, 0])  # 1: a row of the image is still a row
         orientations[
             transposed, int(plane[0, 0, 0] < plane[-1, -1, 0]), int(plane[0, 0, 1] < plane[-1, -1, 1])
         ] += 1
@@ -66,7 +66,7 @@ def test_an_epoch_sees_new_crops(ten_pairs):
 
 @pytest.mark.parametrize("form", ["color", "gray", "full_chroma"])
 def test_jpeg_crops_equal_pillow_pixel_by_pixel(tmp_path, form):
-    """Wherever the window lies, also where it cuts the decoder's blocks of 16x16."""
+    """At any position of the window, also where it cuts the decoder's blocks of 16x16."""
     rng = np.random.default_rng(0)
     pairs, pixels = [], []
     for number in range(4):

@@ -1,4 +1,4 @@
-"""The shards are read by readers that are not ours: the `tfrecord` package, alone and for PyTorch.
+"""Other readers can read the shards: the `tfrecord` package, alone and for PyTorch.
 
 TFDS's reader is tested with the conversion (test_convert.py).
 """

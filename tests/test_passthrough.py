@@ -55,10 +55,10 @@ def test_tensorflow_reads_what_is_reusable_as_the_same_image(tf, name):
     if passthrough.format == "png":
         np.testing.assert_array_equal(decoded, image)
     else:
-        # The same transform and upsampling: libjpeg-turbo's versions agree bit for bit; 1 is for others.
+        # The same transform and upsampling: versions of libjpeg-turbo agree bit for bit; 1 is for other libraries.
         exact = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE").numpy().astype(int)
         assert np.abs(exact - image).max() <= 1
-        # decode_image cannot be asked for that transform; its fast one strays by a few levels.
+        # decode_image does not support that transform; its fast one differs by a few levels.
         assert np.abs(decoded - image).max() <= 10
         assert np.abs(decoded - image).mean() <= 1.5
 
@@ -88,7 +88,7 @@ def test_an_arithmetic_jpeg_is_not_reusable():
 
 
 def test_tensorflow_reads_damaged_jpegs_as_we_do(tf):
-    """A JPEG has no checksums: a flipped bit is another image. It must be the same one to both decoders."""
+    """A JPEG has no checksums, so a flipped bit gives another image. Both decoders must return the same one."""
     data = encode(RGB[:24, :24], format="jpeg")
     rng, accepted = np.random.default_rng(0), 0
     for _ in range(150):

@@ -1,4 +1,4 @@
-"""The table of public data sets, their miniature trees, and docs/datasets.md say the same."""
+"""The table of public data sets, their miniature copies and docs/datasets.md agree."""
 
 import importlib
 import pathlib
@@ -29,7 +29,7 @@ def flag(command, name):
 
 
 @SETS
-def test_the_tree_pairs_by_its_rule_and_by_auto(one, tmp_path):
+def test_the_files_pair_by_their_rule_and_by_auto(one, tmp_path):
     made = {(hazy, clear) for hazy, clear in plant(one, tmp_path)}
     found = set()
     for hazy_dir, gt_dir in (map(tmp_path.joinpath, folders) for folders in one.splits.values()):
@@ -41,7 +41,7 @@ def test_the_tree_pairs_by_its_rule_and_by_auto(one, tmp_path):
 
 
 @SETS
-def test_the_command_of_the_docs_converts_the_tree(one, tmp_path, monkeypatch):
+def test_the_command_in_the_docs_converts_the_files(one, tmp_path, monkeypatch):
     made = plant(one, tmp_path, border=10 if one.size_mismatch == "center_crop" else 0)
     folders = next(iter(one.splits.values()))  # what is trained on
     (command,) = (c for c in COMMANDS if (flag(c, "hazy_dir"), flag(c, "gt_dir")) == folders)
@@ -72,7 +72,7 @@ def test_docs_name_the_page_the_example_the_configuration_and_the_builder(one):
 
 
 def test_the_commands_for_other_names_work_too(tmp_path, monkeypatch):
-    """HRSD's, and that of one's own pairs."""
+    """The commands for HRSD and for the user's own pairs."""
     mine, hrsd = (c for c in reversed(COMMANDS) if flag(c, "output_dir") in ("records/mine", "records/dhid"))
     examples = {
         line.split()[0]: line.split()[1] for line in DOCS.splitlines() if re.match(r"(D|HRSD)/", line)

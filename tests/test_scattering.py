@@ -89,12 +89,12 @@ def test_only_haze_of_kind_depth_takes_a_depth_map():
         scattering.Haze("depth", 1.0, (1, 1, 1), 0),
         scattering.Haze("clouds", 1.0, (1, 1, 1), 0),
     )
-    for arguments, said in (
+    for arguments, message in (
         ((by_depth, None), "needs a depth map"),
         ((clouds, depth), "takes no depth map"),
         ((by_depth, depth.T), "the depth map is"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             scattering.apply_haze(clear, arguments[0], depth=arguments[1])
 
 
@@ -195,7 +195,7 @@ def test_depth_maps_are_resized():
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"kinds": ("clouds", "rain")}, "kind=clouds,rain must be"),
         ({"kinds": ()}, "kind= must be"),
@@ -208,6 +208,6 @@ def test_depth_maps_are_resized():
         ({"tint": -0.1}, "tint=-0.1"),
     ],
 )
-def test_invalid_ranges_are_refused(fields, said):
-    with pytest.raises(UsageError, match=said):
+def test_invalid_ranges_are_refused(fields, message):
+    with pytest.raises(UsageError, match=message):
         scattering.Ranges(**fields)
