@@ -85,7 +85,7 @@ def test_killed_again_and_again_it_is_the_same_run(unbroken, data, tmp_path):
         assert (
             log.read_text()
             .splitlines()[-1]
-            .endswith(f"stopped by {name} at step {tiny.newest(run)}; the same command goes on there")
+            .endswith(f"stopped by {name} at step {tiny.newest(run)}; rerun the command to resume")
         )
     code, _, err = finish(tiny.start(*command))
     assert code == 0, err
@@ -108,7 +108,7 @@ def test_killed_again_and_again_it_is_the_same_run(unbroken, data, tmp_path):
     for result in results:
         assert result.pop("images_per_second") > 0
     assert results[0] == results[1]
-    assert "goes on from" not in log.read_text()
+    assert "rolled back" not in log.read_text()
     assert "damaged" not in log.read_text()
 
 
@@ -179,7 +179,7 @@ def test_dry_run_of_an_existing_run(unbroken, data, tmp_path_factory, capsys):
     run = unbroken[0]
     before = tiny.files(run)
     assert main([*flags(data, run), "--dry_run"]) == 0
-    assert f"workdir   {run}: goes on from ckpt-00000096\n" in capsys.readouterr().out
+    assert f"workdir   {run}: resumes from ckpt-00000096\n" in capsys.readouterr().out
     other = tiny.data_set(tmp_path_factory.getbasetemp(), name="other", seed=1)
     said = refused(capsys, [*flags(other, run), "--dry_run"], code=2)
     assert f"--data_dir={other} is not the data set that the run in {run} was trained on" in said

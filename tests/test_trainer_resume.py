@@ -146,7 +146,7 @@ def test_fine_tuning_begins_at_step_0_with_the_networks(machine, whole_run, runt
         np.testing.assert_array_equal(value, best[name] if network else own[name], err_msg=name)
         changed += not np.array_equal(value, own[name])
     assert changed > 20
-    assert "networks taken from" in log_of(tmp_path)
+    assert "networks loaded from" in log_of(tmp_path)
     # Going on, it is not needed any more.
     DehazeTrainer(config, data_dir=data, workdir=tmp_path, runtime=runtime, restore_from=tmp_path / "gone")
 
@@ -192,7 +192,10 @@ def test_fine_tuning_from_a_file_of_weights(machine, whole_run, tmp_path, monkey
     for found in (taken[name], taken[f"ema/{name}"]):
         np.testing.assert_allclose(found, kernel, atol=1e-2)
     assert np.abs(np.asarray(kernel) - machine.initial[name]).max() > 0.1
-    assert re.search(r"networks taken from .*/best\.npz \(\d+ variables new\)", log_of(tmp_path / "run"))
+    assert re.search(
+        r"networks loaded from .*/best\.npz \(\d+ variables keep their initial values\)",
+        log_of(tmp_path / "run"),
+    )
     noted = checkpoints.read_progress(saved)["started_from"]
     assert noted["weights"] == str(path) and noted["sha256"] == pretrained.load("best").metadata["sha256"]
     # What goes on from there, and what is made of it, tells it too.
@@ -211,9 +214,9 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_done(
     for fields, said in (
         (
             {"model__output": "scattering"},
-            "is of --config.model.output=residual, and the configuration has scattering",
+            "has model.output=residual, but the configuration has scattering",
         ),
-        ({"model__width": 8}, "is of --config.model.width=4, and the configuration has 8"),
+        ({"model__width": 8}, "has model.width=4, but the configuration has 8"),
     ):
         config = tiny.config(**EVERY | fields)
         with pytest.raises(UsageError, match=f"--restore_from={path} {said}"):

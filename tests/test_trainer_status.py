@@ -37,9 +37,9 @@ def test_on_the_way_and_stopped(machine, tmp_path):
     look = {at: lambda: seen.append(read_status(tmp_path)) for at in (1, 13)}
     validate = machine.trainer._validator.run
 
-    def watched():
+    def watched(**options):
         seen.append(read_status(tmp_path))
-        return validate()
+        return validate(**options)
 
     machine.trainer._validator.run = watched
     try:
