@@ -1,11 +1,13 @@
 """LPIPS through the package `lpips`: what the network receives, errors, and the column in an evaluation."""
 
 import importlib.util
+import json
 import sys
 import types
 
 import numpy as np
 import pytest
+from PIL import Image
 from refusals import refusal
 from test_metrics import noisy, scene
 
@@ -52,7 +54,7 @@ def test_the_network_receives_channels_first_float32_in_minus_1_to_1(monkeypatch
     assert second.min() == second.max() == -1
 
 
-@pytest.mark.parametrize("name", lpips.BACKBONES)
+@pytest.mark.parametrize("name", lpips.MIN_SIDE)
 def test_the_package_itself(name, monkeypatch):
     """With random backbone weights, as the pretrained ones are a download."""
     package, torch = pytest.importorskip("lpips"), pytest.importorskip("torch")
@@ -65,7 +67,7 @@ def test_the_package_itself(name, monkeypatch):
     inputs = (torch.tensor(x / 127.5 - 1).permute(2, 0, 1)[None].float() for x in (image, clear))
     assert metric(image, clear) == pytest.approx(net(*inputs).item(), rel=1e-4)
     assert metric(clear, clear) == 0
-    smallest = scene(metric.backbone.min_side, metric.backbone.min_side)
+    smallest = scene(lpips.MIN_SIDE[name], lpips.MIN_SIDE[name])
     assert np.isfinite(metric(smallest, smallest[::-1]))
 
 
@@ -90,18 +92,17 @@ def test_a_failed_download_says_what_to_do(monkeypatch, error):
 
     stub(monkeypatch, network=fail)
     message = refusal(HazeHealError, lpips.Lpips, "alex")
-    assert f"torchvision cannot load its AlexNet weights ({error})" in message
-    assert "copy alexnet-owt-7be5be79.pth to ~/.cache/torch/hub/checkpoints" in message
+    assert f"torchvision cannot download the weights of its backbone ({error})" in message
+    assert "copy the file to ~/.cache/torch/hub/checkpoints (docs/evaluation.md)" in message
 
 
 def pair(key, hazy, clear):
     return types.SimpleNamespace(key=key, hazy="h", clear="c", load=lambda: (hazy, clear))
 
 
-def test_an_evaluation_gets_a_column_and_the_protocol_a_line(monkeypatch):
+def test_an_evaluation_gets_a_column(monkeypatch):
     stub(monkeypatch)
-    extra_metrics, protocol = evaluate.lpips_metric("alex")
-    assert "alex" in protocol["lpips"]
+    extra_metrics = {"lpips": lpips.Lpips("alex")}
     clear = scene(40, 53)
     methods = {"input": evaluate.unchanged, "mine": lambda hazy: hazy // 2 + clear // 2}
     pairs = [pair("a", noisy(clear), clear)]
@@ -114,16 +115,26 @@ def test_an_evaluation_gets_a_column_and_the_protocol_a_line(monkeypatch):
     assert "LPIPS" in results.table(summary, count=1)
 
 
-def test_without_the_flag_nothing_changes():
-    assert evaluate.lpips_metric(None) == ({}, {})
+def test_the_command_writes_the_column_and_the_protocol(monkeypatch, tmp_path):
+    stub(monkeypatch)
+    monkeypatch.setattr(lpips, "check_installed", lambda: None)
+    for folder in ("hazy", "GT"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(scene(40, 53)).save(tmp_path / folder / "1.png")
+    folders = [f"--hazy_dir={tmp_path / 'hazy'}", f"--gt_dir={tmp_path / 'GT'}"]
+    flags = ["--no_model", "--no_baseline", "--lpips=vgg", f"--output={tmp_path / 'out'}"]
+    assert main(["evaluate", *folders, *flags]) == 0
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["methods"]["input"]["lpips"]["mean"] == 0
+    assert "vgg" in summary["protocol"]["lpips"]
 
 
 def test_an_image_that_is_too_small_is_named(monkeypatch):
     stub(monkeypatch)
-    extra_metrics, _ = evaluate.lpips_metric("alex")
+    extra_metrics = {"lpips": lpips.Lpips("alex")}
     small = scene(30, 53)
     methods = {"input": evaluate.unchanged}
     with pytest.raises(
-        HazeHealError, match=r"^b: an image of 53x30 is too small for LPIPS; AlexNet needs 31"
+        HazeHealError, match=r"^b: an image of 53x30 is too small for --lpips=alex, which needs .* 31"
     ):
         list(evaluate.evaluate([pair("b", small, small)], methods, extra_metrics=extra_metrics))

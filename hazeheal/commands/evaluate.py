@@ -82,7 +82,7 @@ def parser() -> CommandParser:
         "--lpips",
         nargs="?",
         const="alex",
-        choices=tuple(lpips.BACKBONES),
+        choices=tuple(lpips.MIN_SIDE),
         help="also compute LPIPS with this backbone (--lpips alone: alex); needs pip install 'hazeheal[lpips]'",
     )
     output = parse.add_argument_group("output")
@@ -124,7 +124,10 @@ def main(argv: Sequence[str]) -> int:
     quiet_import.import_tensorflow()
     from hazeheal.evaluation import evaluate  # imports TensorFlow
 
-    extra_metrics, protocol = evaluate.lpips_metric(flags.lpips)
+    protocol, extra_metrics = dict(evaluate.PROTOCOL), {}
+    if flags.lpips:
+        protocol["lpips"] = lpips.PROTOCOL.format(backbone=flags.lpips)
+        extra_metrics["lpips"] = lpips.Lpips(flags.lpips)
     if flags.output:  # before an evaluation of hours
         pathlib.Path(flags.output).mkdir(parents=True, exist_ok=True)
     methods = {results.INPUT: evaluate.unchanged}
@@ -151,7 +154,7 @@ def main(argv: Sequence[str]) -> int:
         about = {"models": {name: description for name, (_, description) in models.items()}}
         about |= {
             "data": source.description,
-            "protocol": evaluate.PROTOCOL | protocol,
+            "protocol": protocol,
             "versions": installed_versions("tensorflow", "keras", "numpy", "pillow", "scikit-image"),
         }
         about["command"] = shlex.join(["hazeheal", "evaluate", *argv])

@@ -18,7 +18,6 @@ from hazeheal.errors import HazeHealError
 from hazeheal.evaluation.pairs import EvaluationPair
 from hazeheal.evaluation.results import CLEAR
 from hazeheal.metrics import psnr_ssim
-from hazeheal.metrics.lpips import Lpips
 
 PROTOCOL = {
     "psnr": "20 log10(255) - 10 log10(mean squared error over all pixels and channels), in dB; limited to 100, the "
@@ -120,24 +119,6 @@ def _psnr_ssim(image, clear):
 @tf.function(input_signature=[tf.TensorSpec([1, None, None, None], tf.float64)] * 2, autograph=False)
 def _psnr_ssim_graph(a, b):
     return psnr_ssim.psnr(a, b)[0], psnr_ssim.ssim(a, b)[0]
-
-
-def lpips_metric(backbone: str | None) -> tuple[dict[str, Callable[[np.ndarray, np.ndarray], float]], dict]:
-    """Builds the optional metric LPIPS.
-
-    Args:
-        backbone: `alex` or `vgg`; None for no LPIPS.
-
-    Returns:
-        ({metric: function} for `evaluate`, {metric: its line of the protocol}); both are empty without a backbone.
-
-    Raises:
-        HazeHealError: The backbone's weights cannot be loaded.
-    """
-    if backbone is None:
-        return {}, {}
-    protocol = f"Zhang et al. 2018, version 0.1, {backbone}, on whole images in RGB; lower is better"
-    return {"lpips": Lpips(backbone)}, {"lpips": protocol}
 
 
 def _checked(output, hazy, *, name):

@@ -1,10 +1,9 @@
 """LPIPS, the learned perceptual distance of Zhang et al. 2018, computed by the package `lpips` on the CPU.
 
 The package contains the linear weights (version 0.1). The backbone's ImageNet weights are downloaded by torchvision
-on first use. Papers mostly report AlexNet.
+on first use. Most papers report AlexNet.
 """
 
-import dataclasses
 import importlib.util
 
 import numpy as np
@@ -12,30 +11,9 @@ import numpy as np
 from hazeheal.errors import HazeHealError, UsageError
 
 PACKAGES = ("lpips", "torch", "torchvision")
-INSTALL = "pip install 'hazeheal[lpips]'"
-
-
-@dataclasses.dataclass(frozen=True)
-class Backbone:
-    """A network whose features LPIPS compares.
-
-    Attributes:
-        title: The network's name in text.
-        min_side: Smallest side of an image in pixels; below it a layer has no output.
-        file: Name of torchvision's weight file.
-        megabytes: Size of that file.
-    """
-
-    title: str
-    min_side: int
-    file: str
-    megabytes: int
-
-
-BACKBONES = {
-    "alex": Backbone("AlexNet", 31, "alexnet-owt-7be5be79.pth", 233),
-    "vgg": Backbone("VGG16", 16, "vgg16-397923af.pth", 528),
-}
+# Shortest side of an image in pixels for each backbone; a layer has no output for smaller images.
+MIN_SIDE = {"alex": 31, "vgg": 16}
+PROTOCOL = "Zhang et al. 2018, version 0.1, {backbone}, on whole images in RGB; lower is better"
 
 
 def check_installed() -> None:
@@ -46,17 +24,19 @@ def check_installed() -> None:
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(f"--lpips needs {', '.join(missing)}, not installed here; run `{INSTALL}`")
+        raise UsageError(
+            f"--lpips needs {', '.join(missing)}, not installed here; run `pip install 'hazeheal[lpips]'`"
+        )
 
 
 class Lpips:
     """LPIPS of one image against its reference; lower is better."""
 
-    def __init__(self, name: str):
+    def __init__(self, backbone: str):
         """Loads the network; torchvision downloads the backbone's weights unless they are in its cache.
 
         Args:
-            name: A key of `BACKBONES`.
+            backbone: `alex` or `vgg`.
 
         Raises:
             HazeHealError: The weights cannot be loaded or downloaded.
@@ -64,15 +44,14 @@ class Lpips:
         import lpips
         import torch
 
-        self.backbone = BACKBONES[name]
+        self._backbone = backbone
         self._from_numpy = torch.from_numpy
         try:
-            self._network = lpips.LPIPS(net=name, verbose=False).requires_grad_(False)
+            self._network = lpips.LPIPS(net=backbone, verbose=False).requires_grad_(False)
         except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong checksum is a RuntimeError
             raise HazeHealError(
-                f"--lpips={name}: torchvision cannot load its {self.backbone.title} weights ({error}); it downloads "
-                f"them once ({self.backbone.megabytes} MB). Without a network connection, copy "
-                f"{self.backbone.file} to ~/.cache/torch/hub/checkpoints, or leave --lpips out"
+                f"--lpips={backbone}: torchvision cannot download the weights of its backbone ({error}); connect to the "
+                "network once, or copy the file to ~/.cache/torch/hub/checkpoints (docs/evaluation.md)"
             ) from error
 
     def __call__(self, image: np.ndarray, clear: np.ndarray) -> float:
@@ -86,10 +65,10 @@ class Lpips:
             HazeHealError: A side is shorter than the backbone accepts.
         """
         height, width = clear.shape[:2]
-        if min(height, width) < self.backbone.min_side:
+        if min(height, width) < MIN_SIDE[self._backbone]:
             raise HazeHealError(
-                f"an image of {width}x{height} is too small for LPIPS; {self.backbone.title} needs "
-                f"{self.backbone.min_side} pixels on each side: leave out --lpips, or the image"
+                f"an image of {width}x{height} is too small for --lpips={self._backbone}, which needs sides of at least "
+                f"{MIN_SIDE[self._backbone]} pixels; leave out --lpips, or the image"
             )
         return self._network(self._to_tensor(image), self._to_tensor(clear)).item()
 
