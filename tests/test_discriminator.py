@@ -29,7 +29,7 @@ def stateless(model, inputs, training=True):
 
 
 @pytest.mark.parametrize(("width", "wanted"), [(64, 6_962_625), (16, 438_129)])
-def test_parameter_count_is_the_designs(width, wanted):
+def test_parameter_count(width, wanted):
     model = build_discriminator(width=width)
     assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == wanted
     assert [v.path for v in model.non_trainable_variables] == [
@@ -39,7 +39,7 @@ def test_parameter_count_is_the_designs(width, wanted):
 
 
 @pytest.mark.parametrize(("side", "patches"), [((256, 256), (16, 16)), ((17, 1), (2, 1)), ((1, 16), (1, 1))])
-def test_one_logit_a_patch(side, patches):
+def test_one_logit_per_patch(side, patches):
     model = build_discriminator(width=2)
     x = images(1, *side, 3)
     assert model([x, x]).shape == (1, *patches, 1)
@@ -74,7 +74,7 @@ def test_sigma_converges_to_the_largest_singular_value():
     np.testing.assert_allclose(layer(x), wanted, atol=1e-5)
 
 
-def test_one_iteration_a_training_call_as_in_the_paper():
+def test_one_power_iteration_per_training_call():
     layer = spectral()
     w, u = layer.kernel.numpy().reshape(-1, 5).astype("float64"), layer.u.numpy().astype("float64")
     v = w @ u / np.linalg.norm(w @ u)
@@ -88,7 +88,7 @@ def test_one_iteration_a_training_call_as_in_the_paper():
     np.testing.assert_allclose(layer.u, new, atol=1e-6)
 
 
-def test_the_forward_pass_writes_nothing_and_returns_the_new_u():
+def test_stateless_call_writes_nothing_and_returns_the_new_u():
     model = build_discriminator(width=2)
     before = {v.path: v.numpy() for v in model.variables}
     x = images(2, 32, 32, 3)
@@ -173,7 +173,7 @@ def test_a_zero_kernel_gives_zero_and_not_nan():
     assert np.isfinite(layer.u.numpy()).all()
 
 
-def test_it_looks_at_both_images_and_keeps_a_nan_to_its_own():
+def test_both_images_count_and_a_nan_does_not_spread_to_other_images():
     model = build_discriminator(width=2)
     x, y = images(3, 16, 16, 3), images(3, 16, 16, 3, seed=1)
     base = model([x, y]).numpy()

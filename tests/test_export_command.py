@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import checkpoints_made
+import keras
 import numpy as np
 import processes
 import pytest
@@ -13,8 +14,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 import hazeheal
 from hazeheal import __main__ as program
 from hazeheal import config as configs
-from hazeheal.export import check
+from hazeheal.export import check, keras_layers
 from hazeheal.inference.gan import DehazeGAN
+from hazeheal.models import view
 
 FILES = ("saved_model", "generator.keras", "generator_float32.tflite", "generator_float16.tflite")
 # In a process where there is no HazeHeal: images in, images out of the signature that servers run.
@@ -45,7 +47,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run):
-    """The directory of all formats that need nothing but TensorFlow."""
+    """An export in all formats that need only TensorFlow."""
     output = run.parent / "exports/all"
     flags = ["--format=saved_model,keras,tflite", "--tflite_precision=float32,float16"]
     assert program.main(["export", f"--model={run}", *flags, f"--output={output}"]) == 0
@@ -54,7 +56,7 @@ def exported(run):
 
 @pytest.fixture(scope="module")
 def wanted(run):
-    """What the checkpoint makes of the images of the check."""
+    """The images of the check, restored by the checkpoint."""
     return check.reference(DehazeGAN.from_run(run).network())
 
 
@@ -69,9 +71,9 @@ def names(folder):
     return sorted(p.name for p in folder.iterdir())
 
 
-def test_all_that_is_told_of_an_export(exported, run):
+def test_the_summary_describes_the_export(exported, run):
     assert names(exported) == sorted([*FILES, "export.json"])
-    assert names(exported.parent) == ["all"], "nothing was left beside it"
+    assert names(exported.parent) == ["all"], "no temporary file may remain"
     told = json.loads((exported / "export.json").read_text())
     assert configs.from_dict(told["config"]) == DehazeGAN.from_run(run).config
     facts = {"run": "run", "checkpoint": "ckpt-00000005", "step": 5, "psnr": 20.0, "data_fingerprint": "f"}
@@ -89,7 +91,7 @@ def test_all_that_is_told_of_an_export(exported, run):
 
 
 @pytest.mark.parametrize(("code", "file"), [(WITHOUT_HAZEHEAL, FILES[0]), (WITH_ITS_LAYERS, FILES[1])])
-def test_in_a_process_of_its_own(exported, wanted, tmp_path, code, file):
+def test_exports_load_in_another_process(exported, wanted, tmp_path, code, file):
     np.savez(tmp_path / "given.npz", *check.batches())
     ended, _, err = processes.run_python(code, exported / file, tmp_path / "given.npz", tmp_path)
     assert ended == 0, err
@@ -98,6 +100,15 @@ def test_in_a_process_of_its_own(exported, wanted, tmp_path, code, file):
         assert found.dtype == np.uint8
         assert np.abs(found.astype(int) - expected).max() <= 1
     assert max(np.abs(w.astype(int) - b).mean() for w, b in zip(wanted, check.batches(), strict=True)) > 3
+
+
+def test_layers_keep_their_registered_names():
+    """.keras files refer to layers by these names. Files of version 0.1 must load."""
+    names = "Normalise ToPicture Laid View Maps MirrorPad Patches Pixels CropTo Output Head"
+    for name in f"{names} EncoderStage DecoderStage MBConv".split():
+        assert keras.saving.get_registered_object(f"hazeheal>{name}") is not None, name
+    assert keras.saving.get_registered_name(keras_layers.ToUint8) == "hazeheal>ToPicture"
+    assert keras.saving.get_registered_name(view.ApplyMaps) == "hazeheal>Laid"
 
 
 def test_a_server_finds_its_signature(exported):
@@ -136,7 +147,7 @@ def scaled_by_128(image):
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("to_uint8", rounded_down), ("normalize", scaled_by_128)])
-def test_what_differs_is_refused_and_leaves_nothing(run, tmp_path, capsys, monkeypatch, name, wrong):
+def test_an_export_that_differs_is_refused_and_not_written(run, tmp_path, capsys, monkeypatch, name, wrong):
     monkeypatch.setattr(f"hazeheal.export.keras_layers.{name}", wrong)
     code, out, err = call(capsys, f"--model={run}", "--format=keras", f"--output={tmp_path / 'new/out'}")
     assert code == 1
@@ -146,7 +157,7 @@ def test_what_differs_is_refused_and_leaves_nothing(run, tmp_path, capsys, monke
     assert not any((tmp_path / "new").iterdir())
 
 
-def test_a_checkpoint_that_makes_no_numbers_is_refused(run, tmp_path, capsys, monkeypatch):
+def test_a_checkpoint_that_restores_to_nan_is_refused(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
         "hazeheal.inference.network.restore_pixels",
         lambda generator, hazy, *, white: generator(tf.cast(hazy, tf.float32)) * float("nan"),
@@ -192,7 +203,7 @@ def test_invalid_flags_are_refused_first(run, tmp_path, monkeypatch, capsys, fla
     assert names(tmp_path) == ["full"]
 
 
-def test_onnx_says_what_to_install(run, tmp_path, capsys, monkeypatch):
+def test_onnx_names_the_missing_packages(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, err = call(capsys, f"--model={run}", "--format=onnx", f"--output={tmp_path / 'out'}")
     assert code == 1

@@ -1,4 +1,4 @@
-"""Every kind of network in every format: the command itself refuses what is too far from the checkpoint."""
+"""Every kind of network in every format. The command checks each export against the checkpoint."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""ONNX: in ONNX Runtime, where the extra `onnx` is installed."""
+"""ONNX Runtime, if the extra `onnx` is installed."""
 
 import importlib.util
 import json

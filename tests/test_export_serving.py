@@ -1,7 +1,7 @@
-"""A SavedModel as a model server takes it: by its files and its signature alone, over TensorFlow Serving's gRPC API.
+"""A SavedModel as a model server uses it: by its files and its signature, over TensorFlow Serving's gRPC API.
 
-The server here is ours: the official messages and service of `tensorflow-serving-api` in front of a session that knows
-nothing but the SavedModel's tags, signature and tensor names, which is all that TensorFlow Serving goes by too.
+The test implements the server: the official messages and service of `tensorflow-serving-api`, and a session that uses
+only the tags, the signature and the tensor names of the SavedModel, as TensorFlow Serving does.
 """
 
 import concurrent.futures

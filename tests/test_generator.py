@@ -1,4 +1,4 @@
-"""The generator: sizes, names, start, architecture, locality, precision, XLA."""
+"""The generator: sizes, names, initial values, architecture, locality, precision, XLA."""
 
 import os
 
@@ -29,7 +29,7 @@ def images(*shape, seed=0):
 
 
 def awaken(model, seed=0):
-    """Gives every variable random values, so that no part hides behind a zero head or an idle norm."""
+    """Adds noise to every variable: a zero head would hide all other parts."""
     generator = np.random.default_rng(seed)
     for v in model.trainable_variables:
         v.assign(v.numpy() + generator.normal(0, 0.1, v.shape))
@@ -40,12 +40,12 @@ def awaken(model, seed=0):
 
 
 @pytest.mark.parametrize(("width", "wanted"), [(64, 27_600_859), (16, 1_745_923)])
-def test_parameter_count_is_the_designs(width, wanted):
+def test_parameter_count(width, wanted):
     assert build_generator(width=width, depth=5, norm="none").count_params() == wanted
 
 
-def test_the_network_is_the_designs_table():
-    """Written out once more with plain functions, reading the variables by name; norm none."""
+def test_architecture_equals_a_plain_implementation():
+    """Implements the network with plain functions that read the variables by name, for norm none."""
     model = awaken(build_generator(width=4, depth=2, norm="none"))
     weights = {v.path: tf.constant(v.numpy()) for v in model.variables}
 
@@ -77,7 +77,7 @@ def test_the_network_is_the_designs_table():
     np.testing.assert_allclose(model(x), x + conv(y, "head"), atol=1e-5)
 
 
-def test_norms_add_a_scale_and_an_offset_a_channel():
+def test_layer_norm_adds_a_scale_and_an_offset_per_channel():
     without, normed = small(norm="none"), small(norm="layer")
     added = 0
     for channels, out in ((2, 4), (4, 8)):  # encoder: strided, expand, depthwise, project; decoder: up, merge
@@ -123,12 +123,12 @@ def test_initial_values_are_a_function_of_seed_and_name():
         if v.path.endswith("kernel") and v.path != "head/kernel"
     ]
     hashes = {k.tobytes() for k in kernels}
-    assert len(hashes) == len(kernels), "two kernels start out equal"
+    assert len(hashes) == len(kernels), "two kernels have the same initial values"
 
 
 @pytest.mark.parametrize("depth", [1, 5])
 def test_signal_keeps_its_scale_without_norms(depth):
-    """The initial gains are meant to keep the variance; a wrong fan shrinks it by factors at each stage."""
+    """The initial gains keep the variance. A wrong fan-in would shrink it at each stage."""
     model = build_generator(width=16, depth=depth, norm="none", se_ratio=0)
     head = keras.Model(model.input, model.get_layer("decoder_0").output)
     out = head(images(1, 64, 64, 3)).numpy()
@@ -153,13 +153,13 @@ def test_residual_and_scattering_start_as_identity():
         ({"patch_size": 0}, "patch_size is 0"),
     ],
 )
-def test_bad_arguments_are_named(kwargs, message):
+def test_invalid_arguments_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
         small(**kwargs)
 
 
-def test_scattering_undoes_the_haze_whose_maps_it_is_given():
-    """With K = 1 / t - 1 and B = A K, here from the head's bias, x + K x - B is the clear image."""
+def test_scattering_removes_synthetic_haze_given_its_maps():
+    """With K = 1 / t - 1 and B = A K (set as the bias of the head), x + K x - B is the clear image."""
     model = small(output="scattering", patch_size=2)
     t, airlight = np.float32([0.5, 0.4, 0.8]), np.float32([0.6, 0.8, 1.0])
     k = 1 / t - 1
@@ -168,8 +168,8 @@ def test_scattering_undoes_the_haze_whose_maps_it_is_given():
     np.testing.assert_allclose(model(clear * t + airlight * (1 - t)), clear, atol=1e-5)
 
 
-def test_patches_are_the_network_of_one_pixel_on_the_patches_as_channels():
-    """All but stem and head is the same; a network of patches is told by numpy's own unshuffling around it."""
+def test_patch_size_equals_pixel_unshuffle_and_shuffle():
+    """Compares with the inner network between a pixel unshuffle and shuffle in NumPy."""
     model = awaken(small(patch_size=2))
     inside = keras.Model(model.get_layer("stem").input, model.get_layer("head").output)
     x = images(2, 16, 8, 3)
@@ -197,8 +197,8 @@ def test_sides_1_to_16_keep_their_size(patch_size):
                 np.testing.assert_allclose(model(x), out, atol=1e-5)
 
 
-def test_an_image_of_any_size_equals_the_crop_of_its_mirrored_self():
-    """Pad and crop are all that an odd size costs: numpy's padding in front gives the same."""
+def test_an_odd_size_equals_a_crop_of_the_mirrored_image():
+    """NumPy's padding before the network gives the same result."""
     model = awaken(small())
     x = images(1, 9, 14, 3)
     wanted = model(np.pad(x, ((0, 0), (0, 3), (0, 2), (0, 0)), mode="reflect"))[:, :9, :14]
@@ -275,7 +275,7 @@ def test_every_variable_gets_a_gradient():
             assert np.abs(gradient).max() > 0, variable.path
 
 
-def test_a_nan_stays_in_its_own_image():
+def test_a_nan_does_not_spread_to_other_images():
     x = images(3, 8, 8, 3)
     x[1, 0, 0, 0] = np.nan
     for norm in ("none", "layer"):
@@ -284,7 +284,7 @@ def test_a_nan_stays_in_its_own_image():
             assert bad.tolist() == [False, True, False], (norm, output)
 
 
-def test_can_be_cloned_and_saved(tmp_path):
+def test_a_saved_generator_loads(tmp_path):
     model = awaken(small())
     x = images(1, 6, 5, 3)
     model.save(tmp_path / "generator.keras")

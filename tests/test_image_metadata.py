@@ -53,7 +53,9 @@ def test_formats_and_channels(tmp_path, mode, format):
     options = {"lossless": True, "exact": True} if format == "WEBP" else {}
     read, result = through(saved(tmp_path, image, "a", format=format, **options))
     assert (result.format, result.mode, result.size) == (format, mode, (31, 20))
-    assert np.array_equal(np.asarray(result), np.asarray(image)), "lossless formats give what they were given"
+    assert np.array_equal(np.asarray(result), np.asarray(image)), (
+        "lossless formats must not change the pixels"
+    )
     assert read.gray == mode.startswith("L")
 
 
@@ -81,7 +83,7 @@ def test_the_orientation_is_applied_once(tmp_path, orientation, format):
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_exif_loses_its_orientation_and_thumbnail_alone(order):
+def test_exif_loses_only_its_orientation_and_thumbnail(order):
     entries = [(0x010F, 2, 4, b"abc\0"), (0x0112, 3, 1, struct.pack(order + "HH", 8, 0))]
     body = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "IH", 8, len(entries))
     body += b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries)
@@ -103,7 +105,7 @@ def test_profile_and_resolution(tmp_path, format):
         assert result.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
-def test_a_profile_of_another_color_space_goes(tmp_path):
+def test_a_profile_of_another_color_space_is_removed(tmp_path):
     profile = bytearray(SRGB)
     profile[16:20] = b"CMYK"
     image = Image.fromarray(pixels(4), "CMYK")
@@ -169,7 +171,7 @@ def test_geotiff(tmp_path):
     assert read.exif == b""
 
 
-def test_the_compression_of_a_tiff(tmp_path):
+def test_tiff_compression(tmp_path):
     for given, kept in (("tiff_lzw", "tiff_lzw"), (None, "raw"), ("jpeg", "tiff_adobe_deflate")):
         _, result = through(saved(tmp_path, Image.fromarray(pixels()), "a.tif", compression=given))
         assert result.info["compression"] == kept
@@ -195,7 +197,7 @@ def test_16_bits_into_a_format_of_8():
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.rint(values / 257).astype(np.uint8))
 
 
-def test_damage_is_named(tmp_path):
+def test_a_damaged_file_is_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\nno")
     with pytest.raises(DataError, match=r"a\.png"):

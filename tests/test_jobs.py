@@ -98,7 +98,7 @@ def test_invalid_inputs_are_refused(tree, inputs, output, said):
         find_jobs(inputs, output=output)
 
 
-def test_links_do_not_hide_an_input(tree):
+def test_an_input_is_recognized_through_a_link(tree):
     os.symlink(tree, tree.parent / "link")
     with pytest.raises(UsageError, match="which is an input"):
         find_jobs([tree / "a.jpg"], output=tree.parent / "link")

@@ -1,4 +1,4 @@
-"""The layers: initial scale, padding, norms and pooling against numpy, and what they keep in float32."""
+"""The layers: initial scale, padding, norm and pooling against NumPy, and float32 statistics."""
 
 import os
 
@@ -20,7 +20,7 @@ def images(*shape, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
 
 
-def test_signal_keeps_its_scale_through_the_depthwise_way():
+def test_mbconv_keeps_the_scale_of_the_signal():
     """Keras's HeNormal would shrink it by the square root of the 128 channels."""
     block = MBConv(32, strides=2, norm="none", se_ratio=0, seed=0, path="mbconv")
     out = block(np.random.default_rng(0).normal(0, 1, (1, 32, 32, 32)).astype("float32")).numpy()
@@ -32,7 +32,7 @@ def test_scaled_normal_has_the_stated_variance():
     assert values.std() == pytest.approx(np.sqrt(2 / 50), rel=0.02)
 
 
-def test_padding_mirrors_like_numpy_and_leaves_multiples_alone():
+def test_padding_equals_numpy_and_leaves_multiples_unchanged():
     for side in range(1, 17):
         x = images(1, side, 3, 2)
         wide = MirrorPad(8)(x).numpy()
@@ -78,7 +78,7 @@ def test_norm_statistics_are_float32_in_bfloat16():
 
 
 def test_squeeze_excite_pools_in_float32():
-    """4096 pixels of 100: their sum is no float16, their mean is."""
+    """The sum of 4096 pixels of 100 overflows float16; their mean does not."""
     layer = SqueezeExcite(8, seed=0, path="gate", dtype="mixed_float16")
     out = layer(tf.fill([1, 64, 64, 8], tf.cast(100.0, tf.float16)))
     assert np.isfinite(out.numpy()).all()

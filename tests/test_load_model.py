@@ -1,4 +1,4 @@
-"""A SavedModel of `hazeheal export` restores as its run does: any size, in tiles, 16 bits, several devices."""
+"""A SavedModel of `hazeheal export` restores as its run: any size, tiles, 16 bits, several devices."""
 
 import shutil
 
@@ -33,7 +33,7 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_whole_and_in_tiles_as_the_run(made, dtype):
+def test_a_saved_model_restores_as_the_run(made, dtype):
     run, export = made
     gan, model = DehazeGAN.from_run(run, which="newest"), open_model(export)
     white = np.iinfo(dtype).max
@@ -74,7 +74,7 @@ def test_an_export_of_an_earlier_version_has_more_functions(made, tmp_path, monk
     assert apart(model.restore(image), gan.restore(image)).max() <= 1
 
 
-def test_the_commands_take_it(made, tmp_path, capsys):
+def test_the_commands_accept_an_export(made, tmp_path, capsys):
     run, export = made
     for kind in ("hazy", "GT"):
         (tmp_path / kind).mkdir()
@@ -95,7 +95,7 @@ def test_the_commands_take_it(made, tmp_path, capsys):
     assert "is a SavedModel, which cannot be exported; name the run" in capsys.readouterr().err
 
 
-def test_what_cannot_be_opened(made, tmp_path):
+def test_damaged_exports_are_refused(made, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(made[1], copy)
     assert "computes in float32, not in mixed_bfloat16" in refusal(

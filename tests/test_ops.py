@@ -1,4 +1,4 @@
-"""The written-out gradient of the layer norm, and the depthwise convolution's in float32, against the derived ones."""
+"""The hand-written gradients of layer norm and depthwise convolution, compared with TensorFlow's."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def plain_norm(x, scale, offset):
     return tf.cast((values - mean) * tf.math.rsqrt(variance + EPSILON) * scale + offset, x.dtype)
 
 
-def written_norm(x, scale, offset):
+def ops_norm(x, scale, offset):
     return layer_norm(x, scale, offset, epsilon=EPSILON)
 
 
@@ -33,12 +33,12 @@ def drawn(shape, dtype=tf.float32, *, seed, mean=0.0):
 
 @pytest.mark.parametrize("mean", [0.0, 30.0])
 @pytest.mark.parametrize("channels", [1, 2, 48])
-def test_the_layer_norm_and_its_gradients_are_the_derived_ones(channels, mean):
+def test_layer_norm_and_its_gradients_equal_tensorflows(channels, mean):
     shape = [2, 5, 3, channels]
     inputs = [drawn(shape, seed=1, mean=mean), drawn([channels], seed=2), drawn([channels], seed=3)]
     above = drawn(shape, seed=4)
     (found, derived), (wanted, expected) = (
-        gradients(function, inputs, above) for function in (written_norm, plain_norm)
+        gradients(function, inputs, above) for function in (ops_norm, plain_norm)
     )
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
     for one, other in zip(derived, expected, strict=True):
@@ -47,12 +47,12 @@ def test_the_layer_norm_and_its_gradients_are_the_derived_ones(channels, mean):
 
 
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
-def test_in_half_precision_it_is_that_of_float32_rounded(dtype):
+def test_layer_norm_in_half_precision_equals_rounded_float32(dtype):
     exact = [drawn([2, 8, 8, 32], seed=1), drawn([32], seed=2), drawn([32], seed=3)]
     above = drawn([2, 8, 8, 32], seed=4)
     inputs = [tf.cast(exact[0], dtype), *exact[1:]]
-    found, derived = gradients(written_norm, inputs, tf.cast(above, dtype))
-    wanted, expected = gradients(written_norm, [tf.cast(inputs[0], tf.float32), *exact[1:]], above)
+    found, derived = gradients(ops_norm, inputs, tf.cast(above, dtype))
+    wanted, expected = gradients(ops_norm, [tf.cast(inputs[0], tf.float32), *exact[1:]], above)
     assert (found.dtype, derived[0].dtype, derived[1].dtype) == (dtype, dtype, tf.float32)
     np.testing.assert_allclose(tf.cast(found, tf.float32), wanted, rtol=1e-2, atol=1e-2)
     np.testing.assert_allclose(tf.cast(derived[0], tf.float32), expected[0], rtol=2e-2, atol=2e-2)
@@ -60,7 +60,7 @@ def test_in_half_precision_it_is_that_of_float32_rounded(dtype):
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("side", [8, 7])
-def test_the_depthwise_convolution_of_bfloat16_has_the_gradients_of_float32(stride, side):
+def test_depthwise_gradients_of_bfloat16_equal_rounded_float32(stride, side):
     strides = [1, stride, stride, 1]
     inputs = [drawn([2, side, side, 5], tf.bfloat16, seed=1), drawn([3, 3, 5, 1], tf.bfloat16, seed=2)]
     exact = [tf.cast(value, tf.float32) for value in inputs]
@@ -77,7 +77,7 @@ def test_the_depthwise_convolution_of_bfloat16_has_the_gradients_of_float32(stri
         np.testing.assert_array_equal(one, tf.cast(other, tf.bfloat16))  # exact, then rounded once
 
 
-def test_for_a_gpu_the_gradients_are_those_of_its_own_kernels(monkeypatch):
+def test_depthwise_gradients_for_a_gpu_use_its_own_kernels(monkeypatch):
     def kinds(target_is_cpu):
         monkeypatch.setattr(ops, "target_is_cpu", target_is_cpu)
         specs = tf.TensorSpec([1, 8, 8, 5], tf.bfloat16), tf.TensorSpec([3, 3, 5, 1], tf.bfloat16)
@@ -96,7 +96,7 @@ def test_for_a_gpu_the_gradients_are_those_of_its_own_kernels(monkeypatch):
     assert kinds(None) == kinds(not tf.config.list_logical_devices("GPU"))
 
 
-def test_of_open_sides_the_gradient_keeps_the_shape_that_is_known():
+def test_depthwise_gradients_keep_the_static_shape():
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 5], tf.bfloat16)])
     def gradient(x):
         with tf.GradientTape() as tape:

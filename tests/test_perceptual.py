@@ -1,4 +1,4 @@
-"""The perceptual network: layout, preprocessing, weights from every kind of file, and what is refused."""
+"""The perceptual network: architecture, preprocessing, weights from all file types, invalid weights."""
 
 import os
 
@@ -84,7 +84,7 @@ def test_the_network_is_frozen_and_named(npz):
         np.testing.assert_array_equal(variable, same)
 
 
-def test_features_come_in_the_compute_dtype(npz):
+def test_features_have_the_compute_dtype(npz):
     x = images(1, 4, 4, 3)
     plain = build_perceptual(weights=npz, layer=LAYER)(x)
     model = build_perceptual(weights=npz, layer=LAYER, dtype="mixed_bfloat16")
@@ -118,7 +118,7 @@ def test_legacy_h5_layouts(layout, arrays, npz, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_files_that_keras_writes_today(npz, tmp_path):
+def test_files_of_the_current_keras(npz, tmp_path):
     model = build_perceptual(weights=npz, layer=LAYER)
     model.save_weights(tmp_path / "vgg.weights.h5")
     model.save(tmp_path / "vgg.h5")
@@ -159,7 +159,7 @@ def test_unusable_weights_are_refused_with_advice(arrays, npz, tmp_path):
         check_perceptual_weights(npz, "block3_conv3")
 
 
-def test_a_failed_download_says_what_to_do(monkeypatch):
+def test_a_failed_download_is_reported_with_advice(monkeypatch):
     def offline(**kwargs):
         raise Exception("URL fetch failure: name or service not known")
 
@@ -170,7 +170,7 @@ def test_a_failed_download_says_what_to_do(monkeypatch):
     check_perceptual_weights("imagenet")
 
 
-def test_downloaded_weights_are_taken_by_name(monkeypatch):
+def test_downloaded_weights_are_selected_by_name(monkeypatch):
     network = keras.applications.VGG19(include_top=False, weights=None)
     monkeypatch.setattr(keras.applications, "VGG19", lambda **kwargs: network)
     model = build_perceptual(weights="imagenet", layer=LAYER)
@@ -186,7 +186,7 @@ def test_the_check_does_not_import_tensorflow(npz):
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason="../shared/weights has no VGG19 weights")
-def test_real_weights_give_a_loss_in_the_designs_scale():
+def test_real_weights_give_a_loss_of_the_expected_scale():
     """About 130 between hazy and clear on real pairs; a wrong channel order or range gives another figure."""
     from PIL import Image
 

@@ -1,6 +1,6 @@
-"""Networks that ship, by name: in Python, as the default of the commands, and what is said where there are none.
+"""Pretrained networks by name: in Python, as the default of the commands, and errors if they are missing.
 
-The files are made here; those that do ship are only opened and looked at.
+The tests write their own weights files, and only open those of the package.
 """
 
 import json
@@ -40,7 +40,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(run):
-    """A folder with best.npz and fast.npz: the two checkpoints of the run, one of them by the command itself."""
+    """A folder with best.npz, written by the command, and fast.npz: the two checkpoints of the run."""
     folder, gan = run.parent / "shipped", DehazeGAN.from_run(run, which="newest")
     assert (
         program.main(["export", "--format=weights", f"--model={run}", f"--output={folder / 'best.npz'}"]) == 0
@@ -62,7 +62,7 @@ def none_shipped(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where the user stands, with an image."""
+    """The current directory of the user, with an image."""
     monkeypatch.chdir(tmp_path)
     Image.fromarray(noise(40, 50)).save("hazy.png")
     for side in ("hazy", "GT"):
@@ -75,7 +75,7 @@ def load(path):
     return np.asarray(Image.open(path))
 
 
-def test_the_weights_are_the_runs_in_half_the_precision(shipped, run):
+def test_the_weights_are_those_of_the_run_rounded_to_float16(shipped, run):
     for name, which in (("best", 5), ("fast", 9)):
         gan, of_run = DehazeGAN.from_pretrained(name), DehazeGAN.from_run(run, which=which)
         assert gan.config == of_run.config
@@ -91,16 +91,16 @@ def test_the_weights_are_the_runs_in_half_the_precision(shipped, run):
     assert pretrained.load("fast").metadata == gan.metadata
 
 
-def test_rounding_stays_within_what_is_allowed(shipped, run):
+def test_rounding_stays_within_the_tolerance(shipped, run):
     gan, of_run = DehazeGAN.from_pretrained("best"), DehazeGAN.from_run(run)
     assert any((np.asarray(v) != np.asarray(v).astype("f2")).any() for v in of_run.generator.variables)
     (target,), image = formats.targets(["weights"]), noise(70, 90)
     difference = apart(gan.restore(image), of_run.restore(image))
     assert difference.max() <= target.tolerance.largest and difference.mean() <= target.tolerance.mean
-    assert apart(gan.restore(image), image).mean() > 3, "the network must have changed something"
+    assert apart(gan.restore(image), image).mean() > 3, "the network must change the image"
 
 
-def test_precision_is_that_of_the_arithmetic_alone(shipped):
+def test_precision_is_that_of_the_arithmetic_only(shipped):
     gan = DehazeGAN.from_pretrained("best", precision="mixed_bfloat16")
     assert gan.generator.get_layer("encoder_0").compute_dtype == "bfloat16"
     assert {v.dtype for v in gan.generator.variables} == {"float32"}
@@ -116,7 +116,7 @@ def test_best_is_the_default_of_dehaze(shipped, folder, capsys):
     assert not np.array_equal(load("out/hazy.png"), load("out2/hazy.png"))
 
 
-def test_a_name_is_a_name_and_a_path_a_path(shipped, folder, run, caplog):
+def test_names_and_paths_are_distinguished(shipped, folder, run, caplog):
     pathlib.Path("best").mkdir()  # results of another command, say
     shutil.copy(shipped / "fast.npz", folder / "own.npz")
     shutil.copytree(run, "fast")
@@ -162,7 +162,7 @@ def test_evaluate_scores_best_by_default(shipped, folder, capsys, caplog):
     ],
 )
 @pytest.mark.parametrize("command", ["dehaze", "evaluate"])
-def test_where_none_ships_one_line_says_so(none_shipped, folder, capsys, command, flags, said):
+def test_a_missing_network_is_reported_in_one_line(none_shipped, folder, capsys, command, flags, said):
     given = ["hazy.png", "--output=out"] if command == "dehaze" else ["--hazy_dir=hazy", "--gt_dir=GT"]
     code, out, wrong = call(capsys, command, *given, *flags)
     assert (code, out) == (1, "")
@@ -170,7 +170,7 @@ def test_where_none_ships_one_line_says_so(none_shipped, folder, capsys, command
     assert not pathlib.Path("out").exists()
 
 
-def test_a_wrong_name_lists_the_right_ones(shipped, tmp_path, monkeypatch):
+def test_an_unknown_name_is_refused_with_the_known_names(shipped, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for action in (open_model, DehazeGAN.from_pretrained, pretrained.load):
         message = refusal(HazeHealError, action, "besst")
@@ -179,7 +179,7 @@ def test_a_wrong_name_lists_the_right_ones(shipped, tmp_path, monkeypatch):
 
 
 def changed(file, path, *, values=None, **fields):
-    """A copy of a file with other variables, or other metadata, and a hash that fits."""
+    """A copy of a file with other variables or metadata, and a valid hash."""
     found = weights.read(file)
     metadata = {**found.metadata, **fields}
     metadata.pop("sha256")
@@ -241,7 +241,7 @@ def test_an_export_of_weights(run, tmp_path, capsys, monkeypatch):
     assert open_model("out").checkpoint == pathlib.Path("out/generator.npz")
 
 
-def test_a_network_that_ships_is_exported_in_other_formats(shipped, tmp_path, capsys, monkeypatch):
+def test_a_pretrained_network_is_exported_in_other_formats(shipped, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, said, wrong = call(capsys, "export", "--model=best", "--format=keras", "--output=out")
     assert code == 0, wrong
@@ -252,7 +252,7 @@ def test_a_network_that_ships_is_exported_in_other_formats(shipped, tmp_path, ca
     assert {name: told[name] for name in names} == {name: inside[name] for name in names}
 
 
-def test_one_file_of_weights_takes_no_others_place(files, run, tmp_path, capsys, monkeypatch):
+def test_a_weights_file_does_not_replace_another_file(files, run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert sorted(p.name for p in files.iterdir()) == ["best.npz", "fast.npz"], "nothing was left beside them"
     before = (files / "best.npz").read_bytes()
@@ -269,7 +269,7 @@ def test_one_file_of_weights_takes_no_others_place(files, run, tmp_path, capsys,
 
 
 @pytest.mark.parametrize("name", pretrained.names())
-def test_what_ships_is_whole_and_small(name):
+def test_the_networks_of_the_package_are_intact_and_small(name):
     path = pretrained.find(name)
     assert path.stat().st_size <= MOST_BYTES
     gan = DehazeGAN.from_pretrained(name)

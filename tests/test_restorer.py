@@ -1,4 +1,4 @@
-"""Tiles give what the whole image gives; batches and devices change nothing."""
+"""Tiles give the result of the whole image; batches and devices do not change it."""
 
 import itertools
 
@@ -16,7 +16,7 @@ LOCAL = {"model__norm": "layer", "model__se_ratio": 0.0}
 
 
 def make_gan(seed=0, **fields):
-    """A tiny network that changes every pixel: the head of a residual one starts at zero."""
+    """A tiny network with a random head, as an initial head of zeros would not change the image."""
     gan = DehazeGAN(tiny.config(train__steps=1, **fields), for_training=False)
     random = np.random.default_rng(seed)
     for variable in gan.generator.variables:
@@ -26,7 +26,7 @@ def make_gan(seed=0, **fields):
 
 
 def noise(height, width, *, seed=1, dtype=np.uint8):
-    """An image of smooth and of rough parts."""
+    """An image with smooth and rough parts."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (height // 32 + 2, width // 32 + 2, 3)).astype(np.float32)
     smooth = tf.image.resize(coarse, (height, width)).numpy()
@@ -36,7 +36,7 @@ def noise(height, width, *, seed=1, dtype=np.uint8):
 
 
 def whole(gan, image):
-    """What the network says of the whole image, without anything of ours around it."""
+    """The whole image restored by the Keras model itself."""
     white = np.iinfo(image.dtype).max
     x = tf.constant(image[None], tf.float32) / (white / 2) - 1
     values = (gan.generator(x, training=False).numpy()[0] + 1) * (white / 2)
@@ -51,7 +51,7 @@ def apart(a, b):
     ("depth", "norm", "patch_size"),
     [*itertools.product([1, 2], ["none", "layer"], [1]), (1, "layer", 2), (1, "none", 3)],
 )
-def test_the_receptive_field_is_that_of_the_gradient(depth, norm, patch_size):
+def test_the_receptive_field_equals_the_support_of_the_gradient(depth, norm, patch_size):
     model = build_generator(width=8, depth=depth, norm=norm, se_ratio=0, patch_size=patch_size, seed=3)
     head = model.get_layer("head").kernel
     head.assign(np.random.default_rng(0).normal(0, 0.1, head.shape))
@@ -68,7 +68,7 @@ def test_the_receptive_field_is_that_of_the_gradient(depth, norm, patch_size):
         assert pixel - before <= touched[0]
         assert touched[-1] <= pixel + after
         seen = np.maximum(seen, [pixel - touched[0], touched[-1] - pixel])
-    assert tuple(seen) == reach, "not more than needed either"
+    assert tuple(seen) == reach, "the field must not be larger than needed"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_receptive_field_is_that_of_the_gradient(depth, norm, patch_size):
     ],
 )
 @pytest.mark.parametrize("size", [(301, 257), (97, 1501)])
-def test_tiles_equal_the_whole(fields, size):
+def test_tiles_equal_the_whole_image(fields, size):
     gan, image = make_gan(**fields), noise(*size)
     restorer = Restorer(gan, tile_size=160)
     assert restorer.local
@@ -89,7 +89,7 @@ def test_tiles_equal_the_whole(fields, size):
     difference = apart(restored, wanted)
     assert np.mean(difference <= 1) > 0.999
     assert difference.max() <= 2
-    assert apart(wanted, image).mean() > 3, "the network must have changed something"
+    assert apart(wanted, image).mean() > 3, "the network must change the image"
 
 
 def test_tiles_of_a_network_with_squeeze_excite_use_their_own_averages():
@@ -102,7 +102,7 @@ def test_tiles_of_a_network_with_squeeze_excite_use_their_own_averages():
     assert apart(restorer.restore(image)[:50, :50], corner).max() <= 1
 
 
-def test_one_way_for_all_sizes_and_types():
+def test_all_sizes_and_types():
     gan = make_gan(**LOCAL)
     for height, width in [(1, 1), (1, 50), (31, 2), (64, 64)]:
         image = noise(height, width)
@@ -111,7 +111,7 @@ def test_one_way_for_all_sizes_and_types():
     restored = Restorer(gan, tile_size=160).restore(deep)
     assert restored.dtype == np.uint16
     assert apart(restored, whole(gan, deep)).max() <= 64  # of 65535
-    assert len(np.unique(restored & 255)) == 256, "16 bits, not 8 made longer"
+    assert len(np.unique(restored & 255)) == 256, "16 bits, not 8 bits scaled up"
 
 
 def test_order_and_batches(monkeypatch):
@@ -138,14 +138,12 @@ def test_several_devices_give_the_same():
     before = gan.restore(image[:8, :8])
     for variable in gan.generator.trainable_variables:
         variable.assign(variable * 0)
-    assert np.array_equal(gan.restore(image[:8, :8]), image[:8, :8]), (
-        "one device uses the weights as they are"
-    )
+    assert np.array_equal(gan.restore(image[:8, :8]), image[:8, :8]), "one device uses the current weights"
     assert not np.array_equal(before, image[:8, :8])
-    assert apart(restorer.restore(image), wanted).max() <= 1, "several have copies"
+    assert apart(restorer.restore(image), wanted).max() <= 1, "several devices have copies"
 
 
-def test_what_is_no_image_is_refused():
+def test_invalid_images_are_refused():
     gan = make_gan(**LOCAL)
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ValueError, match="an image must"):
@@ -153,7 +151,7 @@ def test_what_is_no_image_is_refused():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_mirror_takes_the_mean_with_the_restored_mirror_image(dtype):
+def test_mirror_returns_the_mean_with_the_restored_mirror_image(dtype):
     gan = make_gan(**LOCAL)
     images = [noise(*size, seed=i, dtype=dtype) for i, size in enumerate([(40, 50), (40, 50), (230, 210)])]
     found = list(Restorer(gan, tile_size=160, mirror=True).restore_all(iter(images)))
@@ -162,6 +160,6 @@ def test_mirror_takes_the_mean_with_the_restored_mirror_image(dtype):
         one, other = (whole(gan, p).astype(float) for p in (image, image[:, ::-1]))
         assert restored.dtype == dtype
         assert apart(restored, (one + other[:, ::-1]) / 2).max() <= np.iinfo(dtype).max / 200
-        assert apart(restored, one).mean() > 0.5, "the mirror image alone is another one"
+        assert apart(restored, one).mean() > 0.5, "the mirror image must be restored differently"
     again = Restorer(gan, tile_size=160, mirror=True).restore(images[0][:, ::-1])
     np.testing.assert_array_equal(again, found[0][:, ::-1])

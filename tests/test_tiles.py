@@ -1,4 +1,4 @@
-"""The plan of tiles: they cover, overlap, start where they must, and their weights sum to one."""
+"""The plan of tiles: coverage, overlap, alignment, and weights that sum to one."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def random_axes():
         yield from ((side, axis, depth) for side, axis in ((height, made.rows), (width, made.columns)))
 
 
-def test_tiles_cover_a_side_and_keep_the_rules():
+def test_tiles_cover_a_side_and_obey_the_rules():
     several = 0
     for side, axis, depth in random_axes():
         before, after = receptive_field(depth)
@@ -53,7 +53,7 @@ def test_weights_are_smooth():
     axis = plan(64, 12000, tile_size=500, depth=2).columns
     assert len(axis.starts) > 2
     for weights in axis.weights:
-        assert np.abs(np.diff(weights)).max() < 0.05, "from 0 to 1 in a step would be a seam"
+        assert np.abs(np.diff(weights)).max() < 0.05, "a step from 0 to 1 would be a visible seam"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_an_image_that_fits_is_one_tile(size, tiles):
     assert len(plan(*size, tile_size=1024, depth=5).tiles) == tiles
 
 
-def test_a_tile_too_small_is_refused():
+def test_a_tile_that_is_too_small_is_refused():
     assert len(plan(500, 500, tile_size=least(5), depth=5).tiles) > 1
     with pytest.raises(UsageError, match=f"tile_size={least(5) - 1} is too small.*use {least(5)} or more"):
         plan(10, 10, tile_size=least(5) - 1, depth=5)

@@ -1,4 +1,4 @@
-"""Videos: every frame once and in order, the rate, the sound and the colors kept; damage is named."""
+"""Videos: every frame once and in order; rate, audio and colors are kept; damage is reported."""
 
 import pathlib
 import subprocess
@@ -29,7 +29,7 @@ class Darker:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
-    """One second of moving patterns with a tone: 30000/1001 frames a second."""
+    """One second of moving patterns with a tone, at 30000/1001 frames per second."""
     path = tmp_path_factory.mktemp("film") / "-film.mp4"
     inputs = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=30000/1001", "-f", "lavfi", "-i", "sine=440"]
     codecs = ["-t", "1", "-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv444p", "-c:a", "aac"]
@@ -50,7 +50,7 @@ def sound(path):
     return subprocess.run(command, check=True, capture_output=True).stdout
 
 
-def test_a_film(film, tmp_path):
+def test_frames_rate_and_audio(film, tmp_path):
     job = Job(film, tmp_path / "out/film.mp4", tmp_path / "out/film.compare.mp4")
     count = []
     done = video.restore_video(job, Darker(), ffmpeg=FFMPEG, on_frame=lambda: count.append(1))
@@ -63,7 +63,9 @@ def test_a_film(film, tmp_path):
     assert len(hazy) == len(restored) == len(both) == 30
     wanted = blocks(hazy // 2)  # as colors have half the resolution
     apart = np.abs(blocks(restored)[:, None] - wanted).mean(axis=(2, 3, 4))
-    assert apart.argmin(axis=1).tolist() == list(range(30)), "every frame is most like its own"
+    assert apart.argmin(axis=1).tolist() == list(range(30)), (
+        "every restored frame must be most similar to its own hazy frame"
+    )
     assert np.diag(apart).max() < 1.5
     assert np.abs(blocks(both[:, :, :96]) - blocks(hazy)).mean() < 3
     assert np.abs(blocks(both[:, :, 96:]) - wanted).mean() < 3
@@ -86,13 +88,13 @@ def test_odd_sides_and_matroska(tmp_path):
     with video._encoder(still, source, source, stream=stream, width=21, ffmpeg=FFMPEG) as take:
         for frame in clip:
             take(frame)
-    assert np.abs(frames(source).astype(int) - clip).mean() < 4, "the colors are those that were given"
+    assert np.abs(frames(source).astype(int) - clip).mean() < 4, "the colors must not change"
     job = Job(source, tmp_path / "out.mkv", None)
     assert video.restore_video(job, Darker(), ffmpeg=FFMPEG) == (7, "")
     assert np.abs(frames(job.output).astype(int) - clip // 2).mean() < 4
 
 
-def test_damage_is_named(film, tmp_path):
+def test_damage_is_reported(film, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(film.read_bytes()[:3000])
     job = Job(broken, tmp_path / "out/broken.mp4", None)
@@ -107,10 +109,10 @@ def test_damage_is_named(film, tmp_path):
     count, wrong = video.restore_video(job, Darker(), ffmpeg=FFMPEG)
     assert 3 < count < 30
     assert "ended prematurely" in wrong
-    assert len(frames(job.output)) == count, "what could be decoded is kept"
+    assert len(frames(job.output)) == count, "all decoded frames must be kept"
 
 
-def test_nothing_is_left_of_a_result_that_fails(film, tmp_path):
+def test_a_failed_result_leaves_no_file(film, tmp_path):
     class Stops:
         def restore_all(self, images):
             yield next(iter(images))
@@ -119,10 +121,10 @@ def test_nothing_is_left_of_a_result_that_fails(film, tmp_path):
     job = Job(film, tmp_path / "out/film.mp4", tmp_path / "out/both.mp4")
     with pytest.raises(DataError, match="the restorer stopped"):
         video.restore_video(job, Stops(), ffmpeg=FFMPEG)
-    assert list(pathlib.Path(tmp_path / "out").iterdir()) == [], "no part of a result stays"
+    assert list(pathlib.Path(tmp_path / "out").iterdir()) == [], "no partial result may remain"
 
 
-def test_what_ffmpeg_says_is_passed_on(film, tmp_path):
+def test_ffmpegs_message_is_reported(film, tmp_path):
     (tmp_path / "out.mp4").mkdir()
     job = Job(film, tmp_path / "out.mp4/none.nothing", None)
     with pytest.raises(DataError, match=r"none\.nothing: ffmpeg cannot encode it \(.*"):

@@ -1,4 +1,4 @@
-"""A generator that looks at a view of the image: resampling, the network itself, large images, crops to train on."""
+"""A generator with a view of the image: resampling, the network, large images, training crops."""
 
 import checkpoints_made
 import numpy as np
@@ -29,7 +29,7 @@ SIZES = [(1, 1), (1, 40), (31, 50), (32, 32), (97, 41), (200, 260)]
 
 # ------------------------------------------------------------------------------------------- resampling
 @pytest.mark.parametrize(("outputs", "inputs"), [(32, 32), (32, 97), (97, 32), (32, 33), (5, 1), (1, 9)])
-def test_it_is_tensorflows_linear_resize(outputs, inputs):
+def test_resampling_equals_tensorflows_linear_resize(outputs, inputs):
     row = np.random.default_rng(0).random((1, inputs, 1, 1)).astype(np.float32)
     wanted = tf.image.resize(row, (outputs, 1), antialias=True).numpy().reshape(-1)
     for lib in (np, tf):
@@ -41,7 +41,7 @@ def test_it_is_tensorflows_linear_resize(outputs, inputs):
     np.testing.assert_allclose(np.concatenate(parts, axis=1), matrix, atol=1e-6)
 
 
-def test_a_view_is_what_training_resizes_to():
+def test_a_view_equals_a_resized_training_image():
     image = noise(200, 131)
     view = View(SIZE)(tf.constant(image[None], tf.float32)).numpy()[0]
     assert apart(decode.resize(tf.constant(image), SIZE).numpy(), np.rint(view)).max() <= 1
@@ -50,7 +50,7 @@ def test_a_view_is_what_training_resizes_to():
 # ---------------------------------------------------------------------------------------------- network
 @pytest.mark.parametrize("output", ["residual", "scattering"])
 @pytest.mark.parametrize("patch_size", [1, 2])
-def test_of_its_own_size_it_is_the_network_without_a_view(output, patch_size):
+def test_an_image_of_the_view_size_is_restored_as_without_a_view(output, patch_size):
     fields = {"model__output": output, "model__patch_size": patch_size, "model__depth": 2}
     plain, viewing = make_gan(**fields), make_gan(**fields, model__view_size=SIZE)
     assert [v.path for v in plain.generator.variables] == [v.path for v in viewing.generator.variables]
@@ -59,7 +59,7 @@ def test_of_its_own_size_it_is_the_network_without_a_view(output, patch_size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_any_size_is_the_maps_of_the_view_laid_on_the_image(size):
+def test_the_enlarged_maps_are_applied_to_images_of_any_size(size):
     gan, image = make_gan(**FIELDS), noise(*size)
     x = image[None].astype(np.float32) / 127.5 - 1
     seen = tf.image.resize(x, (SIZE, SIZE), antialias=True)
@@ -71,7 +71,7 @@ def test_any_size_is_the_maps_of_the_view_laid_on_the_image(size):
 
 
 def test_a_view_sees_the_whole_image():
-    """A network without one, and without gates, sees its neighborhood alone."""
+    """Without a view and without squeeze-excite, a pixel depends only on its neighborhood."""
     gan = make_gan(**FIELDS, model__se_ratio=0.0)
     image = noise(200, 260)
     other = image.copy()
@@ -100,7 +100,7 @@ def test_invalid_values_are_refused(overrides, said):
 # ------------------------------------------------------------------------------------------- restoring
 @pytest.mark.parametrize("output", ["residual", "scattering"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_large_image_passes_in_strips_and_is_the_same(output, dtype, monkeypatch):
+def test_a_large_image_in_strips_equals_the_whole_image(output, dtype, monkeypatch):
     monkeypatch.setattr("hazeheal.inference.strips.STRIP", 2000)
     monkeypatch.setattr("hazeheal.inference.strips.BLOCK", 150)
     gan = make_gan(**FIELDS | {"model__output": output})
@@ -142,7 +142,7 @@ def test_images_of_all_sizes_come_in_order():
         assert apart(restored, whole(gan, image)).max() <= 1
 
 
-def test_its_export_and_its_weights_restore_as_the_run(tmp_path):
+def test_export_and_weights_restore_as_the_run(tmp_path):
     run = checkpoints_made.write_run(tmp_path / "run", (5, 20.0), (9, 10.0), **FIELDS)
     exports = tmp_path / "export"
     command = [
@@ -162,7 +162,7 @@ def test_its_export_and_its_weights_restore_as_the_run(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------ crops
-def test_windows_lie_within_the_image_and_one_in_four_is_all_of_it():
+def test_windows_are_inside_the_image_and_one_in_four_is_the_whole_image():
     drawn = np.array(
         [
             [int(v) for v in augment.random_window(tf.constant(50), tf.constant(90), least=0.6, seed=[0, n])]

@@ -33,7 +33,7 @@ def path(tmp_path):
     return tmp_path / "some.npz"
 
 
-def test_what_is_written_is_read(path):
+def test_round_trip(path):
     found = weights.read(str(path))
     assert found.path == path
     assert equal(found.values, arrays())
@@ -65,13 +65,13 @@ def test_any_flipped_byte_is_refused(path):
 
 
 @pytest.mark.parametrize("kept", [0, 1, 10, 100, -1, -22, -200])
-def test_a_file_that_was_cut_off(path, kept):
+def test_a_truncated_file_is_refused(path, kept):
     path.write_bytes(path.read_bytes()[:kept])
     assert "or is damaged" in refusal(HazeHealError, weights.read, path)
 
 
 def rewritten(path, change):
-    """Writes the members of the archive anew, as another program would, after `change` of them."""
+    """Rewrites the archive, as another program would, after `change` modified its members."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     change(members)
