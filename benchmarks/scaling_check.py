@@ -47,10 +47,10 @@ def config_flags(flags, *, batch):
     return ["--config=default", *(f"--config.{name}={value}" for name, value in fields.items())]
 
 
-def train(flags, folder, name, *, replicas, groups=1, cores=None, beside=0):
-    """Seconds per step, the mean of `beside` + 1 simultaneous trainings."""
+def train(flags, folder, name, *, replicas, groups=1, cores=None, concurrent=0):
+    """Seconds per step, the mean of this training and `concurrent` others at the same time."""
     running = []
-    for number in range(beside + 1):
+    for number in range(concurrent + 1):
         run = folder / f"{name}_{number}"
         batch = flags.batch * replicas
         command = [*HAZEHEAL, "launch", f"--groups={groups}", f"--cpu_replicas={replicas}"]
@@ -167,7 +167,7 @@ def main(argv=None):
             results.append(
                 {
                     "alone": train(flags, folder, f"alone{number}", replicas=1, cores=cores),
-                    "beside": train(flags, folder, f"beside{number}", replicas=1, cores=cores, beside=1),
+                    "beside": train(flags, folder, f"beside{number}", replicas=1, cores=cores, concurrent=1),
                     "replicas": train(flags, folder, f"replicas{number}", replicas=2),
                     "groups": train(flags, folder, f"groups{number}", replicas=2, groups=2),
                     "reduction_replicas": reduced_within(flags, folder),
@@ -177,7 +177,7 @@ def main(argv=None):
             print(" ".join(f"{name} {seconds:.3f} s" for name, seconds in results[-1].items()), flush=True)
     medians = {name: statistics.median(times[name] for times in results) for name in results[0]}
     print(
-        f"\none replica on a core: {medians['alone']:.3f} s per step; beside another: {medians['beside']:.3f} s\n"
+        f"\none replica on a core: {medians['alone']:.3f} s per step; with another training on the other core: {medians['beside']:.3f} s\n"
     )
     print("| two | reduction s | predicted s | measured s | off by |\n|---|---|---|---|---|")
     for name in ("replicas", "groups"):

@@ -143,24 +143,24 @@ def written_names(concrete, captured):
 
     def written(nodes, inputs):
         """The subset of the names `inputs` that `nodes` write."""
-        found = set()
+        result = set()
         for node in nodes:
             names = [name.split(":")[0] for name in node.input if not name.startswith("^")]
             if node.op in WRITING_OPS:
                 # The first three inputs of Adam are the variable and its slots.
-                found.update(names[: 3 if node.op == "ResourceApplyAdam" else 1])
+                result.update(names[: 3 if node.op == "ResourceApplyAdam" else 1])
             called = [node.attr[key].func.name for key in ("then_branch", "else_branch", "f")]
             for name in filter(None, called):
                 function = library[name]
                 parameters = [arg.name for arg in function.signature.input_arg]
                 passed = names[1:] if node.op in ("If", "StatelessIf") else names
                 inside = written(function.node_def, set(parameters))
-                found.update(p for p, q in zip(passed, parameters, strict=True) if q in inside)
-        return found & inputs
+                result.update(p for p, q in zip(passed, parameters, strict=True) if q in inside)
+        return result & inputs
 
     placeholders = [tensor.op.name for tensor in concrete.graph.internal_captures]
-    found = written(concrete.graph.as_graph_def().node, set(placeholders))
-    return [name for name, node in zip(captured, placeholders, strict=True) if node in found]
+    names_written = written(concrete.graph.as_graph_def().node, set(placeholders))
+    return [name for name, node in zip(captured, placeholders, strict=True) if node in names_written]
 
 
 def main(argv=None):

@@ -30,7 +30,7 @@ def measure(folder: str | os.PathLike, *, encoding: str, pairs: int, size: int) 
         size: Side of the images in pixels.
 
     Returns:
-        Spreads of one value. seconds: of the whole command; start_seconds: of the command for two pairs;
+        Spreads of one value. seconds: of the command; start_seconds: of the command for two pairs;
         pairs_per_second: all pairs divided by `seconds`; pairs_per_second_running: the additional pairs divided by the
         additional seconds, missing if the shorter conversion took longer.
     """

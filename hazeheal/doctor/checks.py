@@ -217,11 +217,11 @@ def check_workdir(directory: str | os.PathLike) -> list[Finding]:
     Args:
         directory: The run's directory. If it does not exist, its nearest existing parent is checked. No file remains.
     """
-    wanted = pathlib.Path(directory).absolute()
-    existing = wanted
+    path = pathlib.Path(directory).absolute()
+    existing = path
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
-    shown = str(directory) if existing == wanted else f"{directory} (in {existing})"
+    title = str(directory) if existing == path else f"{directory} (in {existing})"
     try:
         with tempfile.NamedTemporaryFile(dir=existing, prefix=".hazeheal-doctor-") as file:
             file.write(bytes(MIB))
@@ -229,9 +229,9 @@ def check_workdir(directory: str | os.PathLike) -> list[Finding]:
             os.fsync(file.fileno())
             can_lock = _can_lock(file)
     except OSError as error:
-        text = f"{shown} cannot be written: {error.strerror or error}"
+        text = f"{title} cannot be written: {error.strerror or error}"
         return [Finding("workdir", PROBLEM, text, "name another --workdir")]
-    findings = [Finding("workdir", OK, f"{shown} can be written"), _check_disk(existing)]
+    findings = [Finding("workdir", OK, f"{title} can be written"), _check_disk(existing)]
     if not can_lock:
         advice = "do not start two runs in the same directory there"
         findings.append(Finding("locks", NOTE, "the file system does not support file locks", advice))
