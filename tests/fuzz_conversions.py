@@ -1,4 +1,4 @@
-"""Calls of `hazeheal-tfrecords convert` for the fuzz tests: folders, flags and places, from right to wrong."""
+"""Calls of `hazeheal-tfrecords convert` for the fuzz tests: valid and invalid folders, flags and output directories."""
 
 import contextlib
 import dataclasses
@@ -45,7 +45,7 @@ VALUES = {
     "--seed": ("0", "-5", "7", "x", *HUGE),
     "--name": ("set", "a-b", "", "S_9", "é", "a\nb", "n" * 150, "n" * 300, "../x"),
     "--pairing": PAIRINGS,
-    "--workers": ("0", "-1", "x"),  # never more than 1: a pool would start a server of its own
+    "--workers": ("0", "-1", "x"),  # at most 1: a pool would start a fork server
 }
 FLAGS = [f"{name}={value}" for name, values in VALUES.items() for value in values]
 FLAGS += [
@@ -93,7 +93,7 @@ OUTPUTS += (
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """`scenes`, with `extras` beside them; `good` ones of whole images, which must come out (see `sure`)."""
+    """`scenes` with `extras` in the same folders, and `good` scenes of intact images, which must be converted (see `sure`)."""
 
     scenes: tuple
     good: tuple = ()
@@ -104,7 +104,7 @@ class Case:
     relative: bool = False
 
     def write(self, root) -> tuple:
-        """Makes the two folders in `root`; returns {file name: Content} of each."""
+        """Writes the two folders in `root`; returns them, and {file name: Content} of each."""
         folders = [root / "in put" / name for name in ("hazy", "hazy" if self.one_folder else "gt")]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ class Case:
                     continue
                 name, image = named
                 path = folders[side] / name
-                with contextlib.suppress(OSError):  # a name that cannot be, or is a folder's
+                with contextlib.suppress(OSError):  # the name is invalid, or is that of a folder
                     path.parent.mkdir(parents=True, exist_ok=True)
                     if image.kind == SPARSE:
                         path.write_bytes(contents(*SIZES[image.size])["png"].data)
@@ -139,9 +139,9 @@ class Case:
         elif self.output == "foreign":
             output.mkdir()
             (output / "thesis\x1b.tex").write_text("x")
-        elif self.output == "half":  # somebody's own files, by names like those of our temporary ones
-            (output / ".mine.tmp-old").mkdir(parents=True)
-            (output / "x.tmp-1.png").write_text("x")
+        elif self.output == "half":  # other files with names similar to our temporary names
+            (output / ".12-other.part").mkdir(parents=True)
+            (output / "12-0a1b2c.part.png").write_text("x")
         elif self.output == "file" or self.output == "file/below":
             (root / "file").write_text("x")
         elif self.output == "loop":
@@ -185,7 +185,7 @@ class Case:
         return path
 
     def sure(self) -> dict:
-        """{hazy file: clear file} of pairs that must come out, whatever else lies there; else {}."""
+        """Returns {hazy file: clear file} of the pairs that must be converted; empty if the conversion may fail."""
         names = [named[0] for scene in self.scenes for named in scene.names() if named]
         refused = (
             self.output not in FINE
@@ -195,7 +195,7 @@ class Case:
         return {} if refused else dict([name for name, _ in scene.names()] for scene in self.good)
 
 
-# `good` scenes must be converted with these outputs and flags; FORGIVING lets everything else lie beside them.
+# `good` scenes must be converted with these outputs and flags. FORGIVING allows everything else in the folders.
 FINE = ("new", "a/b/c", "empty", "link", "odd \n[x]*?{0}%s", "-out", "n" * 255, "é", ".", "hazy/out")
 MORE = st.sampled_from(
     ("--encoding=png", "--encoding=jpeg", "--max_side=7", "--seed=7", "--name=S_9", "--tile_size=9")
@@ -204,7 +204,7 @@ MORE = st.sampled_from(
 
 @st.composite
 def cases(draw) -> Case:
-    """From folders that must be converted to folders where nothing is as it should be."""
+    """Draws cases from valid folders, which must be converted, to folders in which nothing is valid."""
     kind = draw(st.sampled_from(("good", "flags", "flags", "forgiven", "forgiven", "any", "any", "any")))
     size = draw(st.integers(0, len(SIZES) - 1))
     whole = st.builds(FuzzedFile, st.sampled_from(WHOLE), st.just(size))
@@ -239,7 +239,7 @@ def cases(draw) -> Case:
     suffixes = st.tuples(suffix, suffix)
     scene = st.builds(Scene, stem, templates, image, image, suffixes, st.sampled_from(FOLDERS))
     scenes = draw(st.lists(scene, min_size=1, max_size=4))
-    if draw(st.integers(0, 40)) == 0:  # many at once: several threads look at headers
+    if draw(st.integers(0, 40)) == 0:  # several threads read headers at the same time
         bomb = FuzzedFile(draw(st.sampled_from(sorted(bombs()))))
         scenes += [Scene(f"bomb{number}", TEMPLATES[0], bomb, bomb) for number in range(6)]
     slow = {"deep", "mesh"}

@@ -1,6 +1,6 @@
-"""What the fuzz tests share: a command run as a process runs it, and the oracle that judges how it ended.
+"""Shared by the fuzz tests: runs of a command, and the oracle that judges how it ended.
 
-The oracle, whatever the arguments and whatever lies on the disk:
+For any arguments and any files, the oracle requires:
 
     exit code  0, or 1 (error), or 2 (bad usage); nothing comes out of `main` but the code
     stderr     after a failure it ends in one line, `PROGRAM: error: ...`. Before it, and after a success, there is
@@ -137,7 +137,7 @@ def run_process(module: str, argv) -> Ended:
     """Runs `python -m MODULE ARGV` as a process of its own, with a limit on its address space."""
     argv = tuple(map(str, argv))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
-    environment["TF_CPP_MIN_LOG_LEVEL"] = "3"  # a driver that is not there is no matter of these commands
+    environment["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no messages about a missing driver
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, watchdog(argv, SECONDS_PROCESS):
         process = subprocess.Popen(
             [sys.executable, "-m", module, *argv],

@@ -1,4 +1,4 @@
-"""Campaigns of the fuzz tests: many cases, how many ended in which way, and that memory did not grow.
+"""Campaigns of the fuzz tests: run many cases, count their results, and check that memory does not grow.
 
 What else must hold (output that is right, inputs that are as before, nothing left half done) the tests check.
 """

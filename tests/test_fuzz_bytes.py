@@ -1,8 +1,8 @@
-"""Fuzz: the bytes of data sets, flipped, cut, lengthened, lost, exchanged, through all commands that read them.
+"""Fuzz: damaged data sets (flipped, truncated, added, removed, exchanged bytes) through all commands that read them.
 
-Shards, index, sources, manifest and metadata: `verify`, `info`, `extract`, `train --dry_run`, `convert` again, and
-`convert` of a data set whose conversion was interrupted. Looking at a data set must not change it, and `verify` must
-find and name what was done to a file. The oracle is `fuzz_oracle`'s.
+The damage is in shards, index, sources, manifest or metadata. The commands are `verify`, `info`, `extract`,
+`train --dry_run`, and `convert` again, of complete and of interrupted data sets. A command that reads a data set must not
+change it, and `verify` must find each damage and name the file. `fuzz_oracle` judges how the commands end.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ ODD_VALUES = (
 
 @dataclasses.dataclass(frozen=True)
 class Damage:
-    """One thing done to one file: `file` and `other` count through the sorted names, `place` runs from 0 to 1."""
+    """One damage of one file: `file` and `other` are numbers in the sorted names, `place` is a fraction of the file."""
 
     kind: str
     file: int
@@ -95,7 +95,7 @@ class Damage:
                 path.symlink_to(path.name if self.kind == "loop" else "nowhere")
 
     def _operated(self, data: bytes, name: str) -> bytes:
-        """Another value somewhere in a JSON document; a manifest may be signed anew."""
+        """Returns a JSON document with one value changed; a manifest may get the matching fingerprint."""
         try:
             lines = data.decode().splitlines() if name.endswith(".jsonl") else [data.decode()]
             number = self.other % len(lines)
@@ -187,7 +187,7 @@ def check_bytes(sets, run_tools=tools, run_hazeheal=hazeheal):
         assert changed or kind != "whole" or dry == "success", ended
         assert kind == "whole" or dry == "error", ended
         assert not (folder / "run").exists()
-        assert fuzzing.snapshot(data) == before, "looking at a data set changed it"
+        assert fuzzing.snapshot(data) == before, "reading a data set changed it"
         converted = convert_again(sets, kind, data, before, changed)
         return word if kind == "whole" else converted
 
@@ -203,14 +203,14 @@ def images(data, split):
 
 
 def differences(original, data) -> set:
-    """Names of the files that are not as they were."""
+    """Returns the names of the files that differ."""
     now = {path.name: path.read_bytes() if path.is_file() else None for path in data.iterdir()}
     then = {path.name: path.read_bytes() for path in original.iterdir()}
     return {name for name in now.keys() | then.keys() if now.get(name) != then.get(name)}
 
 
 def must_find(ended, word, changed, sets, kind, data):
-    """`verify` finds every change of a file, and names the file."""
+    """`verify` must find every changed file and name it."""
     if kind == "unfinished":
         assert word == "error", ended
         return
@@ -218,23 +218,23 @@ def must_find(ended, word, changed, sets, kind, data):
         assert word == "success", ended
         return
     if changed == {records.MANIFEST}:
-        # Of the manifest's own changes those in the provenance, which describes no data, may be passed over.
+        # Changes in the manifest's provenance, which describes no data, may remain unnoticed.
         with contextlib.suppress(ValueError, RecursionError):
             path = data / records.MANIFEST
-            now = json.loads(path.read_bytes()) if path.is_file() else None  # not out of a pipe
+            now = json.loads(path.read_bytes()) if path.is_file() else None  # a pipe would block
             if isinstance(now, dict) and records.fingerprint(now) == now.get("fingerprint"):
                 return
         assert word == "error" and records.MANIFEST in ended.err, ended
         return
     if records.MANIFEST in changed:
-        return  # it says what is to be found
+        return  # a changed manifest decides what is damaged
     assert word == "error", ended
     for name in changed:
         assert str(data / name) in ended.out + ended.err, (name, ended)
 
 
 def convert_again(sets, kind, data, before, changed) -> str:
-    """A whole data set is left as it is; an unfinished one becomes what it would have become, or is refused."""
+    """A complete data set is not changed; an unfinished one is completed with the same bytes, or refused."""
     ended = tools(converting.arguments(sets.source, data, *CONVERT, "--workers=1"))
     word = fuzz_oracle.judge(ended, fuzz_oracle.TOOLS)
     if kind == "whole":

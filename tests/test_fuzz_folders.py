@@ -1,7 +1,7 @@
-"""Fuzz: folders of odd images with odd names, and odd flags, through `hazeheal-tfrecords`.
+"""Fuzz: folders of unusual images with unusual names, and unusual flags, through `hazeheal-tfrecords`.
 
-What `convert` makes must pass `verify`, `info` and `extract`, and hold the pixels that were put in; what it refuses
-it must refuse as `fuzz_oracle` says, and leave nothing behind. `fuzzing.campaign` says how many cases there are.
+A converted data set must pass `verify`, `info` and `extract`, and contain the pixels of the input. An error must satisfy
+`fuzz_oracle`, and leave no files. `fuzzing.cases` returns the number of cases.
 """
 
 import contextlib
@@ -70,7 +70,7 @@ def _within(path: bytes, folder) -> bool:
 
 
 def nothing_left(output, around, root):
-    """After a failure all is as before, or there is a conversion that the same command can take up."""
+    """After an error nothing has changed, or there is an unfinished conversion that the same command can resume."""
     now = fuzzing.snapshot(root)
     changed = {path for path in now.keys() | around.keys() if now.get(path) != around.get(path)}
     if not changed:
@@ -81,12 +81,12 @@ def nothing_left(output, around, root):
     real = os.fsencode(os.path.realpath(output))
     for path in changed:
         if os.fsencode(os.path.realpath(path)) == real or real.startswith(path + b"/"):
-            continue  # the folder itself, and those above it
+            continue  # the directory itself and its parents
         assert re.fullmatch(own, os.path.basename(path)), changed
 
 
 def check_output(case, root, output, folders, written, run):
-    """Reads what was made by other means than the tools', then by the tools."""
+    """Reads the data set without the tools, then with the tools."""
     manifest = records.load_manifest(output)
     names = {
         name for name in os.listdir(output) if output not in folders or name.startswith(manifest["name"])
@@ -127,7 +127,7 @@ def check_output(case, root, output, folders, written, run):
 
 
 def pixels_are_right(pair, options, written):
-    """Lossless records of images of one size show what was put in, and kept ones are the files themselves."""
+    """Lossless records of images of equal size contain the input's pixels."""
     put_in = [
         files.get(name) for files, name in zip(written, (pair.hazy_source, pair.clear_source), strict=True)
     ]
@@ -144,7 +144,7 @@ def pixels_are_right(pair, options, written):
 
 
 def check_extracted(pairs, target, written, *, whole):
-    """Every image of every record is there, and a kept file under its own name."""
+    """Every image of every record is extracted, and a file stored byte for byte has its own name."""
     found = {}
     for folder in ("hazy", "GT"):
         for path, (_, _, _) in fuzzing.snapshot(target / folder).items():

@@ -53,7 +53,7 @@ def extract(directory: str, *, output_dir: str, split: str | None = None) -> int
     problems, count = [], 0
     with _output_folders(pathlib.Path(output_dir)) as folders:
         writers = {
-            side: _Writer(folder, source_names={source[side] for source in sources}, tiled=tiled)
+            side: _Writer(folder, reserved=_names_with_folders(sources, side), tiled=tiled)
             for side, folder in folders.items()
         }
         for opened, entry in splits:
@@ -127,13 +127,19 @@ def _read_pairs(
         ) from error
 
 
+def _names_with_folders(sources: list[dict], side: str) -> set[str]:
+    """Returns the names of all source files of a side, and of the folders that they are in."""
+    names = {source[side] for source in sources}
+    return names.union(*(map(str, pathlib.PurePosixPath(name).parents) for name in names))
+
+
 class _Writer:
     """Writes the images of one side (`hazy` or `GT`). An image that several records share is written once."""
 
-    def __init__(self, folder: pathlib.Path, *, source_names: set[str], tiled: bool):
+    def __init__(self, folder: pathlib.Path, *, reserved: set[str], tiled: bool):
         self.files = {}  # name of each written file -> SHA-256 of its contents
         self._folder = folder
-        self._source_names = source_names
+        self._reserved = reserved  # names that a re-encoded image must not take
         self._tiled = tiled
 
     def write(self, data: bytes, *, key: str, source: str, source_sha256: str | None) -> None:
@@ -160,7 +166,7 @@ class _Writer:
             stem, old_suffix = os.path.splitext(source)
             if unchanged or old_suffix.lower() in suffixes:
                 yield source
-            elif stem + suffixes[0] not in self._source_names:
+            elif stem + suffixes[0] not in self._reserved:
                 yield stem + suffixes[0]
             yield source + suffixes[0]
         yield key + suffixes[0]
