@@ -114,10 +114,9 @@ def _refuse_other_output(output_dir: pathlib.Path, manifest: dict, tasks: list[T
 
 def _remove_leftovers(output_dir: pathlib.Path) -> None:
     """Removes incomplete files of a run that was killed."""
-    for folder in (output_dir, *(output_dir / name for name in FOLDERS.values())):
-        for path in folder.rglob(".*") if folder != output_dir else folder.glob(".*"):
-            if is_temporary(path.name):
-                path.unlink()
+    for path in list(output_dir.rglob(".*")):
+        if is_temporary(path.name):
+            path.unlink()
 
 
 def _check_headers(tasks: list[Task]) -> None:
