@@ -13,6 +13,7 @@ Does not import TensorFlow.
 
 import contextlib
 import datetime
+import fractions
 import json
 import logging
 import math
@@ -20,7 +21,7 @@ import os
 import pathlib
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, HazeHealError, OutputError
@@ -48,7 +49,7 @@ class Status:
     Args:
         directory: The run directory.
         total_steps: Number of steps after which the run is complete.
-        epochs_done: Maps a step to the number of completed epochs.
+        steps_per_epoch: Number of steps of one epoch, which need not be an integer; None: epochs are not reported.
         facts: Further constant entries, of JSON values.
         enabled: Whether to write. Only the first of several replica groups does.
     """
@@ -58,13 +59,13 @@ class Status:
         directory: RunDirectory,
         *,
         total_steps: int,
-        epochs_done: Callable[[int], int | None] = lambda step: None,
+        steps_per_epoch: fractions.Fraction | float | None = None,
         facts: Mapping[str, Any] | None = None,
         enabled: bool = True,
     ):
         self._directory = directory
         self._enabled = enabled
-        self._epochs_done = epochs_done
+        self._steps_per_epoch = steps_per_epoch
         self._written_at = -math.inf
         # (step, time) after the first steps, so that the pace does not include the compilation.
         self._pace_start = None
@@ -174,7 +175,8 @@ class Status:
         if step is None:
             return
         total = self._facts["steps"]
-        self._facts |= {"step": step, "epoch": self._epochs_done(step), "eta_seconds": None}
+        epoch = math.floor(step / self._steps_per_epoch) if self._steps_per_epoch else None
+        self._facts |= {"step": step, "epoch": epoch, "eta_seconds": None}
         if self._pace_start is not None and self._facts["state"] in ACTIVE:
             first_step, start = self._pace_start
             if step > first_step:

@@ -53,7 +53,7 @@ class Reporter:
         self._status = Status(
             directory,
             total_steps=schedule.total_steps,
-            epochs_done=schedule.epochs_done,
+            steps_per_epoch=schedule.steps_per_epoch,
             facts=facts,
             enabled=is_first,
         )
