@@ -17,44 +17,13 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hazeheal.config_fields import (
-    FIELDS,
-    KINDS,
-    REMOVED_FIELDS,
-    check,
-    check_model_fields,
-    check_removed_values,
-    flat,
-    parse_interval,
-    profile_steps,
-    without_removed,
-)
+from hazeheal.config_fields import FIELDS, KINDS, REMOVED_FIELDS, check, flat, without_removed
 from hazeheal.errors import UsageError
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
     from hazeheal.data.records import Split
-
-__all__ = [
-    "FIELDS",
-    "check",
-    "check_batch",
-    "check_crop",
-    "check_model_fields",
-    "check_removed_values",
-    "find",
-    "flat",
-    "from_dict",
-    "load",
-    "parse_interval",
-    "profile_steps",
-    "shared",
-    "shipped_folders",
-    "split_argv",
-    "summaries",
-    "to_json",
-]
 
 
 def split_argv(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -1,6 +1,6 @@
 """The fields of a configuration: type, limits and valid values of each, and the checks of a whole configuration.
 
-`hazeheal.config` is the module that others import; it loads configurations and passes them through `check`.
+`hazeheal.config` loads configurations and passes them through `check`.
 """
 
 import dataclasses

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from refusals import refusal
 
 from hazeheal import config as configs
+from hazeheal import config_fields
 from hazeheal.errors import HazeHealError, UsageError
 
 
@@ -231,13 +232,13 @@ def test_a_stored_configuration_loads_without_its_removed_fields():
     config = configs.from_dict(fields | {"loss": fields["loss"] | removed})
     assert config.to_dict() == fields
     configs.check(config)
-    configs.check_model_fields(config, source="config.json")
+    config_fields.check_model_fields(config, source="config.json")
 
 
 def test_stored_networks_of_a_removed_value_are_refused():
     fields = load().to_dict()
     config = configs.from_dict(fields | {"model": fields["model"] | {"norm": "batch"}})
-    message = refusal(HazeHealError, configs.check_model_fields, config, source="runs/a/config.json")
+    message = refusal(HazeHealError, config_fields.check_model_fields, config, source="runs/a/config.json")
     assert message.startswith("runs/a/config.json: model.norm=batch was removed; ")
     assert message.endswith("use none or layer")
 
@@ -268,8 +269,8 @@ def test_a_batch_that_divides_is_taken(batch, accumulate, replicas):
 
 
 def test_profile_steps():
-    assert configs.profile_steps(load()) is None
-    assert configs.profile_steps(load("profile.steps=2:14")) == (2, 14)
+    assert config_fields.profile_steps(load()) is None
+    assert config_fields.profile_steps(load("profile.steps=2:14")) == (2, 14)
 
 
 @pytest.mark.parametrize(
@@ -284,14 +285,14 @@ def test_profile_steps():
     ],
 )
 def test_parse_interval(text, number, unit):
-    assert configs.parse_interval(text) == (number, unit)
+    assert config_fields.parse_interval(text) == (number, unit)
 
 
 @pytest.mark.parametrize(
     "text", ["", "5", "steps", "-1 steps", "1e3 steps", "nan epochs", "5 stepss", "never 5"]
 )
 def test_parse_interval_refuses(text):
-    assert repr(text) in refusal(UsageError, configs.parse_interval, text)
+    assert repr(text) in refusal(UsageError, config_fields.parse_interval, text)
 
 
 def test_loading_does_not_import_tensorflow():

@@ -11,7 +11,7 @@ from step_states import EVERYTHING, NORMS
 from hazeheal.models.pixels import normalize
 from hazeheal.training.step import losses
 from hazeheal.training.step.forward_backward import accumulate, make_forward_backward
-from hazeheal.training.step.step import LocalVariables
+from hazeheal.training.step.train_state import LocalVariables
 
 
 def forward_backward(trial, hazy, clear):

@@ -42,23 +42,13 @@ def parser() -> CommandParser:
         "and what limits each of them.",
         epilog=EPILOG,
     )
-    what = parse.add_argument_group("what to measure")
-    what.add_argument(
-        "--what", type=choices(plan.KINDS), default=plan.KINDS, metavar="A,B", help=_listed(plan.KINDS)
-    )
-    what.add_argument(
-        "--config", metavar="NAME", help="and --config.x.y=VALUE, as in training (default: quickstart)"
-    )
-    what.add_argument(
-        "--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`, for input and step"
-    )
-    what.add_argument(
-        "--pairs", type=count, default=256, metavar="N", help="synthetic pairs to convert (default: 256)"
-    )
-    what.add_argument(
-        "--size", type=count, metavar="N", help="side of the synthetic images (default: 5/3 of the crop)"
-    )
-    what.add_argument(
+    add = parse.add_argument_group("what to measure").add_argument
+    add("--what", type=choices(plan.KINDS), default=plan.KINDS, metavar="A,B", help=_listed(plan.KINDS))
+    add("--config", metavar="NAME", help="and --config.x.y=VALUE, as in training (default: quickstart)")
+    add("--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`, for input and step")
+    add("--pairs", type=count, default=256, metavar="N", help="synthetic pairs to convert (default: 256)")
+    add("--size", type=count, metavar="N", help="side of the synthetic images (default: 5/3 of the crop)")
+    add(
         "--image",
         "--picture",
         type=size,
@@ -66,46 +56,30 @@ def parser() -> CommandParser:
         metavar="WxH",
         help="size of the image to restore (default: 550x412)",
     )
-    devices = parse.add_argument_group("devices")
-    devices.add_argument("--cpu", action="store_true", help="do not use the GPUs")
-    devices.add_argument(
+    add = parse.add_argument_group("devices").add_argument
+    add("--cpu", action="store_true", help="do not use the GPUs")
+    add(
         "--replicas",
         type=numbers,
         metavar="1,2,4",
         help="numbers of replicas (default: powers of two up to all GPUs; 1,2 on CPUs)",
     )
-    devices.add_argument(
+    add(
         "--per_replica", action="store_true", help="the batch size is that of one replica, not the global one"
     )
-    devices.add_argument("--precision", type=choices(PRECISIONS), metavar="A,B", help=_listed(PRECISIONS))
-    devices.add_argument("--xla", type=choices(XLA), default=XLA, metavar="A,B", help=_listed(XLA))
-    duration = parse.add_argument_group("duration")
-    duration.add_argument(
-        "--seconds", type=seconds, default=1.0, metavar="S", help="length of a round (default: 1)"
-    )
-    duration.add_argument(
-        "--rounds", type=count, default=3, metavar="N", help="rounds in each process (default: 3)"
-    )
-    duration.add_argument(
-        "--passes", type=count, default=1, metavar="N", help="passes over all processes (default: 1)"
-    )
-    output = parse.add_argument_group("output")
-    output.add_argument("--json", metavar="FILE", help="a new file (default: ./benchmark-TIME.json)")
+    add("--precision", type=choices(PRECISIONS), metavar="A,B", help=_listed(PRECISIONS))
+    add("--xla", type=choices(XLA), default=XLA, metavar="A,B", help=_listed(XLA))
+    add = parse.add_argument_group("duration").add_argument
+    add("--seconds", type=seconds, default=1.0, metavar="S", help="length of a round (default: 1)")
+    add("--rounds", type=count, default=3, metavar="N", help="rounds in each process (default: 3)")
+    add("--passes", type=count, default=1, metavar="N", help="passes over all processes (default: 1)")
+    add = parse.add_argument_group("output").add_argument
+    add("--json", metavar="FILE", help="a new file (default: ./benchmark-TIME.json)")
     return parse
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
-
-    Args:
-        argv: The arguments after `hazeheal benchmark`.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        HazeHealError: What is wrong, the value, and what to do; `hazeheal.__main__` prints it.
-    """
+    """Runs `hazeheal benchmark` with these arguments; returns the exit code or raises `HazeHealError`."""
     config_flags, rest = configs.split_argv(argv)
     flags = parser().parse_args(rest)
     named = any(argument.startswith("--config=") for argument in config_flags)

@@ -47,17 +47,7 @@ def parser() -> CommandParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
-
-    Args:
-        argv: The arguments after `hazeheal checkpoints`.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        HazeHealError: There is no run, a checkpoint is damaged, or a group has no intact one.
-    """
+    """Runs `hazeheal checkpoints`; raises `HazeHealError` if a checkpoint is damaged or a group has no intact one."""
     flags = parser().parse_args(argv)
     folders = {name: pathlib.Path(flags.run, name, "checkpoints") for name in group_names(flags.run)}
     entries = [entry for folder in folders.values() for entry in _entries(folder).items()]

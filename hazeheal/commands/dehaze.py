@@ -41,28 +41,24 @@ def parser() -> CommandParser:
         description="Removes haze from images of any size, and from videos if ffmpeg is installed.",
         epilog=EPILOG,
     )
-    files = parse.add_argument_group("files")
-    files.add_argument("inputs", metavar="INPUT", nargs="+", help="files, folders, and globs in quotes")
-    files.add_argument(
-        "--output", metavar="DIR", required=True, help="folder of the results; created if it does not exist"
-    )
-    files.add_argument("--compare", action="store_true", help="also write hazy | restored as NAME.compare.*")
-    files.add_argument("--overwrite", action="store_true", help="replace existing results")
-    model = parse.add_argument_group("model")
-    model.add_argument("--model", default=pretrained.DEFAULT, metavar="MODEL", help=MODEL_HELP)
-    model.add_argument("--which", default="best", metavar="WHICH", help=WHICH_HELP)
-    model.add_argument("--mirror", action="store_true", help=MIRROR_HELP)
-    devices = parse.add_argument_group("devices")
-    devices.add_argument(
-        "--gpus", type=numbers, metavar="0,1", help="numbers of the GPUs to use (default: all)"
-    )
-    devices.add_argument(
+    add = parse.add_argument_group("files").add_argument
+    add("inputs", metavar="INPUT", nargs="+", help="files, folders, and globs in quotes")
+    add("--output", metavar="DIR", required=True, help="folder of the results; created if it does not exist")
+    add("--compare", action="store_true", help="also write hazy | restored as NAME.compare.*")
+    add("--overwrite", action="store_true", help="replace existing results")
+    add = parse.add_argument_group("model").add_argument
+    add("--model", default=pretrained.DEFAULT, metavar="MODEL", help=MODEL_HELP)
+    add("--which", default="best", metavar="WHICH", help=WHICH_HELP)
+    add("--mirror", action="store_true", help=MIRROR_HELP)
+    add = parse.add_argument_group("devices").add_argument
+    add("--gpus", type=numbers, metavar="0,1", help="numbers of the GPUs to use (default: all)")
+    add(
         "--precision",
         choices=("float32", "auto"),
         default="float32",
         help="auto: bfloat16 or float16 where the device computes faster with it (default: float32)",
     )
-    devices.add_argument(
+    add(
         "--tile_size",
         type=count,
         default=1024,
@@ -74,17 +70,7 @@ def parser() -> CommandParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
-
-    Args:
-        argv: The arguments after `hazeheal dehaze`.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        HazeHealError: What is wrong, the value, and what to do; `hazeheal.__main__` prints it.
-    """
+    """Runs `hazeheal dehaze` with these arguments; returns the exit code or raises `HazeHealError`."""
     flags = parser().parse_args(argv)
     from hazeheal.inference.jobs import find_jobs
 

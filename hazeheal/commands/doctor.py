@@ -34,17 +34,7 @@ def parser() -> CommandParser:
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command.
-
-    Args:
-        argv: The arguments after `hazeheal doctor`.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        HazeHealError: There are problems; they are printed before.
-    """
+    """Runs `hazeheal doctor`; raises `HazeHealError` if there are problems, which are printed before."""
     flags = parser().parse_args(argv)
     findings = []
 

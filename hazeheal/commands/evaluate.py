@@ -50,49 +50,42 @@ def parser() -> CommandParser:
         epilog=EPILOG,
     )
     data = parse.add_argument_group("data: either --data_dir, or --hazy_dir and --gt_dir")
+    add = data.add_argument
     source = data.add_mutually_exclusive_group(required=True)
     source.add_argument("--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`")
     source.add_argument("--hazy_dir", metavar="DIR", help="folder of hazy images")
-    data.add_argument("--gt_dir", metavar="DIR", help="folder of clear images; may be the same folder")
-    data.add_argument("--split", help="split of --data_dir: val or train (default: val)")
-    data.add_argument(
+    add("--gt_dir", metavar="DIR", help="folder of clear images; may be the same folder")
+    add("--split", help="split of --data_dir: val or train (default: val)")
+    add(
         "--pairing",
         metavar="RULE",
         help="how file names pair, as in `hazeheal-tfrecords convert --help` (default: auto)",
     )
-    data.add_argument(
+    add(
         "--size_mismatch",
         choices=("error", "center_crop"),
         help="for a pair of two sizes. error: stop; center_crop: crop both to the common size (default: error)",
     )
-    data.add_argument("--allow_orphans", action="store_true", help="skip images without a partner")
-    data.add_argument("--limit", type=count, metavar="N", help="use only the first N pairs by key")
-    model = parse.add_argument_group("model")
-    model.add_argument(
-        "--model", action="append", default=[], metavar="MODEL", help=f"{MODEL_HELP}; may be repeated"
-    )
-    model.add_argument(
-        "--no_model", action="store_true", help="score only the hazy input and the dark channel prior"
-    )
-    model.add_argument("--which", default="best", metavar="WHICH", help=WHICH_HELP)
-    model.add_argument("--mirror", action="store_true", help=MIRROR_HELP)
-    scores = parse.add_argument_group("scores")
-    scores.add_argument("--no_baseline", action="store_true", help="omit the dark channel prior")
-    scores.add_argument(
+    add("--allow_orphans", action="store_true", help="skip images without a partner")
+    add("--limit", type=count, metavar="N", help="use only the first N pairs by key")
+    add = parse.add_argument_group("model").add_argument
+    add("--model", action="append", default=[], metavar="MODEL", help=f"{MODEL_HELP}; may be repeated")
+    add("--no_model", action="store_true", help="score only the hazy input and the dark channel prior")
+    add("--which", default="best", metavar="WHICH", help=WHICH_HELP)
+    add("--mirror", action="store_true", help=MIRROR_HELP)
+    add = parse.add_argument_group("scores").add_argument
+    add("--no_baseline", action="store_true", help="omit the dark channel prior")
+    add(
         "--lpips",
         nargs="?",
         const="alex",
         choices=tuple(lpips.MIN_SIDE),
         help="also compute LPIPS with this backbone (--lpips alone: alex); needs pip install 'hazeheal[lpips]'",
     )
-    output = parse.add_argument_group("output")
-    output.add_argument(
-        "--output", metavar="DIR", help="folder for the results; without it they are only printed"
-    )
-    output.add_argument(
-        "--overwrite", action="store_true", help="replace the results of an earlier evaluation in --output"
-    )
-    output.add_argument(
+    add = parse.add_argument_group("output").add_argument
+    add("--output", metavar="DIR", help="folder for the results; without it they are only printed")
+    add("--overwrite", action="store_true", help="replace the results of an earlier evaluation in --output")
+    add(
         "--report_pictures",
         type=natural,
         default=100,
@@ -104,17 +97,7 @@ def parser() -> CommandParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
-
-    Args:
-        argv: The arguments after `hazeheal evaluate`.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        HazeHealError: What is wrong, the value, and what to do; `hazeheal.__main__` prints it.
-    """
+    """Runs `hazeheal evaluate` with these arguments; returns the exit code or raises `HazeHealError`."""
     flags = parser().parse_args(argv)
     _check(flags)
     given = [] if flags.no_model else flags.model or [pretrained.DEFAULT]

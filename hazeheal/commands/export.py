@@ -40,22 +40,22 @@ def parser() -> CommandParser:
         description="Writes a trained generator in formats that other programs load, or as weights, and checks each file.",
         epilog=EPILOG,
     )
-    model = parse.add_argument_group("model")
-    model.add_argument(
+    add = parse.add_argument_group("model").add_argument
+    add(
         "--model",
         metavar="MODEL",
         required=True,
         help="the directory of a run or of a checkpoint, an .npz weight file, best or fast",
     )
-    model.add_argument("--which", default="best", metavar="WHICH", help=WHICH_HELP)
-    output = parse.add_argument_group("output")
-    output.add_argument(
+    add("--which", default="best", metavar="WHICH", help=WHICH_HELP)
+    add = parse.add_argument_group("output").add_argument
+    add(
         "--output",
         metavar="DIR",
         required=True,
         help="a new directory for all formats; or FILE.npz, for --format=weights",
     )
-    output.add_argument(
+    add(
         "--format",
         dest="formats",
         metavar="A,B",
@@ -63,7 +63,7 @@ def parser() -> CommandParser:
         default=FORMATS[:1],
         help=f"one or more of {','.join(FORMATS)} (default: {FORMATS[0]})",
     )
-    output.add_argument(
+    add(
         "--tflite_precision",
         metavar="A,B",
         type=choices(PRECISIONS),
@@ -73,17 +73,7 @@ def parser() -> CommandParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
-
-    Args:
-        argv: The arguments after `hazeheal export`.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        HazeHealError: What is wrong, the value, and what to do; `hazeheal.__main__` prints it.
-    """
+    """Runs `hazeheal export` with these arguments; returns the exit code or raises `HazeHealError`."""
     flags = parser().parse_args(argv)
     output = pathlib.Path(flags.output).resolve()
     if flags.tflite_precision and "tflite" not in flags.formats:

@@ -48,32 +48,30 @@ def parser() -> CommandParser:
         "processes is restarted and resumes from the last checkpoint.",
         epilog=EPILOG,
     )
-    data = parse.add_argument_group(
+    add = parse.add_argument_group(
         "data",
         "With --hazy_dir and --gt_dir, the images are converted to WORKDIR/tfrecords first. --convert.FLAG=VALUE passes "
         "--FLAG=VALUE to that conversion, as in --convert.tile_size=256.",
-    )
-    data.add_argument("--hazy_dir", metavar="DIR", help="folder of hazy images")
-    data.add_argument("--gt_dir", metavar="DIR", help="folder of clear images")
-    data.add_argument("--data_dir", metavar="DIR", help="existing data set of `hazeheal-tfrecords convert`")
-    devices = parse.add_argument_group("devices")
-    devices.add_argument(
+    ).add_argument
+    add("--hazy_dir", metavar="DIR", help="folder of hazy images")
+    add("--gt_dir", metavar="DIR", help="folder of clear images")
+    add("--data_dir", metavar="DIR", help="existing data set of `hazeheal-tfrecords convert`")
+    add = parse.add_argument_group("devices").add_argument
+    add(
         "--gpus",
         type=gpus,
         metavar="0,1",
         help="GPUs to use, or all (default: all). Numbers are those of nvidia-smi; where "
         "CUDA_VISIBLE_DEVICES is set, positions in its list, from 0",
     )
-    devices.add_argument(
-        "--cpu_replicas", type=count, metavar="N", help="use no GPU, and N replicas on the CPU"
-    )
-    processes = parse.add_argument_group(
+    add("--cpu_replicas", type=count, metavar="N", help="use no GPU, and N replicas on the CPU")
+    add = parse.add_argument_group(
         "processes",
         "One process is one replica group. --hosts joins several hosts: start the same command on each, with its own "
         "--index. Data set and, if possible, workdir are on a file system that all hosts share. If TF_CONFIG is set, "
         "it defines the processes, and one of them starts here.",
-    )
-    processes.add_argument(
+    ).add_argument
+    add(
         "--groups",
         type=count,
         default=1,
@@ -81,20 +79,16 @@ def parser() -> CommandParser:
         help="divide the devices of this host over N processes that train as one job (default: 1)",
     )
     port = placement.DEFAULT_PORT
-    processes.add_argument(
-        "--hosts", metavar="HOST:PORT,...", help=f"all hosts of the job, as in h1:{port},h2:{port}"
-    )
-    processes.add_argument(
-        "--index", type=natural, metavar="I", help="position of this host in --hosts, from 0"
-    )
-    processes.add_argument(
+    add("--hosts", metavar="HOST:PORT,...", help=f"all hosts of the job, as in h1:{port},h2:{port}")
+    add("--index", type=natural, metavar="I", help="position of this host in --hosts, from 0")
+    add(
         "--max_restarts",
         type=natural,
         default=10,
         metavar="N",
         help="give up after N restarts in a row without a new step (default: 10)",
     )
-    processes.add_argument(
+    add(
         "--hang_timeout",
         type=seconds,
         default=600.0,
@@ -102,11 +96,9 @@ def parser() -> CommandParser:
         help="restart a process that shows no progress for this long, three times this long before its first step; "
         "0: never (default: 600)",
     )
-    run = parse.add_argument_group("run")
-    run.add_argument("--workdir", metavar="DIR", help="directory of the run")
-    run.add_argument(
-        "--dry_run", action="store_true", help="print the commands, check the training, and exit"
-    )
+    add = parse.add_argument_group("run").add_argument
+    add("--workdir", metavar="DIR", help="directory of the run")
+    add("--dry_run", action="store_true", help="print the commands, check the training, and exit")
     return parse
 
 
@@ -116,17 +108,7 @@ def gpus(text: str) -> list[int] | str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
-
-    Args:
-        argv: The arguments behind `hazeheal launch`.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        HazeHealError: What is wrong, the value, and what to do; `hazeheal.__main__` prints it.
-    """
+    """Runs `hazeheal launch` with these arguments; returns the exit code or raises `HazeHealError`."""
     config_flags, rest = configs.split_argv(argv)
     flags, rest = parser().parse_known_args(rest)
     convert_flags = [flag for flag in rest if flag.startswith(prepare_data.CONVERT_PREFIX)]

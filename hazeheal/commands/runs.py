@@ -45,17 +45,7 @@ def parser() -> CommandParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
-
-    Args:
-        argv: The arguments after `hazeheal runs`.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        HazeHealError: There is no run, or a directory could not be read; all others are printed.
-    """
+    """Runs `hazeheal runs`; raises `HazeHealError` if there is no run, or a directory could not be read."""
     flags = parser().parse_args(argv)
     for folder in flags.folders:
         if not os.path.isdir(folder):

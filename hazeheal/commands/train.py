@@ -49,54 +49,46 @@ def parser() -> CommandParser:
         "it resumes from the last checkpoint; nothing is overwritten.",
         epilog=EPILOG.format(shipped="\n".join(shipped)),
     )
-    data = parse.add_argument_group("data")
-    data.add_argument("--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`")
-    data.add_argument(
+    add = parse.add_argument_group("data").add_argument
+    add("--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`")
+    add(
         "--on_bad_record",
         choices=("fail", "skip"),
         default="fail",
         help="fail: a damaged record ends the run; skip: use the next intact record. Both log it (default: fail)",
     )
-    run = parse.add_argument_group("run")
-    run.add_argument("--workdir", metavar="DIR", help="directory of the run; created if it does not exist")
-    run.add_argument(
+    add = parse.add_argument_group("run").add_argument
+    add("--workdir", metavar="DIR", help="directory of the run; created if it does not exist")
+    add(
         "--restore_from",
         metavar="MODEL",
         help="start a new run from these networks: a run, a checkpoint, an .npz weight file, best or fast",
     )
-    devices = parse.add_argument_group("devices")
-    devices.add_argument(
-        "--gpus", type=numbers, metavar="0,1", help="numbers of the GPUs to use (default: all)"
-    )
-    devices.add_argument(
-        "--cpu_replicas", type=count, metavar="N", help="train on N logical CPU devices instead"
-    )
-    devices.add_argument(
+    add = parse.add_argument_group("devices").add_argument
+    add("--gpus", type=numbers, metavar="0,1", help="numbers of the GPUs to use (default: all)")
+    add("--cpu_replicas", type=count, metavar="N", help="train on N logical CPU devices instead")
+    add(
         "--xla_cache",
         metavar="DIR",
         help="save compiled XLA programs there, so that later starts of the same training skip the compilation",
     )
-    monitoring = parse.add_argument_group("monitoring")
-    monitoring.add_argument(
+    add = parse.add_argument_group("monitoring").add_argument
+    add(
         "--metrics_port",
         type=port,
         metavar="PORT",
         help="serve the values of status.json to Prometheus at http://127.0.0.1:PORT/metrics (replica group 0 only)",
     )
-    monitoring.add_argument(
+    add(
         "--metrics_host",
         metavar="HOST",
         default="127.0.0.1",
         help="address that --metrics_port listens on; 0.0.0.0: all addresses (default: 127.0.0.1)",
     )
-    checks = parse.add_argument_group("checks", "Each of these flags runs instead of the training.")
-    checks.add_argument(
-        "--dry_run", action="store_true", help="check everything, and print the configuration and the plan"
-    )
-    checks.add_argument(
-        "--preview", metavar="FILE", help="write the first training pairs, hazy beside clear, as an image"
-    )
-    checks.add_argument(
+    add = parse.add_argument_group("checks", "Each of these flags runs instead of the training.").add_argument
+    add("--dry_run", action="store_true", help="check everything, and print the configuration and the plan")
+    add("--preview", metavar="FILE", help="write the first training pairs, hazy beside clear, as an image")
+    add(
         "--plot_models",
         action="store_true",
         help="write generator_model.png and discriminator_model.png to --workdir",
@@ -105,17 +97,7 @@ def parser() -> CommandParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the command.
-
-    Args:
-        argv: The arguments after `hazeheal train`.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        HazeHealError: What is wrong, the value, and what to do; `hazeheal.__main__` prints it.
-    """
+    """Runs `hazeheal train` with these arguments; returns the exit code or raises `HazeHealError`."""
     config_flags, rest = configs.split_argv(argv)
     flags = parser().parse_args(rest)
     config = configs.load(config_flags)

@@ -15,6 +15,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from hazeheal import config as configs
+from hazeheal import config_fields
 from hazeheal.errors import HazeHealError
 from hazeheal.inference.network import Network, make_functions
 from hazeheal.inference.restorer import Model
@@ -86,7 +87,7 @@ class DehazeGAN(Model):
             raise HazeHealError(
                 f"{run} is not a run directory: config.json cannot be read ({error})"
             ) from error
-        configs.check_model_fields(config, source=source)
+        config_fields.check_model_fields(config, source=source)
         folder = run / f"group_{group:02d}" / "checkpoints"
         path = path or checkpoints.find_checkpoint(folder, which=which)
         if path is None:
@@ -114,7 +115,7 @@ class DehazeGAN(Model):
         weights = pretrained.load(name)
         config = configs.from_dict(weights.metadata["config"])
         source = f"{weights.path}, of {weights.metadata['made_by']}"
-        configs.check_model_fields(config, source=source)
+        config_fields.check_model_fields(config, source=source)
         gan = cls._for_inference(config, source=source, precision=precision)
         gan._set_generator(weights.values, source=weights.path)
         gan.checkpoint, gan.metadata = weights.path, weights.metadata

@@ -13,6 +13,7 @@ import pathlib
 import tensorflow as tf
 
 from hazeheal import config as configs
+from hazeheal import config_fields
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.network import Network
@@ -103,7 +104,7 @@ class ExportedModel(Model):
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise HazeHealError(f"{metadata_path} is damaged ({error}); export again") from error
-        configs.check_model_fields(self.config, source=metadata_path)
+        config_fields.check_model_fields(self.config, source=metadata_path)
         for name, expected in files.items():
             try:
                 sha256 = sha256_of_file(self._path / name)

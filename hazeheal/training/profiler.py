@@ -6,7 +6,7 @@ import pathlib
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from hazeheal import config as configs
+from hazeheal import config_fields
 
 LOG = logging.getLogger("hazeheal")
 
@@ -16,7 +16,7 @@ class Profiler:
 
     def __init__(self, config: ConfigDict, directory: pathlib.Path):
         """Does nothing yet; the profile is written to `directory`."""
-        self._steps = configs.profile_steps(config) or ()
+        self._steps = config_fields.profile_steps(config) or ()
         self._directory = directory
         self._running = False
 

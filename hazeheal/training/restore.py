@@ -16,6 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hazeheal import config as configs
+from hazeheal import config_fields
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.models import pretrained, weights
 from hazeheal.runs import checkpoints as checkpoint_files
@@ -173,7 +174,9 @@ def find_networks(source: str | pathlib.Path, *, config: ConfigDict) -> pathlib.
         file = pretrained.load(source)
     except HazeHealError as error:
         raise HazeHealError(f"--restore_from={source}: {error}") from error
-    configs.check_model_fields(configs.from_dict(file.metadata["config"]), source=f"--restore_from={source}")
+    config_fields.check_model_fields(
+        configs.from_dict(file.metadata["config"]), source=f"--restore_from={source}"
+    )
     stored, wanted = file.metadata["config"]["model"], config.model.to_dict()
     for name in sorted(stored.keys() | wanted):
         if name not in WITHOUT_VARIABLES and stored.get(name) != wanted.get(name):

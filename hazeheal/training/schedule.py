@@ -5,7 +5,7 @@ import math
 
 from ml_collections import ConfigDict
 
-from hazeheal import config as configs
+from hazeheal import config_fields
 
 
 class Schedule:
@@ -50,7 +50,7 @@ class Schedule:
         return Interval(self._period(text), last=self.total_steps)
 
     def _period(self, text):
-        number, unit = configs.parse_interval(text)
+        number, unit = config_fields.parse_interval(text)
         return number * (self.steps_per_epoch if unit == "epoch" else 1)
 
 

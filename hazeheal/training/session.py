@@ -1,6 +1,7 @@
 """Restores and saves one replica group's part of a run."""
 
 import logging
+import pathlib
 
 import tensorflow as tf
 from ml_collections import ConfigDict
@@ -53,7 +54,7 @@ class Session:
         self._checkpoints = CheckpointManager(directory.checkpoints, keep=config.train.keep, log=LOG)
         self._best = None
 
-    def restore(self, *, networks_from=None) -> Restored | None:
+    def restore(self, *, networks_from: pathlib.Path | None = None) -> Restored | None:
         """Loads the newest intact checkpoint of the job into the state, or starts a new run.
 
         Args:

@@ -12,8 +12,8 @@ from hazeheal.metrics import psnr_ssim
 from hazeheal.models.pixels import normalize, to_uint8
 from hazeheal.training.step import losses
 from hazeheal.training.step.forward_backward import LOSSES
-from hazeheal.training.step.step import LocalVariables, traced_once
-from hazeheal.training.step.train_state import TrainState, local
+from hazeheal.training.step.step import traced_once
+from hazeheal.training.step.train_state import LocalVariables, TrainState, local
 
 QUALITY = ("psnr", "ssim", "psnr_input", "ssim_input")
 ROUNDS_PER_CALL = 16  # images on each replica between two returns to Python

@@ -6,6 +6,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from hazeheal import config as configs
+from hazeheal import config_fields
 from hazeheal.data import records
 from hazeheal.models.perceptual import check_perceptual_weights
 from hazeheal.runs import checkpoints
@@ -59,7 +60,7 @@ def check_run(
         # A resumed run does not need the networks that it once started with.
         stored = directory.load_config()
         if stored is not None:
-            configs.check_removed_values(stored, source=directory.config)
+            config_fields.check_removed_values(stored, source=directory.config)
         if fingerprint is not None:
             saved = checkpoints.read_progress(newest)
             checkpoints.check_data_set(saved, fingerprint, data_dir=data_dir, workdir=directory.path)

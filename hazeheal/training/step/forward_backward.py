@@ -10,13 +10,15 @@ from collections.abc import Callable
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from hazeheal.models.networks import Networks
 from hazeheal.models.pixels import normalize
 from hazeheal.training.step import losses
+from hazeheal.training.step.train_state import LocalVariables
 
 LOSSES = ("disc_loss", "gen_gan_loss", "gen_l1_loss", "gen_perceptual_loss", "gen_total_loss")
 
 
-def make_forward_backward(networks, *, config: ConfigDict, scaled: bool) -> Callable[..., dict]:
+def make_forward_backward(networks: Networks, *, config: ConfigDict, scaled: bool) -> Callable[..., dict]:
     """Returns the function that computes one replica's losses and gradients.
 
     One generator forward pass serves both losses. The discriminator sees real and fake images in one call; where its
@@ -86,13 +88,18 @@ def make_forward_backward(networks, *, config: ConfigDict, scaled: bool) -> Call
 
 
 def accumulate(
-    forward_backward: Callable[..., dict], local, batch: dict, *, micro_batches: int, share: float
+    forward_backward: Callable[..., dict],
+    local: LocalVariables,
+    batch: dict,
+    *,
+    micro_batches: int,
+    share: float,
 ) -> dict:
     """Runs the forward and backward passes over one replica's batch, in equal parts one after another.
 
     Args:
         forward_backward: The function of `make_forward_backward`.
-        local: The replica's variables, a `LocalVariables`.
+        local: The replica's variables.
         batch: {`hazy`, `clear`}, uint8 `[B, H, W, 3]`.
         micro_batches: Number of parts; divides B.
         share: 1 / global batch.

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from hazeheal.distributed.runtime import Runtime, local_replica_index
 from hazeheal.training.step.forward_backward import LOSSES, accumulate, make_forward_backward
-from hazeheal.training.step.train_state import TrainState, local
+from hazeheal.training.step.train_state import LocalVariables, TrainState
 from hazeheal.training.step.update import SCALARS, make_update
 
 METRICS = LOSSES + SCALARS
@@ -152,17 +152,3 @@ def traced_once(function: Callable) -> Callable:
         return traces[signature](*args)
 
     return call
-
-
-class LocalVariables:
-    """One replica's variables, read as tensors for the pure forward pass."""
-
-    def __init__(self, state: TrainState, replica: int):
-        def read(variables):
-            return [local(v, replica).read_value() for v in variables]
-
-        self.generator = read(state.trainable["generator"])
-        self.discriminator = read(state.trainable["discriminator"])
-        self.vectors = read(state.vectors)
-        self.frozen = read(state.frozen)
-        self.loss_scale = local(state.loss_scale, replica).read_value()

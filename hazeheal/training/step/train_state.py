@@ -156,6 +156,20 @@ class TrainState:
         return missing
 
 
-def local(variable, replica: int) -> tf.Variable:
+def local(variable: tf.Variable, replica: int) -> tf.Variable:
     """Returns one replica's copy of a mirrored variable, or the variable itself where there is one replica."""
     return variable.values[replica] if hasattr(variable, "values") else variable
+
+
+class LocalVariables:
+    """One replica's variables, read as tensors for the pure forward pass."""
+
+    def __init__(self, state: TrainState, replica: int):
+        def read(variables):
+            return [local(v, replica).read_value() for v in variables]
+
+        self.generator = read(state.trainable["generator"])
+        self.discriminator = read(state.trainable["discriminator"])
+        self.vectors = read(state.vectors)
+        self.frozen = read(state.frozen)
+        self.loss_scale = local(state.loss_scale, replica).read_value()
