@@ -1,4 +1,4 @@
-"""Checkpoints for tests: small ones whose values tell their step, and a log that remembers its lines."""
+"""Small checkpoints for tests, whose values depend on the step, and a logger that records its lines."""
 
 import logging
 
@@ -16,7 +16,7 @@ def snapshot(step, size=1000):
 
 
 class Log(logging.Logger):
-    """A logger that remembers its lines."""
+    """A logger that records its lines."""
 
     def __init__(self):
         super().__init__("test")
@@ -37,11 +37,12 @@ def write(folder, *entries, log, keep=10):
 
 
 def write_run(path, *entries, **fields):
-    """Writes a run's directory with checkpoints [(step, psnr), ...] of random weights: what is read of a training.
+    """Writes a run directory with checkpoints [(step, psnr), ...] of random weights.
 
     Args:
         path: The directory, a `pathlib.Path`.
-        fields: Of the configuration, as `tiny.config` takes them.
+        entries: (step, psnr) of each checkpoint.
+        fields: Overrides of the configuration for `tiny.config`.
     """
     config = tiny.config(train__steps=entries[-1][0], **fields)
     gan, random = DehazeGAN(config, for_training=False), np.random.default_rng(0)
@@ -57,7 +58,7 @@ def write_run(path, *entries, **fields):
 
 def _value(variable, random):
     value = random.normal(0, 0.2, variable.shape).astype("f4")
-    # The square root of a negative one would make NaN of every image.
+    # The square root of a negative variance is NaN.
     return np.abs(value) + 0.5 if variable.path.endswith("moving_variance") else value
 
 

@@ -1,4 +1,4 @@
-"""What the tests of several processes share: jobs of replica groups, faults done to them, what they left."""
+"""Shared by the tests of several processes: starts jobs of replica groups, disturbs them, and compares runs."""
 
 import json
 import os
@@ -33,14 +33,20 @@ def launch(data, workdir, *more, groups=2, **overrides):
 
 
 def groups(data, workdirs, *more, program=("-m", "hazeheal", "train"), of_the_last=None, **overrides):
-    """Starts one `hazeheal train` a group without a launcher, each with a directory of its own if wished.
+    """Starts one `hazeheal train` per group without a launcher.
 
-    `of_the_last`: overrides that only the last group gets.
+    Args:
+        data: The data set.
+        workdirs: The run directory of each group; they may be the same.
+        more: Further arguments of every process.
+        program: Arguments of Python before those.
+        of_the_last: Overrides for the last group only.
+        overrides: Of the configuration.
     """
     addresses = [f"127.0.0.1:{port}" for port in placement.free_ports(len(workdirs))]
     started = []
     for group, workdir in enumerate(workdirs):
-        # As the launcher sets it: bit for bit means the same threads too.
+        # As the launcher sets it; the bits of a result depend on the number of threads.
         variables = {"TF_NUM_INTRAOP_THREADS": "1"}
         variables[tf_config.VARIABLE] = tf_config.to_json(addresses, group=group)
         fields = overrides | (of_the_last or {} if group == len(workdirs) - 1 else {})
@@ -50,7 +56,7 @@ def groups(data, workdirs, *more, program=("-m", "hazeheal", "train"), of_the_la
 
 
 def workers(process, count=2):
-    """Process numbers of a launcher's training processes, in the order of their groups."""
+    """Waits for the training processes of a launcher; returns their process ids by group."""
 
     def running():
         found = {}
@@ -68,7 +74,7 @@ def workers(process, count=2):
 
 
 def fault(process, run, *, group, number, after=None, count=2):
-    """Sends a signal to a group's process once the run has got further by a checkpoint; returns its number."""
+    """Waits for a new checkpoint, sends a signal to a group's process, and returns its process id."""
     before = tiny.newest(run) if after is None else after
     processes.wait_for(lambda: tiny.newest(run) > before, process)
     pid = workers(process, count)[group]
@@ -77,7 +83,7 @@ def fault(process, run, *, group, number, after=None, count=2):
 
 
 def stop(process, run, *, after=-1):
-    """Lets a job get past step `after`, then stops it as a scheduler would; returns the step."""
+    """Waits for a checkpoint after step `after`, stops the job by SIGTERM, and returns its last step."""
     processes.wait_for(lambda: tiny.newest(run) > after, process)
     process.send_signal(signal.SIGTERM)
     code, _, err = processes.finish(process)
@@ -86,24 +92,24 @@ def stop(process, run, *, after=-1):
 
 
 def same_curves(run, other, *, group=0, step=TOTAL):
-    """Asserts that a group of `run` left, bit for bit, what the same group of `other` did."""
-    ours, theirs = (pathlib.Path(r) / f"group_{group:02d}" for r in (run, other))
-    assert (ours / "training_log.csv").read_text() == (theirs / "training_log.csv").read_text()
+    """Asserts that logs, variables and summaries of a group are the same, bit for bit, in two runs."""
+    first, second = (pathlib.Path(r) / f"group_{group:02d}" for r in (run, other))
+    assert (first / "training_log.csv").read_text() == (second / "training_log.csv").read_text()
     values = [
         checkpoints.read_variables(checkpoints.checkpoint_path(g / "checkpoints", step))
-        for g in (ours, theirs)
+        for g in (first, second)
     ]
     assert values[0].keys() == values[1].keys()
     for name, value in values[0].items():
         assert value.tobytes() == values[1][name].tobytes(), name
-    shown = [[e for e in tiny.timeless(r, group=group) if e[1] != "config"] for r in (run, other)]
-    places = [event[:3] for event in shown[0]]
-    assert len(places) == len(set(places))
-    assert shown[0] == shown[1]
+    events = [[e for e in tiny.timeless(r, group=group) if e[1] != "config"] for r in (run, other)]
+    keys = [event[:3] for event in events[0]]
+    assert len(keys) == len(set(keys))
+    assert events[0] == events[1]
 
 
 def curve(run, group=0):
-    """[(step, gen_total_loss, disc_loss), ...] of the log."""
+    """Returns [(step, gen_total_loss, disc_loss), ...] of training_log.csv."""
     import csv
 
     with open(pathlib.Path(run) / f"group_{group:02d}/training_log.csv", newline="") as file:

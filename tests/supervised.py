@@ -1,4 +1,4 @@
-"""What the tests of the supervisor share: small stand-ins for the training processes, and launchers of them.
+"""Shared by the tests of the supervisor: small stand-ins for training processes, and launchers of them.
 
 A plugin: `pytest_plugins = ["supervised"]` in a test module brings the fixtures.
 """
@@ -18,7 +18,7 @@ from hazeheal.distributed import supervisor
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PATIENCE = 30
 
-# Before what a stand-in does: who it is, which attempt this is (from 0), how it gives a sign of life.
+# The start of every stand-in: its name, the attempt (from 0), and how it sends heartbeats.
 STAND_IN = """
 import os, pathlib, signal, sys, time
 from hazeheal.distributed.heartbeat import Heartbeat
@@ -40,7 +40,8 @@ def on(numbers, code, seconds=0.0):
 def kill(number=signal.SIGKILL):
     os.kill(os.getpid(), number)
 def until(path):
-    while not (here / path).exists():
+    file = here / path
+    while not file.exists() or (file.suffix == ".notes" and not file.stat().st_size):
         time.sleep(0.01)
 """
 BOTH = "[signal.SIGTERM, signal.SIGINT]"
@@ -48,18 +49,18 @@ FOR_EVER = "time.sleep(60)"
 HANG = f"note('ready'); {FOR_EVER}"
 STOPS = f"on({BOTH}, 75, 0.2); {FOR_EVER}"
 
-# What `hazeheal launch` does, as a process of its own that signals can be sent to.
+# What `hazeheal launch` does, as a process that can receive signals.
 LAUNCHER = """
 import sys
 from hazeheal.distributed import error_notes, supervisor, worker
 for module in (supervisor, worker):
     vars(module).update({constants!r})
-told = {told!r}
-sys.exit(supervisor.Supervisor(lambda: {processes!r}, notes=told and error_notes.ErrorNotes(told[0], group_name=told[1]), **{options!r}).run())
+note_arguments = {note_arguments!r}
+sys.exit(supervisor.Supervisor(lambda: {processes!r}, notes=note_arguments and error_notes.ErrorNotes(note_arguments[0], group_name=note_arguments[1]), **{options!r}).run())
 """
 
 
-# A stand-in that has not come to its first sign of life on a busy machine is no silent one.
+# START_FACTOR is high, because on a busy machine a stand-in's first heartbeat may be late.
 QUICK = {
     "POLL_SECONDS": 0.02,
     "FIRST_DELAY": 0.01,
@@ -77,10 +78,10 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def an_end():
-    """Whatever goes wrong, no test waits for ever."""
+    """Makes a test fail that does not end."""
 
     def late(*_):
-        raise AssertionError(f"it goes on after {PATIENCE} s")
+        raise AssertionError(f"still running after {PATIENCE} s")
 
     previous = signal.signal(signal.SIGALRM, late)
     signal.alarm(PATIENCE)
@@ -90,10 +91,10 @@ def an_end():
 
 
 class Job:
-    """Stand-ins under a supervisor, and what they leave in a folder.
+    """Stand-ins under a supervisor, and the files that they write to a folder.
 
     Attributes:
-        lines: What the supervisor has said.
+        lines: What the supervisor has reported.
     """
 
     def __init__(self, folder, *codes):
@@ -126,7 +127,7 @@ class Job:
         return [int(text) for text in texts if text]
 
     def running(self):
-        """Those that are there still; as zombies too, as far as it is for this process to bury them."""
+        """Processes that still exist; zombies count if this process has to wait for them."""
         found = []
         for pid in self.processes():
             with contextlib.suppress(OSError):
@@ -141,7 +142,7 @@ class Job:
 
 @pytest.fixture
 def job(tmp_path, quick, an_end):
-    """Gives job(code, ..., folder=): one stand-in for each code; none of their processes may be left at the end."""
+    """Returns job(code, ..., folder=), with one stand-in per code; all processes must have ended after the test."""
     made = []
 
     def make(*codes, folder="."):
@@ -159,11 +160,13 @@ def job(tmp_path, quick, an_end):
 
 
 @contextlib.contextmanager
-def launched(job, *, hang_timeout=0, max_restarts=3, ignored=(), told=None, **constants):
-    """A real launcher process for a job; `told`: the arguments of its Notes; the constants are of `supervisor`."""
+def launched(job, *, hang_timeout=0, max_restarts=3, ignored=(), note_arguments=None, **constants):
+    """A launcher process for a job. `note_arguments`: the arguments of its ErrorNotes; `constants` are set in `supervisor`."""
     constants = QUICK | constants
     options = {"max_restarts": max_restarts, "hang_timeout": hang_timeout}
-    code = LAUNCHER.format(constants=constants, processes=job.start(), options=options, told=told)
+    code = LAUNCHER.format(
+        constants=constants, processes=job.start(), options=options, note_arguments=note_arguments
+    )
 
     def prepare():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -194,7 +197,7 @@ def wait_for(condition, process):
 
 
 class Doll:
-    """In place of a process: ends when a test says so."""
+    """A substitute for `Worker` that ends when the test sets its code."""
 
     def __init__(self, name, code=None, silent=0.0):
         self.name, self.code, self.silent = name, code, silent

@@ -1,4 +1,4 @@
-"""Checkpoints that were damaged, half written or not written at all: set aside, and the one before is taken."""
+"""Damaged and incomplete checkpoints: they are renamed, and the previous one is used."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def replace(path, old, new):
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_restored(saved, log, name):
+def test_a_damaged_checkpoint_is_renamed_and_the_previous_one_restored(saved, log, name):
     folder = saved((4, None), (8, 21.5))
     DAMAGES[name](folder / "ckpt-00000008")
     before = {p.name: p.read_bytes() for p in (folder / "ckpt-00000008").iterdir()}
@@ -65,37 +65,37 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_restored(saved, lo
     assert checkpoint_files.list_steps(folder) == [4]
 
 
-def test_every_bit_of_the_manifest_counts(saved):
+def test_any_flipped_bit_of_the_manifest_is_detected(saved):
     path = checkpoint_files.find_checkpoint(saved((8, 21.5))) / "manifest.json"
     whole = path.read_bytes()
     for at in range(len(whole)):
         flip(path, at, bits=1 << at % 8)
-        if checkpoint_files.find_damage(path.parent) is None:  # a blank between two values may be any blank
+        if checkpoint_files.find_damage(path.parent) is None:  # whitespace between values may differ
             assert json.loads(path.read_bytes()) == json.loads(whole)
         path.write_bytes(whole)
     assert checkpoint_files.find_damage(path.parent) is None
 
 
-def test_several_damaged_ones_in_a_row(saved, log):
+def test_several_damaged_checkpoints_in_a_row(saved, log):
     folder = saved((4, None), (8, None), (12, None), (16, None))
     for step in (8, 12, 16):
         (folder / f"ckpt-{step:08d}" / "state.index").unlink()
     assert CheckpointManager(folder, keep=2, log=log).find_latest() == (folder / "ckpt-00000004", 4)
     assert len(log.lines) == 3
-    # And again, with a name that is taken.
+    # Again, when the new name is in use.
     shutil.copytree(folder / "ckpt-00000016.damaged", folder / "ckpt-00000016")
     assert CheckpointManager(folder, keep=2, log=log).find_latest()[1] == 4
     assert (folder / "ckpt-00000016.damaged.1").is_dir()
 
 
-def test_all_damaged_is_as_none(saved, log):
+def test_without_an_intact_checkpoint_none_is_found(saved, log):
     folder = saved((4, None))
     (folder / "ckpt-00000004" / "manifest.json").unlink()
     assert CheckpointManager(folder, keep=2, log=log).find_latest() is None
     assert checkpoint_files.find_checkpoint(folder) is None
 
 
-def test_what_a_killed_process_left_is_taken_for_nothing(saved, log):
+def test_incomplete_checkpoints_of_a_killed_process_are_ignored(saved, log):
     folder = saved((4, None))
     left = folder / ".writing-ckpt-00000008-123"
     shutil.copytree(folder / "ckpt-00000004", left)
@@ -110,8 +110,8 @@ def test_what_a_killed_process_left_is_taken_for_nothing(saved, log):
 MOMENTS = ("SaveV2", "json.dumps", "_fsync", "rename")
 
 
-def test_a_crash_at_any_moment_of_the_writing(tmp_path):
-    """Processes end themselves, as SIGKILL would, between the first byte and the rename."""
+def test_a_crash_at_any_point_of_a_write(tmp_path):
+    """Processes exit, as after SIGKILL, at points between the first byte and the rename."""
     code = f"""
     import logging, os, pathlib, sys
     import numpy as np
@@ -156,14 +156,14 @@ def test_a_crash_at_any_moment_of_the_writing(tmp_path):
         assert [p.name for p in folder.iterdir()] == ["ckpt-00000004"]
 
 
-def test_the_next_best_where_the_best_is_damaged(saved):
+def test_the_second_best_is_used_if_the_best_is_damaged(saved):
     folder = saved((4, 20.0), (8, 22.5), (12, 21.0))
     (folder / "ckpt-00000008" / "state.index").unlink()
     assert checkpoint_files.find_checkpoint(folder, which="best") == folder / "ckpt-00000012"
 
 
-def test_a_full_disk_costs_a_warning_and_nothing_that_was_there(tmp_path, log):
-    """Once there is no room for the data, and once none for the manifest."""
+def test_a_full_disk_causes_a_warning_and_keeps_earlier_checkpoints(tmp_path, log):
+    """With no space for the data, and with no space for the manifest."""
     checkpoints = CheckpointManager(tmp_path, keep=1, log=log)
     values = {"a": np.random.default_rng(0).normal(size=100_000).astype(np.float32)}
     checkpoints.save(values, step=4)

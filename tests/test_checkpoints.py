@@ -1,4 +1,4 @@
-"""Checkpoints: complete or absent, checked before they are read, the newest and the best kept."""
+"""Checkpoints: complete or absent, verified before they are read; the newest and the best are kept."""
 
 import math
 import shutil
@@ -47,7 +47,7 @@ def test_round_trip(saved, log):
     assert log.lines == []
 
 
-def test_tensorflow_opens_it_anywhere(saved, tmp_path):
+def test_tensorflow_reads_a_moved_checkpoint(saved, tmp_path):
     import tensorflow as tf
 
     moved = tmp_path / "moved"
@@ -59,7 +59,7 @@ def test_tensorflow_opens_it_anywhere(saved, tmp_path):
     assert checkpoint_files.find_damage(moved) is None
 
 
-def test_none_there(tmp_path, log):
+def test_an_empty_directory(tmp_path, log):
     assert checkpoint_files.find_checkpoint(tmp_path / "nothing") is None
     assert checkpoint_files.list_steps(tmp_path / "nothing") == []
     assert CheckpointManager(tmp_path / "new", keep=1, log=log).find_latest() is None
@@ -73,12 +73,12 @@ def test_none_there(tmp_path, log):
         ([(1, 20.0), (2, None), (3, 19.0), (4, None)], 1, [1, 4]),
         ([(1, 20.0), (2, 21.0), (3, 19.0), (4, None)], 2, [2, 3, 4]),
         ([(1, 20.0), (2, 21.0), (3, 22.0)], 2, [2, 3]),
-        ([(1, 20.0), (2, 20.0), (3, 19.0)], 1, [2, 3]),  # of equals the later one
+        ([(1, 20.0), (2, 20.0), (3, 19.0)], 1, [2, 3]),  # the later one of equal ones
         ([(1, 20.0), (2, math.nan), (3, None)], 1, [1, 3]),
         ([(1, math.nan), (2, 3.0), (3, math.nan)], 1, [2, 3]),
     ],
 )
-def test_the_newest_and_the_best_stay(saved, entries, keep, left):
+def test_the_newest_and_the_best_are_kept(saved, entries, keep, left):
     folder = saved(*entries, keep=keep)
     assert checkpoint_files.list_steps(folder) == left
     assert all(
@@ -103,13 +103,13 @@ def test_the_best_is_found_when_a_later_validation_is_worse(saved, log):
     )
 
 
-def test_the_best_where_none_was_validated_is_the_newest(saved, log):
+def test_best_is_the_newest_if_none_was_validated(saved, log):
     folder = saved((4, None), (8, None))
     assert checkpoint_files.find_checkpoint(folder, which="best") == folder / "ckpt-00000008"
     assert CheckpointManager(folder, keep=1, log=log).best_psnr() == -math.inf
 
 
-def test_best_waits_for_the_one_that_is_being_written(tmp_path, log, slow_writes):
+def test_best_psnr_waits_for_the_pending_write(tmp_path, log, slow_writes):
     checkpoints = CheckpointManager(tmp_path, keep=1, log=log)
     checkpoints.save(snapshot(1), step=1, metrics={"psnr": 30.0})
     slow_writes.set()
@@ -117,12 +117,12 @@ def test_best_waits_for_the_one_that_is_being_written(tmp_path, log, slow_writes
 
 
 @pytest.mark.parametrize("which", ["bset", "-1", "1.5", None])
-def test_a_name_for_no_checkpoint_is_refused(saved, which):
+def test_an_invalid_which_is_refused(saved, which):
     with pytest.raises(UsageError, match="is not a checkpoint"):
         checkpoint_files.find_checkpoint(saved((4, None)), which=which)
 
 
-def test_saving_does_not_wait_for_the_disk(tmp_path, log, slow_writes):
+def test_save_does_not_wait_for_the_disk(tmp_path, log, slow_writes):
     checkpoints = CheckpointManager(tmp_path, keep=3, log=log)
     begin = time.monotonic()
     checkpoints.save(snapshot(1), step=1)
@@ -143,7 +143,7 @@ def test_a_second_save_waits_for_the_first_and_close_for_the_last(tmp_path, log,
     assert checkpoint_files.list_steps(tmp_path) == [1, 2]
 
 
-def test_a_step_that_is_there_is_not_written_twice(saved, log):
+def test_an_existing_step_is_not_written_again(saved, log):
     folder = saved((4, 20.0))
     before = {p.name: p.stat().st_mtime_ns for p in (folder / "ckpt-00000004").iterdir()}
     checkpoints = CheckpointManager(folder, keep=2, log=log)
@@ -153,7 +153,7 @@ def test_a_step_that_is_there_is_not_written_twice(saved, log):
     assert checkpoint_files.read_metrics(folder / "ckpt-00000004")["psnr"] == 20.0
 
 
-def test_an_error_that_is_a_bug_is_not_swallowed(tmp_path, log):
+def test_an_unexpected_error_is_raised(tmp_path, log):
     checkpoints = CheckpointManager(tmp_path, keep=1, log=log)
     checkpoints.save(snapshot(1), step=1, progress={"not JSON": object()})
     with pytest.raises(TypeError):
@@ -175,7 +175,7 @@ def test_resolve(saved, tmp_path):
     assert checkpoint_files.resolve_checkpoint(run, which="newest") == best.with_name("ckpt-00000008")
 
 
-def test_resolve_refuses(saved, tmp_path):
+def test_resolve_without_an_intact_checkpoint(saved, tmp_path):
     with pytest.raises(HazeHealError, match=r"--restore_from=.*nowhere has no intact checkpoint"):
         checkpoint_files.resolve_checkpoint(tmp_path / "nowhere")
     path = checkpoint_files.find_checkpoint(saved((4, None)))

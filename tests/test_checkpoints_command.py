@@ -24,7 +24,7 @@ DATA = "state.data-00000-of-00001"
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of one group: steps 4, 8 and 12, of which 8 is the best."""
+    """A run of one group with steps 4, 8 and 12; 8 is the best."""
     path = tmp_path / "Läufe im Nebel" / "run 1"
     save(path, [(4, 20.0), (8, 22.5), (12, 21.0)])
     return path
@@ -128,7 +128,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_one_is_named_with_the_reason(run, capsys, name):
+def test_a_damaged_checkpoint_is_listed_with_the_reason(run, capsys, name):
     spoil, reason = DAMAGES[name]
     spoil(folder_of(run, 12))
     code, out, err = call(capsys, run)
@@ -170,7 +170,7 @@ def test_a_group_without_checkpoints(run, capsys):
 
 
 def test_checkpoints_that_are_not_restored_are_listed(run, capsys):
-    """Set aside by a restore and by a run that went back, and being written: listed, and no reason to worry."""
+    """Renamed by a restore or a rewind, or being written: listed, and not an error."""
     flip(folder_of(run, 12) / DATA)
     folder = folder_of(run)
     CheckpointManager(folder, keep=3, log=logging.getLogger("test")).find_latest()
@@ -202,7 +202,7 @@ def test_nothing_is_changed(run, capsys):
 
 
 def test_a_run_that_is_training(run, capsys, monkeypatch):
-    """While the first of them is read, the run saves another one and removes all that were there."""
+    """While the first checkpoint is read, the run saves a new one and removes all others."""
     damage, todo = command.checkpoints.find_damage, ["train"]
 
     def train_on(path):
@@ -247,7 +247,7 @@ def test_bad_usage(capsys, argv, said):
 
 
 class Terminal:
-    """A stream that says it is one and remembers what is written."""
+    """A stream that claims to be a terminal and records what is written."""
 
     encoding = "utf-8"
 
@@ -276,7 +276,7 @@ def test_a_progress_bar_only_on_a_terminal(run, monkeypatch, capsys):
 
 
 def test_processes(run):
-    """As users call it: quick, without TensorFlow, into a pipe that closes, with names that no text can hold."""
+    """As a process: without TensorFlow, with a closed pipe, and with names that are not valid UTF-8."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = tiny.start("checkpoints", "--help")
     out, err = process.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""What is read of /proc/cpuinfo, and that oneDNN is asked for where it was measured."""
+"""The CPU as /proc/cpuinfo describes it, and where oneDNN is enabled."""
 
 import os
 import pathlib
@@ -13,12 +13,12 @@ from hazeheal.utils.cpu import describe_cpu
 X86 = "processor\t: 0\nmodel name\t: A CPU: the 2nd\nflags\t\t: fpu avx2\n\nprocessor\t: 1\nmodel name\t: Other\nflags\t: sse\n"
 
 
-def test_the_first_processor_speaks(monkeypatch):
+def test_the_first_processor_is_described(monkeypatch):
     monkeypatch.setattr(pathlib.Path, "read_text", lambda self, **_: X86)
     assert describe_cpu() == ("A CPU: the 2nd", frozenset(("fpu", "avx2")))
 
 
-def test_what_is_not_told(monkeypatch):
+def test_unknown_flags(monkeypatch):
     monkeypatch.setattr(pathlib.Path, "read_text", lambda self, **_: "BogoMIPS : 50\nFeatures : fp asimd\n")
     name, flags = describe_cpu()
     assert name and flags is None
@@ -34,7 +34,7 @@ def test_what_is_not_told(monkeypatch):
     ("machine", "set_before", "wanted"),
     [("x86_64", None, "1"), ("AMD64", None, "1"), ("x86_64", "0", "0"), ("aarch64", None, None)],
 )
-def test_onednn_is_asked_for_on_x86_unless_somebody_has_chosen(machine, set_before, wanted):
+def test_onednn_is_enabled_on_x86_unless_it_is_set(machine, set_before, wanted):
     code = (
         "import os, platform; platform.machine = lambda: {!r}; import hazeheal; print(os.environ.get({!r}))"
     )

@@ -1,4 +1,4 @@
-"""Errors that one group tells the others, and what those make of what reaches them."""
+"""Errors that a group reports to the others, and how these translate them."""
 
 import pytest
 import tensorflow as tf
@@ -16,7 +16,7 @@ from hazeheal.errors import (
 )
 
 GROUP = Cluster(("a:1", "b:1"), group=1)
-# What TensorFlow 2.21 made of it in a collective of the leading group, and of one that the leader told.
+# TensorFlow 2.21's messages in a collective of the leading group and of another group.
 TOLD = [
     "Graph execution error:\n\nDetected at node CollectiveReduceV2 defined at (most recent call last):\n\nCollective ops is "
     "aborted by: Error reported from /job:worker/task:1: {}\nThe error could be from a previous operation. Restart your "
@@ -28,8 +28,8 @@ TOLD = [
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """What is told to the other groups."""
+def reports(monkeypatch):
+    """The reports to the other groups: [(code, text), ...]."""
     found = []
     monkeypatch.setattr(
         context.context(),
@@ -56,9 +56,9 @@ def receive(error):
     "error", [HazeHealError("no room"), DataError("bad: shard 3"), UsageError("--x=1 is no y")]
 )
 @pytest.mark.parametrize("frame", TOLD)
-def test_an_error_arrives_in_the_words_of_the_group_that_has_it(told, error, frame):
+def test_another_groups_error_has_its_message_and_exit_code(reports, error, frame):
     tell(error)
-    ((code, text),) = told
+    ((code, text),) = reports
     assert code == tf.errors.FAILED_PRECONDITION
     received = receive(tf.errors.FailedPreconditionError(None, None, frame.format(text)))
     assert isinstance(received, GroupFailedError)
@@ -66,9 +66,9 @@ def test_an_error_arrives_in_the_words_of_the_group_that_has_it(told, error, fra
     assert str(received).startswith(f"group 1 ended with an error: {error}")
 
 
-def test_what_is_told_is_one_line_that_any_connection_takes(told):
+def test_a_report_is_one_short_line_of_valid_unicode(reports):
     tell(DataError("a\nname of \udcff" + "x" * 1000))
-    ((_, text),) = told
+    ((_, text),) = reports
     assert r"a\nname of \udcffxxx" in text
     assert len(text) < 600
     text.encode()
@@ -78,26 +78,24 @@ def test_what_is_told_is_one_line_that_any_connection_takes(told):
     "error",
     [
         GroupLostError("the other replica group is gone"),
-        GroupFailedError("group 0 has ended with an error: no room"),  # it comes from the others
-        GroupsDisagreeError(
-            "the replica groups do not agree on --config.seed"
-        ),  # each of them says it itself
+        GroupFailedError("group 0 has ended with an error: no room"),  # comes from another group
+        GroupsDisagreeError("the replica groups do not agree on --config.seed"),  # raised in every group
         tf.errors.UnavailableError(None, None, "Socket closed"),
         KeyboardInterrupt(),
-        ZeroDivisionError(),  # who knows of what it comes
+        ZeroDivisionError(),  # may be a consequence of a lost group
     ],
 )
-def test_a_loss_and_what_all_know_is_told_to_nobody(told, error):
+def test_errors_that_are_not_reported(reports, error):
     tell(error)
-    assert told == []
+    assert reports == []
 
 
-def test_a_group_alone_tells_nobody(told):
+def test_a_single_group_reports_nothing(reports):
     tell(HazeHealError("no room"), group=None)
-    assert told == []
+    assert reports == []
 
 
-def test_where_it_cannot_be_told_the_error_stays_what_it_is(monkeypatch):
+def test_a_failed_report_does_not_hide_the_error(monkeypatch):
     def broken(*_):
         raise tf.errors.InternalError(None, None, "no coordination service")
 
@@ -113,13 +111,13 @@ def test_where_it_cannot_be_told_the_error_stays_what_it_is(monkeypatch):
         tf.errors.FailedPreconditionError(None, None, "Collective ops is aborted by: something else"),
     ],
 )
-def test_a_group_that_has_told_nothing_is_lost(error):
+def test_a_group_that_ends_without_a_report_is_lost(error):
     received = receive(error)
     assert type(received) is GroupLostError
     assert received.exit_code == 69
 
 
-def test_errors_of_this_group_alone_pass():
+def test_errors_of_this_group_are_not_translated():
     error = tf.errors.InvalidArgumentError(None, None, "shapes")
     with pytest.raises(tf.errors.InvalidArgumentError) as caught, failures.translate_lost_groups(2):
         raise error

@@ -1,4 +1,4 @@
-"""Faults done to real processes: nothing is lost, and the curve is that of the run that met none.
+"""Faults in real processes: nothing is lost, and the losses are those of an undisturbed run.
 
 Each row of docs/reliability.md names the test that shows it. What takes minutes is marked slow.
 """
@@ -31,7 +31,7 @@ def completed(process):
 
 @pytest.fixture(scope="module")
 def unbroken(data, tmp_path_factory):
-    """A run of two groups that nobody disturbed."""
+    """An undisturbed run of two groups."""
     run = tmp_path_factory.mktemp("faults") / "run"
     completed(jobs.launch(data, run))
     return run
@@ -39,7 +39,7 @@ def unbroken(data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def unbroken_alone(data, tmp_path_factory):
-    """A run of one process with two replicas that nobody disturbed."""
+    """An undisturbed run of one process with two replicas."""
     run = tmp_path_factory.mktemp("faults") / "run"
     completed(jobs.launch(data, run, "--cpu_replicas=2", groups=1))
     return run
@@ -67,7 +67,7 @@ def test_preempted_and_then_one_of_two_is_killed(unbroken, data, tmp_path):
     for group in ("group_00", "group_01"):
         assert f"stopped by SIGTERM at step {stopped[0]};" in (run / group / "log.txt").read_text()
 
-    # What a scheduler starts again goes on there; then a worker dies.
+    # The rerun resumes at that step; then a worker is killed.
     process = jobs.launch(data, run)
     pid = jobs.fault(process, run, group=1, number=signal.SIGKILL)
     before = time.monotonic()
@@ -83,7 +83,7 @@ def test_preempted_and_then_one_of_two_is_killed(unbroken, data, tmp_path):
 
 @pytest.mark.slow
 def test_killed_five_times_at_random(unbroken_alone, data, tmp_path):
-    """The only process: the launcher starts it again each time."""
+    """The launcher restarts the only process each time."""
     process = jobs.launch(data, tmp_path, "--cpu_replicas=2", groups=1)
     for _ in range(5):
         before = tiny.newest(tmp_path)
@@ -125,7 +125,7 @@ def test_a_silent_hang_is_noticed(unbroken, unbroken_alone, data, tmp_path, grou
 
 @pytest.mark.slow
 def test_two_launchers_as_two_hosts(unbroken, data, tmp_path, monkeypatch):
-    """A worker of one host is killed; both launchers start theirs again, and they find each other."""
+    """A worker of one host is killed; both launchers restart their workers, which connect again."""
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # as one launcher of two groups sets it on two cores
     ports = jobs.placement.free_ports(2)
     hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
@@ -141,7 +141,7 @@ def test_two_launchers_as_two_hosts(unbroken, data, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no index", "no manifest"])
 def test_a_damaged_checkpoint(unbroken, data, tmp_path, damage):
-    """In both groups: the one before is used, the bad one is logged and renamed."""
+    """In both groups the previous one is used, and the damaged one is logged and renamed."""
     process = jobs.launch(data, tmp_path)
     at = jobs.stop(process, tmp_path, after=40)
     for group in ("group_00", "group_01"):
@@ -166,7 +166,7 @@ def test_a_damaged_checkpoint(unbroken, data, tmp_path, damage):
 
 @pytest.mark.slow
 def test_gradients_that_are_not_finite_in_one_group_only(data, tmp_path):
-    """Three times apart: skipped everywhere. Ten in a row: back once with half the rate. Again: a clear stop."""
+    """Single ones are skipped in all groups; ten in a row rewind the run once, then stop it."""
     fields = {"train__steps": 120, "optimizer__max_skipped": 10, "train__log_every": "1 steps"}
     program = ["tests/faulty.py", "nan", "1", "31", "34", "--", "train"]
     for process in jobs.groups(data, [tmp_path / "few"] * 2, program=program, **fields):
@@ -196,7 +196,7 @@ def test_many_gradients_in_a_row_that_are_not_finite(data, tmp_path):
 
 @pytest.mark.slow
 def test_a_shard_that_is_damaged_while_training(data, tmp_path):
-    """Named, with record and source; or left out, and counted."""
+    """The error names record and source; with `skip` the record is skipped and counted."""
     copy = tmp_path / "data"
     shutil.copytree(data, copy)
     split = records.open_split(copy, "train")
@@ -221,7 +221,7 @@ def test_a_shard_that_is_damaged_while_training(data, tmp_path):
 
 @pytest.mark.slow
 def test_a_disk_that_fills_up(unbroken_alone, data, tmp_path):
-    """Every save fails from a step on: a warning each, the last checkpoint whole, and an error at the end."""
+    """From a step on every save fails: a warning each, an intact last checkpoint, and an error at the end."""
     program = [sys.executable, "tests/faulty.py", "full", "100", "--"]
     arguments = ["train", *jobs.flags(data, tmp_path), "--cpu_replicas=2"]
     code, _, err = processes.run(*program, *arguments)
@@ -237,7 +237,7 @@ def test_a_disk_that_fills_up(unbroken_alone, data, tmp_path):
 
 @pytest.mark.slow
 def test_a_clock_that_steps_back(unbroken_alone, data, tmp_path):
-    """By an hour in the first process, and the second begins before the first did."""
+    """By an hour in the first process; the second process starts earlier than the first, by its clock."""
     arguments = ["train", *jobs.flags(data, tmp_path), "--cpu_replicas=2"]
 
     def start(seconds):

@@ -1,6 +1,6 @@
-"""Replica groups: real processes that train as one job, agree on everything, and help each other out.
+"""Replica groups: real processes that train as one job.
 
-What is done to a job by kills, hangs and full disks is in test_faults.py.
+Kills, hangs and full disks are tested in test_faults.py.
 """
 
 import json
@@ -28,14 +28,14 @@ SHORT = {
 
 
 def complete(*started):
-    """Waits for processes that must complete; returns what they wrote to stderr."""
-    said = []
+    """Waits for processes that must complete; returns their stderr."""
+    errors = []
     for process in started:
         code, _, err = processes.finish(process)
         assert code == 0, err
         assert "Traceback" not in err, err
-        said.append(err)
-    return said
+        errors.append(err)
+    return errors
 
 
 def one_process(data, run, *more, **overrides):
@@ -44,7 +44,7 @@ def one_process(data, run, *more, **overrides):
 
 @pytest.fixture(scope="module")
 def two_groups(data, tmp_path_factory):
-    """The run of two groups of one replica each that all others here are compared with."""
+    """The reference run: two groups with one replica each."""
     run = tmp_path_factory.mktemp("groups") / "two groups, übrigens"
     process = jobs.launch(data, run, **SHORT)
     code, out, err = processes.finish(process)
@@ -58,7 +58,7 @@ def losses(run, group=0):
 
 
 def assert_same_losses(run, other):
-    """To the design's tolerance: rounding grows in a GAN."""
+    """Compares with the tolerance of the design, as rounding errors grow during training."""
     ours, theirs = losses(run), losses(other)
     assert ours.keys() == theirs.keys()
     assert {step for _, step in ours} == set(range(1, TOTAL + 1))
@@ -67,7 +67,7 @@ def assert_same_losses(run, other):
         assert value == pytest.approx(theirs[name, step], rel=tolerance), (name, step)
 
 
-def test_every_group_writes_its_own(two_groups, data):
+def test_every_group_writes_its_own_files(two_groups, data):
     run, out, err = two_groups
     for group in ("group_00", "group_01"):
         assert checkpoints.list_steps(run / group / "checkpoints") == [25, 40, 50]
@@ -77,12 +77,12 @@ def test_every_group_writes_its_own(two_groups, data):
         assert "2 replicas on CPU:0 of each of 2 groups" in (run / group / "log.txt").read_text()
     logs = [(run / g / "training_log.csv").read_text() for g in ("group_00", "group_01")]
     assert logs[0] == logs[1]
-    # Each shows other images: 2 of 3 that there are.
+    # Each group shows 2 of the 3 images.
     sheets = [(run / g / "samples/step_00000050.png").read_bytes() for g in ("group_00", "group_01")]
     assert sheets[0] != sheets[1]
     result = json.loads((run / "result.json").read_text())
     assert (result["replicas"], result["steps"]) == (2, TOTAL)
-    # Told once, by the first.
+    # Printed once, by the first group.
     assert out.count("complete: 50 steps") == 1
     assert err.count("data      ") == 1
     assert err.count("step 50: validation PSNR") == 1
@@ -99,13 +99,13 @@ def test_the_same_losses_as_one_group(two_groups, data, tmp_path, replicas):
 
 
 @pytest.mark.slow
-def test_a_run_that_changes_its_groups_and_replicas_on_the_way(two_groups, data, tmp_path):
+def test_a_run_that_changes_its_groups_and_replicas(two_groups, data, tmp_path):
     complete(jobs.launch(data, tmp_path, **SHORT | {"train__steps": 17}))
     complete(one_process(data, tmp_path, "--cpu_replicas=2", train__steps=34))
     assert checkpoints.list_steps(tmp_path / "group_00/checkpoints")[-1] == 34
     assert checkpoints.list_steps(tmp_path / "group_01/checkpoints")[-1] == 17
     complete(jobs.launch(data, tmp_path, **SHORT))
-    # Group 1 was not there from 17 to 34: it takes the other's checkpoint, and keeps one of its own.
+    # Group 1 did not run from step 17 to 34: it restores the other group's checkpoint, and saves its own.
     log = (tmp_path / "group_01/log.txt").read_text()
     assert f"resumed at step 34 from {tmp_path}/group_00/checkpoints/ckpt-00000034" in log
     assert 34 in checkpoints.list_steps(tmp_path / "group_01/checkpoints")
@@ -113,8 +113,8 @@ def test_a_run_that_changes_its_groups_and_replicas_on_the_way(two_groups, data,
 
 
 @pytest.mark.slow
-def test_groups_that_share_no_file_system(two_groups, data, tmp_path):
-    """Each has a directory of its own; what one lacks comes over the network, bit for bit."""
+def test_groups_without_a_shared_file_system(two_groups, data, tmp_path):
+    """Each has its own directory; a missing checkpoint is sent over the network with the same bits."""
     first, second = tmp_path / "host a", tmp_path / "host b"
     complete(*jobs.groups(data, [first, second], **SHORT | {"train__steps": 17}))
     shutil.rmtree(second)
@@ -140,7 +140,7 @@ def test_groups_that_share_no_file_system(two_groups, data, tmp_path):
 
 
 def test_groups_that_do_not_agree_are_refused(data, tmp_path):
-    """Started with other flags they would wait for each other for ever, or train on other images."""
+    """With different flags they would wait forever, or train on different images."""
     run = tmp_path / "run"
     for number, process in enumerate(jobs.groups(data, [run, run], of_the_last={"seed": 7}, **SHORT)):
         code, out, err = processes.finish(process)
@@ -152,7 +152,7 @@ def test_groups_that_do_not_agree_are_refused(data, tmp_path):
     assert not list(run.rglob("ckpt-*"))
 
 
-def test_a_single_group_talks_to_nobody():
+def test_a_single_group_does_not_communicate():
     runtime = runtimes.choose_runtime(cpu_replicas=1, precision="float32")
     groups = Groups(runtime)
     assert groups.is_first

@@ -1,4 +1,4 @@
-"""Signs of life: what a process writes, and what its watcher reads where there is nothing, or half of it."""
+"""Heartbeats: what a process writes, and what the launcher reads from valid and invalid files."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ def path(tmp_path):
     return tmp_path / "beats"
 
 
-def test_the_count_grows_and_the_step_stays_until_there_is_another(path):
+def test_the_count_grows_and_the_step_is_kept(path):
     beats = Heartbeat(path)
     assert heartbeat.read_heartbeat(path) == NOTHING
     seen = []
@@ -30,11 +30,11 @@ def test_the_count_grows_and_the_step_stays_until_there_is_another(path):
 def test_the_step_may_go_back(path):
     beats = Heartbeat(path)
     beats.beat(30)
-    beats.beat(4)  # after a return to an older checkpoint
+    beats.beat(4)  # after a rewind
     assert heartbeat.read_heartbeat(path) == (2, 4)
 
 
-def test_the_file_keeps_its_length_so_that_no_rest_of_an_older_one_is_left(path):
+def test_the_file_has_a_constant_length(path):
     beats, sizes = Heartbeat(path), set()
     for step in (None, 10**12, 3):
         beats.beat(step)
@@ -49,14 +49,14 @@ def test_the_launcher_names_the_file(path, monkeypatch):
     assert heartbeat.read_heartbeat(path) == (1, 3)
 
 
-def test_a_path_of_its_own_goes_before_the_variable(path, monkeypatch, tmp_path):
+def test_the_path_argument_overrides_the_variable(path, monkeypatch, tmp_path):
     monkeypatch.setenv(heartbeat.VARIABLE, str(tmp_path / "other"))
     Heartbeat(path).beat()
     assert [p.name for p in tmp_path.iterdir()] == ["beats"]
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_where_nobody_watches_nothing_is_written(tmp_path, monkeypatch, value):
+def test_without_a_launcher_nothing_is_written(tmp_path, monkeypatch, value):
     monkeypatch.delenv(heartbeat.VARIABLE, raising=False)
     if value is not None:
         monkeypatch.setenv(heartbeat.VARIABLE, value)
@@ -65,7 +65,7 @@ def test_where_nobody_watches_nothing_is_written(tmp_path, monkeypatch, value):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_was_removed_is_made_again(path):
+def test_a_removed_file_is_created_again(path):
     beats = Heartbeat(path)
     beats.beat(1)
     path.unlink()
@@ -74,7 +74,7 @@ def test_a_file_that_was_removed_is_made_again(path):
 
 
 @pytest.mark.parametrize("place", ["absent/beats", "file/beats", ".", "/dev/null/beats", "/dev/full"])
-def test_a_place_that_cannot_be_written_stops_nobody(tmp_path, place):
+def test_an_unwritable_path_is_ignored(tmp_path, place):
     (tmp_path / "file").touch()
     descriptors = len(os.listdir("/proc/self/fd"))
     beats = Heartbeat(tmp_path / place)
@@ -83,7 +83,7 @@ def test_a_place_that_cannot_be_written_stops_nobody(tmp_path, place):
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
-def test_only_its_owner_reads_it(path):
+def test_only_the_owner_can_read_the_file(path):
     Heartbeat(path).beat()
     assert path.stat().st_mode & 0o077 == 0
 
@@ -103,19 +103,19 @@ def test_only_its_owner_reads_it(path):
         b"9" * 5000 + b" 3\n",
     ],
 )
-def test_what_is_no_sign_of_life_counts_as_none(path, content):
+def test_invalid_contents_count_as_no_heartbeat(path, content):
     path.write_bytes(content)
     assert heartbeat.read_heartbeat(path) == NOTHING
 
 
-def test_a_folder_and_a_missing_file_count_as_none(tmp_path):
+def test_a_directory_and_a_missing_file_count_as_no_heartbeat(tmp_path):
     assert (
         heartbeat.read_heartbeat(tmp_path) == heartbeat.read_heartbeat(tmp_path / "no/such/file") == NOTHING
     )
 
 
-def test_a_reader_never_sees_a_count_that_was_not_written(path):
-    """Both numbers are equal in every sign; a reader beside the writer must never see two that are not."""
+def test_a_reader_never_sees_a_partial_write(path):
+    """Count and step are always equal; a concurrent reader must never see different ones."""
     code = (
         "import sys\nfrom hazeheal.distributed.heartbeat import Heartbeat\nbeats = Heartbeat(sys.argv[1])\n"
         "for n in range(1, 30001):\n    beats.beat(n)\n"

@@ -1,4 +1,4 @@
-"""Two launchers as two hosts, with real trainings: an error that a person must act on ends both."""
+"""Two launchers as two hosts, with real trainings: an error that the user must act on ends both."""
 
 import shutil
 import socket
@@ -12,7 +12,7 @@ from hazeheal.distributed import rendezvous
 
 @pytest.fixture
 def host():
-    """Gives host(index, data, run, *more): one host's launcher, started; two of them are a job."""
+    """Returns host(index, data, run, *more), which starts the launcher of one of two hosts."""
     addresses = [f"127.0.0.1:{port}" for port in jobs.placement.free_ports(2)]
 
     def start(index, data, run, *more):
@@ -25,7 +25,7 @@ def host():
 
 
 def ended(process, code):
-    """What a launcher that must end with `code` has said."""
+    """Waits for a launcher, which must exit with `code`; returns the lines of its stderr."""
     got, _, err = processes.finish(process)
     assert got == code, err
     assert "Traceback" not in err
@@ -35,8 +35,8 @@ def ended(process, code):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])
-def test_an_error_on_one_host_is_told_to_the_other(data, tmp_path, host, index):
-    """Its disk has lost a shard; they share no directory. The first group is the one that TensorFlow is led by."""
+def test_an_error_on_one_host_is_reported_by_the_other(data, tmp_path, host, index):
+    """A shard is missing on its disk, and no directory is shared. Group 0 is TensorFlow's leader."""
     copy = tmp_path / "copy"
     shutil.copytree(data, copy)
     (shard,) = copy.glob("*-train.tfrecord-*")
@@ -49,8 +49,8 @@ def test_an_error_on_one_host_is_told_to_the_other(data, tmp_path, host, index):
 
 
 @pytest.mark.slow
-def test_an_error_before_they_have_met_ends_the_one_that_waits(data, tmp_path, host):
-    """There is nobody to tell it to yet; the launchers leave notes in the workdir."""
+def test_an_error_before_the_groups_are_connected_ends_both(data, tmp_path, host):
+    """It cannot be reported over the network yet; the launchers write notes to the workdir."""
     first = host(0, data, tmp_path / "run")
     processes.wait_for(first.waits, first)
     second = host(1, data, tmp_path / "run", "--config.train.steps=x")

@@ -1,4 +1,4 @@
-"""Who trains where: devices and addresses divided over the groups of a host, and what does not divide."""
+"""Placement: devices and addresses of the groups of a host, and invalid arguments."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from hazeheal.errors import UsageError
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch, tmp_path):
-    """A machine of 8 cores without GPUs; returns a function that gives it some, as nvidia-smi names them."""
+    """A machine with 8 cores and no GPU; returns a function that sets the output of nvidia-smi."""
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "TF_NUM_INTRAOP_THREADS", "TF_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
@@ -39,7 +39,7 @@ def refusal(**arguments):
 
 
 def environments(found):
-    """What is set for each of this host's groups."""
+    """The environment variables of each of this host's groups."""
     addresses = found.addresses()
     return [found.environment(i, addresses) for i in range(len(found.groups))]
 
@@ -48,7 +48,7 @@ def configs_of(environments):
     return [json.loads(e["TF_CONFIG"]) for e in environments]
 
 
-def test_one_group_is_left_alone():
+def test_one_group_needs_no_settings():
     found = placement.choose_placement()
     assert found.is_single
     assert found.groups == (0,)
@@ -56,8 +56,8 @@ def test_one_group_is_left_alone():
     assert environments(found) == [{}]
 
 
-def test_one_group_gets_all_gpus_and_must_find_them(machine):
-    """A TensorFlow without CUDA would go on with a CPU, and nobody would have said so."""
+def test_one_group_gets_all_gpus_explicitly(machine):
+    """Otherwise TensorFlow without CUDA would silently use the CPU."""
     machine("0\n1")
     found = placement.choose_placement()
     assert found.flags() == ["--gpus=0,1"]
@@ -65,7 +65,7 @@ def test_one_group_gets_all_gpus_and_must_find_them(machine):
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_all_gpus_are_those_that_are_visible_and_there_must_be_some(monkeypatch, machine, groups):
+def test_all_gpus_are_the_visible_ones(monkeypatch, machine, groups):
     machine("0\n1\n2\n3")
     assert placement.choose_placement(groups=groups, gpus="all") == placement.choose_placement(
         groups=groups, gpus=[0, 1, 2, 3]
@@ -83,21 +83,21 @@ def test_all_gpus_are_those_that_are_visible_and_there_must_be_some(monkeypatch,
     assert "(nvidia-smi lists none)" in refusal(groups=groups, gpus="all")
 
 
-def test_one_group_may_drive_several_cpu_replicas(machine):
+def test_one_group_may_use_several_cpu_replicas(machine):
     machine("0\n1")
     found = placement.choose_placement(cpu_replicas=4)
     assert found.flags() == ["--cpu_replicas=4"]
     assert environments(found) == [{}]
 
 
-def test_one_host_of_one_group_is_a_group_alone():
+def test_one_host_with_one_group_is_a_single_group():
     found = placement.choose_placement(hosts="h1:7000", index=0)
     assert found.is_single
     assert (found.flags(), environments(found)) == ([], [{}])
 
 
 @pytest.mark.parametrize("cpu_replicas", [None, 2])
-def test_groups_without_gpus_drive_one_cpu_replica_each_and_share_the_cores(cpu_replicas):
+def test_groups_without_gpus_use_one_cpu_replica_each(cpu_replicas):
     found = placement.choose_placement(groups=2, cpu_replicas=cpu_replicas)
     assert not found.is_single
     assert found.groups == (0, 1)
@@ -106,32 +106,32 @@ def test_groups_without_gpus_drive_one_cpu_replica_each_and_share_the_cores(cpu_
     for one in set_for:
         assert sorted(one) == ["CUDA_VISIBLE_DEVICES", "TF_CONFIG", "TF_NUM_INTRAOP_THREADS"]
         assert (one["CUDA_VISIBLE_DEVICES"], one["TF_NUM_INTRAOP_THREADS"]) == ("-1", "4")
-    told = configs_of(set_for)
-    assert [c["task"] for c in told] == [{"type": "worker", "index": 0}, {"type": "worker", "index": 1}]
-    assert told[0]["cluster"] == told[1]["cluster"]
+    configs = configs_of(set_for)
+    assert [c["task"] for c in configs] == [{"type": "worker", "index": 0}, {"type": "worker", "index": 1}]
+    assert configs[0]["cluster"] == configs[1]["cluster"]
     found = [tf_config.from_environment(one) for one in set_for]
     assert [c.group for c in found] == [0, 1]
     assert all(a.startswith("127.0.0.1:") for c in found for a in c.addresses)
 
 
-def test_cpu_groups_are_cpu_groups_also_where_there_are_gpus(machine):
+def test_cpu_groups_do_not_use_gpus(machine):
     machine("0\n1")
     found = placement.choose_placement(groups=2, cpu_replicas=2)
     assert found.gpus == ()
     assert [e["CUDA_VISIBLE_DEVICES"] for e in environments(found)] == ["-1", "-1"]
 
 
-def test_more_groups_than_cores_get_a_thread_each():
+def test_more_groups_than_cores_get_one_thread_each():
     assert environments(placement.choose_placement(groups=9))[8]["TF_NUM_INTRAOP_THREADS"] == "1"
 
 
-def test_where_cores_cannot_be_counted_by_process_they_are_by_machine(monkeypatch):
+def test_without_cpu_affinity_all_cores_count(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert environments(placement.choose_placement(groups=2))[0]["TF_NUM_INTRAOP_THREADS"] == "3"
 
 
-def test_threads_that_the_user_has_set_stay(monkeypatch):
+def test_the_users_thread_setting_is_kept(monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "7")
     assert "TF_NUM_INTRAOP_THREADS" not in environments(placement.choose_placement(groups=2))[0]
 
@@ -139,17 +139,17 @@ def test_threads_that_the_user_has_set_stay(monkeypatch):
 @pytest.mark.parametrize(
     ("groups", "shares"), [(1, ["3,1,2,0"]), (2, ["3,1", "2,0"]), (4, ["3", "1", "2", "0"])]
 )
-def test_gpus_that_are_visible_are_divided_in_their_order(monkeypatch, groups, shares):
+def test_visible_gpus_are_divided_in_order(monkeypatch, groups, shares):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1, 2,0")
     found = placement.choose_placement(groups=groups, hosts="a,b", index=1)
     set_for = environments(found)
     assert [e["CUDA_VISIBLE_DEVICES"] for e in set_for] == shares
-    # TensorFlow counts those that the process sees, and takes what is left of the cores.
+    # TensorFlow counts the visible GPUs.
     assert found.flags() == [f"--gpus={','.join(map(str, range(4 // groups)))}"]
     assert all(sorted(e) == ["CUDA_VISIBLE_DEVICES", "TF_CONFIG"] for e in set_for)
 
 
-def test_gpus_have_names_too(monkeypatch):
+def test_gpus_may_be_given_by_uuid(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937-d72c,MIG-1f2e-3,GPU-1,GPU-2")
     shares = [e["CUDA_VISIBLE_DEVICES"] for e in environments(placement.choose_placement(groups=2))]
     assert shares == ["GPU-8932f937-d72c,MIG-1f2e-3", "GPU-1,GPU-2"]
@@ -162,7 +162,7 @@ def test_gpus_have_names_too(monkeypatch):
         *[("0", ["0"]), ("2,0", ["2", "0"]), ("0,-1,1", ["0"]), ("0,1,x,2", ["0", "1"]), ("0,,1", ["0"])],
     ],
 )
-def test_visible_gpus_are_those_that_cuda_would_show(monkeypatch, machine, visible, names):
+def test_visible_gpus_follow_cudas_rules(monkeypatch, machine, visible, names):
     machine("0\n1\n2\n3")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert placement.visible_gpus() == names
@@ -178,12 +178,12 @@ def test_visible_gpus_are_those_that_cuda_would_show(monkeypatch, machine, visib
         ("Unable to determine the device handle for GPU 0 : Unknown Error 999\n1", ["1"]),
     ],
 )
-def test_nvidia_smi_says_which_gpus_there_are(machine, text, names):
+def test_nvidia_smi_lists_the_gpus(machine, text, names):
     machine(text, code=9)
     assert placement.visible_gpus() == names
 
 
-def test_without_nvidia_smi_the_devices_are_counted(monkeypatch, tmp_path):
+def test_without_nvidia_smi_device_files_are_counted(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     listed = ["nvidia1", "null", "nvidia-uvm", "nvidiactl", "nvidia0", "nvidia-caps", "xnvidia2"]
     monkeypatch.setattr(os, "listdir", lambda path: listed if path == "/dev" else [])
@@ -192,7 +192,7 @@ def test_without_nvidia_smi_the_devices_are_counted(monkeypatch, tmp_path):
     assert placement.visible_gpus() == []
 
 
-def test_gpus_of_nvidia_smi_are_divided_and_keep_its_numbers(machine):
+def test_gpus_keep_the_numbers_of_nvidia_smi(machine):
     machine("0\n1\n2\n3")
     set_for = environments(placement.choose_placement(groups=2))
     assert [e["CUDA_VISIBLE_DEVICES"] for e in set_for] == ["0,1", "2,3"]
@@ -200,27 +200,27 @@ def test_gpus_of_nvidia_smi_are_divided_and_keep_its_numbers(machine):
 
 
 @pytest.mark.parametrize("name", ["CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES"])
-def test_the_order_of_gpus_is_the_users_where_he_has_a_word_in_it(monkeypatch, machine, name):
+def test_the_users_gpu_order_is_kept(monkeypatch, machine, name):
     machine("0\n1")
     monkeypatch.setenv(name, "0,1" if name == "CUDA_VISIBLE_DEVICES" else "FASTEST_FIRST")
     assert all("CUDA_DEVICE_ORDER" not in e for e in environments(placement.choose_placement(groups=2)))
 
 
-def test_chosen_gpus_are_divided(machine):
+def test_selected_gpus_are_divided(machine):
     machine("0\n1\n2\n3")
     set_for = environments(placement.choose_placement(groups=2, gpus=[3, 1]))
     assert [e["CUDA_VISIBLE_DEVICES"] for e in set_for] == ["3", "1"]
 
 
-def test_one_group_gets_the_chosen_gpus_and_must_find_them(machine):
+def test_one_group_gets_the_selected_gpus_explicitly(machine):
     machine("0\n1\n2\n3")
     found = placement.choose_placement(gpus=[3, 1])
     assert found.flags() == ["--gpus=0,1"]
     assert environments(found) == [{"CUDA_VISIBLE_DEVICES": "3,1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}]
 
 
-def test_chosen_gpus_count_among_the_visible_ones(monkeypatch):
-    """A scheduler has given this job GPUs 4 and 6: number 1 of them is 6, and never 1 of the machine."""
+def test_gpu_numbers_count_within_the_visible_ones(monkeypatch):
+    """If a scheduler assigns GPUs 4 and 6, number 1 is GPU 6 and not GPU 1 of the machine."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     assert placement.choose_placement(gpus=[1]).gpus == (("6",),)
     assert refusal(gpus=[0, 4]) == (
@@ -228,61 +228,61 @@ def test_chosen_gpus_count_among_the_visible_ones(monkeypatch):
     )
 
 
-def test_gpus_that_are_not_there_are_refused(machine):
+def test_missing_gpus_are_refused(machine):
     machine("0\n1")
     assert refusal(gpus=[0, 7]) == "--gpus=0,7: GPU 7 does not exist; this host has 0 1"
     assert refusal(gpus=[1, 1]) == "--gpus=1,1 lists a GPU twice; list each GPU once"
 
 
-def test_where_it_is_not_known_which_gpus_there_are_the_training_finds_out():
+def test_unknown_gpus_are_checked_by_the_training():
     found = placement.choose_placement(gpus=[0, 1])
     assert environments(found)[0]["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert found.flags() == ["--gpus=0,1"]
 
 
 @pytest.mark.parametrize(("groups", "use"), [(4, "1 or 2 or 3 or 6"), (12, "1 or 2 or 3 or 6")])
-def test_gpus_that_do_not_divide_are_refused_with_what_would(machine, groups, use):
+def test_gpus_that_do_not_divide_evenly_are_refused(machine, groups, use):
     machine("0\n1\n2\n3\n4\n5")
     assert refusal(groups=groups) == (f"--groups={groups}: 6 GPUs cannot be divided evenly; use {use}")
 
 
-def test_one_gpu_is_not_shared(machine):
+def test_a_gpu_is_not_shared(machine):
     machine("0\n1")
     assert refusal(groups=2, gpus=[1]) == "--groups=2: 1 GPUs cannot be divided evenly; use 1"
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_cpu_replicas_that_are_no_group_each_are_refused(count):
+def test_cpu_replicas_must_equal_the_number_of_groups(count):
     assert refusal(groups=2, cpu_replicas=count).endswith(f"use --groups={count}")
     assert "--cpu_replicas=3 and --groups=1" in refusal(groups=1, cpu_replicas=3, hosts="a,b", index=0)
 
 
-@pytest.mark.parametrize(("index", "mine"), [(0, (0, 1)), (1, (2, 3)), (2, (4, 5))])
-def test_groups_of_several_hosts_are_numbered_through(index, mine):
+@pytest.mark.parametrize(("index", "expected"), [(0, (0, 1)), (1, (2, 3)), (2, (4, 5))])
+def test_groups_are_numbered_over_all_hosts(index, expected):
     found = placement.choose_placement(groups=2, hosts="h1:7000,h2,[fe80::1]:9000", index=index)
-    assert found.groups == mine
+    assert found.groups == expected
     addresses = [
         *("h1:7000", "h1:7001", "h2:7710", "h2:7711"),
         *("[fe80::1]:9000", "[fe80::1]:9001"),
     ]
     assert found.addresses() == addresses
-    told = [tf_config.from_environment(e) for e in environments(found)]
-    assert [c.group for c in told] == list(mine)
-    assert all(c.addresses == tuple(addresses) for c in told)
+    clusters = [tf_config.from_environment(e) for e in environments(found)]
+    assert [c.group for c in clusters] == list(expected)
+    assert all(c.addresses == tuple(addresses) for c in clusters)
 
 
-def test_every_host_tells_the_same_addresses_each_time():
+def test_every_host_computes_the_same_addresses():
     found = [placement.choose_placement(hosts="h1, h2", index=i) for i in (0, 1)]
     assert found[0].addresses() == found[1].addresses() == found[0].addresses() == ["h1:7710", "h2:7710"]
     assert found[0].flags() == ["--cpu_replicas=1"]
 
 
-def test_hosts_may_be_several_times_the_same_with_ports_of_their_own():
+def test_one_host_may_be_listed_with_several_ports():
     assert placement.choose_placement(groups=2, hosts="h:7000,h:7002", index=1).groups == (2, 3)
 
 
 @pytest.mark.parametrize(
-    ("groups", "hosts", "said"),
+    ("groups", "hosts", "message"),
     [
         (1, "h,h", "--hosts: h:7710 is used by two groups; use ports that differ by at least 1"),
         (2, "h:7000,h:7001", "--hosts: h:7001 is used by two groups; use ports that differ by at least 2"),
@@ -292,8 +292,8 @@ def test_hosts_may_be_several_times_the_same_with_ports_of_their_own():
         (3, "g,h:65534", "--hosts: h:65536 is not a valid port; use 1 to 65533"),
     ],
 )
-def test_ports_that_cannot_be_are_refused(groups, hosts, said):
-    assert refusal(groups=groups, hosts=hosts, index=0) == said
+def test_invalid_ports_are_refused(groups, hosts, message):
+    assert refusal(groups=groups, hosts=hosts, index=0) == message
 
 
 @pytest.mark.parametrize(
@@ -304,32 +304,32 @@ def test_ports_that_cannot_be_are_refused(groups, hosts, said):
         *[("h:123456,g", "h:123456"), ("h:-1,g", "h:-1"), ("[h],g", "[h]")],
     ],
 )
-def test_what_is_no_host_is_refused_and_named(hosts, entry):
-    said = refusal(hosts=hosts, index=0)
-    assert said == f"--hosts: {entry!r} is not a valid host or host:port, as in node1:7710"
+def test_an_invalid_host_is_refused(hosts, entry):
+    message = refusal(hosts=hosts, index=0)
+    assert message == f"--hosts: {entry!r} is not a valid host or host:port, as in node1:7710"
 
 
 @pytest.mark.parametrize("index", [2, 5, -1])
-def test_an_index_that_is_none_of_the_hosts_is_refused(index):
+def test_an_index_outside_the_hosts_is_refused(index):
     assert refusal(hosts="a,b", index=index) == f"--index={index} must be 0 to 1, as there are 2 hosts"
 
 
 @pytest.mark.parametrize("arguments", [{"hosts": "a,b"}, {"index": 0}])
-def test_hosts_and_index_belong_together(arguments):
+def test_hosts_and_index_must_be_given_together(arguments):
     assert refusal(**arguments) == "--hosts and --index must be given together; one is missing"
 
 
-def test_free_ports_are_distinct_and_really_free():
+def test_free_ports_are_distinct_and_free():
     ports = placement.free_ports(50)
     assert len(set(ports)) == 50
     for port in ports:
         with socket.socket() as one:
-            one.bind(("", port))  # on all addresses, as TensorFlow does
+            one.bind(("", port))  # on all addresses, as TensorFlow listens
             one.listen()
 
 
-def test_a_port_that_somebody_listens_on_at_any_address_is_not_free(monkeypatch):
-    """All that the system offers is tried: none may be a port that is taken at another address."""
+def test_a_port_in_use_at_any_address_is_not_free(monkeypatch):
+    """Many ports are requested; none may be in use at another address."""
     taken = [socket.socket() for _ in range(20)]
     try:
         for one in taken:
@@ -342,7 +342,7 @@ def test_a_port_that_somebody_listens_on_at_any_address_is_not_free(monkeypatch)
 
 
 def test_a_job_on_one_host_gets_new_ports_each_time():
-    """Those of the processes before may still be held."""
+    """The previous processes may still hold theirs."""
     found = placement.choose_placement(groups=2)
     first = found.addresses()
     held = []

@@ -1,4 +1,4 @@
-"""`hazeheal train --metrics_port`: what a Prometheus server gets, and that nothing listens where it was not asked for."""
+"""`hazeheal train --metrics_port`: the metrics that a Prometheus server reads, and invalid ports."""
 
 import socket
 import sys
@@ -36,10 +36,10 @@ def enter(*arguments, **options):
         pass
 
 
-def test_the_facts_of_the_moment(tmp_path, port):
+def test_the_metrics_are_those_of_status_json(tmp_path, port):
     directory = RunDirectory(tmp_path / 'a "run"\\n')
     with serve_metrics(directory.path, port=port), directory.locked():
-        assert scraped(port) == {}  # has not begun
+        assert scraped(port) == {}  # the run has not started
         status = Status(directory, total_steps=100, facts={"replicas": 2, "data_dir": 'd"\\'})
         status.begin()
         assert scraped(port)["hazeheal_state", "starting"] == 1.0
@@ -66,14 +66,14 @@ def test_the_facts_of_the_moment(tmp_path, port):
         scraped(port)
 
 
-def test_it_listens_where_it_was_told_to(tmp_path, port):
+def test_it_listens_on_the_given_host(tmp_path, port):
     with serve_metrics(tmp_path, port=port, host="127.0.0.2"):
         with pytest.raises(OSError, match="refused"):
             scraped(port)
         assert socket.create_connection(("127.0.0.2", port), timeout=30).close() is None
 
 
-def test_a_port_in_use_and_an_address_of_elsewhere(tmp_path, port):
+def test_a_port_in_use_and_a_foreign_address(tmp_path, port):
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         other.listen()
@@ -91,6 +91,6 @@ def test_without_the_package(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["0", "65536", "x", "-1"])
-def test_ports_that_are_none(value):
-    with pytest.raises(UsageError, match="no port from 1 to 65535"):
+def test_invalid_ports(value):
+    with pytest.raises(UsageError, match="must be a port number from 1 to 65535"):
         train.parser().parse_args([f"--metrics_port={value}"])

@@ -1,4 +1,4 @@
-"""Groups that wait for each other: who is missing is said, and a request to stop is heard meanwhile."""
+"""Groups that wait for each other: missing groups are reported, and signals are handled meanwhile."""
 
 import os
 import pathlib
@@ -29,11 +29,11 @@ def addresses():
 
 
 class Waiting(threading.Thread):
-    """A group that waits for the others, in a thread, and then listens itself, as TensorFlow does.
+    """A group that waits for the others in a thread, and then listens, as TensorFlow does.
 
     Attributes:
-        lines: What it has said.
-        is_through: It has met all of them.
+        lines: The reported lines.
+        is_through: Whether all groups were found.
     """
 
     def __init__(self, addresses, group):
@@ -67,7 +67,7 @@ def answers(address):
     return rendezvous.connection_problem(address) is None
 
 
-def test_all_wait_for_the_last_one_and_say_who_it_is(addresses, monkeypatch):
+def test_all_wait_for_the_last_group_and_report_it(addresses, monkeypatch):
     monkeypatch.setattr(rendezvous, "REMIND_SECONDS", 0.1)
     two = [Waiting(addresses, group) for group in (0, 1)]
     for one in two:
@@ -84,8 +84,8 @@ def test_all_wait_for_the_last_one_and_say_who_it_is(addresses, monkeypatch):
     assert last.lines == []
 
 
-def test_one_that_is_started_again_finds_the_others_further_on(addresses):
-    """Their TensorFlow listens where they did; and it is found though it has never met this one."""
+def test_a_restarted_group_finds_the_others(addresses):
+    """TensorFlow of the other groups listens at the same addresses."""
     servers = [listening(address) for address in addresses[1:]]
     try:
         assert Waiting(addresses, 0).met()
@@ -94,8 +94,8 @@ def test_one_that_is_started_again_finds_the_others_further_on(addresses):
             server.close()
 
 
-def test_one_that_was_there_once_is_not_waited_for_again(addresses):
-    """It has gone on, and its TensorFlow does not listen yet."""
+def test_a_group_that_answered_once_is_not_awaited_again(addresses):
+    """It has continued, and its TensorFlow does not listen yet."""
     first = Waiting(addresses, 0)
     wait_for(lambda: answers(addresses[0]))
     with listening(addresses[1]) as second:
@@ -106,15 +106,15 @@ def test_one_that_was_there_once_is_not_waited_for_again(addresses):
         assert first.met()
 
 
-def test_many_that_come_and_go_do_not_close_the_door(addresses):
-    """More than the system keeps in its queue: as when the others are started again and again."""
+def test_many_connections_do_not_fill_the_queue(addresses):
+    """More than the system's queue holds, as when the others are restarted many times."""
     Waiting(addresses, 0)
     wait_for(lambda: answers(addresses[0]))
     for _ in range(600):
         assert answers(addresses[0])
 
 
-def test_many_that_are_missing_are_counted(monkeypatch):
+def test_many_missing_groups_are_counted(monkeypatch):
     monkeypatch.setattr(rendezvous, "REMIND_SECONDS", 0.05)
     one = Waiting([f"127.0.0.1:{port}" for port in placement.free_ports(6)], 2)
     wait_for(lambda: one.lines)
@@ -125,16 +125,16 @@ def test_many_that_are_missing_are_counted(monkeypatch):
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("no-such-host.invalid:7000", "ame"),  # "Name or service not known", in the words of the system
+        ("no-such-host.invalid:7000", "ame"),  # "Name or service not known", depending on the system
         (f"{'a' * 70}.example:7000", "invalid host name"),
         ("[::1]:1", ""),
     ],
 )
-def test_why_nobody_answers(address, words):
+def test_connection_problems(address, words):
     assert words in rendezvous.connection_problem(address)
 
 
-def test_one_that_does_not_answer_at_all(monkeypatch):
+def test_a_connection_that_times_out(monkeypatch):
     def late(*_, **__):
         raise TimeoutError("timed out")
 
@@ -142,7 +142,7 @@ def test_one_that_does_not_answer_at_all(monkeypatch):
     assert rendezvous.connection_problem("10.255.255.1:7000") == "no answer"
 
 
-def test_a_port_that_another_program_uses_is_named(addresses, monkeypatch):
+def test_a_port_in_use_is_reported(addresses, monkeypatch):
     monkeypatch.setattr(rendezvous, "PORT_SECONDS", 0.1)
     port = int(addresses[0].rpartition(":")[2])
     with listening(addresses[0]), pytest.raises(HazeHealError) as caught:
@@ -153,7 +153,7 @@ def test_a_port_that_another_program_uses_is_named(addresses, monkeypatch):
     )
 
 
-def test_a_port_that_becomes_free_is_waited_for(addresses):
+def test_a_busy_port_is_retried(addresses):
     with listening(addresses[0]):
         one = Waiting(addresses[:2], 0)
         time.sleep(0.1)
@@ -162,8 +162,8 @@ def test_a_port_that_becomes_free_is_waited_for(addresses):
     assert one.met() and other.met()
 
 
-def test_a_request_to_stop_is_heard_while_a_training_waits(addresses, tmp_path):
-    """Two of three groups, one with SIGTERM and one with SIGINT: at once, with one line, and nothing written."""
+def test_signals_are_handled_while_a_training_waits(addresses, tmp_path):
+    """Two of three groups get SIGTERM and SIGINT: they exit at once, with one line, and write nothing."""
     processes = []
     for group in (0, 1):
         variables = {"TF_CONFIG": tf_config.to_json(addresses, group=group), "CUDA_VISIBLE_DEVICES": "-1"}

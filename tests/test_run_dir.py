@@ -66,16 +66,16 @@ def test_layout(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_second_holder_is_refused_and_told_who_holds_it(tmp_path):
+def test_a_second_run_is_refused_and_the_holder_is_named(tmp_path):
     run = RunDirectory(tmp_path / "run")
     with run.locked():
         message = refusal(HazeHealError, lock, RunDirectory(tmp_path / "run"))
         assert f"--workdir={tmp_path / 'run'} is in use by process {os.getpid()} on " in message
-        lock(RunDirectory(tmp_path / "run", group=1))  # another group writes elsewhere
+        lock(RunDirectory(tmp_path / "run", group=1))  # another group has its own directory
     lock(run)
 
 
-def test_the_lock_of_a_killed_process_stops_nobody(tmp_path):
+def test_the_lock_of_a_killed_process_is_released(tmp_path):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)],
         stdout=subprocess.PIPE,
@@ -98,19 +98,19 @@ def test_the_lock_of_a_killed_process_stops_nobody(tmp_path):
     lock(RunDirectory(tmp_path))
 
 
-def test_a_lock_that_was_given_back_leaves_no_trace(tmp_path):
+def test_a_released_lock_names_no_holder(tmp_path):
     lock(RunDirectory(tmp_path))
     assert (tmp_path / "group_00/.lock").read_bytes() == b""
 
 
-def test_the_lock_is_given_back_after_an_error(tmp_path):
+def test_the_lock_is_released_after_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError), RunDirectory(tmp_path).locked():
         _ = 1 / 0
     lock(RunDirectory(tmp_path))
 
 
 @pytest.mark.parametrize("place", ["file", "file/run", "/dev/null/run"])
-def test_a_place_that_cannot_be_written_is_refused(tmp_path, place):
+def test_an_unwritable_directory_is_refused(tmp_path, place):
     (tmp_path / "file").touch()
     message = refusal(HazeHealError, lock, RunDirectory(tmp_path / place))
     assert f"--workdir={tmp_path / place} cannot be written" in message
@@ -132,7 +132,7 @@ def test_a_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatc
     assert "cannot be locked (No locks available)" in caplog.text
 
 
-def test_the_configuration_is_written_once(tmp_path):
+def test_an_unchanged_configuration_is_not_rewritten(tmp_path):
     run = RunDirectory(tmp_path)
     assert run.save_config(default(), step=0) == []
     before = run.config.stat()
@@ -142,7 +142,7 @@ def test_the_configuration_is_written_once(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
 
 
-def test_a_changed_configuration_is_kept_and_named(tmp_path):
+def test_an_old_configuration_is_kept_and_changes_are_returned(tmp_path):
     run = RunDirectory(tmp_path)
     run.save_config(default(), step=0)
     old = run.config.read_bytes()
@@ -151,7 +151,7 @@ def test_a_changed_configuration_is_kept_and_named(tmp_path):
     assert (tmp_path / "config.before-step-20.json").read_bytes() == old
     assert json.loads(run.config.read_text())["train"]["epochs"] == 300.0
     assert run.save_config(default("train.epochs=400", "train.keep=1"), step=20)
-    assert (tmp_path / "config.before-step-20.json").read_bytes() == old  # the one that trained up to there
+    assert (tmp_path / "config.before-step-20.json").read_bytes() == old  # the configuration up to that step
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.before-step-20.json", "config.json"]
 
 
@@ -173,7 +173,7 @@ def test_result_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]"])
-def test_a_damaged_result_counts_as_none(tmp_path, text):
+def test_a_damaged_result_counts_as_missing(tmp_path, text):
     run = RunDirectory(tmp_path)
     run.result.write_text(text)
     assert run.load_result() == {}

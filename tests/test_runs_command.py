@@ -95,7 +95,7 @@ def test_a_run_without_a_readable_status_is_unknown(tmp_path, capsys, text):
     assert out.splitlines()[1].split()[1:] == ["unknown", "-/-", *["-"] * 5]
 
 
-def test_each_run_once(tmp_path, monkeypatch, capsys):
+def test_each_run_is_listed_once(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     make_run("runs/a")
     make_run("runs/a/finer")

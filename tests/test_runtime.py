@@ -1,4 +1,4 @@
-"""Devices, precision and XLA: what is chosen, why, and what is refused. GPUs are made up where they are needed."""
+"""Devices, precision and XLA: what is chosen, why, and what is refused. GPUs are simulated."""
 
 import pytest
 import tensorflow as tf
@@ -12,7 +12,7 @@ from hazeheal.inference.gan import DehazeGAN
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Gives gpus((8, 0), (7, 5)): makes TensorFlow list GPUs of these compute capabilities."""
+    """Returns gpus((8, 0), (7, 5)), which makes TensorFlow list GPUs with these compute capabilities."""
 
     def make(*capabilities):
         found = [
@@ -61,7 +61,7 @@ def test_without_gpus_one_cpu_replica_is_chosen(monkeypatch):
     assert "XLA off (slower on CPUs)" in text
 
 
-def test_all_gpus_or_those_asked_for_are_used(gpus, monkeypatch):
+def test_all_gpus_or_the_requested_ones_are_used(gpus, monkeypatch):
     found = gpus((8, 0), (8, 0), (9, 0))
     used = []
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: used.append((devices, kind)))
@@ -86,7 +86,7 @@ def test_all_gpus_or_those_asked_for_are_used(gpus, monkeypatch):
     ]
 
 
-def test_cpu_replicas_leave_gpus_alone(gpus, monkeypatch):
+def test_cpu_replicas_do_not_use_gpus(gpus, monkeypatch):
     gpus((8, 0))
     hidden = []
     monkeypatch.setattr(
@@ -99,7 +99,7 @@ def test_cpu_replicas_leave_gpus_alone(gpus, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("asked", "found", "said"),
+    ("asked", "found", "parts"),
     [
         ([0], 0, ["--gpus=0", "no GPU", "--cpu_replicas"]),
         ([0, 3], 2, ["--gpus=0,3", "GPUs 0 to 1"]),
@@ -108,12 +108,12 @@ def test_cpu_replicas_leave_gpus_alone(gpus, monkeypatch):
         ([], 2, ["--gpus=", "GPUs 0 to 1"]),
     ],
 )
-def test_gpus_that_are_not_there_are_refused(gpus, asked, found, said):
+def test_missing_gpus_are_refused(gpus, asked, found, parts):
     gpus(*[(8, 0)] * found)
     with pytest.raises(UsageError) as caught:
         runtimes.choose_runtime(gpus=asked)
     message = one_line(caught)
-    assert all(words in message for words in said), message
+    assert all(part in message for part in parts), message
 
 
 def test_gpus_and_cpu_replicas_exclude_each_other():
@@ -123,13 +123,13 @@ def test_gpus_and_cpu_replicas_exclude_each_other():
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_no_replicas_are_refused(count):
+def test_fewer_than_one_replica_is_refused(count):
     with pytest.raises(UsageError, match=f"--cpu_replicas={count}"):
         runtimes.choose_runtime(cpu_replicas=count)
 
 
 def test_more_cpu_replicas_than_tensorflow_started_with_are_refused():
-    assert len(tf.config.list_logical_devices("CPU")) == CPU_DEVICES  # starts it
+    assert len(tf.config.list_logical_devices("CPU")) == CPU_DEVICES  # starts TensorFlow
     with pytest.raises(HazeHealError) as caught:
         runtimes.choose_runtime(cpu_replicas=CPU_DEVICES + 1)
     message = one_line(caught)
@@ -152,7 +152,7 @@ def test_more_cpu_replicas_than_tensorflow_started_with_are_refused():
         ([None], "float32"),
     ],
 )
-def test_precision_auto_is_what_the_weakest_gpu_multiplies(gpus, capabilities, wanted):
+def test_precision_auto_depends_on_the_weakest_gpu(gpus, capabilities, wanted):
     chosen, reason = runtimes.choose_precision("auto", gpus=gpus(*capabilities))
     assert chosen == wanted
     weakest = min(c or (0, 0) for c in capabilities)
@@ -168,7 +168,7 @@ def test_precision_auto_is_what_the_weakest_gpu_multiplies(gpus, capabilities, w
         ((9, 0), set()),
     ],
 )
-def test_precision_that_a_gpu_lacks_is_refused(gpus, capability, refused):
+def test_an_unsupported_precision_is_refused(gpus, capability, refused):
     found = gpus(capability)
     for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
         if precision in refused:
@@ -206,7 +206,7 @@ def test_precision_on_cpus(monkeypatch, flags, onednn, wanted):
         runtimes.choose_precision("mixed_float16", gpus=[])
 
 
-def test_a_cpu_that_tells_nothing_has_float32(monkeypatch):
+def test_a_cpu_with_unknown_flags_uses_float32(monkeypatch):
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     monkeypatch.setattr(runtimes, "describe_cpu", lambda: ("A CPU", None))
     assert runtimes.choose_precision("auto", gpus=[])[0] == "float32"
@@ -225,7 +225,7 @@ def test_xla(asked, on_gpu, wanted):
 # --- networks -------------------------------------------------------------------------------------------
 
 
-def test_parameter_counts_are_the_designs():
+def test_parameter_counts_match_the_design():
     sizes = {"model__width": 16, "model__depth": 5, "model__norm": "none", "model__disc_width": 16}
     gan = DehazeGAN(make_config(data__crop_size=64, **sizes))
     assert gan.parameter_counts() == {"generator": 1_745_923, "discriminator": 438_129}

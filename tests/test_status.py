@@ -1,4 +1,4 @@
-"""status.json: what is written, and that a reader does not believe what a killed process can no longer take back."""
+"""status.json: what a run writes, and what a reader reports for processes that died or hang."""
 
 import datetime
 import fcntl
@@ -18,7 +18,7 @@ from hazeheal.runs.status import ACTIVE, Status, is_locked, read_status
 
 LOSSES = {"disc_loss": 1.25, "gen_l1_loss": 0.5}
 QUALITY = {"psnr": 21.5, "psnr_input": 15.0, "ssim": 0.9, "ssim_input": 0.7, "val_disc_loss": 1.5}
-# A run's process: it takes the lock, tells a state, and stays.
+# A run's process: takes the lock, writes a state and waits.
 HOLD = """
 import sys, time
 from hazeheal.runs.run_dir import RunDirectory
@@ -41,7 +41,7 @@ def directory(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """What `time.monotonic` gives, in a list of one."""
+    """The value of `time.monotonic`, in a list with one element."""
     now = [1000.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     return now
@@ -70,7 +70,7 @@ def kill(holder):
     holder.communicate()
 
 
-def test_the_course_of_a_run(directory, clock):
+def test_the_status_during_a_run(directory, clock):
     status = Status(
         directory,
         total_steps=100,
@@ -82,9 +82,9 @@ def test_the_course_of_a_run(directory, clock):
     assert (begun["state"], begun["step"], begun["steps"]) == ("starting", 0, 100)
     assert (begun["replicas"], begun["data_dir"], begun["eta_seconds"]) == (2, "records/a", None)
     status.restored(0)
-    clock[0] += 60  # compiles
+    clock[0] += 60  # compilation
     status.beat(10)
-    assert written(directory)["state"] == "training"  # the first steps are told at once
+    assert written(directory)["state"] == "training"  # the first steps are written at once
     clock[0] += 20
     status.beat(30)
     status.log(30, losses=LOSSES, images_per_second=41.0)
@@ -95,7 +95,7 @@ def test_the_course_of_a_run(directory, clock):
         LOSSES,
         41.0,
     )
-    assert at_30["eta_seconds"] == 70.0  # a step a second, the compilation left out
+    assert at_30["eta_seconds"] == 70.0  # one step per second, without the compilation
     status.enter("validating", step=30)
     assert written(directory)["state"] == "validating"
     status.validated(30, QUALITY)
@@ -112,17 +112,17 @@ def test_the_course_of_a_run(directory, clock):
     assert list(end) == list(begun)
 
 
-def test_figures_alone_are_not_written_at_every_step(directory, clock, monkeypatch):
+def test_new_figures_are_written_at_an_interval(directory, clock, monkeypatch):
     moments, write = [], module.atomic_write
     monkeypatch.setattr(module, "atomic_write", lambda *args: (moments.append(clock[0]), write(*args))[1])
     status = Status(directory, total_steps=10**6)
     status.begin()
-    for step in range(1, 1921):  # 64 steps a second, each of them logged
+    for step in range(1, 1921):  # 64 steps per second, each of them logged
         clock[0] += 1 / 64
         status.log(step, losses=LOSSES, images_per_second=64.0)
         status.beat(step)
     assert moments == [1000.0 + i for i in range(31)]
-    for step in range(1921, 2051):  # a step a second, none of them logged
+    for step in range(1921, 2051):  # one step per second, none of them logged
         clock[0] += 1.0
         status.beat(step)
     assert moments[31:] == [1030.0 + 30 * i for i in range(1, 5)]
@@ -150,7 +150,7 @@ def test_stopped_by_a_signal(directory, signal, state, code):
         (KeyboardInterrupt(), "stopped", 130, "second SIGINT: stopped without saving"),
     ],
 )
-def test_an_error_is_the_last_word(directory, error, state, code, reason):
+def test_an_error_becomes_the_final_status(directory, error, state, code, reason):
     status = Status(directory, total_steps=100)
     with pytest.raises(type(error)), status.record_failure():
         status.enter("training", step=7)
@@ -159,7 +159,7 @@ def test_an_error_is_the_last_word(directory, error, state, code, reason):
     assert (end["state"], end["exit_code"], end["reason"], end["step"]) == (state, code, reason, 7)
 
 
-def test_values_that_json_lacks(directory):
+def test_nan_and_infinity_are_written_as_null(directory):
     status = Status(directory, total_steps=100)
     status.begin()
     status.validated(5, QUALITY | {"psnr": math.nan})
@@ -170,7 +170,7 @@ def test_values_that_json_lacks(directory):
     assert found["best_psnr"] is None and found["validation"]["psnr"] is None
 
 
-def test_of_several_groups_the_others_write_nothing(tmp_path):
+def test_only_the_first_group_writes(tmp_path):
     status = Status(RunDirectory(tmp_path, group=1), total_steps=100, enabled=False)
     status.begin()
     status.beat(3)
@@ -178,7 +178,7 @@ def test_of_several_groups_the_others_write_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_costs_one_warning(directory, caplog, monkeypatch):
+def test_a_full_disk_causes_one_warning(directory, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("hazeheal"), "propagate", True)
     monkeypatch.setattr(logging.getLogger("hazeheal"), "handlers", [])
     status = Status(directory, total_steps=100)
@@ -187,14 +187,14 @@ def test_a_full_disk_costs_one_warning(directory, caplog, monkeypatch):
         status.enter("training", step=1)
         status.enter("training", step=2)
     assert caplog.text.count("status.json cannot be written") == 1
-    assert written(directory)["step"] == 0  # the old one, whole
+    assert written(directory)["step"] == 0  # the previous file, intact
     status.enter("training", step=3)
     assert written(directory)["step"] == 3
     assert [p.name for p in directory.path.iterdir()] == ["status.json"]
 
 
 @pytest.mark.parametrize("state", ACTIVE)
-def test_a_killed_run_does_not_go_on_for_ever(directory, state):
+def test_a_killed_run_is_not_reported_as_active(directory, state):
     holder = hold(directory, state)
     try:
         for _ in range(3):
@@ -202,22 +202,22 @@ def test_a_killed_run_does_not_go_on_for_ever(directory, state):
             assert (now["state"], now["alive"], now["step"], now["pid"]) == (state, True, 40, holder.pid)
     finally:
         kill(holder)
-    assert written(directory)["state"] == state  # what the file says still
+    assert written(directory)["state"] == state  # the file is unchanged
     now = read_status(directory.path)
     assert (now["state"], now["alive"]) == ("killed", False)
 
 
-def test_killed_behind_its_result_it_is_complete(directory):
+def test_a_run_killed_after_its_result_is_complete(directory):
     kill(hold(directory, "saving"))
     directory.save_result({"steps": 40})
-    assert read_status(directory.path)["state"] == "killed"  # a result of when it was to be shorter
+    assert read_status(directory.path)["state"] == "killed"  # the result of a shorter run
     directory.save_result({"steps": 100})
-    assert read_status(directory.path)["state"] == "killed"  # one of before it went back
+    assert read_status(directory.path)["state"] == "killed"  # a result from before a rewind
     rewrite(directory, step=100)
     assert read_status(directory.path)["state"] == "complete"
 
 
-def test_one_that_hangs_is_silent(directory):
+def test_a_hanging_run_is_silent(directory):
     with directory.locked():
         Status(directory, total_steps=100).enter("training", step=4)
         rewrite(directory, updated=ago(500))
@@ -226,13 +226,13 @@ def test_one_that_hangs_is_silent(directory):
         found = read_status(directory.path)
         assert (found["state"], found["alive"]) == ("silent", True)
         assert 700 <= found["age_seconds"] < 800
-        rewrite(directory, state="starting")  # compiles
+        rewrite(directory, state="starting")  # compilation
         assert read_status(directory.path)["state"] == "starting"
-        rewrite(directory, updated=ago(-100))  # a clock that was set back
+        rewrite(directory, updated=ago(-100))  # the clock was set back
         assert read_status(directory.path)["age_seconds"] == 0.0
 
 
-def test_of_another_host_a_free_lock_means_nothing(directory):
+def test_a_free_lock_of_another_host_is_ignored(directory):
     Status(directory, total_steps=100).enter("training", step=4)
     assert read_status(directory.path)["state"] == "killed"
     rewrite(directory, boot="another", host="elsewhere")
@@ -252,8 +252,8 @@ def test_a_file_system_without_locks(directory, monkeypatch):
     assert (read_status(directory.path)["state"], read_status(directory.path)["alive"]) == ("training", None)
 
 
-def test_one_that_ends_while_it_is_read_was_not_killed(directory, monkeypatch):
-    """Between the reading of the file and the asking for the lock it writes its end and lets go."""
+def test_a_run_that_ends_during_the_read_is_not_killed(directory, monkeypatch):
+    """Between reading the file and checking the lock it writes its final status and releases the lock."""
     status = Status(directory, total_steps=100)
     status.enter("training", step=90)
 
@@ -265,8 +265,8 @@ def test_one_that_ends_while_it_is_read_was_not_killed(directory, monkeypatch):
     assert read_status(directory.path)["state"] == "complete"
 
 
-def test_whoever_looks_never_stands_in_the_way(directory):
-    """Readers ask for the lock at all times; a run that begins gets it."""
+def test_readers_do_not_block_a_run(directory):
+    """Readers check the lock all the time; a run that starts still gets it."""
     watch = "import sys\nfrom hazeheal.runs.status import is_locked\nprint('go', flush=True)\nwhile True: is_locked(sys.argv[1])"
     with directory.locked():
         assert is_locked(directory.path)
@@ -285,7 +285,7 @@ def test_whoever_looks_never_stands_in_the_way(directory):
 @pytest.mark.parametrize(
     "text", ["", "{", "[1]", "{}", '{"state": "training", "step": 1, "steps": 2, "updated": "?"}']
 )
-def test_what_cannot_be_read_counts_as_none(directory, text):
+def test_an_unreadable_status_is_none(directory, text):
     directory.path.mkdir()
     directory.status.write_text(text)
     assert read_status(directory.path) is None

@@ -1,4 +1,4 @@
-"""The supervisor: processes that are killed, lost, in error, done, and how often it starts them again."""
+"""The supervisor: killed, lost, failed and complete processes, and the number of restarts."""
 
 import os
 import re
@@ -12,17 +12,17 @@ from hazeheal.distributed import supervisor
 pytest_plugins = ["supervised"]
 
 
-def test_when_all_are_done_the_job_is_done(job):
+def test_the_job_ends_when_all_processes_end(job):
     one = job("pass", "time.sleep(0.2)")
     assert one.run() == 0
     assert (one.attempts(0), one.attempts(1)) == (1, 1)
     assert one.lines == []
 
 
-def test_a_process_gets_its_variables_a_session_and_no_input(job, monkeypatch):
+def test_the_environment_of_a_process(job, monkeypatch):
     monkeypatch.setenv("OF_THE_LAUNCHER", "x")
     kept, (reader, writer) = os.dup(0), os.pipe()
-    os.dup2(reader, 0)  # as a terminal would be
+    os.dup2(reader, 0)  # like a terminal
     one = job(
         "assert os.environ['PLACE'] == '0' and os.environ['OF_THE_LAUNCHER'] == 'x'\n"
         "assert os.getsid(0) == os.getpid() and os.readlink('/proc/self/fd/0') == '/dev/null'\n"
@@ -38,7 +38,7 @@ def test_a_process_gets_its_variables_a_session_and_no_input(job, monkeypatch):
     assert one.notes() == ["group_00"]
 
 
-def test_one_that_is_killed_is_started_again(job):
+def test_a_killed_process_is_restarted(job):
     one = job("if attempt == 0: kill()")
     assert one.run() == 0
     assert one.attempts() == 2
@@ -50,7 +50,7 @@ def test_one_that_is_killed_is_started_again(job):
     )
 
 
-def test_one_that_is_lost_takes_the_others_with_it_into_a_new_start(job):
+def test_a_lost_process_restarts_all(job):
     one = job("if attempt == 0: kill()", "if attempt == 0: time.sleep(0.3); note('followed'); sys.exit(69)")
     assert one.run() == 0
     assert (one.attempts(0), one.attempts(1)) == (2, 2)
@@ -58,7 +58,7 @@ def test_one_that_is_lost_takes_the_others_with_it_into_a_new_start(job):
     assert "group_00" in one.lines[0] and "SIGKILL; restarting all processes" in one.lines[0]
 
 
-def test_one_that_does_not_follow_is_killed_before_the_new_start(job, monkeypatch):
+def test_a_process_that_does_not_exit_is_killed_before_the_restart(job, monkeypatch):
     monkeypatch.setattr(supervisor, "SECONDS_TO_FOLLOW", 0.2)
     one = job("if attempt == 0: kill()", f"if attempt == 0: {FOR_EVER}")
     assert one.run() == 0
@@ -69,7 +69,7 @@ def test_one_that_does_not_follow_is_killed_before_the_new_start(job, monkeypatc
     )
 
 
-def test_the_one_that_was_killed_is_named_and_not_the_one_that_noticed(job):
+def test_the_killed_process_is_named_not_the_one_that_noticed(job):
     one = job(
         "if attempt == 0: until('group_01.attempt-0'); sys.exit(69)",
         "if attempt == 0: until('group_00.attempt-0'); kill()",
@@ -95,7 +95,7 @@ def test_every_end_but_an_error_is_a_loss(job, end, said):
     assert f"{said}; restarting it" in one.lines[0]
 
 
-def test_crashes_that_bring_nothing_are_given_up_after_delays_that_double(job, monkeypatch):
+def test_it_gives_up_after_restarts_without_a_new_step(job, monkeypatch):
     monkeypatch.setattr(supervisor, "LONGEST_DELAY", 0.1)
     monkeypatch.setattr(supervisor, "FIRST_DELAY", 0.03)
     one, slept = job("kill()"), []
@@ -112,7 +112,7 @@ def test_crashes_that_bring_nothing_are_given_up_after_delays_that_double(job, m
     assert one.lines[4].endswith("was ended by SIGKILL; giving up after 4 restarts without a new step")
 
 
-def test_where_no_restart_is_allowed_the_first_loss_is_the_end(job):
+def test_max_restarts_of_0_means_no_restart(job):
     one = job("beat(3); kill()")
     assert one.run(max_restarts=0) == 1
     assert one.attempts() == 1
@@ -120,7 +120,7 @@ def test_where_no_restart_is_allowed_the_first_loss_is_the_end(job):
     assert line.endswith("was ended by SIGKILL; giving up")
 
 
-def test_thousands_of_restarts_are_no_large_number(job, monkeypatch):
+def test_thousands_of_restarts_do_not_overflow_the_delay(job, monkeypatch):
     monkeypatch.setattr(supervisor, "LONGEST_DELAY", 0)
     monkeypatch.setattr(supervisor, "Worker", lambda name, *_: Doll(name, code=-9))
     one = job("")
@@ -128,7 +128,7 @@ def test_thousands_of_restarts_are_no_large_number(job, monkeypatch):
     assert len(one.lines) == 3001
 
 
-def test_a_new_step_makes_the_count_start_anew(job):
+def test_a_new_step_resets_the_number_of_restarts(job):
     one = job("beat(attempt)\nif attempt < 4: kill()")
     assert one.run(max_restarts=1) == 0
     assert one.attempts() == 5
@@ -136,7 +136,7 @@ def test_a_new_step_makes_the_count_start_anew(job):
 
 
 @pytest.mark.parametrize("steps", ["5", "max(0, 5 - attempt)", "[5, 0, 3, 9][attempt]"])
-def test_a_step_that_was_reached_before_is_no_new_one(job, steps):
+def test_a_step_reached_before_is_not_new(job, steps):
     one = job(f"beat({steps}); kill()")
     assert one.run(max_restarts=2) == 1
     assert one.attempts() == 3
@@ -158,7 +158,7 @@ def test_an_error_is_final(job, code, other):
 
 
 @pytest.mark.parametrize("code", [1, 2])
-def test_one_that_would_go_on_beside_an_error_is_ended(job, monkeypatch, code):
+def test_a_process_that_continues_after_an_error_is_killed(job, monkeypatch, code):
     monkeypatch.setattr(supervisor, "SECONDS_TO_FOLLOW", 0.3)
     one = job(f"until('group_01.notes'); sys.exit({code})", f"note('ready'); {FOR_EVER}")
     begin = time.monotonic()
@@ -167,15 +167,15 @@ def test_one_that_would_go_on_beside_an_error_is_ended(job, monkeypatch, code):
     assert one.attempts(1) == 1
 
 
-def test_one_that_follows_an_error_has_time_for_it(job):
+def test_a_process_has_time_to_follow_an_error(job):
     one = job("sys.exit(1)", "time.sleep(0.5); note('followed'); sys.exit(69)")
     assert one.run() == 1
     assert one.notes(1) == ["followed"]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3])
-def test_an_error_that_comes_of_a_killed_process_is_not_final(job, seconds):
-    """TensorFlow has many words for a connection that is gone, and not all are known as such."""
+def test_an_error_caused_by_a_killed_process_is_not_final(job, seconds):
+    """TensorFlow has many messages for a lost connection, and not all are recognized."""
     one = job(
         "if attempt == 0: until('group_01.attempt-0'); kill()",
         f"if attempt == 0: until('group_00.attempt-0'); time.sleep({seconds}); sys.exit(1)",
@@ -185,7 +185,7 @@ def test_an_error_that_comes_of_a_killed_process_is_not_final(job, seconds):
     assert "group_00" in one.lines[0]
 
 
-def test_an_error_that_comes_again_after_the_new_start_is_final(job):
+def test_an_error_that_recurs_after_the_restart_is_final(job):
     one = job("if attempt == 0: kill()", "sys.exit(1)")
     assert one.run() == 1
     assert one.attempts() == 2

@@ -1,4 +1,4 @@
-"""The supervisor: its own end, and what it leaves behind."""
+"""The supervisor: how it ends, and what it leaves behind."""
 
 import signal
 import subprocess
@@ -14,7 +14,7 @@ from hazeheal.distributed import supervisor
 pytest_plugins = ["supervised"]
 
 
-def test_a_launcher_that_is_killed_takes_its_processes_with_it_and_they_save(job):
+def test_a_killed_launcher_stops_its_processes_which_save(job):
     one = job(STOPS, STOPS)
     with launched(one) as process:
         wait_for(one.is_ready, process)
@@ -26,7 +26,7 @@ def test_a_launcher_that_is_killed_takes_its_processes_with_it_and_they_save(job
     assert one.notes(0) == one.notes(1) == ["ready", "SIGTERM"]
 
 
-def test_a_process_whose_launcher_was_killed_before_it_began_does_not_begin():
+def test_a_process_whose_launcher_died_before_it_started_exits():
     code = "from hazeheal.distributed import worker\nworker._end_with_parent({})\nprint('went on')"
     for parent, returned, out in (("1234567", 75, ""), ("__import__('os').getppid()", 0, "went on\n")):
         done = subprocess.run(
@@ -39,7 +39,7 @@ def test_a_process_whose_launcher_was_killed_before_it_began_does_not_begin():
         assert (done.returncode, done.stdout) == (returned, out), done.stderr
 
 
-def test_a_process_that_cannot_be_started_ends_those_that_were(job):
+def test_a_process_that_cannot_start_ends_the_others(job):
     one = job(HANG)
 
     def start():
@@ -66,7 +66,7 @@ def test_an_error_of_the_launcher_itself_ends_its_processes(job, monkeypatch):
     assert (one.attempts(0), one.attempts(1)) == (1, 1)
 
 
-def test_a_reader_of_its_lines_that_is_gone_does_not_end_the_training(job):
+def test_a_closed_stderr_does_not_end_the_training(job):
     one = job("until('closed')\nif attempt == 0: kill()")
     with launched(one) as process:
         wait_for(lambda: one.processes(), process)
@@ -76,7 +76,7 @@ def test_a_reader_of_its_lines_that_is_gone_does_not_end_the_training(job):
     assert one.attempts() == 2
 
 
-def test_it_leaves_neither_handlers_nor_files(job, monkeypatch, tmp_path):
+def test_it_leaves_no_handlers_and_no_files(job, monkeypatch, tmp_path):
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))

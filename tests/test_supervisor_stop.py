@@ -1,4 +1,4 @@
-"""The supervisor: requests to stop, to itself and to the processes that it watches."""
+"""The supervisor: stop signals to the launcher and to its processes."""
 
 import signal
 import time
@@ -15,7 +15,7 @@ SIGNALS = [("SIGTERM", 75, "SIGTERM"), ("SIGINT", 130, "SIGINT"), ("SIGHUP", 75,
 
 
 @pytest.mark.parametrize(("name", "code", "received"), SIGNALS)
-def test_a_signal_to_the_launcher_is_handed_on_once_and_ends_the_job(job, name, code, received):
+def test_a_signal_is_forwarded_once_and_ends_the_job(job, name, code, received):
     one = job(f"on({BOTH}, {code}, 0.3); {FOR_EVER}", f"on({BOTH}, {code}, 0.2); {FOR_EVER}")
     with launched(one) as process:
         wait_for(one.is_ready, process)
@@ -28,8 +28,8 @@ def test_a_signal_to_the_launcher_is_handed_on_once_and_ends_the_job(job, name, 
     assert not list(one.folder.glob("hazeheal-launch-*"))
 
 
-def test_a_launcher_in_the_background_of_a_script_takes_sigint_too(job):
-    """It is started with SIGINT ignored."""
+def test_sigint_is_handled_even_if_it_was_ignored(job):
+    """A script starts background processes with SIGINT ignored."""
     one = job(f"on({BOTH}, 130); {FOR_EVER}")
     with launched(one, ignored=[signal.SIGINT]) as process:
         wait_for(one.is_ready, process)
@@ -38,7 +38,7 @@ def test_a_launcher_in_the_background_of_a_script_takes_sigint_too(job):
     assert one.notes() == ["ready", "SIGINT"]
 
 
-def test_under_nohup_a_closed_terminal_changes_nothing(job):
+def test_under_nohup_sighup_is_ignored(job):
     one = job(f"on({BOTH}, 75)\nuntil('end')")
     with launched(one, ignored=[signal.SIGHUP]) as process:
         wait_for(one.is_ready, process)
@@ -49,8 +49,8 @@ def test_under_nohup_a_closed_terminal_changes_nothing(job):
     assert one.notes() == ["ready"]
 
 
-def test_a_second_ctrl_c_is_handed_on_too(job):
-    """A training process that is asked twice ends at once."""
+def test_a_second_ctrl_c_is_forwarded(job):
+    """A training process that receives a second SIGINT exits at once."""
     one = job(
         "def stop(number, frame):\n    note('asked')\n    signal.signal(number, signal.SIG_DFL)\n"
         f"signal.signal(signal.SIGINT, stop)\nnote('ready')\n{FOR_EVER}"
@@ -76,7 +76,7 @@ def test_a_signal_between_two_attempts_ends_the_job(job, name, code, received):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
-def test_a_signal_just_before_the_start_starts_nothing_new(job, number, code):
+def test_a_signal_before_a_restart_prevents_it(job, number, code):
     one, starts = job("kill()"), []
 
     def start():
@@ -104,8 +104,8 @@ def test_a_signal_while_the_processes_are_started_is_not_lost(job, number, code)
 
 
 @pytest.mark.parametrize(("steps", "code"), [("pass", 130), ("beat(1)", 1)])
-def test_a_python_that_is_interrupted_while_it_starts_is_no_error(job, steps, code):
-    """It ends with code 1 then; later on that is an error."""
+def test_an_interrupt_while_python_starts_is_not_an_error(job, steps, code):
+    """It exits with code 1; after the first step that is an error."""
     one = job(f"{steps}; on([signal.SIGINT], 1); {FOR_EVER}")
     with launched(one) as process:
         wait_for(one.is_ready, process)
@@ -114,8 +114,8 @@ def test_a_python_that_is_interrupted_while_it_starts_is_no_error(job, steps, co
 
 
 @pytest.mark.parametrize("code", [75, 130])
-def test_one_that_was_asked_itself_takes_the_job_with_it(job, code):
-    """The others get SIGTERM: a second SIGINT would end one that is saving at once."""
+def test_a_process_that_was_stopped_directly_stops_the_job(job, code):
+    """The others get SIGTERM, because a second SIGINT would end them without saving."""
     one = job(f"until('group_01.notes'); sys.exit({code})", STOPS)
     assert one.run() == code
     assert one.notes(1) == ["ready", "SIGTERM"]
@@ -123,14 +123,14 @@ def test_one_that_was_asked_itself_takes_the_job_with_it(job, code):
 
 
 @pytest.mark.parametrize("other", ["sys.exit(69)", "kill()", "pass"])
-def test_one_that_was_asked_itself_ends_the_job_whatever_comes_of_the_others(job, other):
+def test_a_stopped_process_ends_the_job_however_the_others_end(job, other):
     one = job("sys.exit(75)", f"signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(0.2); {other}")
     assert one.run() == 75
     assert (one.attempts(0), one.lines) == (1, [])
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGINT", 130)])
-def test_one_that_is_killed_while_it_stops_does_not_start_the_job_again(job, name, code):
+def test_a_process_killed_while_it_stops_is_not_restarted(job, name, code):
     one = job(f"on({BOTH}, {code}); {FOR_EVER}", f"signal.signal(signal.{name}, lambda *_: kill()); {HANG}")
     with launched(one) as process:
         wait_for(one.is_ready, process)
@@ -140,8 +140,8 @@ def test_one_that_is_killed_while_it_stops_does_not_start_the_job_again(job, nam
 
 
 @pytest.mark.parametrize(("ends", "code"), [((75, 1), 1), ((75, 2), 2), ((0, 0), 0), ((0, 75), 75)])
-def test_what_a_job_that_was_asked_to_stop_comes_to(job, ends, code):
-    """An error while saving is one; and one that was done already is done."""
+def test_exit_codes_of_a_stopped_job(job, ends, code):
+    """An error while saving is an error, and a complete process is complete."""
     one = job(*(f"on({BOTH}, {end}); {FOR_EVER}" for end in ends))
     with launched(one) as process:
         wait_for(one.is_ready, process)
@@ -150,9 +150,11 @@ def test_what_a_job_that_was_asked_to_stop_comes_to(job, ends, code):
     assert one.attempts(1) == 1
 
 
-def test_one_that_is_deaf_before_its_first_step_is_ended(job):
-    """As TensorFlow is while it waits for the other groups; there is nothing to save."""
-    one = job(f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\nbeat()\n{HANG}", HANG)  # the other dies of it
+def test_a_process_that_ignores_sigterm_before_its_first_step_is_killed(job):
+    """TensorFlow blocks signals while it connects the groups; there is nothing to save."""
+    one = job(
+        f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\nbeat()\n{HANG}", HANG
+    )  # the other is ended by it
     with launched(one, SECONDS_TO_STOP=0.3, SECONDS_TO_FOLLOW=60.0) as process:
         wait_for(one.is_ready, process)
         begin = time.monotonic()
@@ -162,7 +164,7 @@ def test_one_that_is_deaf_before_its_first_step_is_ended(job):
     assert one.attempts() == 1
 
 
-def test_one_that_has_something_to_save_is_given_the_time(job):
+def test_a_process_has_time_to_save(job):
     one = job(f"beat(3); on({BOTH}, 75, 1.0); {FOR_EVER}")
     with launched(one, SECONDS_TO_STOP=0.1) as process:
         wait_for(one.is_ready, process)
@@ -172,7 +174,7 @@ def test_one_that_has_something_to_save_is_given_the_time(job):
         assert time.monotonic() - begin > 1.0
 
 
-def test_one_that_hangs_while_it_stops_is_killed(job):
+def test_a_process_that_hangs_while_it_stops_is_killed(job):
     one = job(f"beat(3); signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{HANG}")
     with launched(one, hang_timeout=0.8) as process:
         wait_for(one.is_ready, process)

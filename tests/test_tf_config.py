@@ -1,4 +1,4 @@
-"""TF_CONFIG: who trains together, and every way in which that can be written wrongly."""
+"""TF_CONFIG: valid values, and the errors for invalid ones."""
 
 import json
 
@@ -30,7 +30,7 @@ def test_without_a_cluster_a_process_trains_alone(environ):
 
 
 @pytest.mark.parametrize("nothing", [{}, None])
-def test_a_cluster_of_nobody_is_none(nothing):
+def test_an_empty_cluster_is_none(nothing):
     assert read({"cluster": nothing, "task": {"type": "worker", "index": 0}}) is None
 
 
@@ -39,7 +39,7 @@ def test_one_process_trains_alone(kind):
     assert read({"cluster": {kind: ["h:7000"]}, "task": {"type": kind, "index": 0}}) is None
 
 
-def test_the_process_has_its_own_variables_by_default(monkeypatch):
+def test_the_environment_of_the_process_is_the_default(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert tf_config.from_environment() is None
     monkeypatch.setenv("TF_CONFIG", tf_config.to_json(["a:1", "b:2"], group=1))
@@ -47,7 +47,7 @@ def test_the_process_has_its_own_variables_by_default(monkeypatch):
 
 
 @pytest.mark.parametrize("index", [0, 1, "0", "1"])
-def test_a_worker_is_the_group_of_its_index_also_as_text(index):
+def test_the_index_of_a_worker_is_its_group(index):
     found = read({"cluster": TWO, "task": {"type": "worker", "index": index}, "environment": "cloud"})
     assert found == tf_config.Cluster(tuple(TWO["worker"]), group=int(index), job="worker", task=int(index))
     assert found.num_groups == 2
@@ -56,7 +56,7 @@ def test_a_worker_is_the_group_of_its_index_also_as_text(index):
 @pytest.mark.parametrize(
     ("kind", "index", "group"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2), ("worker", "1", 2)]
 )
-def test_the_chief_comes_before_the_workers_wherever_it_is_written(kind, index, group):
+def test_the_chief_is_group_0(kind, index, group):
     found = read(
         {"cluster": {"worker": ["w0:1", "w1:1"], "chief": ["c:1"]}, "task": {"type": kind, "index": index}}
     )
@@ -64,14 +64,14 @@ def test_the_chief_comes_before_the_workers_wherever_it_is_written(kind, index, 
     assert (found.group, found.job, found.task) == (group, kind, int(index))
 
 
-def test_addresses_of_every_kind():
+def test_valid_addresses():
     addresses = ["[fe80::1]:7000", "[::1]:1", "10.0.0.1:65535", "node-1.example_x.org:7000", "nöde:7000"]
     found = read({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 4}})
     assert found.addresses == tuple(addresses)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "part"),
     [
         ("worker", "TF_CONFIG='worker' is not valid JSON"),
         ('{"cluster":\n{"worker": ["a:1", "b:1"]}', "is not valid JSON"),
@@ -81,14 +81,14 @@ def test_addresses_of_every_kind():
         ('"a\\nb"', "must be an object"),
     ],
 )
-def test_what_is_no_object_is_refused_and_shown(text, said):
+def test_anything_but_a_json_object_is_refused(text, part):
     message = refusal(text)
-    assert said in message
+    assert part in message
     assert message.endswith("unset it to train in one process")
 
 
 @pytest.mark.parametrize(
-    ("cluster_", "task", "said"),
+    ("cluster_", "task", "part"),
     [
         (["a:1", "b:1"], None, '`cluster` and `task` must be objects, got \'{"cluster": ["a:1", '),
         ("a:1,b:1", None, "`cluster` and `task` must be objects"),
@@ -103,9 +103,9 @@ def test_what_is_no_object_is_refused_and_shown(text, said):
         ({"chief": ["a:1", "b:1"]}, None, "has 2 chiefs; list at most one"),
     ],
 )
-def test_a_cluster_that_cannot_be_meant_is_refused(cluster_, task, said):
+def test_an_invalid_cluster_is_refused(cluster_, task, part):
     task = {"type": "worker", "index": 0} if task is None else task
-    assert said in refusal({"cluster": cluster_, "task": task})
+    assert part in refusal({"cluster": cluster_, "task": task})
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_cluster_that_cannot_be_meant_is_refused(cluster_, task, said):
         *(7000, None, ["a:1"], True),
     ],
 )
-def test_what_is_no_address_is_refused_and_named(address):
+def test_an_invalid_address_is_refused(address):
     message = refusal({"cluster": {"worker": ["b:1", address]}, "task": {"type": "worker", "index": 0}})
     assert message == f"TF_CONFIG: {address!r} is not a valid host:port, as in 10.0.0.1:7000"
 
@@ -135,32 +135,32 @@ def test_what_is_no_address_is_refused_and_named(address):
         *({"type": kind, "index": 0} for kind in ("evaluator", "Worker", None, 0)),
     ],
 )
-def test_a_task_that_is_none_of_the_processes_is_refused(task):
+def test_a_task_outside_the_cluster_is_refused(task):
     message = refusal({"cluster": TWO, "task": task})
     assert message == (f"TF_CONFIG: task={task!r} is not in the cluster (2 worker); give its type and index")
 
 
-def test_the_processes_there_are_are_counted():
+def test_the_error_counts_the_processes():
     config = {"cluster": {"worker": ["b:1", "c:1"], "chief": ["a:1"]}, "task": {"type": "chief", "index": 1}}
     assert "(1 chief, 2 worker)" in refusal(config)
     assert "(0 worker)" in refusal({"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}})
 
 
-def test_a_task_of_its_own_is_needed_even_alone():
+def test_a_task_is_required_for_one_process_too():
     assert "task={} is not in the cluster" in refusal({"cluster": {"worker": ["a:1"]}})
 
 
 @pytest.mark.parametrize("count", [2, 3, 12])
-def test_what_is_written_is_read_back(count):
+def test_round_trip(count):
     addresses = [f"node{i}:7000" for i in range(count - 1)] + ["[::1]:7000"]
     for group in range(count):
         text = tf_config.to_json(addresses, group=group)
         found = read(text)
         assert (found.addresses, found.group, found.num_groups) == (tuple(addresses), group, count)
         assert (found.job, found.task) == ("worker", group)
-    # What every process must have alike is alike.
+    # All processes have the same `cluster`.
     assert json.loads(text)["cluster"] == json.loads(tf_config.to_json(addresses, group=0))["cluster"]
 
 
-def test_a_tuple_of_addresses_is_written_too():
+def test_addresses_may_be_a_tuple():
     assert tf_config.to_json(("a:1", "b:1"), group=0) == tf_config.to_json(["a:1", "b:1"], group=0)

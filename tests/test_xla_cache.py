@@ -1,4 +1,4 @@
-"""Programs that XLA has compiled are kept from run to run, and damaged ones are not believed (`--xla_cache`)."""
+"""`--xla_cache`: compiled programs are kept from run to run, and damaged ones are removed."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ def folder_of(directory, *, group=0):
     return directory / xla_cache.folder_name(group)
 
 
-def test_tensorflow_is_told_the_folder_and_keeps_its_other_flags(tmp_path):
+def test_the_folder_is_added_to_the_xla_flags(tmp_path):
     with xla_cache.use_cache(tmp_path / "cache", group=0):
         words = os.environ[xla_cache.FLAGS].split()
     assert words == [
@@ -31,7 +31,7 @@ def test_tensorflow_is_told_the_folder_and_keeps_its_other_flags(tmp_path):
     assert folder_of(tmp_path / "cache").is_dir()
 
 
-def test_without_a_directory_nothing_is_kept(monkeypatch):
+def test_without_a_directory_nothing_is_set(monkeypatch):
     monkeypatch.delenv(xla_cache.FLAGS)
     with xla_cache.use_cache(None, group=0):
         assert xla_cache.FLAGS not in os.environ
@@ -47,7 +47,7 @@ def test_each_machine_has_its_own_folder(monkeypatch):
     assert xla_cache.folder_name(0) != here
 
 
-def test_what_a_run_has_compiled_stays_for_the_next(tmp_path):
+def test_programs_are_kept_for_the_next_run(tmp_path):
     with xla_cache.use_cache(tmp_path, group=0):
         (folder_of(tmp_path) / PROGRAM).write_bytes(b"program")
     assert xla_cache.remove_changed_programs(folder_of(tmp_path)) == []
@@ -65,13 +65,13 @@ def test_a_changed_program_is_removed(tmp_path, monkeypatch, content):
 
 
 @pytest.mark.parametrize("noted", ["", "[1]", "{", '{"other": "hash"}'])
-def test_a_program_that_nobody_noted_is_removed(tmp_path, noted):
+def test_a_program_without_a_recorded_hash_is_removed(tmp_path, noted):
     (tmp_path / PROGRAM).write_bytes(b"program")
     (tmp_path / xla_cache.HASHES).write_text(noted)
     assert xla_cache.remove_changed_programs(tmp_path) == [PROGRAM]
 
 
-def test_a_run_that_fails_notes_what_it_has_compiled(tmp_path):
+def test_a_failed_run_records_its_hashes(tmp_path):
     with pytest.raises(KeyError), xla_cache.use_cache(tmp_path, group=0):
         (folder_of(tmp_path) / PROGRAM).write_bytes(b"program")
         raise KeyError
@@ -84,7 +84,7 @@ def test_two_directories_are_refused(tmp_path, monkeypatch):
         pass
 
 
-def test_a_directory_that_cannot_be_written_is_named(tmp_path):
+def test_an_unwritable_directory_is_named(tmp_path):
     (tmp_path / "file").touch()
     with (
         pytest.raises(OutputError, match=r"--xla_cache=.*file"),
@@ -94,7 +94,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_takes_its_programs_from_there_and_survives_damaged_ones(data, tmp_path):
+def test_a_training_uses_the_cache_and_survives_damaged_programs(data, tmp_path):
     def train(workdir):
         fields = {
             **{"model.width": 2, "model.depth": 1, "model.disc_width": 2, "loss.perceptual_weight": 0.0},
