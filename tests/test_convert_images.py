@@ -29,7 +29,7 @@ def test_images_other_than_plain_rgb_are_reencoded_and_counted(tmp_path, capsys)
     Image.fromarray(clear).save(source / "GT/0004.bmp")
     (source / "GT/0004.png").unlink()
     assert convert(source, tmp_path / "out", "--val_fraction=0") == 0
-    assert "7 images kept byte for byte, 3 re-encoded" in capsys.readouterr().out
+    assert "7 images stored byte for byte, 3 re-encoded" in capsys.readouterr().out
     reasons = records.load_manifest(tmp_path / "out")["reencoded"]
     assert reasons == {  # part of the fingerprint: another wording would change it
         "PNG with alpha": 1,

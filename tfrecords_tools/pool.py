@@ -1,7 +1,7 @@
 """Maps a function over tasks in processes, with one progress bar over the contents of all tasks.
 
-Processes are started by a fork server, or anew where the platform has none. A plain fork would copy the locks of
-TensorFlow's threads if the caller's process runs TensorFlow.
+A fork server starts the processes, or `spawn` on platforms without fork servers. A plain fork of a process that runs
+TensorFlow would copy the locks of its threads.
 """
 
 import concurrent.futures
@@ -133,7 +133,7 @@ def _run_processes(
     except BrokenProcessPool as error:
         raise HazeHealError(
             "a worker process was killed (the system does this if memory runs out) or could not start; rerun the "
-            f"command, with fewer workers than --workers={workers} if memory is short: finished work is kept"
+            f"command, with fewer workers than --workers={workers} if memory is short: finished work is not repeated"
         ) from error
     finally:
         stop.value = 1  # running tasks end at their next image

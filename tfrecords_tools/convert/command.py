@@ -1,11 +1,12 @@
 """`hazeheal-tfrecords convert`: directories of images become a data set of sharded TFRecords.
 
-    plan       pairs, checks, split, shards            (convert/plan.py)
-    write      one pure function per shard, in processes  (convert/shard.py, pool.py)
-    finalize   index, sources, metadata, manifest      (convert/finalize.py)
+    plan       pairs, checks, split, shards                (convert/plan.py)
+    write      one pure function per shard, in processes   (convert/shard.py, pool.py)
+    finalize   index, sources, metadata, manifest          (convert/finalize.py)
 
-A conversion can be killed at any time. Every file is written atomically, and a finished shard has a note beside it.
-The same command keeps the finished shards whose sources and options have not changed, and writes the others.
+A conversion can be killed at any time. Every file is written atomically, and a finished shard has a note
+(`.SHARD.done.json`) in the same directory. The same command keeps the finished shards whose sources and options have not
+changed, and writes the others.
 """
 
 import dataclasses
@@ -216,7 +217,7 @@ def _describe_encoding(options: Options) -> str:
     if record.encoding == "jpeg":
         return f"jpeg of quality {record.quality}"
     if options.encoding is None and record.encoding != "keep":
-        return f"{record.encoding} (the images are changed, so that the files' bytes cannot be kept)"
+        return f"{record.encoding} (the images are changed, so that the files' bytes cannot be stored as they are)"
     return record.encoding
 
 
@@ -264,7 +265,7 @@ def _print_summary(output: pathlib.Path, manifest: dict, seconds: float) -> None
     print(f"wrote {plural(total, 'record')}, {format_bytes(size)}, in {seconds:.0f} s to {output}")
     if manifest["options"]["encoding"] == "keep":
         changed = sum(manifest["reencoded"].values())
-        print(f"  {2 * total - changed} images kept byte for byte, {changed} re-encoded as PNG")
+        print(f"  {2 * total - changed} images stored byte for byte, {changed} re-encoded as PNG")
         for reason, count in manifest["reencoded"].items():
             print(f"    {count}: {reason}")
     if manifest["skipped"]:

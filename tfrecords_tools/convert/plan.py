@@ -56,7 +56,7 @@ def find_sources(*, hazy_dir: str | pathlib.Path, gt_dir: str | pathlib.Path, ru
         UsageError: A directory does not exist, or `rule` is invalid or ambiguous.
         DataError: No files can be paired.
     """
-    found = pairing.pair_folders(hazy_dir, gt_dir, rule=rule)
+    paired = pairing.pair_folders(hazy_dir, gt_dir, rule=rule)
 
     def add_state(pair: pairing.PairName) -> SourcePair:
         return SourcePair(
@@ -68,13 +68,13 @@ def find_sources(*, hazy_dir: str | pathlib.Path, gt_dir: str | pathlib.Path, ru
             clear_state=_file_state(os.path.join(gt_dir, pair.clear)),
         )
 
-    pairs = tuple(_map_in_threads(add_state, found.pairs, threads=16))
+    pairs = tuple(_map_in_threads(add_state, paired.pairs, threads=16))
     inputs, state = hashlib.sha256(), hashlib.sha256()
     for pair in pairs:
         names = [pair.key, pair.hazy, pair.clear, pair.hazy_state[0], pair.clear_state[0]]
         inputs.update(json.dumps(names).encode())
         state.update(json.dumps([*names, pair.hazy_state[1], pair.clear_state[1]]).encode())
-    return Sources(found.rule, pairs, found, inputs.hexdigest(), state.hexdigest())
+    return Sources(paired.rule, pairs, paired, inputs.hexdigest(), state.hexdigest())
 
 
 def _map_in_threads(function: Callable, items: Sequence, *, threads: int) -> Iterator:

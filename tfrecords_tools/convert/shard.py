@@ -52,7 +52,7 @@ class ShardSpec:
 
     @property
     def done_path(self) -> pathlib.Path:
-        """Path of the note beside a finished shard, from which an interrupted conversion resumes."""
+        """Path of the note that marks a finished shard, from which an interrupted conversion resumes."""
         return pathlib.Path(self.output_dir) / f".{self.file}.done.json"
 
 

@@ -4,8 +4,8 @@
     apply haze   one function per clear image, in processes       (synthesize/apply_haze.py)
     finish       haze.json, which marks the output as complete
 
-The command can be killed at any time. Every file is written atomically, and the settings are stored beside them. The same
-command writes the missing files and never overwrites existing ones.
+The command can be killed at any time. Every file is written atomically, and the settings are stored in the same
+directory. The same command writes the missing files and never overwrites existing ones.
 """
 
 import concurrent.futures
