@@ -17,30 +17,22 @@ SIZES = ((1, 1, 1), (2, 1, 1), (1, 1, 50), (1, 37, 2), (1, 64, 64), (3, 33, 47),
 
 
 @dataclasses.dataclass(frozen=True)
-class Tolerance:
-    """The allowed difference between an export and its checkpoint, in levels of 255.
+class Difference:
+    """A difference between an export and its checkpoint, or the largest allowed one, in levels of 255.
 
     Attributes:
-        largest: The allowed difference of any value.
-        mean: The allowed mean difference. Few values round differently; truncation instead of rounding gives 0.5.
+        largest: The largest difference of a value.
+        mean: The mean difference. Few values round differently; truncation instead of rounding gives 0.5.
     """
 
     largest: int
     mean: float
 
     def __str__(self) -> str:
-        return f"{self.largest}, and {self.mean} on average"
+        return f"{self.largest} of 255, mean {self.mean:.4f}"
 
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """The largest and the mean difference over all values, in levels of 255."""
-
-    largest: int
-    mean: float
-
-    def within(self, tolerance: Tolerance) -> bool:
-        """Whether the difference is allowed."""
+    def within(self, tolerance: "Difference") -> bool:
+        """Whether this difference is allowed."""
         return self.largest <= tolerance.largest and self.mean <= tolerance.mean
 
 

@@ -115,13 +115,12 @@ def _write(gan, target, path, *, metadata, expected, log) -> tuple[check.Differe
     difference = check.compare(target.load(path), expected, name=target.file)
     if not difference.within(target.tolerance):
         raise HazeHealError(
-            f"{target.file} differs from {gan.checkpoint.name} by up to {difference.largest} of 255, "
-            f"{difference.mean:.4f} on average (allowed: {target.tolerance}); nothing was written"
+            f"{target.file} differs from {gan.checkpoint.name} by up to {difference} (allowed: {target.tolerance}); "
+            "nothing was written"
         )
     size = sum(file.stat().st_size for file in _files(path))
     log(
-        f"{target.file:26} {size / 2**20:8.2f} MiB   largest difference {difference.largest} of 255, "
-        f"mean {difference.mean:.4f} (allowed: {target.tolerance})"
+        f"{target.file:26} {size / 2**20:8.2f} MiB   largest difference {difference} (allowed: {target.tolerance})"
     )
     return difference, size
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hazeheal.errors import HazeHealError
-from hazeheal.export.check import Tolerance
+from hazeheal.export.check import Difference
 
 if TYPE_CHECKING:
     from hazeheal.inference.gan import DehazeGAN
@@ -24,9 +24,9 @@ FORMATS = ("saved_model", "keras", "tflite", "onnx", "weights")
 PRECISIONS = ("float32", "float16")
 ONNX_OPSET = 18
 # Float32 throughout: only a value halfway between two levels may round to the other one.
-ROUNDING = Tolerance(1, 0.01)
+ROUNDING = Difference(1, 0.01)
 # Weights rounded to float16, arithmetic in float32.
-HALF = Tolerance(4, 0.1)
+HALF = Difference(4, 0.1)
 
 Restore = Callable[[np.ndarray], np.ndarray]  # uint8 [B, H, W, 3] to the same
 
@@ -46,7 +46,7 @@ class Target:
 
     format: str
     file: str
-    tolerance: Tolerance
+    tolerance: Difference
     write: "Callable[[DehazeGAN, pathlib.Path, dict[str, Any]], None]"
     load: Callable[[pathlib.Path], Restore]
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -1,7 +1,9 @@
 """DehazeGAN: the networks of one configuration, with weights from a run or from a weights file.
 
-gan = DehazeGAN.from_run("runs/rice1")      # or DehazeGAN.from_pretrained("best")
-restored = gan.restore(hazy)                # uint8 [H, W, 3] in, uint8 [H, W, 3] out
+    gan = DehazeGAN.from_run("runs/rice1")      # or DehazeGAN.from_pretrained("best")
+    restored = gan.restore(hazy)                # uint8 [H, W, 3] in, uint8 [H, W, 3] out
+
+Training does not use this class: it builds the same networks with `models.networks`.
 """
 
 import json
