@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+from collections.abc import Iterator
 
 from hazeheal.data.images import image_io
 from hazeheal.data.pairing.rules import ALIASES, RULES
@@ -126,83 +127,59 @@ class Options:
 
     def __post_init__(self) -> None:
         self.name = self.name or default_name(self.output_dir)
-        self._check_output()
-        self._check_split()
-        self._check_images()
-        self._check_writing()
+        for problem in self._problems():
+            raise UsageError(problem)
+        check_quality(self.quality, self.encoding)
         if self.val_fraction is None:
             self.val_fraction = VAL_FRACTION
         if self.runner is not None:  # its workers may run in other directories
             for name in ("hazy_dir", "gt_dir", "output_dir"):
                 setattr(self, name, os.path.abspath(getattr(self, name)))
 
-    def _check_output(self) -> None:
+    def _problems(self) -> Iterator[str]:
+        """Yields a message for each invalid value and for each pair of flags that exclude each other."""
         output_dir = str(self.output_dir)
         if not output_dir:
-            raise UsageError("--output_dir is empty; name a directory (. is the current directory)")
+            yield "--output_dir is empty; name a directory (. is the current directory)"
         if "://" in output_dir:
-            raise UsageError(
-                f"--output_dir={output_dir} must be a local directory; convert to a local directory, then copy it"
-            )
-        try:
-            output_dir.encode()
-        except UnicodeEncodeError:
-            raise UsageError(
-                f"--output_dir={output_dir} is not valid UTF-8, which TensorFlow requires; choose another name"
-            ) from None
+            yield f"--output_dir={output_dir} must be a local directory; convert to a local directory, then copy it"
+        if not _is_utf8(output_dir):
+            yield f"--output_dir={output_dir} is not valid UTF-8, which TensorFlow requires; choose another name"
         if not re.fullmatch(r"[a-zA-Z]\w*", self.name, re.ASCII):
-            raise UsageError(
-                f"--name={self.name} must be a letter followed by letters, digits and _, as TFDS requires"
-            )
+            yield f"--name={self.name} must be a letter followed by letters, digits and _, as TFDS requires"
         if len(self.name) > NAME_LENGTH:
-            raise UsageError(
-                f"--name={self.name} has {len(self.name)} letters; file names allow at most {NAME_LENGTH}"
-            )
-
-    def _check_split(self) -> None:
-        if self.val_fraction is None:
-            return
-        if self.val_keys is not None:
-            raise UsageError("--val_fraction and --val_keys exclude each other; give one of them")
-        if not 0 <= self.val_fraction < 1:
-            raise UsageError(f"--val_fraction={self.val_fraction} must be at least 0 and less than 1")
-
-    def _check_images(self) -> None:
-        for name in ("image_size", "max_side", "tile_size"):
+            yield f"--name={self.name} has {len(self.name)} letters; file names allow at most {NAME_LENGTH}"
+        changes = ("image_size", "max_side", "tile_size")
+        for name in (*changes, "num_shards", "workers"):
             value = getattr(self, name)
-            _check_positive(name, value)
-            if value is not None and self.encoding == "keep":
-                raise UsageError(
+            if value is not None and value < 1:
+                yield f"--{name}={value} must be a positive integer"
+            if value is not None and name in changes and self.encoding == "keep":
+                yield (
                     f"--encoding=keep stores the files' bytes, but --{name} changes the images; use --encoding=png "
                     "(lossless) or jpeg"
                 )
-        if self.image_size is not None:
-            if self.image_size**2 > image_io.MAX_PIXELS:
-                raise UsageError(
-                    f"--image_size={self.image_size} makes images of more than {image_io.MAX_PIXELS:,} pixels; "
-                    "choose a smaller size"
-                )
-            if self.max_side is not None:
-                raise UsageError("--image_size and --max_side exclude each other; give one of them")
-        if self.tile_overlap is not None:
-            if self.tile_size is None:
-                raise UsageError(f"--tile_overlap={self.tile_overlap} needs --tile_size")
-            if not 0 <= self.tile_overlap < self.tile_size:
-                raise UsageError(
-                    f"--tile_overlap={self.tile_overlap} must be at least 0 and less than --tile_size={self.tile_size}"
-                )
-        check_quality(self.quality, self.encoding)
-
-    def _check_writing(self) -> None:
-        _check_positive("num_shards", self.num_shards)
-        _check_positive("workers", self.workers)
+        if self.val_fraction is not None and self.val_keys is not None:
+            yield "--val_fraction and --val_keys exclude each other; give one of them"
+        if self.val_fraction is not None and not 0 <= self.val_fraction < 1:
+            yield f"--val_fraction={self.val_fraction} must be at least 0 and less than 1"
+        if self.image_size is not None and self.image_size**2 > image_io.MAX_PIXELS:
+            limit = f"{image_io.MAX_PIXELS:,}"
+            yield f"--image_size={self.image_size} makes images of more than {limit} pixels; choose a smaller size"
+        if self.image_size is not None and self.max_side is not None:
+            yield "--image_size and --max_side exclude each other; give one of them"
+        if self.tile_overlap is not None and self.tile_size is None:
+            yield f"--tile_overlap={self.tile_overlap} needs --tile_size"
+        elif self.tile_overlap is not None and not 0 <= self.tile_overlap < self.tile_size:
+            limit = f"--tile_size={self.tile_size}"
+            yield f"--tile_overlap={self.tile_overlap} must be at least 0 and less than {limit}"
         if self.runner is not None and self.workers is not None:
-            raise UsageError(
+            yield (
                 f"--workers={self.workers} sets local processes, but --runner={self.runner} has its own workers; give "
                 "one of them"
             )
         if self.beam_options and self.runner is None:
-            raise UsageError(f"--beam_options={self.beam_options} needs --runner")
+            yield f"--beam_options={self.beam_options} needs --runner"
 
     @property
     def record_options(self) -> RecordOptions:
@@ -236,6 +213,9 @@ def check_quality(quality: int | None, encoding: str | None) -> None:
         raise UsageError(f"--quality={quality} must be from 1 to 100")
 
 
-def _check_positive(name: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise UsageError(f"--{name}={value} must be a positive integer")
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
