@@ -153,7 +153,7 @@ class DehazeGAN(Model):
             if stored.get(name) != expected.get(name):
                 raise HazeHealError(
                     f"{source}: {name} has shape {stored.get(name)}, but its configuration needs "
-                    f"{expected.get(name)}; the weights and the configuration do not belong together"
+                    f"{expected.get(name)}; the weights and the configuration do not match; use another copy of both"
                 )
         for variable in self.generator.variables:
             variable.assign(values[variable.path].astype(np.float32))
