@@ -11,7 +11,7 @@ import tensorflow as tf
 from disks import flip
 from PIL import Image
 
-from hazeheal.data import records
+from hazeheal.data import records, tfrecord
 
 SIZES = [(40, 56), (32, 32), (48, 36)]  # (height, width), used in turn
 
@@ -61,9 +61,9 @@ def write_dataset(directory, pairs, *, shards=3, split="train", name="tiny"):
             for i in chunk:
                 payload = records.serialize(pairs[i])
                 writer.write(payload)
-                start, crc = offset + records.FRAME_HEADER_BYTES, records.zlib.crc32(payload)
+                start, crc = offset + tfrecord.FRAME_HEADER_BYTES, records.zlib.crc32(payload)
                 rows.append((shard, start, len(payload), crc, pairs[i].height, pairs[i].width, 20.0))
-                offset = start + len(payload) + records.FRAME_FOOTER_BYTES
+                offset = start + len(payload) + tfrecord.FRAME_FOOTER_BYTES
                 source = {"key": pairs[i].key, "hazy": pairs[i].hazy_source, "clear": pairs[i].clear_source}
                 lines.append(json.dumps(source))
         data = path.read_bytes()

@@ -9,7 +9,7 @@ import pytest
 from disks import flip
 from PIL import Image
 
-from hazeheal.data import records
+from hazeheal.data import records, tfrecord
 from hazeheal.errors import DataError
 from tfrecords_tools.__main__ import main
 from tfrecords_tools.verify import find_problems
@@ -103,7 +103,7 @@ def test_a_flipped_byte_anywhere_is_found_in_the_right_record(intact, tmp_path):
     for position in [0, 7, 8, 11, size - 1, size - 4, *rng.integers(0, size, 20).tolist()]:
         directory = shutil.copytree(intact, tmp_path / str(position), dirs_exist_ok=True)
         flip(directory / path.name, position, bits=int(rng.integers(1, 256)))
-        starts = rows["offset"].astype(int) - records.FRAME_HEADER_BYTES
+        starts = rows["offset"].astype(int) - tfrecord.FRAME_HEADER_BYTES
         hit = int(np.searchsorted(starts, position, side="right")) - 1
         named = {
             line.split(" (number")[0].rsplit(" ", 1)[-1]

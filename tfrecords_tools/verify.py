@@ -210,11 +210,11 @@ def _check_records(check: ShardCheck, size: int, progress: Callable[[int], objec
     with open(check.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for number, row in enumerate(check.rows):
             start, length = int(row["offset"]), int(row["length"])
-            header = data[max(0, start - records.FRAME_HEADER_BYTES) : start]
+            header = data[max(0, start - tfrecord.FRAME_HEADER_BYTES) : start]
             payload = data[start : start + length]
-            footer = data[start + length : start + length + records.FRAME_FOOTER_BYTES]
+            footer = data[start + length : start + length + tfrecord.FRAME_FOOTER_BYTES]
             crc, expected_crc = zlib.crc32(payload), int(row["crc32"])
-            if len(payload) < length or len(footer) < records.FRAME_FOOTER_BYTES:
+            if len(payload) < length or len(footer) < tfrecord.FRAME_FOOTER_BYTES:
                 reasons = ["truncated: the file ends before the record's end"]
             elif crc != expected_crc:
                 reasons = [f"its CRC32 is {crc:08x} instead of {expected_crc:08x}"]

@@ -1,7 +1,8 @@
 """`tf.train.Example` without TensorFlow, which takes longer to import than a worker needs to convert a thousand pairs.
 
-The messages of tensorflow/core/example/{example,feature}.proto are built field by field with the protobuf library. They have
-their own descriptor pool, because a process that also imports TensorFlow has these names in the default pool.
+The messages of tensorflow/core/example/{example,feature}.proto are built field by field with the protobuf library.
+They have their own descriptor pool, because a process that also imports TensorFlow has these names in the default
+pool.
 
     example = Example()
     example.features.feature["key"].bytes_list.value.append(b"0001")

@@ -29,10 +29,6 @@ from hazeheal.errors import DataError, UsageError
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 
-# A TFRecord frame: uint64 length, uint32 masked CRC of it, the payload, uint32 masked CRC of that.
-FRAME_HEADER_BYTES = 12
-FRAME_FOOTER_BYTES = 4
-
 _INTEGERS = ("height", "width")
 _TEXTS = ("key", "hazy_source", "clear_source")
 _IMAGES = ("hazy", "clear")

@@ -1,6 +1,7 @@
 """TFRecord frames without TensorFlow: the bytes that `tf.io.TFRecordWriter` writes, and a reader of them.
 
-A frame is the payload's length (uint64), the masked CRC32C of the length, the payload, and the payload's masked CRC32C.
+A frame is the payload's length (uint64), the masked CRC32C of the length, the payload, and the payload's masked
+CRC32C.
 """
 
 import os
@@ -10,8 +11,8 @@ from collections.abc import Iterator
 
 import google_crc32c
 
-from hazeheal.data import records
-
+FRAME_HEADER_BYTES = 12
+FRAME_FOOTER_BYTES = 4
 _MASK_DELTA = 0xA282EAD8  # of tensorflow/core/lib/hash/crc32c.h: a CRC of data that holds CRCs is weak
 
 
@@ -36,14 +37,14 @@ def read_frames(path: str | os.PathLike) -> Iterator[bytes]:
     path = pathlib.Path(path)
     size = path.stat().st_size
     with path.open("rb") as file:
-        while len(header := file.read(records.FRAME_HEADER_BYTES)) == records.FRAME_HEADER_BYTES:
+        while len(header := file.read(FRAME_HEADER_BYTES)) == FRAME_HEADER_BYTES:
             if header[8:] != _masked_crc(header[:8]):
                 return
             (length,) = struct.unpack("<Q", header[:8])
             if length > size - file.tell():  # before that much memory is allocated
                 return
             payload = file.read(length)
-            if file.read(records.FRAME_FOOTER_BYTES) != _masked_crc(payload):
+            if file.read(FRAME_FOOTER_BYTES) != _masked_crc(payload):
                 return
             yield payload
 

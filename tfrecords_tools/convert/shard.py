@@ -120,7 +120,7 @@ class _Contents:
         """Returns the record's frame, which must be written next."""
         payload = records.serialize(record.pair, hashes=record.hashes)
         frame = tfrecord.frame(payload)
-        offset, size = self._bytes + records.FRAME_HEADER_BYTES, (record.pair.height, record.pair.width)
+        offset, size = self._bytes + tfrecord.FRAME_HEADER_BYTES, (record.pair.height, record.pair.width)
         self._rows.append((self._number, offset, len(payload), zlib.crc32(payload), *size, record.psnr))
         self._sources.append(record.source)
         for side in FOLDERS:

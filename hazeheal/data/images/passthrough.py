@@ -1,7 +1,7 @@
 """Which files' bytes may go into a record unchanged.
 
-Records contain encoded images that TensorFlow decodes. It ignores EXIF, CMYK and alpha, so only an upright 8-bit RGB or
-gray JPEG or PNG gives the same pixels as with Pillow: bit for bit for PNG, and for JPEG with
+Records contain encoded images that TensorFlow decodes. It ignores EXIF, CMYK and alpha, so only an upright 8-bit RGB
+or gray JPEG or PNG gives the same pixels as with Pillow: bit for bit for PNG, and for JPEG with
 `dct_method="INTEGER_ACCURATE"`, whatever the chroma subsampling. `tf.image.decode_image`, and `tf.io.decode_jpeg`
 without that method, use a faster transform that differs by up to 7 levels of 255.
 """

@@ -8,9 +8,9 @@
 Several hazy images may have the same clear image. If there are several clear candidates for one hazy image, they are
 reported and not paired.
 
-Subfolders are included, and names are relative to their folder, with `/`. The clear image of a hazy file is searched in the
-same subfolder of the clear folder, then in its parents: `part1/0005_0.8_0.1.jpg` is paired with `part1/0005.png`, or else
-with `0005.png`.
+Subfolders are included, and names are relative to their folder, with `/`. The clear image of a hazy file is searched
+in the same subfolder of the clear folder, then in its parents: `part1/0005_0.8_0.1.jpg` is paired with
+`part1/0005.png`, or else with `0005.png`.
 """
 
 import collections

@@ -1,9 +1,9 @@
 """Paired augmentation: the same crop, mirroring and quarter turn for the hazy and the clear image of a pair.
 
-All functions are pure: equal arguments give equal results, in eager mode, inside `tf.data` and on any machine, so a resumed
-run sees the images that it would have seen. All randomness comes from `seed`, a pair of integers. The caller gives each
-example and each kind of augmentation its own seed: `hazeheal.data.pipeline.processor` uses (seed, 2 p) for the crop and
-(seed, 2 p + 1) for the orientation of the example at position p.
+All functions are pure: equal arguments give equal results, in eager mode, inside `tf.data` and on any machine, so a
+resumed run sees the images that it would have seen. All randomness comes from `seed`, a pair of integers. The caller
+gives each example and each kind of augmentation its own seed: `hazeheal.data.pipeline.processor` uses (seed, 2 p) for
+the crop and (seed, 2 p + 1) for the orientation of the example at position p.
 
     y, x = random_crop_window(460, 620, size=256, seed=[0, 14])
     hazy, clear = flip_rot90(hazy, clear, seed=[0, 15])
@@ -83,9 +83,9 @@ def flip_rot90(
     """Rotates and mirrors both images of a pair identically.
 
     Both images are rotated counter-clockwise by 0, 90, 180 or 270 degrees, each with probability 1/4 (`rot90`), then
-    mirrored left to right with probability 1/2 (`flip`). Together all eight symmetries of the square are equally likely.
-    Haze has no preferred side and aerial images have no preferred direction. Use `rot90=False` for photographs with the
-    sky at the top.
+    mirrored left to right with probability 1/2 (`flip`). Together all eight symmetries of the square are equally
+    likely. Haze has no preferred side and aerial images have no preferred direction. Use `rot90=False` for
+    photographs with the sky at the top.
 
     Args:
         hazy: `[S, S, C]` of any dtype. With `rot90=False` it need not be square.

@@ -12,8 +12,8 @@ from hazeheal.data.pipeline import augment
 # gives other pixels.
 DCT = "INTEGER_ACCURATE"
 
-# Extra columns that are decoded on both sides of a JPEG crop and dropped. The decoder interpolates color from neighboring
-# columns, so the outermost column of a crop would differ from that of the whole image.
+# Extra columns that are decoded on both sides of a JPEG crop and dropped. The decoder interpolates color from
+# neighboring columns, so the outermost column of a crop would differ from that of the whole image.
 MARGIN = 2
 
 

@@ -7,8 +7,8 @@ A record is damaged if it cannot be read or its CRC is wrong. `on_bad_record` sa
 
 With `skip`, too, the records that are read are a function of the position and of which records are damaged. A damaged
 record is tried again whenever its turn comes, so neither a restart nor another replica, which has read other records,
-changes a batch. A record with the right CRC whose image cannot be decoded was written like that, and ends the dataset in
-both modes.
+changes a batch. A record with the right CRC whose image cannot be decoded was written like that, and ends the dataset
+in both modes.
 """
 
 import collections
@@ -26,8 +26,8 @@ from hazeheal.errors import DataError, UsageError
 
 ON_BAD_RECORD = ("fail", "skip")
 
-# Number of records that are tried in place of a damaged one. If a tenth of all records is damaged, 17 in a row are met
-# once in 10^17 positions; if half is, once in 130,000, and such a data set should not be used.
+# Number of records that are tried in place of a damaged one. If a tenth of all records is damaged, 17 in a row are
+# met once in 10^17 positions; if half is, once in 130,000, and such a data set should not be used.
 MAX_SUBSTITUTES = 16
 
 

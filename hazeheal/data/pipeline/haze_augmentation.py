@@ -1,7 +1,7 @@
 """Haze augmentation: replaces the haze of a share of the training inputs, drawn again each time a pair is used.
 
-A training set usually shows each scene under the one haze that it was taken in. For configured shares of the positions
-the input is
+A training set usually shows each scene under the one haze that it was taken in. For configured shares of the
+positions the input is
 
     synthetic haze on the clear image, so that the generator sees each scene under any haze
     the clear image itself, so that the generator learns to leave clear images unchanged
@@ -9,14 +9,15 @@ the input is
 
 The target is always the clear image of the data set.
 
-Synthetic haze follows I = J t + A (1 - t), t = exp(-d) (Koschmieder 1924), in sRGB values, as in RESIDE (Li et al. 2019)
-and later sets, because it is mixed with their pairs. The optical thickness d has the drawn mean `density`, and blends
+Synthetic haze follows I = J t + A (1 - t), t = exp(-d) (Koschmieder 1924), in sRGB values, as in RESIDE (Li et al.
+2019) and later sets, because it is mixed with their pairs. The optical thickness d has the drawn mean `density`, and
+blends
     a ramp   from near to far in the direction of the horizon, mostly upwards      (dominant in `ground`)
     clouds   fractal noise above a drawn cover, over a floor                       (dominant in `aerial`)
 Camera effects follow: noise (shot and read), JPEG blocks with any grid offset, rounding to 8 bits.
 
-All draws depend on (seed, position), as in `augment`. The seeds there end in numbers of 0 and more, those here in negative
-numbers. The decoded hazy image is not needed for synthetic haze, and the pipeline does not decode it.
+All draws depend on (seed, position), as in `augment`. The seeds there end in numbers of 0 and more, those here in
+negative numbers. The decoded hazy image is not needed for synthetic haze, and the pipeline does not decode it.
 """
 
 import math
@@ -198,8 +199,8 @@ def _fractal(drawn, noise, sides):
     """Fractal noise `[L, L]` of mean 0 and standard deviation 1.
 
     Each octave is added to the previous one at twice its size. Bilinear interpolation between pixel centers has the
-    weights 3/4 and 1/4 of Chaikin's corner cutting (1974). Repeated, it gives smooth quadratic splines without a visible
-    lattice.
+    weights 3/4 and 1/4 of Chaikin's corner cutting (1974). Repeated, it gives smooth quadratic splines without a
+    visible lattice.
     """
     octave = np.arange(len(sides), dtype=np.float32)
     coarsest = tf.floor(3 * drawn["octave"])  # Octaves before it have weight 0.

@@ -30,8 +30,8 @@ class HazeSettings:
         relaid_max: Largest factor.
         relaid_shift: Largest change of the pair's airlight in both directions, in [0, 1].
         kind: `ground` (ramps), `aerial` (clouds), or `mixed` (either, with probability 1/2).
-        density_min: Smallest mean optical thickness of an image, above 0. It is drawn log-uniformly, so that thin haze
-            is not rare.
+        density_min: Smallest mean optical thickness of an image, above 0. It is drawn log-uniformly, so that thin
+            haze is not rare.
         density_max: Largest mean optical thickness.
         airlight_min: Lowest brightness of the haze, in [0, 1].
         airlight_max: Highest brightness of the haze, in [0, 1].

@@ -4,17 +4,17 @@
     for batch in processor.dataset(start_step=1000):   # starts as fast as start_step=0
         batch["hazy"], batch["clear"]                  # uint8 [4, 256, 256, 3]
 
-Order. With global batch B, step t takes the positions p = t B + i, i = 0..B-1; replica r takes the i in [r b, (r + 1) b),
-b = B / replicas. Position p is place p % N of epoch p // N, and each epoch is another permutation of all N pairs. A batch
-may begin in one epoch and end in the next. Augmentation depends on (seed, p) alone. So there is no state: a run can resume
-at any step, and 1, 2 or 4 replicas, in one process or several, see the same images.
+Order. With global batch B, step t takes the positions p = t B + i, i = 0..B-1; replica r takes i = r b..(r + 1) b - 1
+with b = B / replicas. Position p is place p % N of epoch p // N, and each epoch is another permutation of all N pairs.
+A batch may begin in one epoch and end in the next. Augmentation depends on (seed, p) alone. So there is no state: a
+run can resume at any step, and 1, 2 or 4 replicas, in one process or several, see the same images.
 
-Pipeline. positions -> record numbers -> bytes (one Python call per batch, with a CRC check) -> crops, decoded in parallel
--> haze augmentation, if configured -> rotation and mirroring -> batch. Images stay uint8; the device normalizes them.
+Pipeline. positions -> record numbers -> bytes (one Python call per batch, with a CRC check) -> crops, decoded in
+parallel -> haze augmentation, if configured -> rotation and mirroring -> batch. Images stay uint8; the device
+normalizes them.
 
-A damaged record ends the run with an error that names it, or is skipped (`on_bad_record`): position p then takes the next
-intact record in the order, with the augmentation of p. That, too, is a function of (seed, p) and of which records are
-damaged.
+A damaged record ends the run with an error that names it, or is skipped (`on_bad_record`): position p then takes the
+next intact record in the order, with the augmentation of p.
 """
 
 import os
@@ -42,8 +42,8 @@ class DehazeDataProcessor:
         data_dir: The directory of the data set.
         split: Name of the split, usually `train` or `val`.
         batch_size: Global batch: pairs per step over all replicas of all processes.
-        crop_size: Side of the square training crops in pixels. Without `window_min` it is at most the shorter side of the
-            smallest image. With None, only `evaluation_dataset` is available.
+        crop_size: Side of the square training crops in pixels. Without `window_min` it is at most the shorter side of
+            the smallest image. With None, only `evaluation_dataset` is available.
         window_min: If above 0, a crop is a window of at least this share of each side of the image, resized to
             `crop_size` (`augment.random_window`), and images of any size are large enough.
         num_replicas: Number of replicas of all processes.
@@ -54,7 +54,7 @@ class DehazeDataProcessor:
         haze: Settings of the haze augmentation of `dataset`, or None.
         workers: Number of threads that decode; by default one per CPU core that this process may use.
         reader: `auto`, `local` or `gfile` (see `record_reader`).
-        on_bad_record: What to do if a record cannot be read or its CRC is wrong: `fail`, or `skip` (see `graph_reader`).
+        on_bad_record: What to do with damaged records: `fail` or `skip` (see `graph_reader`).
 
     Raises:
         UsageError: A value is invalid; the message names valid ones.
@@ -166,8 +166,8 @@ class DehazeDataProcessor:
     def log_bad_records(self) -> None:
         """Logs a warning for each damaged record found since the last call, to the logger "hazeheal".
 
-        The training loop calls it after each stretch of steps. Reads do not log themselves, because they must not wait
-        for a lock. Each record is logged once.
+        The training loop calls it after each stretch of steps. Reads do not log themselves, because they must not
+        wait for a lock. Each record is logged once.
         """
         self._records.bad.log_new()
 
@@ -184,8 +184,8 @@ class DehazeDataProcessor:
     def dataset(self, start_step: int = 0) -> tf.data.Dataset:
         """Returns the training batches from step `start_step` on, without end.
 
-        For `strategy.distribute_datasets_from_function`: the batches of step t for each local replica in turn, then those
-        of step t + 1.
+        For `strategy.distribute_datasets_from_function`: the batches of step t for each local replica in turn, then
+        those of step t + 1.
 
         Args:
             start_step: The first step, at least 0. The time to start does not depend on it.
@@ -237,8 +237,8 @@ class DehazeDataProcessor:
 
         turns = tf.data.Dataset.counter(start_step * len(self._local_replicas))
         batches = turns.map(read, num_parallel_calls=self._records.concurrent_batches).unbatch()
-        # Twice as many calls as threads: the order is kept, so a slow image delays the next ones, and the threads need
-        # others to decode meanwhile.
+        # Twice as many calls as threads: the order is kept, so a slow image delays the next ones, and the threads
+        # need others to decode meanwhile.
         batches = batches.map(decode, num_parallel_calls=2 * self._workers)
         batches = batches.batch(replica_batch, drop_remainder=True)
         return batches.prefetch(2 * len(self._local_replicas)).with_options(
@@ -253,8 +253,8 @@ class DehazeDataProcessor:
             replicas: The number of parts.
 
         Returns:
-            Finite dataset of {`hazy`, `clear`: uint8 `[H, W, 3]` in [0, 255], of each pair's own size; `number`: int64
-            scalar}.
+            Finite dataset of {`hazy`, `clear`: uint8 `[H, W, 3]` in [0, 255], of each pair's own size; `number`:
+            int64 scalar}.
 
         Raises:
             UsageError: `replica` is not in 0 to `replicas` - 1.
@@ -282,8 +282,8 @@ class DehazeDataProcessor:
     def translate_error(self, error: BaseException) -> DataError | None:
         """Finds the damaged data that caused an error while a dataset of this processor was read.
 
-        TensorFlow wraps errors inside a dataset in its own error and message, and its decoders do not know which record
-        they decode.
+        TensorFlow wraps errors inside a dataset in its own error and message, and its decoders do not know which
+        record they decode.
 
         Args:
             error: The error that was caught.

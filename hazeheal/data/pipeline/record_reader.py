@@ -6,15 +6,15 @@ There are two kinds of reader, which return the same bytes:
     gfile   tf.io.gfile: for other file systems (gs://, s3://, ram://)
 
 Alternatives that were measured: a memory map of local files saves 5 microseconds for a record of 30 kB (5.5 against
-10.5; decoding takes 2,000), but it uses one descriptor per shard, and reading past the end of a shard that was truncated
-kills the process (SIGBUS), where pread returns fewer bytes and the record can be named.
-tf.data.FixedLengthRecordDataset with header and footer offsets reads remote files too, but takes 1 ms per record where
-gfile takes 0.1.
+10.5; decoding takes 2,000), but it uses one descriptor per shard, and reading past the end of a shard that was
+truncated kills the process (SIGBUS), where pread returns fewer bytes and the record can be named.
+tf.data.FixedLengthRecordDataset with header and footer offsets reads remote files too, but takes 1 ms per record
+where gfile takes 0.1.
 
-Reading takes no Python lock, so there is no pool of threads here, and no import within a function. The garbage collector
-may run inside a read and delete an abandoned iterator. To delete it, TensorFlow waits for the reads that the iterator has
-started. If one of these waited for a lock of the read that is collecting, neither would ever end (seen with
-concurrent.futures).
+Reading takes no Python lock, so there is no pool of threads here, and no import within a function. The garbage
+collector may run inside a read and delete an abandoned iterator. To delete it, TensorFlow waits for the reads that
+the iterator has started. If one of these waited for a lock of the read that is collecting, neither would ever end
+(seen with concurrent.futures).
 """
 
 import os
@@ -31,8 +31,8 @@ from hazeheal.utils.console import error_text
 
 READERS = ("auto", "local", "gfile")
 
-# Number of batches to read concurrently. A local file is read faster than it is decoded. An object store takes tens of
-# milliseconds per request, but serves many at once.
+# Number of batches to read concurrently. A local file is read faster than it is decoded. An object store takes tens
+# of milliseconds per request, but serves many at once.
 CONCURRENT_BATCHES = {"local": 2, "gfile": 16}
 
 
@@ -57,8 +57,8 @@ def open_reader(split: Split, *, kind: str = "auto") -> "RecordReader":
 class RecordReader:
     """Reads records of one split by number; safe to call from several threads.
 
-    No file stays open between two calls, so any number of shards works, and a shard that is replaced or damaged during
-    training is noticed.
+    No file stays open between two calls, so any number of shards works, and a shard that is replaced or damaged
+    during training is noticed.
 
     Args:
         split: The split.

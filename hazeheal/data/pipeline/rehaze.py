@@ -2,11 +2,11 @@
 
 A pair shows its scene under one haze, and I = J t + A (1 - t) determines that haze from the hazy I and the clear J:
 
-    A   for two color channels a, b of a pixel, (I_a - J_a) (A - J_b) = (I_b - J_b) (A - J_a), which is linear in A. It is
-        solved by least squares over all pixels and pairs of channels, on block means: the errors that JPEG makes in
-        single pixels would pull A towards the image's own gray
-    t   by least squares over the channels of a pixel. Where the clear image has the color of the haze, t is undetermined
-        and that of the neighborhood is used
+    A   for two color channels a, b of a pixel, (I_a - J_a) (A - J_b) = (I_b - J_b) (A - J_a), which is linear in A.
+        It is solved by least squares over all pixels and pairs of channels, on block means: the errors that JPEG
+        makes in single pixels would pull A towards the image's own gray
+    t   by least squares over the channels of a pixel. Where the clear image has the color of the haze, t is
+        undetermined and that of the neighborhood is used
 
 The same haze with s times the thickness under another airlight is I' = J t^s + A' (1 - t^s). What the model does not
 explain (noise, JPEG, rounding) is added unchanged, so s = 1 and A' = A reproduce the pair.

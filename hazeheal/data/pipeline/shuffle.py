@@ -6,9 +6,9 @@ at any step.
 
 import tensorflow as tf
 
-# The cipher of index_shuffle uses 4 rounds by default, which is too few: with 60,000 records the orders of two successive
-# epochs correlate with 0.89, and with 1,000,000 the records of neighboring places with 0.41. With 12 rounds both are as
-# for random permutations (0.003 and 0.001), at 0.1 microseconds per record.
+# The cipher of index_shuffle uses 4 rounds by default, which is too few: with 60,000 records the orders of two
+# successive epochs correlate with 0.89, and with 1,000,000 the records of neighboring places with 0.41. With 12
+# rounds both are as for random permutations (0.003 and 0.001), at 0.1 microseconds per record.
 SHUFFLE_ROUNDS = 12
 
 
@@ -17,8 +17,8 @@ def shuffled_numbers(positions: tf.Tensor, *, seed: int, count: int) -> tf.Tenso
 
     Position p is place p % count of epoch p // count, and each record has one place in each epoch. The permutation is
     `tf.random.experimental.index_shuffle` (a cipher like Simon, cycle-walked to `count`) with more rounds and another
-    key. For up to 65,536 records the cipher uses 8 bits of each of the three words of its key. With (seed, epoch) as the
-    key, seeds 0 and 256 would be equal, and epochs would repeat after 256. So word i of the key is
+    key. For up to 65,536 records the cipher uses 8 bits of each of the three words of its key. With (seed, epoch) as
+    the key, seeds 0 and 256 would be equal, and epochs would repeat after 256. So word i of the key is
     hash(seed, i) + (epoch >> 8 i).
 
     Args:

@@ -213,9 +213,9 @@ def distance(values: np.ndarray, *, meaning: str = "distance", scale: float = 1.
 
     Args:
         values: float32 `[H, W]` in [0, 1], 1 is white.
-        meaning: `distance`: near is dark, d = scale v. `nearness`: near is bright, d = scale (1 - v). `disparity`: near
-            is bright and d is inversely proportional, d = scale MIN_DISPARITY / max(v, MIN_DISPARITY), as in stereo
-            and in networks that estimate inverse depth.
+        meaning: `distance`: near is dark, d = scale v. `nearness`: near is bright, d = scale (1 - v). `disparity`:
+            near is bright and d is inversely proportional, d = scale MIN_DISPARITY / max(v, MIN_DISPARITY), as in
+            stereo and in networks that estimate inverse depth.
         scale: The largest distance.
 
     Returns:

@@ -1,8 +1,8 @@
 """`hazy_pairs`: one TFDS builder for the public data sets of hazy and clear images, with one configuration per set.
 
 The authors do not permit automatic downloads, so the user unpacks each set into the manual folder. Pairing and image
-decoding are those of `hazeheal-tfrecords convert`: upright 8-bit RGB, and the file's own bytes where TensorFlow decodes
-them to the same pixels.
+decoding are those of `hazeheal-tfrecords convert`: upright 8-bit RGB, and the file's own bytes where TensorFlow
+decodes them to the same pixels.
 """
 
 import dataclasses
