@@ -7,6 +7,7 @@ does not communicate.
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -99,20 +100,13 @@ class Groups:
         if self.count == 1:
             return content
         is_source = self.number == source
-        header, body = _pack(content) if is_source else (b"", b"")
-        header_size, body_size = (int(n) for n in self.gather([len(header), len(body)])[source])
-        header = self._broadcast_bytes(header if is_source else None, header_size)
-        body = self._broadcast_bytes(body if is_source else None, body_size)
-        return content if is_source else _unpack(header, body)
-
-    def _broadcast_bytes(self, data, size):
-        """Returns `size` bytes of the group in which `data` is not None."""
+        data = _pack(content) if is_source else b""
+        size = int(self.gather([len(data)])[source, 0])
         words = np.zeros(-(-size // 8), np.int64)
-        if data is not None:
-            words.view(np.uint8)[:size] = np.frombuffer(data, np.uint8)
+        words.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
         for begin in range(0, len(words), BLOCK):
             words[begin : begin + BLOCK] = self._sum_bits(words[begin : begin + BLOCK])
-        return words.view(np.uint8)[:size]
+        return content if is_source else _unpack(words.tobytes()[:size])
 
     def _sum_bits(self, words):
         if self.count == 1:
@@ -131,19 +125,16 @@ class Groups:
         return self._strategy.experimental_local_results(self._strategy.run(contribute))[0]
 
 
-def _pack(content):
-    """Returns a JSON header with the shapes of the arrays and the value, and the arrays' bytes."""
+def _pack(content: tuple[dict[str, np.ndarray], Any]) -> bytes:
+    """Returns the arrays and the JSON value as the bytes of an .npz file."""
     arrays, value = content
-    table = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
-    body = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
-    return json.dumps([table, value]).encode(), body
+    buffer = io.BytesIO()
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    np.savez(buffer, value=text, **{f"array/{name}": array for name, array in arrays.items()})
+    return buffer.getvalue()
 
 
-def _unpack(header, body):
-    table, value = json.loads(header.tobytes())
-    arrays, begin = {}, 0
-    for name, dtype, shape in table:
-        size = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
-        arrays[name] = body[begin : begin + size].copy().view(dtype).reshape(shape)
-        begin += size
-    return arrays, value
+def _unpack(data: bytes) -> tuple[dict[str, np.ndarray], Any]:
+    with np.load(io.BytesIO(data)) as members:
+        arrays = {name.removeprefix("array/"): members[name] for name in members if name != "value"}
+        return arrays, json.loads(members["value"].tobytes())

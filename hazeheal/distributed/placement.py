@@ -152,26 +152,22 @@ def free_ports(count: int) -> list[int]:
 
 def _select_gpus(numbers: Sequence[int] | str) -> list[str]:
     """Returns the names of the GPUs with these numbers, or of all for `all`."""
-    visible = visible_gpus()
+    visible, variable = visible_gpus(), os.environ.get(VISIBLE_DEVICES)
     if numbers == "all":
         if not visible:
-            is_hidden = VISIBLE_DEVICES in os.environ
-            reason = (
-                f"{VISIBLE_DEVICES}={os.environ[VISIBLE_DEVICES]} hides them"
-                if is_hidden
-                else "nvidia-smi lists none"
-            )
+            hidden = f"{VISIBLE_DEVICES}={variable} hides them"
+            reason = "nvidia-smi lists none" if variable is None else hidden
             raise UsageError(f"--gpus=all: no GPU was found ({reason}); omit --gpus, or use --cpu_replicas=N")
         return visible
     flag = f"--gpus={','.join(map(str, numbers))}"
     if len(set(numbers)) != len(numbers):
         raise UsageError(f"{flag} lists a GPU twice; list each GPU once")
-    if VISIBLE_DEVICES in os.environ:
+    if variable is not None:
         missing = [number for number in numbers if number >= len(visible)]
         if missing:
             raise UsageError(
-                f"{flag}: GPU {missing[0]} does not exist among the {len(visible)} in {VISIBLE_DEVICES}="
-                f"{os.environ[VISIBLE_DEVICES]}, which count from 0"
+                f"{flag}: GPU {missing[0]} does not exist among the {len(visible)} in {VISIBLE_DEVICES}={variable}, "
+                "which count from 0"
             )
         return [visible[number] for number in numbers]
     missing = [number for number in numbers if str(number) not in visible]

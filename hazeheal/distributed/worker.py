@@ -22,16 +22,15 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Worker:
-    """One training process.
+    """One training process, which starts at once.
 
     Args:
-        name: Such as `group_01`.
+        name: Such as `group_01`; also an attribute.
         command: The program and its arguments.
         environment: Environment variables to set in addition to those of this process.
         folder: Directory for the heartbeat file.
 
     Attributes:
-        name: As above.
         process: The process.
     """
 
