@@ -174,3 +174,10 @@ def prose(text) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_lines_of_prose_fit_120_characters(page):
     assert not [line for line in prose(page.read_text(encoding="utf-8")) if len(line) > 120]
+
+
+def test_tests_that_reliability_names_exist():
+    text = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    known = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    for named in re.findall(r"`(test_\w+)`", text):
+        assert f"def {named}(" in known, named
