@@ -32,7 +32,7 @@ def _check_minimum(**numbers):
 def make_pair(index: int, *, size: int = 160, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Makes pair number `index`.
 
-    The haze is as dense as a drawn input PSNR of 10.5 to 17.5 dB requires, but transmits at least
+    The haze is as dense as a drawn input PSNR of 11 to 17.5 dB requires, but transmits at least
     `MIN_TRANSMISSION` of the scene everywhere.
 
     Args:
@@ -51,7 +51,7 @@ def make_pair(index: int, *, size: int = 160, seed: int = 0) -> tuple[np.ndarray
     clear = make_scene(rng, size)
     airlight = np.clip(rng.uniform(0.84, 0.97) + rng.normal(0, 0.012, 3) * [1.4, 0.6, 1.4], 0, 1)
     depth = thickness(rng, size)
-    target_psnr = rng.uniform(10.5, 17.5)
+    target_psnr = rng.uniform(11.0, 17.5)
     low, high = 0.0, -float(np.log(MIN_TRANSMISSION)) / float(depth.max())
     for _ in range(16):  # Bisection: the PSNR falls as beta grows.
         beta = (low + high) / 2
