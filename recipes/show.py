@@ -44,12 +44,7 @@ def restore_pairs(gan, folders, pairing):
 
 
 def pair_sheet(rows, *, max_side):
-    return sample_sheet(
-        *([row[column] for row in rows] for column in (2, 3, 4)),
-        labels=[row[1] for row in rows],
-        max_side=max_side,
-        max_rows=len(rows),
-    )
+    return sample_sheet([row[2:] for row in rows], labels=[row[1] for row in rows], max_side=max_side)
 
 
 def save(sheet, path):

@@ -18,9 +18,7 @@ def argv(data, path, **overrides):
 def test_preview(data, tmp_path, capsys):
     path, fresh = tmp_path / "fed.png", {"data__fresh_haze__share": 0.5, "data__fresh_haze__share_clear": 0.3}
     assert main(argv(data, path, **fresh)) == 0
-    said = capsys.readouterr().out
-    assert said.startswith(f"{path}: the first 24 pairs of the run, input PSNR ")
-    assert said.endswith(" of them clear images\n")
+    assert capsys.readouterr().out == f"{path}: the first 24 pairs of the run\n"
     image, _ = image_io.load_rgb(path)
     config = tiny.config(train__steps=5, **fresh)
     batches = DehazeDataProcessor.from_config(config, data, split="train").dataset().take(6)
@@ -44,7 +42,6 @@ def test_the_sheet_has_every_pair():
     [
         ("fed.gif", "must be the name of an image file that ends in .png or .jpg"),
         ("there.png", "exists; choose another file name"),
-        ("none/fed.png", "does not exist"),
     ],
 )
 def test_invalid_paths_are_refused(data, tmp_path, capsys, name, said):

@@ -1,7 +1,6 @@
 """The progress line: updated in place on a terminal, plain lines elsewhere."""
 
 import fcntl
-import io
 import os
 import pty
 import re
@@ -17,47 +16,53 @@ from hazeheal.training.reports import progress
 from hazeheal.training.reports.progress import ProgressLine
 
 
-def test_plain_lines_where_there_is_no_terminal(monkeypatch):
+def test_plain_lines_where_there_is_no_terminal(monkeypatch, capsys):
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    stream = io.StringIO()
-    with ProgressLine(1000, initial_step=400, stream=stream, interval=30) as line:
-        for step in range(401, 501):
-            line.update(step, epoch=3, losses={"gen_total_loss": 7.3123456}, images_per_second=41.04)
-            now[0] += 1.0
-    lines = stream.getvalue().splitlines()
-    assert [re.match(r"step (\d+)/1000", text)[1] for text in lines] == ["401", "431", "461", "491", "500"]
-    assert lines[0] == "step 401/1000 (40%), epoch 3, gen_total_loss 7.312, 41.0 images/s"
-    assert lines[1] == "step 431/1000 (43%), epoch 3, gen_total_loss 7.312, 41.0 images/s, 0:09:29 left"
+    line = ProgressLine(500, initial_step=400)
+    for step in range(401, 501):
+        line.update(step, epoch=3, losses={"gen_total_loss": 7.3123456}, images_per_second=41.04)
+        now[0] += 1.0
+    line.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.match(r"step (\d+)/500", text)[1] for text in lines] == ["401", "431", "461", "491", "500"]
+    assert lines[0] == "step 401/500 (80%), epoch 3, gen_total_loss 7.312, 41.0 images/s"
+    assert lines[1] == "step 431/500 (86%), epoch 3, gen_total_loss 7.312, 41.0 images/s, 0:01:09 left"
 
 
-def test_without_an_update_nothing_is_printed():
-    stream = io.StringIO()
-    ProgressLine(10, stream=stream).close()
-    assert stream.getvalue() == ""
+def test_a_disabled_line_and_one_without_an_update_write_nothing(capsys):
+    line = ProgressLine(10, enabled=False)
+    line.update(10, epoch=3, losses={}, images_per_second=None)
+    line.close()
+    ProgressLine(10).close()
+    assert capsys.readouterr().err == ""
 
 
 ON_A_TERMINAL = """
+    import logging
+    import pathlib
     import sys
     from hazeheal.training.reports.logging_setup import setup_logging
     from hazeheal.training.reports.progress import ProgressLine
     import time
 
-    logger = setup_logging(None)
-    with ProgressLine(60, initial_step=10) as line:
-        for step in range(11, 61):
-            line.update(step, epoch=1, losses={"loss": 0.5}, images_per_second=9.0)
-            time.sleep(0.01)
-            if step in (20, 40):
-                logger.info("validated at %d", step)
+    setup_logging(pathlib.Path(sys.argv[1]))
+    line = ProgressLine(60, initial_step=10)
+    for step in range(11, 61):
+        line.update(step, epoch=1, losses={"loss": 0.5}, images_per_second=9.0)
+        time.sleep(0.01)
+        if step in (20, 40):
+            logging.getLogger("hazeheal").info("validated at %d", step)
+    line.close()
 """
 
 
 @pytest.mark.parametrize("columns", [0, 120], ids=["unknown_width", "120_columns"])
-def test_a_terminal_has_one_line_updated_in_place_below_the_log_messages(columns):
+def test_a_terminal_has_one_line_updated_in_place_below_the_log_messages(columns, tmp_path):
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
-    process = processes.start(sys.executable, "-c", textwrap.dedent(ON_A_TERMINAL), stderr=follower)
+    script = [sys.executable, "-c", textwrap.dedent(ON_A_TERMINAL), str(tmp_path / "log.txt")]
+    process = processes.start(*script, stderr=follower)
     os.close(follower)
     output = b""
     while True:

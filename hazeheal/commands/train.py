@@ -115,10 +115,10 @@ def main(argv: Sequence[str]) -> int:
     if not flags.data_dir and not (flags.dry_run and flags.data_dir is None):
         raise UsageError("--data_dir=DIR is needed: a data set of `hazeheal-tfrecords convert`")
     if flags.dry_run:
-        from hazeheal.training.preflight.dry_run import check
+        from hazeheal.training.preflight.checks import dry_run
 
         print(configs.to_json(config), end="")
-        print(check(config, flags, group=tf_config.from_environment()))
+        print(dry_run(config, flags, group=tf_config.from_environment()))
         return EXIT_OK
     with exit_immediately_on_signals("hazeheal train"):
         result = train(config, flags)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,42 +115,6 @@ def restore_newest(
         return restored
     source = f"group {sender} over the network"
     return Restored(agreed, values, progress, metrics, source=source, is_own=False)
-
-
-def roll_back(
-    checkpoints: CheckpointManager,
-    *,
-    directory: RunDirectory,
-    groups: Groups,
-    is_good: Callable[[dict], bool],
-) -> Restored | None:
-    """Like `restore_newest`, but from the newest checkpoint whose saved progress is good; later ones are renamed.
-
-    Args:
-        checkpoints: This group's checkpoints.
-        directory: The run's directory, of this group.
-        groups: The replica groups.
-        is_good: Whether a checkpoint qualifies, from the progress saved with it.
-
-    Returns:
-        The same contents in all groups, or None in all groups where no checkpoint is good; nothing was renamed then.
-    """
-    checkpoints.wait()
-    paths = [
-        checkpoint_files.checkpoint_path(directory.checkpoints, step)
-        for step in checkpoint_files.list_steps(directory.checkpoints)
-    ]
-    good = [
-        checkpoint_files.checkpoint_step(path)
-        for path in paths
-        if is_good(checkpoint_files.read_progress(path)) and checkpoint_files.find_damage(path) is None
-    ]
-    agreed = int(groups.gather([max(good, default=-1)]).max())
-    if agreed < 0:
-        return None
-    checkpoints.rewind_to(agreed)
-    groups.barrier()  # no group may look at another's checkpoints before that one has renamed its own
-    return restore_newest(checkpoints, directory=directory, groups=groups)
 
 
 def find_networks(source: str | pathlib.Path, *, config: ConfigDict) -> pathlib.Path:

@@ -28,17 +28,12 @@ class Sampler:
         self._processor = processor
         self._restore = make_restore(state)
 
-    def run(self) -> dict[str, list[np.ndarray]] | None:
-        """Returns {`hazy`, `restored`, `clear`: lists of uint8 `[H, W, 3]`}, or None where no images are wanted."""
-        if not self._count:
-            return None
+    def run(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Returns (hazy, restored, clear) of each image, uint8 `[H, W, 3]`."""
         dataset = self._processor.evaluation_dataset().repeat().skip(self._skipped).take(self._count)
-        rows = list(dataset.as_numpy_iterator())
-        return {
-            "hazy": [row["hazy"] for row in rows],
-            "restored": [self._restore(row["hazy"]) for row in rows],
-            "clear": [row["clear"] for row in rows],
-        }
+        return [
+            (row["hazy"], self._restore(row["hazy"]), row["clear"]) for row in dataset.as_numpy_iterator()
+        ]
 
 
 def make_restore(state: TrainState) -> Callable[[np.ndarray], np.ndarray]:

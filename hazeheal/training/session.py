@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 from hazeheal.distributed.groups import Groups
 from hazeheal.errors import HazeHealError
 from hazeheal.runs.checkpoint_manager import CheckpointManager
-from hazeheal.runs.checkpoints import check_data_set
+from hazeheal.runs.checkpoints import check_data_set, checkpoint_path, find_damage, list_steps, read_progress
 from hazeheal.runs.run_dir import RunDirectory
-from hazeheal.training.restore import Restored, read_networks, restore_newest, roll_back
+from hazeheal.training.restore import Restored, read_networks, restore_newest
 from hazeheal.training.step.train_state import TrainState, local
 
 LOG = logging.getLogger("hazeheal")
@@ -141,18 +141,26 @@ class Session:
             raise HazeHealError(
                 f"{problem}, again after a rollback with half the learning rate; the last checkpoint is intact; {advice}"
             )
-        restored = roll_back(
-            self._checkpoints,
-            directory=self._directory,
-            groups=self._groups,
-            is_good=lambda saved: not saved.get("tally", {}).get("skipped_in_a_row", 1),
-        )
-        if restored is None:
+        agreed = int(self._groups.gather([self._last_finite_step()]).max())
+        if agreed < 0:
             raise HazeHealError(f"{problem}, and no checkpoint is older than these steps; {advice}")
+        self._checkpoints.rewind_to(agreed)
+        self._groups.barrier()  # no group may look at another's checkpoints before that one has renamed its own
+        restored = restore_newest(self._checkpoints, directory=self._directory, groups=self._groups)
         self._load(restored)
         self._state.rate_factor.assign(tf.constant(factor / 2))
         LOG.warning("%s: rolled back to step %d, with half the learning rate", problem, restored.step)
         return restored
+
+    def _last_finite_step(self):
+        """Returns the step of this group's newest intact checkpoint that was saved after a finite step, or -1."""
+        self._checkpoints.wait()
+        for step in reversed(list_steps(self._directory.checkpoints)):
+            path = checkpoint_path(self._directory.checkpoints, step)
+            counts = read_progress(path).get("tally", {"skipped_in_a_row": 1})
+            if not counts["skipped_in_a_row"] and find_damage(path) is None:
+                return step
+        return -1
 
     def wait(self, step: int) -> None:
         """Waits until the last checkpoint, of `step`, is on the disk.

@@ -168,7 +168,7 @@ class DehazeTrainer:
             session = stack.enter_context(contextlib.closing(self._open_session()))
 
             restored = session.restore(networks_from=self._networks_from)
-            step, quality = self._start_from(restored, reporter)
+            step = 0 if restored is None else restored.step
             result = complete_result(
                 self._directory, groups=self._groups, step=step, total_steps=self.total_steps
             )
@@ -176,7 +176,7 @@ class DehazeTrainer:
                 LOG.info("the run in %s is complete (%d steps)", self._directory.path, step)
                 reporter.complete(step)
                 return {**result, "complete": True, "signal": None}
-            reporter.training(step)
+            quality = self._start_from(restored, reporter)
             if restored is None:
                 self._sample(step, reporter)
 
@@ -190,8 +190,7 @@ class DehazeTrainer:
 
                 if reporter.skipped_in_a_row >= self.config.optimizer.max_skipped:
                     restored = session.roll_back(step, skipped=reporter.skipped_in_a_row)
-                    step, quality = self._start_from(restored, reporter)
-                    reporter.training(step)
+                    step, quality = restored.step, self._start_from(restored, reporter)
                     batches = self._batches_from(step)
                     continue
                 if due.log.due(step):
@@ -249,13 +248,13 @@ class DehazeTrainer:
         )
 
     def _start_from(self, restored, reporter):
-        """Resumes reports and data from a checkpoint, None for a new run; returns (step, figures of its validation)."""
+        """Resumes reports and data from a checkpoint, None for a new run; returns the figures of its validation."""
         if restored is None:
             reporter.start(0, progress=None)
-            return 0, None
+            return None
         self._data.note_bad_records(restored.progress.get("bad_records", ()))
         reporter.start(restored.step, progress=restored.progress)
-        return restored.step, restored.metrics or None
+        return restored.metrics or None
 
     def _batches_from(self, step):
         strategy = self.runtime.strategy
@@ -289,9 +288,9 @@ class DehazeTrainer:
 
     def _sample(self, step, reporter):
         with translate_errors(processor=self._val_data or self._data, devices=self.runtime.devices):
-            samples = self._sampler.run()
-        if samples is not None:
-            reporter.samples(step, **samples)
+            rows = self._sampler.run()
+        if rows:
+            reporter.samples(step, rows)
 
     def _save(self, step, quality, session, reporter):
         reporter.saving(step)

@@ -1,5 +1,6 @@
-"""The checks of a training that need neither TensorFlow nor a device, so that they take a second."""
+"""The checks of a training that need neither TensorFlow nor a device, and `hazeheal train --dry_run`."""
 
+import argparse
 import dataclasses
 import pathlib
 
@@ -8,10 +9,12 @@ from ml_collections import ConfigDict
 from hazeheal import config as configs
 from hazeheal import config_fields
 from hazeheal.data import records
+from hazeheal.distributed.tf_config import Cluster
 from hazeheal.models.perceptual import check_perceptual_weights
 from hazeheal.runs import checkpoints
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.training.restore import find_networks, newest_checkpoint
+from hazeheal.utils import quiet_import
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,3 +68,41 @@ def check_run(
             saved = checkpoints.read_progress(newest)
             checkpoints.check_data_set(saved, fingerprint, data_dir=data_dir, workdir=directory.path)
     return Checked(fingerprint, newest, networks_from)
+
+
+def dry_run(config: ConfigDict, flags: argparse.Namespace, *, group: Cluster | None = None) -> str:
+    """Checks what `DehazeTrainer` checks; starts TensorFlow only where GPUs are named.
+
+    Args:
+        config: The configuration.
+        flags: The flags of `hazeheal train`: `data_dir` (None: there is no data set yet), `workdir`, `gpus`,
+            `cpu_replicas`, `restore_from`.
+        group: The replica groups of the job; None: this process trains alone.
+
+    Returns:
+        The data set and the state of the run, in two lines.
+
+    Raises:
+        HazeHealError: Invalid input: what is wrong, which value, what to do.
+    """
+    if flags.gpus is not None:
+        quiet_import.import_tensorflow()
+        from hazeheal.distributed import runtime
+
+        runtime.check_gpus(flags.gpus, num_gpus=runtime.count_gpus())
+    if flags.cpu_replicas or flags.gpus:
+        replicas = flags.cpu_replicas or len(flags.gpus)
+        configs.check_batch(config, replicas=replicas * (1 if group is None else group.num_groups))
+    found = check_run(
+        config,
+        data_dir=flags.data_dir,
+        directory=RunDirectory(flags.workdir),
+        restore_from=flags.restore_from,
+    )
+    data = "no data set was given; what depends on it was not checked"
+    if flags.data_dir is not None:
+        train = records.open_split(flags.data_dir, config.data.train_split)
+        val = records.open_split(flags.data_dir, config.data.val_split) if config.data.val_split else ()
+        data = f"{flags.data_dir}: {len(train)} training, {len(val)} validation pairs"
+    run = f"resumes from {found.newest.name}" if found.newest else "a new run"
+    return f"data      {data}\nworkdir   {flags.workdir}: {run}"

@@ -35,22 +35,15 @@ def plot_models(config: ConfigDict, *, directory: str | os.PathLike) -> list[pat
         path = pathlib.Path(directory) / f"{name}_model.png"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
             keras.utils.plot_model(
                 getattr(networks, name), str(path), show_shapes=True, show_layer_names=True
             )
         except ImportError as error:
-            raise _missing_graphviz() from error
+            raise HazeHealError(
+                "--plot_models needs pydot (pip install 'hazeheal[plots]') and Graphviz (the program `dot`, from your "
+                "system's package manager); install both and run the command again"
+            ) from error
         except (OSError, AssertionError) as error:  # AssertionError: pydot's check of the exit code of `dot`
             raise HazeHealError(f"{path} cannot be written: {error}; choose another --workdir") from error
-        if not path.is_file():  # in IPython, Keras prints what is missing and does not raise
-            raise _missing_graphviz()
         paths.append(path)
     return paths
-
-
-def _missing_graphviz():
-    return HazeHealError(
-        "--plot_models needs pydot (pip install 'hazeheal[plots]') and Graphviz (the program `dot`, from your system's "
-        "package manager); install both and run the command again"
-    )

@@ -3,56 +3,55 @@
 Both are saved with every checkpoint, so that a resumed run reports the same means, bit for bit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
+SPANS = ("log", "epoch")  # since the last log line, and since the epoch began
+
 
 class Accumulators:
-    """Sums of per-step metrics in float64, over several spans: since the last log line, since the epoch began.
+    """Sums of per-step metrics in float64, over each of `SPANS`.
 
     Attributes:
         skipped: Number of non-finite steps of the whole run.
         skipped_in_a_row: Number of non-finite steps since the last finite one.
     """
 
-    def __init__(self, names: Iterable[str], *, spans: Iterable[str] = ("log", "epoch")):
-        """Starts at zero.
-
-        Args:
-            names: Names of the metrics; `skipped` is one of them.
-            spans: Names of the spans.
-        """
+    def __init__(self, names: Sequence[str]):
+        """Starts at zero; `names` are the metrics, one of which is `skipped`."""
         self._names = tuple(names)
-        self._sums = {span: np.zeros(len(self._names)) for span in spans}
-        self._steps = dict.fromkeys(spans, 0)
+        self._sums = {span: np.zeros(len(self._names)) for span in SPANS}
+        self._steps = dict.fromkeys(SPANS, 0)
         self.skipped = 0
         self.skipped_in_a_row = 0
 
     def add(self, rows: np.ndarray) -> None:
         """Adds `[steps, metrics]` float32 rows; skipped steps are counted but left out of the means."""
         skipped = self._names.index("skipped")
-        for row in np.asarray(rows, np.float64):
+        for row in rows.astype(np.float64):
             if row[skipped]:
                 self.skipped += 1
                 self.skipped_in_a_row += 1
                 continue
             self.skipped_in_a_row = 0
-            for span, sums in self._sums.items():
-                sums += row
+            for span in SPANS:
+                self._sums[span] += row
                 self._steps[span] += 1
 
     def take(self, span: str) -> dict[str, float | None]:
         """Returns the means over `span`, None where it has no steps, and starts the span again."""
         count, sums = self._steps[span], self._sums[span]
         self._steps[span], self._sums[span] = 0, np.zeros(len(self._names))
-        values = [float(v) / count if count else None for v in sums]
-        return dict(zip(self._names, values, strict=True))
+        return {
+            name: float(value) / count if count else None
+            for name, value in zip(self._names, sums, strict=True)
+        }
 
     def to_json(self) -> dict:
         """Returns plain JSON values; Python writes floats so that they read back exactly."""
         return {
-            "sums": {span: list(map(float, sums)) for span, sums in self._sums.items()},
+            "sums": {span: sums.tolist() for span, sums in self._sums.items()},
             "steps": dict(self._steps),
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
@@ -77,39 +76,37 @@ class Clock:
         """Starts at zero; `batch_size` is the global batch."""
         self._batch_size = batch_size
         self._compiled = False
-        self._busy, self._steps, self._waited = 0.0, 0, 0.0
-        self._total_busy, self._total_steps = 0.0, 0
+        self._seconds, self._steps, self._waited = 0.0, 0, 0.0
+        self._total_seconds, self._total_steps = 0.0, 0
 
     def add(self, steps: int, *, seconds: float, waited: float) -> None:
         """Counts a call of the loop: `steps` in `seconds`, of which it waited `waited` seconds for input."""
         if self._compiled:
-            self._busy += seconds
+            self._seconds += seconds
             self._steps += steps
             self._waited += waited
-            self._total_busy += seconds
+            self._total_seconds += seconds
             self._total_steps += steps
         self._compiled = True
 
     def take(self) -> dict[str, float | None]:
         """Returns the rates since the last call, None where nothing was measured, and starts again."""
-        busy, steps, waited = self._busy, self._steps, self._waited
-        self._busy, self._steps, self._waited = 0.0, 0, 0.0
-        if not steps:
-            return dict.fromkeys(("images_per_second", "step_seconds", "input_wait_share"))
+        seconds, steps, waited = self._seconds, self._steps, self._waited
+        self._seconds, self._steps, self._waited = 0.0, 0, 0.0
         return {
-            "images_per_second": steps * self._batch_size / busy,
-            "step_seconds": busy / steps,
-            "input_wait_share": min(1.0, waited / busy),
+            "images_per_second": steps * self._batch_size / seconds if steps else None,
+            "step_seconds": seconds / steps if steps else None,
+            "input_wait_share": min(1.0, waited / seconds) if steps else None,
         }
 
     def images_per_second(self) -> float | None:
         """Returns the rate of the whole run, including what was measured before a restart."""
-        return self._total_steps * self._batch_size / self._total_busy if self._total_steps else None
+        return self._total_steps * self._batch_size / self._total_seconds if self._total_steps else None
 
     def to_json(self) -> dict:
         """Returns plain JSON values."""
-        return {"seconds": self._total_busy, "steps": self._total_steps}
+        return {"seconds": self._total_seconds, "steps": self._total_steps}
 
     def load_json(self, saved: dict) -> None:
         """Restores the values of `to_json`."""
-        self._total_busy, self._total_steps = saved["seconds"], saved["steps"]
+        self._total_seconds, self._total_steps = saved["seconds"], saved["steps"]

@@ -1,75 +1,54 @@
 """The logger "hazeheal" of a training: log.txt, and the console around the progress line."""
 
 import contextlib
-import datetime
 import logging
-import os
 import pathlib
-from typing import TextIO
+import sys
 
-from hazeheal.training.reports.append import append, drop_torn_line
-from hazeheal.training.reports.progress import ConsoleHandler
+from tqdm import tqdm
+
+LOG = logging.getLogger("hazeheal")
 
 
-def setup_logging(
-    path: str | os.PathLike | None = None,
-    *,
-    verbosity: int = 1,
-    stream: TextIO | None = None,
-    group: int = 0,
-) -> logging.Logger:
+def setup_logging(path: pathlib.Path, *, group: int = 0) -> None:
     """Makes the logger "hazeheal" write to log.txt and to the console. A second call replaces the first.
 
     Args:
-        path: The path of log.txt, which is appended to; None for no file.
-        verbosity: What the console shows: 0 warnings, 1 also information, 2 also details. log.txt always holds
-            information, and details at 2.
-        stream: The console; None for the current `sys.stderr` at each message.
+        path: The path of log.txt, which is appended to.
         group: Number of the replica group. Groups other than 0 write only warnings to the console, prefixed with
             the group's name, because most messages are the same in all groups.
     """
-    logger = logging.getLogger("hazeheal")
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
+    for handler in list(LOG.handlers):
+        LOG.removeHandler(handler)
         handler.close()
-    level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
-    logger.setLevel(min(level, logging.INFO))
-    logger.propagate = False
-    console = ConsoleHandler(stream)
-    console.setLevel(max(level, logging.WARNING) if group else level)
+    LOG.setLevel(logging.INFO)
+    LOG.propagate = False
+    console = _Console(logging.WARNING if group else logging.INFO)
     if group:
         console.setFormatter(logging.Formatter(f"group_{group:02d}: %(message)s"))
-    logger.addHandler(console)
-    if path is not None:
-        logger.addHandler(_LogFile(pathlib.Path(path)))
-    return logger
+    LOG.addHandler(console)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log_file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
+    log_file.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(message)s", "%Y-%m-%d %H:%M:%S"))
+    LOG.addHandler(log_file)
 
 
-class _LogFile(logging.Handler):
-    """Appends records to log.txt, each line with its time. A full disk costs messages, not the training."""
-
-    def __init__(self, path):
-        super().__init__()
-        self._path = path
-        self._lost = 0
-        self._warned = False
-        with contextlib.suppress(OSError):  # reported with the first message
-            path.parent.mkdir(parents=True, exist_ok=True)
-            drop_torn_line(path)
+class _Console(logging.Handler):
+    """Writes messages to stderr, above the progress line. A closed stderr is not an error."""
 
     def emit(self, record):
-        stamp = datetime.datetime.fromtimestamp(record.created).isoformat(" ", "milliseconds")
-        lines = self.format(record).splitlines() or [""]
-        if self._lost:
-            lines.insert(0, f"WARNING {self._lost} messages before this one could not be written")
-        text = "".join(f"{stamp} {line}\n" for line in lines)
-        try:
-            append(self._path, text.encode(errors="replace"), sync=False)
-            self._lost = 0
-        except OSError as error:
-            self._lost += 1
-            if not self._warned:
-                self._warned = True
-                logging.getLogger("hazeheal").warning(
-                    "%s could not be written (%s); training continues", self._path, error
-                )
+        with contextlib.suppress(OSError, ValueError):  # ValueError: stderr is closed
+            # One write, so that the messages of several processes do not mix.
+            tqdm.write(f"{self.format(record)}\n", file=sys.stderr, end="")
+
+
+class _LogFile(logging.FileHandler):
+    """Appends messages to log.txt. If the disk is full, one warning is displayed and training continues."""
+
+    _has_warned = False
+
+    def handleError(self, record):
+        if not self._has_warned:
+            self._has_warned = True
+            reason = sys.exc_info()[1]
+            LOG.warning("%s could not be written (%s); training continues", self.baseFilename, reason)

@@ -8,12 +8,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hazeheal import config as configs
+from hazeheal.data.images import image_io
 from hazeheal.distributed.heartbeat import Heartbeat
+from hazeheal.errors import OutputError
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.runs.status import Status
-from hazeheal.training.reports import sample_sheets, tensorboard, tensorboard_plugins, training_log
+from hazeheal.training.reports import tensorboard_plugins
 from hazeheal.training.reports.accumulators import Accumulators, Clock
 from hazeheal.training.reports.progress import ProgressLine
+from hazeheal.training.reports.sample_sheets import sample_sheet
+from hazeheal.training.reports.tensorboard import SummaryWriters
+from hazeheal.training.reports.training_log import TrainingLog
 from hazeheal.training.schedule import Schedule
 from hazeheal.training.step.step import LOSSES, METRICS
 
@@ -24,8 +29,8 @@ SHEET_SIDE = 320  # longer side of one image on a sample sheet, in pixels
 class Reporter:
     """Accumulates metrics and reports them for one replica group.
 
-    As a context manager it closes the progress line at the end, and writes to status.json why the block ended. All reports of a
-    step are on the disk before the checkpoint of that step is written (`flush`), so that a run that was killed and
+    As a context manager it closes the progress line at the end, and writes to status.json why the block ended. All
+    reports of a step are on the disk before its checkpoint is written (`saving`), so that a run that was killed and
     resumed reports each step once.
     """
 
@@ -57,10 +62,8 @@ class Reporter:
             facts=facts,
             enabled=is_first,
         )
-        self._summaries = tensorboard.SummaryWriters(
-            directory.summaries, max_images=max(1, config.samples.count), max_side=config.samples.max_side
-        )
-        self._csv = training_log.TrainingLog(directory.training_log)
+        self._summaries = SummaryWriters(directory.summaries, max_side=config.samples.max_side)
+        self._csv = TrainingLog(directory.training_log)
         self._line = None
         self._exits = contextlib.ExitStack()
 
@@ -96,30 +99,27 @@ class Reporter:
         if progress is not None:
             self._accumulators.load_json(progress["tally"])
             self._clock.load_json(progress["clock"])
-        restored = -1 if progress is None else step
-        self._csv.rewind_to(step=restored)
-        self._summaries.rewind_to(restored)
+        restored_step = -1 if progress is None else step
+        self._csv.rewind_to(restored_step)
+        self._summaries.rewind_to(restored_step)
         if progress is None:
-            self._summaries.text("config", tensorboard.config_markdown(configs.flat(self._config)))
-        if not self._summaries.has_events(""):
-            self._summaries.protos("", self._plugin_summaries(), step=0)
-
-    def training(self, step: int) -> None:
-        """Records that training goes on from `step`; opens the progress line the first time."""
+            self._describe_run()
         self._status.restored(step)
         if self._line is None:
-            line = ProgressLine(self._schedule.total_steps, initial_step=step, enabled=self._is_first)
-            self._line = self._exits.enter_context(line)
+            self._line = ProgressLine(self._schedule.total_steps, initial_step=step, enabled=self._is_first)
+            self._exits.callback(self._line.close)
 
-    def _plugin_summaries(self):
+    def _describe_run(self):
+        config = configs.flat(self._config)
+        self._summaries.config(config)
         summaries = [tensorboard_plugins.layout()]
         if self._is_first:  # one row per job: all groups have the same figures
-            values = tensorboard_plugins.hyperparameters(configs.flat(self._config), self._facts)
+            values = tensorboard_plugins.hyperparameters(config, self._facts)
             summaries += [
                 tensorboard_plugins.experiment(values),
                 tensorboard_plugins.trial(values, run=self._directory.path),
             ]
-        return summaries
+        self._summaries.write("", summaries, step=0)
 
     def add(self, metrics: np.ndarray, *, seconds: float, waited: float) -> None:
         """Accumulates the metrics of one call of the loop.
@@ -189,19 +189,20 @@ class Reporter:
         )
         self._status.validated(step, quality)
 
-    def samples(
-        self,
-        step: int,
-        *,
-        hazy: Sequence[np.ndarray],
-        restored: Sequence[np.ndarray],
-        clear: Sequence[np.ndarray],
-    ) -> None:
-        """Writes a sample sheet and TensorBoard's images; all three are lists of uint8 `[H, W, 3]`."""
+    def samples(self, step: int, rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+        """Writes a sample sheet and TensorBoard's images.
+
+        Args:
+            step: Number of steps done.
+            rows: (hazy, restored, clear), uint8 `[H, W, 3]`.
+        """
         path = self._directory.samples / f"step_{step:08d}.png"
         side = min(SHEET_SIDE, self._config.samples.max_side)
-        sample_sheets.write_sheet(path, hazy, restored, clear, max_side=side)
-        self._summaries.images("val", hazy, restored, clear, step=step)
+        try:
+            image_io.save(sample_sheet(rows, max_side=side), path)
+        except OutputError as error:
+            LOG.warning("the sample sheet %s could not be written (%s); training continues", path, error)
+        self._summaries.images("val", rows, step=step)
 
     def saving(self, step: int) -> None:
         """Records that a checkpoint is about to be saved, and puts all reports up to `step` on the disk."""

@@ -1,7 +1,7 @@
 """TensorBoard's pages "custom scalars" (charts, grouped by subject) and "HParams" (a table that compares runs).
 
     values = hyperparameters(flat_config, facts)
-    writers.protos("", [layout(), experiment(values), trial(values, run="runs/mine")], step=0)
+    writers.write("", [layout(), experiment(values), trial(values, run="runs/mine")], step=0)
 
 The messages are written to the summaries folder itself, above `train` and `val`: HParams looks for the metrics of a
 run in the folders below the one that holds its hyperparameters.
