@@ -65,27 +65,37 @@ def at_step(number, action):
     """Calls `action` when the loop is about to go on at that step or later."""
     from hazeheal.training import trainer
 
-    run, done = trainer.DehazeTrainer._run_loop, []
+    run, done = trainer.DehazeTrainer._run_steps, []
 
-    def watched(self, iterator, count):
+    def watched(self, *arguments):
         if not done and self.state.step.numpy() >= int(number):
             done.append(True)
-            action(self)
-        return run(self, iterator, count)
+            action()
+        return run(self, *arguments)
 
-    trainer.DehazeTrainer._run_loop = watched
+    trainer.DehazeTrainer._run_steps = watched
 
 
 def full(step):
-    def fill(trainer):
-        trainer._session.checkpoints.wait()
+    from hazeheal.runs.checkpoint_manager import CheckpointManager
+
+    save, managers = CheckpointManager.save, []
+
+    def remembering(self, *arguments, **options):
+        managers[:] = [self]
+        save(self, *arguments, **options)
+
+    def fill():
+        for manager in managers:
+            manager.wait()
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
+    CheckpointManager.save = remembering
     at_step(step, fill)
 
 
 def damage(shard, offset, step):
-    at_step(step, lambda trainer: disks.flip(pathlib.Path(shard), int(offset)))
+    at_step(step, lambda: disks.flip(pathlib.Path(shard), int(offset)))
 
 
 if __name__ == "__main__":

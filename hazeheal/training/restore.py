@@ -52,12 +52,7 @@ class Restored:
 
 
 def newest_checkpoint(directory: RunDirectory, *, above: int = -1) -> pathlib.Path | None:
-    """Returns the newest intact checkpoint of a run on this file system, this group's own preferred.
-
-    Args:
-        directory: The run's directory, of this group.
-        above: Only checkpoints of later steps are considered.
-    """
+    """Returns the newest intact checkpoint on this file system after step `above`, this group's own preferred."""
     folders = [directory.checkpoints, *directory.other_checkpoints()]
     candidates = [
         (step, -place, folder)
@@ -76,15 +71,8 @@ def restore_newest(
 ) -> Restored | None:
     """Reads the checkpoint from which the job resumes. All groups must call it.
 
-    Damaged checkpoints of this group are renamed and logged.
-
-    Args:
-        checkpoints: This group's checkpoints.
-        directory: The run's directory, of this group.
-        groups: The replica groups.
-
-    Returns:
-        The same contents in all groups, or None in all groups where there is no checkpoint.
+    Damaged checkpoints of this group are renamed and logged. Returns the same contents in all groups, or None in all
+    groups if there is no checkpoint.
     """
     path, step = checkpoints.find_latest() or (None, -1)
     later = newest_checkpoint(directory, above=step)
@@ -151,10 +139,7 @@ def find_networks(source: str | pathlib.Path, *, config: ConfigDict) -> pathlib.
 
 
 def read_networks(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Reads what `find_networks` has found.
-
-    Args:
-        path: A checkpoint or a weight file.
+    """Reads the checkpoint or weight file that `find_networks` has found.
 
     Returns:
         ({name: array} as in a checkpoint, plain JSON values that record where the run started from).

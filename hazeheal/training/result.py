@@ -11,14 +11,7 @@ QUALITY = ("psnr_input", "psnr", "ssim_input", "ssim")
 
 
 def complete_result(directory: RunDirectory, *, groups: Groups, step: int, total_steps: int) -> dict | None:
-    """Returns the result of a run that is complete at `step`, else None; group 0 decides for all groups.
-
-    Args:
-        directory: The run's directory.
-        groups: The replica groups; all must call this.
-        step: Number of steps done.
-        total_steps: Number of steps of the whole run.
-    """
+    """Returns the result of a run that is complete at `step`, else None. Group 0 decides; all groups must call it."""
     result = directory.load_result()
     # The result must be that of this step: the run may have been made longer and stopped since.
     complete = step >= total_steps and result.get("steps") == step
@@ -34,11 +27,11 @@ def save_result(
     images_per_second: float | None,
     facts: dict,
 ) -> dict:
-    """Writes result.json, once on every file system that the groups use.
+    """Writes result.json, once on every file system that the groups use. All groups must call it.
 
     Args:
         directory: The run's directory.
-        groups: The replica groups; all must call this.
+        groups: The replica groups.
         step: Number of steps done.
         quality: The figures of the last validation; None without validation.
         images_per_second: The rate of the training loop over the whole run.
@@ -62,12 +55,7 @@ def save_result(
 
 
 def final_summary(result: dict, *, workdir: str | pathlib.Path) -> str:
-    """Returns the last lines that a run prints: its figures and where its files are.
-
-    Args:
-        result: The result of `DehazeTrainer.train`.
-        workdir: The run's directory.
-    """
+    """Returns the last lines that a run prints, from the result of `DehazeTrainer.train`."""
     run = RunDirectory(workdir)
     speed = f", {result['images_per_second']:.1f} images/s" if result.get("images_per_second") else ""
     xla = "on" if result["xla"] else "off"

@@ -34,16 +34,7 @@ class Session:
         data_dir: str,
         fingerprint: str,
     ):
-        """Opens the group's checkpoints.
-
-        Args:
-            config: The configuration.
-            state: The training state.
-            directory: The run's directory.
-            groups: The replica groups.
-            data_dir: The data set, for messages.
-            fingerprint: The data set's fingerprint, saved and compared on a restore.
-        """
+        """Opens the group's checkpoints. The data set's `fingerprint` is saved with them and compared on a restore."""
         self._config = config
         self._state = state
         self._directory = directory
@@ -125,8 +116,8 @@ class Session:
         """Returns to the last checkpoint before a series of non-finite steps, once, and halves the learning rates.
 
         Args:
-            step: Number of steps done.
-            skipped: Number of non-finite steps in a row.
+            step: Number of steps done, the last `skipped` of which were not finite.
+            skipped: Their number.
 
         Returns:
             The checkpoint, loaded into the state.

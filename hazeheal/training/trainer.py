@@ -45,7 +45,6 @@ class DehazeTrainer:
     Attributes:
         networks: The generator, the discriminator and the perceptual network.
         state: Everything that a checkpoint holds.
-        total_steps: The step at which the run is complete.
     """
 
     def __init__(
@@ -102,12 +101,8 @@ class DehazeTrainer:
             total_steps=self._schedule.total_steps,
             warmup_steps=self._schedule.warmup_steps,
         )
-        self._sampler = Sampler(
-            self.state,
-            count=config.samples.count,
-            processor=self._val_data or self._data,
-            groups=self._groups,
-        )
+        images = self._val_data or self._data
+        self._sampler = Sampler(self.state, count=config.samples.count, processor=images, groups=self._groups)
         self._validator = None
         if self._val_data is not None:
             self._validator = Validator(

@@ -11,7 +11,7 @@ from hazeheal.distributed.runtime import Runtime, local_replica_index
 from hazeheal.metrics import psnr_ssim
 from hazeheal.models.pixels import normalize, to_uint8
 from hazeheal.training.step import losses
-from hazeheal.training.step.forward_backward import LOSSES
+from hazeheal.training.step.forward_backward import LOSSES, image_losses
 from hazeheal.training.step.step import traced_once
 from hazeheal.training.step.train_state import LocalVariables, TrainState, local
 
@@ -32,32 +32,17 @@ class Validator:
     def __init__(
         self, state: TrainState, *, config: ConfigDict, runtime: Runtime, processor: DehazeDataProcessor
     ):
-        """Compiles nothing yet.
-
-        Args:
-            state: The training state.
-            config: The configuration.
-            runtime: Strategy and devices.
-            processor: Reads the validation split.
-        """
+        """Compiles nothing yet; `processor` reads the validation split."""
         self._state = state
         self._config = config
         self._runtime = runtime
         self._processor = processor
-        images = config.data.max_val_pictures or processor.num_images
-        self.num_images = min(images, processor.num_images)
+        self.num_images = min(config.data.max_val_pictures or math.inf, processor.num_images)
         self._rounds = math.ceil(self.num_images / runtime.replicas)
         self._evaluate = self._make_loop()
 
     def run(self, *, tick: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Returns the means over the split.
-
-        Args:
-            tick: Called now and then while the validation runs.
-
-        Returns:
-            {`val_disc_loss`, ..., `psnr`, `ssim`, `psnr_input`, `ssim_input`: float}; PSNR in dB.
-        """
+        """Returns the means of `val_disc_loss`, ..., and of `QUALITY` (PSNR in dB); `tick` is called now and then."""
         strategy = self._runtime.strategy
         dataset = strategy.distribute_datasets_from_function(lambda context: self._dataset())
         iterator, sums = iter(dataset), tf.zeros([len(LOSSES) + len(QUALITY)], tf.float64)
@@ -116,34 +101,16 @@ class Validator:
 
     def _evaluate_pair(self, generator, discriminator, vectors, frozen, hazy, clear):
         """Returns all figures of one pair, uint8 `[1, H, W, 3]` each: float64, in the order of LOSSES and QUALITY."""
-        networks, loss = self._state.networks, self._config.loss
+        networks, weights = self._state.networks, self._config.loss
         x, y = normalize(hazy), normalize(clear)
         restored, _ = networks.generator.stateless_call(generator, [], x, training=False)
-        l1 = losses.charbonnier(
-            restored,
-            y,
-            mask=losses.haze_mask(x, y, kind=loss.haze_mask),
-            eps=loss.charbonnier_eps,
-            haze_share=loss.haze_share,
+        per_image, _ = image_losses(
+            networks, weights, discriminator, vectors, frozen, (x, y, restored), training=False
         )
-        disc_loss = gan_loss = perceptual = tf.zeros_like(l1)
-        if loss.gan_weight:
-            logits, _ = networks.discriminator.stateless_call(
-                discriminator,
-                vectors,
-                [tf.concat([x, x], 0), tf.concat([y, restored], 0)],
-                training=False,
-            )
-            real, fake = tf.split(logits, 2)
-            disc_loss, gan_loss = losses.discriminator(real, fake), losses.generator_adversarial(fake)
-        if networks.perceptual is not None:
-            features = [
-                networks.perceptual.stateless_call([], frozen, z, training=False)[0] for z in (restored, y)
-            ]
-            perceptual = losses.perceptual(*features)
-        total = losses.generator_total(loss, l1=l1, gan=gan_loss, perceptual=perceptual)
+        _, gan, l1, perceptual = per_image
+        total = losses.generator_total(weights, l1=l1, gan=gan, perceptual=perceptual)
         image = to_uint8(restored)
         psnr, psnr_input = (tf.minimum(psnr_ssim.psnr(z, clear), psnr_ssim.PSNR_LIMIT) for z in (image, hazy))
         quality = [psnr, psnr_ssim.ssim(image, clear), psnr_input, psnr_ssim.ssim(hazy, clear)]
-        values = [disc_loss, gan_loss, l1, perceptual, total, *quality]
+        values = [*per_image, total, *quality]
         return tf.stack([tf.cast(tf.reduce_sum(v), tf.float64) for v in values])

@@ -19,17 +19,11 @@ from hazeheal.utils import quiet_import
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What the checks have found.
+    """What the checks have found."""
 
-    Attributes:
-        fingerprint: Of the data set; None without one.
-        newest: The checkpoint from which the run resumes; None for a new run.
-        networks_from: The path, for `restore.read_networks`, whose networks a new run starts with; None: none.
-    """
-
-    fingerprint: str | None
-    newest: pathlib.Path | None
-    networks_from: pathlib.Path | None
+    fingerprint: str | None  # of the data set
+    newest: pathlib.Path | None  # the checkpoint from which the run resumes
+    networks_from: pathlib.Path | None  # for `restore.read_networks`: the networks that a new run starts with
 
 
 def check_run(
@@ -75,8 +69,7 @@ def dry_run(config: ConfigDict, flags: argparse.Namespace, *, group: Cluster | N
 
     Args:
         config: The configuration.
-        flags: The flags of `hazeheal train`: `data_dir` (None: there is no data set yet), `workdir`, `gpus`,
-            `cpu_replicas`, `restore_from`.
+        flags: The flags of `hazeheal train`; `data_dir` is None if there is no data set yet.
         group: The replica groups of the job; None: this process trains alone.
 
     Returns:

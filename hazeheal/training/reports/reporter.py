@@ -43,8 +43,7 @@ class Reporter:
             directory: The run's directory.
             config: The configuration.
             schedule: The steps of the run.
-            facts: Further facts for status.json and TensorBoard's table of runs: `data_dir`, `groups`, `replicas`,
-                `precision`, `xla`.
+            facts: For status.json and TensorBoard's table of runs: `data_dir`, `groups`, `replicas`, `precision`, `xla`.
             is_first: Whether this is group 0, which reports for the job where one group must.
         """
         self._directory = directory
@@ -138,12 +137,7 @@ class Reporter:
         self._status.beat(step)
 
     def log(self, step: int, *, bad_records: int) -> None:
-        """Reports the means and rates since the last call.
-
-        Args:
-            step: Number of steps done.
-            bad_records: Number of damaged records skipped so far.
-        """
+        """Reports the means and rates since the last call, and the number of damaged records skipped so far."""
         means, rates = self._accumulators.take("log"), self._clock.take()
         losses = {name: means[name] for name in LOSSES}
         counts = {"skipped_steps": self._accumulators.skipped}
@@ -190,12 +184,7 @@ class Reporter:
         self._status.validated(step, quality)
 
     def samples(self, step: int, rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
-        """Writes a sample sheet and TensorBoard's images.
-
-        Args:
-            step: Number of steps done.
-            rows: (hazy, restored, clear), uint8 `[H, W, 3]`.
-        """
+        """Writes a sample sheet and TensorBoard's images; `rows` are (hazy, restored, clear), uint8 `[H, W, 3]`."""
         path = self._directory.samples / f"step_{step:08d}.png"
         side = min(SHEET_SIDE, self._config.samples.max_side)
         try:

@@ -18,15 +18,59 @@ from hazeheal.training.step.train_state import LocalVariables
 LOSSES = ("disc_loss", "gen_gan_loss", "gen_l1_loss", "gen_perceptual_loss", "gen_total_loss")
 
 
+def image_losses(
+    networks: Networks,
+    weights: ConfigDict,
+    discriminator: list[tf.Tensor],
+    vectors: list[tf.Tensor],
+    frozen: list[tf.Tensor],
+    images: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
+    *,
+    training: bool,
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Computes all losses but the total, image by image.
+
+    The discriminator sees real and fake images in one call; where its term has the weight 0 it is not computed.
+
+    Args:
+        networks: The discriminator and the perceptual network.
+        weights: The part `loss` of the configuration.
+        discriminator, vectors, frozen: As for the function of `make_forward_backward`.
+        images: (hazy, clear, restored), `[B, H, W, 3]` in [-1, 1].
+        training: Whether the spectral vectors move.
+
+    Returns:
+        (`[B]` float32 of each of `LOSSES` but the last, the spectral vectors).
+    """
+    hazy, clear, restored = images
+    disc = gan = perceptual = tf.zeros(tf.shape(hazy)[:1])
+    if weights.gan_weight:
+        pairs = [tf.concat([hazy, hazy], 0), tf.concat([clear, restored], 0)]
+        logits, vectors = networks.discriminator.stateless_call(
+            discriminator, vectors, pairs, training=training
+        )
+        real, fake = tf.split(logits, 2)
+        disc, gan = losses.discriminator(real, fake), losses.generator_adversarial(fake)
+    mask = losses.haze_mask(hazy, clear, kind=weights.haze_mask)
+    l1 = losses.charbonnier(
+        restored, clear, mask=mask, eps=weights.charbonnier_eps, haze_share=weights.haze_share
+    )
+    if networks.perceptual is not None:
+        features = [
+            networks.perceptual.stateless_call([], frozen, x, training=False)[0] for x in (restored, clear)
+        ]
+        perceptual = losses.perceptual(*features)
+    return [disc, gan, l1, perceptual], vectors
+
+
 def make_forward_backward(networks: Networks, *, config: ConfigDict, scaled: bool) -> Callable[..., dict]:
     """Returns the function that computes one replica's losses and gradients.
 
-    One generator forward pass serves both losses. The discriminator sees real and fake images in one call; where its
-    term has the weight 0 it is not computed and stays as it is. Losses are sums over the replica's images times
-    `share` = 1 / global batch, so that their sum over all replicas is the mean over the global batch.
+    One generator forward pass serves both losses. Losses are sums over the replica's images times `share` = 1 / global
+    batch, so that their sum over all replicas is the mean over the global batch.
 
     Args:
-        networks: The generator, discriminator and perceptual network.
+        networks: The three networks.
         config: The configuration.
         scaled: Whether gradients are multiplied by the loss scale (float16).
 
@@ -45,32 +89,12 @@ def make_forward_backward(networks: Networks, *, config: ConfigDict, scaled: boo
             generator_tape.watch(generator)
             restored, _ = networks.generator.stateless_call(generator, [], hazy, training=True)
 
-        if networks.perceptual is not None:
-            features_clear, _ = networks.perceptual.stateless_call([], frozen, clear, training=False)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch([restored, *discriminator])
-            if weights.gan_weight:
-                logits, vectors = networks.discriminator.stateless_call(
-                    discriminator,
-                    vectors,
-                    [tf.concat([hazy, hazy], 0), tf.concat([clear, restored], 0)],
-                    training=True,
-                )
-                real_logits, fake_logits = tf.split(logits, 2)
-                disc_loss = share * tf.reduce_sum(losses.discriminator(real_logits, fake_logits))
-                gan_loss = share * tf.reduce_sum(losses.generator_adversarial(fake_logits))
-            else:
-                disc_loss = gan_loss = tf.constant(0.0)
-            mask = losses.haze_mask(hazy, clear, kind=weights.haze_mask)
-            l1 = losses.charbonnier(
-                restored, clear, mask=mask, eps=weights.charbonnier_eps, haze_share=weights.haze_share
+            per_image, vectors = image_losses(
+                networks, weights, discriminator, vectors, frozen, (hazy, clear, restored), training=True
             )
-            l1_loss = share * tf.reduce_sum(l1)
-            if networks.perceptual is not None:
-                features, _ = networks.perceptual.stateless_call([], frozen, restored, training=False)
-                perceptual_loss = share * tf.reduce_sum(losses.perceptual(features, features_clear))
-            else:
-                perceptual_loss = tf.constant(0.0)
+            disc_loss, gan_loss, l1_loss, perceptual_loss = (share * tf.reduce_sum(v) for v in per_image)
             total = losses.generator_total(weights, l1=l1_loss, gan=gan_loss, perceptual=perceptual_loss)
             scale = loss_scale if scaled else 1.0
             scaled_disc, scaled_total = scale * disc_loss, scale * total

@@ -12,6 +12,7 @@ import tensorflow as tf
 LOSS_SCALE_START = 2.0**15
 LOSS_SCALE_MAX = 2.0**24
 LOSS_SCALE_PERIOD = 2000  # finite steps before the scale doubles
+EMA_RAMP = 0.05  # largest half-life of the moving average, as a share of the images seen
 
 
 def learning_rate(
@@ -68,15 +69,12 @@ def adam(
         w <- w - rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon)
 
     Args:
-        variables: float32 variables on one device.
-        slots_m: First moments, of the same shapes.
-        slots_v: Second moments, of the same shapes.
-        gradients: float32 tensors of the same shapes, reduced and clipped.
+        variables: w, float32, on one device.
+        slots_m, slots_v: m and v, of the same shapes.
+        gradients: g, float32 tensors of the same shapes, reduced and clipped.
         rate: float32 scalar.
         updates: int64 scalar, number of updates before this one; t = updates + 1.
-        beta1: b1.
-        beta2: b2.
-        epsilon: Added to the denominator.
+        beta1, beta2, epsilon: As in the equations.
     """
     t = tf.cast(updates + 1, tf.float32)
     beta1_power, beta2_power = tf.pow(tf.constant(beta1), t), tf.pow(tf.constant(beta2), t)
@@ -96,23 +94,14 @@ def adam(
         )
 
 
-def ema_decay(updates: tf.Tensor, *, half_life: float, batch_size: int, ramp: float = 0.05) -> tf.Tensor:
-    """Returns the decay of the generator's moving average for one step.
+def ema_decay(updates: tf.Tensor, *, half_life: float, batch_size: int) -> tf.Tensor:
+    """Returns the decay of the generator's moving average for one step, a float32 scalar in [0, 1).
 
-    The half-life is limited to a share of the images seen so far (Karras et al. 2020), so that a young average forgets
-    the initial weights.
-
-    Args:
-        updates: int64 scalar, number of updates before this one.
-        half_life: In images.
-        batch_size: Global batch.
-        ramp: The share, in [0, 1].
-
-    Returns:
-        float32 scalar in [0, 1).
+    The half-life, in images, is limited to a share of the images seen so far (Karras et al. 2020), so that a young
+    average forgets the initial weights. `updates` is the number of updates before this one, an int64 scalar.
     """
     seen = tf.cast(updates + 1, tf.float32) * batch_size
-    half_life = tf.minimum(half_life, ramp * seen)
+    half_life = tf.minimum(half_life, EMA_RAMP * seen)
     return tf.pow(0.5, batch_size / tf.maximum(half_life, 1e-8))
 
 
@@ -127,7 +116,7 @@ def next_loss_scale(
         finite: bool scalar, whether this step was finite.
 
     Returns:
-        (new scale, new number of finite steps in a row).
+        The new `scale` and `good_steps`.
     """
     grown = good_steps + 1 >= LOSS_SCALE_PERIOD
     up = tf.where(grown, tf.minimum(scale * 2, LOSS_SCALE_MAX), scale)

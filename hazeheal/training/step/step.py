@@ -31,11 +31,10 @@ def make_loop(
     """Builds the function that trains for some steps without returning to Python.
 
     Args:
-        state: The training state, made in the strategy's scope.
+        state: The training state, created in the strategy's scope.
         config: The configuration.
         runtime: Strategy, precision and XLA.
-        total_steps: Steps of the whole run, for the decay of the learning rate.
-        warmup_steps: Steps of the warm-up.
+        total_steps, warmup_steps: As for `optimizer.learning_rate`.
 
     Returns:
         loop(iterator, num_steps) -> (metrics `[num_steps, len(METRICS)]` float32, float64 seconds that the steps
@@ -44,29 +43,12 @@ def make_loop(
     strategy = runtime.strategy
     reduce_dtype = reduction_dtype(config, replicas=runtime.replicas)
     scaled = "float16" in (reduce_dtype, runtime.precision.removeprefix("mixed_"))
-    forward_backward = traced_once(
-        tf.function(
-            make_forward_backward(state.networks, config=config, scaled=scaled),
-            jit_compile=runtime.xla,
-            autograph=False,
-        )
-    )
+    forward_backward = make_forward_backward(state.networks, config=config, scaled=scaled)
+    forward_backward = traced_once(tf.function(forward_backward, jit_compile=runtime.xla, autograph=False))
+    options = {"scaled": scaled, "total_steps": total_steps, "warmup_steps": warmup_steps}
     # One function per replica: each holds its own device's variables.
-    updates = [
-        tf.function(
-            make_update(
-                state,
-                replica=i,
-                config=config,
-                scaled=scaled,
-                total_steps=total_steps,
-                warmup_steps=warmup_steps,
-            ),
-            jit_compile=runtime.xla,
-            autograph=False,
-        )
-        for i in range(len(runtime.devices))
-    ]
+    updates = [make_update(state, replica=i, config=config, **options) for i in range(len(runtime.devices))]
+    updates = [tf.function(update, jit_compile=runtime.xla, autograph=False) for update in updates]
     share = 1.0 / config.train.batch_size
 
     @tf.autograph.experimental.do_not_convert

@@ -42,10 +42,11 @@ class TrainState:
     def __init__(self, networks: Networks, *, use_ema: bool):
         self.networks = networks
         models = {"generator": networks.generator, "discriminator": networks.discriminator}
-        self.variables = {}
-        for name, model in models.items():
-            for variable in model.variables:
-                self._add(f"{name}/{variable.path}", variable.value)
+        self.variables = {
+            f"{name}/{variable.path}": variable.value
+            for name, model in models.items()
+            for variable in model.variables
+        }
         self.trainable = {n: [v.value for v in m.trainable_variables] for n, m in models.items()}
         self.vectors = [v.value for v in networks.discriminator.non_trainable_variables]
         perceptual = networks.perceptual
@@ -72,22 +73,16 @@ class TrainState:
         self.good_steps = self._create("good_steps", tf.constant(0, tf.int64))
         self.rate_factor = self._create("rate_factor", tf.constant(1.0))
 
-    def _add(self, name, variable):
-        if name in self.variables:
-            raise ValueError(f"two variables are named {name}")
-        self.variables[name] = variable
-        return variable
-
     def _create(self, name, value):
         # aggregation=NONE: every replica assigns the same value to its own copy. Any other aggregation needs a
         # merge_call, which a compiled function does not allow.
-        variable = tf.Variable(
+        self.variables[name] = tf.Variable(
             value,
             trainable=False,
             aggregation=tf.VariableAggregation.NONE,
             name=name.replace("/", "_"),
         )
-        return self._add(name, variable)
+        return self.variables[name]
 
     @property
     def inference_weights(self) -> list:
@@ -102,20 +97,16 @@ class TrainState:
     def load(self, values: dict[str, np.ndarray], *, source: str) -> None:
         """Sets every variable from the values of a `snapshot`; names that this state does not have are ignored.
 
-        Args:
-            values: {name: array}.
-            source: Where they come from, for the error.
+        `source` is where they come from, for the error.
 
         Raises:
             HazeHealError: A variable is missing or has another shape. Nothing was changed.
         """
-        for name, variable in self.variables.items():
-            if name not in values or tuple(values[name].shape) != tuple(variable.shape):
-                found = f"has shape {tuple(values[name].shape)}" if name in values else "is missing"
-                raise HazeHealError(
-                    f"{source}: {name} {found}, but the configuration needs shape {tuple(variable.shape)}; "
-                    "use the configuration of that run, or another --workdir"
-                )
+        mismatches = self._mismatches(self.variables, values)
+        if mismatches:
+            raise HazeHealError(
+                f"{source}: {mismatches[0]}; use the configuration of that run, or another --workdir"
+            )
         for name, variable in self.variables.items():
             variable.assign(tf.convert_to_tensor(values[name], variable.dtype))
 
@@ -123,13 +114,7 @@ class TrainState:
         """Loads the networks and the moving average alone, for fine-tuning; all else keeps its initial values.
 
         The discriminator is loaded completely or not at all. A missing average starts from the generator's weights.
-
-        Args:
-            values: {name: array}.
-            source: Where they come from, for the error.
-
-        Returns:
-            Names of the variables that `values` does not hold.
+        Returns the names of the variables that `values` does not contain.
 
         Raises:
             HazeHealError: The generator's variables are missing or have other shapes. Nothing was changed.
@@ -137,15 +122,12 @@ class TrainState:
         loaded, missing = {}, []
         for network in (*NETWORKS, "ema"):
             names = [name for name in self.variables if name.startswith(f"{network}/")]
-            wrong = [n for n in names if n not in values or values[n].shape != tuple(self.variables[n].shape)]
-            if not wrong:
+            mismatches = self._mismatches(names, values)
+            if not mismatches:
                 loaded.update({name: values[name] for name in names})
             elif network == "generator":
-                name = wrong[0]
-                found = f"has shape {values[name].shape}" if name in values else "is missing"
                 raise HazeHealError(
-                    f"--restore_from={source}: {name} {found}, but the configuration needs shape "
-                    f"{tuple(self.variables[name].shape)}; use the `model` configuration of that run"
+                    f"--restore_from={source}: {mismatches[0]}; use the `model` configuration of that run"
                 )
             else:
                 missing += names
@@ -154,6 +136,16 @@ class TrainState:
         for name, value in loaded.items():
             self.variables[name].assign(tf.convert_to_tensor(value))
         return missing
+
+    def _mismatches(self, names, values):
+        """Returns a text for each of `names` that is missing in `values` or has another shape there."""
+        texts = []
+        for name in names:
+            shape = tuple(self.variables[name].shape)
+            if name not in values or values[name].shape != shape:
+                found = f"has shape {values[name].shape}" if name in values else "is missing"
+                texts.append(f"{name} {found}, but the configuration needs shape {shape}")
+        return texts
 
 
 def local(variable: tf.Variable, replica: int) -> tf.Variable:

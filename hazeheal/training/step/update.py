@@ -30,8 +30,7 @@ def make_update(
         replica: Index of the replica within this group.
         config: The configuration.
         scaled: Whether the gradients are multiplied by the loss scale (float16).
-        total_steps: Steps of the whole run, for the decay of the learning rate.
-        warmup_steps: Steps of the warm-up.
+        total_steps, warmup_steps: As for `optimizer.learning_rate`.
 
     Returns:
         A function (gradients, sums, vectors) -> `[10]` float32: the losses, then `SCALARS`.
