@@ -1,4 +1,4 @@
-"""One trainer for many runs of seconds, and what such a run leaves.
+"""One trainer for many short runs, and readers of the files that a run writes.
 
 Building the compiled functions takes most of a small run's time, so the runs share one trainer, set back to its
 initial weights and pointed at another directory. Processes of their own are in test_train_command.py.
@@ -99,7 +99,7 @@ def log_of(run):
 
 
 def same_run(run, other, *, step=TOTAL):
-    """Asserts that two runs left the same: log, final checkpoint, what TensorBoard shows, figures."""
+    """Asserts that two runs have the same log, final checkpoint, TensorBoard contents and result."""
     for name in ("training_log.csv", f"samples/step_{step:08d}.png"):
         assert (run / "group_00" / name).read_bytes() == (other / "group_00" / name).read_bytes()
     assert tiny.tensors(run, step) == tiny.tensors(other, step)

@@ -1,4 +1,4 @@
-"""Means over exactly the steps of a span, skipped steps apart, and through JSON without a loss."""
+"""Means over the steps of a span without skipped steps, exact round trips through JSON, and rates."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_sums_are_float64():
     assert tally.take("log")["loss"] == (2**24 + 100) / 101
 
 
-def test_how_the_rows_are_parted_changes_no_bit():
+def test_the_means_do_not_depend_on_how_the_rows_are_divided():
     data = rows(50, seed=3)
     whole, parts = Accumulators(NAMES), Accumulators(NAMES)
     whole.add(data)
@@ -58,7 +58,7 @@ def test_skipped_steps_are_counted_and_left_out_of_the_means():
 
 
 @pytest.mark.parametrize("cut", [0, 3, 7])
-def test_saved_and_loaded_it_goes_on_bit_for_bit(cut):
+def test_saved_and_loaded_accumulators_continue_bit_for_bit(cut):
     data = rows(20, seed=5, skipped=(2, 6))
     unbroken, broken = Accumulators(NAMES), Accumulators(NAMES)
     for tally in (unbroken, broken):
@@ -73,7 +73,7 @@ def test_saved_and_loaded_it_goes_on_bit_for_bit(cut):
     assert broken.take("epoch") == unbroken.take("epoch")
 
 
-def test_a_saved_tally_is_a_copy():
+def test_saved_accumulators_are_a_copy():
     tally = Accumulators(NAMES)
     tally.add(rows(2))
     saved = json.dumps(tally.to_json())
@@ -101,7 +101,7 @@ def test_the_clock_rates_are_those_of_the_calls_since_the_last_take():
     assert clock.take()["step_seconds"] is None
 
 
-def test_the_clock_of_a_run_that_goes_on():
+def test_the_clock_of_a_resumed_run():
     clock = Clock(batch_size=2)
     clock.load_json({"seconds": 10.0, "steps": 100})
     clock.add(7, seconds=60.0, waited=0.0)  # compiles again

@@ -1,4 +1,4 @@
-"""`hazeheal train --dry_run` before there is a data set: all that can be known then is checked."""
+"""`hazeheal train --dry_run`, with and without a data set."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""When something is due, against a count of images done one by one."""
+"""The steps at which something is due, compared with counting images one by one."""
 
 import math
 from fractions import Fraction

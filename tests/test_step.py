@@ -63,7 +63,7 @@ def test_all_copies_stay_bit_identical(layer_runs, replicas):
         assert_equal_states(first, other)
 
 
-def test_losses_start_where_theory_says_and_training_lowers_them(layer_runs):
+def test_losses_start_at_their_theoretical_values_and_decrease(layer_runs):
     metrics, _ = layer_runs[1]
     assert metrics["disc_loss"][0] == pytest.approx(2 * np.log(2), abs=0.3)
     assert metrics["gen_l1_loss"][-10:].mean() < 0.92 * metrics["gen_l1_loss"][:10].mean()
@@ -128,7 +128,7 @@ def with_nan(hazy, clear, *, at):
 
 
 @pytest.mark.parametrize("replicas", [2, 4])
-def test_nan_on_the_last_replica_skips_the_step_on_all_and_touches_nothing(training, batches, replicas):
+def test_nan_on_the_last_replica_skips_the_step_on_all_and_changes_nothing(training, batches, replicas):
     trial = training(replicas=replicas)
     hazy, clear = with_nan(*batches(4), at=2)
     trial.run(hazy[:2], clear[:2])

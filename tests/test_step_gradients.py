@@ -87,7 +87,7 @@ def test_gradients_are_those_of_the_whole_objective(training, batches, vgg):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_parts_of_a_batch_add_up_to_the_batch(training, batches, norm):
+def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(training, batches, norm):
     """What makes replicas and micro-batches exact: sums over images, divided by the global count."""
     # Over fewer channels a layer norm divides by next to nothing: rounding alone moves the gradients by a thousandth.
     trial = awaken(training(model__norm=norm, model__width=16))

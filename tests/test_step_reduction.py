@@ -1,4 +1,4 @@
-"""Gradients that travel between replicas in float16: nearly the same training, every copy alike, overflows skipped."""
+"""Gradients reduced in float16: nearly the same training, identical copies, and skipped overflows."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The training's state: names that checkpoints rely on, round trips bit for bit, refusals that set nothing."""
+"""The training state: stable names, bit for bit round trips, and refusals that change nothing."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hazeheal.training.step.train_state import TrainState
 
 @pytest.fixture(scope="module")
 def pair(training):
-    """A state on two replicas. (Its step is never traced here, which is what takes time.)"""
+    """A state on two replicas. Its step is never traced here, because that takes long."""
     return training(replicas=2)
 
 
@@ -61,7 +61,7 @@ def test_names_are_those_of_all_checkpoints(pair):
     assert {name: shapes.get(name) for name in GOLDEN} == GOLDEN
 
 
-def test_every_variable_is_there_once_with_its_average_and_slots(pair):
+def test_every_variable_is_saved_once_with_its_average_and_slots(pair):
     names = set(pair.state.variables)
     networks = {n for n in names if n.startswith(("generator/", "discriminator/"))}
     vectors = {n for n in networks if n.endswith("/u")}
@@ -111,7 +111,7 @@ def test_round_trip_bit_for_bit_on_all_replicas(pair):
     assert {n: v.tobytes() for n, v in snapshot.items()} == {n: v.tobytes() for n, v in values.items()}
 
 
-def test_a_snapshot_does_not_change_when_training_goes_on(pair):
+def test_a_snapshot_does_not_change_while_training_continues(pair):
     pair.reset()
     snapshot = pair.state.snapshot()
     kept = {name: value.copy() for name, value in snapshot.items()}
@@ -140,7 +140,7 @@ def test_load_refuses_another_model_names_the_variable_and_sets_nothing(pair, na
 # --- networks alone, for fine-tuning -------------------------------------------------------------------
 
 
-def test_load_networks_takes_networks_and_average_and_leaves_the_rest(pair):
+def test_load_networks_changes_only_the_networks_and_the_average(pair):
     before = pair.reset().state.snapshot()
     values = noise_like(before, seed=4)
     assert pair.state.load_networks(values, source="x") == []
@@ -158,7 +158,7 @@ def test_load_networks_without_an_average_starts_it_from_the_weights(pair):
             assert np.array_equal(after[name], values[name.removeprefix("ema/")]), name
 
 
-def test_load_networks_takes_a_discriminator_as_a_whole_or_not_at_all(pair):
+def test_load_networks_loads_the_discriminator_completely_or_not_at_all(pair):
     before = pair.reset().state.snapshot()
     values = noise_like(before, seed=6)
     values["discriminator/conv_2/kernel"] = np.zeros((4, 4, 5, 7), np.float32)

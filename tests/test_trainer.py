@@ -1,6 +1,6 @@
-"""DehazeTrainer: whole runs in this process, on two replicas, and everything that they leave.
+"""DehazeTrainer: complete runs in this process, on two replicas, and all files that they write.
 
-Stops and restarts are in test_trainer_resume.py, mistakes and faults in test_trainer_faults.py.
+Stops and restarts are in test_trainer_resume.py, invalid input and faults in test_trainer_faults.py.
 """
 
 import json
@@ -24,7 +24,7 @@ from hazeheal.training.step import step
 pytestmark = pytest.mark.usefixtures("restored_logger")
 
 
-def test_result_holds_exactly_what_it_should(whole_run):
+def test_result_json_has_exactly_its_documented_entries(whole_run):
     run, result, _ = whole_run
     assert result.pop("complete") is True
     assert result.pop("signal") is None
@@ -76,7 +76,7 @@ def test_a_profile_of_the_chosen_steps_was_written(whole_run):
     assert "profile of steps 2 to 4 written to" in log_of(whole_run[0])
 
 
-def test_the_newest_checkpoints_and_the_best_are_there(whole_run):
+def test_the_newest_checkpoints_and_the_best_one_are_kept(whole_run):
     run = whole_run[0]
     present = tiny.steps(run)
     folder = run / "group_00/checkpoints"
@@ -91,7 +91,7 @@ def test_the_newest_checkpoints_and_the_best_are_there(whole_run):
     assert set(present) == {best, *sorted(saved)[-3:]}
 
 
-def test_one_row_an_epoch_with_the_mean_over_exactly_its_steps(whole_run):
+def test_each_epoch_has_one_row_with_the_means_over_its_steps(whole_run):
     run, _, rows = whole_run
     written = csv_rows(run)
     assert len(rows) == TOTAL
@@ -158,7 +158,7 @@ def test_the_configuration_is_shown_as_text(whole_run):
         assert f"    {key} = {value!r}" in text.decode().splitlines()
 
 
-def test_the_log_tells_what_was_decided(whole_run):
+def test_the_log_contains_the_settings_of_the_run(whole_run):
     text = log_of(whole_run[0])
     for part in (
         "2 replicas on CPU:0, CPU:1; precision float32 (as configured); XLA off (as configured)",
@@ -193,7 +193,7 @@ def test_without_validation(machine, tmp_path, monkeypatch):
     assert "no validation pairs" in log_of(tmp_path)
 
 
-def test_the_best_checkpoint_stays_when_later_validations_are_worse(machine, tmp_path, monkeypatch, data):
+def test_the_best_checkpoint_is_kept_when_later_validations_are_worse(machine, tmp_path, monkeypatch, data):
     psnrs, validate = iter([10.0, 30.0, 20.0]), machine.trainer._validator.run
     monkeypatch.setattr(
         machine.trainer._validator, "run", lambda **options: validate(**options) | {"psnr": next(psnrs)}
@@ -224,8 +224,8 @@ def test_the_best_checkpoint_stays_when_later_validations_are_worse(machine, tmp
         assert not all(np.array_equal(a, b) for a, b in zip(wanted, raw, strict=True))
 
 
-def test_what_is_saved_is_a_copy(machine, whole_run, tmp_path, monkeypatch):
-    """Every write is held until the run has gone on: it must hold the weights of its own step."""
+def test_a_checkpoint_has_the_weights_of_its_own_step(machine, whole_run, tmp_path, monkeypatch):
+    """Every write is delayed until the run has continued."""
     write = CheckpointManager._write
 
     def slow(*args):

@@ -1,4 +1,4 @@
-"""DehazeTrainer where something is wrong: refused before anything is built, or survived, or the end in one line."""
+"""DehazeTrainer with invalid input, which is refused before anything is built, and with faults during a run."""
 
 import contextlib
 import csv
@@ -133,7 +133,7 @@ def spoil(machine):
 NOT_FINITE = {"optimizer__max_skipped": 4, "train__validate_every": "never"}
 
 
-def test_steps_that_are_not_finite_send_the_run_back_once(machine, tmp_path):
+def test_non_finite_steps_roll_the_run_back_once(machine, tmp_path):
     run, other = tmp_path / "run", tmp_path / "other"
     result = machine.run(run, before={6: spoil(machine)}, **NOT_FINITE)
     assert result["complete"]
@@ -155,7 +155,7 @@ def test_steps_that_are_not_finite_send_the_run_back_once(machine, tmp_path):
     assert (run / "group_00/checkpoints/ckpt-00000008.set_aside").is_dir()
 
 
-def test_steps_that_are_not_finite_again_end_the_run(machine, tmp_path):
+def test_non_finite_steps_after_a_rollback_end_the_run(machine, tmp_path):
     with pytest.raises(HazeHealError) as caught:
         machine.run(tmp_path, before={6: spoil(machine), 12: spoil(machine)}, **NOT_FINITE)
     assert re.match(
@@ -170,14 +170,14 @@ def test_steps_that_are_not_finite_again_end_the_run(machine, tmp_path):
     )
 
 
-def test_steps_that_are_not_finite_from_the_start_end_the_run(machine, tmp_path):
+def test_non_finite_steps_from_the_start_end_the_run(machine, tmp_path):
     with pytest.raises(
         HazeHealError, match=r"4 steps in a row .* and no checkpoint is older than these steps; lower"
     ):
         machine.run(tmp_path, before={0: spoil(machine)}, **NOT_FINITE)
 
 
-def test_too_little_memory_is_one_line(machine, tmp_path):
+def test_out_of_memory_is_a_one_line_error(machine, tmp_path):
     def exhausted():
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\ntensor")
 
@@ -187,7 +187,7 @@ def test_too_little_memory_is_one_line(machine, tmp_path):
         machine.run(tmp_path, before={3: exhausted})
 
 
-def test_an_error_of_another_kind_is_not_disguised(machine, tmp_path):
+def test_other_errors_are_raised_unchanged(machine, tmp_path):
     def broken():
         raise tf.errors.InternalError(None, None, "a bug")
 
@@ -225,7 +225,7 @@ def test_the_end_of_a_run_that_cannot_be_saved_is_an_error(machine, tmp_path, mo
 
 
 def test_a_full_disk_costs_nothing_that_was_saved(machine, whole_run, tmp_path):
-    """From step 9 on no file can grow past 20 kB; then there is room again."""
+    """From step 9 on no file can grow past 20 kB; after the run has failed there is space again."""
     with contextlib.ExitStack() as full:
 
         def fill():

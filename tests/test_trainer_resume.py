@@ -1,4 +1,4 @@
-"""DehazeTrainer goes on where a run was stopped, as if it had not been; and begins anew from another run's networks."""
+"""DehazeTrainer resumes stopped runs bit for bit, and starts new runs from the networks of others."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("restored_logger")
 
 
 @pytest.mark.parametrize("stops", [[1], [7], [19], [2, 3, 13]])
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(machine, whole_run, tmp_path, stops):
+def test_a_stopped_run_resumes_bit_for_bit(machine, whole_run, tmp_path, stops):
     done = 0
     for at in stops:
         done = machine.stopped(tmp_path, at, resumed_at=done)["steps"]
@@ -38,7 +38,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(machine, whole_run, tmp_pat
     same_run(tmp_path, whole_run[0])
 
 
-def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(machine, whole_run, tmp_path):
+def test_a_crashed_run_resumes_from_its_last_checkpoint(machine, whole_run, tmp_path):
     def crash():
         raise RuntimeError("as good as killed")
 
@@ -81,7 +81,7 @@ def test_stopped_before_the_first_step(machine, whole_run, tmp_path):
     same_run(tmp_path, whole_run[0])  # the images of step 0 once
 
 
-def test_a_complete_run_is_left_alone(machine, whole_run):
+def test_a_complete_run_is_not_changed(machine, whole_run):
     run, result, _ = whole_run
     before = tiny.files(run)
     again = machine.run(run, profile__steps="2:4")
@@ -93,7 +93,7 @@ def test_a_complete_run_is_left_alone(machine, whole_run):
     assert f"the run in {run} is complete (22 steps)" in log_of(run)
 
 
-def test_a_complete_run_is_made_longer(machine, tmp_path):
+def test_a_complete_run_is_extended(machine, tmp_path):
     long = {
         "train__validate_every": "never",
         "train__sample_every": "never",
@@ -127,7 +127,7 @@ def test_killed_between_the_last_checkpoint_and_the_result(machine, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["", "group_00/checkpoints"])
-def test_fine_tuning_begins_at_step_0_with_the_networks(machine, whole_run, runtime, tmp_path, data, place):
+def test_fine_tuning_starts_at_step_0_with_the_networks(machine, whole_run, runtime, tmp_path, data, place):
     source = whole_run[0] / place
     config = tiny.config(**EVERY | {"train__steps": 100, "samples__count": 0, "seed": 5})
     trainer = DehazeTrainer(config, data_dir=data, workdir=tmp_path, runtime=runtime, restore_from=source)
@@ -205,7 +205,7 @@ def test_fine_tuning_from_a_file_of_weights(machine, whole_run, tmp_path, monkey
     assert exporter.describe(later)["started_from"] == noted
 
 
-def test_weights_that_do_not_fit_are_refused_before_anything_is_done(
+def test_weights_of_another_model_are_refused_before_anything_is_built(
     whole_run, runtime, tmp_path, data, monkeypatch
 ):
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)

@@ -1,4 +1,4 @@
-"""What DehazeTrainer tells in status.json, in the course of a run and however it ends."""
+"""The contents of status.json during a run and after each kind of end."""
 
 import json
 import signal
@@ -14,7 +14,7 @@ from hazeheal.runs.status import ACTIVE, read_status
 pytestmark = pytest.mark.usefixtures("restored_logger")
 
 
-def test_of_a_complete_run(whole_run):
+def test_status_of_a_complete_run(whole_run):
     run, result, _ = whole_run
     found = read_status(run)
     fixed = {"state": "complete", "alive": False, "reason": None, "exit_code": 0, "eta_seconds": None}
@@ -32,7 +32,7 @@ def test_of_a_complete_run(whole_run):
     assert found["data_dir"].endswith("tiny")
 
 
-def test_on_the_way_and_stopped(machine, tmp_path):
+def test_status_during_a_run_and_after_a_stop(machine, tmp_path):
     seen = []
     look = {at: lambda: seen.append(read_status(tmp_path)) for at in (1, 13)}
     validate = machine.trainer._validator.run
@@ -66,7 +66,7 @@ def test_on_the_way_and_stopped(machine, tmp_path):
     ("error", "reason"),
     [(DataError("shard 3 is damaged"), "shard 3 is damaged"), (RuntimeError("x\ny"), "RuntimeError: x")],
 )
-def test_ended_by_an_error(machine, tmp_path, error, reason):
+def test_status_after_an_error(machine, tmp_path, error, reason):
     def fail():
         raise error
 

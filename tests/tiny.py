@@ -1,7 +1,4 @@
-"""What the tests of whole runs share: a tiny data set, a tiny configuration, and readers of what a run leaves.
-
-The names of the tests say what a run must do; this module only makes one that takes seconds.
-"""
+"""Shared by the tests of complete runs: a tiny data set, a tiny configuration, and readers of a run's files."""
 
 import contextlib
 import io
@@ -44,7 +41,7 @@ OF_THE_CLOCK = {"images_per_second", "step_seconds", "input_wait_share"}
 
 
 def data_set(folder, *, name="tiny", seed=0, size=40):
-    """Makes (once in a folder) 14 pairs of `size` pixels by rule, converted by the real tool; 11 train, 3 val."""
+    """Converts 14 synthetic pairs of `size` pixels with the real tool, once per folder; 11 train, 3 val."""
     data = pathlib.Path(folder) / name
     if not (data / "manifest.json").is_file():
         images = data.with_name(f"{name}-images")

@@ -1,4 +1,4 @@
-"""Small trainings in this process, on up to four CPU replicas: what the tests of the step and of its state run."""
+"""Small trainings in this process, on up to four CPU replicas, for the tests of the step and its state."""
 
 import contextlib
 

@@ -96,10 +96,8 @@ class Session:
     def save(self, step: int, *, quality: dict | None, progress: dict) -> None:
         """Starts to write the checkpoint of `step`. Call it when all reports up to that step are on the disk.
 
-        Args:
-            step: Number of steps done.
-            quality: The figures of the validation of the current weights; None where they were not validated.
-            progress: Plain JSON values to save with it.
+        `quality` are the figures of the validation of the current weights, None if they were not validated; `progress`
+        are plain JSON values to save with them.
         """
         # A checkpoint of any group then implies that the reports of all groups are complete.
         self._groups.barrier()
@@ -115,12 +113,7 @@ class Session:
     def roll_back(self, step: int, *, skipped: int) -> Restored:
         """Returns to the last checkpoint before a series of non-finite steps, once, and halves the learning rates.
 
-        Args:
-            step: Number of steps done, the last `skipped` of which were not finite.
-            skipped: Their number.
-
-        Returns:
-            The checkpoint, loaded into the state.
+        The last `skipped` of `step` steps were not finite. Returns the checkpoint, which is loaded into the state.
 
         Raises:
             HazeHealError: The run was rolled back before, or no checkpoint is older than the non-finite steps.
