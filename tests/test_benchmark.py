@@ -11,13 +11,15 @@ from trainings import graphs_as_they_are, make_config
 
 from hazeheal import config as configs
 from hazeheal.__main__ import main
-from hazeheal.benchmark import child, comm, convert, input, plan, step, suite, timing
+from hazeheal.benchmark import child, comm, convert, input, plan, step, suite
+from hazeheal.commands import benchmark as command
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.models.networks import build_networks
 from hazeheal.training.step.forward_backward import LOSSES
 
 AUTO = {"precision": "float32", "xla": "off"}
-CPU = {"kind": "CPU", "cores": 2, "auto": AUTO, "precisions": ["float32"], "left_out": {}}
+CPU = {"kind": "CPU", "count": 1, "cores": 2, "auto": AUTO}
+CPU |= {"precisions": ["float32"], "left_out": {}, "peak": {}}
 SHORT = {"seconds": 0.01, "rounds": 2}
 OVERRIDES = tiny.arguments(train__steps=1, model__se_ratio=0.25, model__norm="none")
 TOY = ["--seconds=0.01", "--rounds=2", "--cpu"]
@@ -52,14 +54,14 @@ def fake_measurement(kind, spec, calls):
         return CPU
     if kind == "restore":
         raise HazeHealError("restore failed")
-    return {"bytes": 8, "seconds": timing.spread([float(len(calls)), 2.0])}
+    return {"bytes": 8, "seconds": [float(len(calls)), 2.0]}
 
 
 def test_passes_are_taken_in_turn_and_merged(monkeypatch):
     calls = []
     monkeypatch.setattr(child, "run", lambda kind, spec: fake_measurement(kind, spec, calls))
-    options = plan.Options(what=("comm",), replicas=(2, 4), passes=2)
-    result = suite.run(make_config(), options)
+    flags = command.parser().parse_args(["--what=comm", "--replicas=2,4", "--passes=2"])
+    result = suite.run(make_config(), flags)
     assert calls == ["device", *["comm"] * 4]
     assert [row["replicas"] for row in result["comm"]] == [2, 4]
     assert [row["seconds"]["values"] for row in result["comm"]] == [[2, 2, 4, 2], [3, 2, 5, 2]]
@@ -81,7 +83,7 @@ def test_a_failure_leaves_nothing_behind(monkeypatch, here, capsys):
         (["--precision=float8"], "must be one or more of float32,mixed_bfloat16,mixed_float16, got 'float8'"),
         (["--seconds=0"], "--seconds=0 must be greater than 0"),
         (["--rounds=0"], "must be a positive integer, got '0'"),
-        (["--pairs=2"], "--pairs=2 is too small to separate"),
+        (["--pairs=0"], "must be a positive integer, got '0'"),
         (["--size=95"], "--size=95 is smaller than the crop of 96; use 96 or more"),
         (["--image=0x3"], "must be a size such as 550x412, got '0x3'"),
         (["--replicas=1,3"], "--config.train.batch_size=8 does not divide over 3 replicas"),
@@ -133,15 +135,15 @@ def test_the_reduction_has_the_bytes_of_the_gradients(networks):
     with graphs_as_they_are():
         found = comm.measure(spec | SHORT)
     assert found["bytes"] == 4 * (sum(networks.parameter_counts().values()) + len(LOSSES))
-    assert found["bytes_per_second"]["median"] > 0
+    assert min(found["bytes_per_second"]) > 0
     assert_plausible(found)
 
 
 def test_input_is_measured(data):
     found = input.measure({"config": tiny.config(train__steps=1).to_dict(), "data_dir": str(data)} | SHORT)
     assert set(found) == {"pairs_per_second", "cpu_ms_per_pair"}
-    assert len(found["pairs_per_second"]["values"]) == 2
-    assert found["pairs_per_second"]["lowest"] > 0
+    assert len(found["pairs_per_second"]) == 2
+    assert min(found["pairs_per_second"]) > 0
     assert_plausible(found)
 
 
@@ -152,18 +154,18 @@ def test_a_child_reports_its_error():
             {"config": make_config().to_dict(), "cpu": True, "replicas": 0}
             | {"precision": "auto", "xla": "off"},
         )
-    with pytest.raises(HazeHealError, match="measuring nothing failed: ModuleNotFoundError"):
+    with pytest.raises(HazeHealError, match="the measurement nothing failed: ModuleNotFoundError"):
         child.run("nothing", {"cpu": True})
 
 
 STEP_KEYS = {
-    *("precision", "xla", "replicas", "batch_size", "images_per_second", "step_seconds", "build_seconds"),
-    *("first_step_seconds", "compile_seconds", "fed_images_per_second", "input_wait_share"),
-    *("peak_memory_bytes", "skipped_steps", "flops_per_image", "ratio", "share_of_peak"),
+    *("precision", "xla", "replicas", "batch_size", "images_per_second", "step_seconds", "compile_seconds"),
+    *("fed_images_per_second", "input_wait_share", "peak_memory_bytes", "flops_per_image"),
+    *("ratio", "share_of_peak"),
 }
 RESTORE_KEYS = {
-    *("precision", "height", "width", "images_per_second", "megapixels_per_second", "first_seconds"),
-    *("peak_memory_bytes", "flops_per_image", "share_of_peak", "ratio"),
+    *("precision", "height", "width", "images_per_second", "peak_memory_bytes", "flops_per_image"),
+    *("share_of_peak", "ratio"),
 }
 
 
@@ -178,12 +180,10 @@ def test_the_step_is_measured(data):
     config = tiny.config(train__steps=1, model__se_ratio=0.25, model__norm="none")
     spec = {"config": config.to_dict(), "cpu": True, "replicas": 2, "precision": "float32", "xla": "off"}
     with graphs_as_they_are():
-        found = step.measure(spec | SHORT | {"data_dir": str(data), "flops": True})
+        found = step.measure(spec | SHORT | {"data_dir": str(data)})
     assert set(found) == STEP_KEYS - {"precision", "xla", "replicas", "batch_size", "ratio", "share_of_peak"}
-    assert found["skipped_steps"] == 0
-    assert found["input_wait_share"]["highest"] <= 1
-    assert found["images_per_second"]["lowest"] > 0 and found["peak_memory_bytes"]["lowest"] > 2**20
-    assert found["first_step_seconds"]["median"] >= found["compile_seconds"]["median"]
+    assert max(found["input_wait_share"]) <= 1
+    assert min(found["images_per_second"]) > 0 and min(found["peak_memory_bytes"]) > 2**20
     assert found["flops_per_image"] == step_flops(config)
     assert_plausible(found)
 
@@ -195,10 +195,9 @@ def test_restoring_is_measured_through_the_command(capsys):
     assert set(row) == RESTORE_KEYS
     assert row["flops_per_image"] == sum(generator_flops(4, 1, 18, 21).values())
     assert configs.from_dict(found["config"]).model.width == 4
-    assert found["device"]["peak"]["float32"]["matmul"]["lowest"] > 0
-    assert found["device"]["bandwidth"]["lowest"] > 0
+    assert found["device"]["peak"]["float32"]["lowest"] > 0
     assert_plausible(found)
-    for shown in ("images/s", "of the peak", "21x18", "GB/s", "wrote found.json"):
+    for shown in ("images/s", "% of the peak", "GFLOP/s", "wrote found.json"):
         assert shown in out
 
 
@@ -221,8 +220,8 @@ def test_everything_through_the_command(capsys):
 
 @pytest.mark.slow
 def test_conversion_is_measured(here):
-    found = convert.measure(here, encoding="jpeg", pairs=18, size=24)
-    assert found["pairs_per_second"]["median"] == pytest.approx(18 / found["seconds"]["median"])
+    convert.write_pairs(here / "images", pairs=18, size=24)
+    found = convert.measure(here / "images", encoding="jpeg", pairs=18)
+    assert found["pairs_per_second"] == pytest.approx([18 / found["seconds"][0]])
     assert_plausible(found)
-    assert len(list((here / "18-pairs/hazy").iterdir())) == 18
-    assert not list(here.glob("*-records"))
+    assert len(list((here / "images/hazy").iterdir())) == 18

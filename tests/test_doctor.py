@@ -5,7 +5,6 @@ import errno
 import fcntl
 import json
 import os
-import resource
 import shutil
 import stat
 import sys
@@ -58,13 +57,6 @@ def fine(monkeypatch):
     monkeypatch.setattr(checks, "check_vgg19", lambda: Finding("VGG19 weights", "ok", "there"))
 
 
-def test_a_problem_needs_advice():
-    with pytest.raises(ValueError, match="without advice"):
-        Finding("a", "problem", "b")
-    with pytest.raises(ValueError, match="invalid state"):
-        Finding("a", "fine", "b")
-
-
 def test_lines_and_exit_code(fine, tmp_path, capsys):
     assert main(["doctor", f"--workdir={tmp_path}"]) == 0
     out, err = capsys.readouterr()
@@ -77,12 +69,10 @@ def test_lines_and_exit_code(fine, tmp_path, capsys):
         "packages",
         "CPU",
         "memory",
-        "open files",
         "workdir",
         "disk",
         "precision",
         "XLA",
-        "NCCL",
     ):
         assert names.count(name) == 1, name
     assert "ok       precision        auto selects float32 (CPU without avx512_bf16)" in lines
@@ -105,9 +95,9 @@ def test_json(fine, tmp_path, capsys):
             "echo 'Traceback' >&2; echo 'ImportError: libcudart is missing' >&2; exit 1",
             "ImportError: libcudart is missing",
         ),
-        ("kill -ILL $$", "the import killed the process (SIGILL)"),
-        ("exit 3", "the process exited with code 3"),
-        ("echo hello", "the process exited with code 0"),
+        ("kill -ILL $$", "killed by SIGILL"),
+        ("exit 3", "exit code 3"),
+        ("echo hello", "exit code 0"),
     ],
 )
 def test_a_tensorflow_that_cannot_be_imported(tmp_path, monkeypatch, capsys, text, said):
@@ -147,28 +137,17 @@ def test_gpus_that_tensorflow_does_not_see(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert states(of_tensorflow())["devices"] == "ok"
     found = named(of_tensorflow(gpus=[SMI]), "devices")
-    assert found.state == "problem" and "none of the 1 GPU(s)" in found.text and ".[cuda]" in found.advice
+    assert (
+        found.state == "problem" and "nvidia-smi lists 1 GPU(s)" in found.text and ".[cuda]" in found.advice
+    )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     found = of_tensorflow(gpus=[SMI])
     assert (
         named(found, "devices").state == "note" and "CUDA_VISIBLE_DEVICES=1" in named(found, "devices").advice
     )
     found = tensorflow_probe.check_tensorflow(FACTS | {"gpus": [H100]}, "", gpus=[SMI, SMI])
-    assert named(found, "hidden GPUs").state == "note"
+    assert named(found, "devices").state == "note"
     assert "compute capability 9.0" in named(found, "devices").text
-
-
-def test_several_gpus_need_nccl(monkeypatch):
-    monkeypatch.setattr(tensorflow_probe, "_nccl_version", lambda: None)
-    two = tensorflow_probe.check_tensorflow(FACTS | {"gpus": [H100, H100]}, "", gpus=[SMI, SMI])
-    assert named(two, "NCCL").state == "problem"
-    one = tensorflow_probe.check_tensorflow(FACTS | {"gpus": [H100]}, "", gpus=[SMI])
-    assert named(one, "NCCL").state == "ok"
-    monkeypatch.setattr(tensorflow_probe, "_nccl_version", lambda: "2.27")
-    assert (
-        states(tensorflow_probe.check_tensorflow(FACTS | {"gpus": [H100, H100]}, "", gpus=[SMI, SMI]))["NCCL"]
-        == "ok"
-    )
 
 
 @pytest.mark.parametrize(
@@ -204,33 +183,19 @@ def test_python_and_packages(monkeypatch):
 def test_the_cpu(monkeypatch):
     flags = []
     monkeypatch.setattr(checks, "describe_cpu", lambda: ("A CPU", frozenset(flags)))
-    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     assert checks.check_cpu().state == "problem" and "no AVX" in checks.check_cpu().text
     flags += ["avx", "avx2", "avx512_bf16"]
-    assert checks.check_cpu().state == "ok" and "avx2 avx512_bf16; oneDNN is on" in checks.check_cpu().text
-    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    assert checks.check_cpu().state == "note"
+    assert checks.check_cpu().state == "ok" and checks.check_cpu().text.endswith("avx avx2 avx512_bf16")
     monkeypatch.setattr(checks, "describe_cpu", lambda: ("A CPU", None))
-    monkeypatch.setattr(checks, "_lines", lambda path: [])  # no Linux
-    assert checks.check_cpu().state == "ok" and checks.check_memory().state == "ok"
-    monkeypatch.setattr(checks, "_lines", lambda path: ["MemAvailable:  1048576 kB"])
-    assert checks.check_memory().state == "note" and checks.check_memory().text == "1024 MiB free"
+    assert checks.check_cpu().state == "ok"
 
 
-@pytest.mark.parametrize(("soft", "state"), [(64, "problem"), (512, "note"), (1024, "ok")])
-def test_open_files(monkeypatch, soft, state):
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (soft, 4096))
-    found = checks.check_open_files()
-    assert found.state == state and (state == "ok" or "ulimit -n 4096" in found.advice)
-
-
-def test_shared_memory_counts_where_several_gpus_are(monkeypatch, tmp_path):
-    usage = collections.namedtuple("usage", "total used free")(64 * 2**20, 0, 0)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    monkeypatch.setattr(checks, "query_gpus", lambda: [SMI])
-    assert checks.check_shared_memory().state == "ok"
-    monkeypatch.setattr(checks, "query_gpus", lambda: [SMI, SMI])
-    assert checks.check_shared_memory().state == "note"
+def test_memory(tmp_path):
+    assert checks.check_memory(tmp_path / "absent").state == "ok"
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:  9000000 kB\nMemAvailable:  1048576 kB\n")
+    found = checks.check_memory(meminfo)
+    assert (found.state, found.text) == ("note", "1.0 GiB free")
 
 
 def test_vgg19_weights(tmp_path, vgg_file):

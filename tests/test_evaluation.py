@@ -125,13 +125,6 @@ def test_a_method_must_keep_shape_and_dtype(method, said):
         )
 
 
-def test_images_of_different_sizes_are_an_error():
-    with pytest.raises(
-        HazeHealError, match="a: the hazy and the clear image differ in size, 30x20 and 20x20"
-    ):
-        list(evaluate.evaluate([pair("a", scene(20, 30), scene(20, 20))], {"input": evaluate.unchanged}))
-
-
 def rows():
     """Three images; the method gains 2, 4 and -3 dB, and its colors are better in one."""
     figures = [((20, 6), (22, 5)), ((10, 3), (14, 7)), ((15, 4), (12, 9))]

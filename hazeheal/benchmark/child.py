@@ -1,21 +1,17 @@
 """Runs one measurement in its own process, because precision, devices and memory are fixed when TensorFlow starts.
 
-    python -m hazeheal.benchmark.child KIND FILE      # reads the spec in FILE, writes FILE.result
+    python -m hazeheal.benchmark.child KIND SPEC      # prints the result
 
-KIND is a module of this package with a function `measure(spec)` that takes and returns JSON values.
+KIND is a module of this package with a function `measure(spec)`. SPEC and the result are JSON objects. In a result, a list
+contains repeated measurements of one quantity.
 """
 
 import importlib
 import json
-import os
-import pathlib
-import subprocess
 import sys
-import tempfile
 
-from hazeheal.errors import EXIT_ERROR, EXIT_OK, HazeHealError, UsageError
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from hazeheal.errors import EXIT_OK, EXIT_USAGE, HazeHealError, UsageError
+from hazeheal.utils.subprocesses import describe_failure, run_module
 
 
 def run(kind: str, spec: dict) -> dict:
@@ -30,61 +26,25 @@ def run(kind: str, spec: dict) -> dict:
 
     Raises:
         UsageError: The measurement is not possible as requested.
-        HazeHealError: The measurement failed; the message contains the last line of its output.
+        HazeHealError: The measurement failed. The message contains the last line of its output.
     """
-    with tempfile.TemporaryDirectory(prefix="hazeheal-benchmark-") as folder:
-        file = pathlib.Path(folder, "spec.json")
-        file.write_text(json.dumps(spec), encoding="utf-8")
-        command = [sys.executable, "-m", "hazeheal.benchmark.child", kind, str(file)]
-        done = subprocess.run(
-            command,
-            env=environment(cpu=spec["cpu"]),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-        result_file = file.with_suffix(".result")
-        if result_file.exists():
-            result = json.loads(result_file.read_text(encoding="utf-8"))
-            if done.returncode == EXIT_OK:
-                return result
-            if "error" in result:
-                raise (UsageError if result["usage"] else HazeHealError)(result["error"])
-    raise HazeHealError(f"measuring {kind} {describe_failure(done)}")
+    done = run_module("hazeheal.benchmark.child", kind, json.dumps(spec), hide_gpus=spec["cpu"])
+    if done.returncode == EXIT_OK:
+        return json.loads(done.stdout.splitlines()[-1])
+    error = UsageError if done.returncode == EXIT_USAGE else HazeHealError
+    raise error(f"the measurement {kind} failed: {describe_failure(done)}")
 
 
-def describe_failure(done: subprocess.CompletedProcess) -> str:
-    """Describes how a process failed, with the last line of its stderr."""
-    text = f"was killed by signal {-done.returncode}" if done.returncode < 0 else "failed"
-    if done.returncode == -9:
-        text += " (usually because memory ran out; use a smaller batch or crop)"
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return f"{text}: {lines[-1]}" if lines else text
-
-
-def environment(*, cpu: bool) -> dict[str, str]:
-    """Returns the environment of a process that imports the same packages as this one.
-
-    Args:
-        cpu: Whether to hide the GPUs.
-    """
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    variables = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    return variables | ({"CUDA_VISIBLE_DEVICES": "-1"} if cpu else {})
-
-
-def main(argv: list[str]) -> int:
-    """Runs the measurement that the arguments KIND and FILE name; returns the exit code."""
-    kind, file = argv[0], pathlib.Path(argv[1])
-    spec = json.loads(file.read_text(encoding="utf-8"))
+def main(kind: str, spec: str) -> int:
+    """Runs the measurement in this process and prints its result; returns the exit code."""
     try:
-        result, code = importlib.import_module(f"hazeheal.benchmark.{kind}").measure(spec), EXIT_OK
+        result = importlib.import_module(f"hazeheal.benchmark.{kind}").measure(json.loads(spec))
     except HazeHealError as error:
-        result, code = {"error": str(error), "usage": isinstance(error, UsageError)}, EXIT_ERROR
-    file.with_suffix(".result").write_text(json.dumps(result), encoding="utf-8")
-    return code
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(json.dumps(result))
+    return EXIT_OK
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:]))

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from hazeheal import config as configs
 from hazeheal.benchmark.step import open_runtime
-from hazeheal.benchmark.timing import spread, timed_rounds
+from hazeheal.benchmark.timing import timed_rounds
 from hazeheal.distributed.runtime import local_replica_index
 from hazeheal.models.networks import build_networks
 from hazeheal.training.step.step import LOSSES, all_reduce, reduction_dtype
@@ -20,8 +20,8 @@ def measure(spec: dict) -> dict:
         spec: `config`, `cpu`, `replicas`, `precision`, `xla`, `seconds` of a round, `rounds`.
 
     Returns:
-        tensors, bytes: of one replica's contribution to one reduction; reduce_dtype: of the gradients; seconds: spread
-        of the time of one reduction; bytes_per_second: spread of `bytes` divided by it.
+        bytes: of one replica's contribution to one reduction; for each round seconds of one reduction, and
+        bytes_per_second.
     """
     config = configs.from_dict(spec["config"])
     runtime = open_runtime(spec)
@@ -56,11 +56,9 @@ def measure(spec: dict) -> dict:
     *gradient_sizes, sums_size = (int(np.prod(shape)) for shape in shapes)
     size = tf.as_dtype(dtype).size * sum(gradient_sizes) + 4 * sums_size
     return {
-        "tensors": len(shapes),
         "bytes": size,
-        "reduce_dtype": dtype,
-        "seconds": spread(duration / count for duration in durations),
-        "bytes_per_second": spread(size * count / duration for duration in durations),
+        "seconds": [duration / count for duration in durations],
+        "bytes_per_second": [size * count / duration for duration in durations],
     }
 
 

@@ -2,9 +2,7 @@
 
 Counted are the multiplications and additions of convolutions (plain, depthwise, transposed, and their gradients) and of
 matrix products, two for each multiply-add, including the positions where the kernel overlaps the padding. GPUs quote their
-peak in the same way. Elementwise operations (norms, activations, the update) are limited by memory bandwidth and are not
-counted. A trace contains every operation once, so the count is exact for the graph as written; a compiler may remove
-operations that nothing uses.
+peak in the same way. Elementwise operations are limited by memory bandwidth and are not counted.
 """
 
 import math
@@ -31,19 +29,14 @@ _CONVOLUTIONS = {
 
 
 def of_graph(graph: tf.Graph) -> int:
-    """Counts the operations of a traced function.
+    """Counts the operations of a traced function whose convolutions have static shapes.
 
-    Args:
-        graph: The function's graph. Its convolutions have static shapes. Functions that it calls are not counted.
-
-    Raises:
-        ValueError: A shape is not static.
+    Functions that it calls are not counted, nor operations that no output depends on: TensorFlow prunes them.
     """
     return sum(_of_operation(operation) for operation in _needed(graph))
 
 
 def _needed(graph):
-    """The operations that the outputs depend on. TensorFlow prunes the others before the graph runs."""
     needed, pending = set(), [*(tensor.op for tensor in graph.outputs), *graph.control_outputs]
     while pending:
         operation = pending.pop()
@@ -66,31 +59,17 @@ def _of_operation(operation):
 
 def _shape(operation, index):
     """The shape of an input of an operation, or of its output (-1)."""
-    shape = (operation.outputs[0] if index < 0 else operation.inputs[index]).shape
-    if not shape.is_fully_defined():
-        raise ValueError(f"{operation.name} has the shape {shape}, which is not static: it cannot be counted")
-    return shape.as_list()
+    return (operation.outputs[0] if index < 0 else operation.inputs[index]).shape.as_list()
 
 
 def of_generator(generator: keras.Model, *, height: int, width: int) -> int:
-    """Counts the operations to restore one image.
-
-    Args:
-        generator: The network.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-    """
+    """Counts the operations to restore one image; its sides are given in pixels."""
     forward = tf.function(lambda image: generator(image, training=False), autograph=False)
     return of_graph(forward.get_concrete_function(tf.TensorSpec([1, height, width, 3])).graph)
 
 
 def of_step(networks: "Networks", *, config: ConfigDict) -> int:
-    """Counts the operations of the forward and backward passes of the training step, for one image.
-
-    Args:
-        networks: The networks of `config`, built for training.
-        config: The configuration. The image has its crop size.
-    """
+    """Counts the operations of the forward and backward passes of the training step for one image of the crop size."""
     step = tf.function(make_forward_backward(networks, config=config, scaled=False), autograph=False)
     image = tf.TensorSpec([1, config.data.crop_size, config.data.crop_size, 3], tf.uint8)
     generator, discriminator, perceptual = networks.generator, networks.discriminator, networks.perceptual

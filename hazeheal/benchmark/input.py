@@ -3,7 +3,7 @@
 import time
 
 from hazeheal import config as configs
-from hazeheal.benchmark.timing import spread, timed_rounds
+from hazeheal.benchmark.timing import timed_rounds
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.distributed.failures import translate_errors
 
@@ -15,7 +15,7 @@ def measure(spec: dict) -> dict:
         spec: `config`, `data_dir`, `seconds` of a round, `rounds`.
 
     Returns:
-        Spreads pairs_per_second and cpu_ms_per_pair.
+        pairs_per_second and cpu_ms_per_pair in each round.
     """
     config = configs.from_dict(spec["config"])
     data = DehazeDataProcessor.from_config(config, spec["data_dir"], split=config.data.train_split)
@@ -32,6 +32,6 @@ def measure(spec: dict) -> dict:
         count, durations, cpu_seconds = timed_rounds(work, seconds=spec["seconds"], rounds=spec["rounds"])
     pairs = count * config.train.batch_size
     return {
-        "pairs_per_second": spread(pairs / duration for duration in durations),
-        "cpu_ms_per_pair": spread(1e3 * seconds / pairs for seconds in cpu_seconds),
+        "pairs_per_second": [pairs / duration for duration in durations],
+        "cpu_ms_per_pair": [1e3 * seconds / pairs for seconds in cpu_seconds],
     }

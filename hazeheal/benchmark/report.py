@@ -1,68 +1,61 @@
 """Derived figures of a benchmark, and its tables for a terminal."""
 
-from hazeheal.benchmark.timing import median_ratio
+from hazeheal.benchmark.plan import KINDS
 
-MIB = 2**20
+# The fields that the tables show, in this order: {field: (heading, unit)}.
+COLUMNS = {
+    "records": ("records", 1),
+    "encoding": ("encoding", 1),
+    "precision": ("precision", 1),
+    "xla": ("XLA", 1),
+    "replicas": ("replicas", 1),
+    "batch_size": ("batch", 1),
+    "pairs": ("pairs", 1),
+    "size": ("size", 1),
+    "height": ("height", 1),
+    "width": ("width", 1),
+    "images_per_second": ("images/s", 1),
+    "pairs_per_second": ("pairs/s", 1),
+    "cpu_ms_per_pair": ("CPU ms/pair", 1),
+    "ratio": ("ratio", 1),
+    "efficiency": ("efficiency", 1),
+    "seconds": ("seconds", 1),
+    "bytes_per_second": ("GB/s", 1e9),
+    "compile_seconds": ("compile s", 1),
+    "input_wait_share": ("input wait %", 0.01),
+    "bytes": ("MiB", 2**20),
+    "peak_memory_bytes": ("memory MiB", 2**20),
+    "flops_per_image": ("GFLOP/image", 1e9),
+    "share_of_peak": ("% of the peak", 0.01),
+    "share_of_step": ("% of the step", 0.01),
+}
 
 
-def derive(result: dict) -> dict:
-    """Adds figures that follow from several rows.
+def derive(result: dict) -> None:
+    """Adds figures that follow from several rows to the result of `suite.run`.
 
-    Args:
-        result: Of `suite.run`.
-
-    Returns:
-        The same with further fields. Rows of `step`: flops_per_image; share_of_peak; ratio: images/s relative to the
-        first row; efficiency, if the same was measured on fewer replicas: images/s relative to theirs, divided by the
-        ratio of the numbers of devices (CPU replicas share one device). Rows of `comm`: share_of_step. Rows of
-        `restore`: share_of_peak; ratio.
+    Rows of `step` and `restore`: share_of_peak; ratio, the images/s relative to the first row. Rows of `step` with more
+    replicas than another row of the same precision and XLA: efficiency, the images/s relative to that row, divided by the
+    ratio of the numbers of devices (CPU replicas share one device). Rows of `comm`: share_of_step.
     """
-    device, steps, restores = result["device"], result.get("step", []), result.get("restore", [])
-    derived = dict(result)
-    if steps:
-        work = steps[0]["flops_per_image"]
-        derived["step"] = [_derive_step(row, steps, work=work, device=device) for row in steps]
-    if restores:
-        derived["restore"] = [_derive_restore(row, restores[0], device=device) for row in restores]
-    if "comm" in result:
-        step_seconds = {row["replicas"]: row["step_seconds"]["median"] for row in steps}
-        derived["comm"] = [_derive_comm(row, step_seconds) for row in result["comm"]]
-    return derived
-
-
-def _derive_step(row, steps, *, work, device):
-    speed, count = row["images_per_second"], row["replicas"]
-    derived = {
-        "flops_per_image": work,
-        "share_of_peak": _share_of_peak(
-            work * speed["median"], precision=row["precision"], device=device, replicas=count
-        ),
-        "ratio": median_ratio(speed, steps[0]["images_per_second"]),
-    }
-    fewer = next(r for r in steps if (r["precision"], r["xla"]) == (row["precision"], row["xla"]))
-    if count > fewer["replicas"]:
-        devices = count / fewer["replicas"] if device["kind"] == "GPU" else 1
-        derived["efficiency"] = median_ratio(speed, fewer["images_per_second"]) / devices
-    return row | derived
-
-
-def _derive_restore(row, first, *, device):
-    speed = row["images_per_second"]
-    rate = row["flops_per_image"] * speed["median"]
-    share = _share_of_peak(rate, precision=row["precision"], device=device)
-    return row | {"share_of_peak": share, "ratio": median_ratio(speed, first["images_per_second"])}
-
-
-def _derive_comm(row, step_seconds):
-    if row["replicas"] not in step_seconds:
-        return row
-    return row | {"share_of_step": row["seconds"]["median"] / step_seconds[row["replicas"]]}
-
-
-def _share_of_peak(flops_per_second, *, precision, device, replicas=1):
-    """A speed relative to the peak of as many devices: that of the matrix product or convolution, whichever is higher."""
-    peak = max(rate["median"] for rate in device["peak"][precision].values())
-    return flops_per_second / (peak * (replicas if device["kind"] == "GPU" else 1))
+    device, steps = result["device"], result.get("step", [])
+    on_gpu = device["kind"] == "GPU"
+    for rows in (steps, result.get("restore", [])):
+        for row in rows:
+            speed = row["images_per_second"]["median"]
+            devices = row["replicas"] if on_gpu and rows is steps else 1
+            peak = devices * device["peak"][row["precision"]]["median"]
+            row["share_of_peak"] = row["flops_per_image"] * speed / peak
+            row["ratio"] = speed / rows[0]["images_per_second"]["median"]
+    for row in steps:
+        fewest = next(r for r in steps if (r["precision"], r["xla"]) == (row["precision"], row["xla"]))
+        if row["replicas"] > fewest["replicas"]:
+            devices = row["replicas"] / fewest["replicas"] if on_gpu else 1
+            row["efficiency"] = row["ratio"] / fewest["ratio"] / devices
+    step_seconds = {row["replicas"]: row["step_seconds"]["median"] for row in steps}
+    for row in result.get("comm", []):
+        if row["replicas"] in step_seconds:
+            row["share_of_step"] = row["seconds"]["median"] / step_seconds[row["replicas"]]
 
 
 def tables(result: dict) -> str:
@@ -71,20 +64,18 @@ def tables(result: dict) -> str:
     lines = [
         f"device    {device['count']} {device['kind']}: {device['name']}, {device['cores']} cores of the host"
     ]
-    for precision, rates in device.get("peak", {}).items():
-        text = ", ".join(f"{name} {_range(rate, 1e9)}" for name, rate in rates.items())
-        lines.append(f"peak      {precision}: {text} GFLOP/s")
-    if "bandwidth" in device:
-        lines.append(f"memory    {_range(device['bandwidth'], 1e9)} GB/s read and written")
+    lines += [f"peak      {name}: {_cell(rate, 1e9)} GFLOP/s" for name, rate in device["peak"].items()]
     lines += [f"left out  {name}: {why}" for name, why in result["left_out"].items()]
-    for kind, columns in COLUMNS.items():
+    for kind in KINDS:
         if kind in result:
-            lines += ["", kind, *_table(result[kind], columns)]
+            lines += ["", kind, *_table(result[kind])]
     return "\n".join(lines)
 
 
-def _table(rows, columns):
-    cells = [list(columns), *([to_text(row) for to_text in columns.values()] for row in rows)]
+def _table(rows):
+    fields = [field for field in COLUMNS if any(field in row for row in rows)]
+    cells = [[COLUMNS[field][0] for field in fields]]
+    cells += [[_cell(row.get(field), COLUMNS[field][1]) for field in fields] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
@@ -92,81 +83,14 @@ def _table(rows, columns):
     ]
 
 
-def _range(one, unit=1.0):
-    """`median (lowest to highest)` of a spread with three digits; a single value without the range."""
-    median, lowest, highest = (_digits(one[name] / unit) for name in ("median", "lowest", "highest"))
-    return median if len(one["values"]) == 1 else f"{median} ({lowest} to {highest})"
-
-
-def _digits(value):
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-# Each of the following returns a function from a row to the text of one cell.
-
-
-def _spread(name, unit=1.0):
-    return lambda row: _range(row[name], unit) if name in row else "-"
-
-
-def _number(name, unit=1.0):
-    return lambda row: _digits(row[name] / unit) if name in row else "-"
-
-
-def _percent(name):
-    return lambda row: f"{100 * row[name]:.1f} %" if name in row else "-"
-
-
-def _text(name):
-    return lambda row: str(row[name])
-
-
-COLUMNS = {
-    "input": {
-        "records": _text("records"),
-        "pairs/s": _spread("pairs_per_second"),
-        "CPU ms/pair": _spread("cpu_ms_per_pair"),
-    },
-    "step": {
-        "precision": _text("precision"),
-        "XLA": _text("xla"),
-        "replicas": _text("replicas"),
-        "batch": _text("batch_size"),
-        "images/s": _spread("images_per_second"),
-        "ratio": _number("ratio"),
-        "efficiency": _number("efficiency"),
-        "compile s": _spread("compile_seconds"),
-        "input wait": lambda row: f"{100 * row['input_wait_share']['median']:.1f} %",
-        "MiB": _spread("peak_memory_bytes", MIB),
-        "GFLOP/image": _number("flops_per_image", 1e9),
-        "of the peak": _percent("share_of_peak"),
-    },
-    "comm": {
-        "replicas": _text("replicas"),
-        "tensors": _text("tensors"),
-        "dtype": _text("reduce_dtype"),
-        "MiB": _number("bytes", MIB),
-        "ms": _spread("seconds", 1e-3),
-        "GB/s": _spread("bytes_per_second", 1e9),
-        "of the step": _percent("share_of_step"),
-    },
-    "convert": {
-        "encoding": _text("encoding"),
-        "pairs": _text("pairs"),
-        "size": _text("size"),
-        "seconds": _spread("seconds"),
-        "start s": _spread("start_seconds"),
-        "pairs/s": _spread("pairs_per_second"),
-        "pairs/s running": _spread("pairs_per_second_running"),
-    },
-    "restore": {
-        "precision": _text("precision"),
-        "image": lambda row: f"{row['width']}x{row['height']}",
-        "images/s": _spread("images_per_second"),
-        "ratio": _number("ratio"),
-        "megapixels/s": _spread("megapixels_per_second"),
-        "MiB": _spread("peak_memory_bytes", MIB),
-        "GFLOP/image": _number("flops_per_image", 1e9),
-        "of the peak": _percent("share_of_peak"),
-    },
-}
+def _cell(value, unit):
+    """A value as text; a spread of several values as `median (lowest to highest)`."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        median, lowest, highest = (_cell(value[name], unit) for name in ("median", "lowest", "highest"))
+        return median if len(value["values"]) == 1 else f"{median} ({lowest} to {highest})"
+    number = value / unit
+    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"

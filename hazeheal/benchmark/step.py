@@ -13,89 +13,65 @@ from ml_collections import ConfigDict
 
 from hazeheal import config as configs
 from hazeheal.benchmark import flops
-from hazeheal.benchmark.timing import peak_bytes, spread, timed_rounds
+from hazeheal.benchmark.timing import peak_bytes, timed_rounds
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.distributed.failures import translate_errors
 from hazeheal.distributed.runtime import Runtime, choose_runtime
 from hazeheal.models.networks import Networks, build_networks
-from hazeheal.training.step.step import METRICS, make_loop
+from hazeheal.training.step.step import make_loop
 from hazeheal.training.step.train_state import TrainState
-
-SKIPPED = METRICS.index("skipped")
 
 
 def measure(spec: dict) -> dict:
     """Trains for several rounds of steps; nothing is saved.
 
     Args:
-        spec: `config`, `cpu`, `replicas`, `precision`, `xla`, `data_dir`, `seconds` of a round, `rounds`, and `flops`:
-            whether to count floating-point operations.
+        spec: `config`, `cpu`, `replicas`, `precision`, `xla`, `data_dir`, `seconds` of a round, `rounds`.
 
     Returns:
-        Spreads images_per_second and step_seconds, fed from memory; spreads fed_images_per_second and input_wait_share,
-        fed by the pipeline; build_seconds, first_step_seconds, compile_seconds (the first step minus an ordinary one)
-        and peak_memory_bytes, spreads of one value; skipped_steps: number of non-finite timed steps; and, if
-        requested, flops_per_image.
+        For each round images_per_second and step_seconds, fed from memory, and fed_images_per_second and
+        input_wait_share, fed by the pipeline; compile_seconds (the first step minus an ordinary one);
+        peak_memory_bytes; flops_per_image.
 
     Raises:
         UsageError: The device does not support what was requested.
     """
     config = configs.from_dict(spec["config"])
+    batch_size = config.train.batch_size
+    timing = {"seconds": spec["seconds"], "rounds": spec["rounds"]}
     runtime = open_runtime(spec)
     data = DehazeDataProcessor.from_config(
         config, spec["data_dir"], split=config.data.train_split, num_replicas=runtime.replicas
     )
-    begin = time.perf_counter()
     networks, train = open_training(config, runtime=runtime)
-    result = {"build_seconds": spread([time.perf_counter() - begin])}
     with translate_errors(processor=data, devices=runtime.devices):
-        result |= _train(train, config=config, runtime=runtime, data=data, spec=spec)
-    result["peak_memory_bytes"] = spread([peak_bytes(runtime)])
-    if spec["flops"]:
-        result["flops_per_image"] = flops.of_step(networks, config=config)
-    return result
-
-
-def _train(train, *, config, runtime, data, spec):
-    skipped = 0
-
-    def rounds(dataset):
-        """(seconds per step in each round, spread of images/s, spread of the share of time spent waiting)."""
-        nonlocal skipped
-        iterator = distributed_iterator(runtime, dataset)
-        count, durations, results = timed_rounds(
-            lambda n: train(iterator, n), seconds=spec["seconds"], rounds=spec["rounds"]
-        )
-        skipped += sum(int(rows[:, SKIPPED].sum()) for rows, _ in results)
-        speed = spread(count * config.train.batch_size / duration for duration in durations)
-        waits = [min(1.0, wait / d) for (_, wait), d in zip(results, durations, strict=True)]
-        return [duration / count for duration in durations], speed, spread(waits)
-
-    memory = batch_in_memory(config, replicas=runtime.replicas)
-    begin = time.perf_counter()
-    train(distributed_iterator(runtime, memory), 1)
-    first = time.perf_counter() - begin
-    step_seconds, speed, _ = rounds(memory)
-    _, fed_speed, wait_share = rounds(data.dataset())
+        iterator = distributed_iterator(runtime, batch_in_memory(config, replicas=runtime.replicas))
+        begin = time.perf_counter()
+        train(iterator, 1)
+        first = time.perf_counter() - begin
+        count, durations, _ = timed_rounds(lambda n: train(iterator, n), **timing)
+        fed_iterator = distributed_iterator(runtime, data.dataset())
+        fed_count, fed_durations, waits = timed_rounds(lambda n: train(fed_iterator, n), **timing)
+    step_seconds = [duration / count for duration in durations]
     return {
-        "images_per_second": speed,
-        "step_seconds": spread(step_seconds),
-        "first_step_seconds": spread([first]),
-        "compile_seconds": spread([max(0.0, first - min(step_seconds))]),
-        "fed_images_per_second": fed_speed,
-        "input_wait_share": wait_share,
-        "skipped_steps": skipped,
+        "images_per_second": [batch_size / seconds for seconds in step_seconds],
+        "step_seconds": step_seconds,
+        "compile_seconds": [max(0.0, first - min(step_seconds))],
+        "fed_images_per_second": [fed_count * batch_size / duration for duration in fed_durations],
+        "input_wait_share": [min(1.0, w / d) for w, d in zip(waits, fed_durations, strict=True)],
+        "peak_memory_bytes": [peak_bytes(runtime)],
+        "flops_per_image": flops.of_step(networks, config=config),
     }
 
 
 def open_training(
     config: ConfigDict, *, runtime: Runtime
-) -> tuple[Networks, Callable[[Iterator, int], tuple[np.ndarray, float]]]:
+) -> tuple[Networks, Callable[[Iterator, int], float]]:
     """Builds the networks and the training loop of a configuration.
 
     Returns:
-        (the networks, train). `train(iterator, count)` trains for `count` steps and returns the metrics, float32
-        `[count, len(METRICS)]`, and the seconds spent waiting for input.
+        (the networks, train). `train(iterator, count)` trains for `count` steps and returns the seconds spent waiting
+        for input.
     """
     with runtime.strategy.scope():
         networks = build_networks(config, precision=runtime.precision)
@@ -103,8 +79,9 @@ def open_training(
     loop = make_loop(state, config=config, runtime=runtime, total_steps=10**6, warmup_steps=0)
 
     def train(iterator, count):
-        rows, wait = loop(iterator, tf.constant(count))
-        return rows.numpy(), float(wait)
+        metrics, wait = loop(iterator, tf.constant(count))
+        metrics.numpy()  # waits until the steps are done
+        return float(wait)
 
     return networks, train
 

@@ -4,77 +4,73 @@ Each measurement is a process. A pass runs all of them once, and the next pass r
 down slows all of them. Each process measures several rounds.
 """
 
+import argparse
 import pathlib
 import tempfile
 
 from ml_collections import ConfigDict
 
 from hazeheal.benchmark import child, convert, plan
-from hazeheal.benchmark.timing import merge_spreads
+from hazeheal.benchmark.timing import spread
 from hazeheal.utils.console import progress_bar
 
 
-def run(config: ConfigDict, options: plan.Options) -> dict:
-    """Runs all measurements; shows a progress bar if stderr is a terminal.
+def run(config: ConfigDict, flags: argparse.Namespace) -> dict:
+    """Runs all measurements.
 
     Args:
-        config: A configuration as `hazeheal.config.load` returns it.
-        options: What to measure.
+        config: The configuration.
+        flags: The parsed flags of `hazeheal benchmark`.
 
     Returns:
         {`device`: result of `device.measure`; `left_out`: {what: why}; and for each kind of measurement a list of rows
-        with the distinguishing fields and the results}.
+        with the distinguishing fields and the results}. Repeated measurements are spreads.
 
     Raises:
         HazeHealError: A measurement failed or is not possible. Temporary files are removed.
     """
-    timing = {"seconds": options.seconds, "rounds": options.rounds}
     with (
         tempfile.TemporaryDirectory(prefix="hazeheal-benchmark-") as temporary,
         progress_bar(leave=False, ncols=100) as bar,
     ):
         folder = pathlib.Path(temporary)
         bar.set_description("device")
-        peak = bool({"step", "restore"} & set(options.what))
-        device = child.run("device", timing | {"cpu": options.cpu, "peak": peak})
-        synthetic = {encoding: str(folder / encoding) for encoding in _synthetic_encodings(options)}
-        data_sets = {"data_dir": options.data_dir} if options.data_dir else synthetic
-        tasks, left_out = plan.make_tasks(config, options, device=device, data_sets=data_sets)
-        bar.reset(total=len(synthetic) + options.passes * len(tasks))
+        timing = {"seconds": flags.seconds, "rounds": flags.rounds}
+        device = child.run("device", timing | {"cpu": flags.cpu})
+        device["peak"] = _to_spreads(device["peak"])
+        synthetic = {}
+        if flags.data_dir is None and {"input", "step"} & set(flags.what):
+            synthetic = {encoding: str(folder / encoding) for encoding in plan.ENCODINGS}
+        data_sets = synthetic or {"data_dir": flags.data_dir}
+        tasks, left_out = plan.make_tasks(config, flags, device=device, data_sets=data_sets)
+        bar.reset(total=len(synthetic) + flags.passes * len(tasks))
+        if synthetic or "convert" in flags.what:
+            convert.write_pairs(folder / "images", pairs=flags.pairs, size=flags.size)
         for encoding, data_dir in synthetic.items():
-            bar.set_description(f"images encoding={encoding}")
-            convert.write_pairs(folder / "pairs", pairs=convert.DISTINCT_PAIRS, size=options.size)
-            convert.run_conversion(folder / "pairs", data_dir, encoding=encoding)
+            bar.set_description(f"records encoding={encoding}")
+            convert.run_conversion(folder / "images", data_dir, encoding=encoding)
             bar.update()
-        results = [[] for _ in tasks]
-        for _ in range(options.passes):
-            for task, task_results in zip(tasks, results, strict=True):
+        results = [{} for _ in tasks]
+        for _ in range(flags.passes):
+            for task, result in zip(tasks, results, strict=True):
                 bar.set_description(str(task))
                 if task.kind == "convert":  # it starts its own processes
-                    task_results.append(convert.measure(folder, **task.of))
+                    encoding = task.of["encoding"]
+                    _merge(result, convert.measure(folder / "images", encoding=encoding, pairs=flags.pairs))
                 else:
-                    task_results.append(child.run(task.kind, timing | task.of | task.spec))
+                    _merge(result, child.run(task.kind, task.spec))
                 bar.update()
     rows = {"device": device, "left_out": left_out}
-    for task, task_results in zip(tasks, results, strict=True):
-        rows.setdefault(task.kind, []).append(task.of | _combine(task_results))
+    for task, result in zip(tasks, results, strict=True):
+        rows.setdefault(task.kind, []).append(task.of | _to_spreads(result))
     return rows
 
 
-def _synthetic_encodings(options):
-    """The encodings of the synthetic data sets that the measurements need."""
-    if options.data_dir is not None:
-        return ()
-    if "input" in options.what:
-        return plan.ENCODINGS
-    return plan.ENCODINGS[:1] if "step" in options.what else ()
+def _merge(result, new):
+    """Appends the repeated measurements of another pass to `result`; other values do not change between passes."""
+    for name, value in new.items():
+        result[name] = result.get(name, []) + value if isinstance(value, list) else value
 
 
-def _combine(results):
-    """Merges the spreads of several passes; other values are those of the first pass."""
-    spreads = {
-        name: merge_spreads(result[name] for result in results if name in result)
-        for name, value in results[0].items()
-        if isinstance(value, dict)
-    }
-    return results[0] | spreads
+def _to_spreads(result):
+    return {name: spread(value) if isinstance(value, list) else value for name, value in result.items()}

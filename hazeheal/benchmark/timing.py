@@ -1,51 +1,32 @@
 """Timing in rounds of equal work, and peak memory.
 
 The first call is not timed; it includes caches, compilation and the start of threads. Then the amount of work that fills a
-round is determined once, so that all rounds do the same work. Reported are the median, the lowest and the highest value.
+round is determined once, so that all rounds do the same work.
 """
 
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hazeheal.distributed.runtime import Runtime
 
 
-def spread(values: Iterable[float]) -> dict:
-    """Summarizes repeated measurements.
-
-    Args:
-        values: At least one number.
-
-    Returns:
-        {`median`, `lowest`, `highest`, `values`}; the values are in the order of measurement.
-    """
-    values = [float(value) for value in values]
+def spread(values: Sequence[float]) -> dict:
+    """Summarizes repeated measurements as {`median`, `lowest`, `highest`, `values`}."""
     return {
         "median": statistics.median(values),
         "lowest": min(values),
         "highest": max(values),
-        "values": values,
+        "values": list(values),
     }
 
 
-def merge_spreads(spreads: Iterable[dict]) -> dict:
-    """Returns the spread of all values of several spreads."""
-    return spread([value for one in spreads for value in one["values"]])
-
-
-def median_ratio(numerator: dict, denominator: dict) -> float:
-    """Returns the median of the ratios of two spreads, value by value, so that values of the same round are compared."""
-    pairs = zip(numerator["values"], denominator["values"], strict=True)
-    return statistics.median(a / b for a, b in pairs)
-
-
 def timed_rounds(
-    work: Callable[[int], object], *, seconds: float, rounds: int, max_units: int = 10**6
+    work: Callable[[int], object], *, seconds: float, rounds: int
 ) -> tuple[int, list[float], list]:
     """Times `work(count)` in rounds of about `seconds` each.
 
@@ -53,13 +34,12 @@ def timed_rounds(
         work: Does `count` units of work, waits until they are done, and returns their result.
         seconds: Duration of one round.
         rounds: Number of timed rounds.
-        max_units: Upper bound of the units per round.
 
     Returns:
         (units per round, duration of each round in seconds, result of `work` in each round).
     """
     work(1)
-    count = _units_per_round(work, seconds=seconds, max_units=max_units)
+    count = _units_per_round(work, seconds=seconds)
     durations, results = [], []
     for _ in range(rounds):
         begin = time.perf_counter()
@@ -68,7 +48,7 @@ def timed_rounds(
     return count, durations, results
 
 
-def _units_per_round(work, *, seconds, max_units):
+def _units_per_round(work, *, seconds):
     """Number of units that take about `seconds`: doubles it up to a tenth of that, then scales.
 
     Timing one unit is not enough, because the fixed cost of a call matters less the more units it has.
@@ -78,17 +58,13 @@ def _units_per_round(work, *, seconds, max_units):
         begin = time.perf_counter()
         work(count)
         duration = time.perf_counter() - begin
-        if duration >= seconds / 10 or count >= max_units:
-            return max(1, min(max_units, round(count * seconds / max(duration, 1e-9))))
+        if duration >= seconds / 10:
+            return max(1, round(count * seconds / duration))
         count *= 2
 
 
 def peak_bytes(runtime: "Runtime") -> int:
-    """Returns the peak memory so far: of the GPU that used most, or on CPUs the process's peak resident size.
-
-    Args:
-        runtime: The devices of the computation.
-    """
+    """Returns the peak memory so far: of the GPU that used most, or on CPUs the process's peak resident size."""
     if runtime.on_gpu:
         import tensorflow as tf
 

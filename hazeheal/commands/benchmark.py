@@ -17,7 +17,7 @@ from hazeheal.commands.parsing import CommandParser, choices, count, numbers, se
 from hazeheal.errors import EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.utils.signals import exit_on_sigterm
 
-SCHEMA = 1
+SCHEMA = 2
 XLA = ("off", "on")
 PRECISIONS = configs.FIELDS["train.precision"].choices[1:]  # all but auto
 EPILOG = """\
@@ -84,12 +84,14 @@ def main(argv: Sequence[str]) -> int:
     flags = parser().parse_args(rest)
     named = any(argument.startswith("--config=") for argument in config_flags)
     config = configs.load(config_flags if named else ["--config=quickstart", *config_flags])
-    options = _options(config, flags)
-    plan.check(config, options)
+    flags.size = flags.size or max(16, config.data.crop_size * 5 // 3)
+    flags.replicas = flags.replicas and sorted(set(flags.replicas))
+    plan.check(config, flags)
     started = datetime.datetime.now().astimezone()
     path = _new_file(flags.json or f"benchmark-{started:%Y%m%d-%H%M%S}.json")
     with exit_on_sigterm(EXIT_RESTART):
-        result = report.derive(suite.run(config, options))
+        result = suite.run(config, flags)
+    report.derive(result)
     print(f"{report.tables(result)}\n", flush=True)
     header = {
         "schema": SCHEMA,
@@ -102,16 +104,6 @@ def main(argv: Sequence[str]) -> int:
         file.write(json.dumps(header | result, indent=1) + "\n")
     print(f"wrote {path}")
     return EXIT_OK
-
-
-def _options(config, flags):
-    names = ("what", "data_dir", "cpu", "per_replica", "xla", "seconds", "rounds", "passes", "pairs", "image")
-    return plan.Options(
-        **{name: getattr(flags, name) for name in names},
-        replicas=None if flags.replicas is None else tuple(sorted(set(flags.replicas))),
-        precisions=flags.precision,
-        size=flags.size or max(16, config.data.crop_size * 5 // 3),
-    )
 
 
 def _new_file(name):

@@ -11,7 +11,7 @@ from hazeheal.utils.gpus import query_gpus
 
 EPILOG = """\
 examples:
-  hazeheal doctor                       versions, devices, limits, and what `auto` selects here
+  hazeheal doctor                       versions, devices, memory, and what `auto` selects here
   hazeheal doctor --workdir=runs/mine   also checks whether a run can be written there
   hazeheal doctor --json                the same as a list of objects: name, state, text, advice
 
@@ -25,7 +25,7 @@ def parser() -> CommandParser:
     """Returns the command's argument parser."""
     parse = CommandParser(
         prog="hazeheal doctor",
-        description="Checks Python, TensorFlow, devices, limits and the disk. It changes nothing.",
+        description="Checks Python, TensorFlow, devices, memory and the disk. It changes nothing.",
         epilog=EPILOG,
     )
     parse.add_argument("--workdir", default=".", help="directory for runs (default: the current directory)")

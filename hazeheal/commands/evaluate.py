@@ -1,5 +1,6 @@
 """`hazeheal evaluate`: scores restored images, the hazy input and the dark channel prior against ground truth."""
 
+import json
 import os
 import pathlib
 import shlex
@@ -141,9 +142,11 @@ def main(argv: Sequence[str]) -> int:
             "versions": installed_versions("tensorflow", "keras", "numpy", "pillow", "scikit-image"),
         }
         about["command"] = shlex.join(["hazeheal", "evaluate", *argv])
-        text = results.to_json(rows, summary, about | ({f"against {judged}": compared} if compared else {}))
+        content = {"images": len(rows), "methods": summary, **about}
+        content |= {f"against {judged}": compared} if compared else {}
+        text = json.dumps(content, indent=1) + "\n"
         about |= {"comparison": "; ".join(lines)} if lines else {}
-        page = html_report.build(gallery, rows=rows, summary=summary, source=source.title, about=about)
+        page = html_report.build(gallery, summary=summary, count=len(rows), source=source.title, about=about)
         _write(flags.output, (results.to_csv(rows), text, page))
     return EXIT_OK
 

@@ -19,49 +19,36 @@ RADIUS = 60  # of the guided filter, in pixels
 EPS = 1e-4
 
 
-def restore(
-    image: np.ndarray,
-    *,
-    patch: int = PATCH,
-    omega: float = OMEGA,
-    t_min: float = T_MIN,
-    radius: int = RADIUS,
-    eps: float = EPS,
-) -> np.ndarray:
+def restore(image: np.ndarray, *, omega: float = OMEGA) -> np.ndarray:
     """Removes haze from one image.
 
     Args:
         image: uint8 `[H, W, 3]` RGB of any size.
-        patch: Side of the square patches of the dark channel in pixels; odd.
         omega: Share of the haze to remove, in [0, 1].
-        t_min: Lower bound of the transmission.
-        radius: Radius of the guided filter in pixels.
-        eps: Regularization of the guided filter.
 
     Returns:
         uint8 `[H, W, 3]` RGB.
     """
     hazy = np.asarray(image) / 255.0
-    light = atmospheric_light(hazy, dark_channel(hazy, patch=patch))
-    t = 1.0 - omega * dark_channel(hazy / light, patch=patch)
-    t = np.maximum(guided_filter(hazy, t, radius=radius, eps=eps), t_min)
+    light = atmospheric_light(hazy, dark_channel(hazy))
+    t = 1.0 - omega * dark_channel(hazy / light)
+    t = np.maximum(guided_filter(hazy, t, radius=RADIUS, eps=EPS), T_MIN)
     clear = (hazy - light) / t[..., None] + light
     return np.round(255.0 * np.clip(clear, 0.0, 1.0)).astype(np.uint8)
 
 
-def dark_channel(image: np.ndarray, *, patch: int = PATCH) -> np.ndarray:
+def dark_channel(image: np.ndarray) -> np.ndarray:
     """Returns the minimum over channels and over the patch around each pixel; patches are clipped at the border.
 
     Args:
         image: float `[H, W, 3]`.
-        patch: Side of the patch in pixels; odd.
 
     Returns:
         float `[H, W]`.
     """
     from scipy import ndimage  # here, because `--help` should not wait for it
 
-    return ndimage.minimum_filter(image.min(axis=2), size=patch, mode="constant", cval=np.inf)
+    return ndimage.minimum_filter(image.min(axis=2), size=PATCH, mode="constant", cval=np.inf)
 
 
 def atmospheric_light(image: np.ndarray, dark: np.ndarray) -> np.ndarray:
@@ -80,7 +67,7 @@ def atmospheric_light(image: np.ndarray, dark: np.ndarray) -> np.ndarray:
     return np.maximum(colors[np.argmax(colors.sum(axis=1))], 1 / 255)
 
 
-def guided_filter(guide: np.ndarray, x: np.ndarray, *, radius: int = RADIUS, eps: float = EPS) -> np.ndarray:
+def guided_filter(guide: np.ndarray, x: np.ndarray, *, radius: int, eps: float) -> np.ndarray:
     """Smooths `x` except at edges of the guide: in each window the result is a linear function of the guide's color.
 
     Equations 14 to 16 of He, Sun, Tang 2013 (color guide).
@@ -94,40 +81,23 @@ def guided_filter(guide: np.ndarray, x: np.ndarray, *, radius: int = RADIUS, eps
     Returns:
         float `[H, W]`.
     """
-    mean_guide = [box_mean(guide[..., i], radius) for i in range(3)]
-    mean_x = box_mean(x, radius)
-    cross = [box_mean(guide[..., i] * x, radius) - mean_guide[i] * mean_x for i in range(3)]
-    s = {}
-    for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
-        s[i, j] = box_mean(guide[..., i] * guide[..., j], radius) - mean_guide[i] * mean_guide[j]
+    mean_guide, mean_x = box_mean(guide, radius), box_mean(x, radius)
+    cross = box_mean(guide * x[..., None], radius) - mean_guide * mean_x[..., None]
+    covariance = np.empty((*x.shape, 3, 3))
     for i in range(3):
-        s[i, i] += eps
-    # Solve (covariance + eps 1) slope = cross with the adjugate, plane by plane: no 3x3 matrix per pixel in memory.
-    adjugate = {
-        (0, 0): s[1, 1] * s[2, 2] - s[1, 2] * s[1, 2],
-        (0, 1): s[0, 2] * s[1, 2] - s[0, 1] * s[2, 2],
-        (0, 2): s[0, 1] * s[1, 2] - s[0, 2] * s[1, 1],
-        (1, 1): s[0, 0] * s[2, 2] - s[0, 2] * s[0, 2],
-        (1, 2): s[0, 1] * s[0, 2] - s[0, 0] * s[1, 2],
-        (2, 2): s[0, 0] * s[1, 1] - s[0, 1] * s[0, 1],
-    }
-    determinant = sum(s[0, i] * adjugate[0, i] for i in range(3))
-    slope = [sum(adjugate[min(i, j), max(i, j)] * cross[j] for j in range(3)) / determinant for i in range(3)]
-    offset = mean_x - sum(slope[i] * mean_guide[i] for i in range(3))
-    return box_mean(offset, radius) + sum(box_mean(slope[i], radius) * guide[..., i] for i in range(3))
+        product = box_mean(guide * guide[..., i, None], radius)
+        covariance[..., i] = product - mean_guide * mean_guide[..., i, None]
+        covariance[..., i, i] += eps
+    slope = np.linalg.solve(covariance, cross[..., None])[..., 0]
+    offset = mean_x - (slope * mean_guide).sum(axis=-1)
+    return box_mean(offset, radius) + (box_mean(slope, radius) * guide).sum(axis=-1)
 
 
 def box_mean(x: np.ndarray, radius: int) -> np.ndarray:
-    """Returns the mean over the square of 2 radius + 1 pixels around each pixel, clipped at the border.
-
-    Args:
-        x: float `[H, W]`.
-        radius: In pixels.
-
-    Returns:
-        float `[H, W]`.
-    """
+    """Returns the mean of float `[H, W, ...]` over the square of 2 radius + 1 pixels around each pixel, clipped at the border."""
     from scipy import ndimage
 
-    inside = ndimage.uniform_filter(np.ones_like(x), 2 * radius + 1, mode="constant")
-    return ndimage.uniform_filter(x, 2 * radius + 1, mode="constant") / inside
+    side, others = 2 * radius + 1, (1,) * (x.ndim - 2)
+    sums = ndimage.uniform_filter(x, (side, side, *others), mode="constant")
+    inside = ndimage.uniform_filter(np.ones(x.shape[:2]), side, mode="constant")
+    return sums / inside.reshape(*inside.shape, *others)

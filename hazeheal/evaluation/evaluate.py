@@ -56,27 +56,20 @@ def evaluate(
     *,
     extra_metrics: dict[str, Callable[[np.ndarray, np.ndarray], float]] | None = None,
 ) -> Iterator[Scored]:
-    """Scores every method on every pair.
+    """Yields the scores of every method on each pair.
 
     Args:
         pairs: The images.
         methods: {name: function from uint8 [H, W, 3] to uint8 [H, W, 3]}. It contains `results.INPUT: unchanged`;
             the name `results.CLEAR` is reserved.
-        extra_metrics: {metric: function of (image, clear), uint8 [H, W, 3] each}, computed in addition to those of
-            `score`.
-
-    Yields:
-        A `Scored` for each pair.
+        extra_metrics: {metric: function of (image, clear), uint8 [H, W, 3] each}, in addition to those of `score`.
 
     Raises:
         DataError: An image is damaged.
-        HazeHealError: The images of a pair differ in size, or a method's output has a wrong dtype or shape.
+        HazeHealError: A method's output has a wrong dtype or shape.
     """
     for pair in pairs:
         hazy, clear = pair.load()
-        if hazy.shape != clear.shape:
-            sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (hazy, clear))
-            raise HazeHealError(f"{pair.key}: the hazy and the clear image differ in size, {sizes}")
         outputs = {name: _checked(method(hazy), hazy, name=name) for name, method in methods.items()}
         try:
             scores = {

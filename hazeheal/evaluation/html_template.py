@@ -6,10 +6,9 @@ The page is self-contained. Its Content-Security-Policy forbids requests.
 import string
 
 STYLE = """
-:root { color-scheme: light dark; --paper: #fafaf8; --ink: #1c2024; --faint: #6b7278; --line: #d9dbd6; --card: #fff;
-  --good: #147a3e; --bad: #b82c24; }
+:root { color-scheme: light dark; --paper: #fafaf8; --ink: #1c2024; --faint: #6b7278; --line: #d9dbd6; --card: #fff; }
 @media (prefers-color-scheme: dark) { :root { --paper: #16181a; --ink: #e8e8e4; --faint: #9aa1a7; --line: #34383c;
-  --card: #1e2124; --good: #58c483; --bad: #ef7d76; } }
+  --card: #1e2124; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main, header { max-width: 1500px; margin: 0 auto; padding: 24px; }
@@ -22,9 +21,8 @@ th, td { padding: 3px 12px; text-align: right; border-bottom: 1px solid var(--li
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th { color: var(--faint); font-weight: 500; }
 .best { font-weight: 700; }
-.gain { color: var(--good); } .loss { color: var(--bad); }
 .scroll { overflow-x: auto; }
-.summary { display: flex; flex-wrap: wrap; gap: 32px; align-items: center; margin-top: 16px; }
+.summary { overflow-x: auto; margin-top: 16px; }
 .controls { position: sticky; top: 0; z-index: 9; display: flex; flex-wrap: wrap; gap: 8px 20px; padding: 12px 0;
   background: var(--paper); border-bottom: 1px solid var(--line); }
 select { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line); border-radius: 4px; padding: 2px 6px; }
@@ -52,8 +50,6 @@ figcaption th { white-space: normal; vertical-align: bottom; }
 figcaption th:last-child, figcaption td:last-child { padding-right: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; }
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
-svg text { fill: var(--faint); font-size: 11px; } svg .axis { stroke: var(--line); fill: none; }
-svg circle { fill-opacity: .6; } svg .up { fill: var(--good); } svg .down { fill: var(--bad); }
 """
 
 SCRIPT = """
@@ -78,7 +74,8 @@ for (const card of cards)
   card.querySelector("input").addEventListener("input", e => card.style.setProperty("--x", e.target.value + "%"));
 for (const id of ["left", "right"]) document.getElementById(id).addEventListener("change", compare);
 document.getElementById("sort").addEventListener("change", sort);
-if (cards.length) { compare(); sort(); }  // a browser may restore the selection of the page before a reload
+compare();
+sort();  // a browser may restore the selection of the page before a reload
 """
 
 PAGE = string.Template("""<!DOCTYPE html>
@@ -95,7 +92,7 @@ PAGE = string.Template("""<!DOCTYPE html>
 <header>
 <h1>$title</h1>
 <p class="faint">$subtitle</p>
-<div class="summary"><div class="scroll">$summary</div>$scatter</div>
+<div class="summary">$summary</div>
 </header>
 <main>
 <div class="controls">

@@ -6,6 +6,7 @@ for pair in source.pairs:
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -78,44 +79,35 @@ def from_folders(
         UsageError: A folder or the pairing rule is invalid.
         DataError: No pair or no image was found, files have no partner, or images of a pair differ in size.
     """
-    pairing_result = pair_folders(hazy_dir, gt_dir, rule=pairing)
-    count = pairing_result.leftovers
-    if count and not allow_orphans:
-        files = [
-            *pairing_result.orphans_hazy,
-            *pairing_result.orphans_clear,
-            *pairing_result.ambiguous,
-        ]
+    result = pair_folders(hazy_dir, gt_dir, rule=pairing)
+    if result.leftovers and not allow_orphans:
+        files = [*result.orphans_hazy, *result.orphans_clear, *result.ambiguous]
         raise DataError(
-            f"{count} files or keys of {hazy_dir} and {gt_dir} have no partner ({first_few(files)}); "
+            f"{result.leftovers} files or keys of {hazy_dir} and {gt_dir} have no partner ({first_few(files)}); "
             "choose another --pairing, or ignore them with --allow_orphans"
         )
-    hazy_dir, gt_dir = pathlib.Path(hazy_dir), pathlib.Path(gt_dir)
-    names = pairing_result.pairs[:limit]
-    mismatched = []
-    for pair in names:
-        hazy_size, clear_size = (image_io.read_size(p) for p in (hazy_dir / pair.hazy, gt_dir / pair.clear))
-        if hazy_size != clear_size:
-            (h, w), (height, width) = hazy_size, clear_size
+    pairs, mismatched = [], []
+    for pair in result.pairs[:limit]:
+        files = pathlib.Path(hazy_dir, pair.hazy), pathlib.Path(gt_dir, pair.clear)
+        (h, w), (height, width) = (image_io.read_size(file) for file in files)
+        if (h, w) != (height, width):
             mismatched.append(f"{pair.hazy} {w}x{h}, {pair.clear} {width}x{height}")
+        load = functools.partial(_load_files, *files, crop=size_mismatch == "center_crop")
+        pairs.append(EvaluationPair(pair.key, pair.hazy, pair.clear, load))
         advance()
     if mismatched and size_mismatch == "error":
         raise DataError(
             f"{len(mismatched)} pairs have images of different sizes ({first_few(mismatched)}); crop both images to "
             "the common size with --size_mismatch=center_crop, or resize them"
         )
+    description = {"hazy_dir": str(hazy_dir), "gt_dir": str(gt_dir), "pairing": result.rule}
+    description |= {"left_out": result.leftovers, "center_cropped": len(mismatched)}
+    return _limited(pairs, description, f"{hazy_dir} and {gt_dir}", total=len(result.pairs))
 
-    def loader(pair):
-        def load():
-            hazy, clear = (image_io.load_rgb(p)[0] for p in (hazy_dir / pair.hazy, gt_dir / pair.clear))
-            return image_ops.center_crop(hazy, clear) if size_mismatch == "center_crop" else (hazy, clear)
 
-        return load
-
-    pairs = [EvaluationPair(pair.key, pair.hazy, pair.clear, loader(pair)) for pair in names]
-    description = {"hazy_dir": str(hazy_dir), "gt_dir": str(gt_dir), "pairing": pairing_result.rule}
-    description |= {"left_out": count, "center_cropped": len(mismatched)}
-    return _limited(pairs, description, f"{hazy_dir} and {gt_dir}", total=len(pairing_result.pairs))
+def _load_files(hazy, clear, *, crop):
+    images = image_io.load_rgb(hazy)[0], image_io.load_rgb(clear)[0]
+    return image_ops.center_crop(*images) if crop else images
 
 
 def from_records(data_dir: str | os.PathLike, *, split: str = "val", limit: int | None = None) -> Pairs:
@@ -136,17 +128,13 @@ def from_records(data_dir: str | os.PathLike, *, split: str = "val", limit: int 
         raise DataError(f"split {split!r} of {data_dir} contains no pairs; name another --split")
     reader = open_reader(opened)
 
-    def loader(number):
-        def load():
-            pair = records.parse(reader.read(number))
-            name = opened.describe(number)
-            return tuple(image_io.load_rgb(p, name=name)[0] for p in (pair.hazy, pair.clear))
-
-        return load
+    def load(number):
+        pair, name = records.parse(reader.read(number)), opened.describe(number)
+        return image_io.load_rgb(pair.hazy, name=name)[0], image_io.load_rgb(pair.clear, name=name)[0]
 
     pairs = [
-        EvaluationPair(row["key"], row["hazy"], row["clear"], loader(number))
-        for number, row in enumerate(_read_sources(opened)[:limit])
+        EvaluationPair(key, hazy, clear, functools.partial(load, number))
+        for number, (key, hazy, clear) in enumerate(_read_sources(opened)[:limit])
     ]
     description = {"data_dir": str(data_dir), "split": split}
     description["fingerprint"] = records.load_manifest(data_dir)["fingerprint"]
@@ -162,14 +150,14 @@ def _limited(pairs, description, title, *, total):
 
 
 def _read_sources(split):
-    """{`key`, `hazy`, `clear`} of each record of a split, from the list of sources beside its shards."""
+    """[(key, hazy file, clear file)] of the records of a split, from the list of sources beside its shards."""
     try:
-        rows = [json.loads(line) for line in records.read_file(split.sources).decode().split("\n") if line]
-        rows = [{name: str(row[name]) for name in ("key", "hazy", "clear")} for row in rows]
+        rows = [json.loads(line) for line in records.read_file(split.sources).splitlines()]
+        rows = [(str(row["key"]), str(row["hazy"]), str(row["clear"])) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{split.sources} cannot be read ({error}); convert the data set again") from error
-    if len(rows) != len(split) or len({row["key"] for row in rows}) != len(rows):
+    if len(rows) != len(split):
         raise DataError(
-            f"{split.sources} does not list each of the {len(split)} records once; convert the data set again"
+            f"{split.sources} lists {len(rows)} records, not {len(split)}; convert the data set again"
         )
     return rows

@@ -7,7 +7,6 @@ A row is {`key`, `hazy`, `clear`, `width`, `height`, `scores`: {METHOD: {metric:
 import csv
 import dataclasses
 import io
-import json
 import math
 import statistics
 
@@ -17,13 +16,7 @@ CLEAR = "clear"  # the ground truth; not a method
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """How a metric is displayed.
-
-    Attributes:
-        title: Heading of its column.
-        decimals: Number of decimal places.
-        lower_is_better: Whether a lower value is better.
-    """
+    """How a metric is displayed: the heading of its column, its decimal places, and whether lower is better."""
 
     title: str
     decimals: int
@@ -41,95 +34,68 @@ METRICS = {
 
 
 def summarize(rows: list[dict]) -> dict[str, dict[str, dict]]:
-    """Summarizes rows over images.
-
-    Args:
-        rows: At least one row.
+    """Summarizes at least one row over images.
 
     Returns:
         {METHOD: {metric: {`mean`, `std`, `min`, `median`, `max`}}}. `std` is the population standard deviation. All
-        methods except the input also have `gain` (mean difference to the input; a negative value is better for
-        CIEDE2000 and LPIPS), `gain_stderr` (None for one image) and `better_than_input` (number of images).
+        methods except the input also have `gain`, `gain_stderr` and `better_than_input`: the result of `compare` with
+        the input.
     """
-    return {
-        name: {metric: _summary(rows, name, metric) for metric in scores}
-        for name, scores in rows[0]["scores"].items()
-    }
-
-
-def _summary(rows, name, metric):
-    values = [row["scores"][name][metric] for row in rows]
-    summary = {
-        "mean": statistics.fmean(values),
-        "std": statistics.pstdev(values),
-        "min": min(values),
-        "median": statistics.median(values),
-        "max": max(values),
-    }
-    if name != INPUT:
-        gain, stderr, better = _paired(rows, name, metric, against=INPUT)
-        summary |= {"gain": gain, "gain_stderr": stderr, "better_than_input": better}
+    summary = {}
+    for name, metrics in rows[0]["scores"].items():
+        gains = compare(rows, name, against=INPUT)
+        summary[name] = {}
+        for metric in metrics:
+            values = [row["scores"][name][metric] for row in rows]
+            summary[name][metric] = {
+                "mean": statistics.fmean(values),
+                "std": statistics.pstdev(values),
+                "min": min(values),
+                "median": statistics.median(values),
+                "max": max(values),
+            }
+            if name != INPUT:
+                better = gains[metric].pop("better")
+                summary[name][metric] |= gains[metric] | {"better_than_input": better}
     return summary
 
 
 def compare(rows: list[dict], name: str, *, against: str) -> dict[str, dict]:
-    """Compares two methods on the same images.
-
-    Args:
-        rows: At least one row.
-        name: The method.
-        against: The method that it is compared with.
+    """Compares the method `name` with the method `against` on the same images.
 
     Returns:
         {metric: {`gain`: mean difference (a negative value is better for CIEDE2000 and LPIPS), `gain_stderr`: None for
         one image, `better`: number of images}}.
     """
-    keys = ("gain", "gain_stderr", "better")
-    return {
-        metric: dict(zip(keys, _paired(rows, name, metric, against=against), strict=True))
-        for metric in rows[0]["scores"][name]
-    }
-
-
-def _paired(rows, name, metric, *, against):
-    """(mean difference, its standard error, number of images where the method is better)."""
-    gains = [row["scores"][name][metric] - row["scores"][against][metric] for row in rows]
-    stderr = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
-    sign = -1 if METRICS[metric].lower_is_better else 1
-    return statistics.fmean(gains), stderr, sum(sign * gain > 0 for gain in gains)
+    compared = {}
+    for metric in rows[0]["scores"][name]:
+        gains = [row["scores"][name][metric] - row["scores"][against][metric] for row in rows]
+        sign = -1 if METRICS[metric].lower_is_better else 1
+        compared[metric] = {
+            "gain": statistics.fmean(gains),
+            "gain_stderr": statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None,
+            "better": sum(sign * gain > 0 for gain in gains),
+        }
+    return compared
 
 
 def to_csv(rows: list[dict]) -> str:
     """Returns rows as CSV: one line per image, a column METHOD_METRIC for each score, in full precision."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    fields = [name for name in rows[0] if name != "scores"]
-    columns = [(method, metric) for method, scores in rows[0]["scores"].items() for metric in scores]
-    writer.writerow([*fields, *(f"{method}_{metric}" for method, metric in columns)])
+    lines = []
     for row in rows:
-        writer.writerow([*(row[name] for name in fields), *(row["scores"][m][k] for m, k in columns)])
+        line = {name: value for name, value in row.items() if name != "scores"}
+        for method, scores in row["scores"].items():
+            line |= {f"{method}_{metric}": value for metric, value in scores.items()}
+        lines.append(line)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return file.getvalue()
 
 
-def to_json(rows: list[dict], summary: dict, about: dict) -> str:
-    """Returns the summary as JSON.
-
-    Args:
-        rows: All rows.
-        summary: Of `summarize`.
-        about: Further top-level entries, such as the protocol; JSON types only.
-    """
-    content = {"images": len(rows), "methods": summary, **about}
-    return json.dumps(content, indent=1) + "\n"
-
-
 def table(summary: dict, *, count: int) -> str:
-    """Returns the summary as a table for a terminal, one line per method.
-
-    Args:
-        summary: Of `summarize`.
-        count: Number of images.
-    """
+    """Returns the summary of `count` images as a table for a terminal, one line per method."""
     width = max(map(len, summary))
     head = "  ".join(f"{METRICS[metric].title:>9}" for metric in summary[INPUT])
     lines = [f"{'':{width}}  {head}  PSNR better than the input's"]
@@ -141,14 +107,7 @@ def table(summary: dict, *, count: int) -> str:
 
 
 def comparison_line(name: str, against: str, comparison: dict, *, count: int) -> str:
-    """Returns a comparison as one line for a terminal.
-
-    Args:
-        name: The method.
-        against: The method that it was compared with.
-        comparison: Of `compare`.
-        count: Number of images.
-    """
+    """Returns the result of `compare` on `count` images as one line for a terminal."""
     psnr = comparison["psnr"]
     spread = "" if psnr["gain_stderr"] is None else f" (standard error {psnr['gain_stderr']:.2f})"
     return f"{name} against {against}: {psnr['gain']:+.2f} dB PSNR{spread}, better on {psnr['better']} of {count}"

@@ -17,11 +17,7 @@ PROTOCOL = "Zhang et al. 2018, version 0.1, {backbone}, on whole images in RGB; 
 
 
 def check_installed() -> None:
-    """Checks that the packages are installed, without importing them.
-
-    Raises:
-        UsageError: A package is missing.
-    """
+    """Raises UsageError if a package is missing; imports none."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
@@ -33,13 +29,10 @@ class Lpips:
     """LPIPS of one image against its reference; lower is better."""
 
     def __init__(self, backbone: str):
-        """Loads the network; torchvision downloads the backbone's weights unless they are in its cache.
-
-        Args:
-            backbone: `alex` or `vgg`.
+        """Loads the network of a backbone, `alex` or `vgg`.
 
         Raises:
-            HazeHealError: The weights cannot be loaded or downloaded.
+            HazeHealError: The backbone's weights are not in torchvision's cache and cannot be downloaded.
         """
         import lpips
         import torch
@@ -55,11 +48,7 @@ class Lpips:
             ) from error
 
     def __call__(self, image: np.ndarray, clear: np.ndarray) -> float:
-        """Returns the distance of two images.
-
-        Args:
-            image: uint8 `[H, W, 3]` RGB.
-            clear: uint8 `[H, W, 3]` RGB, the reference.
+        """Returns the distance of two uint8 `[H, W, 3]` RGB images; `clear` is the reference.
 
         Raises:
             HazeHealError: A side is shorter than the backbone accepts.

@@ -20,8 +20,7 @@ def psnr(a: tf.Tensor | np.ndarray, b: tf.Tensor | np.ndarray) -> tf.Tensor:
     """Peak signal-to-noise ratio, 20 log10(255) - 10 log10(mean squared error over pixels and channels).
 
     Args:
-        a: `[B, H, W, C]`, uint8 or float, in [0, 255].
-        b: The same shape and range as `a`.
+        a, b: `[B, H, W, C]`, uint8 or float, in [0, 255].
 
     Returns:
         `[B]` float64 in dB; infinite for identical images.
@@ -39,8 +38,7 @@ def ssim(a: tf.Tensor | np.ndarray, b: tf.Tensor | np.ndarray) -> tf.Tensor:
     pixel, and every pixel counts.
 
     Args:
-        a: `[B, H, W, C]` with H and W of at least 1, uint8 or float, in [0, 255].
-        b: The same shape and range as `a`.
+        a, b: `[B, H, W, C]` with H and W of at least 1, uint8 or float, in [0, 255].
 
     Returns:
         `[B]` float64 in [-1, 1]; 1 for identical images.
