@@ -13,13 +13,11 @@ import shutil
 import sys
 import tempfile
 
-from hazeheal.errors import HazeHealError
 from hazeheal.utils.cpu import describe_cpu, usable_cores
 from hazeheal.utils.file_lock import try_lock
 from hazeheal.utils.gpus import query_gpus
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
-OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
 # Requirements of setup.py; `tensorflow_probe` reports TensorFlow and Keras.
 PACKAGES = (
     *("numpy", "pillow", "scikit-image", "ml-collections", "absl-py", "tqdm"),
@@ -59,7 +57,7 @@ class Finding:
 def check_machine() -> list[Finding]:
     """Runs all checks of this module except that of the working directory."""
     return [
-        check_python(),
+        Finding("python", OK, f"{platform.python_version()} ({sys.executable}), {platform.platform()}"),
         check_packages(),
         *check_driver(),
         check_cpu(),
@@ -67,14 +65,6 @@ def check_machine() -> list[Finding]:
         check_ffmpeg(),
         check_vgg19(),
     ]
-
-
-def check_python() -> Finding:
-    """Checks the version of Python."""
-    text = f"{platform.python_version()} ({sys.executable}), {platform.platform()}"
-    if not OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON:
-        return Finding("python", PROBLEM, text, "use Python 3.10 to 3.13, which TensorFlow has packages for")
-    return Finding("python", OK, text)
 
 
 def check_packages() -> Finding:
@@ -149,7 +139,7 @@ def check_ffmpeg() -> Finding:
 
 
 def check_vgg19(home: str | os.PathLike | None = None) -> Finding:
-    """Checks the weights of the perceptual loss in Keras's cache.
+    """Checks that the weights of the perceptual loss are in Keras's cache.
 
     Args:
         home: Keras's directory; by default KERAS_HOME or ~/.keras.
@@ -163,16 +153,6 @@ def check_vgg19(home: str | os.PathLike | None = None) -> Finding:
             "--config.loss.perceptual_weight=0"
         )
         return Finding("VGG19 weights", NOTE, text, advice)
-    try:
-        from hazeheal.models.perceptual import check_perceptual_weights
-
-        check_perceptual_weights(path)
-    except HazeHealError as error:
-        reason = str(error).partition(": give ")[0]
-        advice = "remove the file: the next training downloads it again"
-        return Finding("VGG19 weights", PROBLEM, reason, advice)
-    except ImportError as error:
-        return Finding("VGG19 weights", NOTE, f"{path}, cannot be checked: {error}")
     return Finding("VGG19 weights", OK, str(path))
 
 

@@ -43,20 +43,18 @@ def facts() -> dict:
     from hazeheal.distributed import runtime
 
     gpus = tf.config.list_physical_devices("GPU")
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    titles = []
+    for gpu in gpus:
+        details = tf.config.experimental.get_device_details(gpu)
+        capability = ".".join(map(str, details.get("compute_capability", ())))
+        titles.append(f"{details.get('device_name', 'GPU')} (compute capability {capability})")
     build = tf.sysconfig.get_build_info()
     return {
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "cuda": build.get("cuda_version"),
         "cudnn": build.get("cudnn_version"),
-        "gpus": [
-            {
-                "name": d.get("device_name", "GPU"),
-                "compute_capability": ".".join(map(str, d.get("compute_capability", ()))),
-            }
-            for d in details
-        ],
+        "gpus": titles,
         "precision": runtime.choose_precision("auto", gpus=gpus),
         "xla": runtime.choose_xla("auto", on_gpu=bool(gpus)),
     }
@@ -94,7 +92,7 @@ def _check_version(facts):
 
 def _check_devices(facts, gpus):
     """Compares the GPUs that TensorFlow sees with those that nvidia-smi lists."""
-    titles = [f"{g['name']} (compute capability {g['compute_capability']})" for g in facts["gpus"]]
+    titles = facts["gpus"]
     text = f"{len(titles)} GPU(s): {', '.join(titles)}" if titles else "only the CPU"
     if len(titles) >= len(gpus):
         return Finding("devices", OK, text)

@@ -38,14 +38,7 @@ def restore(image: np.ndarray, *, omega: float = OMEGA) -> np.ndarray:
 
 
 def dark_channel(image: np.ndarray) -> np.ndarray:
-    """Returns the minimum over channels and over the patch around each pixel; patches are clipped at the border.
-
-    Args:
-        image: float `[H, W, 3]`.
-
-    Returns:
-        float `[H, W]`.
-    """
+    """Returns the minimum of `[H, W, 3]` over channels and the patch around each pixel, which is clipped at the border."""
     from scipy import ndimage  # here, because `--help` should not wait for it
 
     return ndimage.minimum_filter(image.min(axis=2), size=PATCH, mode="constant", cval=np.inf)
@@ -53,10 +46,6 @@ def dark_channel(image: np.ndarray) -> np.ndarray:
 
 def atmospheric_light(image: np.ndarray, dark: np.ndarray) -> np.ndarray:
     """Estimates the color of the haze: the brightest of the 0.1 % (at least one) pixels with the highest dark channel.
-
-    Args:
-        image: float `[H, W, 3]` in [0, 1].
-        dark: float `[H, W]`, the image's dark channel.
 
     Returns:
         float `[3]`, at least 1/255, so that it can be a divisor.

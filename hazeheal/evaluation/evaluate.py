@@ -90,12 +90,7 @@ def unchanged(hazy: np.ndarray) -> np.ndarray:
 
 
 def score(image: np.ndarray, clear: np.ndarray) -> dict[str, float]:
-    """Returns {metric: value} of one image, as `PROTOCOL` defines the metrics.
-
-    Args:
-        image: uint8 `[H, W, 3]` RGB.
-        clear: uint8 `[H, W, 3]` RGB, the ground truth.
-    """
+    """Returns {metric: value}, as `PROTOCOL` defines the metrics, of a uint8 `[H, W, 3]` image and its ground truth."""
     psnr, ssim = _psnr_ssim(image, clear)
     psnr_y, ssim_y = _psnr_ssim(*(color.rgb2ycbcr(x)[..., :1] for x in (image, clear)))
     ciede2000 = color.deltaE_ciede2000(color.rgb2lab(image), color.rgb2lab(clear)).mean()
