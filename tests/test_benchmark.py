@@ -154,7 +154,7 @@ def test_a_child_reports_its_error():
             {"config": make_config().to_dict(), "cpu": True, "replicas": 0}
             | {"precision": "auto", "xla": "off"},
         )
-    with pytest.raises(HazeHealError, match="the measurement nothing failed: ModuleNotFoundError"):
+    with pytest.raises(HazeHealError, match="measuring nothing failed: ModuleNotFoundError"):
         child.run("nothing", {"cpu": True})
 
 
@@ -203,15 +203,15 @@ def test_restoring_is_measured_through_the_command(capsys):
 
 @pytest.mark.slow
 def test_everything_through_the_command(capsys):
-    found, out = benchmark(capsys, "--replicas=1,2", "--pairs=20", "--passes=2", "--image=20x20")
+    found, out = benchmark(capsys, "--replicas=1,2", "--pairs=20", "--xla=off", "--image=20x20")
     device = found["device"]
-    assert len(found["step"]) == 2 * len(device["precisions"]) + 1
+    assert len(found["step"]) == len(device["precisions"]) + 1
     assert all(set(row) - {"efficiency"} == STEP_KEYS for row in found["step"])
     assert [row["replicas"] for row in found["step"] if "efficiency" in row] == [2]
     assert [row["records"] for row in found["input"]] == ["keep", "jpeg"]
     assert [row["encoding"] for row in found["convert"]] == ["keep", "jpeg"]
-    assert len(found["convert"][0]["seconds"]["values"]) == 2  # passes
-    assert len(found["comm"][0]["seconds"]["values"]) == 4  # times rounds
+    assert len(found["convert"][0]["seconds"]["values"]) == 1
+    assert len(found["comm"][0]["seconds"]["values"]) == 2  # rounds
     assert found["comm"][0]["share_of_step"] > 0
     assert {row["precision"] for row in found["restore"]} == set(device["precisions"])
     assert_plausible(found)

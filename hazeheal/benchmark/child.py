@@ -32,7 +32,7 @@ def run(kind: str, spec: dict) -> dict:
     if done.returncode == EXIT_OK:
         return json.loads(done.stdout.splitlines()[-1])
     error = UsageError if done.returncode == EXIT_USAGE else HazeHealError
-    raise error(f"the measurement {kind} failed: {describe_failure(done)}")
+    raise error(f"measuring {kind} failed: {describe_failure(done)}")
 
 
 def main(kind: str, spec: str) -> int:
