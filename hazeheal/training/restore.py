@@ -32,23 +32,14 @@ WITHOUT_VARIABLES = ("disc_width", "view_size")
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """The contents of a checkpoint.
+    """The contents of a checkpoint."""
 
-    Attributes:
-        step: The step at which it was saved.
-        values: {name: array} of the variables.
-        progress: Plain JSON values that were saved with it.
-        metrics: The figures of the validation at that step; empty where there was none.
-        source: Where it was read, for messages.
-        is_own: Whether it is one of this group's own checkpoints.
-    """
-
-    step: int
-    values: dict[str, np.ndarray]
-    progress: dict
-    metrics: dict
-    source: str
-    is_own: bool
+    step: int  # at which it was saved
+    values: dict[str, np.ndarray]  # the variables by name
+    progress: dict  # plain JSON values that were saved with it
+    metrics: dict  # the figures of the validation at that step; empty if there was none
+    source: str  # where it was read, for messages
+    is_own: bool  # whether it is one of this group's own checkpoints
 
 
 def newest_checkpoint(directory: RunDirectory, *, above: int = -1) -> pathlib.Path | None:

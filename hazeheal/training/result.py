@@ -30,9 +30,7 @@ def save_result(
     """Writes result.json, once on every file system that the groups use. All groups must call it.
 
     Args:
-        directory: The run's directory.
-        groups: The replica groups.
-        step: Number of steps done.
+        directory, groups, step: As for `complete_result`.
         quality: The figures of the last validation; None without validation.
         images_per_second: The rate of the training loop over the whole run.
         facts: `replicas`, `precision` and `xla`.

@@ -31,7 +31,7 @@ from hazeheal.data import tfrecord
 from hazeheal.data.images import image_io
 from hazeheal.training.reports.sample_sheets import shrink
 
-_log = logging.getLogger("hazeheal")
+LOG = logging.getLogger("hazeheal")
 _PATTERN = "events.out.tfevents.*"
 _GAP = 4  # white pixels between two images
 
@@ -146,7 +146,7 @@ class SummaryWriters:
         except OSError as error:
             if not self._has_warned:
                 self._has_warned = True
-                _log.warning(
+                LOG.warning(
                     "TensorBoard summaries in %s could not be written (%s); training continues, and later "
                     "summaries are tried again without further warnings",
                     self._directory,
