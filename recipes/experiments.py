@@ -104,7 +104,7 @@ def score(run, records, *, restore=None) -> dict:
     scores, clear_psnr = {}, []
     for name in SETS:
         source = pairs.from_records(records / name, split="val", limit=None).pairs
-        rows = [scored.row for scored in evaluate.evaluate(source, methods)]
+        rows = [row for row, _ in evaluate.evaluate(source, methods)]
         summary = results.summarize(rows)
         scores[name] = {metric: summary["network"][metric]["mean"] for metric in ("psnr", "ssim")}
         scores[name]["psnr_input"] = summary[results.INPUT]["psnr"]["mean"]

@@ -91,22 +91,22 @@ def halfway(image):
 def test_rows_contain_every_method_in_order():
     pairs = [pair("a", scene(20, 31), noisy(scene(20, 31))), pair("b", noise(15, 12), scene(15, 12))]
     methods = {"input": evaluate.unchanged, "halfway": halfway}
-    first, second = evaluate.evaluate(pairs, methods)
-    assert {k: v for k, v in first.row.items() if k != "scores"} == {
+    (first, _), (second, images) = evaluate.evaluate(pairs, methods)
+    assert {k: v for k, v in first.items() if k != "scores"} == {
         "key": "a",
         "hazy": "a.png",
         "clear": "a.jpg",
         "width": 31,
         "height": 20,
     }
-    assert list(first.row["scores"]) == ["input", "halfway"]
+    assert list(first["scores"]) == ["input", "halfway"]
     hazy, clear = pairs[1].load()
-    assert second.row["scores"] == {
+    assert second["scores"] == {
         "input": evaluate.score(hazy, clear),
         "halfway": evaluate.score(halfway(hazy), clear),
     }
-    assert list(second.images) == ["input", "halfway", "clear"]
-    np.testing.assert_array_equal(second.images["halfway"], halfway(hazy))
+    assert list(images) == ["input", "halfway", "clear"]
+    np.testing.assert_array_equal(images["halfway"], halfway(hazy))
 
 
 @pytest.mark.parametrize(

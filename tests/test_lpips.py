@@ -106,7 +106,7 @@ def test_an_evaluation_gets_a_column(monkeypatch):
     clear = scene(40, 53)
     methods = {"input": evaluate.unchanged, "mine": lambda hazy: hazy // 2 + clear // 2}
     pairs = [pair("a", noisy(clear), clear)]
-    rows = [s.row for s in evaluate.evaluate(pairs, methods, extra_metrics=extra_metrics)]
+    rows = [row for row, _ in evaluate.evaluate(pairs, methods, extra_metrics=extra_metrics)]
     scores = rows[0]["scores"]
     assert 0 < scores["mine"]["lpips"] < scores["input"]["lpips"]
     summary = results.summarize(rows)

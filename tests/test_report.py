@@ -2,7 +2,6 @@
 
 import io
 import re
-import types
 
 import browser
 import numpy as np
@@ -26,14 +25,14 @@ def scored(key, psnr, *, before=10.0, colors=(RED, GREEN, BLUE), hazy="h.png", s
     scores = {"input": {"psnr": before, **figures}, "mine": {"psnr": psnr, **figures}}
     row = {"key": key, "hazy": hazy, "clear": "c.png", "width": size[1], "height": size[0], "scores": scores}
     images = {name: flat(c, size=size) for name, c in zip(("input", "mine", "clear"), colors, strict=True)}
-    return types.SimpleNamespace(row=row, images=images)
+    return row, images
 
 
 def build(*all_scored, by="mine", size=100, source="D/hazy and D/GT"):
     gallery = html_report.Gallery(by=by, size=size)
     for one in all_scored:
-        gallery.add(one)
-    rows = [one.row for one in all_scored]
+        gallery.add(*one)
+    rows = [row for row, _ in all_scored]
     summary = results.summarize(rows)
     about = {"protocol": {"border": "none"}, "versions": {"numpy": "2.0"}}
     return html_report.build(gallery, summary=summary, count=len(rows), source=source, about=about)
@@ -115,10 +114,10 @@ def test_worst_first_and_at_most_as_many_as_requested():
 
 
 def test_a_report_of_the_input_alone():
-    one = scored("a", 30.0)
-    one.row["scores"].pop("mine")
-    one.images.pop("mine")
-    page = build(one, by="input")
+    row, images = scored("a", 30.0)
+    row["scores"].pop("mine")
+    images.pop("mine")
+    page = build((row, images), by="input")
     assert "PSNR gain" not in page and "gain first" not in page
     assert re.findall(r'value="(\w+)" selected', page) == ["input", "clear"]
 

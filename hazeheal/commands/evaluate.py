@@ -123,9 +123,9 @@ def main(argv: Sequence[str]) -> int:
     gallery = html_report.Gallery(by=judged, size=flags.report_pictures if flags.output else 0)
     rows = []
     with _progress(len(source.pairs), "scoring") as bar:
-        for scored in evaluate.evaluate(source.pairs, methods, extra_metrics=extra_metrics):
-            rows.append(scored.row)
-            gallery.add(scored)
+        for row, images in evaluate.evaluate(source.pairs, methods, extra_metrics=extra_metrics):
+            rows.append(row)
+            gallery.add(row, images)
             bar.update()
     summary = results.summarize(rows)
     table = results.table(summary, count=len(rows))

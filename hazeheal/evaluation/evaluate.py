@@ -1,13 +1,12 @@
 """Scores restored images: takes pairs and methods, yields one row per image.
 
     methods = {"input": unchanged, "dark_channel": dark_channel.restore, "mine": gan.restore}
-    rows = [scored.row for scored in evaluate(pairs, methods)]
+    rows = [row for row, _ in evaluate(pairs, methods)]
     results.summarize(rows)                     # {"mine": {"psnr": {"mean": ...}, ...}, ...}
 
 Every method receives the same 8-bit image. Its 8-bit result is scored, as it would be stored in a PNG file.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -37,32 +36,22 @@ PROTOCOL = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Scored:
-    """One pair, restored and scored by every method.
-
-    Attributes:
-        row: {`key`, `hazy`, `clear`, `width`, `height`, `scores`: {METHOD: {metric: value}}}.
-        images: {METHOD: uint8 [H, W, 3], ..., CLEAR: uint8 [H, W, 3]}.
-    """
-
-    row: dict
-    images: dict[str, np.ndarray]
-
-
 def evaluate(
     pairs: Iterable[EvaluationPair],
     methods: dict[str, Callable[[np.ndarray], np.ndarray]],
     *,
     extra_metrics: dict[str, Callable[[np.ndarray, np.ndarray], float]] | None = None,
-) -> Iterator[Scored]:
-    """Yields the scores of every method on each pair.
+) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
+    """Scores every method on each pair.
 
     Args:
         pairs: The images.
         methods: {name: function from uint8 [H, W, 3] to uint8 [H, W, 3]}. It contains `results.INPUT: unchanged`;
             the name `results.CLEAR` is reserved.
         extra_metrics: {metric: function of (image, clear), uint8 [H, W, 3] each}, in addition to those of `score`.
+
+    Yields:
+        A row, as `results` defines it, and the images: {METHOD: uint8 [H, W, 3], ..., CLEAR: uint8 [H, W, 3]}.
 
     Raises:
         DataError: An image is damaged.
@@ -81,7 +70,7 @@ def evaluate(
             raise HazeHealError(f"{pair.key}: {error}") from error
         row = {"key": pair.key, "hazy": pair.hazy, "clear": pair.clear}
         row |= {"width": hazy.shape[1], "height": hazy.shape[0], "scores": scores}
-        yield Scored(row, outputs | {CLEAR: clear})
+        yield row, outputs | {CLEAR: clear}
 
 
 def unchanged(hazy: np.ndarray) -> np.ndarray:

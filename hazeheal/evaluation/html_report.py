@@ -1,8 +1,8 @@
 """The report of an evaluation: one HTML file with a before/after slider for each image, worst first.
 
     gallery = Gallery(by="mine", size=100)
-    for scored in evaluate(pairs, methods):
-        gallery.add(scored)
+    for row, images in evaluate(pairs, methods):
+        gallery.add(row, images)
     html = build(gallery, summary=summarize(rows), count=len(rows), source="D/hazy and D/GT", about={})
 
 Images are embedded as JPEG of limited size; the scores are those of the full images. Text from outside (file and run
@@ -13,7 +13,6 @@ import base64
 import bisect
 import html
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -21,9 +20,6 @@ from PIL import Image
 from hazeheal.evaluation.html_template import PAGE, SCRIPT, STYLE
 from hazeheal.evaluation.results import CLEAR, INPUT, METRICS
 from hazeheal.utils.console import one_line
-
-if TYPE_CHECKING:
-    from hazeheal.evaluation.evaluate import Scored
 
 MAX_SIDE = 640
 QUALITY = 85
@@ -44,11 +40,11 @@ class Gallery:
         self.worst = []
         self._size = size
 
-    def add(self, scored: "Scored") -> None:
-        """Keeps an image pair if it is among the worst added so far."""
+    def add(self, row: dict, images: dict[str, np.ndarray]) -> None:
+        """Keeps a row and its images, as `evaluate` yields them, if it is among the worst added so far."""
         if not self._size:
             return
-        entry = scored.row, {name: encode_jpeg(image) for name, image in scored.images.items()}
+        entry = row, {name: encode_jpeg(image) for name, image in images.items()}
         bisect.insort(self.worst, entry, key=lambda entry: entry[0]["scores"][self.by]["psnr"])
         del self.worst[self._size :]
 
