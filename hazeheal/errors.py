@@ -46,7 +46,7 @@ class GroupLostError(HazeHealError):
 class GroupFailedError(GroupLostError):
     """Another process of the job ended with an error that the user must act on, and reported it."""
 
-    def __init__(self, message: str, *, exit_code: int = EXIT_ERROR):
+    def __init__(self, message: str, exit_code: int):
         super().__init__(message)
         self.exit_code = exit_code
 

@@ -78,7 +78,7 @@ def test_a_report_is_one_short_line_of_valid_unicode(reports):
     "error",
     [
         GroupLostError("the other replica group is gone"),
-        GroupFailedError("group 0 has ended with an error: no room"),  # comes from another group
+        GroupFailedError("group 0 has ended with an error: no room", 1),  # comes from another group
         GroupsDisagreeError("the replica groups do not agree on --config.seed"),  # raised in every group
         tf.errors.UnavailableError(None, None, "Socket closed"),
         KeyboardInterrupt(),

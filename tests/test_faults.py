@@ -76,7 +76,7 @@ def test_preempted_and_then_one_of_two_is_killed(unbroken, data, tmp_path):
     _, err = completed(process)
     (line,) = restarts(err)
     assert f"group_01 (process {pid}) was ended by SIGKILL" in line
-    assert "hazeheal train: error: the other replica group has ended or does not respond" in err
+    assert "hazeheal train: error: another replica group has ended or does not respond" in err
     assert f"resumed at step {stopped[0]} from" in (run / "group_00/log.txt").read_text()
     same_in_both_groups(run, unbroken)
 

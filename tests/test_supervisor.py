@@ -63,10 +63,7 @@ def test_a_process_that_does_not_exit_is_killed_before_the_restart(job, monkeypa
     one = job("if attempt == 0: kill()", f"if attempt == 0: {FOR_EVER}")
     assert one.run() == 0
     assert (one.attempts(0), one.attempts(1)) == (2, 2)
-    assert re.match(
-        r"group_00 \(process \d+\) was ended by SIGKILL, and group_01 did not exit by itself and was killed; restarting all",
-        one.lines[0],
-    )
+    assert re.match(r"group_00 \(process \d+\) was ended by SIGKILL; restarting all", one.lines[0])
 
 
 def test_the_killed_process_is_named_not_the_one_that_noticed(job):
@@ -117,7 +114,7 @@ def test_max_restarts_of_0_means_no_restart(job):
     assert one.run(max_restarts=0) == 1
     assert one.attempts() == 1
     (line,) = one.lines
-    assert line.endswith("was ended by SIGKILL; giving up")
+    assert line.endswith("was ended by SIGKILL; giving up after 0 restarts without a new step")
 
 
 def test_thousands_of_restarts_do_not_overflow_the_delay(job, monkeypatch):

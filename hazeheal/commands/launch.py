@@ -146,7 +146,7 @@ def main(argv: Sequence[str]) -> int:
         _, _, environment = start()[0]
         if code := prepare_data.prepare(data, check=[*checked, "--dry_run"], environment=environment):
             return code
-    is_alone = data.workdir is None or (len(where.hosts) < 2 and job is None)
+    is_alone = data.workdir is None or (where.is_one_host and job is None)
     watched = supervisor.Supervisor(
         start,
         max_restarts=flags.max_restarts,

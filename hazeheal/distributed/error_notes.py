@@ -31,35 +31,31 @@ class ErrorNotes:
     """
 
     def __init__(self, workdir: str | pathlib.Path, *, group_name: str):
-        self._folder = pathlib.Path(workdir) / FOLDER
-        self._group_name = group_name
+        self._path = pathlib.Path(workdir) / FOLDER / group_name
         with contextlib.suppress(OSError):
-            (self._folder / group_name).unlink()
-            self._folder.rmdir()
-        self._old_ids = {note["id"] for note in self._read_others()}
+            self._path.unlink()
+            self._path.parent.rmdir()
+        self._old_ids = {note_id for note_id, _, _ in self._read_others()}
 
     def write(self, exit_code: int) -> None:
         """Writes that this host's part of the job ended with an error."""
         note = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "code": exit_code}
         # If the directory cannot be written, that is probably what the error is about.
         with contextlib.suppress(OutputError):
-            atomic_write(self._folder / self._group_name, json.dumps(note))
+            atomic_write(self._path, json.dumps(note))
 
     def read_new(self) -> tuple[int, str] | None:
         """Returns (exit code, `group_NN on HOST`) of a host whose part ended with an error, or None."""
-        for note in self._read_others():
-            if note["id"] not in self._old_ids:
-                return note["code"], f"{note['name']} on {one_line(note['host'])}"
-        return None
+        new = [(code, name) for note_id, code, name in self._read_others() if note_id not in self._old_ids]
+        return new[0] if new else None
 
     def _read_others(self):
+        """Returns (id, exit code, `group_NN on HOST`) of every note of another host."""
         notes = []
-        with contextlib.suppress(OSError):
-            for path in sorted(self._folder.glob("[!.]*")):
-                if path.name != self._group_name:
-                    # A file that is being replaced, or that is not a note, is skipped.
-                    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                        note = json.loads(path.read_text(encoding="utf-8"))
-                        code, name = int(note["code"]), one_line(path.name)
-                        notes.append({"id": note["id"], "host": note["host"], "code": code, "name": name})
+        for path in sorted(self._path.parent.glob("group_*")):
+            # A file that is being replaced, or that is not a note, is skipped.
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                note = json.loads(path.read_text(encoding="utf-8"))
+                if path != self._path:
+                    notes.append((note["id"], int(note["code"]), one_line(f"{path.name} on {note['host']}")))
         return notes

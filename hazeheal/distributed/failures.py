@@ -33,11 +33,11 @@ _LOST_GROUP_ERRORS = (
 def translate_errors(*, processor: "DehazeDataProcessor", devices: Sequence[str]) -> Iterator[None]:
     """Translates TensorFlow's errors within the block that are about damaged data or too little memory.
 
+    At the end of the block, the damaged records that `processor` skipped are logged.
+
     Args:
         processor: Reads the data; finds the damaged record that an error is about.
         devices: Names of the devices, for the message.
-
-    At the end of the block, the damaged records that `processor` skipped are logged.
 
     Raises:
         DataError: A record is damaged; names shard, record and source.
@@ -64,10 +64,7 @@ def report_error_to_groups(cluster: Cluster | None) -> Iterator[None]:
     """Reports a `HazeHealError` that leaves the block to the other groups before this process ends.
 
     Their collectives then fail at once with this error's message. Without the report they would take this group for
-    lost and wait until it is restarted. No shared file system is needed.
-
-    Args:
-        cluster: The groups; None if this process trains alone.
+    lost and wait until it is restarted. `cluster` is None if this process trains alone.
     """
     try:
         yield
@@ -86,10 +83,7 @@ def report_error_to_groups(cluster: Cluster | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def translate_lost_groups(num_groups: int) -> Iterator[None]:
-    """Translates TensorFlow's errors within the block that are caused by the end of another group.
-
-    Args:
-        num_groups: Number of groups of the job.
+    """Translates TensorFlow's errors within the block that are caused by the end of another of `num_groups` groups.
 
     Raises:
         GroupFailedError: Another group reported an error.
@@ -101,20 +95,14 @@ def translate_lost_groups(num_groups: int) -> Iterator[None]:
         report = _REPORT_PATTERN.search(str(error))
         if report is not None:
             group, code, text = report.groups()
-            raise GroupFailedError(
-                f"group {group} ended with an error: {text}", exit_code=int(code)
-            ) from error
+            raise GroupFailedError(f"group {group} ended with an error: {text}", int(code)) from error
         is_about_groups = "ollective ops" in str(error) or "heartbeat" in str(error)
         if num_groups < 2 or not (isinstance(error, _LOST_GROUP_ERRORS) or is_about_groups):
             raise
-        lost = "the other replica group" if num_groups == 2 else "another replica group"
+        reason = re.search(r"Collective ops is aborted by: (.+)", str(error)) or re.search(
+            r"\s*(.*)", str(error)
+        )
         raise GroupLostError(
-            f"{lost} has ended or does not respond ({_reason(error)}); rerun the command of every group to resume from "
-            "the last checkpoint (hazeheal launch does so)"
+            f"another replica group has ended or does not respond ({reason[1][:200].rstrip(' .:')}); rerun the command of "
+            "every group to resume from the last checkpoint (hazeheal launch does so)"
         ) from error
-
-
-def _reason(error) -> str:
-    """Returns the informative part of TensorFlow's message, as one line."""
-    match = re.search(r"Collective ops is aborted by: ([^\n]+)", str(error))
-    return (match[1] if match else error.message.strip().splitlines()[0])[:200].rstrip(" .:")

@@ -1,5 +1,6 @@
 """Divides this host's devices over its replica groups, and gives every group of the job an address."""
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -22,28 +23,29 @@ class Placement:
 
     Attributes:
         groups: Numbers of this host's groups, counted over all hosts.
-        hosts: ((host, port of its first group), ...) of all hosts. Empty: only this host, on free ports.
-        per_host: Number of groups on each host.
+        fixed_addresses: `host:port` of every group of the job. Empty: only this host, on free ports.
         gpus: For each group of this host the names of its GPUs. Empty: CPUs.
         cpu_replicas: Number of CPU replicas of the only group of a job; None for GPUs or several groups.
     """
 
     groups: tuple[int, ...]
-    hosts: tuple[tuple[str, int], ...] = ()
-    per_host: int = 1
+    fixed_addresses: tuple[str, ...] = ()
     gpus: tuple[tuple[str, ...], ...] = ()
     cpu_replicas: int | None = None
 
     @property
+    def is_one_host(self) -> bool:
+        """Whether all groups of the job are on this host."""
+        return len(self.fixed_addresses) <= len(self.groups)
+
+    @property
     def is_single(self) -> bool:
         """Whether the job has one group."""
-        return len(self.hosts) < 2 and self.per_host == 1
+        return self.is_one_host and len(self.groups) == 1
 
     def addresses(self) -> list[str]:
         """Returns `host:port` of every group of the job. On a single host the ports are new at each call."""
-        if self.hosts:
-            return [f"{host}:{port + i}" for host, port in self.hosts for i in range(self.per_host)]
-        return [f"127.0.0.1:{port}" for port in free_ports(self.per_host)]
+        return list(self.fixed_addresses) or [f"127.0.0.1:{port}" for port in free_ports(len(self.groups))]
 
     def environment(self, index: int, addresses: Sequence[str]) -> dict[str, str]:
         """Returns the environment variables to set for one group.
@@ -57,7 +59,7 @@ class Placement:
             variables[tf_config.VARIABLE] = tf_config.to_json(addresses, group=self.groups[index])
             if not self.gpus and "TF_NUM_INTRAOP_THREADS" not in os.environ:
                 # By default each group would start as many threads as there are cores.
-                variables["TF_NUM_INTRAOP_THREADS"] = str(max(1, usable_cores() // self.per_host))
+                variables["TF_NUM_INTRAOP_THREADS"] = str(max(1, usable_cores() // len(self.groups)))
         if self.gpus:
             variables[VISIBLE_DEVICES] = ",".join(self.gpus[index])
             if VISIBLE_DEVICES not in os.environ and "CUDA_DEVICE_ORDER" not in os.environ:
@@ -98,30 +100,26 @@ def choose_placement(
     Raises:
         UsageError: An argument is invalid, or the devices cannot be divided evenly.
     """
-    parsed_hosts = _parse_hosts(hosts) if hosts is not None else ()
     if (hosts is None) != (index is None):
         raise UsageError("--hosts and --index must be given together; one is missing")
-    if parsed_hosts and not 0 <= index < len(parsed_hosts):
-        raise UsageError(
-            f"--index={index} must be 0 to {len(parsed_hosts) - 1}, as there are {len(parsed_hosts)} hosts"
-        )
-    _check_ports(parsed_hosts, groups)
+    addresses = () if hosts is None else _group_addresses(hosts, groups)
+    num_hosts = max(1, len(addresses) // groups)
+    if index is not None and not 0 <= index < num_hosts:
+        raise UsageError(f"--index={index} must be 0 to {num_hosts - 1}, as there are {num_hosts} hosts")
     first_group = (index or 0) * groups
     numbers = tuple(range(first_group, first_group + groups))
-    is_single = groups == 1 and len(parsed_hosts) < 2
+    is_single = groups == num_hosts == 1
     if cpu_replicas is None:
         # GPUs are passed explicitly for a single group too: TensorFlow without CUDA would silently use the CPU.
         names = visible_gpus() if gpus is None else _select_gpus(gpus)
         if names:
-            return Placement(numbers, hosts=parsed_hosts, per_host=groups, gpus=_divide_gpus(names, groups))
+            return Placement(numbers, fixed_addresses=addresses, gpus=_divide_gpus(names, groups))
     elif cpu_replicas != groups and not is_single:
         raise UsageError(
             f"--cpu_replicas={cpu_replicas} and --groups={groups}: each of several groups uses one CPU replica; use "
             f"--groups={cpu_replicas}"
         )
-    return Placement(
-        numbers, hosts=parsed_hosts, per_host=groups, cpu_replicas=cpu_replicas if is_single else None
-    )
+    return Placement(numbers, fixed_addresses=addresses, cpu_replicas=cpu_replicas if is_single else None)
 
 
 def visible_gpus() -> list[str]:
@@ -140,41 +138,33 @@ def visible_gpus() -> list[str]:
 
 def free_ports(count: int) -> list[int]:
     """Returns distinct ports of this host that no process listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
             one.bind(("", 0))  # on all addresses, as TensorFlow listens
         return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _select_gpus(numbers: Sequence[int] | str) -> list[str]:
     """Returns the names of the GPUs with these numbers, or of all for `all`."""
     visible, variable = visible_gpus(), os.environ.get(VISIBLE_DEVICES)
+    source = "nvidia-smi" if variable is None else f"{VISIBLE_DEVICES}={variable}"
     if numbers == "all":
         if not visible:
-            hidden = f"{VISIBLE_DEVICES}={variable} hides them"
-            reason = "nvidia-smi lists none" if variable is None else hidden
-            raise UsageError(f"--gpus=all: no GPU was found ({reason}); omit --gpus, or use --cpu_replicas=N")
+            raise UsageError(f"--gpus=all: {source} lists no GPU; omit --gpus, or use --cpu_replicas=N")
         return visible
     flag = f"--gpus={','.join(map(str, numbers))}"
     if len(set(numbers)) != len(numbers):
         raise UsageError(f"{flag} lists a GPU twice; list each GPU once")
-    if variable is not None:
-        missing = [number for number in numbers if number >= len(visible)]
-        if missing:
-            raise UsageError(
-                f"{flag}: GPU {missing[0]} does not exist among the {len(visible)} in {VISIBLE_DEVICES}={variable}, "
-                "which count from 0"
-            )
-        return [visible[number] for number in numbers]
-    missing = [number for number in numbers if str(number) not in visible]
-    if missing and visible:
-        raise UsageError(f"{flag}: GPU {missing[0]} does not exist; this host has {' '.join(visible)}")
-    # If nvidia-smi lists no GPUs or is not installed, the training process checks the numbers.
-    return [str(number) for number in numbers]
+    if variable is None and not visible:
+        return [str(number) for number in numbers]  # the training process checks them
+    # Numbers are those of nvidia-smi, or positions in the variable.
+    names = dict(enumerate(visible)) if variable is not None else {int(name): name for name in visible}
+    missing = [number for number in numbers if number not in names]
+    if missing:
+        choices = ", ".join(map(str, names)) or "none"
+        raise UsageError(f"{flag}: GPU {missing[0]} does not exist; {source} has {choices}")
+    return [names[number] for number in numbers]
 
 
 def _divide_gpus(names: Sequence[str], groups: int) -> tuple[tuple[str, ...], ...]:
@@ -187,26 +177,11 @@ def _divide_gpus(names: Sequence[str], groups: int) -> tuple[tuple[str, ...], ..
     return tuple(tuple(names[i * share : (i + 1) * share]) for i in range(groups))
 
 
-def _parse_hosts(text: str) -> tuple[tuple[str, int], ...]:
-    hosts = []
-    for entry in text.split(","):
-        match = re.fullmatch(r"([^\s:/,\[\]]+|\[[0-9a-fA-F:.]+\])(?::([0-9]{1,5}))?", entry.strip())
-        if match is None:
-            raise UsageError(
-                f"--hosts: {entry!r} is not a valid host or host:port, as in node1:{DEFAULT_PORT}"
-            )
-        hosts.append((match[1], int(match[2] or DEFAULT_PORT)))
-    return tuple(hosts)
-
-
-def _check_ports(hosts: Sequence[tuple[str, int]], groups: int) -> None:
-    used = set()
-    for host, first_port in hosts:
-        for port in range(first_port, first_port + groups):
-            if not 1 <= port <= 65535:
-                raise UsageError(f"--hosts: {host}:{port} is not a valid port; use 1 to {65536 - groups}")
-            if (host, port) in used:
-                raise UsageError(
-                    f"--hosts: {host}:{port} is used by two groups; use ports that differ by at least {groups}"
-                )
-            used.add((host, port))
+def _group_addresses(hosts: str, groups: int) -> tuple[str, ...]:
+    """Returns `host:port` of every group of the job; each host's groups use consecutive ports."""
+    addresses = []
+    for entry in hosts.split(","):
+        host, port = re.fullmatch(r"(.*?)(?::([0-9]{1,5}))?", entry.strip(), re.DOTALL).groups()
+        addresses += [f"{host}:{int(port or DEFAULT_PORT) + i}" for i in range(groups)]
+    tf_config.check_addresses(addresses, source="--hosts")
+    return tuple(addresses)

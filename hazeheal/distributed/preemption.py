@@ -17,19 +17,14 @@ def exit_immediately_on_signals(program: str) -> Iterator[None]:
     """Within the block SIGTERM and SIGINT end the process at once, with exit codes 75 and 130.
 
     There is nothing to save until the run is open, and files on the disk are complete at any time. A normal exit of
-    the interpreter might wait for groups that no longer exist. `StopSignals` within the block takes precedence.
-
-    Args:
-        program: Prefix of the line that is printed, such as `hazeheal train`.
+    the interpreter might wait for groups that no longer exist. `StopSignals` within the block takes precedence. The
+    line that is printed starts with `program`.
     """
 
     def end(number, frame):
-        del frame
         name = signal.Signals(number).name
-        # Not through Python's buffers, as the main program may be in the middle of a line.
-        os.write(
-            2, f"{program}: stopped by {name} with nothing to save; rerun the command to resume\n".encode()
-        )
+        line = f"{program}: stopped by {name} with nothing to save; rerun the command to resume\n"
+        os.write(2, line.encode())  # not through Python's buffers, which the main program may be writing to
         os._exit(EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_RESTART)
 
     with handle_signals(end, *_NUMBERS):
@@ -55,7 +50,6 @@ class StopSignals:
         return self._handlers.__exit__(*error)
 
     def _record(self, number, frame):
-        del frame
         if self.received is None:
             self.received = signal.Signals(number).name
         elif number == signal.SIGINT:

@@ -2,8 +2,8 @@
 
 TensorFlow waits in C++ and holds Python's global interpreter lock: signal handlers do not run, and nothing reports
 which group is missing. So each group first listens at its own address, and connects to the others until each has
-accepted a connection once. No data is exchanged. After that TensorFlow's server listens at the same address, so that a
-group that is restarted later finds the others as well.
+accepted a connection once. After that TensorFlow's server listens at the same address, so that a group that is
+restarted later finds the others as well.
 """
 
 import concurrent.futures
@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from hazeheal.distributed.tf_config import Cluster
 from hazeheal.errors import HazeHealError
+from hazeheal.utils.console import first_few
 
 PROBE_SECONDS = 2.0
 PAUSE_SECONDS = 0.25
@@ -44,19 +45,17 @@ def wait_for_groups(cluster: Cluster, *, report: Callable[[str], None] | None = 
     ):
         reported_at = time.monotonic()
         while True:
-            problems = zip(missing, pool.map(connection_problem, missing), strict=True)
-            reasons = {address: reason for address, reason in problems if reason is not None}
-            missing = list(reasons)
+            reasons = dict(zip(missing, pool.map(connection_problem, missing), strict=True))
+            missing = [address for address in missing if reasons[address] is not None]
             if not missing:
                 return
             if time.monotonic() - reported_at > REMIND_SECONDS:
                 reported_at = time.monotonic()
-                parts = [f"{address} ({reason})" for address, reason in reasons.items()]
-                more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
-                report(
-                    f"group {cluster.group} at {own_address}: still waiting for {', '.join(parts[:3])}{more}"
-                )
-            _accept_all(listener)
+                names = first_few([f"{address} ({reasons[address]})" for address in missing])
+                report(f"group {cluster.group} at {own_address}: still waiting for {names}")
+            with contextlib.suppress(OSError):  # empty; a full queue would refuse further groups
+                while True:
+                    listener.accept()[0].close()
             time.sleep(PAUSE_SECONDS)
 
 
@@ -97,13 +96,6 @@ def _listen(port):
         with contextlib.suppress(OSError):  # the kernel supports IPv6, but it is disabled
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     return socket.create_server(("", port))
-
-
-def _accept_all(listener):
-    """Empties the queue of connections; a full one would refuse further groups."""
-    with contextlib.suppress(OSError):
-        while True:
-            listener.accept()[0].close()
 
 
 def _print(line):

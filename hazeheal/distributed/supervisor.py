@@ -10,7 +10,6 @@ received one directly, it stops the other processes as well.
 """
 
 import contextlib
-import pathlib
 import signal
 import sys
 import tempfile
@@ -71,10 +70,12 @@ class Supervisor:
         signals = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
             signals.append(signal.SIGHUP)
-        with handle_signals(self._record_signal, *signals):
+        with (
+            handle_signals(self._record_signal, *signals),
+            tempfile.TemporaryDirectory(prefix="hazeheal-launch-") as folder,
+        ):
             try:
-                with tempfile.TemporaryDirectory(prefix="hazeheal-launch-") as folder:
-                    return self._run(folder)
+                return self._run(folder)
             finally:
                 for worker in self._workers:
                     worker.send(signal.SIGKILL)
@@ -88,8 +89,6 @@ class Supervisor:
     def _run(self, folder):
         furthest_step, restarts = -1, 0
         while not (self._signals or self._remote_error):
-            for old in pathlib.Path(folder).iterdir():
-                old.unlink()
             self._workers = []
             for arguments in self._start():
                 self._workers.append(Worker(*arguments, folder))
@@ -104,10 +103,7 @@ class Supervisor:
             restarts = 1 if step > furthest_step else restarts + 1
             furthest_step = max(furthest_step, step)
             if restarts > self._max_restarts:
-                after = (
-                    f" after {self._max_restarts} restarts without a new step" if self._max_restarts else ""
-                )
-                self._report(f"{reason}; giving up{after}")
+                self._report(f"{reason}; giving up after {self._max_restarts} restarts without a new step")
                 return EXIT_ERROR
             # The exponent is limited, as a float cannot hold any power of two.
             delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(restarts - 1, 20))
@@ -168,9 +164,6 @@ class Supervisor:
         if reason is None and lost:
             # Preferably a process that was killed, not one that noticed the loss.
             reason = _describe_end(min(lost, key=lambda worker: worker.code == EXIT_GROUP_LOST))
-            if killed:
-                names = " and ".join(worker.name for worker in killed)
-                reason += f", and {names} did not exit by itself and was killed"
         return self._exit_code(was_killed=any(worker.code == -signal.SIGKILL for worker in others)), reason
 
     def _read_notes(self, *, now=False):
@@ -183,15 +176,12 @@ class Supervisor:
     def _exit_code(self, *, was_killed):
         """Returns the exit code of the job, or None if it must be restarted. All processes have ended."""
         codes = [worker.code for worker in self._workers]
-        if signal.SIGINT in self._signals:
-            # Python exits with code 1 if it is interrupted while it starts.
-            codes = [
-                EXIT_INTERRUPTED if worker.code == EXIT_ERROR and worker.step() < 0 else worker.code
-                for worker in self._workers
-            ]
+        # Python exits with code 1 if it is interrupted while it starts.
+        is_starting = max(worker.step() for worker in self._workers) < 0
+        is_interrupted = signal.SIGINT in self._signals and is_starting
         for code in FINAL:
             # If a process was killed, the error of another one is probably about that.
-            if code in codes and not was_killed:
+            if code in codes and not was_killed and not is_interrupted:
                 return code
         if all(code == EXIT_OK for code in codes):
             return EXIT_OK
@@ -200,7 +190,7 @@ class Supervisor:
 
     def _stop_code(self):
         """Returns 75 or 130 if the launcher or one of its processes was asked to stop, else None."""
-        codes = [EXIT_INTERRUPTED if n == signal.SIGINT else EXIT_RESTART for n in self._signals]
+        codes = [EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_RESTART for number in self._signals]
         codes += [worker.code for worker in self._workers if worker.code in STOPPED]
         return codes[0] if codes else None
 
@@ -232,12 +222,12 @@ def _describe(worker):
 
 
 def _describe_end(worker):
-    if worker.code < 0:
-        names = {number.value: number.name for number in signal.Signals}
-        return f"{_describe(worker)} was ended by {names.get(-worker.code, f'signal {-worker.code}')}"
     if worker.code == EXIT_GROUP_LOST:
         return f"{_describe(worker)} lost another group"
-    return f"{_describe(worker)} exited with code {worker.code}"
+    if worker.code >= 0:
+        return f"{_describe(worker)} exited with code {worker.code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"{_describe(worker)} was ended by {names.get(-worker.code, f'signal {-worker.code}')}"
 
 
 def _print(line):

@@ -17,6 +17,8 @@ from hazeheal.errors import UsageError
 VARIABLE = "TF_CONFIG"
 # Groups are numbered in this order, because TensorFlow makes the chief, if there is one, the leader.
 JOBS = ("chief", "worker")
+# A host is a name, an IPv4 address, or an IPv6 address in brackets.
+_ADDRESS = re.compile(r"(?:[^\s:/,\[\]]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +28,10 @@ class Cluster:
     Attributes:
         addresses: `host:port` of every group, in the order of their numbers.
         group: Number of this process's group, from 0.
-        job: TensorFlow's name for this kind of process, `worker` or `chief`.
-        task: Index of this process among those of its job.
     """
 
     addresses: tuple[str, ...]
     group: int
-    job: str = "worker"
-    task: int = 0
 
     @property
     def num_groups(self) -> int:
@@ -41,11 +39,8 @@ class Cluster:
         return len(self.addresses)
 
 
-def from_environment(environ: Mapping[str, str] | None = None) -> Cluster | None:
-    """Reads TF_CONFIG.
-
-    Args:
-        environ: The environment variables; by default those of this process.
+def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
+    """Reads TF_CONFIG from environment variables.
 
     Returns:
         The cluster, or None if this process trains alone: TF_CONFIG is not set, or lists one process.
@@ -53,75 +48,61 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Cluster | None
     Raises:
         UsageError: TF_CONFIG is invalid.
     """
-    text = (os.environ if environ is None else environ).get(VARIABLE, "").strip()
+    text = environ.get(VARIABLE, "").strip()
     if not text:
         return None
-    cluster, task = _parse(text)
+    try:
+        config = json.loads(text)
+        cluster = {job: list(addresses) for job, addresses in (config.get("cluster") or {}).items()}
+        task = dict(config.get("task") or {})
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise UsageError(
+            f"{VARIABLE}={text!r} must be a JSON object with the objects `cluster` and `task`; unset it to train in one "
+            "process"
+        ) from None
     if not cluster:
         return None
-    unknown = sorted(set(cluster) - set(JOBS))
+    unknown = sorted(cluster.keys() - set(JOBS))
     if unknown:
         raise UsageError(
             f"{VARIABLE} has processes of type {', '.join(unknown)}; synchronous training uses only worker and chief"
         )
-    addresses = []
-    for job in JOBS:
-        job_addresses = cluster.get(job, [])
-        if not isinstance(job_addresses, list):
-            raise UsageError(f"{VARIABLE}: cluster.{job}={job_addresses!r} must be a list of host:port")
-        addresses += [_check_address(address) for address in job_addresses]
-    if len(set(addresses)) != len(addresses):
-        duplicate = next(a for a in addresses if addresses.count(a) > 1)
-        raise UsageError(f"{VARIABLE} lists {duplicate} twice; give every process its own port")
-    chiefs = len(cluster.get("chief", []))
-    if chiefs > 1:
-        raise UsageError(f"{VARIABLE} has {chiefs} chiefs; list at most one, and the others as worker")
+    addresses = [address for job in JOBS for address in cluster.get(job, [])]
+    check_addresses(addresses, source=VARIABLE)
+    num_chiefs = len(cluster.get("chief", []))
+    if num_chiefs > 1:
+        raise UsageError(f"{VARIABLE} has {num_chiefs} chiefs; list at most one, and the others as worker")
     job, index = task.get("type"), task.get("index")
-    count = len(cluster.get(job, [])) if isinstance(job, str) else 0
-    if isinstance(index, str) and index.isdecimal():
-        index = int(index)
-    if type(index) is not int or not 0 <= index < count:
+    count = len(cluster.get(job, [])) if job in JOBS else 0
+    if str(index) not in map(str, range(count)):  # some operators write the index as text
         raise UsageError(
             f"{VARIABLE}: task={task!r} is not in the cluster "
             f"({', '.join(f'{len(cluster[j])} {j}' for j in JOBS if j in cluster)}); give its type and index"
         )
     if len(addresses) == 1:
         return None
-    return Cluster(tuple(addresses), group=index + (chiefs if job == "worker" else 0), job=job, task=index)
+    return Cluster(tuple(addresses), group=int(index) + (num_chiefs if job == "worker" else 0))
+
+
+def check_addresses(addresses: Sequence[str], *, source: str) -> None:
+    """Checks that every address is a valid `host:port`, and that they differ.
+
+    Args:
+        addresses: Those of all groups.
+        source: The flag or variable that lists them, for the error.
+
+    Raises:
+        UsageError: An address is invalid or listed twice.
+    """
+    for address in addresses:
+        match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
+        if match is None or not 1 <= int(match[1]) <= 65535:
+            raise UsageError(f"{source}: {address!r} is not a valid host:port, as in 10.0.0.1:7000")
+    if len(set(addresses)) != len(addresses):
+        duplicate = next(a for a in addresses if addresses.count(a) > 1)
+        raise UsageError(f"{source}: {duplicate} is used by two groups; give every group its own port")
 
 
 def to_json(addresses: Sequence[str], *, group: int) -> str:
-    """Returns the TF_CONFIG of one group of a job in which all processes are workers.
-
-    Args:
-        addresses: `host:port` of every group, in the order of their numbers.
-        group: Number of the group that the text is for.
-    """
+    """Returns the TF_CONFIG of one group of a job with these `host:port`, in which all processes are workers."""
     return json.dumps({"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": group}})
-
-
-def _parse(text: str) -> tuple[dict, dict]:
-    """Returns the objects `cluster` and `task`."""
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{VARIABLE}={text!r} is not valid JSON ({error}); unset it to train in one process"
-        ) from None
-    if not isinstance(config, dict):
-        raise UsageError(
-            f"{VARIABLE}={text!r} must be an object with `cluster` and `task`; unset it to train in one process"
-        )
-    cluster, task = config.get("cluster") or {}, config.get("task") or {}
-    if not isinstance(cluster, dict) or not isinstance(task, dict):
-        raise UsageError(f"{VARIABLE}: `cluster` and `task` must be objects, got {text!r}")
-    return cluster, task
-
-
-def _check_address(address) -> str:
-    match = re.fullmatch(
-        r"(?:[^\s:/,\[\]]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", address if isinstance(address, str) else ""
-    )
-    if match is None or not 1 <= int(match[1]) <= 65535:
-        raise UsageError(f"{VARIABLE}: {address!r} is not a valid host:port, as in 10.0.0.1:7000")
-    return address

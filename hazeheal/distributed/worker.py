@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from hazeheal.distributed import heartbeat
 from hazeheal.errors import EXIT_RESTART
 
-# If more time than this passes between two polls, the launcher was itself suspended (SIGSTOP, a frozen container), probably together with
-# its processes.
+# If more time than this passes between two polls, the launcher was itself suspended (SIGSTOP, a frozen container),
+# probably together with its processes.
 UNWATCHED_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1
 # Loaded here, because little may be done between fork and exec.
@@ -25,20 +25,16 @@ class Worker:
     """One training process, which starts at once.
 
     Args:
-        name: Such as `group_01`; also an attribute.
+        name: Such as `group_01`.
         command: The program and its arguments.
         environment: Environment variables to set in addition to those of this process.
         folder: Directory for the heartbeat file.
-
-    Attributes:
-        process: The process.
     """
 
-    def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: str | pathlib.Path
-    ):
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: str):
         self.name = name
         self._heartbeat = pathlib.Path(folder) / name
+        self._heartbeat.unlink(missing_ok=True)  # that of an earlier attempt
         self._count = None
         self._changed_at = self._polled_at = time.monotonic()
         # In its own session, so that Ctrl-C in a terminal reaches it once, through the launcher.

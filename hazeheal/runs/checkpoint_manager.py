@@ -4,6 +4,7 @@ A checkpoint is written to a temporary directory, flushed to the disk and rename
 """
 
 import concurrent.futures
+import itertools
 import json
 import logging
 import os
@@ -42,38 +43,32 @@ class CheckpointManager:
         self._keep = keep
         self._log = log
         self._executor = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self._pending = None
-        self._last_save_succeeded = True
+        self._last_save = None
         self._folder.mkdir(parents=True, exist_ok=True)
         for entry in self._folder.glob(".writing-*"):
             shutil.rmtree(entry, ignore_errors=True)
 
     def find_latest(self) -> tuple[pathlib.Path, int] | None:
-        """Finds the newest intact checkpoint. Damaged ones are logged and renamed to `*.damaged`.
-
-        Returns:
-            (path, step), or None if there is none.
-        """
+        """Returns (path, step) of the newest intact checkpoint, or None. Renames damaged ones to `*.damaged`."""
         for step in reversed(list_steps(self._folder)):
             path = checkpoint_path(self._folder, step)
             reason = find_damage(path)
             if reason is None:
                 return path, step
-            renamed = _free_name(path.with_name(path.name + ".damaged"))
-            path.rename(renamed)
+            renamed = path.rename(_free_name(path, "damaged"))
             self._log.warning("checkpoint %s is damaged (%s); renamed to %s", path, reason, renamed.name)
         return None
 
     def rewind_to(self, step: int) -> None:
         """Renames the checkpoints after `step` to `*.set_aside`, so that they are not restored again."""
-        self._wait_for_write()
+        self.wait()
         for later in (s for s in list_steps(self._folder) if s > step):
             path = checkpoint_path(self._folder, later)
-            path.rename(_free_name(path.with_name(path.name + ".set_aside")))
+            path.rename(_free_name(path, "set_aside"))
 
     def best_psnr(self) -> float:
         """Returns the highest validation PSNR in dB among the saved checkpoints; -inf if none was validated."""
-        self._wait_for_write()
+        self.wait()
         return best_saved(self._folder)[0]
 
     def save(
@@ -91,28 +86,19 @@ class CheckpointManager:
         Args:
             variables: {name: array}; must not change until the write has finished.
             step: Number of completed steps. A checkpoint that exists already is not written again.
-            metrics: Validation metrics, of JSON values.
-            progress: The host's counters, of JSON values.
+            metrics, progress: Validation metrics, and the host's counters, of JSON values.
         """
-        self._wait_for_write()
-        self._pending = self._executor.submit(self._write, variables, step, metrics or {}, progress or {})
+        self.wait()
+        self._last_save = self._executor.submit(self._write, variables, step, metrics or {}, progress or {})
 
     def wait(self) -> bool:
         """Waits until the last save has finished. Returns whether it succeeded."""
-        self._wait_for_write()
-        return self._last_save_succeeded
+        return self._last_save is None or self._last_save.result()
 
     def close(self) -> None:
         """Waits until the last save has finished, and ends the writer thread."""
-        try:
-            self._wait_for_write()
-        finally:
-            self._executor.shutdown()
-
-    def _wait_for_write(self):
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            self._last_save_succeeded = pending.result()
+        self._executor.shutdown()
+        self.wait()
 
     def _write(self, variables, step, metrics, progress):
         import tensorflow as tf
@@ -143,9 +129,10 @@ class CheckpointManager:
             _fsync(self._folder)
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            reason = str(error).splitlines()[0]
             self._log.warning(
-                "checkpoint of step %d could not be written: %s; training continues", step, reason
+                "checkpoint of step %d could not be written: %s; training continues",
+                step,
+                str(error).splitlines()[0],
             )
             return False
         self._remove_old()
@@ -166,7 +153,10 @@ def _fsync(path) -> None:
         os.close(descriptor)
 
 
-def _free_name(path) -> pathlib.Path:
-    """Returns `path`, or the first of path.1, path.2, ... that does not exist."""
-    names = (path if not i else path.with_name(f"{path.name}.{i}") for i in range(10**6))
-    return next(name for name in names if not name.exists())
+def _free_name(path, suffix) -> pathlib.Path:
+    """Returns the first of path.suffix, path.suffix.1, path.suffix.2, ... that does not exist."""
+    new = path.with_name(f"{path.name}.{suffix}")
+    for number in itertools.count(1):
+        if not new.exists():
+            return new
+        new = path.with_name(f"{path.name}.{suffix}.{number}")

@@ -29,9 +29,7 @@ _NAME = re.compile(r"ckpt-(\d{8,})")
 def list_steps(folder: str | pathlib.Path) -> list[int]:
     """Returns the steps of the checkpoints in a `checkpoints/` directory, ascending. Their contents are not verified."""
     folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        return []
-    matches = (_NAME.fullmatch(entry.name) for entry in folder.iterdir())
+    matches = (_NAME.fullmatch(path.name) for path in (folder.iterdir() if folder.is_dir() else ()))
     return sorted(int(match[1]) for match in matches if match)
 
 
@@ -80,20 +78,16 @@ def validation_psnr(path: str | pathlib.Path) -> float:
 
 
 def best_saved(folder: str | pathlib.Path) -> tuple[float, int | None]:
-    """Returns the highest validation PSNR (dB) in a `checkpoints/` directory and its step; (-inf, None) if none."""
-    scores = [(validation_psnr(checkpoint_path(folder, step)), step) for step in list_steps(folder)]
-    return max((score for score in scores if score[0] > -math.inf), default=(-math.inf, None))
+    """Returns the highest validation PSNR (dB) in a `checkpoints/` directory, or -inf, and its step, or None."""
+    return max(_scores(folder), default=(-math.inf, None))
 
 
 def find_checkpoint(folder: str | pathlib.Path, *, which: str | int = "newest") -> pathlib.Path | None:
-    """Finds an intact checkpoint.
+    """Returns an intact checkpoint in a group's `checkpoints/` directory, or None.
 
     Args:
-        folder: A group's `checkpoints/` directory.
+        folder: The directory.
         which: `newest`, `best` (highest validation PSNR; the newest if none was validated), or a step.
-
-    Returns:
-        The checkpoint's directory, or None if there is no intact one.
 
     Raises:
         UsageError: `which` has another value.
@@ -101,8 +95,7 @@ def find_checkpoint(folder: str | pathlib.Path, *, which: str | int = "newest") 
     if which == "newest":
         steps = reversed(list_steps(folder))
     elif which == "best":
-        scores = [(validation_psnr(checkpoint_path(folder, step)), step) for step in list_steps(folder)]
-        steps = [step for _, step in sorted(scores, reverse=True)]
+        steps = [step for _, step in sorted(_scores(folder), reverse=True)]
     elif str(which).isdecimal():
         steps = [int(which)]
     else:
@@ -112,19 +105,14 @@ def find_checkpoint(folder: str | pathlib.Path, *, which: str | int = "newest") 
 
 
 def resolve_checkpoint(path: str | pathlib.Path, *, which: str | int = "best") -> pathlib.Path:
-    """Finds the checkpoint that `--restore_from` names.
-
-    Args:
-        path: The directory of a checkpoint, a run or a group, or a `checkpoints/` directory.
-        which: Which checkpoint of a run, as for `find_checkpoint`.
+    """Returns the checkpoint that `--restore_from` names: `path`, or one in the run, group or `checkpoints/` `path`.
 
     Raises:
         HazeHealError: There is no intact checkpoint.
     """
     path = pathlib.Path(path)
     if (path / MANIFEST).is_file() and (path / f"{PREFIX}.index").is_file():
-        reason = find_damage(path)
-        if reason is not None:
+        if reason := find_damage(path):
             raise HazeHealError(
                 f"--restore_from={path}: the checkpoint is damaged ({reason}); use another one"
             )
@@ -158,8 +146,7 @@ def check_data_set(
     Args:
         progress: `read_progress` of the run's checkpoint.
         fingerprint: That of the data set in `data_dir`.
-        data_dir: The value of --data_dir, for the error.
-        workdir: The run directory, for the error.
+        data_dir, workdir: The values of the flags, for the error.
 
     Raises:
         UsageError: The run was trained on another data set.
@@ -174,6 +161,10 @@ def check_data_set(
 def manifest_hash(manifest: dict[str, Any]) -> str:
     """Returns the SHA-256 of a manifest without its own `sha256` entry."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _scores(folder) -> list[tuple[float, int]]:
+    return [(validation_psnr(checkpoint_path(folder, step)), step) for step in list_steps(folder)]
 
 
 def _manifest_entry(path, name) -> dict:

@@ -89,25 +89,21 @@ class _RunCollector:
     def collect(self) -> "Iterator[Metric]":
         from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 
+        def labeled(name, text, label, values):
+            family = GaugeMetricFamily(name, text, labels=[label])
+            for key, value in values.items():
+                family.add_metric([key], math.nan if value is None else float(value))
+            return family
+
         facts = read_status(self._run)
         if facts is None:  # the run has not started
             return
         for field, (name, text) in GAUGES.items():
             if facts.get(field) is not None:
                 yield GaugeMetricFamily(name, text, value=facts[field])
-        state = GaugeMetricFamily(
-            "hazeheal_state", "1 for the current state, 0 for the others", labels=["state"]
-        )
-        for name in STATES:
-            state.add_metric([name], float(facts["state"] == name))
-        yield state
-        losses = GaugeMetricFamily("hazeheal_loss", "Mean over the last log interval", labels=["loss"])
-        for name, value in facts.get("losses", {}).items():
-            losses.add_metric([name], math.nan if value is None else value)
-        yield losses
-        validation = GaugeMetricFamily("hazeheal_validation", "The last validation", labels=["figure"])
-        for name, value in (facts.get("validation") or {}).items():
-            validation.add_metric([name], math.nan if value is None else value)
-        yield validation
+        states = {state: facts["state"] == state for state in STATES}
+        yield labeled("hazeheal_state", "1 for the current state, 0 for the others", "state", states)
+        yield labeled("hazeheal_loss", "Mean over the last log interval", "loss", facts.get("losses") or {})
+        yield labeled("hazeheal_validation", "The last validation", "figure", facts.get("validation") or {})
         info = {name: str(facts.get(name)) for name in ("host", "data_dir", "precision")}
         yield InfoMetricFamily("hazeheal_run", "The run and its host", value={"run": str(self._run), **info})

@@ -28,12 +28,8 @@ _LOCK_TRIES, _LOCK_PAUSE_SECONDS = 10, 0.03
 class RunDirectory:
     """Paths and JSON files of a run, as one replica group sees them.
 
-    Args:
-        path: The run directory; it need not exist.
-        group: Number of the replica group.
-
     Attributes:
-        path: RUN.
+        path: RUN; it need not exist.
         group: RUN/group_NN.
         checkpoints, summaries, samples: Directories in `group`.
         training_log, log: training_log.csv and log.txt in `group`.
@@ -63,37 +59,37 @@ class RunDirectory:
         Raises:
             HazeHealError: Another process holds the lock, or the directory cannot be written.
         """
-        try:
-            self.group.mkdir(parents=True, exist_ok=True)
-            file = open(self.group / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (closed below)
-        except OSError as error:
-            raise self._not_writable(error) from error
-        with file:
-            descriptor = file.fileno()
+        with contextlib.ExitStack() as stack:
             try:
-                is_held = _lock(descriptor)
+                self.group.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(open(self.group / ".lock", "a+", encoding="utf-8"))
+                if not self._try_lock(file.fileno()):
+                    raise HazeHealError(
+                        f"--workdir={self.path} is in use by {read_holder(file.fileno())}; wait until it ends, or use "
+                        "another directory"
+                    )
+                write_holder(file.fileno())
             except OSError as error:
-                # Some network file systems have no locks. Training there is allowed.
-                LOG.warning("%s cannot be locked (%s); start no second run there", self.path, error.strerror)
-                is_held = True
-            if not is_held:
                 raise HazeHealError(
-                    f"--workdir={self.path} is in use by {read_holder(descriptor)}; wait until it ends, or use "
-                    "another directory"
-                )
-            try:
-                write_holder(descriptor)
-            except OSError as error:
-                raise self._not_writable(error) from error
+                    f"--workdir={self.path} cannot be written: {error.strerror}; use another directory"
+                ) from error
             try:
                 yield self
             finally:
-                os.ftruncate(descriptor, 0)
+                os.ftruncate(file.fileno(), 0)
 
-    def _not_writable(self, error):
-        return HazeHealError(
-            f"--workdir={self.path} cannot be written: {error.strerror}; use another directory"
-        )
+    def _try_lock(self, descriptor):
+        """Returns whether the lock is held. Tries several times, as `status.is_locked` takes it for a moment."""
+        try:
+            for _ in range(_LOCK_TRIES):
+                if try_lock(descriptor):
+                    return True
+                time.sleep(_LOCK_PAUSE_SECONDS)
+        except OSError as error:
+            # Some network file systems have no locks. Training there is allowed.
+            LOG.warning("%s cannot be locked (%s); start no second run there", self.path, error.strerror)
+            return True
+        return False
 
     def load_config(self) -> "ConfigDict | None":
         """Returns the configuration in config.json, or None if the run has none.
@@ -113,13 +109,10 @@ class RunDirectory:
 
         Args:
             config: The configuration.
-            step: The step from which the run continues with it.
+            step: The step N from which the run continues with it.
 
         Returns:
             The differences, as `train.epochs: 10 -> 20`.
-
-        Raises:
-            HazeHealError: The existing config.json cannot be read.
         """
         new = configs.flat(configs.from_dict(json.loads(configs.to_json(config))))
         changes = []
@@ -147,12 +140,3 @@ class RunDirectory:
         except (OSError, ValueError):
             return {}
         return result if isinstance(result, dict) else {}
-
-
-def _lock(descriptor: int) -> bool:
-    """Tries several times, because `status.is_locked` takes the lock for a moment."""
-    for _ in range(_LOCK_TRIES):
-        if try_lock(descriptor):
-            return True
-        time.sleep(_LOCK_PAUSE_SECONDS)
-    return False

@@ -34,7 +34,6 @@ from hazeheal.utils.file_lock import try_lock
 LOG = logging.getLogger("hazeheal")
 
 ACTIVE = ("starting", "training", "validating", "saving")
-_STOPPED_BY = {"SIGINT": ("stopped", EXIT_INTERRUPTED), "SIGTERM": ("preempted", EXIT_RESTART)}
 # Least time between two writes of new figures. A new state is written at once.
 WRITE_SECONDS = 1.0
 # Most time between two writes while steps complete, if the log interval is longer.
@@ -47,7 +46,7 @@ class Status:
     """Writes the status.json of one run. If a write fails, it logs one warning and training continues.
 
     Args:
-        directory: The run directory.
+        directory: The run.
         total_steps: Number of steps after which the run is complete.
         steps_per_epoch: Number of steps of one epoch, which need not be an integer; None: epochs are not reported.
         facts: Further constant entries, of JSON values.
@@ -71,25 +70,12 @@ class Status:
         self._pace_start = None
         self._has_warned = False
         self._facts = {
-            "state": "starting",
-            "reason": None,
-            "exit_code": None,
-            "step": 0,
-            "steps": total_steps,
-            "epoch": None,
-            "images_per_second": None,
-            "eta_seconds": None,
-            "best_psnr": None,
-            "best_step": None,
-            "losses": {},
-            "validation": None,
-            "checkpoint_step": None,
+            **{"state": "starting", "reason": None, "exit_code": None, "step": 0, "steps": total_steps},
+            **dict.fromkeys(("epoch", "images_per_second", "eta_seconds", "best_psnr", "best_step")),
+            **{"losses": {}, "validation": None, "checkpoint_step": None},
             **(facts or {}),
-            "host": socket.gethostname(),
-            "boot": boot_id(),
-            "pid": os.getpid(),
-            "started": _now(),
-            "updated": None,
+            **{"host": socket.gethostname(), "boot": boot_id(), "pid": os.getpid()},
+            **{"started": _now(), "updated": None},
         }
 
     def begin(self) -> None:
@@ -136,8 +122,8 @@ class Status:
 
     def stopped(self, signal: str, step: int) -> None:
         """Records that the run saved a checkpoint at `step` and ends because of `signal`, SIGINT or SIGTERM."""
-        state, exit_code = _STOPPED_BY[signal]
-        self._end(state, f"{signal} at step {step}; rerun the command to resume", exit_code, step=step)
+        state, code = ("preempted", EXIT_RESTART) if signal == "SIGTERM" else ("stopped", EXIT_INTERRUPTED)
+        self._end(state, f"{signal} at step {step}; rerun the command to resume", code, step=step)
 
     def complete(self, step: int) -> None:
         """Records that all steps are done and all files are written."""
@@ -155,9 +141,9 @@ class Status:
             self._end("stopped", "second SIGINT: stopped without saving", EXIT_INTERRUPTED)
             raise
         except BaseException as error:
-            is_explained = isinstance(error, HazeHealError | OSError)
-            first_line = next(iter(str(error).strip().splitlines()), "")
-            reason = str(error) if is_explained else f"{type(error).__name__}: {first_line}"
+            reason = str(error)
+            if not isinstance(error, HazeHealError | OSError):
+                reason = f"{type(error).__name__}: {reason.strip()}".splitlines()[0]
             self._end("failed", one_line(reason), getattr(error, "exit_code", EXIT_ERROR))
             raise
 
@@ -174,14 +160,12 @@ class Status:
     def _set_step(self, step):
         if step is None:
             return
-        total = self._facts["steps"]
         epoch = math.floor(step / self._steps_per_epoch) if self._steps_per_epoch else None
         self._facts |= {"step": step, "epoch": epoch, "eta_seconds": None}
-        if self._pace_start is not None and self._facts["state"] in ACTIVE:
-            first_step, start = self._pace_start
-            if step > first_step:
-                seconds_per_step = (time.monotonic() - start) / (step - first_step)
-                self._facts["eta_seconds"] = round(seconds_per_step * max(0, total - step), 1)
+        first_step, start = self._pace_start or (step, None)
+        if step > first_step and self._facts["state"] in ACTIVE:
+            seconds_per_step = (time.monotonic() - start) / (step - first_step)
+            self._facts["eta_seconds"] = round(seconds_per_step * max(0, self._facts["steps"] - step), 1)
 
     def _write(self, *, min_seconds=0.0):
         now = time.monotonic()
@@ -200,17 +184,12 @@ class Status:
 
 
 def read_status(run: str | pathlib.Path) -> dict[str, Any] | None:
-    """Reads a run's status.json and checks whether its process is still alive.
+    """Returns a run's status.json with these changes, or None if it cannot be read.
 
-    Args:
-        run: The run directory.
-
-    Returns:
-        The contents of status.json with these changes; None if there is no readable status.json.
-        `state`: `killed` if the process died without a final status (SIGKILL, a lost host), or `silent` if nothing
-        was written for long, because the process hangs or its host is down.
-        `alive`: whether a process holds the run's lock; None if that cannot be determined.
-        `age_seconds`: time since the last write.
+    `state`: `killed` if the process died without a final status (SIGKILL, a lost host), or `silent` if nothing was
+    written for long, because the process hangs or its host is down.
+    `alive`: whether a process holds the run's lock; None if that cannot be determined.
+    `age_seconds`: time since the last write.
     """
     before = _load(run)
     if before is None:
@@ -240,8 +219,7 @@ def is_locked(run: str | pathlib.Path) -> bool | None:
     """
     try:
         with open(RunDirectory(run).group / ".lock", encoding="utf-8") as file:
-            # Shared, so that two readers do not take each other for the run. It is released within the time in
-            # which a run that starts retries.
+            # Shared, so that two readers do not take each other for the run.
             return not try_lock(file.fileno(), shared=True)
     except FileNotFoundError:
         return False
@@ -267,9 +245,8 @@ def _load(run):
 
 
 def _age_seconds(updated):
-    time_updated = datetime.datetime.fromisoformat(updated)
-    # Negative if the clock was set back, or the other host's clock is ahead.
-    return max(0.0, (datetime.datetime.now().astimezone() - time_updated).total_seconds())
+    age = datetime.datetime.now().astimezone() - datetime.datetime.fromisoformat(updated)
+    return max(0.0, age.total_seconds())  # negative if clocks differ
 
 
 def _now():
