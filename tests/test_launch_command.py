@@ -139,7 +139,7 @@ def test_tf_config_excludes_groups_and_hosts(capsys, monkeypatch, started, extra
 
 def test_an_invalid_tf_config_is_refused(capsys, monkeypatch, started):
     monkeypatch.setenv("TF_CONFIG", "{")
-    assert refused(capsys, "--groups=2").startswith("TF_CONFIG='{' is not valid JSON")
+    assert refused(capsys, "--groups=2").startswith("TF_CONFIG='{' must be a JSON object")
     assert not started
 
 
