@@ -39,28 +39,22 @@ def timed_rounds(
         (units per round, duration of each round in seconds, result of `work` in each round).
     """
     work(1)
-    count = _units_per_round(work, seconds=seconds)
-    durations, results = [], []
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        results.append(work(count))
-        durations.append(time.perf_counter() - begin)
-    return count, durations, results
-
-
-def _units_per_round(work, *, seconds):
-    """Number of units that take about `seconds`: doubles it up to a tenth of that, then scales.
-
-    Timing one unit is not enough, because the fixed cost of a call matters less the more units it has.
-    """
-    count = 1
-    while True:
-        begin = time.perf_counter()
-        work(count)
-        duration = time.perf_counter() - begin
-        if duration >= seconds / 10:
-            return max(1, round(count * seconds / duration))
+    # Doubles the units up to a tenth of a round, then scales. Timing one unit is not enough, because the fixed cost of a
+    # call matters less the more units it has.
+    count, duration = 1, _seconds(work, 1)[0]
+    while duration < seconds / 10:
         count *= 2
+        duration = _seconds(work, count)[0]
+    count = max(1, round(count * seconds / duration))
+    durations, results = zip(*(_seconds(work, count) for _ in range(rounds)), strict=True)
+    return count, list(durations), list(results)
+
+
+def _seconds(work, count):
+    """(duration, result) of one call of `work`."""
+    begin = time.perf_counter()
+    result = work(count)
+    return time.perf_counter() - begin, result
 
 
 def peak_bytes(runtime: "Runtime") -> int:

@@ -80,22 +80,18 @@ def unchanged(hazy: np.ndarray) -> np.ndarray:
 
 def score(image: np.ndarray, clear: np.ndarray) -> dict[str, float]:
     """Returns {metric: value}, as `PROTOCOL` defines the metrics, of a uint8 `[H, W, 3]` image and its ground truth."""
-    psnr, ssim = _psnr_ssim(image, clear)
+    psnr, ssim = _psnr_ssim(image.astype(np.float64), clear.astype(np.float64))
     psnr_y, ssim_y = _psnr_ssim(*(color.rgb2ycbcr(x)[..., :1] for x in (image, clear)))
     ciede2000 = color.deltaE_ciede2000(color.rgb2lab(image), color.rgb2lab(clear)).mean()
-    return {"psnr": psnr, "ssim": ssim, "psnr_y": psnr_y, "ssim_y": ssim_y, "ciede2000": float(ciede2000)}
+    scores = {"psnr": psnr, "ssim": ssim, "psnr_y": psnr_y, "ssim_y": ssim_y, "ciede2000": ciede2000}
+    return {metric: float(value) for metric, value in scores.items()}
 
 
+@tf.function(input_signature=[tf.TensorSpec([None, None, None], tf.float64)] * 2, autograph=False)
 def _psnr_ssim(image, clear):
-    """(PSNR, limited to 100 dB; SSIM) of [H, W, C] arrays in [0, 255]."""
-    batches = (tf.constant(x[None], tf.float64) for x in (image, clear))
-    psnr, ssim = _psnr_ssim_graph(*batches)
-    return min(float(psnr), psnr_ssim.PSNR_LIMIT), float(ssim)
-
-
-@tf.function(input_signature=[tf.TensorSpec([1, None, None, None], tf.float64)] * 2, autograph=False)
-def _psnr_ssim_graph(a, b):
-    return psnr_ssim.psnr(a, b)[0], psnr_ssim.ssim(a, b)[0]
+    """(PSNR, limited to 100 dB; SSIM) of [H, W, C] in [0, 255]."""
+    psnr = tf.minimum(psnr_ssim.psnr(image[None], clear[None])[0], psnr_ssim.PSNR_LIMIT)
+    return psnr, psnr_ssim.ssim(image[None], clear[None])[0]
 
 
 def _checked(output, hazy, *, name):
