@@ -14,7 +14,7 @@ def charbonnier(
     restored: tf.Tensor,
     clear: tf.Tensor,
     *,
-    mask: tf.Tensor | None = None,
+    mask: tf.Tensor,
     eps: float = 1e-3,
     haze_share: float = 0.3,
 ) -> tf.Tensor:
@@ -27,9 +27,8 @@ def charbonnier(
     scale of the loss.
 
     Args:
-        restored: `[B, H, W, 3]` in [-1, 1].
-        clear: `[B, H, W, 3]` in [-1, 1].
-        mask: `[B, H, W, 1]` in [0, 1], see `haze_mask`; None: the plain mean of c.
+        restored, clear: `[B, H, W, 3]` in [-1, 1].
+        mask: M, `[B, H, W, 1]` in [0, 1], see `haze_mask`.
         eps: The difference at which the loss changes from squared to absolute; also its minimum.
         haze_share: s, in [0, 1].
 
@@ -39,8 +38,6 @@ def charbonnier(
     difference = _float32(restored) - _float32(clear)
     c = tf.reduce_mean(tf.sqrt(tf.square(difference) + eps * eps), axis=-1, keepdims=True)
     plain = tf.reduce_mean(c, axis=[1, 2, 3])
-    if mask is None:
-        return plain
     mask = _float32(mask)
     hazy = tf.reduce_sum(mask * c, axis=[1, 2, 3]) / (tf.reduce_sum(mask, axis=[1, 2, 3]) + 1e-6)
     return (1.0 - haze_share) * plain + haze_share * hazy
