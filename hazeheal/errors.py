@@ -14,13 +14,9 @@ EXIT_INTERRUPTED = 130
 
 
 class HazeHealError(Exception):
-    """An error that the user can act on. The message says what is wrong, which value, and what to do.
+    """An error that the user can act on. The message says what is wrong, which value, and what to do."""
 
-    Attributes:
-        exit_code: The exit code of a command that ends with this error.
-    """
-
-    exit_code = EXIT_ERROR
+    exit_code = EXIT_ERROR  # of a command that ends with this error
 
 
 class UsageError(HazeHealError):

@@ -86,7 +86,6 @@ def test_the_status_during_a_run(directory, clock):
     status.beat(10)
     assert written(directory)["state"] == "training"  # the first steps are written at once
     clock[0] += 20
-    status.beat(30)
     status.log(30, losses=LOSSES, images_per_second=41.0)
     at_30 = written(directory)
     assert (at_30["step"], at_30["epoch"], at_30["losses"], at_30["images_per_second"]) == (
@@ -122,11 +121,7 @@ def test_new_figures_are_written_at_an_interval(directory, clock, monkeypatch):
         status.log(step, losses=LOSSES, images_per_second=64.0)
         status.beat(step)
     assert moments == [1000.0 + i for i in range(31)]
-    for step in range(1921, 2051):  # one step per second, none of them logged
-        clock[0] += 1.0
-        status.beat(step)
-    assert moments[31:] == [1030.0 + 30 * i for i in range(1, 5)]
-    assert written(directory)["step"] == 2040
+    assert written(directory)["step"] == 1920
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
 """Files by which the launchers of several hosts learn that another host's part of the job ended with an error.
 
-A training process reports an error to the other groups over the network (`failures.report_error_to_groups`) once they
-are connected. Before that, or if the report fails, the other launchers would wait for the missing group or restart
-theirs. Therefore a launcher that ends with an error writes a note to the run directory, and the other launchers poll
-for it. Without a shared file system the notes are not seen, and the other launchers give up by themselves.
+Connected groups report errors over the network (`failures.report_error_to_groups`). Before that the other launchers
+would wait for the missing group or restart theirs. Therefore a launcher that ends with an error writes a note to the
+run directory, and the other launchers poll for it.
 
 No clocks are compared: every note has a random id, and the notes that exist when a launcher starts are from an earlier
 job. A launcher removes its own old note when it starts.

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 _REPORT = "hazeheal: group {} has ended with an error (code {}): {}"
 _REPORT_PATTERN = re.compile(r"hazeheal: group ([0-9]+) has ended with an error \(code ([12])\): ([^\n]+)")
 _MAX_REPORT_LENGTH = 500
-# Which of these reaches a waiting group depends on timing: a connection is reset or refused, a heartbeat is missed, or
-# the collectives are aborted after one of these.
+# A connection is reset or refused, a heartbeat is missed, or the collectives are aborted after one of these.
 _LOST_GROUP_ERRORS = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -33,11 +32,7 @@ _LOST_GROUP_ERRORS = (
 def translate_errors(*, processor: "DehazeDataProcessor", devices: Sequence[str]) -> Iterator[None]:
     """Translates TensorFlow's errors within the block that are about damaged data or too little memory.
 
-    At the end of the block, the damaged records that `processor` skipped are logged.
-
-    Args:
-        processor: Reads the data; finds the damaged record that an error is about.
-        devices: Names of the devices, for the message.
+    At the end of the block, the damaged records that `processor` skipped are logged. `devices` are named in the error.
 
     Raises:
         DataError: A record is damaged; names shard, record and source.

@@ -22,16 +22,13 @@ from hazeheal.utils.console import first_few
 PROBE_SECONDS = 2.0
 PAUSE_SECONDS = 0.25
 REMIND_SECONDS = 60.0
-# An earlier process may still be releasing the port.
-PORT_SECONDS = 20.0
+PORT_SECONDS = 20.0  # an earlier process may still be releasing the port
 
 
 def wait_for_groups(cluster: Cluster, *, report: Callable[[str], None] | None = None) -> None:
     """Returns when every other group of the job has accepted a connection once.
 
-    Args:
-        cluster: The groups.
-        report: Called once per minute with a line that lists the missing groups; prints to stderr by default.
+    `report` is called once per minute with a line that lists the missing groups; by default it prints to stderr.
 
     Raises:
         HazeHealError: Another program uses this group's port.

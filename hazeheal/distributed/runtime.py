@@ -23,8 +23,7 @@ class Runtime:
         devices: Names of this group's devices, such as `GPU:0` or `CPU:1`.
         precision: A Keras dtype policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
         xla: Whether the training step is compiled with XLA.
-        group: Number of this process's replica group, from 0.
-        num_groups: Number of groups that train as one job.
+        group, num_groups: Number of this process's replica group, from 0, and of all groups of the job.
         reasons: {"precision": reason, "xla": reason} of the choices, for the log.
     """
 
@@ -81,9 +80,8 @@ def choose_runtime(
     No TensorFlow operation may run before.
 
     Args:
-        gpus: Numbers of the GPUs to use, as in `--gpus=0,1`. None: all GPUs.
-        cpu_replicas: Number of logical CPU devices to use instead of GPUs. None: the CPU (one replica) only if there
-            is no GPU.
+        gpus: Numbers of the GPUs to use. None: all.
+        cpu_replicas: Number of logical CPU devices to use instead of GPUs. None: one, only if there is no GPU.
         precision: `auto` or a Keras dtype policy.
         xla: `auto`, `on` or `off`.
         cluster: The groups that train as one job. None: this process trains alone.
@@ -99,9 +97,9 @@ def choose_runtime(
             f"--cpu_replicas={cpu_replicas}: each of {cluster.num_groups} groups uses one CPU replica; start more "
             "groups instead"
         )
-    physical_gpus = tf.config.list_physical_devices("GPU")
     if gpus is not None:
-        check_gpus(gpus, num_gpus=len(physical_gpus))
+        check_gpus(gpus)
+    physical_gpus = tf.config.list_physical_devices("GPU")
     selected = []
     if cpu_replicas is None:
         selected = physical_gpus if gpus is None else [physical_gpus[i] for i in gpus]
@@ -144,22 +142,20 @@ def count_gpus() -> int:
     return len(tf.config.list_physical_devices("GPU"))
 
 
-def check_gpus(gpus: Sequence[int], *, num_gpus: int) -> None:
-    """Checks the numbers of `--gpus`, where TensorFlow can use `num_gpus` GPUs.
+def check_gpus(gpus: Sequence[int]) -> None:
+    """Checks the numbers of `--gpus`.
 
     Raises:
-        UsageError: A number occurs twice, or there is no such GPU.
+        UsageError: A number occurs twice, or TensorFlow cannot use this GPU.
     """
-    numbers = ",".join(map(str, gpus))
-    if len(set(gpus)) != len(gpus):
-        raise UsageError(f"--gpus={numbers} lists a GPU twice; list each GPU once")
-    if not gpus or not all(0 <= i < num_gpus for i in gpus):
-        if num_gpus:
-            raise UsageError(f"--gpus={numbers}: this machine has GPUs 0 to {num_gpus - 1}")
+    flag, num_gpus = f"--gpus={','.join(map(str, gpus))}", count_gpus()
+    if not num_gpus:
         raise UsageError(
-            f"--gpus={numbers}: this machine has no GPU that TensorFlow can use; use --cpu_replicas=N, or install NVIDIA's "
-            "libraries: pip install '.[cuda]' in HazeHeal's repository"
+            f"{flag}: this machine has no GPU that TensorFlow can use; use --cpu_replicas=N, or install NVIDIA's libraries: "
+            "pip install '.[cuda]' in HazeHeal's repository"
         )
+    if not gpus or not set(gpus) <= set(range(num_gpus)) or len(set(gpus)) != len(gpus):
+        raise UsageError(f"{flag}: this machine has GPUs 0 to {num_gpus - 1}; list each GPU at most once")
 
 
 def _configure_gpus(gpus):
@@ -186,11 +182,10 @@ def _configure_cpus(count: int):
             tf.config.threading.set_intra_op_parallelism_threads(max(1, usable_cores() // count))
     except RuntimeError as error:
         # TensorFlow has started already (in a notebook, or for an earlier trainer in this process).
-        num_logical = len(tf.config.list_logical_devices("CPU"))
-        if num_logical < count:
+        started = len(tf.config.list_logical_devices("CPU"))
+        if started < count:
             raise HazeHealError(
-                f"--cpu_replicas={count}: TensorFlow has already started with {num_logical} CPU devices; start a new "
-                "process"
+                f"--cpu_replicas={count}: TensorFlow has started with {started} CPU devices; start a new process"
             ) from error
     return tuple(f"CPU:{i}" for i in range(count))
 

@@ -1,12 +1,9 @@
 """Starts a host's training processes, watches them, and restarts all of them when one is lost.
 
 A process is lost if a signal ended it, if it exited because another group is lost (exit code 69), or if it sends no
-heartbeat for too long. Then all processes of this host are ended and restarted; each resumes from the last checkpoint.
-The launchers of other hosts do the same, because their processes cannot continue either.
-
-These end the job: an error that the user must act on (exit codes 1 and 2), on the other hosts too if they can see it
-(`error_notes`); its completion; and a request to stop. The launcher forwards SIGINT and SIGTERM, and if a process
-received one directly, it stops the other processes as well.
+heartbeat for too long. Then all processes are restarted, also by the launchers of other hosts, and resume from the
+last checkpoint. These end the job: an error that the user must act on (exit codes 1 and 2), here or on another host
+(`error_notes`); its completion; and a request to stop, of the launcher or of one of its processes.
 """
 
 import contextlib
@@ -59,11 +56,9 @@ class Supervisor:
         self._start = start
         self._max_restarts = max_restarts
         self._hang_timeout = hang_timeout
-        self._notes = notes
+        self._notes, self._notes_read_at, self._remote_error = notes, time.monotonic(), None
         self._report = report or _print
-        self._notes_read_at, self._remote_error = time.monotonic(), None
-        self._signals = []
-        self._workers = []
+        self._signals, self._workers = [], []
 
     def run(self) -> int:
         """Runs the job and returns its exit code: 0, 1, 2, 75 or 130. After too many restarts it is 1."""
@@ -198,9 +193,8 @@ class Supervisor:
         return self._hang_timeout * (START_FACTOR if worker.step() < 0 else 1)
 
     def _hangs(self, worker):
-        return (
-            self._hang_timeout and worker.code is None and worker.silent_seconds() > self._hang_limit(worker)
-        )
+        is_silent = worker.silent_seconds() > self._hang_limit(worker)
+        return self._hang_timeout and worker.code is None and is_silent
 
     def _send(self, number):
         for worker in self._workers:

@@ -57,8 +57,7 @@ class Worker:
 
     def silent_seconds(self) -> float:
         """Returns the time since the last heartbeat, without the time in which the launcher was suspended."""
-        count, _ = heartbeat.read_heartbeat(self._heartbeat)
-        now = time.monotonic()
+        count, now = heartbeat.read_heartbeat(self._heartbeat)[0], time.monotonic()
         if count != self._count:
             self._count, self._changed_at = count, now
         elif now - self._polled_at > UNWATCHED_SECONDS:

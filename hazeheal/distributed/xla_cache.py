@@ -1,8 +1,5 @@
 """Keeps XLA's compiled programs from one run to the next: `hazeheal train --xla_cache=DIR`.
 
-    with xla_cache.use_cache(directory, group=0):    # before TensorFlow is imported
-        ...                                          # trains
-
 TensorFlow writes the programs and finds each by a hash of its source. This module adds what TensorFlow does not do:
 
 - TensorFlow does not check that a program was compiled for this machine. Each kind of machine, and each version of
@@ -35,7 +32,7 @@ def use_cache(directory: str | pathlib.Path | None, *, group: int) -> Iterator[N
 
     Args:
         directory: Created if it is missing. None: nothing is cached.
-        group: Number of this process's replica group; each group has its own folder.
+        group: Number of this process's replica group, which has its own folder. Enter before importing TensorFlow.
 
     Raises:
         UsageError: TF_XLA_FLAGS sets another directory.
@@ -71,24 +68,19 @@ def folder_name(group: int) -> str:
     return f"tensorflow-{importlib.metadata.version('tensorflow')}-{digest[:12]}"
 
 
-def remove_changed_programs(folder: pathlib.Path) -> list[str]:
-    """Removes the programs in a folder whose hash is not the recorded one. Returns their names."""
+def remove_changed_programs(folder: pathlib.Path) -> None:
+    """Removes the programs in a folder whose hash is not the recorded one."""
     try:
         hashes = dict(json.loads((folder / HASHES).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         hashes = {}
-    changed = [path for path in _programs(folder) if hashes.get(path.name) != sha256_of_file(path)]
-    for path in changed:
-        path.unlink()
-    return [path.name for path in changed]
+    for path in folder.glob("*.pb"):
+        if hashes.get(path.name) != sha256_of_file(path):
+            path.unlink()
 
 
 def record_hashes(folder: pathlib.Path) -> None:
     """Writes the hashes of all programs in a folder. If that fails, the next run compiles them again."""
     with contextlib.suppress(OSError, OutputError):
-        hashes = {path.name: sha256_of_file(path) for path in _programs(folder)}
+        hashes = {path.name: sha256_of_file(path) for path in sorted(folder.glob("*.pb"))}
         atomic_write(folder / HASHES, json.dumps(hashes, indent=1) + "\n")
-
-
-def _programs(folder) -> list[pathlib.Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix == ".pb" and path.is_file())

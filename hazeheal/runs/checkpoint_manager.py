@@ -13,15 +13,8 @@ import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hazeheal.runs.checkpoints import (
-    MANIFEST,
-    PREFIX,
-    best_saved,
-    checkpoint_path,
-    find_damage,
-    list_steps,
-    manifest_hash,
-)
+from hazeheal.runs import checkpoints
+from hazeheal.runs.checkpoints import best_saved, checkpoint_path, list_steps
 from hazeheal.utils.hashing import sha256_of_file
 
 if TYPE_CHECKING:
@@ -29,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class CheckpointManager:
-    """Saves one replica group's checkpoints, and keeps the newest ones and the best one by validation PSNR."""
+    """Saves one replica group's checkpoints, and keeps the newest ones and the best one by validation PSNR.
+
+    Args:
+        folder: The group's `checkpoints/` directory. It is created if it is missing, and the incomplete checkpoint
+            of a killed process is removed.
+        keep: How many of the newest checkpoints to keep.
+        log: Receives warnings.
+    """
 
     def __init__(self, folder: str | pathlib.Path, *, keep: int, log: logging.Logger):
-        """Opens `folder`, and removes the incomplete checkpoint of a killed process.
-
-        Args:
-            folder: The group's `checkpoints/` directory; created if it is missing.
-            keep: How many of the newest checkpoints to keep.
-            log: Receives warnings.
-        """
         self._folder = pathlib.Path(folder)
         self._keep = keep
         self._log = log
@@ -52,7 +45,7 @@ class CheckpointManager:
         """Returns (path, step) of the newest intact checkpoint, or None. Renames damaged ones to `*.damaged`."""
         for step in reversed(list_steps(self._folder)):
             path = checkpoint_path(self._folder, step)
-            reason = find_damage(path)
+            reason = checkpoints.find_damage(path)
             if reason is None:
                 return path, step
             renamed = path.rename(_free_name(path, "damaged"))
@@ -111,7 +104,7 @@ class CheckpointManager:
             temporary.mkdir()
             with tf.device("CPU:0"):
                 tf.raw_ops.SaveV2(
-                    prefix=str(temporary / PREFIX),
+                    prefix=str(temporary / checkpoints.PREFIX),
                     tensor_names=list(variables),
                     shape_and_slices=[""] * len(variables),
                     tensors=[tf.convert_to_tensor(value) for value in variables.values()],
@@ -121,18 +114,19 @@ class CheckpointManager:
                 for file in sorted(temporary.iterdir())
             }
             manifest = {"step": step, "metrics": metrics, "progress": progress, "files": files}
-            manifest["sha256"] = manifest_hash(manifest)
-            (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+            manifest["sha256"] = checkpoints.manifest_hash(manifest)
+            (temporary / checkpoints.MANIFEST).write_text(
+                json.dumps(manifest, indent=2) + "\n", encoding="utf-8"
+            )
             for entry in [*temporary.iterdir(), temporary]:
                 _fsync(entry)
             temporary.rename(final)
             _fsync(self._folder)
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
+            reason = str(error).splitlines()[0]
             self._log.warning(
-                "checkpoint of step %d could not be written: %s; training continues",
-                step,
-                str(error).splitlines()[0],
+                "checkpoint of step %d could not be written: %s; training continues", step, reason
             )
             return False
         self._remove_old()

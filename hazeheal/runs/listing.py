@@ -24,9 +24,7 @@ def find_runs(
 ) -> list[pathlib.Path]:
     """Returns the run directories among `directory` and everything below it. Symbolic links are not followed.
 
-    Args:
-        directory: Where to start.
-        on_error: Called with the error for each directory that cannot be read.
+    `on_error` is called with the error for each directory that cannot be read.
     """
     runs = []
     for path, folders, files in os.walk(directory, onerror=on_error):

@@ -1,7 +1,6 @@
 """Serves a run's status.json to Prometheus over HTTP: `hazeheal train --metrics_port=9400`.
 
 Each scrape reads the file, so the metrics are those that `hazeheal runs` shows and the training loop is not involved.
-The package prometheus_client formats them.
 """
 
 import contextlib

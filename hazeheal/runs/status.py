@@ -6,9 +6,8 @@
         status.log(60, losses={"gen_l1_loss": 0.1}, images_per_second=41.0)
     read_status("RUN")                                  # {"state": "killed", ...}
 
-A killed process cannot write its final state, so the file alone does not prove that a run is active. A run holds
-a lock (`run_dir`), which the operating system releases when the process dies, and `read_status` checks it.
-Does not import TensorFlow.
+A killed process cannot write its final state. `read_status` checks the lock of the run (`run_dir`), which the
+operating system releases when the process dies. Does not import TensorFlow.
 """
 
 import contextlib
@@ -36,8 +35,6 @@ LOG = logging.getLogger("hazeheal")
 ACTIVE = ("starting", "training", "validating", "saving")
 # Least time between two writes of new figures. A new state is written at once.
 WRITE_SECONDS = 1.0
-# Most time between two writes while steps complete, if the log interval is longer.
-BEAT_SECONDS = 30.0
 # After this long without a write a run counts as silent. The first step takes longer, as it is compiled.
 SILENT_SECONDS, SILENT_STARTING_SECONDS = 600.0, 1800.0
 
@@ -48,7 +45,7 @@ class Status:
     Args:
         directory: The run.
         total_steps: Number of steps after which the run is complete.
-        steps_per_epoch: Number of steps of one epoch, which need not be an integer; None: epochs are not reported.
+        steps_per_epoch: Need not be an integer; None: epochs are not reported.
         facts: Further constant entries, of JSON values.
         enabled: Whether to write. Only the first of several replica groups does.
     """
@@ -101,9 +98,7 @@ class Status:
             self._facts["state"] = "training"
             self._pace_start = self._pace_start or (step, time.monotonic())
             self._set_step(step)
-        # Schedulers may wait for the first steps, so these are written early.
-        is_first = self._pace_start is not None and self._pace_start[0] == step
-        self._write(min_seconds=WRITE_SECONDS if is_first else BEAT_SECONDS)
+        self._write(min_seconds=WRITE_SECONDS)
 
     def log(self, step: int, *, losses: Mapping[str, float | None], images_per_second: float | None) -> None:
         """Records the mean losses and the rate since the last log interval."""
@@ -213,10 +208,7 @@ def read_status(run: str | pathlib.Path) -> dict[str, Any] | None:
 
 
 def is_locked(run: str | pathlib.Path) -> bool | None:
-    """Returns whether a process holds the run's lock, or None if the file system does not support locks.
-
-    On file systems that do not share locks between hosts, only processes of this host are seen.
-    """
+    """Returns whether a process holds the run's lock, or None if the file system does not support locks."""
     try:
         with open(RunDirectory(run).group / ".lock", encoding="utf-8") as file:
             # Shared, so that two readers do not take each other for the run.

@@ -52,16 +52,7 @@ def atomic_path(
 
 
 def atomic_write(path: pathlib.Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Writes a small file. A reader sees the old content or the new content, never a part.
-
-    Args:
-        path: The file.
-        content: Its bytes, or text that is written as UTF-8.
-        durable: As for `atomic_path`.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
+    """Writes a small file through `atomic_path`: a reader sees the old content or the new content, never a part."""
     with atomic_path(path, durable=durable) as temporary:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 

@@ -1,32 +1,21 @@
 """Advisory file locks (flock) that name the process which holds them.
 
-The operating system releases a lock when its holder exits or dies, so a lock left by a crash blocks nobody.
+The operating system releases a lock when its holder exits or dies, so a lock left by a crash blocks nobody. The
+functions that lock raise OSError if the file system does not support locks.
 """
 
-import errno
+import fcntl
 import os
 import socket
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Locks an open file without waiting.
+    """Locks an open file without waiting. Returns False if another process holds the lock.
 
     Args:
         descriptor: File descriptor. Network file systems require one that is open for writing.
         shared: Take a shared lock, which other shared locks do not conflict with.
-
-    Returns:
-        Whether this process now holds the lock. False: another process holds it.
-
-    Raises:
-        OSError: The file system or the platform does not support locks.
     """
-    _require_locks()
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, depending on the file system
@@ -35,12 +24,7 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
 
 
 def wait_for_lock(descriptor: int) -> None:
-    """Locks an open file exclusively; blocks while another process holds it.
-
-    Raises:
-        OSError: The file system or the platform does not support locks.
-    """
-    _require_locks()
+    """Locks an open file exclusively; blocks while another process holds it."""
     fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
@@ -53,8 +37,3 @@ def write_holder(descriptor: int) -> None:
 def read_holder(descriptor: int) -> str:
     """Returns the holder that a lock file names, or `another process` if it names none."""
     return os.pread(descriptor, 1000, 0).decode(errors="replace").strip() or "another process"
-
-
-def _require_locks() -> None:
-    if fcntl is None:
-        raise OSError(errno.ENOLCK, "file locks are not supported on this platform")

@@ -24,14 +24,13 @@ def import_tensorflow() -> ModuleType:
 
     Sets TF_CPP_MIN_LOG_LEVEL unless it is set: to 2 if this machine has an NVIDIA device, else to 3, because the
     errors are then about the missing CUDA. If the user has set it to 0 or 1, all messages are shown.
-
-    SIGINT is handled after the import, because TensorFlow's dependencies catch KeyboardInterrupt while they import
-    optional modules.
     """
     has_nvidia_device = any(pathlib.Path(path).exists() for path in _NVIDIA_DEVICES)
     level = os.environ.setdefault(LOG_LEVEL, "2" if has_nvidia_device else "3")
     if level in ("0", "1") or "tensorflow" in sys.modules:
         return importlib.import_module("tensorflow")
+    # SIGINT is handled after the import, because TensorFlow's dependencies catch KeyboardInterrupt while they import
+    # optional modules.
     interrupts = []
     with handle_signals(lambda number, frame: interrupts.append(number), signal.SIGINT), _discard_stderr():
         tensorflow = importlib.import_module("tensorflow")

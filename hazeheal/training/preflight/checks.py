@@ -82,7 +82,7 @@ def dry_run(config: ConfigDict, flags: argparse.Namespace, *, group: Cluster | N
         quiet_import.import_tensorflow()
         from hazeheal.distributed import runtime
 
-        runtime.check_gpus(flags.gpus, num_gpus=runtime.count_gpus())
+        runtime.check_gpus(flags.gpus)
     if flags.cpu_replicas or flags.gpus:
         replicas = flags.cpu_replicas or len(flags.gpus)
         configs.check_batch(config, replicas=replicas * (1 if group is None else group.num_groups))
