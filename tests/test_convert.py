@@ -45,7 +45,7 @@ def test_split_keeps_scenes_together(converted):
 
 def test_the_split_is_close_to_its_fraction_and_stable_and_never_empty():
     def pairs(counts):
-        states = {"hazy_state": (1, 1), "clear_state": (1, 1)}
+        states = {"hazy_path": "h", "clear_path": "c", "hazy_state": (1, 1), "clear_state": (1, 1)}
         return [
             pair_records.SourcePair(key=f"{s}_{i}", scene=f"s{s}", hazy="h", clear="c", **states)
             for s, count in enumerate(counts)
@@ -167,17 +167,15 @@ def test_a_shard_depends_only_on_its_spec(source, tmp_path):
         spec = shard.ShardSpec(
             output_dir=str(tmp_path / name),
             file=records.shard_name("x", "train", 0, 1),
-            hazy_dir=str(source / "hazy"),
-            gt_dir=str(source / "GT"),
             pairs=pairs[:5],
             options=pair_records.RecordOptions(),
         )
-        note = shard.write_shard(spec)
-        assert note["records"] == 5 and shard.read_done(spec) == note
+        assert shard.write_shard(spec) == []
+        assert shard.read_note(spec)["records"] == 5 and shard.is_finished(spec, skip_bad=False)
         made.append(spec)
     assert made[0].digest == made[1].digest and made[0].path.read_bytes() == made[1].path.read_bytes()
     made[0].path.write_bytes(made[0].path.read_bytes()[:-1] + b"x")
-    assert shard.read_done(made[0]) is None  # a changed shard is written again
+    assert not shard.is_finished(made[0], skip_bad=False)  # a changed shard is written again
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data sets are not available")

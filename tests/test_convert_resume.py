@@ -41,12 +41,12 @@ def alive(session):
 @pytest.fixture(scope="module")
 def big_source(tmp_path_factory):
     """Pairs that take seconds to re-encode, so that a run can be stopped in the middle."""
-    return write_pairs(tmp_path_factory.mktemp("big") / "set", scenes=18, versions=1, height=320, width=480)
+    return write_pairs(tmp_path_factory.mktemp("big") / "set", scenes=12, versions=1, height=240, width=400)
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_a_killed_conversion_resumes_and_gives_the_same_bytes(big_source, tmp_path):
-    flags = ("--num_shards=8", "--encoding=png")
+    flags = ("--num_shards=6", "--encoding=png")
     output, expected = tmp_path / "killed", tmp_path / "expected"
     process = start(big_source, output, *flags, "--workers=2")
     wait_for_a_finished_shard(process, output)
@@ -59,8 +59,8 @@ def test_a_killed_conversion_resumes_and_gives_the_same_bytes(big_source, tmp_pa
     state = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
     assert "manifest.json" not in state
     finished = [name[1 : -len(".done.json")] for name in state if name.endswith(".done.json")]
-    assert 0 < len(finished) < 9
-    (output / ".1-0a1b2c.part.tfrecord-00003-of-00008").write_bytes(b"half a shard")
+    assert 0 < len(finished) < 7
+    (output / ".1-0a1b2c.part.tfrecord-00003-of-00006").write_bytes(b"half a shard")
     assert convert(big_source, output, *flags) == 0
     for name in finished:
         assert (output / name).stat().st_mtime_ns == state[name], f"{name} was written again"
@@ -69,7 +69,7 @@ def test_a_killed_conversion_resumes_and_gives_the_same_bytes(big_source, tmp_pa
 
 
 def test_an_interrupt_ends_the_conversion_quickly_with_exit_code_130(big_source, tmp_path):
-    process = start(big_source, tmp_path / "out", "--num_shards=8", "--encoding=png", "--workers=2")
+    process = start(big_source, tmp_path / "out", "--num_shards=6", "--encoding=png", "--workers=2")
     wait_for_a_finished_shard(process, tmp_path / "out")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers receive it too
     begin = time.monotonic()
@@ -104,7 +104,7 @@ def test_a_killed_worker_is_reported():
 
 
 def _slow(task, progress):
-    for _ in range(task * 300):
+    for _ in range(task * 1200):
         time.sleep(0.1)
         progress(1)
     return task
@@ -116,8 +116,8 @@ def test_the_first_error_stops_running_tasks():
 
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        pool.run_tasks(_slow, range(3), workers=2, total=900, unit="task", stop_after=interrupt)
-    assert time.monotonic() - begin < 20  # the tasks sleep for at least 30 s
+        pool.run_tasks(_slow, range(3), workers=2, total=3600, unit="task", stop_after=interrupt)
+    assert time.monotonic() - begin < 100  # the tasks sleep for at least 120 s
 
 
 def test_only_the_shard_of_a_repaired_source_is_written_again(tmp_path, capsys):

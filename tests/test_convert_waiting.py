@@ -1,6 +1,5 @@
 """Two conversions into one directory: the second waits, names the first, and uses its data set."""
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -118,30 +117,17 @@ def test_the_second_resumes_if_the_first_is_interrupted(images, tmp_path, blocke
     assert output_lock.LOCK not in names(tmp_path / "out")
 
 
-def test_a_second_with_other_options_does_not_wait(images, tmp_path, blocked, reported, capsys):
+def test_a_second_with_other_options_is_refused_when_the_first_has_finished(
+    images, tmp_path, blocked, reported, capsys
+):
     started, release, _ = blocked
     first = Conversion(arguments(images, tmp_path / "out"))
     assert started.wait(PATIENCE)
-    assert main(arguments(images, tmp_path / "out", "--seed=5")) == 2
-    assert "an unfinished conversion with other options (seed=0 there, 5 now)" in capsys.readouterr().err
-    assert reported == []
+    second = Conversion(arguments(images, tmp_path / "out", "--seed=5"))
+    wait_for(lambda: reported)
     release.set()
-    assert first.end() == 0
-
-
-def test_unused_directories_are_removed_and_created_again_by_the_waiting_conversion(
-    images, tmp_path, reported
-):
-    """The first ends before it has written anything, and removes its directories while the second waits."""
-    output = tmp_path / "deep" / "out"
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(output_lock.lock_output_dir(output, before_waiting=pytest.fail))
-        second = Conversion(arguments(images, output))
-        wait_for(lambda: reported)
-    assert second.end() == 0
-    with output_lock.lock_output_dir(tmp_path / "other", before_waiting=pytest.fail):
-        assert names(tmp_path / "other") == [output_lock.LOCK]
-    assert names(tmp_path) == ["deep"]
+    assert (first.end(), second.end()) == (0, 2)
+    assert "a data set with other options (seed=0 there, 5 now)" in capsys.readouterr().err
 
 
 HOLDER = """

@@ -47,13 +47,11 @@ def test_extract_restores_the_folders(source, converted, tmp_path, capsys):
 def test_names_that_lead_out_of_the_folder_are_refused(name, source, tmp_path, monkeypatch):
     pairs = plan.find_sources(hazy_dir=source / "hazy", gt_dir=source / "GT", rule="auto").pairs
     options = pair_records.RecordOptions()
-    record = next(
-        pair_records.make_records(pairs[0], hazy_dir=source / "hazy", gt_dir=source / "GT", options=options)
-    )
+    record = next(pair_records.make_records(pairs[0], options))
     monkeypatch.setattr(
         extract, "WINDOWS", "\\" in name or ":" in name
     )  # elsewhere these are plain file names
-    writer = extract._Writer(tmp_path / "a" / "b", reserved=set(), tiled=False)
+    writer = extract._Writer(tmp_path / "a" / "b", tiled=False)
     with pytest.raises(HazeHealError, match="out of the folder"):
         writer.write(
             record.pair.hazy, key=record.pair.key, source=name, source_sha256=record.source["hazy_sha256"]
@@ -61,7 +59,7 @@ def test_names_that_lead_out_of_the_folder_are_refused(name, source, tmp_path, m
     assert not list(tmp_path.rglob("*.png"))
 
 
-def test_a_file_stored_byte_for_byte_keeps_its_name_and_conflicts_get_other_names(tmp_path):
+def test_images_that_would_get_the_same_name_get_different_names(tmp_path):
     source = tmp_path / "in"
     names = ("1.bmp", "1.png", "2.bmp", "2.png/3.png")  # 2.png is a folder
     for number, name in enumerate(names):
@@ -72,13 +70,12 @@ def test_a_file_stored_byte_for_byte_keeps_its_name_and_conflicts_get_other_name
         Image.fromarray(image(9)).save(source / "GT" / name)
     assert convert(source, tmp_path / "out", "--val_fraction=0", "--pairing=same_name") == 0
     assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
-    hazy = tmp_path / "files/hazy"
-    extracted = {str(path.relative_to(hazy)): path for path in hazy.rglob("*") if path.is_file()}
-    assert extracted.keys() == {"1.png", "1.bmp.png", "2.bmp.png", "2.png/3.png"}
-    for name in ("1.png", "2.png/3.png"):
-        assert extracted[name].read_bytes() == (source / "hazy" / name).read_bytes()
-    for original, name in zip(names, ("1.bmp.png", "1.png", "2.bmp.png", "2.png/3.png"), strict=True):
-        np.testing.assert_array_equal(Image.open(extracted[name]), Image.open(source / "hazy" / original))
+    extracted = [
+        np.asarray(Image.open(path)) for path in (tmp_path / "files/hazy").rglob("*.png") if path.is_file()
+    ]
+    assert len(extracted) == len(names)
+    for number in range(len(names)):
+        assert any(np.array_equal(pixels, image(number)) for pixels in extracted)
 
 
 def test_names_that_a_suffix_makes_too_long_are_shortened(tmp_path):
@@ -111,7 +108,7 @@ def test_extract_into_existing_directories(converted, tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(extract._Writer, "write", full)
     assert main(["extract", str(converted), "--output_dir=new/deep/er"]) == 1
-    assert sorted(os.listdir()) == ["GT", "hazy"]
+    assert os.listdir("new/deep/er") == []
 
 
 ODD = "a\nb\t\x1b[31m\u2028\x85\\C:é"

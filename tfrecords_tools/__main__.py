@@ -16,7 +16,6 @@ from tfrecords_tools.convert.options import Options as ConvertOptions
 from tfrecords_tools.extract import extract
 from tfrecords_tools.flags import add_flags, read_flags
 from tfrecords_tools.info import info
-from tfrecords_tools.malloc import keep_freed_memory
 from tfrecords_tools.synthesize.command import synthesize
 from tfrecords_tools.synthesize.options import Options as SynthesizeOptions
 from tfrecords_tools.verify import verify
@@ -71,20 +70,10 @@ _EXTRACT = "Writes the pairs of a data set as image files, in the folders hazy/ 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
-
-    Args:
-        argv: The arguments; by default those of the process.
-
-    Returns:
-        The exit code.
-    """
-    if argv is None:
-        argv = sys.argv[1:]
-        keep_freed_memory()
+    """Runs the command of `argv`, by default that of the process, and returns the exit code."""
     escape_unencodable_output()
     try:
-        code = _run(list(argv))
+        code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # here, so that a closed pipe is handled below
         return code
     except KeyboardInterrupt:

@@ -1,41 +1,35 @@
 """`hazeheal-tfrecords extract`: writes the pairs of a data set as files, `hazy/` and `GT/`.
 
 An image that is stored byte for byte gets its own file name. A re-encoded image gets the suffix of its new format, and a
-tile is named after its record.
+tile is named after its record. An image whose name another image has taken gets a longer name.
 """
 
 import contextlib
-import itertools
+import errno
 import os
 import pathlib
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from hazeheal.data import records
-from hazeheal.errors import DataError, HazeHealError, UsageError
+from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.atomic import atomic_path, is_temporary
 from hazeheal.utils.console import one_line
 from tfrecords_tools.convert.pair_records import FOLDERS
 from tfrecords_tools.convert.shard import read_sources
-from tfrecords_tools.output_lock import make_directories, remove_empty
 from tfrecords_tools.text import plural
 
-NAME_BYTES = 255  # of a file name in most file systems
 WINDOWS = os.name == "nt"  # where `a\\b` is a file in a directory, and `C:a` is on another disk
+# The name is that of another file or of a folder, or a suffix has made it too long.
+_NAME_ERRORS = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
 _SUFFIXES = {"jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"), "png": (".png",)}  # new names get the first one
 
 
 def extract(directory: str, *, output_dir: str, split: str | None = None) -> int:
-    """Writes the images of a data set to `output_dir/hazy` and `output_dir/GT`, which appear when they are complete.
+    """Writes the images of a data set, or of one split, to `output_dir/hazy` and `output_dir/GT`; returns exit code 0.
 
-    Args:
-        directory: The data set.
-        output_dir: A new or empty directory.
-        split: The split to extract; by default all.
-
-    Returns:
-        Exit code 0.
+    Both folders appear when they are complete.
 
     Raises:
         UsageError: `output_dir` is not empty, or the data set has no such split.
@@ -47,25 +41,24 @@ def extract(directory: str, *, output_dir: str, split: str | None = None) -> int
     if split is not None and split not in manifest["splits"]:
         raise UsageError(f"--split={split} is not in {directory}; it has {', '.join(manifest['splits'])}")
     names = list(manifest["splits"]) if split is None else [split]
-    splits = [(records.open_split(directory, name), manifest["splits"][name]) for name in names]
-    sources = [source for _, entry in splits for source in read_sources(directory, entry)]
+    splits = [records.open_split(directory, name) for name in names]
+    hashes = {}  # of the source files, by key and side
+    for name in names:
+        for source in read_sources(pathlib.Path(directory), manifest["splits"][name]):
+            hashes[source["key"]] = {side: source[f"{side}_sha256"] for side in FOLDERS}
     tiled = bool(manifest["options"].get("tile_size"))
     problems, count = [], 0
     with _output_folders(pathlib.Path(output_dir)) as folders:
-        writers = {
-            side: _Writer(folder, reserved=_names_with_folders(sources, side), tiled=tiled)
-            for side, folder in folders.items()
-        }
-        for opened, entry in splits:
-            for pair, source in _read_pairs(opened, read_sources(directory, entry), problems):
-                for side, writer in writers.items():
-                    writer.write(
-                        getattr(pair, side),
-                        key=pair.key,
-                        source=getattr(pair, f"{side}_source"),
-                        source_sha256=source.get(f"{side}_sha256"),
-                    )
-                count += 1
+        writers = {side: _Writer(folder, tiled=tiled) for side, folder in folders.items()}
+        for pair in _read_pairs(splits, problems):
+            for side, writer in writers.items():
+                writer.write(
+                    getattr(pair, side),
+                    key=pair.key,
+                    source=getattr(pair, f"{side}_source"),
+                    source_sha256=hashes[pair.key][side],
+                )
+            count += 1
     files = sum(len(writer.files) for writer in writers.values())
     print(
         f"wrote {plural(count, 'pair')} as {plural(files, 'file')} to {output_dir}/hazy and {output_dir}/GT"
@@ -80,72 +73,55 @@ def extract(directory: str, *, output_dir: str, split: str | None = None) -> int
 @contextlib.contextmanager
 def _output_folders(output_dir: pathlib.Path) -> Iterator[dict[str, pathlib.Path]]:
     """Yields a folder for each side. At the end they become `output_dir/hazy` and `output_dir/GT`."""
-    leftovers = []  # of a run that was killed
-    if os.path.lexists(output_dir):
-        leftovers = os.listdir(output_dir) if output_dir.is_dir() else [""]
-        if not all(is_temporary(name) for name in leftovers):
-            raise UsageError(f"--output_dir={output_dir} is not an empty directory; choose another directory")
-    for name in leftovers:
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        leftovers = os.listdir(output_dir)
+    except OSError as error:
+        raise UsageError(
+            f"--output_dir={output_dir} cannot be written ({error.strerror or error}); choose another directory"
+        ) from error
+    if not all(is_temporary(name) for name in leftovers):
+        raise UsageError(f"--output_dir={output_dir} is not an empty directory; choose another directory")
+    for name in leftovers:  # of a run that was killed
         shutil.rmtree(output_dir / name)
-    created = make_directories(output_dir)
-    try:
-        with contextlib.ExitStack() as stack:
-            folders = {
-                side: stack.enter_context(atomic_path(output_dir / folder))
-                for side, folder in FOLDERS.items()
-            }
-            for folder in folders.values():
-                folder.mkdir()
-            yield folders
-    finally:
-        remove_empty(created)
+    with contextlib.ExitStack() as stack:
+        folders = {
+            side: stack.enter_context(atomic_path(output_dir / folder)) for side, folder in FOLDERS.items()
+        }
+        for folder in folders.values():
+            folder.mkdir()
+        yield folders
 
 
-def _read_pairs(
-    split: records.Split, sources: Iterable[dict], problems: list[str]
-) -> Iterator[tuple[records.Pair, dict]]:
-    """Yields each intact record with its sources; appends a line to `problems` for each damaged record."""
-    rows = enumerate(zip(split.index, sources, strict=True))
-    try:
-        for number, shard_rows in itertools.groupby(rows, key=lambda item: int(item[1][0]["shard"])):
-            with open(split.shards[number], "rb") as file:
-                for record, (row, source) in shard_rows:
+def _read_pairs(splits: list[records.Split], problems: list[str]) -> Iterator[records.Pair]:
+    """Yields each intact record; appends a line to `problems` for each damaged record."""
+    for split in splits:
+        for record, row in enumerate(split.index):
+            path = split.shards[row["shard"]]
+            try:
+                with open(path, "rb") as file:
                     file.seek(int(row["offset"]))
                     payload = file.read(int(row["length"]))
-                    try:
-                        records.check_payload(payload, split=split, record=record)
-                        pair = records.parse(payload)
-                    except DataError as error:
-                        problems.append(str(error))
-                        continue
-                    yield pair, source
-    except OSError as error:
-        raise DataError(f"a shard of {split.sources.parent} cannot be read: {error}") from error
-    except ValueError as error:  # raised by zip
-        raise DataError(
-            f"{split.sources} does not match the index ({error}); convert the data set again"
-        ) from error
-
-
-def _names_with_folders(sources: list[dict], side: str) -> set[str]:
-    """Returns the names of all source files of a side, and of the folders that they are in."""
-    names = {source[side] for source in sources}
-    return names.union(*(map(str, pathlib.PurePosixPath(name).parents) for name in names))
+                records.check_payload(payload, split=split, record=record)
+                yield records.parse(payload)
+            except DataError as error:
+                problems.append(str(error))
+            except OSError as error:
+                raise DataError(f"{path} cannot be read: {error}") from error
 
 
 class _Writer:
     """Writes the images of one side (`hazy` or `GT`). An image that several records share is written once."""
 
-    def __init__(self, folder: pathlib.Path, *, reserved: set[str], tiled: bool):
+    def __init__(self, folder: pathlib.Path, *, tiled: bool):
         self.files = {}  # name of each written file -> SHA-256 of its contents
         self._folder = folder
-        self._reserved = reserved  # names that a re-encoded image must not take
         self._tiled = tiled
 
-    def write(self, data: bytes, *, key: str, source: str, source_sha256: str | None) -> None:
+    def write(self, data: bytes, *, key: str, source: str, source_sha256: str) -> None:
         digest = records.sha256(data)
-        for candidate in self._names(data, key, source, unchanged=digest == source_sha256):
-            name = safe_name(candidate)
+        for name in self._names(data, key, source, unchanged=digest == source_sha256):
+            refuse_unsafe(name)
             if self.files.get(name) == digest:
                 return
             path = self._folder / name
@@ -153,41 +129,30 @@ class _Writer:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with open(path, "xb") as file:
                     file.write(data)
-            except (FileExistsError, NotADirectoryError):  # the name is that of another file, or of a folder
-                continue
+            except OSError as error:
+                if error.errno in _NAME_ERRORS:
+                    continue
+                raise
             self.files[name] = digest
             return
-        raise HazeHealError(f"all file names for an image of record {key!r} are in use")
+        raise DataError(f"all file names for an image of record {key!r} are in use")
 
     def _names(self, data: bytes, key: str, source: str, *, unchanged: bool) -> Iterator[str]:
         """Yields names for an image, the best first. The later ones resolve conflicts."""
         suffixes = _SUFFIXES["jpeg" if data.startswith(b"\xff\xd8") else "png"]
         if not self._tiled:
             stem, old_suffix = os.path.splitext(source)
-            if unchanged or old_suffix.lower() in suffixes:
-                yield source
-            elif stem + suffixes[0] not in self._reserved:
-                yield stem + suffixes[0]
+            yield source if unchanged or old_suffix.lower() in suffixes else stem + suffixes[0]
             yield source + suffixes[0]
         yield key + suffixes[0]
         yield records.sha256(data)[:12] + suffixes[0]
 
 
-def safe_name(name: str) -> str:
-    """Returns a relative file name with its last part shortened to what file systems allow.
-
-    Raises:
-        DataError: The name would lead out of its folder.
-    """
-    *folders, base = name.split("/")
+def refuse_unsafe(name: str) -> None:
+    """Raises DataError if a relative file name would lead out of its folder."""
     if (
-        any(part in ("", ".", "..") for part in (*folders, base))
+        any(part in ("", ".", "..") for part in name.split("/"))
         or "\0" in name
         or (WINDOWS and ("\\" in name or re.match(r"[A-Za-z]:", name)))
     ):
         raise DataError(f"a record's source is {name!r}, which leads out of the folder; not extracted")
-    if len(base.encode()) > NAME_BYTES:  # a suffix or a tile's place made the name longer
-        stem, suffix = os.path.splitext(base)
-        end = f"~{records.sha256(base.encode())[:12]}{suffix}"
-        base = stem.encode()[: NAME_BYTES - len(end.encode())].decode("utf-8", "ignore") + end
-    return "/".join((*folders, base))

@@ -14,9 +14,6 @@ TOP_RESOLUTIONS = 5
 def describe(directory: str) -> dict:
     """Returns what `info --json` prints.
 
-    Args:
-        directory: The data set.
-
     Returns:
         `name`, `fingerprint`, `options`, `reencoded`, `skipped`, `provenance`, and for each of `splits`: `records`,
         `shards`, `bytes`, `formats`, `resolutions` ({"WxH": count}, the most frequent first), `smallest` and `largest`
@@ -40,19 +37,18 @@ def _describe_split(index: np.ndarray, entry: dict) -> dict:
     by_frequency = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
     psnr = index["psnr"].astype(np.float64)
     finite = psnr[np.isfinite(psnr)]
-    sides = np.stack([index["width"], index["height"]]) if len(index) else np.zeros((2, 1), int)
     return {
         "records": len(index),
         "shards": len(entry["shards"]),
         "bytes": sum(shard["bytes"] for shard in entry["shards"]),
         "formats": entry.get("formats", {}),
         "resolutions": {f"{width}x{height}": count for (width, height), count in by_frequency},
-        "smallest": int(sides.min()),
-        "largest": int(sides.max()),
+        "smallest": min(map(min, sizes), default=0),
+        "largest": max(map(max, sizes), default=0),
         "psnr": float(finite.mean()) if len(finite) else None,
         "psnr_min": float(finite.min()) if len(finite) else None,
         "psnr_max": float(finite.max()) if len(finite) else None,
-        "identical": int(len(psnr) - len(finite)),
+        "identical": len(psnr) - len(finite),
     }
 
 
@@ -69,7 +65,7 @@ def info(directory: str, *, as_json: bool = False) -> int:
         print(f"re-encoded: {plural(count, 'image')}: {reason}")
     if description["skipped"]:
         print(f"skipped: {plural(description['skipped'], 'pair')}, see skipped.txt")
-    options = {key: value for key, value in (description["options"] or {}).items() if value is not None}
+    options = {key: value for key, value in description["options"].items() if value is not None}
     print("options: " + ", ".join(f"{key}={value}" for key, value in options.items()))
     print(f"fingerprint: {description['fingerprint']}")
     provenance = description["provenance"] or {}
@@ -80,23 +76,16 @@ def info(directory: str, *, as_json: bool = False) -> int:
 
 
 def _print_split(name: str, split: dict) -> None:
-    print(
-        f"{name}: {plural(split['records'], 'pair')} in {plural(split['shards'], 'shard')}, "
-        f"{format_bytes(split['bytes'])}, sides from {split['smallest']} to {split['largest']} pixels"
-    )
-    resolutions = list(split["resolutions"].items())
-    rows = resolutions[:TOP_RESOLUTIONS]
-    if len(resolutions) > TOP_RESOLUTIONS:
-        others = resolutions[TOP_RESOLUTIONS:]
-        rows.append((f"{len(others)} others", sum(count for _, count in others)))
-    for size, count in rows:
-        print(f"  {size:>11}  {count:7d}  {100 * count / split['records']:5.1f} %")
+    size = f"{plural(split['records'], 'pair')} in {plural(split['shards'], 'shard')}, {format_bytes(split['bytes'])}"
+    print(f"{name}: {size}, sides from {split['smallest']} to {split['largest']} pixels")
+    for resolution, count in list(split["resolutions"].items())[:TOP_RESOLUTIONS]:
+        print(f"  {resolution:>11}  {count:7d}  {100 * count / split['records']:5.1f} %")
+    if len(split["resolutions"]) > TOP_RESOLUTIONS:
+        print(f"  and {len(split['resolutions']) - TOP_RESOLUTIONS} other resolutions")
     for side, formats in split["formats"].items():
         print(f"  {side}: " + ", ".join(f"{count} {kind}" for kind, count in formats.items()))
     if split["psnr"] is not None:
-        print(
-            f"  PSNR of the hazy images: mean {split['psnr']:.2f} dB ({split['psnr_min']:.2f} to "
-            f"{split['psnr_max']:.2f})"
-        )
+        extremes = f"({split['psnr_min']:.2f} to {split['psnr_max']:.2f})"
+        print(f"  PSNR of the hazy images: mean {split['psnr']:.2f} dB {extremes}")
     if split["identical"]:
         print(f"  {split['identical']} pairs hold two equal images (infinite PSNR, not included in the mean)")

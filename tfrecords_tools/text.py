@@ -15,13 +15,11 @@ def plural(count: int, noun: str) -> str:
 
 def format_bytes(count: float) -> str:
     """Returns `1536` as `1.5 KiB`."""
-    if count < 1024:
-        return f"{count:.0f} bytes"
-    for unit in ("KiB", "MiB", "GiB"):
-        count /= 1024
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1024:.1f} TiB"
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
 
 
 def print_list(lines: Sequence[str]) -> None:
@@ -33,12 +31,7 @@ def print_list(lines: Sequence[str]) -> None:
 
 
 def describe_differences(expected: dict, actual: dict) -> str:
-    """Returns `key=VALUE there, VALUE now` for each key whose value differs in what a directory holds.
-
-    Args:
-        expected: The values that this command would write.
-        actual: The values in the directory.
-    """
+    """Returns `key=VALUE there, VALUE now` for each key whose actual value, in a directory, is not the expected one."""
     return ", ".join(
         f"{key}={actual.get(key)} there, {expected.get(key)} now"
         for key in sorted(expected.keys() | actual.keys())

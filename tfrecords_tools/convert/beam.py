@@ -11,27 +11,18 @@ import contextlib
 import io
 import re
 import shlex
-import threading
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.utils.console import progress_bar
 from tfrecords_tools.convert import shard
 from tfrecords_tools.convert.shard import ShardSpec
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-_POLL_SECONDS = 0.5
-
 
 def check_runner(runner: str, options: str) -> None:
-    """Checks that Beam is installed and knows the runner and its options.
-
-    Raises:
-        UsageError: Beam is not installed, or does not know the runner or an option.
-    """
+    """Raises UsageError if Beam is not installed, or does not know the runner or one of its options."""
     try:
         from apache_beam.runners.runner import create_runner
     except ImportError as error:
@@ -47,20 +38,11 @@ def check_runner(runner: str, options: str) -> None:
     _pipeline_options(runner, options)
 
 
-def write_shards(
-    specs: list[ShardSpec], *, runner: str, options: str, total: int, already: int
-) -> list[dict]:
-    """Writes shards and shows the number of pairs in finished shards.
-
-    Args:
-        specs: The shards to write.
-        runner: Value of `--runner`, as checked by `check_runner`.
-        options: Value of `--beam_options`, as checked by `check_runner`.
-        total: Number of pairs in all shards of the data set.
-        already: Number of pairs in shards that were finished before.
+def write_shards(specs: list[ShardSpec], *, runner: str, options: str) -> list[list[dict]]:
+    """Writes shards, with values of `--runner` and `--beam_options` that `check_runner` has checked.
 
     Returns:
-        The notes of the shards, in order.
+        The skipped pairs of each shard, as `write_shard` returns them.
 
     Raises:
         HazeHealError: The pipeline failed, or a shard that it wrote cannot be found on this machine.
@@ -71,21 +53,20 @@ def write_shards(
     # Without a shuffle, a runner may give all elements of one source to one worker.
     shards = pipeline | apache_beam.Create(specs) | apache_beam.Reshuffle()
     _ = shards | "WriteShard" >> apache_beam.Map(shard.write_shard)
-    with _progress(specs, total=total, already=already):
-        try:
-            pipeline.run().wait_until_finish()
-        except Exception as error:  # each runner has its own exceptions, which quote ours
-            raise HazeHealError(f"--runner={runner}: {_reason(error)}") from error
-    notes = []
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:  # each runner has its own exceptions, which quote ours
+        raise HazeHealError(f"--runner={runner}: {_reason(error)}") from error
+    skipped = []
     for spec in specs:
-        note = shard.read_done(spec)
+        note = shard.read_note(spec)
         if note is None:
             raise HazeHealError(
                 f"--runner={runner} has finished, but {spec.path} is missing or was changed; check that all its workers "
                 "see --output_dir, --hazy_dir and --gt_dir on a file system that they share with this machine"
             )
-        notes.append(note)
-    return notes
+        skipped.append(note["skipped"])
+    return skipped
 
 
 def _pipeline_options(runner: str, options: str) -> "PipelineOptions":
@@ -96,9 +77,7 @@ def _pipeline_options(runner: str, options: str) -> "PipelineOptions":
         flags = shlex.split(options)
     except ValueError as error:
         raise UsageError(f"--beam_options={options!r} cannot be split into flags: {error}") from error
-    if any(re.match(r"--runner(=|$)", flag) for flag in flags):
-        raise UsageError(f"--beam_options={options!r} names a runner; only --runner={runner} may")
-    parsed, stderr = PipelineOptions([f"--runner={runner}", *flags]), io.StringIO()
+    parsed, stderr = PipelineOptions([*flags, f"--runner={runner}"]), io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr):
             parsed.get_all_options()
@@ -116,25 +95,3 @@ def _reason(error: Exception) -> str:
     own = re.findall(r"^hazeheal\.errors\.\w+: (.*)", text, re.MULTILINE)
     lines = [line for line in (own[-1:] or text.splitlines()) if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-@contextlib.contextmanager
-def _progress(specs: list[ShardSpec], *, total: int, already: int) -> Iterator[None]:
-    """Shows a progress bar that follows the shards' notes, which are all that every runner shows of its progress."""
-    done = threading.Event()
-    bar = progress_bar(total=total, initial=already, unit="pair")
-
-    def follow() -> None:
-        pending = list(specs)
-        while pending and not done.wait(_POLL_SECONDS):
-            finished = [spec for spec in pending if spec.done_path.exists()]
-            pending = [spec for spec in pending if spec not in finished]
-            bar.update(sum(len(spec.pairs) for spec in finished))
-
-    if not bar.disable:
-        threading.Thread(target=follow, daemon=True).start()
-    try:
-        with bar:
-            yield
-    finally:
-        done.set()

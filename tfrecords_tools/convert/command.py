@@ -10,6 +10,7 @@ changed, and writes the others.
 """
 
 import dataclasses
+import os
 import pathlib
 import shutil
 import sys
@@ -21,64 +22,59 @@ from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.utils.console import one_line
 from hazeheal.utils.cpu import usable_cores
 from tfrecords_tools import pool
-from tfrecords_tools.convert import beam, finalize, output_dir, plan, shard
+from tfrecords_tools.convert import beam, finalize, output_dir, plan
 from tfrecords_tools.convert.options import Options
 from tfrecords_tools.convert.pair_records import SourcePair
-from tfrecords_tools.convert.shard import ShardSpec, write_shard
+from tfrecords_tools.convert.shard import ShardSpec, is_finished, write_shard
 from tfrecords_tools.output_lock import lock_output_dir
 from tfrecords_tools.text import format_bytes, plural, print_list
 
-_START_SECONDS = 1  # time until worker processes are ready
-_SECONDS_PER_WORKER = 2  # work that justifies the start of one more process
-_FEW_PAIRS = 200  # one process converts as many before another is ready
 _FREE_FRACTION = 0.9  # of the estimated size must be free: the estimate is not exact
+_BYTES_PER_WORKER = 16 << 20  # records that justify the start of one more process: about a second of work
 
 
 def convert(options: Options) -> int:
     """Converts, resumes an interrupted conversion, or reports that the data set is complete.
 
-    Waits while another process converts into the same directory.
-
-    Returns:
-        Exit code 0.
+    Waits while another process converts into the same directory. Returns exit code 0.
 
     Raises:
         HazeHealError: The input, the options or the output directory are not valid, or the disk is full.
     """
     if options.runner is not None:
         beam.check_runner(options.runner, options.beam_options)
-    folders = {"hazy_dir": str(options.hazy_dir), "gt_dir": str(options.gt_dir)}
-    sources = plan.find_sources(**folders, rule=options.pairing)
+    sources = plan.find_sources(hazy_dir=options.hazy_dir, gt_dir=options.gt_dir, rule=options.pairing)
     val_scenes = None
     if options.val_keys is not None:
         val_scenes = plan.read_val_keys(options.val_keys, sources.pairs)
-    described = {
-        "options": _described_options(options, sources.rule, val_scenes),
-        "inputs": sources.inputs,
-    }
+    described = _described_options(options, sources.pairing.rule, val_scenes)
+    settings = {"name": options.name, **described}
+    folders = {name: str(pathlib.Path(getattr(options, name)).resolve()) for name in ("hazy_dir", "gt_dir")}
     output = pathlib.Path(options.output_dir)
-    state = {"name": options.name, "options": described["options"]}
-    state |= {flag: str(pathlib.Path(folder).resolve()) for flag, folder in folders.items()}
-    with lock_output_dir(output, before_waiting=lambda: output_dir.refuse_to_wait(output, state)):
-        if output_dir.is_complete(output, state, sources):
-            print(f"{output} is complete; nothing to do")
+    if os.path.exists(output / records.MANIFEST) and output_dir.is_complete(
+        output, settings, folders, sources
+    ):
+        print(f"{output} is complete; nothing to do")
+        return 0
+    checked = _check_headers(options, sources)
+    splits, total_bytes = _plan_shards(options, checked.readable, val_scenes)
+    specs = [spec for shards in splits.values() for spec in shards]
+    with lock_output_dir(output):
+        if output_dir.is_complete(output, settings, folders, sources):
+            print(f"{output} is complete; nothing to do")  # another process has just finished it
             return 0
-        if options.runner is None and options.workers != 1 and len(sources.pairs) > _FEW_PAIRS:
-            pool.start_fork_server()  # it starts while the headers are read
-        checked = _check_headers(options, sources)
-        splits, estimate = _plan_shards(options, checked.readable, val_scenes)
-        specs = [spec for shards in splits.values() for spec in shards]
-        notes = {spec.file: note for spec in specs if (note := shard.read_done(spec))}
-        workers = _print_plan(options, sources.rule, checked, splits, estimate, notes)
-        output_dir.remove_leftovers(output, options.name, specs)
-        output_dir.write_state(output, state)
         start = time.monotonic()
-        _write_shards(options, specs, notes, workers)
+        missing = [spec for spec in specs if not is_finished(spec, skip_bad=options.skip_bad)]
+        num_bytes = total_bytes * _count_pairs(missing) // len(checked.readable)
+        workers = _print_plan(options, sources.pairing.rule, checked, splits, missing, num_bytes)
+        output_dir.remove_leftovers(output, options.name, specs)
+        output_dir.write_state(output, settings, folders)
+        _write_shards(options, missing, workers, total=_count_pairs(specs))
         manifest = finalize.assemble(
             output_dir=output,
             name=options.name,
             splits=splits,
-            described=described,
+            described={"options": described, "inputs": sources.inputs},
             skipped=checked.unreadable,
             provenance={"command": options.command, "state": sources.state, **folders},
         )
@@ -102,7 +98,7 @@ def _check_headers(options: Options, sources: plan.Sources) -> plan.HeaderCheck:
     """Reads all headers, and lists everything that does not fit before it refuses what the options do not allow."""
     for note in sources.pairing.notes:
         print(one_line(note))
-    checked = plan.check_headers(sources, hazy_dir=options.hazy_dir, gt_dir=options.gt_dir)
+    checked = plan.check_headers(sources.pairs)
     pairing, refused = sources.pairing, []
     unreadable = [pair["reason"] for pair in checked.unreadable]
     orphans = (options.allow_orphans, "--allow_orphans")
@@ -130,8 +126,8 @@ def _check_headers(options: Options, sources: plan.Sources) -> plan.HeaderCheck:
 
 def _plan_shards(
     options: Options, pairs: Sequence[SourcePair], val_scenes: set[str] | None
-) -> tuple[dict[str, list[ShardSpec]], plan.Estimate]:
-    """Returns the shards of each split, and what they take."""
+) -> tuple[dict[str, list[ShardSpec]], int]:
+    """Returns the shards of each split, and the approximate size of all in bytes."""
     if val_scenes is None:
         val_scenes = plan.split_scenes(pairs, val_fraction=options.val_fraction, seed=options.seed)
         if not val_scenes and options.val_fraction:
@@ -147,24 +143,25 @@ def _plan_shards(
         raise UsageError(
             f"--num_shards={options.num_shards} is more than the {train_pairs} pairs of split train; give fewer"
         )
-    folders = {"hazy_dir": str(options.hazy_dir), "gt_dir": str(options.gt_dir)}
-    estimate = plan.estimate(pairs, **folders, options=options.record_options)
-    template = ShardSpec(
-        output_dir=str(options.output_dir), file="", **folders, pairs=(), options=options.record_options
-    )
+    total_bytes = plan.estimate_bytes(pairs, options.record_options)
     splits = {}
     for split, part in parts.items():
         if not part:
             continue
         if options.num_shards is None:
-            num_bytes = estimate.total_bytes * len(part) // len(pairs)
-            num_shards = plan.auto_shards(len(part), num_bytes=num_bytes)
+            num_shards = plan.auto_shards(len(part), num_bytes=total_bytes * len(part) // len(pairs))
         else:
             num_shards = max(1, round(options.num_shards * len(part) / train_pairs))
-        splits[split] = plan.plan_shards(
-            part, template, name=options.name, split=split, num_shards=num_shards
-        )
-    return splits, estimate
+        splits[split] = [
+            ShardSpec(
+                output_dir=str(options.output_dir),
+                file=records.shard_name(options.name, split, number, num_shards),
+                pairs=shard_pairs,
+                options=options.record_options,
+            )
+            for number, shard_pairs in enumerate(plan.divide(part, num_shards))
+        ]
+    return splits, total_bytes
 
 
 def _print_plan(
@@ -172,38 +169,30 @@ def _print_plan(
     rule: str,
     checked: plan.HeaderCheck,
     splits: dict[str, list[ShardSpec]],
-    estimate: plan.Estimate,
-    notes: dict[str, dict],
+    missing: list[ShardSpec],
+    num_bytes: int,
 ) -> int:
-    """Prints what will be written, and checks that the disk has room for it.
+    """Prints what will be written, `num_bytes` in all missing shards, and checks that the disk has room for it.
 
     Returns:
         The number of worker processes.
     """
-    specs = [spec for shards in splits.values() for spec in shards]
-    missing = [spec for spec in specs if spec.file not in notes]
-    fraction = _count_pairs(missing) / len(checked.readable)
-    seconds, num_bytes = estimate.seconds * fraction, int(estimate.total_bytes * fraction)
-    workers = options.workers or min(usable_cores(), 1 + int(seconds / _SECONDS_PER_WORKER))
+    workers = options.workers or min(usable_cores(), 1 + num_bytes // _BYTES_PER_WORKER)
     workers = max(1, min(workers, len(missing)))
-    free = shutil.disk_usage(options.output_dir).free
     scenes = len({pair.scene for pair in checked.readable})
     skipped = f", {len(checked.unreadable)} skipped" if checked.unreadable else ""
     print(f"{len(checked.readable)} pairs of {plural(scenes, 'clear image')}, rule {rule}{skipped}")
     for split, shards in splits.items():
         print(f"  {split}: {plural(_count_pairs(shards), 'pair')} in {plural(len(shards), 'shard')}")
-    print(f"  encoding: {_describe_encoding(options)}")
-    if notes:
-        print(f"  resuming: {len(notes)} of {plural(len(specs), 'shard')} already finished")
-    if options.runner is not None:
-        duration = f"{seconds:.0f} s of one core's time, in a pipeline of {options.runner}"
-    else:
-        duration = f"{_START_SECONDS + seconds / workers:.0f} s with {plural(workers, 'worker')}"
-    print(
-        f"  about {format_bytes(num_bytes)} to write to {options.output_dir} ({format_bytes(free)} free), about "
-        f"{duration}",
-        flush=True,
-    )
+    record = options.record_options
+    print(f"  encoding: {record.encoding}" + (f" of quality {record.quality}" if record.quality else ""))
+    num_shards = sum(map(len, splits.values()))
+    if len(missing) < num_shards:
+        print(f"  resuming: {num_shards - len(missing)} of {plural(num_shards, 'shard')} already finished")
+    runner = f"in a pipeline of {options.runner}" if options.runner else f"with {plural(workers, 'worker')}"
+    free = shutil.disk_usage(options.output_dir).free
+    size = f"{format_bytes(num_bytes)} to write to {options.output_dir} ({format_bytes(free)} free)"
+    print(f"  about {size}, {runner}", flush=True)
     if free < _FREE_FRACTION * num_bytes:
         raise HazeHealError(
             f"--output_dir={options.output_dir} has {format_bytes(free)} free, but about {format_bytes(num_bytes)} are "
@@ -212,43 +201,29 @@ def _print_plan(
     return workers
 
 
-def _describe_encoding(options: Options) -> str:
-    record = options.record_options
-    if record.encoding == "jpeg":
-        return f"jpeg of quality {record.quality}"
-    if options.encoding is None and record.encoding != "keep":
-        return f"{record.encoding} (the images are changed, so that the files' bytes cannot be stored as they are)"
-    return record.encoding
-
-
 def _count_pairs(specs: list[ShardSpec]) -> int:
     return sum(len(spec.pairs) for spec in specs)
 
 
-def _write_shards(options: Options, specs: list[ShardSpec], notes: dict[str, dict], workers: int) -> None:
-    """Writes the shards that have no note.
+def _write_shards(options: Options, specs: list[ShardSpec], workers: int, *, total: int) -> None:
+    """Writes shards; `total` is the number of pairs in these and in the finished shards.
 
     Raises:
         DataError: Pairs cannot be converted, and `--skip_bad` is not given.
     """
-
-    def must_stop(note: dict) -> bool:
-        return bool(note["skipped"]) and not options.skip_bad
-
-    missing = [spec for spec in specs if spec.file not in notes]
-    total = _count_pairs(specs)
-    counts = {"total": total, "already": total - _count_pairs(missing)}
-    results = list(notes.values())
-    if not any(map(must_stop, results)):
-        if options.runner is not None and missing:
-            results += beam.write_shards(
-                missing, runner=options.runner, options=options.beam_options, **counts
-            )
-        else:
-            results += pool.run_tasks(
-                write_shard, missing, workers=workers, unit="pair", stop_after=must_stop, **counts
-            )
-    skipped = [pair for note in results if note for pair in note["skipped"]]
+    if options.runner is not None and specs:
+        results = beam.write_shards(specs, runner=options.runner, options=options.beam_options)
+    else:
+        results = pool.run_tasks(
+            write_shard,
+            specs,
+            workers=workers,
+            total=total,
+            already=total - _count_pairs(specs),
+            unit="pair",
+            stop_after=lambda skipped: bool(skipped) and not options.skip_bad,
+        )
+    skipped = [pair for pairs in results for pair in pairs]
     action = "skipped" if options.skip_bad else "bad"
     print_list([f"{action}: {pair['key']}: {pair['reason']}" for pair in skipped])
     if skipped and not options.skip_bad:
@@ -266,8 +241,6 @@ def _print_summary(output: pathlib.Path, manifest: dict, seconds: float) -> None
     if manifest["options"]["encoding"] == "keep":
         changed = sum(manifest["reencoded"].values())
         print(f"  {2 * total - changed} images stored byte for byte, {changed} re-encoded as PNG")
-        for reason, count in manifest["reencoded"].items():
-            print(f"    {count}: {reason}")
     if manifest["skipped"]:
         print(f"  {manifest['skipped']} pairs skipped, listed in {output / finalize.SKIPPED}")
     print(f"  fingerprint {manifest['fingerprint'][:16]}; check it with: hazeheal-tfrecords verify {output}")

@@ -37,26 +37,17 @@ def assemble(
     """Writes all files of a data set except the shards, which are finished.
 
     Args:
-        output_dir: The data set.
-        name: Name of the data set.
-        splits: The shards of each split.
+        output_dir, name, splits: The data set and the shards of each of its splits.
         described: Further entries of the manifest, which the fingerprint covers.
         skipped: `key`, `hazy`, `clear` and `reason` of pairs that are in no shard.
         provenance: Entries of the manifest's provenance, which the fingerprint does not cover.
 
     Returns:
         The manifest.
-
-    Raises:
-        DataError: A split has no records, or two records have the same key.
     """
     skipped, reencoded, entries = list(skipped), collections.Counter(), {}
-    first_source = {}
     for split, specs in splits.items():
-        entries[split], notes = _assemble_split(output_dir, name, split, specs, first_source)
-        for note in notes:
-            skipped += note["skipped"]
-            reencoded.update(note["reencoded"])
+        entries[split] = _assemble_split(output_dir, name, split, specs, skipped, reencoded)
     _write_skipped(output_dir / SKIPPED, skipped)
     metadata = tfds_files(name, entries)
     for file, text in metadata.items():
@@ -91,14 +82,19 @@ def _write_skipped(path: pathlib.Path, skipped: list[dict]) -> None:
 
 
 def _assemble_split(
-    output_dir: pathlib.Path, name: str, split: str, specs: list[ShardSpec], first_source: dict[str, str]
-) -> tuple[dict, list[dict]]:
-    """Writes the index and the sources of a split; adds the hazy file of each of its keys to `first_source`.
+    output_dir: pathlib.Path,
+    name: str,
+    split: str,
+    specs: list[ShardSpec],
+    skipped: list[dict],
+    reencoded: collections.Counter,
+) -> dict:
+    """Writes the index and the sources of a split, and adds to `skipped` and `reencoded`.
 
     Returns:
-        The split's entry in the manifest, and the notes of its shards.
+        The split's entry in the manifest.
     """
-    rows, notes = [], []
+    rows, shards = [], []
     formats = {side: collections.Counter() for side in FOLDERS}
     sources_path = output_dir / records.sources_name(name, split)
     with (
@@ -106,38 +102,31 @@ def _assemble_split(
         open(temporary, "w", encoding="utf-8", newline="\n") as lines,
     ):
         for spec in specs:
-            note = shard.read_done(spec, detail=True)
+            note = shard.read_note(spec)
             if note is None:
                 raise DataError(f"shard {spec.path} changed during the conversion; rerun the command")
-            rows.append(note.pop("rows"))
-            for source in note.pop("sources"):
-                key, hazy = source["key"], source["hazy"]
-                if key in first_source:
-                    raise DataError(
-                        f"{first_source[key]} and {hazy} have the same key {key!r}; rename one of them"
-                    )
-                first_source[key] = hazy
-                lines.write(json.dumps(source, ensure_ascii=False) + "\n")
+            lines.writelines(json.dumps(source, ensure_ascii=False) + "\n" for source in note["sources"])
+            rows.append(note["rows"])
+            shards.append({key: note[key] for key in ("file", "records", "bytes", "sha256")})
+            skipped += note["skipped"]
+            reencoded.update(note["reencoded"])
             for side, counter in formats.items():
                 counter.update(note["formats"][side])
-            notes.append(note)
     index = np.concatenate(rows)
     if not len(index):
         raise DataError(
-            f"no pair of split {split} can be converted ({sum(len(note['skipped']) for note in notes)} are skipped); "
-            "check the images, or choose another split"
+            f"no pair of split {split} can be converted; check the images, or choose another split"
         )
     buffer = io.BytesIO()
     np.save(buffer, index, allow_pickle=False)
     index_path = output_dir / records.index_name(name, split)
     atomic_write(index_path, buffer.getvalue(), durable=True)
-    entry = {
+    return {
         "records": len(index),
-        "shards": [{key: note[key] for key in ("file", "records", "bytes", "sha256")} for note in notes],
+        "shards": shards,
         "index": index_path.name,
         "index_sha256": records.sha256(buffer.getvalue()),
         "sources": sources_path.name,
         "sources_sha256": shard.hash_file(sources_path),
         "formats": {side: dict(sorted(counter.items())) for side, counter in formats.items()},
     }
-    return entry, notes

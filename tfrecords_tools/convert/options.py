@@ -143,12 +143,11 @@ class Options:
             yield "--output_dir is empty; name a directory (. is the current directory)"
         if "://" in output_dir:
             yield f"--output_dir={output_dir} must be a local directory; convert to a local directory, then copy it"
-        if not _is_utf8(output_dir):
+        if any("\ud800" <= letter <= "\udfff" for letter in output_dir):  # bytes that are not UTF-8
             yield f"--output_dir={output_dir} is not valid UTF-8, which TensorFlow requires; choose another name"
-        if not re.fullmatch(r"[a-zA-Z]\w*", self.name, re.ASCII):
-            yield f"--name={self.name} must be a letter followed by letters, digits and _, as TFDS requires"
-        if len(self.name) > NAME_LENGTH:
-            yield f"--name={self.name} has {len(self.name)} letters; file names allow at most {NAME_LENGTH}"
+        if not re.fullmatch(rf"[a-zA-Z]\w{{0,{NAME_LENGTH - 1}}}", self.name, re.ASCII):
+            rule = f"a letter followed by letters, digits and _, at most {NAME_LENGTH} in all"
+            yield f"--name={self.name} must be {rule}, as TFDS and file systems require"
         changes = ("image_size", "max_side", "tile_size")
         for name in (*changes, "num_shards", "workers"):
             value = getattr(self, name)
@@ -211,11 +210,3 @@ def check_quality(quality: int | None, encoding: str | None) -> None:
         raise UsageError(f"--quality={quality} needs --encoding=jpeg")
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"--quality={quality} must be from 1 to 100")
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

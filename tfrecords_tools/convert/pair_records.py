@@ -4,6 +4,7 @@ import dataclasses
 import io
 import pathlib
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -11,12 +12,11 @@ from PIL import Image
 from hazeheal.data import records
 from hazeheal.data.images import image_io, image_ops
 from hazeheal.data.images.passthrough import Passthrough
+from hazeheal.data.pairing.pairing import PairName
 from hazeheal.errors import DataError
 
 FOLDERS = {"hazy": "hazy", "clear": "GT"}  # where each image of a pair is stored as a file
 JPEG_QUALITY = 95
-
-Box = tuple[int, int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,39 +32,31 @@ class RecordOptions:
     size_mismatch: str = "error"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SourcePair:
-    """A pair that is not read yet.
+@dataclasses.dataclass(frozen=True)
+class SourcePair(PairName):
+    """A pair that is not read yet: its names, and the path, size in bytes and modification time in ns of each file."""
 
-    Attributes:
-        key: The pair key, unique within the data set.
-        scene: Name of the scene: hazy images of one scene share a clear image.
-        hazy: Name of the hazy file, relative to its directory.
-        clear: Name of the clear file, relative to its directory.
-        hazy_state: Size in bytes and modification time in nanoseconds of the hazy file.
-        clear_state: The same of the clear file.
-    """
-
-    key: str
-    scene: str
-    hazy: str
-    clear: str
+    hazy_path: str
+    clear_path: str
     hazy_state: tuple[int, int]
     clear_state: tuple[int, int]
+
+    @property
+    def source_bytes(self) -> int:
+        """Size of both files."""
+        return self.hazy_state[0] + self.clear_state[0]
+
+    def describe_problem(self, reason: str) -> dict[str, str]:
+        """Returns the entry of a pair that cannot be converted, for the list of skipped pairs."""
+        return {"key": self.key, "hazy": self.hazy, "clear": self.clear, "reason": reason}
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceImage:
-    """A loaded image file.
+    """A loaded image file: its upright RGB image, its bytes, their SHA-256, and whether they can be stored as they are.
 
     The image stays a Pillow image from the file to the record: each conversion to an array and back takes a fifth of
     the decoding time.
-
-    Attributes:
-        image: The upright RGB image.
-        data: The file's bytes.
-        sha256: Their SHA-256.
-        passthrough: Whether the bytes can be stored as they are.
     """
 
     image: Image.Image
@@ -73,55 +65,50 @@ class SourceImage:
     passthrough: Passthrough
 
 
-def load_source(folder: str, name: str) -> SourceImage:
-    """Loads the image file `folder/name`.
-
-    Raises:
-        DataError: The file cannot be read or decoded.
-    """
+def load_source(path: str | pathlib.Path, name: str) -> SourceImage:
+    """Loads an image file; raises DataError, which starts with `name`, if it cannot be read or decoded."""
     try:
-        data = (pathlib.Path(folder) / name).read_bytes()
+        data = pathlib.Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
     image, passthrough = image_io.load_image(data, name=name)
     return SourceImage(image=image, data=data, sha256=records.sha256(data), passthrough=passthrough)
 
 
-@dataclasses.dataclass(frozen=True)
-class PairRecord:
-    """One record, and what the shard's index, sources and note say about it.
+class EncodedImage(NamedTuple):
+    """An image as it is stored.
 
     Attributes:
-        pair: The record.
-        psnr: PSNR of the hazy image in dB.
-        source: The record's line in the list of sources.
-        hashes: SHA-256 of each image that is its source file byte for byte, by side (`hazy`, `clear`).
-        formats: Format of each image, by side.
-        reencoded: Why each image is not its source file byte for byte, by side; empty if it is.
+        data: Its bytes.
+        format: `jpeg` or `png`.
+        reencoded: Why these are not the bytes of the source file; empty if they are. The manifest counts these reasons,
+            so that a data set's fingerprint depends on their wording.
     """
 
+    data: bytes
+    format: str
+    reencoded: str
+
+
+class PairRecord(NamedTuple):
+    """One record, its line in the list of sources, its images by side, and the PSNR of the hazy image in dB."""
+
     pair: records.Pair
-    psnr: float
     source: dict[str, str]
-    hashes: dict[str, str]
-    formats: dict[str, str]
-    reencoded: dict[str, str]
+    images: dict[str, EncodedImage]
+    psnr: float
 
 
 def make_records(
     pair: SourcePair,
-    *,
-    hazy_dir: str | pathlib.Path,
-    gt_dir: str | pathlib.Path,
     options: RecordOptions,
+    *,
     load_clear: Callable[[str, str], SourceImage] = load_source,
 ) -> Iterator[PairRecord]:
     """Yields the records of one pair: one, or one for each tile. Call it within `image_io.strict()`.
 
     Args:
         pair: The files.
-        hazy_dir: Directory of the hazy file.
-        gt_dir: Directory of the clear file.
         options: What is done to the images.
         load_clear: Loads a clear image. `write_shard` passes a loader that caches the last image, because many hazy
             images often share a clear image.
@@ -129,41 +116,38 @@ def make_records(
     Raises:
         DataError: An image cannot be read, or the sizes differ and `options` does not allow it.
     """
-    sources = {"hazy": load_source(hazy_dir, pair.hazy), "clear": load_clear(gt_dir, pair.clear)}
+    sources = {
+        "hazy": load_source(pair.hazy_path, pair.hazy),
+        "clear": load_clear(pair.clear_path, pair.clear),
+    }
     hazy, clear = _match_sizes(sources["hazy"].image, sources["clear"].image, options.size_mismatch)
     height, width = output_size(hazy.height, hazy.width, options)
     images = {"hazy": _resize(hazy, (width, height)), "clear": _resize(clear, (width, height))}
     for suffix, box in _tiles(height, width, options):
         # A crop is always a new image, but `_encode` must recognize an unchanged one.
         tile = {side: image if box is None else image.crop(box) for side, image in images.items()}
-        data, formats, reencoded = {}, {}, {}
+        encoded = {}
         for side, image in tile.items():
-            data[side], formats[side], reencoded[side] = _encode(image, sources[side], options)
+            encoded[side] = _encode(image, sources[side], options)
             if options.encoding == "jpeg":  # the PSNR is that of the stored images
-                tile[side] = Image.open(io.BytesIO(data[side]))
-        key = pair.key + suffix
-        yield PairRecord(
-            pair=records.Pair(
-                key=key,
-                hazy=data["hazy"],
-                clear=data["clear"],
-                height=tile["hazy"].height,
-                width=tile["hazy"].width,
-                hazy_source=pair.hazy,
-                clear_source=pair.clear,
-            ),
-            psnr=image_ops.psnr(*map(np.asarray, tile.values())),
-            source={
-                "key": key,
-                "hazy": pair.hazy,
-                "clear": pair.clear,
-                "hazy_sha256": sources["hazy"].sha256,
-                "clear_sha256": sources["clear"].sha256,
-            },
-            hashes={side: sources[side].sha256 for side in data if data[side] is sources[side].data},
-            formats=formats,
-            reencoded=reencoded,
+                tile[side] = Image.open(io.BytesIO(encoded[side].data))
+        record = records.Pair(
+            key=pair.key + suffix,
+            hazy=encoded["hazy"].data,
+            clear=encoded["clear"].data,
+            height=tile["hazy"].height,
+            width=tile["hazy"].width,
+            hazy_source=pair.hazy,
+            clear_source=pair.clear,
         )
+        source = {
+            "key": record.key,
+            "hazy": pair.hazy,
+            "clear": pair.clear,
+            "hazy_sha256": sources["hazy"].sha256,
+            "clear_sha256": sources["clear"].sha256,
+        }
+        yield PairRecord(record, source, encoded, image_ops.psnr(*map(np.asarray, tile.values())))
 
 
 def output_size(height: int, width: int, options: RecordOptions) -> tuple[int, int]:
@@ -184,7 +168,7 @@ def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
     return [*range(0, length - tile, tile - overlap), length - tile]
 
 
-def _tiles(height: int, width: int, options: RecordOptions) -> Iterator[tuple[str, Box | None]]:
+def _tiles(height: int, width: int, options: RecordOptions) -> Iterator[tuple[str, tuple | None]]:
     """Yields (key suffix, (left, top, right, bottom)); without tiles, one entry without a box."""
     if not options.tile_size:
         yield "", None
@@ -223,22 +207,14 @@ def _center_crop(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _encode(image: Image.Image, source: SourceImage, options: RecordOptions) -> tuple[bytes, str, str]:
-    """Encodes an image, or returns its file's bytes.
-
-    Returns:
-        The bytes, their format, and why the file's own bytes are not used; empty if they are. The manifest counts these
-        reasons, so that a data set's fingerprint depends on their wording.
-    """
+def _encode(image: Image.Image, source: SourceImage, options: RecordOptions) -> EncodedImage:
+    """Encodes an image, or returns its file's bytes."""
     if options.encoding == "keep":
-        unchanged = image is source.image
-        if unchanged and source.passthrough.reusable:
-            return source.data, source.passthrough.format, ""
-        reason = (
-            source.passthrough.reason
-            if unchanged
-            else f"size changed by --size_mismatch={options.size_mismatch}"
-        )
-        return image_io.encode_image(image, format="png"), "png", reason
+        reason = source.passthrough.reason
+        if image is not source.image:
+            reason = f"size changed by --size_mismatch={options.size_mismatch}"
+        elif source.passthrough.reusable:
+            return EncodedImage(source.data, source.passthrough.format, "")
+        return EncodedImage(image_io.encode_image(image, format="png"), "png", reason)
     data = image_io.encode_image(image, format=options.encoding, quality=options.quality or JPEG_QUALITY)
-    return data, options.encoding, f"--encoding={options.encoding}"
+    return EncodedImage(data, options.encoding, f"--encoding={options.encoding}")

@@ -6,28 +6,24 @@ A plan depends only on the images and the options: not on the number of workers,
 import concurrent.futures
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pathlib
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
-from hazeheal.data import records
 from hazeheal.data.images import image_io
 from hazeheal.data.pairing import pairing
 from hazeheal.errors import HazeHealError, UsageError
 from tfrecords_tools.convert import pair_records
 from tfrecords_tools.convert.pair_records import RecordOptions, SourcePair
-from tfrecords_tools.convert.shard import ShardSpec
 
 SHARD_BYTES = 128 * 2**20
 # Small data sets get more and smaller shards, so that several processes have work.
 SMALL_SET_SHARDS, SMALL_SET_PAIRS = 16, 16
 _SAMPLED_PAIRS = 8
 _RECORD_OVERHEAD = 500  # bytes of a record besides its images
-_BLOCK = 512  # files
+_THREADS, _BLOCK = 8, 512  # files that are read at the same time, and submitted at the same time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +31,12 @@ class Sources:
     """The pairs of two directories, by file name, size and modification time. No image is opened.
 
     Attributes:
-        rule: Name of the pairing rule that was used.
         pairs: The pairs, sorted by key.
         pairing: Result of `pair_folders`, with the images that are not paired.
         inputs: Hash of keys, names and file sizes. It is part of the manifest's fingerprint.
         state: Hash of the same and of modification times. It is part of the provenance only.
     """
 
-    rule: str
     pairs: tuple[SourcePair, ...]
     pairing: pairing.Pairing
     inputs: str
@@ -52,34 +46,26 @@ class Sources:
 def find_sources(*, hazy_dir: str | pathlib.Path, gt_dir: str | pathlib.Path, rule: str) -> Sources:
     """Pairs the files of two directories and reads every file's size and modification time.
 
-    Raises:
-        UsageError: A directory does not exist, or `rule` is invalid or ambiguous.
-        DataError: No files can be paired.
+    Raises the errors of `pair_folders`.
     """
     paired = pairing.pair_folders(hazy_dir, gt_dir, rule=rule)
 
     def add_state(pair: pairing.PairName) -> SourcePair:
-        return SourcePair(
-            key=pair.key,
-            scene=pair.scene,
-            hazy=pair.hazy,
-            clear=pair.clear,
-            hazy_state=_file_state(os.path.join(hazy_dir, pair.hazy)),
-            clear_state=_file_state(os.path.join(gt_dir, pair.clear)),
-        )
+        paths = os.path.join(hazy_dir, pair.hazy), os.path.join(gt_dir, pair.clear)
+        return SourcePair(*dataclasses.astuple(pair), *paths, *map(_file_state, paths))
 
-    pairs = tuple(_map_in_threads(add_state, paired.pairs, threads=16))
+    pairs = tuple(_map_in_threads(add_state, paired.pairs))
     inputs, state = hashlib.sha256(), hashlib.sha256()
     for pair in pairs:
         names = [pair.key, pair.hazy, pair.clear, pair.hazy_state[0], pair.clear_state[0]]
         inputs.update(json.dumps(names).encode())
         state.update(json.dumps([*names, pair.hazy_state[1], pair.clear_state[1]]).encode())
-    return Sources(paired.rule, pairs, paired, inputs.hexdigest(), state.hexdigest())
+    return Sources(pairs, paired, inputs.hexdigest(), state.hexdigest())
 
 
-def _map_in_threads(function: Callable, items: Sequence, *, threads: int) -> Iterator:
+def _map_in_threads(function: Callable, items: Sequence) -> Iterator:
     """Maps in threads, because network file systems answer slowly. Works in blocks to bound the memory of results."""
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(items), _BLOCK):
             yield from pool.map(function, items[start : start + _BLOCK])
 
@@ -94,42 +80,30 @@ def _file_state(path: str) -> tuple[int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class HeaderCheck:
-    """Result of reading the headers of all images.
-
-    Attributes:
-        readable: Pairs whose headers can be read.
-        unreadable: `key`, `hazy`, `clear` and `reason` of each other pair.
-        mismatched: One line for each pair of images of different sizes.
-    """
+    """The pairs whose headers can be read, the others with reasons, and one line for each pair of different sizes."""
 
     readable: tuple[SourcePair, ...]
     unreadable: list[dict[str, str]]
     mismatched: list[str]
 
 
-def check_headers(
-    sources: Sources, *, hazy_dir: str | pathlib.Path, gt_dir: str | pathlib.Path
-) -> HeaderCheck:
+def check_headers(pairs: Sequence[SourcePair]) -> HeaderCheck:
     """Reads the header of every image without decoding the pixels."""
 
-    def read_header(folder: str | pathlib.Path, name: str) -> tuple[int, int] | str:
-        try:
-            return image_io.read_size(os.path.join(folder, name), name=name)
-        except HazeHealError as error:
-            return str(error)
-
-    def read_headers(pair: SourcePair) -> tuple:
-        return read_header(hazy_dir, pair.hazy), read_header(gt_dir, pair.clear)
+    def read_sizes(pair: SourcePair) -> tuple[list[tuple[int, int]], list[str]]:
+        sizes, problems = [], []
+        for path, name in ((pair.hazy_path, pair.hazy), (pair.clear_path, pair.clear)):
+            try:
+                sizes.append(image_io.read_size(path, name=name))
+            except HazeHealError as error:
+                problems.append(str(error))
+        return sizes, problems
 
     readable, unreadable, mismatched = [], [], []
     with image_io.strict():
-        results = _map_in_threads(read_headers, sources.pairs, threads=8)
-        for pair, sizes in zip(sources.pairs, results, strict=True):
-            reasons = [size for size in sizes if isinstance(size, str)]
-            if reasons:
-                unreadable.append(
-                    {"key": pair.key, "hazy": pair.hazy, "clear": pair.clear, "reason": "; ".join(reasons)}
-                )
+        for pair, (sizes, problems) in zip(pairs, _map_in_threads(read_sizes, pairs), strict=True):
+            if problems:
+                unreadable.append(pair.describe_problem("; ".join(problems)))
                 continue
             readable.append(pair)
             if sizes[0] != sizes[1]:
@@ -164,11 +138,7 @@ def split_scenes(pairs: Sequence[SourcePair], *, val_fraction: float, seed: int)
 def read_val_keys(path: str | pathlib.Path, pairs: Sequence[SourcePair]) -> set[str]:
     """Reads a file that lists the validation split: one key or scene on each line; `#` starts a comment line.
 
-    Returns:
-        The listed scenes.
-
-    Raises:
-        UsageError: The file cannot be read, is empty, names unknown keys, or leaves nothing to train on.
+    Returns the scenes. Raises UsageError if the file cannot be read, is empty, names unknown keys, or lists all scenes.
     """
     try:
         # Split at line feeds only: file names may contain other characters that `splitlines` splits at.
@@ -191,43 +161,22 @@ def read_val_keys(path: str | pathlib.Path, pairs: Sequence[SourcePair]) -> set[
     return chosen
 
 
-class Estimate(NamedTuple):
-    """Size of all records, and the time that one core takes to make them."""
-
-    total_bytes: int
-    seconds: float
-
-
-def estimate(
-    pairs: Sequence[SourcePair],
-    *,
-    hazy_dir: str | pathlib.Path,
-    gt_dir: str | pathlib.Path,
-    options: RecordOptions,
-) -> Estimate:
-    """Converts up to 8 pairs, spread over the data set, and extrapolates to all pairs."""
+def estimate_bytes(pairs: Sequence[SourcePair], options: RecordOptions) -> int:
+    """Returns the approximate size of all records: converts up to 8 pairs and extrapolates to all pairs."""
     count = min(_SAMPLED_PAIRS, len(pairs))
     sample = [pairs[i * len(pairs) // count] for i in range(count)]
-    source_bytes, record_bytes, times = 0, 0, []
-    for pair in sample[:1] + sample:  # the first pair twice: its first conversion also loads the codecs
-        start = time.perf_counter()
+    source_bytes, record_bytes = 0, 0
+    for pair in sample[:1] + sample:  # the first one twice, as in 0.1: the number of shards depends on it
         try:
             with image_io.strict():
-                made = list(
-                    pair_records.make_records(pair, hazy_dir=hazy_dir, gt_dir=gt_dir, options=options)
-                )
+                made = list(pair_records.make_records(pair, options))
         except HazeHealError:  # reported when the pair's shard is written
             continue
-        times.append(time.perf_counter() - start)
-        source_bytes += pair.hazy_state[0] + pair.clear_state[0]
-        record_bytes += sum(
-            len(record.pair.hazy) + len(record.pair.clear) + _RECORD_OVERHEAD for record in made
-        )
-    all_bytes = sum(pair.hazy_state[0] + pair.clear_state[0] for pair in pairs)
-    if not times:
-        return Estimate(all_bytes, 0.0)
-    total_bytes = int(all_bytes * record_bytes / source_bytes)
-    return Estimate(total_bytes, statistics.median(times[1:] or times) * len(pairs))
+        source_bytes += pair.source_bytes
+        images = [image for record in made for image in record.images.values()]
+        record_bytes += sum(len(image.data) for image in images) + _RECORD_OVERHEAD * len(made)
+    all_bytes = sum(pair.source_bytes for pair in pairs)
+    return int(all_bytes * record_bytes / source_bytes) if source_bytes else all_bytes
 
 
 def auto_shards(num_pairs: int, *, num_bytes: int) -> int:
@@ -236,21 +185,7 @@ def auto_shards(num_pairs: int, *, num_bytes: int) -> int:
     return min(wanted, num_pairs)
 
 
-def plan_shards(
-    pairs: Sequence[SourcePair], template: ShardSpec, *, name: str, split: str, num_shards: int
-) -> list[ShardSpec]:
-    """Divides the pairs of one split into shards whose numbers of pairs differ by at most one.
-
-    Args:
-        pairs: Pairs of the split.
-        template: A spec with the shards' directories and options.
-        name: Name of the data set.
-        split: Name of the split.
-        num_shards: Number of shards.
-    """
-    specs = []
-    for number in range(num_shards):
-        start, stop = (len(pairs) * n // num_shards for n in (number, number + 1))
-        file = records.shard_name(name, split, number, num_shards)
-        specs.append(dataclasses.replace(template, file=file, pairs=tuple(pairs[start:stop])))
-    return specs
+def divide(pairs: Sequence[SourcePair], parts: int) -> list[tuple[SourcePair, ...]]:
+    """Divides pairs into consecutive parts whose lengths differ by at most one."""
+    bounds = [len(pairs) * number // parts for number in range(parts + 1)]
+    return [tuple(pairs[start:stop]) for start, stop in itertools.pairwise(bounds)]

@@ -18,14 +18,11 @@ import numpy as np
 
 from hazeheal.data import records, tfrecord
 from hazeheal.data.images import image_io
-from hazeheal.errors import DataError, HazeHealError, OutputError
+from hazeheal.errors import DataError, HazeHealError
 from hazeheal.utils.atomic import atomic_path, atomic_write
 from hazeheal.utils.hashing import sha256_of_file
 from tfrecords_tools.convert import pair_records
 from tfrecords_tools.convert.pair_records import FOLDERS, PairRecord, RecordOptions, SourcePair
-
-# What reading a note can raise if the note is damaged.
-DAMAGED_JSON = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +31,16 @@ class ShardSpec:
 
     output_dir: str
     file: str
-    hazy_dir: str
-    gt_dir: str
     pairs: tuple[SourcePair, ...]
     options: RecordOptions
 
     @functools.cached_property
     def digest(self) -> str:
         """Hash of everything that decides the bytes. It differs if a source file or an option has changed."""
-        described = [dataclasses.asdict(self.options), [dataclasses.astuple(pair) for pair in self.pairs]]
+        sources = [
+            (pair.key, pair.hazy, pair.clear, pair.hazy_state, pair.clear_state) for pair in self.pairs
+        ]
+        described = [dataclasses.asdict(self.options), sources]
         return records.sha256(json.dumps([records.SCHEMA_VERSION, self.file, described]).encode())
 
     @property
@@ -51,58 +49,39 @@ class ShardSpec:
         return pathlib.Path(self.output_dir) / self.file
 
     @property
-    def done_path(self) -> pathlib.Path:
+    def note_path(self) -> pathlib.Path:
         """Path of the note that marks a finished shard, from which an interrupted conversion resumes."""
         return pathlib.Path(self.output_dir) / f".{self.file}.done.json"
 
 
-def write_shard(spec: ShardSpec, progress: Callable[[int], object] | None = None) -> dict:
-    """Writes `spec.path` and its note `spec.done_path`, each atomically.
+def write_shard(spec: ShardSpec, progress: Callable[[int], object] = lambda count: None) -> list[dict]:
+    """Writes `spec.path` and its note `spec.note_path`, each atomically.
 
-    Args:
-        spec: The shard.
-        progress: Called with 1 after each pair; may raise to stop.
+    `progress` is called with 1 after each pair, and may raise to stop.
 
     Returns:
-        The note without its rows and sources: `file`, `digest`, `records`, `bytes`, `sha256`, `formats`, `reencoded`,
-        and `skipped`, the pairs that cannot be converted, with reasons. The shard holds all other pairs.
+        `key`, `hazy`, `clear` and `reason` of the pairs that cannot be converted. The shard holds all other pairs.
 
     Raises:
         OutputError: The shard cannot be written: the disk is full, or a permission is missing.
     """
     contents, skipped = _Contents(spec.file), []
     load_clear = functools.lru_cache(maxsize=1)(pair_records.load_source)
-    try:
-        with (
-            atomic_path(spec.path, durable=True) as temporary,
-            open(temporary, "wb") as file,
-            image_io.strict(),
-        ):
-            for pair in spec.pairs:
-                try:
-                    for record in pair_records.make_records(
-                        pair,
-                        hazy_dir=spec.hazy_dir,
-                        gt_dir=spec.gt_dir,
-                        options=spec.options,
-                        load_clear=load_clear,
-                    ):
-                        file.write(contents.add(record))
-                except HazeHealError as error:
-                    skipped.append(
-                        {"key": pair.key, "hazy": pair.hazy, "clear": pair.clear, "reason": str(error)}
-                    )
-                if progress:
-                    progress(1)
-        note = contents.note() | {"digest": spec.digest, "skipped": skipped}
-        text = json.dumps(note | contents.detail())
-        signed = {"note": text, "sha256": records.sha256(text.encode())}
-        atomic_write(spec.done_path, json.dumps(signed), durable=True)
-    except OutputError as error:
-        raise OutputError(
-            f"{error}; finished shards are kept: rerun the command to continue from them"
-        ) from error
-    return note
+    with (
+        atomic_path(spec.path, durable=True) as temporary,
+        open(temporary, "wb") as file,
+        image_io.strict(),
+    ):
+        for pair in spec.pairs:
+            try:
+                for record in pair_records.make_records(pair, spec.options, load_clear=load_clear):
+                    file.write(contents.add(record))
+            except HazeHealError as error:
+                skipped.append(pair.describe_problem(str(error)))
+            progress(1)
+    text = json.dumps(contents.note() | {"digest": spec.digest, "skipped": skipped})
+    atomic_write(spec.note_path, f"{records.sha256(text.encode())}\n{text}", durable=True)
+    return skipped
 
 
 class _Contents:
@@ -118,71 +97,67 @@ class _Contents:
 
     def add(self, record: PairRecord) -> bytes:
         """Returns the record's frame, which must be written next."""
-        payload = records.serialize(record.pair, hashes=record.hashes)
+        unchanged = [side for side, image in record.images.items() if not image.reencoded]
+        hashes = {side: record.source[f"{side}_sha256"] for side in unchanged}
+        payload = records.serialize(record.pair, hashes=hashes)
         frame = tfrecord.frame(payload)
         offset, size = self._bytes + tfrecord.FRAME_HEADER_BYTES, (record.pair.height, record.pair.width)
         self._rows.append((self._number, offset, len(payload), zlib.crc32(payload), *size, record.psnr))
         self._sources.append(record.source)
-        for side in FOLDERS:
-            self._formats[side][record.formats[side]] += 1
-            if record.reencoded[side]:
-                self._reencoded[record.reencoded[side]] += 1
+        for side, image in record.images.items():
+            self._formats[side][image.format] += 1
+            if image.reencoded:
+                self._reencoded[image.reencoded] += 1
         self._bytes += len(frame)
         self._digest.update(frame)
         return frame
 
     def note(self) -> dict:
+        rows = np.array(self._rows, dtype=records.INDEX_DTYPE)
         return {
             "file": self._file,
             "records": len(self._rows),
             "bytes": self._bytes,
             "sha256": self._digest.hexdigest(),
-            "formats": {side: dict(sorted(counter.items())) for side, counter in self._formats.items()},
-            "reencoded": dict(sorted(self._reencoded.items())),
+            "formats": self._formats,
+            "reencoded": self._reencoded,
+            "rows": base64.b64encode(rows.tobytes()).decode(),
+            "sources": self._sources,
         }
 
-    def detail(self) -> dict:
-        table = np.array(self._rows, dtype=records.INDEX_DTYPE)
-        return {"rows": base64.b64encode(table.tobytes()).decode(), "sources": self._sources}
 
-
-def read_done(spec: ShardSpec, *, detail: bool = False) -> dict | None:
+def read_note(spec: ShardSpec) -> dict | None:
     """Reads the note of a finished shard.
 
-    Args:
-        spec: The shard.
-        detail: Whether to return `rows` (an array of `records.INDEX_DTYPE`) and `sources` too. The shard's SHA-256 is
-            then not checked again.
-
     Returns:
-        The note; None if the shard is not finished, or if the note or the shard has changed since it was written.
+        `file`, `records`, `bytes`, `sha256`, `formats`, `reencoded`, `rows` (an array of `records.INDEX_DTYPE`),
+        `sources` and `skipped`. None if the shard is not finished, if its source files or options have changed since,
+        or if the note is damaged.
     """
     try:
-        signed = json.loads(records.read_file(spec.done_path))
-        if records.sha256(signed["note"].encode()) != signed["sha256"]:
+        digest, text = records.read_file(spec.note_path).decode().split("\n", 1)
+        if records.sha256(text.encode()) != digest:
             return None
-        note = json.loads(signed["note"])
+        note = json.loads(text)
         if note["digest"] != spec.digest or spec.path.stat().st_size != note["bytes"]:
             return None
-        if detail:
-            rows = base64.b64decode(note["rows"])
-            return note | {"rows": np.frombuffer(rows, dtype=records.INDEX_DTYPE)}
-        if hash_file(spec.path) != note["sha256"]:
-            return None
-        return {key: value for key, value in note.items() if key not in ("rows", "sources")}
-    except DAMAGED_JSON:
+    except (OSError, ValueError):
         return None
+    return note | {"rows": np.frombuffer(base64.b64decode(note["rows"]), dtype=records.INDEX_DTYPE)}
+
+
+def is_finished(spec: ShardSpec, *, skip_bad: bool) -> bool:
+    """Returns whether a shard needs no writing: it is intact and, unless `skip_bad`, holds all of its pairs."""
+    note = read_note(spec)
+    if note is None or (note["skipped"] and not skip_bad):
+        return False
+    return hash_file(spec.path) == note["sha256"]
 
 
 def read_sources(directory: pathlib.Path, entry: dict) -> Iterator[dict]:
-    """Yields the source files of each record of a split: `key`, `hazy`, `clear`, `hazy_sha256`, `clear_sha256`.
+    """Yields `key`, `hazy`, `clear`, `hazy_sha256` and `clear_sha256` of each record of a split.
 
-    Args:
-        directory: The data set.
-        entry: The split's entry in the manifest.
-
-    Raises:
-        DataError: The list is missing or damaged.
+    `entry` is the split's entry in the manifest. Raises DataError if the list is missing or damaged.
     """
     path = pathlib.Path(directory) / entry["sources"]
     try:
@@ -191,17 +166,11 @@ def read_sources(directory: pathlib.Path, entry: dict) -> Iterator[dict]:
         # Split at line feeds only: file names may contain other characters that `splitlines` splits at.
         with open(path, encoding="utf-8", newline="\n") as lines:
             yield from map(json.loads, lines)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; convert the data set again") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); convert the data set again") from error
 
 
 def hash_file(path: pathlib.Path) -> str:
-    """Returns the SHA-256 of a regular file.
-
-    Raises:
-        OSError: The file cannot be read, or is a directory, a pipe or a device.
-    """
+    """Returns the SHA-256 of a file; raises OSError if it cannot be read, or is a directory, a pipe or a device."""
     records.refuse_special(path)
     return sha256_of_file(path)

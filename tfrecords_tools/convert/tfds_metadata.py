@@ -5,40 +5,31 @@ They are written without tensorflow_datasets, whose import takes longer than the
 
 import json
 
-_TEXT, _IMAGE, _NUMBER = "text_feature.Text", "image_feature.Image", "scalar.Scalar"
+_TEXT = {"pythonClassName": "tensorflow_datasets.core.features.text_feature.Text", "text": {}}
+_IMAGE = {
+    "pythonClassName": "tensorflow_datasets.core.features.image_feature.Image",
+    "description": "uint8 RGB",
+    "image": {"dtype": "uint8", "shape": {"dimensions": ["-1", "-1", "3"]}},
+}
+_NUMBER = {
+    "pythonClassName": "tensorflow_datasets.core.features.scalar.Scalar",
+    "tensor": {"dtype": "int64", "encoding": "none", "shape": {}},
+}
 _FEATURES = {
-    "clear": _IMAGE,
-    "clear_sha256": _TEXT,
-    "clear_source": _TEXT,
-    "hazy": _IMAGE,
-    "hazy_sha256": _TEXT,
-    "hazy_source": _TEXT,
-    "height": _NUMBER,
-    "key": _TEXT,
-    "width": _NUMBER,
+    **dict.fromkeys(("hazy", "clear"), _IMAGE),
+    **dict.fromkeys(("height", "width"), _NUMBER),
+    **dict.fromkeys(("key", "hazy_source", "clear_source", "hazy_sha256", "clear_sha256"), _TEXT),
 }
-_PARAMETERS = {
-    _TEXT: {"text": {}},
-    _IMAGE: {
-        "description": "uint8 RGB",
-        "image": {"dtype": "uint8", "shape": {"dimensions": ["-1", "-1", "3"]}},
-    },
-    _NUMBER: {"tensor": {"dtype": "int64", "encoding": "none", "shape": {}}},
-}
-_PACKAGE = "tensorflow_datasets.core.features"
 
 FILES = ("dataset_info.json", "features.json")
 
 
 def tfds_files(name: str, splits: dict[str, dict]) -> dict[str, str]:
-    """Returns the contents of the metadata files.
+    """Returns the text of each of `FILES`.
 
     Args:
         name: Name of the data set.
         splits: The manifest's entry of each split, with `shards` and their `records` and `bytes`.
-
-    Returns:
-        The text of each of `FILES`.
     """
     info = {
         "description": "Pairs of hazy and clear images, converted by hazeheal-tfrecords.",
@@ -57,13 +48,8 @@ def tfds_files(name: str, splits: dict[str, dict]) -> dict[str, str]:
         "version": "1.0.0",
     }
     features = {
-        "featuresDict": {
-            "features": {
-                feature: {"pythonClassName": f"{_PACKAGE}.{kind}", **_PARAMETERS[kind]}
-                for feature, kind in _FEATURES.items()
-            }
-        },
-        "pythonClassName": f"{_PACKAGE}.features_dict.FeaturesDict",
+        "featuresDict": {"features": _FEATURES},
+        "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
     }
     return {
         "dataset_info.json": json.dumps(info, indent=2, sort_keys=True),

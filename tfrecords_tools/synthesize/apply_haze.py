@@ -1,6 +1,7 @@
 """Applies haze to one clear image and writes its copy in `GT/` and its hazy versions in `hazy/`."""
 
 import dataclasses
+import filecmp
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from tfrecords_tools.convert.pair_records import FOLDERS, load_source
 from tfrecords_tools.synthesize.options import Options
 
 SUFFIX = {"png": ".png", "jpeg": ".jpg"}
-_TIME_RESOLUTION = 2_000_000_000  # nanoseconds, of the coarsest file systems
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +42,8 @@ class Task:
 
     @property
     def copy(self) -> pathlib.Path:
-        """Path of its copy in the output."""
+        """Path of the clear image's copy in the output."""
         return pathlib.Path(self.options.output_dir) / FOLDERS["clear"] / self.clear
-
-    @property
-    def depth_path(self) -> pathlib.Path | None:
-        """Path of the depth map."""
-        return self.depth and pathlib.Path(self.options.depth_dir) / self.depth
 
     def missing(self) -> list[tuple[pathlib.Path, scattering.Haze]]:
         """Returns (path, haze) of the hazy images that do not exist yet."""
@@ -56,24 +51,15 @@ class Task:
         return [(folder / name, haze) for name, haze in self.hazes if not (folder / name).exists()]
 
     def is_stale(self) -> bool:
-        """Returns whether the source has changed since it was copied."""
-        try:
-            copy = self.copy.stat()
-        except FileNotFoundError:
-            return False
-        source = self.source.stat()
-        return copy.st_size != source.st_size or abs(copy.st_mtime_ns - source.st_mtime_ns) > _TIME_RESOLUTION
+        """Returns whether the clear image has changed since it was copied."""
+        return self.copy.exists() and not filecmp.cmp(self.source, self.copy)
 
 
 def run_task(task: Task, progress: Callable[[int], object]) -> str | None:
     """Writes the missing files of a task, each atomically.
 
-    The copy of the clear image is written first and gets the source's modification time, so that `Task.is_stale` can
-    compare them.
-
-    Args:
-        task: What to write.
-        progress: Called with 1 after each hazy image; may raise to stop.
+    The copy of the clear image is written first and gets the source's modification time, which `Task.is_stale` compares.
+    `progress` is called with 1 after each hazy image, and may raise to stop.
 
     Returns:
         None, or why the image or its depth map cannot be used, with the file's name.
@@ -82,15 +68,14 @@ def run_task(task: Task, progress: Callable[[int], object]) -> str | None:
         OutputError: A file cannot be written.
     """
     try:
-        clear = load_source(task.options.clear_dir, task.clear)
+        clear = load_source(task.source, task.clear)
         depth = None if task.depth is None else _load_depth(task, (clear.image.height, clear.image.width))
     except DataError as error:
         return str(error)
     if not task.copy.exists():
-        status = task.source.stat()
         with atomic_path(task.copy, overwrite=False) as temporary:
             temporary.write_bytes(clear.data)
-            os.utime(temporary, ns=(status.st_mtime_ns, status.st_mtime_ns))
+            os.utime(temporary, ns=2 * (task.source.stat().st_mtime_ns,))
     pixels = np.asarray(clear.image)
     for path, haze in task.missing():
         hazy = scattering.apply_haze(pixels, haze, depth=depth)
@@ -103,20 +88,16 @@ def run_task(task: Task, progress: Callable[[int], object]) -> str | None:
 
 def _load_depth(task: Task, size: tuple[int, int]) -> np.ndarray:
     """Returns the distance of each pixel of an image of (height, width) pixels: float32 [H, W]."""
-    values = read_depth(task.depth_path)
+    path, options = pathlib.Path(task.options.depth_dir) / task.depth, task.options
+    values = read_depth(path)
     if not scattering.depth_fits(values.shape, size):
-        raise DataError(f"{task.depth_path}: {shape_problem(values.shape, size, image_name=task.clear)}")
-    options = task.options
+        (depth_height, depth_width), (height, width) = values.shape, size
+        raise DataError(
+            f"{path}: the depth map is {depth_width}x{depth_height} and {task.clear} is {width}x{height} (upright); use "
+            "a map with the image's aspect ratio"
+        )
     distance = scattering.distance(values, meaning=options.depth_values, scale=options.depth_scale)
     return scattering.resize_depth(distance, size)
-
-
-def shape_problem(depth: tuple[int, int], image: tuple[int, int], *, image_name: str) -> str:
-    """Returns the error about a depth map whose (height, width) does not fit the image's."""
-    return (
-        f"the depth map is {depth[1]}x{depth[0]} and {image_name} is {image[1]}x{image[0]} (upright); use a map with the "
-        "image's aspect ratio"
-    )
 
 
 def read_depth(path: pathlib.Path) -> np.ndarray:

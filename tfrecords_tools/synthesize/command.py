@@ -2,43 +2,34 @@
 
     plan         names, depth maps, the haze of each hazy image   (synthesize/plan.py)
     apply haze   one function per clear image, in processes       (synthesize/apply_haze.py)
-    finish       haze.json, which marks the output as complete
 
-The command can be killed at any time. Every file is written atomically, and the settings are stored in the same
-directory. The same command writes the missing files and never overwrites existing ones.
+The command can be killed at any time. It first writes haze.json, which holds the settings and the haze of every image,
+and then each image atomically. The same command writes the missing images and never overwrites existing ones.
 """
 
-import concurrent.futures
 import dataclasses
 import json
 import pathlib
 import time
 
-from hazeheal.data.images import image_io
-from hazeheal.data.synthesis import scattering
-from hazeheal.errors import DataError, HazeHealError, UsageError
+from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.atomic import atomic_write, is_temporary
 from hazeheal.utils.console import first_few, one_line
 from hazeheal.utils.cpu import usable_cores
 from tfrecords_tools import pool
 from tfrecords_tools.convert.pair_records import FOLDERS
-from tfrecords_tools.convert.shard import DAMAGED_JSON
 from tfrecords_tools.output_lock import LOCK, lock_output_dir
-from tfrecords_tools.synthesize.apply_haze import Task, run_task, shape_problem
+from tfrecords_tools.synthesize.apply_haze import Task, run_task
 from tfrecords_tools.synthesize.options import Options
 from tfrecords_tools.synthesize.plan import plan
 from tfrecords_tools.text import describe_differences, plural, print_list
 
 MANIFEST = "haze.json"
-STARTED = ".haze.json.started"
 _PAIRS_PER_WORKER = 16  # clear images that justify the start of one more process
 
 
 def synthesize(options: Options) -> int:
-    """Writes the pairs, resumes an interrupted run, or reports that the output is complete.
-
-    Returns:
-        Exit code 0.
+    """Writes the pairs, resumes an interrupted run, or reports that the output is complete; returns exit code 0.
 
     Raises:
         HazeHealError: The input, the options or the output directory are not valid, or the disk is full.
@@ -48,20 +39,19 @@ def synthesize(options: Options) -> int:
     manifest = _make_manifest(options, tasks)
     with lock_output_dir(output_dir):
         _refuse_other_output(output_dir, manifest, tasks)
+        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+        atomic_write(output_dir / MANIFEST, text, durable=True)
         missing = [task for task in tasks if task.missing() or not task.copy.exists()]
-        if (output_dir / MANIFEST).exists() and not missing:
+        if not missing:
             print(f"{output_dir} is complete; nothing to do")
             return 0
         for note in notes:
             print(one_line(note))
-        _check_headers(missing)
         start = time.monotonic()
-        _remove_leftovers(output_dir)
-        atomic_write(output_dir / STARTED, json.dumps(manifest))
+        for path in list(output_dir.rglob(".*")):
+            if is_temporary(path.name):  # left by a run that was killed
+                path.unlink()
         _apply_haze(options, tasks, missing)
-        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-        atomic_write(output_dir / MANIFEST, text, durable=True)
-        (output_dir / STARTED).unlink(missing_ok=True)
     hazy, clear = (output_dir / folder for folder in FOLDERS.values())
     print(
         f"wrote {plural(len(manifest['images']), 'pair')} of {plural(len(tasks), 'clear image')} to {hazy} and {clear} in "
@@ -89,50 +79,26 @@ def _refuse_other_output(output_dir: pathlib.Path, manifest: dict, tasks: list[T
     if not present:
         return
     problem = f"--output_dir={output_dir} is not empty and holds"
-    name = next((name for name in (STARTED, MANIFEST) if name in present), None)
-    if name is None:
+    if MANIFEST not in present:
         raise UsageError(f"{problem} other files ({first_few(sorted(present))}); choose another directory")
     try:
-        written = json.loads((output_dir / name).read_text(encoding="utf-8"))
+        written = json.loads((output_dir / MANIFEST).read_text(encoding="utf-8"))
         differences = describe_differences(manifest["settings"], written["settings"])
-        images = written["images"] if "images" in written else written["pictures"]  # in 0.1
-        rows = {row["hazy"]: (row["clear"], row) for row in images}
-    except DAMAGED_JSON as error:
-        raise UsageError(f"{output_dir / name} cannot be read ({error}); remove the directory") from error
+        rows = written["images"] if "images" in written else written["pictures"]  # in 0.1
+        clear_of = {json.dumps(row, sort_keys=True): row["clear"] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{output_dir / MANIFEST} cannot be read ({error}); remove the directory") from error
     if differences:
         raise UsageError(f"{problem} pairs with other settings ({differences}); choose another directory")
-    rows_now = {row["hazy"]: row for row in manifest["images"]}
-    removed = {clear for hazy, (clear, row) in rows.items() if rows_now.get(hazy) != row}
-    removed = [clear for clear in sorted(removed) if (output_dir / FOLDERS["clear"] / clear).exists()]
-    changed = removed or [task.clear for task in tasks if task.is_stale()]
+    expected = {json.dumps(row, sort_keys=True) for row in manifest["images"]}
+    changed = {clear_of[row] for row in clear_of.keys() - expected}
+    changed = {clear for clear in changed if (output_dir / FOLDERS["clear"] / clear).exists()}
+    changed |= {task.clear for task in tasks if task.is_stale()}
     if changed:
-        reason = "were removed or renamed" if removed else "have changed"
         raise UsageError(
-            f"{problem} pairs whose clear images {reason} ({first_few(changed)}); choose another directory"
+            f"{problem} pairs whose clear images have changed, or were removed or renamed "
+            f"({first_few(sorted(changed))}); choose another directory"
         )
-
-
-def _remove_leftovers(output_dir: pathlib.Path) -> None:
-    """Removes incomplete files of a run that was killed."""
-    for path in list(output_dir.rglob(".*")):
-        if is_temporary(path.name):
-            path.unlink()
-
-
-def _check_headers(tasks: list[Task]) -> None:
-    """Refuses images whose headers cannot be read, and depth maps of another shape, before anything is written."""
-
-    def check(task: Task) -> str | None:
-        try:
-            size = image_io.read_size(task.source, name=task.clear)
-            if task.depth and not scattering.depth_fits(depth := image_io.read_size(task.depth_path), size):
-                return f"{task.depth_path}: {shape_problem(depth, size, image_name=task.clear)}"
-        except HazeHealError as error:
-            return str(error)
-        return None
-
-    with concurrent.futures.ThreadPoolExecutor(8) as threads:  # network file systems answer slowly
-        _refuse_problems(threads.map(check, tasks), "nothing was written")
 
 
 def _apply_haze(options: Options, tasks: list[Task], missing: list[Task]) -> None:
@@ -146,17 +112,13 @@ def _apply_haze(options: Options, tasks: list[Task], missing: list[Task]) -> Non
         + f", with {plural(workers, 'worker')}",
         flush=True,
     )
-    problems = pool.run_tasks(
+    results = pool.run_tasks(
         run_task, missing, workers=workers, total=total, already=total - todo, unit="image"
     )
-    _refuse_problems(problems, "all others are finished")
-
-
-def _refuse_problems(results, state: str) -> None:
     problems = [problem for problem in results if problem]
     print_list(problems)
     if problems:
         raise DataError(
-            f"{plural(len(problems), 'clear image')} cannot be used, listed above ({state}); replace or remove them and "
-            "rerun the command"
+            f"{plural(len(problems), 'clear image')} cannot be used, listed above; all others are finished; replace or "
+            "remove them and rerun the command"
         )

@@ -16,12 +16,8 @@ from tfrecords_tools.synthesize.options import Options
 def plan(options: Options) -> tuple[list[Task], list[str]]:
     """Finds the clear images and their depth maps, and draws the haze of every hazy image.
 
-    Returns:
-        The tasks, one for each clear image, and notes to print.
-
-    Raises:
-        UsageError: A directory or a pairing rule is not valid.
-        DataError: An image has no depth map, or the output's names could not be paired again.
+    Returns the tasks, one for each clear image, and notes to print. Raises UsageError or DataError if a directory or a
+    pairing rule is not valid, if an image has no depth map, or if the output's names could not be paired again.
     """
     clear_dir = find_folder(options.clear_dir, "--clear_dir")
     depth_dir = options.depth_dir and find_folder(options.depth_dir, "--depth_dir")
@@ -81,14 +77,10 @@ def _pair_depths(
 
 
 def _check_names(tasks: list[Task]) -> None:
-    """Checks that `convert` with its default flags pairs the output as it was made."""
+    """Checks that `convert` pairs the output as it was made."""
     clear_of = {hazy: task.clear for task in tasks for hazy, _ in task.hazes}
-    try:
-        paired = pairing.pair_names(sorted(clear_of), sorted(task.clear for task in tasks))
-    except UsageError as error:
-        raise DataError(
-            f"--clear_dir: the output's file names cannot be paired: {error}; rename the images"
-        ) from None
+    rule = find_rule("same_name")
+    paired = pairing.pair_names(sorted(clear_of), sorted(task.clear for task in tasks), rules=[rule])
     pairs = {pair.hazy: pair.clear for pair in paired.pairs}
     wrong = [task.clear for task in tasks if any(pairs.get(hazy) != task.clear for hazy, _ in task.hazes)]
     if wrong or len(clear_of) != sum(len(task.hazes) for task in tasks):
