@@ -13,7 +13,7 @@ from test_restorer import apart, noise
 
 from hazeheal import __main__ as program
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.export import exporter, saved_model
+from hazeheal.export import exporter, formats
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.load_model import ExportedModel, open_model
 from hazeheal.inference.network import make_functions
@@ -66,9 +66,9 @@ def test_an_export_of_an_earlier_version_has_more_functions(made, tmp_path, monk
             "collect_uint8": tf.function(lambda hazy: tf.reduce_mean(hazy), input_signature=[spec])
         }
 
-    monkeypatch.setattr(saved_model, "make_functions", with_another)
+    monkeypatch.setattr("hazeheal.inference.network.make_functions", with_another)
     gan, image = DehazeGAN.from_run(made[0], which="newest"), noise(31, 50)
-    saved_model.write(gan, tmp_path / "export", exporter.describe(gan))
+    formats.write_saved_model(gan, tmp_path / "export", exporter.describe(gan))
     model = open_model(tmp_path / "export")
     assert "collect_uint8" in model.metadata["functions"]
     assert apart(model.restore(image), gan.restore(image)).max() <= 1

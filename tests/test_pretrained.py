@@ -152,7 +152,7 @@ def test_evaluate_scores_best_by_default(shipped, folder, capsys, caplog):
     [
         (
             [],
-            "the network 'best' is not in this installation; this installation has no pretrained networks; or use a run",
+            "the network 'best' is not in this installation; the pretrained networks are not in this installation; or use a run",
         ),
         (["--model=fast"], "the network 'fast' is not in this installation; this installation has no"),
         (

@@ -228,7 +228,7 @@ def test_xla(asked, on_gpu, wanted):
 def test_parameter_counts_match_the_design():
     sizes = {"model__width": 16, "model__depth": 5, "model__norm": "none", "model__disc_width": 16}
     gan = DehazeGAN(make_config(data__crop_size=64, **sizes))
-    assert gan.parameter_counts() == {"generator": 1_745_923, "discriminator": 438_129}
+    assert gan.networks.parameter_counts() == {"generator": 1_745_923, "discriminator": 438_129}
     assert gan.perceptual is None
     alone = DehazeGAN(make_config(), for_training=False)
-    assert list(alone.parameter_counts()) == ["generator"]
+    assert list(alone.networks.parameter_counts()) == ["generator"]

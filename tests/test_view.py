@@ -14,12 +14,12 @@ from hazeheal import __main__ as program
 from hazeheal.data.pipeline import augment, decode
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.errors import UsageError
+from hazeheal.inference import strips
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.load_model import open_model
 from hazeheal.inference.restorer import Restorer
-from hazeheal.models import weights
+from hazeheal.models import view, weights
 from hazeheal.models.generator import build_generator
-from hazeheal.models.view import View, resampling
 from hazeheal.training.restore import find_networks
 
 SIZE = 32
@@ -32,19 +32,17 @@ SIZES = [(1, 1), (1, 40), (31, 50), (32, 32), (97, 41), (200, 260)]
 def test_resampling_equals_tensorflows_linear_resize(outputs, inputs):
     row = np.random.default_rng(0).random((1, inputs, 1, 1)).astype(np.float32)
     wanted = tf.image.resize(row, (outputs, 1), antialias=True).numpy().reshape(-1)
-    for lib in (np, tf):
-        matrix = np.asarray(resampling(outputs, inputs, lib=lib))
+    for resampling in (view.resampling, strips.resampling):
+        matrix = np.asarray(resampling(outputs, inputs))
         assert matrix.dtype == np.float32
         np.testing.assert_allclose(matrix @ row.reshape(-1), wanted, atol=2e-6)
         np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-6)
-    parts = [resampling(outputs, inputs, part=slice(i, i + 40), lib=np) for i in range(0, inputs, 40)]
-    np.testing.assert_allclose(np.concatenate(parts, axis=1), matrix, atol=1e-6)
 
 
 def test_a_view_equals_a_resized_training_image():
     image = noise(200, 131)
-    view = View(SIZE)(tf.constant(image[None], tf.float32)).numpy()[0]
-    assert apart(decode.resize(tf.constant(image), SIZE).numpy(), np.rint(view)).max() <= 1
+    reduced = view.View(SIZE)(tf.constant(image[None], tf.float32)).numpy()[0]
+    assert apart(decode.resize(tf.constant(image), SIZE).numpy(), np.rint(reduced)).max() <= 1
 
 
 # ---------------------------------------------------------------------------------------------- network

@@ -37,11 +37,7 @@ class Difference:
 
 
 def batches() -> list[np.ndarray]:
-    """Returns the images of the check: hazy scenes, noise, and black next to white.
-
-    Returns:
-        uint8 `[B, H, W, 3]` for each of SIZES, always the same.
-    """
+    """Returns uint8 `[B, H, W, 3]` for each of SIZES: hazy scenes, noise, and black next to white."""
     random, result = np.random.default_rng(0), []
     for number, (count, height, width) in enumerate(SIZES):
         images = random.integers(0, 256, (count, height, width, 3)).astype(np.uint8)
@@ -53,10 +49,7 @@ def batches() -> list[np.ndarray]:
 
 
 def reference(network: "Network") -> list[np.ndarray]:
-    """Restores the images of the check with the checkpoint's network.
-
-    Returns:
-        uint8 `[B, H, W, 3]` for each of SIZES, as `hazeheal dehaze` writes them.
+    """Restores the images of the check with the checkpoint's network, to uint8 as `hazeheal dehaze` writes them.
 
     Raises:
         HazeHealError: A restored value is not finite, so a comparison would mean nothing.
@@ -78,9 +71,8 @@ def compare(
     """Restores the images of the check with an export and compares them with those of the checkpoint.
 
     Args:
-        restore: The export, a function from uint8 `[B, H, W, 3]` to the same.
+        restore: The export, a function from uint8 `[B, H, W, 3]` to the same. Errors call it `name`.
         expected: The result of `reference`.
-        name: Name of the export in errors.
 
     Raises:
         HazeHealError: The export fails on an image, or returns another shape or type.

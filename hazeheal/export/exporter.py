@@ -11,10 +11,10 @@ import hazeheal
 from hazeheal import config as configs
 from hazeheal.errors import HazeHealError
 from hazeheal.export import check
+from hazeheal.export.formats import sha256_of_files
 from hazeheal.inference.load_model import SUMMARY
 from hazeheal.runs import checkpoints
 from hazeheal.utils.atomic import atomic_path
-from hazeheal.utils.hashing import sha256_of_file
 from hazeheal.utils.versions import installed_versions
 
 if TYPE_CHECKING:
@@ -23,17 +23,13 @@ if TYPE_CHECKING:
 
 
 def describe(gan: "DehazeGAN") -> dict[str, Any]:
-    """Returns the metadata of every export, as plain JSON values: its origin, configuration and versions.
-
-    Args:
-        gan: A `DehazeGAN` from `from_run` or `from_pretrained`.
-    """
+    """Returns the metadata of every export of a loaded `DehazeGAN`, as JSON values: origin, configuration, versions."""
     return {
         "made_by": f"hazeheal {hazeheal.__version__}",
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         **(_of_checkpoint(gan.checkpoint) if gan.metadata is None else _of_weights(gan.metadata)),
         "interface": "uint8 [B, H, W, 3], RGB in [0, 255], any size: `hazy` in, `restored` out",
-        "parameters": gan.parameter_counts()["generator"],
+        "parameters": gan.networks.parameter_counts()["generator"],
         "config": json.loads(configs.to_json(gan.config)),
         "versions": installed_versions("tensorflow", "keras", "numpy", "pillow"),
     }
@@ -81,23 +77,14 @@ def export(
     """
     metadata = describe(gan)
     expected = check.reference(gan.network())
-    summary = metadata | {"exports": {}}
     with atomic_path(output) as temporary:
         temporary.mkdir()
-        for target in targets:
-            path = temporary / target.file
-            difference, size = _write(gan, target, path, metadata=metadata, expected=expected, log=log)
-            summary["exports"][target.file] = {
-                "format": target.format,
-                **target.facts,
-                "bytes": size,
-                "sha256": {
-                    file.relative_to(temporary).as_posix(): sha256_of_file(file) for file in _files(path)
-                },
-                "largest_difference": difference.largest,
-                "mean_difference": difference.mean,
-            }
-        (temporary / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        entries = {
+            target.file: _write(gan, target, temporary / target.file, metadata, expected, log)
+            for target in targets
+        }
+        summary = json.dumps(metadata | {"exports": entries}, indent=2)
+        (temporary / SUMMARY).write_text(f"{summary}\n", encoding="utf-8")
 
 
 def export_file(
@@ -105,12 +92,11 @@ def export_file(
 ) -> None:
     """Writes and checks one target as a single file, without a summary. Arguments and errors are those of `export`."""
     with atomic_path(output, overwrite=False) as temporary:
-        expected = check.reference(gan.network())
-        _write(gan, target, temporary, metadata=describe(gan), expected=expected, log=log)
+        _write(gan, target, temporary, describe(gan), check.reference(gan.network()), log)
 
 
-def _write(gan, target, path, *, metadata, expected, log) -> tuple[check.Difference, int]:
-    """Writes and checks a target. Returns its difference from the checkpoint and its size in bytes."""
+def _write(gan, target, path, metadata, expected, log) -> dict[str, Any]:
+    """Writes and checks a target. Returns its entry in the summary."""
     target.write(gan, path, metadata)
     difference = check.compare(target.load(path), expected, name=target.file)
     if not difference.within(target.tolerance):
@@ -118,13 +104,15 @@ def _write(gan, target, path, *, metadata, expected, log) -> tuple[check.Differe
             f"{target.file} differs from {gan.checkpoint.name} by up to {difference} (allowed: {target.tolerance}); "
             "nothing was written"
         )
-    size = sum(file.stat().st_size for file in _files(path))
+    size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
     log(
         f"{target.file:26} {size / 2**20:8.2f} MiB   largest difference {difference} (allowed: {target.tolerance})"
     )
-    return difference, size
-
-
-def _files(path):
-    """All files of a target, which is a file or a directory."""
-    return sorted(p for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
+    return {
+        "format": target.format,
+        **target.facts,
+        "bytes": size,
+        "sha256": sha256_of_files(path, relative_to=path.parent),
+        "largest_difference": difference.largest,
+        "mean_difference": difference.mean,
+    }

@@ -16,6 +16,7 @@ import numpy as np
 
 from hazeheal.errors import HazeHealError
 from hazeheal.export.check import Difference
+from hazeheal.utils.hashing import sha256_of_file
 
 if TYPE_CHECKING:
     from hazeheal.inference.gan import DehazeGAN
@@ -37,7 +38,7 @@ class Target:
 
     Attributes:
         format: One of FORMATS.
-        file: Its name.
+        file: Its name. `inference.load_model` opens a SavedModel and a weights file by these names.
         tolerance: The largest allowed difference from the checkpoint.
         write: Writes the file, given the `DehazeGAN`, the path and the metadata.
         load: Loads the file at a path as a function from uint8 `[B, H, W, 3]` to the same.
@@ -62,43 +63,83 @@ def targets(formats: Iterable[str], *, tflite_precision: Iterable[str] = ("float
     Raises:
         HazeHealError: A package that a format needs is not installed.
     """
-    selected = []
-    for name in formats:
-        if name == "saved_model":
-            from hazeheal.export import saved_model
-            from hazeheal.inference.load_model import FOLDER
+    packages = ("onnx", "tf2onnx", "onnxruntime") if "onnx" in formats else ()
+    if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
+        raise HazeHealError(
+            f"--format=onnx needs {', '.join(missing)}, not installed here; pip install 'hazeheal[onnx]'"
+        )
+    available = {
+        "saved_model": [Target("saved_model", "saved_model", ROUNDING, write_saved_model, _load_saved_model)],
+        "keras": [Target("keras", "generator.keras", ROUNDING, _write_keras, _load_keras)],
+        "tflite": [_tflite_target(precision) for precision in tflite_precision],
+        "onnx": [Target("onnx", "generator.onnx", ROUNDING, _write_onnx, _load_onnx, {"opset": ONNX_OPSET})],
+        "weights": [
+            Target("weights", "generator.npz", HALF, write_weights, _load_weights, {"precision": "float16"})
+        ],
+    }
+    return [target for name in formats for target in available[name]]
 
-            selected.append(Target(name, FOLDER, ROUNDING, saved_model.write, saved_model.load))
-        elif name == "keras":
-            selected.append(Target(name, "generator.keras", ROUNDING, _write_keras, _load_keras))
-        elif name == "tflite":
-            for precision in tflite_precision:
-                selected.append(
-                    Target(
-                        name,
-                        f"generator_{precision}.tflite",
-                        HALF if precision == "float16" else ROUNDING,
-                        functools.partial(_write_tflite, precision=precision),
-                        _load_tflite,
-                        {"precision": precision},
-                    )
-                )
-        elif name == "onnx":
-            packages = ("onnx", "tf2onnx", "onnxruntime")
-            if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
-                raise HazeHealError(
-                    f"--format=onnx needs {', '.join(missing)}, not installed here; pip install 'hazeheal[onnx]'"
-                )
-            facts = {"opset": ONNX_OPSET}
-            selected.append(Target(name, "generator.onnx", ROUNDING, _write_onnx, _load_onnx, facts))
-        elif name == "weights":
-            from hazeheal.inference.load_model import WEIGHTS
 
-            facts = {"precision": "float16"}
-            selected.append(Target(name, WEIGHTS, HALF, write_weights, _load_weights, facts))
-        else:
-            raise ValueError(f"{name!r} is not an export format: must be one of {', '.join(FORMATS)}")
-    return selected
+def _tflite_target(precision):
+    tolerance = HALF if precision == "float16" else ROUNDING
+    write = functools.partial(_write_tflite, precision=precision)
+    file = f"generator_{precision}.tflite"
+    return Target("tflite", file, tolerance, write, _load_tflite, {"precision": precision})
+
+
+# --- SavedModel: for TensorFlow and TensorFlow Serving without HazeHeal, and for `hazeheal dehaze`. Its signature
+# `serving_default`, under the tag `serve`, takes `hazy` and returns `restored`. It also has the functions of
+# `inference.network`, with which `inference.load_model` restores 16-bit images and tiles.
+
+
+def _serving_module(generator):
+    """Returns a tf.Module with the generator's weights and, as `serve`, the function of `serving_default`."""
+    import tensorflow as tf
+
+    from hazeheal.models.pixels import restore_uint8
+
+    def serve(hazy):
+        return {"restored": restore_uint8(functools.partial(generator, training=False), hazy)}
+
+    images = tf.TensorSpec([None, None, None, 3], tf.uint8, name="hazy")
+    module = tf.Module()
+    module.weights = [variable.value for variable in generator.variables]
+    module.serve = tf.function(serve, input_signature=[images], autograph=False)
+    return module
+
+
+def write_saved_model(gan: "DehazeGAN", path: pathlib.Path, metadata: dict[str, Any]) -> None:
+    """Writes the directory, with the metadata and the SHA-256 of each other file in it."""
+    import tensorflow as tf
+
+    from hazeheal.inference import load_model, network
+
+    module, functions = _serving_module(gan.generator), network.make_functions(gan.generator)
+    for name, function in functions.items():
+        setattr(module, name, function)
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+    metadata = metadata | {"functions": list(functions), "files": sha256_of_files(path, relative_to=path)}
+    metadata_path = path / load_model.METADATA
+    metadata_path.parent.mkdir()
+    metadata_path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+
+
+def sha256_of_files(path: pathlib.Path, *, relative_to: pathlib.Path) -> dict[str, str]:
+    """Returns {relative path: SHA-256} of a file, or of all files in a directory."""
+    files = [file for file in sorted([path, *path.rglob("*")]) if file.is_file()]
+    return {file.relative_to(relative_to).as_posix(): sha256_of_file(file) for file in files}
+
+
+def _load_saved_model(path):
+    """Loads the signature that a server runs."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+
+    def restore(hazy):  # keeps a reference to `loaded`, which owns the variables
+        return loaded.signatures["serving_default"](hazy=tf.constant(hazy))["restored"].numpy()
+
+    return restore
 
 
 # --- Keras: the generator as a .keras file, to inspect or to train further. Loading it needs HazeHeal's layers.
@@ -128,12 +169,9 @@ def _write_tflite(gan, path, metadata, *, precision):
     """Writes the file with weights of `precision`. The arithmetic is float32 for both."""
     import tensorflow as tf
 
-    from hazeheal.export.saved_model import serving_module
-
-    module = serving_module(gan.generator)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [module.serve.get_concrete_function()], module
-    )
+    module = _serving_module(gan.generator)
+    function = module.serve.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
     if precision == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
@@ -169,9 +207,7 @@ def _write_onnx(gan, path, metadata):
     import onnx
     import tf2onnx
 
-    from hazeheal.export.saved_model import serving_module
-
-    serve = serving_module(gan.generator).serve
+    serve = _serving_module(gan.generator).serve
     model, _ = tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=ONNX_OPSET)
     onnx.helper.set_model_props(model, {"hazeheal": json.dumps(metadata)})
     onnx.checker.check_model(model)

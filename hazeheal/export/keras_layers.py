@@ -19,7 +19,7 @@ class Normalize(keras.layers.Layer):
     """Converts uint8 in [0, 255] to float32 in [-1, 1]."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalizes uint8 `[B, H, W, 3]`."""
+        """Normalizes an image batch."""
         return normalize(inputs)
 
     def compute_output_spec(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
@@ -32,7 +32,7 @@ class ToUint8(keras.layers.Layer):
     """Converts float32 in [-1, 1] to uint8 in [0, 255]. Clips and rounds."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Rounds float32 `[B, H, W, 3]`."""
+        """Rounds an image batch."""
         return to_uint8(inputs)
 
     def compute_output_spec(self, inputs: keras.KerasTensor) -> keras.KerasTensor:

@@ -31,10 +31,8 @@ class DehazeGAN(Model):
 
     Attributes:
         config: The configuration.
-        networks: A `hazeheal.models.networks.Networks`; the next three attributes are its members.
-        generator: keras.Model from `[B, H, W, 3]` float32 in [-1, 1] to the same shape.
-        discriminator: keras.Model from [hazy, image] to logits; None without `for_training`.
-        perceptual: keras.Model to VGG19 features; None without `for_training`, or if its loss has weight 0.
+        networks: The networks. The next three attributes are its members.
+        generator, discriminator, perceptual: As in `hazeheal.models.networks.Networks`.
         checkpoint: The checkpoint directory or weights file that was loaded; None if none was.
         metadata: The metadata of the weights file that was loaded (`models.weights`); None for a checkpoint.
     """
@@ -45,10 +43,7 @@ class DehazeGAN(Model):
     def __init__(self, config: ConfigDict, *, precision: str = "float32", for_training: bool = True) -> None:
         """Builds the networks. Call it inside `strategy.scope()` to train on several replicas.
 
-        Args:
-            config: A configuration as `hazeheal.config.load` returns it.
-            precision: Keras dtype policy of all networks: float32, mixed_bfloat16 or mixed_float16.
-            for_training: Whether to build the discriminator and the perceptual network too.
+        The arguments are those of `hazeheal.models.networks.build_networks`.
         """
         self.config = config
         self.networks = build_networks(config, precision=precision, for_training=for_training)
@@ -58,12 +53,7 @@ class DehazeGAN(Model):
 
     @classmethod
     def from_run(
-        cls,
-        run: str | os.PathLike,
-        *,
-        which: str | int = "best",
-        group: int = 0,
-        precision: str = "float32",
+        cls, run: str | os.PathLike, *, which: str | int = "best", group: int = 0, precision: str = "float32"
     ) -> "DehazeGAN":
         """Loads the generator of a training run: its moving average if the run kept one.
 
@@ -84,12 +74,11 @@ class DehazeGAN(Model):
                 raise HazeHealError(f"the checkpoint {path} is damaged ({reason}); use another one")
         source = run / "config.json"
         try:
-            config = configs.from_dict(json.loads(source.read_text(encoding="utf-8")))
+            config = json.loads(source.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise HazeHealError(
                 f"{run} is not a run directory: config.json cannot be read ({error})"
             ) from error
-        config_fields.check_model_fields(config, source=source)
         folder = run / f"group_{group:02d}" / "checkpoints"
         path = path or checkpoints.find_checkpoint(folder, which=which)
         if path is None:
@@ -115,17 +104,17 @@ class DehazeGAN(Model):
             HazeHealError: The file does not exist, is damaged, or does not fit its own configuration.
         """
         weights = pretrained.load(name)
-        config = configs.from_dict(weights.metadata["config"])
         source = f"{weights.path}, of {weights.metadata['made_by']}"
-        config_fields.check_model_fields(config, source=source)
-        gan = cls._for_inference(config, source=source, precision=precision)
+        gan = cls._for_inference(weights.metadata["config"], source=source, precision=precision)
         gan._set_generator(weights.values, source=weights.path)
         gan.checkpoint, gan.metadata = weights.path, weights.metadata
         return gan
 
     @classmethod
-    def _for_inference(cls, config: ConfigDict, *, source: str | os.PathLike, precision: str) -> "DehazeGAN":
+    def _for_inference(cls, stored: Mapping, *, source: str | os.PathLike, precision: str) -> "DehazeGAN":
         """Builds the generator of a stored configuration, which another version may have written to `source`."""
+        config = configs.from_dict(stored)
+        config_fields.check_model_fields(config, source=source)
         try:
             return cls(config, precision=precision, for_training=False)
         except ValueError as error:
@@ -161,7 +150,3 @@ class DehazeGAN(Model):
     def network(self, *, device: str | None = None, copy: bool = False) -> Network:
         """Returns the generator on one device. With `copy` it has its own copy of the weights."""
         return Network(make_functions(self.generator, device=device, copy=copy), device=device)
-
-    def parameter_counts(self) -> dict[str, int]:
-        """Returns the number of trainable parameters of the generator and, if there is one, the discriminator."""
-        return self.networks.parameter_counts()

@@ -49,6 +49,13 @@ _TIFF_TAGS = {
     *(33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113),
 }
 _TIFF_LOSSLESS = {"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "lzma", "zstd"}
+# Options of Pillow's `save`.
+_QUALITY = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "WEBP": {"quality": 95, "exact": True},
+    "AVIF": {"quality": 95},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +66,11 @@ class ImageFile:
         rgb: `[H, W, 3]`, uint8 or uint16.
         alpha: `[H, W]` of the same type, or None.
         gray: Whether the file has one gray channel.
-        exif: EXIF data with an orientation of 1, or b"".
-        icc: ICC profile, or b"".
+        exif, icc: EXIF data with an orientation of 1, and the ICC profile; b"" if the file has none.
         dpi: Resolution, or None.
         chunks: The metadata chunks of a PNG (`png_chunks`).
         tags: The tags of a TIFF that are kept, or None.
-        options: Options of Pillow's `save` for the format of the file.
+        options: Options of Pillow's `save` for the format of the file, which the result has too.
     """
 
     rgb: np.ndarray
@@ -120,10 +126,8 @@ def _metadata(image, data):
             del tags[tag]
         for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
             tags.get_ifd(directory)  # reads it while the file is open
-        compression = image.info.get("compression")
-        fields["options"]["compression"] = (
-            compression if compression in _TIFF_LOSSLESS else "tiff_adobe_deflate"
-        )
+        if image.info.get("compression") in _TIFF_LOSSLESS:
+            fields["options"]["compression"] = image.info["compression"]
     else:  # a TIFF has these among its tags; for one without a resolution, Pillow reports 1
         fields["exif"] = upright_exif(image.info.get("exif") or b"")
         fields["dpi"] = image.info.get("dpi")
@@ -135,11 +139,7 @@ def _metadata(image, data):
 def upright_exif(exif: bytes) -> bytes:
     """Sets the orientation of EXIF data to 1 and removes the thumbnail.
 
-    Args:
-        exif: EXIF data, with or without the prefix `Exif`.
-
-    Returns:
-        EXIF data with the prefix, or b"" if the data are damaged.
+    Takes EXIF data with or without the prefix `Exif`. Returns them with the prefix, or b"" if they are damaged.
     """
     body = bytearray(exif.removeprefix(_EXIF_PREFIX))
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(body[:4]))
@@ -148,13 +148,12 @@ def upright_exif(exif: bytes) -> bytes:
     try:
         (start,) = struct.unpack_from(order + "I", body, 4)
         (count,) = struct.unpack_from(order + "H", body, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
+        end = start + 2 + 12 * count
+        for entry in range(start + 2, end, 12):
             if struct.unpack_from(order + "H", body, entry) == (_ORIENTATION,):
                 struct.pack_into(order + "HIHH", body, entry + 2, 3, 1, 1, 0)  # one SHORT: 1
-        if start + 2 + 12 * count + 4 <= len(body):
-            struct.pack_into(
-                order + "I", body, start + 2 + 12 * count, 0
-            )  # no second directory, the thumbnail
+        if end + 4 <= len(body):
+            struct.pack_into(order + "I", body, end, 0)  # no second directory, the thumbnail
     except struct.error:
         return b""
     return _EXIF_PREFIX + bytes(body)
@@ -168,14 +167,12 @@ def encode(restored: np.ndarray, original: ImageFile, *, format: str) -> bytes:
         original: The hazy image as `read` returned it. Its alpha must have the size of the restored image.
         format: Pillow's name of the format: PNG, JPEG, TIFF, WEBP, ...
 
-    Returns:
-        The contents of the file.
-
     Raises:
-        OSError: The format cannot store the image. A JPEG, for example, has at most 65500 pixels per side.
-        ValueError: As for OSError.
+        OSError, ValueError: The format cannot store the image. A JPEG, for example, has at most 65500 pixels per side.
     """
-    pixels = _luma(restored) if original.gray else restored
+    pixels = restored
+    if original.gray:
+        pixels = np.rint(restored @ np.array([0.299, 0.587, 0.114])).astype(restored.dtype)  # luma
     if original.alpha is not None and format in ("PNG", "TIFF", "WEBP", "AVIF", "JPEG2000"):
         pixels = np.dstack([pixels, original.alpha])
     if pixels.dtype == np.uint16 and format == "PNG":
@@ -187,26 +184,8 @@ def encode(restored: np.ndarray, original: ImageFile, *, format: str) -> bytes:
     if format == "PNG" and original.chunks:
         Image.fromarray(pixels).save(buffer, "PNG")
         return png_chunks.with_chunks(buffer.getvalue(), original.chunks, exif=original.exif)
-    Image.fromarray(pixels).save(buffer, format, **_save_options(original, format))
+    exif = original.tags if format == "TIFF" and original.tags else original.exif
+    metadata = {"exif": exif, "icc_profile": original.icc, "dpi": original.dpi}
+    options = {key: value for key, value in metadata.items() if value} | _QUALITY.get(format, {})
+    Image.fromarray(pixels).save(buffer, format, **options | original.options)
     return buffer.getvalue()
-
-
-def _luma(rgb):
-    return np.rint(rgb @ np.array([0.299, 0.587, 0.114])).astype(rgb.dtype)
-
-
-def _save_options(original, format):
-    """The options of Pillow's `save`: the metadata, and the quality of the format."""
-    metadata = {"exif": original.exif, "icc_profile": original.icc, "dpi": original.dpi}
-    options = {key: value for key, value in metadata.items() if value}
-    if format == "JPEG":
-        options |= {"quality": 95, "subsampling": 0}
-    elif format == "TIFF":
-        options |= {"compression": "tiff_adobe_deflate"} | original.options
-        if original.tags is not None:
-            options["exif"] = original.tags
-    elif format in ("WEBP", "AVIF"):
-        options |= {"quality": 95} | original.options
-        if format == "WEBP":
-            options["exact"] = True
-    return options

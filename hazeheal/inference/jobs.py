@@ -88,12 +88,15 @@ def find_jobs(
         raise UsageError(f"--output={output} is a file; name a folder")
     sources, others = {}, 0  # {source: its path below the output folder}
     for text in map(os.fspath, inputs):
-        files, left_out = _expand(text, output=output)
-        if not files:
-            raise UsageError(f"{text}: no image and no video found ({left_out} other files)")
-        others += left_out
-        for source, relative in files:
-            sources.setdefault(source, relative)
+        base, files = _expand(text)
+        if not _contains(output, base):
+            files = [path for path in files if not _contains(output, path)]
+        selected = [path for path in files if path == pathlib.Path(text) or _is_media(path)]
+        if not selected:
+            raise UsageError(f"{text}: no image and no video found ({len(files)} other files)")
+        others += len(files) - len(selected)
+        for path in selected:
+            sources.setdefault(path, path.relative_to(base))
     jobs, owners = [], {}
     real_inputs = {os.path.realpath(source) for source in sources}
     for source, relative in sources.items():
@@ -110,6 +113,14 @@ def find_jobs(
     return jobs, others
 
 
+def _is_media(path):
+    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+
+
+def _contains(folder, path):
+    return pathlib.Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
 def _job(source, output, compare):
     Image.init()
     suffix = output.suffix.lower()
@@ -122,56 +133,30 @@ def _job(source, output, compare):
     return Job(source, output, side_by_side)
 
 
-def _expand(text, *, output):
-    """Returns ([(source, its path below the output folder)], number of other files) of one input."""
+def _expand(text):
+    """Returns the files of one input, and the folder whose structure their results keep."""
     path = pathlib.Path(text)
     if path.is_dir():
-        return _below(path, pathlib.Path(), _exclusion(path, output))
+        return path, _walk(path)
     if path.exists():
-        return [(path, path.name)], 0
+        return path.parent, [path]
     if not glob.has_magic(text):
         raise UsageError(f"{text} does not exist; check the path")
-    parts = path.parts
-    wildcard = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    base = pathlib.Path(*parts[:wildcard])
-    excluded = _exclusion(base, output)
-    files, others = [], 0
+    wildcard = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
+    files = []
     for match in map(pathlib.Path, sorted(glob.glob(text, recursive=True))):
-        relative = match.relative_to(base)
-        if match.is_dir() and "**" not in parts:
-            more, left_out = _below(match, relative, excluded)
-        else:
-            more, left_out = _select([(match, relative)], excluded)
-        files, others = files + more, others + left_out
-    return files, others
+        if match.is_file():
+            files.append(match)
+        elif "**" not in path.parts:
+            files += _walk(match)
+    return pathlib.Path(*path.parts[:wildcard]), files
 
 
-def _exclusion(folder, output):
-    """The prefix of real paths in the output folder, if that is below the input folder; else None."""
-    folder, output = os.path.realpath(folder), os.path.realpath(output)
-    return None if f"{folder}{os.sep}".startswith(f"{output}{os.sep}") else f"{output}{os.sep}"
-
-
-def _below(folder, relative, excluded):
-    """As `_expand`, for all files of a folder but hidden ones. `relative` is the folder's path below the output."""
+def _walk(folder):
+    """Returns the files of a folder and its subfolders, without hidden ones."""
     files = []
     for directory, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                source = pathlib.Path(directory, name)
-                files.append((source, relative / source.relative_to(folder)))
-    return _select(files, excluded)
-
-
-def _select(files, excluded):
-    """Returns those of [(source, relative path)] with the suffix of an image or a video, and the number of others."""
-    selected, others = [], 0
-    for source, relative in files:
-        if not source.is_file() or (excluded and os.path.realpath(source).startswith(excluded)):
-            continue
-        if source.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-            selected.append((source, relative))
-        else:
-            others += 1
-    return selected, others
+        paths = (pathlib.Path(directory, name) for name in sorted(names) if not name.startswith("."))
+        files += [path for path in paths if path.is_file()]
+    return files

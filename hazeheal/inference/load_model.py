@@ -83,10 +83,7 @@ class ExportedModel(Model):
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
-        """Reads the metadata and checks the hashes of the files. `network` loads the functions.
-
-        Args:
-            path: The directory of the SavedModel.
+        """Reads the metadata of a SavedModel and checks the hashes of its files. `network` loads the functions.
 
         Raises:
             HazeHealError: The SavedModel was not written by `hazeheal export`, or it is damaged.
@@ -107,12 +104,12 @@ class ExportedModel(Model):
         config_fields.check_model_fields(self.config, source=metadata_path)
         for name, expected in files.items():
             try:
-                sha256 = sha256_of_file(self._path / name)
+                problem = None if sha256_of_file(self._path / name) == expected else "SHA-256"
             except OSError as error:
-                raise HazeHealError(f"{self._path / name}: {error.strerror}; export again") from error
-            if sha256 != expected:
+                problem = error.strerror
+            if problem:
                 raise HazeHealError(
-                    f"{self._path / name} has changed since it was written (SHA-256); export again"
+                    f"{self._path / name} has changed since it was written ({problem}); export again"
                 )
 
     def network(self, *, device: str | None = None, copy: bool = False) -> Network:

@@ -1,5 +1,6 @@
 """A generator on one device: compiled functions from integer pixels to float pixels."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 import keras
@@ -25,14 +26,7 @@ class Network:
         self._functions = functions
 
     def restore(self, batch: np.ndarray) -> np.ndarray:
-        """Restores a batch of images.
-
-        Args:
-            batch: `[B, H, W, 3]`, uint8 or uint16.
-
-        Returns:
-            `[B, H, W, 3]` float32 in [0, 255] or [0, 65535], not rounded.
-        """
+        """Restores `[B, H, W, 3]` uint8 or uint16 to float32 in [0, 255] or [0, 65535], not rounded."""
         received, _ = INPUT_TYPES[batch.dtype.name]
         function = self._functions[f"restore_{batch.dtype.name}"]
         with tf.device(self.device):
@@ -54,17 +48,16 @@ class Network:
 def make_functions(
     generator: keras.Model, *, device: str | None = None, copy: bool = False
 ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-    """Makes the functions of a generator. Each is compiled at its first call.
+    """Makes the functions of a generator: `restore_uint8`, `restore_uint16` and, with a view, `maps`.
+
+    Each is compiled at its first call. White is a constant of each function, which makes the arithmetic
+    bit-identical to that of validation.
 
     Args:
         generator: A model of `build_generator`.
         device: The device of the copied weights.
         copy: Whether to copy the current weights to the device. Otherwise the functions use the generator's own
             variables, and later changes to them.
-
-    Returns:
-        `restore_uint8` and `restore_uint16`, and `maps` for a generator with a view. White is a constant of each
-        function, which makes the arithmetic bit-identical to that of validation.
     """
     values = None
     if copy:
@@ -73,27 +66,25 @@ def make_functions(
 
     forward, functions = _forward(generator, values), {}
     for name, (received, white) in INPUT_TYPES.items():
-        functions[f"restore_{name}"] = _restore_function(forward, received=received, white=white)
+        restore = functools.partial(restore_pixels, forward, white=white)
+        functions[f"restore_{name}"] = _compiled(restore, [None, None, None, 3], received, "hazy")
     if "maps" in [layer.name for layer in generator.layers]:
         maps = keras.Model(generator.input, generator.get_layer("maps").output)
         size = generator.get_layer("view").size
-        spec = tf.TensorSpec([1, size, size, 3], tf.float32, "view")
-        functions["maps"] = tf.function(_forward(maps, values), input_signature=[spec], autograph=False)
+        functions["maps"] = _compiled(_forward(maps, values), [1, size, size, 3], "float32", "view")
     return functions
 
 
-def _restore_function(forward, *, received, white):
-    """Compiles `restore_pixels` for images of the type `received`."""
-    spec = tf.TensorSpec([None, None, None, 3], received, "hazy")
-    return tf.function(
-        lambda hazy: restore_pixels(forward, hazy, white=white), input_signature=[spec], autograph=False
-    )
+def _compiled(function, shape, dtype, name):
+    """A tf.function of one argument."""
+    spec = tf.TensorSpec(shape, dtype, name)
+    return tf.function(function, input_signature=[spec], autograph=False)
 
 
 def _forward(model, values):
     """The forward pass of a model with `values`, {path: variable}; with its own variables if `values` is None."""
     if values is None:
-        return lambda x: model(x, training=False)
+        return functools.partial(model, training=False)
 
     def forward(x):
         weights = [values[variable.path].read_value() for variable in model.trainable_variables]

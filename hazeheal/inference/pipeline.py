@@ -1,8 +1,8 @@
 """Restores image files: threads read and write files while the devices restore others."""
 
 import collections
-import concurrent.futures
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterable
 
@@ -11,9 +11,11 @@ import numpy as np
 from hazeheal.errors import DataError, OutputError
 from hazeheal.inference import image_metadata
 from hazeheal.inference.jobs import FORMATS, Job
+from hazeheal.inference.parallel import ordered_map
 from hazeheal.inference.restorer import Restorer
 from hazeheal.utils.atomic import atomic_path
 
+THREADS = 2  # to read, and as many to write
 READ_AHEAD = 4  # images that are read before they are needed
 WRITE_BEHIND = 8  # images that wait to be written
 
@@ -51,57 +53,44 @@ def restore_images(
     Raises:
         HazeHealError: The device has too little memory.
     """
-    outcome, reading, writing = Outcome(), collections.deque(), collections.deque()
+    outcome, hazy = Outcome(), collections.deque()  # the images that the devices work on
 
-    def record_failure(job, error):
+    def fail(job, error):
         outcome.failed[job.source] = str(error)
         on_finished()
 
-    def hazy_images(readers):
-        for job, future in _read_ahead(readers, jobs):
-            try:
-                image = future.result()
-            except DataError as error:
-                record_failure(job, error)
-                continue
-            reading.append((job, image))
-            yield image.rgb
+    def hazy_images():
+        for job, image in ordered_map(_read, jobs, threads=THREADS, ahead=READ_AHEAD):
+            if isinstance(image, DataError):
+                fail(job, image)
+            else:
+                hazy.append((job, image))
+                yield image.rgb
 
-    def finish(job, future):
-        try:
-            future.result()
-        except OutputError as error:
-            record_failure(job, error)
+    def results():
+        for restored in restorer.restore_all(hazy_images()):
+            outcome.tiled += len(restorer.plan(*restored.shape[:2]).tiles) > 1
+            yield *hazy.popleft(), restored
+
+    write = functools.partial(_write, overwrite=overwrite)
+    for (job, _, _), error in ordered_map(write, results(), threads=THREADS, ahead=WRITE_BEHIND):
+        if error:
+            fail(job, error)
         else:
             outcome.restored += 1
             on_finished()
-
-    with (
-        concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="read") as readers,
-        concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="write") as writers,
-    ):
-        for restored in restorer.restore_all(hazy_images(readers)):
-            job, image = reading.popleft()
-            outcome.tiled += len(restorer.plan(*restored.shape[:2]).tiles) > 1
-            writing.append((job, writers.submit(_write, job, image, restored, overwrite)))
-            while len(writing) > WRITE_BEHIND or (writing and writing[0][1].done()):
-                finish(*writing.popleft())
-        while writing:
-            finish(*writing.popleft())
     return outcome
 
 
-def _read_ahead(readers, jobs):
-    """Yields (job, future of its image) in order."""
-    pending = collections.deque()
-    for job in jobs:
-        pending.append((job, readers.submit(image_metadata.read, job.source)))
-        if len(pending) > READ_AHEAD:
-            yield pending.popleft()
-    yield from pending
+def _read(job) -> image_metadata.ImageFile | DataError:
+    try:
+        return image_metadata.read(job.source)
+    except DataError as error:
+        return error
 
 
-def _write(job, image, restored, overwrite):
+def _write(result, *, overwrite) -> OutputError | None:
+    job, image, restored = result
     for path in job.outputs:
         if path.exists() and not overwrite:
             continue
@@ -112,7 +101,10 @@ def _write(job, image, restored, overwrite):
                 original = dataclasses.replace(image, alpha=np.concatenate([image.alpha] * 2, axis=1))
         try:
             data = image_metadata.encode(pixels, original, format=FORMATS[path.suffix.lower()])
+            with atomic_path(path, overwrite=overwrite) as temporary:
+                temporary.write_bytes(data)
+        except OutputError as error:
+            return error
         except (OSError, ValueError, MemoryError) as error:
-            raise OutputError(f"{path} cannot be written: {error}") from error
-        with atomic_path(path, overwrite=overwrite) as temporary:
-            temporary.write_bytes(data)
+            return OutputError(f"{path} cannot be written: {error}")
+    return None

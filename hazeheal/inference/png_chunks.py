@@ -39,13 +39,7 @@ def metadata_chunks(data: bytes) -> bytes:
 
 
 def with_chunks(data: bytes, chunks: bytes, *, exif: bytes = b"") -> bytes:
-    """Inserts chunks after the header of a PNG.
-
-    Args:
-        data: The PNG file.
-        chunks: As `metadata_chunks` returns them.
-        exif: EXIF data for an eXIf chunk, with or without the prefix `Exif`.
-    """
+    """Inserts chunks, and EXIF data with or without the prefix `Exif`, after the header of a PNG."""
     if exif:
         body = b"eXIf" + exif.removeprefix(b"Exif\0\0")
         chunks += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))

@@ -9,9 +9,6 @@ After training, `DehazeGAN.restore`, `hazeheal dehaze` and `hazeheal evaluate` a
 """
 
 import abc
-import collections
-import concurrent.futures
-import dataclasses
 import itertools
 import queue
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +20,8 @@ from ml_collections import ConfigDict
 from hazeheal.errors import HazeHealError
 from hazeheal.inference import strips
 from hazeheal.inference.network import Network
-from hazeheal.inference.tiles import Plan, Tile, plan_tiles
+from hazeheal.inference.parallel import ordered_map
+from hazeheal.inference.tiles import Plan, plan_tiles
 from hazeheal.models.rearrange import mirrored_indices
 from hazeheal.models.receptive_field import is_local, multiple, receptive_field
 
@@ -47,14 +45,7 @@ class Model(abc.ABC):
         """Returns the generator on one device. With `copy` it has its own copy of the weights."""
 
     def restore(self, image: np.ndarray) -> np.ndarray:
-        """Restores one image of any size with the defaults of `Restorer`.
-
-        Args:
-            image: `[H, W, 3]`, uint8 or uint16, RGB.
-
-        Returns:
-            The restored image, of the same shape and type.
-        """
+        """Restores one image of any size, `[H, W, 3]` uint8 or uint16, with the defaults of `Restorer`."""
         if self._restorer is None:
             self._restorer = Restorer(self)
         return self._restorer.restore(image)
@@ -102,9 +93,8 @@ class Restorer:
         self._multiple = multiple(model.depth, model.patch_size)
         self._before, self._after = receptive_field(model.depth, model.patch_size)
         self.plan(1, 1)  # raises an error for a bad tile size now rather than at the first image
-        self._pool = concurrent.futures.ThreadPoolExecutor(len(devices), thread_name_prefix="restore")
-        self._ahead = 2 * len(devices)
-        self._idle = queue.SimpleQueue()
+        self._devices = len(devices)
+        self._idle = queue.SimpleQueue()  # the networks that no thread uses
         for device in devices:
             self._idle.put(gan.network(device=device, copy=len(devices) > 1))
 
@@ -120,13 +110,7 @@ class Restorer:
         )
 
     def restore(self, image: np.ndarray) -> np.ndarray:
-        """Restores one image.
-
-        Args:
-            image: `[H, W, 3]`, uint8 or uint16, RGB, of any size from 1x1 up.
-
-        Returns:
-            The restored image, of the same shape and type.
+        """Restores one RGB image, `[H, W, 3]` uint8 or uint16 of any size, to one of the same shape and type.
 
         Raises:
             HazeHealError: The device has too little memory for a tile.
@@ -135,13 +119,9 @@ class Restorer:
         return next(self.restore_all([image]))
 
     def restore_all(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Restores images one after the other. Consecutive images of the same size share a batch.
+        """Restores images as `restore` does, and yields the results in order.
 
-        Args:
-            images: Images as `restore` takes them. They are read a little ahead of the results.
-
-        Yields:
-            The restored images, in order.
+        Consecutive images of the same size share a batch. The images are read a little ahead of the results.
         """
         images = map(_checked, images)
         if not self.mirror:
@@ -173,21 +153,21 @@ class Restorer:
 
     def _in_tiles(self, images):
         def restore(network, batch):
-            return network.restore(np.stack([piece.hazy for piece in batch]))
+            return network.restore(np.stack([hazy for hazy, _, _ in batch]))
 
-        batches = _batches(self._pieces(images), self.tile_size**2)
+        batches = _batches(self._tiles(images), self.tile_size**2)
         for batch, values in self._map(restore, batches):
-            for piece, restored in zip(batch, values, strict=True):
-                if piece.canvas.add(piece.tile, restored):
-                    yield piece.canvas.image
+            for (_, canvas, tile), restored in zip(batch, values, strict=True):
+                canvas.add(*tile, restored)
+                if tile == canvas.plan.tiles[-1]:
+                    yield canvas.image
 
-    def _pieces(self, images):
-        """Yields the tiles of all images."""
+    def _tiles(self, images):
+        """Yields (hazy pixels, canvas of the image, (row, column)) of the tiles of all images."""
         for image in images:
-            plan = self.plan(*image.shape[:2])
-            canvas = _Canvas(plan, image.dtype)
-            for tile in plan.tiles:
-                yield _Piece(_cut_out(image, plan, tile), tile, canvas)
+            canvas = _Canvas(self.plan(*image.shape[:2]), image.dtype)
+            for tile in canvas.plan.tiles:
+                yield _cut_out(image, canvas.plan, *tile), canvas, tile
 
     def _map(self, function, items):
         """Yields (item, function(network, item)) in order, while the devices work on the next items."""
@@ -204,14 +184,7 @@ class Restorer:
             finally:
                 self._idle.put(network)
 
-        pending = collections.deque()
-        for item in items:
-            pending.append((item, self._pool.submit(run, item)))
-            if len(pending) > self._ahead:
-                item, future = pending.popleft()
-                yield item, future.result()
-        for item, future in pending:
-            yield item, future.result()
+        return ordered_map(run, items, threads=self._devices, ahead=2 * self._devices)
 
 
 def _checked(image):
@@ -225,24 +198,19 @@ def _checked(image):
     return image
 
 
-def _cut_out(image, plan, tile):
+def _cut_out(image, plan, row, column):
     """Returns the pixels of a tile, mirrored beyond the image border. A single tile is the image itself."""
     if len(plan.tiles) == 1:
         return image
-    for axis, start, size in ((0, tile.top, plan.rows.size), (1, tile.left, plan.columns.size)):
-        length = image.shape[axis]
-        if start + size <= length:
-            image = image[(slice(None),) * axis + (slice(start, start + size),)]
-        else:
-            image = image.take(mirrored_indices(np.arange(start, start + size), length), axis=axis)
+    for axis, side, number in ((0, plan.rows, row), (1, plan.columns, column)):
+        positions = np.arange(side.size) + side.starts[number]
+        image = image.take(mirrored_indices(positions, image.shape[axis]), axis=axis)
     return image
 
 
-def _batches(pieces, most_pixels):
-    """Yields lists of consecutive pieces of the same shape and type, of at most `most_pixels` pixels together."""
-    for (shape, _), group in itertools.groupby(
-        pieces, key=lambda piece: (piece.hazy.shape, piece.hazy.dtype)
-    ):
+def _batches(tiles, most_pixels):
+    """Yields lists of consecutive tiles of the same shape and type, of at most `most_pixels` pixels together."""
+    for (shape, _), group in itertools.groupby(tiles, key=lambda tile: (tile[0].shape, tile[0].dtype)):
         count = max(1, most_pixels // (shape[0] * shape[1]))
         while batch := list(itertools.islice(group, count)):
             yield batch
@@ -252,36 +220,21 @@ class _Canvas:
     """A restored image that is assembled tile by tile. Only one row of tiles is held as floats."""
 
     def __init__(self, plan, dtype):
-        self._plan = plan
+        self.plan = plan
         self.image = np.empty((plan.height, plan.width, 3), dtype)
-        self._band = None  # float32, the weighted sum of the current row of tiles
+        self._band = np.zeros((plan.rows.size, plan.columns.padded, 3), np.float32)
 
-    def add(self, tile, values) -> bool:
-        """Blends one tile, float32 in [0, white], in the order of the plan. Returns whether it was the last one."""
-        plan = self._plan
-        if len(plan.tiles) == 1:
+    def add(self, row, column, values):
+        """Blends one tile, float32 in [0, white]. Tiles are added in the order of the plan."""
+        rows, columns = self.plan.rows, self.plan.columns
+        if len(self.plan.tiles) == 1:
             self.image[:] = np.rint(values)
-            return True
-        if self._band is None:
-            self._band = np.zeros((plan.rows.size, plan.columns.padded, 3), np.float32)
-        down, across = plan.rows.weights[tile.row], plan.columns.weights[tile.column]
-        weighted = values * (down[:, None] * across)[..., None]
-        self._band[:, tile.left : tile.left + plan.columns.size] += weighted
-        if tile.column + 1 < len(plan.columns.starts):
-            return False
-        last = tile.row + 1 == len(plan.rows.starts)
-        finished = (plan.height if last else plan.rows.starts[tile.row + 1]) - tile.top  # rows of the band
-        self.image[tile.top : tile.top + finished] = np.rint(self._band[:finished, : plan.width])
-        if not last:
-            self._band[:-finished] = self._band[finished:]
-            self._band[-finished:] = 0
-        return last
-
-
-@dataclasses.dataclass(frozen=True)
-class _Piece:
-    """The pixels of one tile, its place, and the canvas of its image."""
-
-    hazy: np.ndarray
-    tile: Tile
-    canvas: _Canvas
+            return
+        top, left = rows.starts[row], columns.starts[column]
+        weights = rows.weights[row][:, None] * columns.weights[column]
+        self._band[:, left : left + columns.size] += values * weights[..., None]
+        if column + 1 == len(columns.starts):  # the row of tiles is complete
+            next_top = [*rows.starts, self.plan.height][row + 1]
+            finished = next_top - top
+            self.image[top:next_top] = np.rint(self._band[:finished, : self.plan.width])
+            self._band = np.concatenate([self._band[finished:], np.zeros_like(self._band[:finished])])

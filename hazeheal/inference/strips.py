@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from hazeheal.inference.network import Network
-from hazeheal.models.view import resampling
 
 STRIP = 1 << 20  # pixels in a strip
 BLOCK = 1 << 13  # columns that are reduced at once
@@ -20,12 +19,9 @@ def restore(network: Network, image: np.ndarray, *, view_size: int) -> np.ndarra
     """Restores one image.
 
     Args:
-        network: A `Network` whose generator has a view.
+        network: A generator with a view.
         image: `[H, W, 3]`, uint8 or uint16.
         view_size: The `view_size` of the generator.
-
-    Returns:
-        The restored image, of the same shape and type.
     """
     white, (height, width) = np.iinfo(image.dtype).max, image.shape[:2]
     maps = network.maps(_normalized(_view(image, view_size), white)[None])
@@ -43,15 +39,27 @@ def restore(network: Network, image: np.ndarray, *, view_size: int) -> np.ndarra
 def _view(image, view_size):
     """The image as `[view_size, view_size, 3]` float32 in [0, white], as `models.view.View` reduces it."""
     height, width = image.shape[:2]
+    down, across = resampling(view_size, height), resampling(view_size, width)
     view = np.zeros((view_size, view_size, 3), np.float32)
     for columns in _slices(width, BLOCK):
         reduced = np.zeros((view_size, columns.stop - columns.start, 3), np.float32)
         for rows in _slices(height, max(1, STRIP // reduced.shape[1])):
-            down = resampling(view_size, height, part=rows, lib=np)
-            reduced += np.tensordot(down, image[rows, columns].astype(np.float32), axes=1)
-        across = resampling(view_size, width, part=columns, lib=np)
-        view += across @ reduced
+            reduced += np.tensordot(down[:, rows], image[rows, columns].astype(np.float32), axes=1)
+        view += across[:, columns] @ reduced
     return view
+
+
+def resampling(outputs: int, inputs: int) -> np.ndarray:
+    """Returns the matrix `[outputs, inputs]` of `models.view.resampling`, computed on the host."""
+    ratio = np.float32(inputs) / np.float32(outputs)
+    width = np.maximum(ratio, np.float32(1))
+    centers = ((np.arange(outputs, dtype=np.float32) + 0.5) * ratio - 0.5)[:, None]
+    matrix = np.maximum(np.float32(0), 1 - np.abs(np.arange(inputs, dtype=np.float32) - centers) / width)
+    # The sum of each row: only the inputs near the center have a weight.
+    nearby = np.floor(centers) + np.arange(-np.ceil(width), np.ceil(width) + 2, dtype=np.float32)
+    inside = (nearby >= 0) & (nearby < inputs)
+    total = (np.maximum(0, 1 - np.abs(nearby - centers) / width) * inside).sum(1, keepdims=True)
+    return matrix / total
 
 
 def _enlarged(maps, positions, side, *, axis):

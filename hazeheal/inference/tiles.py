@@ -1,9 +1,10 @@
 """Plans overlapping tiles for images that are too large for the device, and the weights that blend them.
 
     plan = plan_tiles(3000, 4000, tile_size=1024, multiple=32, before=159, after=190)
-    for tile in plan.tiles:
-        values = network(padded[tile.top : tile.top + plan.rows.size, tile.left : tile.left + plan.columns.size])
-        total[...] += weights_of(tile) * values
+    for row, column in plan.tiles:
+        top, left = plan.rows.starts[row], plan.columns.starts[column]
+        values = network(padded[top : top + plan.rows.size, left : left + plan.columns.size])
+        total[...] += weights * values
 
 For a network whose output pixel p depends on the input pixels p - before .. p + after, three rules make the blended
 tiles equal the result of the whole image:
@@ -19,6 +20,7 @@ This module is arithmetic on the host and does not use TensorFlow.
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -36,47 +38,18 @@ class Axis:
         padded: Length of the side, rounded up to a multiple of the network's stride.
         size: Length of each tile, a multiple of the stride.
         starts: First pixel of each tile, multiples of the stride. The last tile ends at `padded`.
-        before, after: The receptive field: an output pixel p depends on the pixels p - before .. p + after.
+        weights: `[tiles, size]` float32: the blending weight of each pixel of each tile.
     """
 
     padded: int
     size: int
     starts: tuple[int, ...]
-    before: int
-    after: int
-
-    @functools.cached_property
-    def weights(self) -> np.ndarray:
-        """`[tiles, size]` float32: the blending weight of each pixel of each tile."""
-        raw = np.ones((len(self.starts), self.size))
-        for number, (left, right) in enumerate(zip(self.starts, self.starts[1:], strict=False)):
-            begin, end = right + self.before, left + self.size - self.after  # both tiles are valid here
-            rising = np.sin((np.arange(end - begin) + 0.5) / (end - begin) * (math.pi / 2)) ** 2
-            raw[number, begin - left : end - left] *= rising[::-1]
-            raw[number, end - left :] = 0
-            raw[number + 1, begin - right : end - right] *= rising
-            raw[number + 1, : begin - right] = 0
-        total = np.zeros(self.padded)
-        for start, row in zip(self.starts, raw, strict=True):
-            total[start : start + self.size] += row
-        return np.stack(
-            [row / total[start : start + self.size] for start, row in zip(self.starts, raw, strict=True)]
-        ).astype(np.float32)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tile:
-    """One tile: its first pixel in the padded image, and its index in the grid of tiles."""
-
-    top: int
-    left: int
-    row: int
-    column: int
+    weights: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All tiles of an image, row by row.
+    """All tiles of an image.
 
     Attributes:
         height, width: Size of the image in pixels.
@@ -88,14 +61,10 @@ class Plan:
     rows: Axis
     columns: Axis
 
-    @functools.cached_property
-    def tiles(self) -> tuple[Tile, ...]:
-        """The tiles, row by row."""
-        return tuple(
-            Tile(top, left, row, column)
-            for row, top in enumerate(self.rows.starts)
-            for column, left in enumerate(self.columns.starts)
-        )
+    @property
+    def tiles(self) -> list[tuple[int, int]]:
+        """The (row, column) of each tile in the grid of tiles, row by row."""
+        return list(itertools.product(range(len(self.rows.starts)), range(len(self.columns.starts))))
 
 
 def plan_tiles(height: int, width: int, *, tile_size: int, multiple: int, before: int, after: int) -> Plan:
@@ -104,12 +73,10 @@ def plan_tiles(height: int, width: int, *, tile_size: int, multiple: int, before
     An image of at most tile_size^2 pixels is one tile, whatever its shape. A long image gets long tiles.
 
     Args:
-        height: Height of the image in pixels, 1 or more.
-        width: Width of the image in pixels, 1 or more.
+        height, width: Size of the image in pixels, 1 or more.
         tile_size: The network gets at most tile_size^2 pixels at once.
         multiple: Stride of the network: the sides of its inputs are multiples of it (`receptive_field.multiple`).
-        before: Receptive field of the network, as `models.receptive_field` returns it.
-        after: As `before`.
+        before, after: Receptive field of the network, as `models.receptive_field` returns it.
 
     Raises:
         UsageError: The tile size is below `smallest_tile`.
@@ -143,12 +110,30 @@ def _overlap(multiple, before, after):
 
 
 def _cut(padded, longest, *, multiple, before, after):
+    """Returns the `Axis` of a side for tiles of at most `longest` pixels."""
     longest = longest // multiple * multiple
     if padded <= longest:
-        return Axis(padded, padded, (0,), before, after)
+        return Axis(padded, padded, (0,), np.ones((1, padded), np.float32))
     overlap = _overlap(multiple, before, after)
     count = -(-(padded - overlap) // (longest - overlap))
     size = _round_up(-(-(padded - overlap) // count) + overlap, multiple)
     steps = (padded - size) // multiple  # from the start of the first tile to the start of the last
     starts = tuple(i * steps // (count - 1) * multiple for i in range(count))
-    return Axis(padded, size, starts, before, after)
+    return Axis(padded, size, starts, _weights(padded, size, starts, before, after))
+
+
+def _weights(padded, size, starts, before, after):
+    weights = np.ones((len(starts), size))
+    for number, (left, right) in enumerate(itertools.pairwise(starts)):
+        begin, end = right + before, left + size - after  # both tiles are valid here
+        rising = np.sin((np.arange(end - begin) + 0.5) / (end - begin) * (math.pi / 2)) ** 2
+        weights[number, begin - left : end - left] *= rising[::-1]
+        weights[number, end - left :] = 0
+        weights[number + 1, begin - right : end - right] *= rising
+        weights[number + 1, : begin - right] = 0
+    total = np.zeros(padded)
+    for start, row in zip(starts, weights, strict=True):
+        total[start : start + size] += row
+    for start, row in zip(starts, weights, strict=True):
+        row /= total[start : start + size]
+    return weights.astype(np.float32)

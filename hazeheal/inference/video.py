@@ -5,17 +5,19 @@ constant rate that ffmpeg reports: a video with a variable frame rate becomes on
 frames that are being processed are held in memory.
 """
 
-import collections
 import contextlib
 import dataclasses
+import fractions
 import importlib.util
+import itertools
+import math
 import pathlib
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -54,8 +56,7 @@ class Stream:
     @property
     def frames(self) -> int | None:
         """Estimated number of frames, or None if the duration is unknown."""
-        numerator, _, denominator = self.rate.partition("/")
-        return None if self.seconds is None else round(self.seconds * int(numerator) / int(denominator or 1))
+        return None if self.seconds is None else round(self.seconds * fractions.Fraction(self.rate))
 
 
 def find_ffmpeg() -> str | None:
@@ -70,11 +71,7 @@ def find_ffmpeg() -> str | None:
 
 
 def probe(path: pathlib.Path, *, ffmpeg: str) -> Stream:
-    """Reads the properties of a video by decoding one frame.
-
-    Args:
-        path: The video.
-        ffmpeg: The program, as `find_ffmpeg` returns it.
+    """Reads the properties of a video by decoding one frame with the program `ffmpeg`.
 
     Raises:
         DataError: ffmpeg finds no frames in the file.
@@ -108,7 +105,7 @@ def restore_video(
 
     Args:
         job: The job.
-        restorer: The `Restorer`.
+        restorer: Restores the frames.
         ffmpeg: The program, as `find_ffmpeg` returns it.
         overwrite: Whether to replace outputs that exist. Otherwise they are left as they are.
         on_frame: Called after every frame.
@@ -121,29 +118,22 @@ def restore_video(
         OutputError: The result cannot be written.
     """
     stream = probe(job.source, ffmpeg=ffmpeg)
-    pending, count, damage = collections.deque(), 0, []
-
-    def remember(frames):
-        for frame in frames:
-            if job.compare:
-                pending.append(frame)
-            yield frame
-
+    count, damage = 0, []
     with contextlib.ExitStack() as stack:
-        sinks = []
+        encoders = []
         for path in job.outputs:
             if overwrite or not path.exists():
                 temporary = stack.enter_context(atomic_path(path, overwrite=overwrite))
                 width = stream.width * (2 if path == job.compare else 1)
-                sink = stack.enter_context(
+                encode = stack.enter_context(
                     _encoder(job.source, path, temporary, stream=stream, width=width, ffmpeg=ffmpeg)
                 )
-                sinks.append((path, sink))
+                encoders.append((path, encode))
         frames = stack.enter_context(_decoder(job.source, stream=stream, ffmpeg=ffmpeg, damage=damage))
-        for restored in restorer.restore_all(remember(frames)):
-            hazy = pending.popleft() if job.compare else None
-            for path, sink in sinks:
-                sink(restored if path != job.compare else np.concatenate([hazy, restored], axis=1))
+        originals, frames = itertools.tee(frames)
+        for restored, hazy in zip(restorer.restore_all(frames), originals, strict=False):
+            for path, encode in encoders:
+                encode(np.concatenate([hazy, restored], axis=1) if path == job.compare else restored)
             count += 1
             on_frame()
     return count, "".join(damage)
@@ -155,10 +145,10 @@ def _decoder(path, *, stream, ffmpeg, damage) -> Iterator[Iterator[np.ndarray]]:
     options = f"-map 0:v:0 -r {stream.rate} -f rawvideo -pix_fmt rgb24 -".split()
     command = [ffmpeg, "-v", "error", "-nostdin", "-i", _file_url(path), *options]
     shape = (stream.height, stream.width, 3)
-    with tempfile.TemporaryFile() as log, _process(command, stderr=log, stdout=subprocess.PIPE) as process:
+    with _process(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as (process, log):
 
         def frames():
-            size, count = int(np.prod(shape)), 0
+            size, count = math.prod(shape), 0
             while len(data := process.stdout.read(size)) == size:
                 count += 1
                 yield np.frombuffer(data, np.uint8).reshape(shape)
@@ -172,15 +162,10 @@ def _decoder(path, *, stream, ffmpeg, damage) -> Iterator[Iterator[np.ndarray]]:
 
 @contextlib.contextmanager
 def _encoder(source, path, temporary, *, stream, width, ffmpeg) -> Iterator[Callable[[np.ndarray], None]]:
-    """Yields a function that encodes one frame, `[H, width, 3]` uint8. The file is complete at the end.
+    """Yields a function that encodes one frame, `[H, width, 3]` uint8, into the file `temporary`.
 
-    Args:
-        source: The hazy video, whose audio and metadata are copied.
-        path: The output. Its suffix selects the encoder.
-        temporary: The file to write.
-        stream: The `Stream` of the hazy video.
-        width: Width of the frames to encode.
-        ffmpeg: The program.
+    The suffix of `path`, its later name, selects the encoder. Audio and metadata are copied from the hazy video
+    `source`. The file is complete at the end.
     """
     raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{stream.height} -framerate {stream.rate} -i -".split()
     # Half the resolution for colors needs even sides.
@@ -190,40 +175,33 @@ def _encoder(source, path, temporary, *, stream, width, ffmpeg) -> Iterator[Call
     audio = ["-map", "0:v", "-map", "1:a?", "-c:a", "copy", "-map_metadata", "1"]
     command = [ffmpeg, "-v", "error", "-nostdin", "-y", *raw, "-i", _file_url(source)]
     command += [*audio, *encode, _file_url(temporary)]
-    with tempfile.TemporaryFile() as log, _process(command, stderr=log, stdin=subprocess.PIPE) as process:
+    with _process(command, stdin=subprocess.PIPE) as (process, log):
 
-        def failure(error=None):
-            process.wait()
-            return DataError(f"{path}: ffmpeg cannot encode it ({_last_log_line(log) or error})")
-
-        def write(frame):
+        def feed(action, *args):
             try:
-                process.stdin.write(np.ascontiguousarray(frame))
-            except OSError as error:
-                raise failure(error) from error
+                action(*args)
+            except OSError as error:  # ffmpeg has ended
+                process.wait()
+                raise DataError(
+                    f"{path}: ffmpeg cannot encode it ({_last_log_line(log) or error})"
+                ) from error
 
-        yield write
-        try:
-            process.stdin.close()
-        except OSError as error:
-            raise failure(error) from error
+        yield lambda frame: feed(process.stdin.write, np.ascontiguousarray(frame))
+        feed(process.stdin.close)
         if process.wait():
-            raise failure()
+            raise DataError(f"{path}: ffmpeg cannot encode it ({_last_log_line(log)})")
 
 
 @contextlib.contextmanager
-def _process(command, **pipes) -> Iterator[subprocess.Popen]:
-    """Yields a process that is killed at the end if it still runs."""
-    process = subprocess.Popen(command, **({"stdin": subprocess.DEVNULL} | pipes))
-    try:
-        yield process
-    finally:
-        process.kill()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        process.wait()
+def _process(command, **pipes) -> Iterator[tuple[subprocess.Popen, BinaryIO]]:
+    """Yields a process, which is killed at the end if it still runs, and the file of its error messages."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stderr=log, **pipes)
+        try:
+            yield process, log
+        finally:
+            process.kill()
+            process.communicate()  # closes the pipes
 
 
 def _file_url(path):

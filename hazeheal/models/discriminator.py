@@ -29,10 +29,8 @@ def build_discriminator(*, width: int = 64, dtype: str = "float32", seed: int = 
     image = keras.Input((None, None, 3), name="image", dtype="float32")
     x = keras.layers.Concatenate(name="pair", dtype=dtype)([hazy, image])
     for i, (multiple, strides) in enumerate([(1, 2), (2, 2), (4, 2), (8, 2), (8, 1)]):
-        name = f"conv_{i}"
-        x = SpectralConv2D(
-            multiple * width, 4, strides=strides, seed=seed, path=name, name=name, dtype=dtype
-        )(x)
+        common = {"seed": seed, "path": f"conv_{i}", "name": f"conv_{i}", "dtype": dtype}
+        x = SpectralConv2D(multiple * width, 4, strides=strides, **common)(x)
         x = keras.layers.Activation(leaky_relu, name=f"leaky_{i}", dtype=dtype)(x)
     logits = SpectralConv2D(1, 4, strides=1, seed=seed, path="logits", name="logits", dtype="float32")(x)
     return keras.Model([hazy, image], logits, name="discriminator")
@@ -56,12 +54,7 @@ class SpectralConv2D(keras.layers.Layer):
     it to bfloat16. `u` is a non-trainable variable that only training calls assign, so `stateless_call` returns it.
 
     Sigma is computed in full float32, by sums of products: GPUs may run matrix products in TF32, with 10 bits of
-    mantissa.
-
-    Args:
-        filters: Channels of the output.
-        size, strides: Size and stride of the kernel. Padding is `same`.
-        seed, path: Determine the initial values.
+    mantissa. Padding is `same`. `seed` and `path` determine the initial values.
     """
 
     def __init__(self, filters: int, size: int, *, strides: int, seed: int, path: str, **kwargs) -> None:
@@ -76,12 +69,9 @@ class SpectralConv2D(keras.layers.Layer):
         """Creates the kernel, the bias and the vector u."""
         fan_in = self.size * self.size * shape[-1]
         common = {"dtype": "float32", "autocast": False}
-        self.kernel = self.add_weight(
-            shape=(self.size, self.size, shape[-1], self.filters),
-            initializer=scaled_normal(seed=self.seed, path=f"{self.path_}/kernel", fan_in=fan_in, gain=1.0),
-            name="kernel",
-            **common,
-        )
+        init = scaled_normal(seed=self.seed, path=f"{self.path_}/kernel", fan_in=fan_in, gain=1.0)
+        kernel_shape = (self.size, self.size, shape[-1], self.filters)
+        self.kernel = self.add_weight(shape=kernel_shape, initializer=init, name="kernel", **common)
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias", **common)
         self.u = self.add_weight(
             shape=(self.filters,), initializer=self._initial_u, trainable=False, name="u", **common

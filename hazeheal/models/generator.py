@@ -63,20 +63,16 @@ def build_generator(
     Raises:
         ValueError: An argument is out of range.
     """
-    if width < 2 or width % 2:
-        raise ValueError(f"width is {width}: must be an even number from 2 up")
-    if depth < 1:
-        raise ValueError(f"depth is {depth}: must be 1 or more")
-    if norm not in NORMS:
-        raise ValueError(f"norm is {norm!r}: must be one of {', '.join(NORMS)}")
-    if output not in OUTPUTS:
-        raise ValueError(f"output is {output!r}: must be one of {', '.join(OUTPUTS)}")
-    if se_ratio < 0:
-        raise ValueError(f"se_ratio is {se_ratio}: must be 0 or more; 0 disables squeeze-excite")
-    if patch_size < 1:
-        raise ValueError(f"patch_size is {patch_size}: must be 1 or more")
-    if view_size < 0:
-        raise ValueError(f"view_size is {view_size}: must be 0 or more; 0 disables the view")
+    if width % 2:
+        raise ValueError(f"width is {width}: must be even")
+    least = {"width": (width, 2), "depth": (depth, 1), "se_ratio": (se_ratio, 0)}
+    least |= {"patch_size": (patch_size, 1), "view_size": (view_size, 0)}
+    for name, (value, minimum) in least.items():
+        if value < minimum:
+            raise ValueError(f"{name} is {value}: must be {minimum} or more")
+    for name, value, choices in (("norm", norm, NORMS), ("output", output, OUTPUTS)):
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}: must be one of {', '.join(choices)}")
 
     block = {"norm": norm, "se_ratio": se_ratio, "seed": seed, "dtype": dtype}
     hazy = keras.Input((None, None, 3), name="hazy", dtype="float32")
@@ -110,12 +106,7 @@ def build_generator(
 
 @keras.saving.register_keras_serializable("hazeheal")
 class EncoderStage(keras.layers.Layer):
-    """Halves the sides with a strided convolution and with an MBConv, and fuses the two with a 1x1 convolution.
-
-    Args:
-        filters: Channels of the output.
-        norm, se_ratio, seed: As in `build_generator`.
-    """
+    """Halves the sides with a strided convolution and with an MBConv, and fuses the two with a 1x1 convolution."""
 
     def __init__(self, filters: int, *, norm: str, se_ratio: float, seed: int, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -127,17 +118,10 @@ class EncoderStage(keras.layers.Layer):
     def build(self, shape: Shape) -> None:
         """Creates the layers for inputs of shape `[B, H, W, C]`."""
         common = {"seed": self.seed, "dtype": self.dtype_policy}
+        block = {"norm": self.norm, "se_ratio": self.se_ratio, **common}
         self.strided = conv(self.filters, 3, shape[-1], strides=2, path=f"{self.name}/strided", **common)
         self.strided_norm = Norm(self.norm, name="strided_norm", dtype=self.dtype_policy)
-        self.mbconv = MBConv(
-            self.filters,
-            strides=2,
-            norm=self.norm,
-            se_ratio=self.se_ratio,
-            path=f"{self.name}/mbconv",
-            name="mbconv",
-            **common,
-        )
+        self.mbconv = MBConv(self.filters, strides=2, path=f"{self.name}/mbconv", name="mbconv", **block)
         self.fuse = conv(self.filters, 1, 2 * self.filters, path=f"{self.name}/fuse", **common)
         self.strided.build(shape)
         self.strided_norm.build((None, None, None, self.filters))
@@ -157,11 +141,7 @@ class EncoderStage(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("hazeheal")
 class DecoderStage(keras.layers.Layer):
-    """Doubles the sides with a transposed convolution and merges the skip connection of that size.
-
-    Args:
-        norm, seed: As in `build_generator`.
-    """
+    """Doubles the sides with a transposed convolution and merges the skip connection of that size."""
 
     def __init__(self, *, norm: str, seed: int, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -172,20 +152,13 @@ class DecoderStage(keras.layers.Layer):
         """Creates the layers for the inputs of `call`."""
         below, skip = shapes
         filters = skip[-1]
-        self.up = keras.layers.Conv2DTranspose(
-            filters,
-            4,
-            strides=2,
-            padding="same",
-            # 2x2 of the 4x4 taps reach one output.
-            kernel_initializer=scaled_normal(seed=self.seed, path=f"{self.name}/up", fan_in=4 * below[-1]),
-            dtype=self.dtype_policy,
-            name="up",
-        )
+        # 2x2 of the 4x4 taps reach one output.
+        init = scaled_normal(seed=self.seed, path=f"{self.name}/up", fan_in=4 * below[-1])
+        common = {"padding": "same", "kernel_initializer": init, "dtype": self.dtype_policy}
+        self.up = keras.layers.Conv2DTranspose(filters, 4, strides=2, name="up", **common)
         self.up_norm = Norm(self.norm, name="up_norm", dtype=self.dtype_policy)
-        self.merge = conv(
-            filters, 3, 2 * filters, seed=self.seed, path=f"{self.name}/merge", dtype=self.dtype_policy
-        )
+        path = f"{self.name}/merge"
+        self.merge = conv(filters, 3, 2 * filters, seed=self.seed, path=path, dtype=self.dtype_policy)
         self.merge_norm = Norm(self.norm, name="merge_norm", dtype=self.dtype_policy)
         self.up.build(below)
         self.up_norm.build(skip)
@@ -242,14 +215,10 @@ class Head(keras.layers.Layer):
         pairs = tf.reshape(weights, [-1, self.values // 3, 2, 3])
         return tf.reshape(tf.transpose(pairs, [0, 2, 1, 3]), shape)
 
-    def compute_output_shape(self, shape: Shape) -> Shape:
-        """Returns the shape of the result of `call`."""
-        return (*shape[:3], self.maps)
-
 
 @keras.saving.register_keras_serializable("hazeheal")
 class Output(keras.layers.Layer):
-    """Computes the restored image from the output of the head and the hazy image, both on patches."""
+    """Computes the restored image from [output of the head, hazy image], both on patches."""
 
     def __init__(self, kind: str, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -258,13 +227,9 @@ class Output(keras.layers.Layer):
         self.kind = kind
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """Computes the restored image from [output of the head, hazy image]."""
+        """Returns the restored image, of the shape of the hazy image."""
         x, hazy = inputs
         if self.kind == "scattering":
             k, b = tf.split(x, 2, axis=-1)
             return hazy + k * hazy - b
         return hazy + x
-
-    def compute_output_shape(self, shapes: list[Shape]) -> Shape:
-        """Returns the shape of the hazy image."""
-        return shapes[1]

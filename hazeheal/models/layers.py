@@ -54,15 +54,8 @@ def conv(
 ) -> keras.layers.Conv2D:
     """Returns a convolution with bias and padding `same`, named after the last part of `path`."""
     init = scaled_normal(seed=seed, path=path, fan_in=size * size * channels, gain=gain)
-    return keras.layers.Conv2D(
-        filters,
-        size,
-        strides=strides,
-        padding="same",
-        kernel_initializer=init,
-        dtype=dtype,
-        name=path.split("/")[-1],
-    )
+    common = {"padding": "same", "kernel_initializer": init, "dtype": dtype, "name": path.split("/")[-1]}
+    return keras.layers.Conv2D(filters, size, strides=strides, **common)
 
 
 def halved(shape: Shape, filters: int) -> Shape:
@@ -100,10 +93,6 @@ class Norm(keras.layers.Layer):
             return inputs
         scale, offset = tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.offset)
         return ops.layer_norm(tf.cast(inputs, self.compute_dtype), scale, offset, epsilon=EPSILON)
-
-    def compute_output_shape(self, shape: Shape) -> Shape:
-        """Returns the input shape."""
-        return shape
 
 
 @keras.saving.register_keras_serializable("hazeheal")
@@ -157,22 +146,12 @@ class MBConv(keras.layers.Layer):
     Args:
         filters: Channels of the output.
         strides: Stride of the depthwise convolution, 1 or 2.
-        norm: One of NORMS.
-        se_ratio: Channels of squeeze-excite over channels of the input, with a minimum of 8 channels. 0 disables
-            squeeze-excite.
+        norm, se_ratio: As in `generator.build_generator`.
         seed, path: Determine the initial values.
     """
 
     def __init__(
-        self,
-        filters: int,
-        *,
-        strides: int,
-        norm: str,
-        se_ratio: float,
-        seed: int,
-        path: str,
-        **kwargs,
+        self, filters: int, *, strides: int, norm: str, se_ratio: float, seed: int, path: str, **kwargs
     ) -> None:
         super().__init__(**kwargs)
         self.filters = filters
@@ -189,14 +168,9 @@ class MBConv(keras.layers.Layer):
         common = {"seed": self.seed, "dtype": self.dtype_policy}
         self.expand = conv(wide, 1, channels, path=f"{self.path_}/expand", **common)
         self.expand_norm = Norm(self.norm, name="expand_norm", dtype=self.dtype_policy)
-        self.depthwise = Depthwise(
-            3,
-            strides=self.strides,
-            padding="same",
-            depthwise_initializer=scaled_normal(seed=self.seed, path=f"{self.path_}/depthwise", fan_in=9),
-            dtype=self.dtype_policy,
-            name="depthwise",
-        )
+        init = scaled_normal(seed=self.seed, path=f"{self.path_}/depthwise", fan_in=9)
+        depthwise = {"padding": "same", "depthwise_initializer": init, "dtype": self.dtype_policy}
+        self.depthwise = Depthwise(3, strides=self.strides, name="depthwise", **depthwise)
         self.depthwise_norm = Norm(self.norm, name="depthwise_norm", dtype=self.dtype_policy)
         self.gate = None
         if self.se_ratio:

@@ -19,13 +19,12 @@ from hazeheal.models.perceptual import build_perceptual
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """The networks of one configuration.
+    """The networks of one configuration. Those that only training needs may be None.
 
     Attributes:
         generator: From hazy images, `[B, H, W, 3]` float32 in [-1, 1], to restored images of the same shape.
-        discriminator: From [hazy, image] to logits; None if the networks are not built for training.
-        perceptual: From images to VGG19 features; None if the networks are not built for training, or if
-            `loss.perceptual_weight` is 0.
+        discriminator: From [hazy, image] to logits.
+        perceptual: From images to VGG19 features. None also if `loss.perceptual_weight` is 0.
     """
 
     generator: keras.Model
@@ -57,21 +56,12 @@ def build_networks(config: ConfigDict, *, precision: str = "float32", for_traini
         UsageError: The weights of the perceptual network are missing or do not fit.
         HazeHealError: The ImageNet weights of the perceptual network cannot be downloaded.
     """
-    model, loss = config.model, config.loss
-    generator = build_generator(
-        width=model.width,
-        depth=model.depth,
-        norm=model.norm,
-        output=model.output,
-        se_ratio=model.se_ratio,
-        patch_size=model.patch_size,
-        view_size=model.view_size,
-        dtype=precision,
-        seed=config.seed,
-    )
+    loss, fields = config.loss, dict(config.model)
+    disc_width = fields.pop("disc_width")
+    generator = build_generator(**fields, dtype=precision, seed=config.seed)
     if not for_training:
         return Networks(generator)
-    discriminator = build_discriminator(width=model.disc_width, dtype=precision, seed=config.seed)
+    discriminator = build_discriminator(width=disc_width, dtype=precision, seed=config.seed)
     perceptual = None
     if loss.perceptual_weight:
         perceptual = build_perceptual(

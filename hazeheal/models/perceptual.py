@@ -63,18 +63,14 @@ def build_perceptual(
             previous = block
         conv = keras.layers.Conv2D(shape[-1], 3, padding="same", activation="relu", name=name, dtype=dtype)
         x = conv(x)
-        conv.set_weights(arrays[name])
+        conv.set_weights([arrays[f"{name}/kernel"], arrays[f"{name}/bias"]])
     model = keras.Model(image, x, name="perceptual")
     model.trainable = False
     return model
 
 
 def check_perceptual_weights(weights: str | os.PathLike, layer: str = DEFAULT_LAYER) -> None:
-    """Checks, without TensorFlow, that `build_perceptual` will find its weights. `imagenet` always passes.
-
-    Args:
-        weights: As in `build_perceptual`.
-        layer: As in `build_perceptual`.
+    """Checks, without TensorFlow, the arguments of `build_perceptual`. `imagenet` is not checked.
 
     Raises:
         UsageError: The layer or the file does not exist, or the file has a missing or invalid array.
@@ -100,6 +96,7 @@ def _kernel_shapes(layer):
 
 
 def _imagenet(shapes):
+    """As `_read`, from the weights that keras.applications downloads."""
     import keras
 
     try:
@@ -108,11 +105,15 @@ def _imagenet(shapes):
         raise HazeHealError(
             f"the ImageNet weights of VGG19 could not be loaded ({error}): {_ADVICE}"
         ) from error
-    return {name: network.get_layer(name).get_weights() for name in shapes}
+    return {
+        f"{name}/{part}": array
+        for name in shapes
+        for part, array in zip(("kernel", "bias"), network.get_layer(name).get_weights(), strict=True)
+    }
 
 
 def _read(path, shapes):
-    """Reads {name: [kernel, bias]} from a file and checks the arrays against `shapes`."""
+    """Reads {`block1_conv1/kernel`: array} from a file and checks the arrays against `shapes`."""
     if not path.is_file():
         raise UsageError(f"perceptual weights {path} not found: {_ADVICE}")
     if path.suffix not in (".npz", ".h5", ".hdf5"):
@@ -121,28 +122,27 @@ def _read(path, shapes):
         arrays = _read_npz(path, shapes) if path.suffix == ".npz" else _read_h5(path, shapes)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UsageError(f"perceptual weights {path} cannot be read ({error}): {_ADVICE}") from error
-    for name, shape in shapes.items():
-        expected = {"kernel": shape, "bias": shape[-1:]}
-        for (part, expected_shape), array in zip(expected.items(), arrays[name], strict=True):
-            if array is None:
-                raise UsageError(f"perceptual weights {path} have no {name}/{part}: {_ADVICE}")
-            if array.shape != expected_shape:
-                raise UsageError(
-                    f"perceptual weights {path}: {name}/{part} has shape {array.shape}, not {expected_shape}: {_ADVICE}"
-                )
-            if not np.isfinite(array).all():
-                raise UsageError(
-                    f"perceptual weights {path}: {name}/{part} contains values that are not finite: {_ADVICE}"
-                )
+    expected = {
+        f"{name}/{part}": part_shape
+        for name, shape in shapes.items()
+        for part, part_shape in (("kernel", shape), ("bias", shape[-1:]))
+    }
+    for name, shape in expected.items():
+        if name not in arrays:
+            problem = f"have no {name}"
+        elif arrays[name].shape != shape:
+            problem = f"have {name} of shape {arrays[name].shape}, not {shape}"
+        elif not np.isfinite(arrays[name]).all():
+            problem = f"have values in {name} that are not finite"
+        else:
+            continue
+        raise UsageError(f"perceptual weights {path} {problem}: {_ADVICE}")
     return arrays
 
 
 def _read_npz(path, shapes):
     with np.load(path, allow_pickle=False) as file:
-        return {
-            name: [file[key] if (key := f"{name}/{part}") in file else None for part in ("kernel", "bias")]
-            for name in shapes
-        }
+        return {name: file[name] for name in file if name.split("/")[0] in shapes}
 
 
 def _read_h5(path, shapes):
@@ -154,18 +154,16 @@ def _read_h5(path, shapes):
     import h5py  # a dependency of Keras
 
     arrays = {}
+
+    def collect(layer, item):
+        if isinstance(item, h5py.Dataset):
+            arrays[f"{layer}/{'kernel' if item.ndim == 4 else 'bias'}"] = item[()]
+
     with h5py.File(path, "r") as file:
-        for number, name in enumerate(shapes):
+        for number, layer in enumerate(shapes):
             numbered = f"layers/conv2d_{number}" if number else "layers/conv2d"
-            group_names = (name, f"model_weights/{name}", f"layers/{name}", numbered)
-            group = next((file[group_name] for group_name in group_names if group_name in file), None)
-            datasets = []
-            if group is not None:
-
-                def collect(_, item, datasets=datasets):
-                    if isinstance(item, h5py.Dataset):
-                        datasets.append(item[()])
-
-                group.visititems(collect)
-            arrays[name] = [next((a for a in datasets if a.ndim == rank), None) for rank in (4, 1)]
+            for group in (layer, f"model_weights/{layer}", f"layers/{layer}", numbered):
+                if group in file:
+                    file[group].visititems(lambda _, item, layer=layer: collect(layer, item))
+                    break
     return arrays

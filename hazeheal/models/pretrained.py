@@ -36,10 +36,7 @@ def is_name(model: str | os.PathLike) -> bool:
 
 
 def find(model: str | os.PathLike) -> pathlib.Path:
-    """Returns the path of a weights file.
-
-    Args:
-        model: The name of a pretrained network, or the path of a file.
+    """Returns the path of the weights file of a pretrained network, or the path of a file as it is.
 
     Raises:
         HazeHealError: The file does not exist. The message lists the available names.
@@ -68,9 +65,5 @@ def load(model: str | os.PathLike) -> "Weights":
 
 def listed() -> str:
     """Returns the possible values of `--model` for an error message."""
-    available = (
-        f"the pretrained networks are {', '.join(names())}"
-        if names()
-        else "this installation has no pretrained networks"
-    )
+    available = f"the pretrained networks are {', '.join(names()) or 'not in this installation'}"
     return f"{available}; or use a run directory, or a file from `hazeheal export --format=weights`"

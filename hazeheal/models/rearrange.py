@@ -36,11 +36,6 @@ class MirrorPad(keras.layers.Layer):
                 x = tf.gather(x, mirrored_indices(np.arange(padded), side), axis=axis)
         return x
 
-    def compute_output_shape(self, shape: Shape) -> Shape:
-        """Returns the shape with H and W rounded up."""
-        sides = [None if side is None else -(-side // self.multiple) * self.multiple for side in shape[1:3]]
-        return (shape[0], *sides, shape[3])
-
 
 @keras.saving.register_keras_serializable("hazeheal")
 class CropTo(keras.layers.Layer):
@@ -51,10 +46,6 @@ class CropTo(keras.layers.Layer):
         x, like = inputs
         height, width = (like.shape[axis] or tf.shape(like)[axis] for axis in (1, 2))
         return x[:, :height, :width]
-
-    def compute_output_shape(self, shapes: list[Shape]) -> Shape:
-        """Returns the shape of the second input."""
-        return shapes[1]
 
 
 @keras.saving.register_keras_serializable("hazeheal")
@@ -77,11 +68,6 @@ class Patches(keras.layers.Layer):
         x = tf.transpose(x, [0, 1, 3, 2, 4])
         return tf.reshape(x, [batch, height // size, width // size, size * size * channels])
 
-    def compute_output_shape(self, shape: Shape) -> Shape:
-        """Returns `[B, H / size, W / size, size^2 C]`."""
-        sides = [None if side is None else side // self.size for side in shape[1:3]]
-        return (shape[0], *sides, shape[3] * self.size**2)
-
 
 @keras.saving.register_keras_serializable("hazeheal")
 class Pixels(keras.layers.Layer):
@@ -94,11 +80,6 @@ class Pixels(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Rearranges `[B, H, W, size^2 C]`."""
         return to_pixels(inputs, self.size)
-
-    def compute_output_shape(self, shape: Shape) -> Shape:
-        """Returns `[B, size H, size W, C]`."""
-        sides = [None if side is None else side * self.size for side in shape[1:3]]
-        return (shape[0], *sides, shape[3] // self.size**2)
 
 
 def to_pixels(patches: tf.Tensor, size: int) -> tf.Tensor:

@@ -10,56 +10,26 @@ The reduction is linear with a triangle filter as wide as a pixel of the view: o
 equal to `tf.image.resize(antialias=True)`. The enlargement is bilinear. Between equal sizes both are the identity.
 """
 
-from types import ModuleType
-
 import keras
-import numpy as np
 import tensorflow as tf
 
-from hazeheal.models.rearrange import Shape, to_pixels
+from hazeheal.models.rearrange import to_pixels
 
 
-def resampling(
-    outputs: int | tf.Tensor,
-    inputs: int | tf.Tensor,
-    *,
-    part: slice | None = None,
-    lib: ModuleType = tf,
-) -> np.ndarray | tf.Tensor:
+def resampling(outputs: int | tf.Tensor, inputs: int | tf.Tensor) -> tf.Tensor:
     """Returns the matrix of a linear resampling of one side, with antialiasing if it reduces.
 
     Args:
-        outputs: Length of the resampled side in pixels: an integer, or an int32 scalar if `lib` is `tf`.
-        inputs: Length of the original side, likewise.
-        part: With `np`: return only these columns of the matrix.
-        lib: `tf` to compute on the device, `np` to compute on the host.
+        outputs, inputs: Length of the resampled and of the original side in pixels, integers or int32 scalars.
 
     Returns:
         `[outputs, inputs]` float32. Each row sums to 1.
     """
-    on_host = lib is np
-
-    def real(x):
-        return np.float32(x) if on_host else tf.cast(x, tf.float32)
-
-    def positions(count):
-        return np.arange(count, dtype=np.float32) if on_host else real(tf.range(count))
-
-    ratio = real(inputs) / real(outputs)
-    width = lib.maximum(ratio, real(1))
-    centers = ((positions(outputs) + 0.5) * ratio - 0.5)[:, None]
-
-    def weights(at):
-        return lib.maximum(real(0), 1 - lib.abs(at[None, :] - centers) / width)
-
-    if not on_host:
-        matrix = weights(positions(inputs))
-        return matrix / tf.reduce_sum(matrix, 1, keepdims=True)
-    # The sum of each whole row, from the inputs near its center: `part` may not include them.
-    nearby = np.floor(centers) + np.arange(-np.ceil(width), np.ceil(width) + 2, dtype=np.float32)
-    inside = (nearby >= 0) & (nearby < inputs)
-    total = (np.maximum(0, 1 - np.abs(nearby - centers) / width) * inside).sum(1, keepdims=True)
-    return weights(positions(inputs)[part or slice(None)]) / total
+    ratio = tf.cast(inputs, tf.float32) / tf.cast(outputs, tf.float32)
+    centers = (tf.range(outputs, dtype=tf.float32) + 0.5) * ratio - 0.5
+    distances = tf.abs(tf.range(inputs, dtype=tf.float32) - centers[:, tf.newaxis])
+    matrix = tf.maximum(0.0, 1 - distances / tf.maximum(ratio, 1.0))
+    return matrix / tf.reduce_sum(matrix, 1, keepdims=True)
 
 
 @keras.saving.register_keras_serializable("hazeheal")
@@ -71,7 +41,7 @@ class View(keras.layers.Layer):
         self.size = size
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Reduces `[B, H, W, C]`."""
+        """Reduces both sides."""
         if inputs.shape[1:3] == [self.size, self.size]:
             return inputs
         batch, height, width = (inputs.shape[axis] or tf.shape(inputs)[axis] for axis in range(3))
@@ -83,10 +53,6 @@ class View(keras.layers.Layer):
         x = tf.reshape(x, [batch, size * channels, width])
         x = tf.matmul(x, resampling(size, width), transpose_b=True)
         return tf.transpose(tf.reshape(x, [batch, size, channels, size]), [0, 1, 3, 2])
-
-    def compute_output_shape(self, shape: Shape) -> Shape:
-        """Returns `[B, size, size, C]`."""
-        return (shape[0], self.size, self.size, shape[3])
 
 
 @keras.saving.register_keras_serializable("hazeheal")
@@ -107,10 +73,6 @@ class Maps(keras.layers.Layer):
         maps = [to_pixels(part, self.patch_size) for part in tf.split(inputs, self.kinds, axis=-1)]
         return tf.concat(maps, axis=-1)[:, : self.size, : self.size]
 
-    def compute_output_shape(self, shape: Shape) -> Shape:
-        """Returns `[B, size, size, 6]` for the output `scattering`, else `[B, size, size, 3]`."""
-        return (shape[0], self.size, self.size, 3 * self.kinds)
-
 
 @keras.saving.register_keras_serializable("hazeheal", name="Laid")  # the name in .keras files of version 0.1
 class ApplyMaps(keras.layers.Layer):
@@ -130,7 +92,3 @@ class ApplyMaps(keras.layers.Layer):
             return image + parts[0]
         k, b = parts
         return image + k * image - b
-
-    def compute_output_shape(self, shapes: list[Shape]) -> Shape:
-        """Returns the shape of the image."""
-        return shapes[1]

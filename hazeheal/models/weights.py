@@ -34,7 +34,6 @@ class Weights:
     """The contents of a weights file.
 
     Attributes:
-        path: The file.
         values: {path of a variable: float16 array}.
         metadata: Configuration, step, metrics, fingerprint of the data and versions (`export.exporter.describe`).
     """
@@ -50,7 +49,7 @@ def write(path: pathlib.Path, values: Mapping[str, np.ndarray], metadata: Mappin
     Args:
         path: The file. An existing file is replaced.
         values: {path of a variable: array}. The values are rounded to float16.
-        metadata: Plain JSON values. `format` and `sha256` are added.
+        metadata: JSON values. `format` and `sha256` are added.
 
     Raises:
         HazeHealError: A value is not finite in float16. Nothing is written.
@@ -100,12 +99,9 @@ def read(path: str | os.PathLike) -> Weights:
 
 def _read_arrays(content):
     """The arrays of an .npz. Reads each member completely, which checks its CRC, before it is parsed."""
-    arrays = {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for name in archive.namelist():
-            member = io.BytesIO(archive.read(name))
-            arrays[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
-    return arrays
+        members = {name.removesuffix(".npy"): io.BytesIO(archive.read(name)) for name in archive.namelist()}
+    return {name: np.lib.format.read_array(file, allow_pickle=False) for name, file in members.items()}
 
 
 def _sha256(arrays, metadata):
