@@ -4,7 +4,7 @@ import datetime
 import json
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import hazeheal
@@ -55,59 +55,47 @@ def _of_weights(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {name: metadata[name] for name in names} | {"made_of_weights": metadata["sha256"]}
 
 
-def export(
-    gan: "DehazeGAN",
-    targets: Sequence["Target"],
-    output: pathlib.Path,
-    *,
-    log: Callable[[str], None] = print,
-) -> None:
-    """Writes all targets and their summary into a new directory, and checks each target.
+def export(gan: "DehazeGAN", targets: Sequence["Target"], output: pathlib.Path) -> None:
+    """Writes all targets and their summary into a new directory, checks each target and prints a line about it.
 
     Args:
         gan: A `DehazeGAN` from `from_run` or `from_pretrained`, in float32.
         targets: The files, as `formats.targets` returns them.
         output: The directory. It must not exist, or must be empty.
-        log: Called with one line of text for each target.
 
     Raises:
         HazeHealError: A target cannot be written, or differs from the checkpoint by more than its tolerance. Nothing
             is written.
         OutputError: The directory cannot be written.
     """
-    metadata = describe(gan)
-    expected = check.reference(gan.network())
+    metadata, expected = describe(gan), check.reference(gan.network())
     with atomic_path(output) as temporary:
         temporary.mkdir()
         entries = {
-            target.file: _write(gan, target, temporary / target.file, metadata, expected, log)
+            target.file: _write(gan, target, temporary / target.file, metadata, expected)
             for target in targets
         }
         summary = json.dumps(metadata | {"exports": entries}, indent=2)
         (temporary / SUMMARY).write_text(f"{summary}\n", encoding="utf-8")
 
 
-def export_file(
-    gan: "DehazeGAN", target: "Target", output: pathlib.Path, *, log: Callable[[str], None] = print
-) -> None:
-    """Writes and checks one target as a single file, without a summary. Arguments and errors are those of `export`."""
+def export_file(gan: "DehazeGAN", target: "Target", output: pathlib.Path) -> None:
+    """As `export`, for one target as a single file, without a summary."""
     with atomic_path(output, overwrite=False) as temporary:
-        _write(gan, target, temporary, describe(gan), check.reference(gan.network()), log)
+        _write(gan, target, temporary, describe(gan), check.reference(gan.network()))
 
 
-def _write(gan, target, path, metadata, expected, log) -> dict[str, Any]:
+def _write(gan, target, path, metadata, expected) -> dict[str, Any]:
     """Writes and checks a target. Returns its entry in the summary."""
     target.write(gan, path, metadata)
     difference = check.compare(target.load(path), expected, name=target.file)
+    allowed = f"(allowed: {target.tolerance})"
     if not difference.within(target.tolerance):
         raise HazeHealError(
-            f"{target.file} differs from {gan.checkpoint.name} by up to {difference} (allowed: {target.tolerance}); "
-            "nothing was written"
+            f"{target.file} differs from {gan.checkpoint.name} by up to {difference} {allowed}; nothing was written"
         )
     size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
-    log(
-        f"{target.file:26} {size / 2**20:8.2f} MiB   largest difference {difference} (allowed: {target.tolerance})"
-    )
+    print(f"{target.file:26} {size / 2**20:8.2f} MiB   largest difference {difference} {allowed}")
     return {
         "format": target.format,
         **target.facts,

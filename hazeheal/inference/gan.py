@@ -58,8 +58,7 @@ class DehazeGAN(Model):
         """Loads the generator of a training run: its moving average if the run kept one.
 
         Args:
-            run: A run directory, or one checkpoint directory in it. With a checkpoint directory, `which` and
-                `group` have no effect.
+            run: A run directory, or one checkpoint directory in it, for which `which` and `group` have no effect.
             which: `best` (highest validation PSNR; the newest if none was validated), `newest`, or a step.
             group: The replica group whose checkpoints are read.
             precision: Keras dtype policy to compute in.

@@ -5,8 +5,7 @@
 
 What is kept:
 
-    16-bit PNG      stays 16-bit: tf.io.decode_png and encode_png process the pixels, as Pillow has no 16-bit color.
-                    All other formats are written with 8 bits per channel
+    16-bit PNG      stays 16-bit (by tf.io, as Pillow has no 16-bit color). All other formats get 8 bits per channel
     gray            stays gray: the luma of the restored image
     alpha           unchanged, in formats that have it (JPEG does not)
     EXIF            byte for byte, except for the orientation and the thumbnail. The orientation is applied to the

@@ -37,13 +37,7 @@ VIDEO_OUTPUT_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm"))
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One file to restore.
-
-    Attributes:
-        source: The hazy image or video.
-        output: The file of the restored one.
-        compare: The file for hazy | restored side by side, or None.
-    """
+    """One hazy image or video, the file for the restored one, and the one for both side by side, if wanted."""
 
     source: pathlib.Path
     output: pathlib.Path

@@ -72,9 +72,7 @@ def open_model(
 
 
 class ExportedModel(Model):
-    """The generator of a SavedModel that `hazeheal export` wrote.
-
-    Beside the signature `serving_default`, such a SavedModel has the functions of a `Network`.
+    """The generator of a SavedModel that `hazeheal export` wrote, which has the functions of a `Network`.
 
     Attributes:
         config: The configuration of its run.

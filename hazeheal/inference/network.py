@@ -14,14 +14,10 @@ INPUT_TYPES = {"uint8": ("uint8", 255), "uint16": ("float32", 65535)}
 
 
 class Network:
-    """A generator's functions on one device.
-
-    Attributes:
-        device: The name of the device, such as `GPU:0`; None lets TensorFlow choose.
-    """
+    """A generator's functions on one device: those of `make_functions`, or those of an export (`load_model`)."""
 
     def __init__(self, functions: Mapping[str, Callable], *, device: str | None = None) -> None:
-        """Wraps functions as `make_functions` returns them, or those of an export (`load_model`)."""
+        """Wraps functions for a device such as `GPU:0`; None lets TensorFlow choose."""
         self.device = device
         self._functions = functions
 
@@ -35,11 +31,8 @@ class Network:
     def maps(self, view: np.ndarray) -> np.ndarray:
         """Returns the maps that a generator with a view applies to an image, before they are enlarged.
 
-        Args:
-            view: `[1, S, S, 3]` float32 in [-1, 1]; S is the generator's `view_size`.
-
-        Returns:
-            `[S, S, 6]` float32, K and B of the output `scattering`; `[S, S, 3]` for the output `residual`.
+        From a view `[1, S, S, 3]` float32 in [-1, 1], they are `[S, S, 6]`, K and B of the output `scattering`, or
+        `[S, S, 3]` for the output `residual`.
         """
         with tf.device(self.device):
             return self._functions["maps"](tf.convert_to_tensor(view)).numpy()[0]

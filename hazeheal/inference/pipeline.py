@@ -22,13 +22,7 @@ WRITE_BEHIND = 8  # images that wait to be written
 
 @dataclasses.dataclass
 class Outcome:
-    """The results of a number of jobs.
-
-    Attributes:
-        restored: Number of restored files.
-        tiled: Number of restored files that were processed in tiles.
-        failed: {source: error message}.
-    """
+    """The number of restored files, the number of those restored in tiles, and {source: error message} of the others."""
 
     restored: int = 0
     tiled: int = 0
@@ -44,11 +38,8 @@ def restore_images(
 ) -> Outcome:
     """Restores image files. A file that cannot be read or written is recorded, and the next ones are restored.
 
-    Args:
-        jobs: The jobs, all of images.
-        restorer: The `Restorer`.
-        overwrite: Whether to replace outputs that exist. Otherwise they are left as they are.
-        on_finished: Called after every job, whether it succeeded or failed.
+    Outputs that exist are left as they are, unless `overwrite` is set. `on_finished` is called after every job,
+    whether it succeeded or failed.
 
     Raises:
         HazeHealError: The device has too little memory.

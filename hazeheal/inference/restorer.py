@@ -25,17 +25,12 @@ from hazeheal.inference.tiles import Plan, plan_tiles
 from hazeheal.models.rearrange import mirrored_indices
 from hazeheal.models.receptive_field import is_local, multiple, receptive_field
 
-TILE_SIZE = 1024
 _UNLIMITED = 1 << 30  # a tile size that no image reaches
 _LONGEST_SIDE = 16  # in tile sizes: the longest side of an image whose view is computed on the device
 
 
 class Model(abc.ABC):
-    """A generator with its configuration: a `DehazeGAN` or an `ExportedModel`.
-
-    Attributes:
-        config: The configuration of the run that trained it.
-    """
+    """A generator with the configuration of its run: a `DehazeGAN` or an `ExportedModel`."""
 
     config: ConfigDict
     _restorer: "Restorer | None" = None
@@ -68,19 +63,18 @@ class Restorer:
         self,
         gan: Model,
         *,
-        tile_size: int = TILE_SIZE,
+        tile_size: int = 1024,
         devices: Sequence[str | None] = (None,),
         mirror: bool = False,
     ) -> None:
         """Prepares the devices. Each of them compiles at its first image.
 
         Args:
-            gan: A `DehazeGAN` or an `ExportedModel`.
-            tile_size: As above; at least 448 for a depth of 5. Larger tiles overlap less. With a view, any value is
-                valid.
+            gan: The generator.
+            tile_size: As above; at least 448 for a depth of 5 without a view. Larger tiles overlap less.
             devices: Names such as `GPU:0`. Each of several devices gets a copy of the current weights. A single
                 device uses the variables of `gan`, and sees later changes to them.
-            mirror: Whether to restore the mirror image of each image too, and return the mean. This doubles the time.
+            mirror: As above. This doubles the time.
 
         Raises:
             UsageError: The tile size is too small for this network.
@@ -192,9 +186,7 @@ def _checked(image):
     if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an image must be uint8 or uint16 [H, W, 3], not {image.dtype} {list(image.shape)}")
     if 0 in image.shape:
-        raise ValueError(
-            f"an image must have at least one pixel, and this one has the shape {list(image.shape)}"
-        )
+        raise ValueError(f"an image must have at least one pixel, not the shape {list(image.shape)}")
     return image
 
 

@@ -49,12 +49,7 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All tiles of an image.
-
-    Attributes:
-        height, width: Size of the image in pixels.
-        rows, columns: The tiles along its height and its width.
-    """
+    """All tiles of an image: the tiles along its height are its `rows`, those along its width its `columns`."""
 
     height: int
     width: int
@@ -75,8 +70,8 @@ def plan_tiles(height: int, width: int, *, tile_size: int, multiple: int, before
     Args:
         height, width: Size of the image in pixels, 1 or more.
         tile_size: The network gets at most tile_size^2 pixels at once.
-        multiple: Stride of the network: the sides of its inputs are multiples of it (`receptive_field.multiple`).
-        before, after: Receptive field of the network, as `models.receptive_field` returns it.
+        multiple: Stride of the network (`receptive_field.multiple`).
+        before, after: Receptive field of the network (`receptive_field.receptive_field`).
 
     Raises:
         UsageError: The tile size is below `smallest_tile`.

@@ -40,13 +40,7 @@ _DEFAULT_ENCODER = "-c:v libx264 -crf 16 -preset medium"
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """The first video stream of a file.
-
-    Attributes:
-        width, height: Size of the upright frames in pixels.
-        rate: Frames per second, as ffmpeg writes it: `30000/1001`.
-        seconds: Duration, or None if it is unknown.
-    """
+    """The first video stream of a file: size of the upright frames, rate (`30000/1001` per second), duration."""
 
     width: int
     height: int
@@ -103,12 +97,7 @@ def restore_video(
 ) -> tuple[int, str]:
     """Restores one video. A damaged video is restored up to the last frame that can be decoded.
 
-    Args:
-        job: The job.
-        restorer: Restores the frames.
-        ffmpeg: The program, as `find_ffmpeg` returns it.
-        overwrite: Whether to replace outputs that exist. Otherwise they are left as they are.
-        on_frame: Called after every frame.
+    Outputs that exist are left as they are, unless `overwrite` is set. `on_frame` is called after every frame.
 
     Returns:
         The number of frames, and the message of ffmpeg about damage, or "".

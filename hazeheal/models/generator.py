@@ -178,12 +178,10 @@ class DecoderStage(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("hazeheal")
 class Head(keras.layers.Layer):
-    """The last convolution, which starts at zero. Its output is the residual, or K and B.
+    """The last convolution, which starts at zero. Its output is the residual, or K and B (`kind`, one of OUTPUTS).
 
-    Args:
-        values: Restored values at one position: three for each pixel of its patch.
-        kind: One of OUTPUTS.
-        seed: Not used, as all initial values are zero. Stored .keras files have it.
+    `values` is the number of restored values at one position: three for each pixel of its patch. `seed` is not used;
+    stored .keras files have it.
     """
 
     def __init__(self, values: int, *, kind: str, seed: int = 0, **kwargs) -> None:

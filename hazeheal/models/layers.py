@@ -25,11 +25,8 @@ def scaled_normal(*, seed: int, path: str, fan_in: int, gain: float = 2.0) -> ke
     depthwise kernel it counts all channels, for a transposed one the outputs. Both would shrink the signal many times
     in a network without norms.
 
-    Args:
-        seed: The seed of the network.
-        path: Path of the kernel in the network, such as `encoder_0/strided`. Seed and path determine the values.
-        fan_in: Number of inputs that reach one output.
-        gain: 2 before a ReLU or swish, 1 before a linear layer.
+    The seed of the network and the path of the kernel in it, such as `encoder_0/strided`, determine the values.
+    `fan_in` is the number of inputs that reach one output. The gain is 2 before a ReLU or swish, 1 otherwise.
     """
     truncation = 0.87962566103423978  # standard deviation of a unit normal that is truncated at two sigma
     stddev = math.sqrt(gain / fan_in) / truncation
@@ -67,10 +64,8 @@ def halved(shape: Shape, filters: int) -> Shape:
 class Norm(keras.layers.Layer):
     """Layer normalization over the channels of each pixel (`ops.layer_norm`), or nothing.
 
-    The normalization is local, and the same in training and inference (NAFNet, Chen et al. 2022).
-
-    Args:
-        kind: `layer`, or `none` for a layer that returns its input and has no variables.
+    The normalization is local, and the same in training and inference (NAFNet, Chen et al. 2022). Of the kind `none`,
+    the layer returns its input and has no variables.
     """
 
     def __init__(self, kind: str, **kwargs) -> None:
@@ -110,9 +105,7 @@ class Depthwise(keras.layers.DepthwiseConv2D):
 class SqueezeExcite(keras.layers.Layer):
     """Scales each channel by a gate in (0, 1) that is computed from the averages of all channels (Hu et al. 2018).
 
-    Args:
-        squeezed: Channels of the hidden layer.
-        seed, path: Determine the initial values.
+    `squeezed` is the number of channels of the hidden layer. `seed` and `path` determine the initial values.
     """
 
     def __init__(self, squeezed: int, *, seed: int, path: str, **kwargs) -> None:
@@ -141,13 +134,8 @@ class SqueezeExcite(keras.layers.Layer):
 class MBConv(keras.layers.Layer):
     """Inverted bottleneck (Sandler et al. 2018; Tan and Le 2019): expand 4 times, depthwise, gate, project.
 
-    With stride 1 and equal numbers of input and output channels, the input is added to the output.
-
-    Args:
-        filters: Channels of the output.
-        strides: Stride of the depthwise convolution, 1 or 2.
-        norm, se_ratio: As in `generator.build_generator`.
-        seed, path: Determine the initial values.
+    With stride 1 and equal numbers of input and output channels, the input is added to the output. `norm` and
+    `se_ratio` are those of `generator.build_generator`. `seed` and `path` determine the initial values.
     """
 
     def __init__(

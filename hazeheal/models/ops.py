@@ -3,8 +3,6 @@
 Both compute the gradients that TensorFlow would derive, up to rounding, in less time on CPUs (docs/performance.md).
 """
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 # Whether `depthwise` is traced for a CPU. None means: if TensorFlow sees no GPU. Set it to trace a function on one
@@ -15,17 +13,9 @@ target_is_cpu: bool | None = None
 def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, epsilon: float) -> tf.Tensor:
     """Normalizes each pixel over its channels (Ba et al. 2016), in float32.
 
-    Computes (x - mean) / sqrt(variance + epsilon) * scale + offset. On a CPU, the forward and the backward pass are
-    bound by memory. The derived gradient takes about twenty passes over the tensor, this one about a dozen.
-
-    Args:
-        x: `[B, H, W, C]` of any float type.
-        scale: `[C]` float32.
-        offset: `[C]` float32.
-        epsilon: Added to the variance.
-
-    Returns:
-        `[B, H, W, C]` of the type of x.
+    Computes (x - mean) / sqrt(variance + epsilon) * scale + offset for x of any float type, `[B, H, W, C]`, and
+    scale and offset in float32, `[C]`. On a CPU, the forward and the backward pass are bound by memory. The derived
+    gradient takes about twenty passes over the tensor, this one about a dozen.
     """
 
     @tf.custom_gradient
@@ -55,24 +45,11 @@ def depthwise(x: tf.Tensor, kernel: tf.Tensor, *, strides: list[int]) -> tf.Tens
 
     oneDNN has a fast bfloat16 kernel only for the forward pass. Its reference code for the backward pass takes five
     times as long as float32 with the casts. GPUs and XLA have kernels for both.
-
-    Args:
-        x: `[B, H, W, C]` of any float type.
-        kernel: `[size, size, C, 1]` of the type of x.
-        strides: `[1, s, s, 1]`.
-
-    Returns:
-        `[B, ceil(H / s), ceil(W / s), C]` of the type of x.
     """
     on_cpu = not tf.config.list_logical_devices("GPU") if target_is_cpu is None else target_is_cpu
     if x.dtype != tf.bfloat16 or not on_cpu:
         return tf.nn.depthwise_conv2d(x, kernel, strides, "SAME")
-    return _depthwise_with_float32_gradients(strides)(x, kernel)
 
-
-def _depthwise_with_float32_gradients(
-    strides: list[int],
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     @tf.custom_gradient
     def convolve(x, kernel):
         def gradients(upstream):
@@ -88,4 +65,4 @@ def _depthwise_with_float32_gradients(
 
         return tf.nn.depthwise_conv2d(x, kernel, strides, "SAME"), gradients
 
-    return convolve
+    return convolve(x, kernel)

@@ -36,10 +36,10 @@ def build_perceptual(
             `block1_conv1/bias` and so on.
         layer: The convolution whose output, after its ReLU, is returned: block1_conv1 to block5_conv4. Images must
             have sides of at least 2^(block - 1) pixels.
-        dtype: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16.
+        dtype: Keras dtype policy of the features.
 
     Returns:
-        A model from `[B, H, W, 3]` float32 in [-1, 1] to features in the compute dtype of the policy.
+        A model from `[B, H, W, 3]` float32 in [-1, 1] to features.
 
     Raises:
         UsageError: The layer or the file does not exist, or the file has a missing or invalid array.
@@ -55,12 +55,9 @@ def build_perceptual(
     x = keras.layers.Lambda(
         lambda x: (x[..., ::-1] + 1.0) * 127.5 - list(_BGR_MEAN), name="bgr", dtype="float32"
     )(image)
-    previous = "block1"
     for name, shape in shapes.items():
-        block = name.split("_")[0]
-        if block != previous:
-            x = keras.layers.MaxPooling2D(2, name=f"{previous}_pool", dtype=dtype)(x)
-            previous = block
+        if name.endswith("_conv1") and name != "block1_conv1":
+            x = keras.layers.MaxPooling2D(2, dtype=dtype)(x)
         conv = keras.layers.Conv2D(shape[-1], 3, padding="same", activation="relu", name=name, dtype=dtype)
         x = conv(x)
         conv.set_weights([arrays[f"{name}/kernel"], arrays[f"{name}/bias"]])
@@ -105,11 +102,7 @@ def _imagenet(shapes):
         raise HazeHealError(
             f"the ImageNet weights of VGG19 could not be loaded ({error}): {_ADVICE}"
         ) from error
-    return {
-        f"{name}/{part}": array
-        for name in shapes
-        for part, array in zip(("kernel", "bias"), network.get_layer(name).get_weights(), strict=True)
-    }
+    return {v.path: v.numpy() for name in shapes for v in network.get_layer(name).variables}
 
 
 def _read(path, shapes):

@@ -23,15 +23,9 @@ def to_uint8(tensor: tf.Tensor) -> tf.Tensor:
 def restore_pixels(
     generator: Callable[[tf.Tensor], tf.Tensor], hazy: tf.Tensor, *, white: int = 255
 ) -> tf.Tensor:
-    """Applies a generator to pixel values.
+    """Applies a generator to pixel values of any type in [0, white], `[B, H, W, 3]`.
 
-    Args:
-        generator: Maps `[B, H, W, 3]` float32 in [-1, 1] to the same shape.
-        hazy: `[B, H, W, 3]` of any type, in [0, white].
-        white: The largest pixel value: 255, or 65535 for images of 16 bits.
-
-    Returns:
-        `[B, H, W, 3]` float32 in [0, white], clipped but not rounded.
+    Returns float32 in [0, white], clipped but not rounded. `white` is 65535 for images of 16 bits.
     """
     return denormalize(generator(normalize(hazy, white=white)), white=white)
 

@@ -10,11 +10,8 @@ def receptive_field(depth: int, patch_size: int = 1) -> tuple[int, int]:
     """Computes the receptive field of the convolutions along one side.
 
     Counts backwards through the network. The two numbers differ because padding `same` adds its one pixel behind: an
-    output 2p of a strided 3x3 convolution depends on the inputs 2p to 2p + 2.
-
-    Args:
-        depth: Number of halvings.
-        patch_size: Side of a patch. A patch depends on other patches as a pixel does on other pixels.
+    output 2p of a strided 3x3 convolution depends on the inputs 2p to 2p + 2. A patch depends on other patches as a
+    pixel does on other pixels.
 
     Returns:
         (before, after): the restored pixel p of a local generator (`is_local`) depends on the hazy pixels

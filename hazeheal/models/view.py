@@ -17,13 +17,9 @@ from hazeheal.models.rearrange import to_pixels
 
 
 def resampling(outputs: int | tf.Tensor, inputs: int | tf.Tensor) -> tf.Tensor:
-    """Returns the matrix of a linear resampling of one side, with antialiasing if it reduces.
+    """Returns the matrix of a linear resampling of one side from `inputs` to `outputs` pixels, antialiased.
 
-    Args:
-        outputs, inputs: Length of the resampled and of the original side in pixels, integers or int32 scalars.
-
-    Returns:
-        `[outputs, inputs]` float32. Each row sums to 1.
+    It is `[outputs, inputs]` float32, and each row sums to 1.
     """
     ratio = tf.cast(inputs, tf.float32) / tf.cast(outputs, tf.float32)
     centers = (tf.range(outputs, dtype=tf.float32) + 0.5) * ratio - 0.5
