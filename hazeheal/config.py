@@ -187,7 +187,7 @@ def _apply(overrides, *, path, known):
 
 
 def from_dict(fields: Mapping) -> "ConfigDict":
-    """Rebuilds a stored configuration, as `config.json` of a run and weight files hold it.
+    """Rebuilds a stored configuration, as `config.json` of a run and weights files hold it.
 
     Fields that were removed since are dropped. `check_model_fields` refuses networks that this version cannot build.
     """

@@ -27,7 +27,7 @@ print(json.dumps([steps, str(config.find("rice1"))]))
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """(sources, build directory) of a copy of the sources with two more weight files."""
+    """(sources, build directory) of a copy of the sources with two more weights files."""
     folder = tmp_path_factory.mktemp("wheel")
     source, library = folder / "source", folder / "library"
     for name in (*PACKAGES, "configs"):

@@ -200,7 +200,7 @@ def _load(run, which, *, mirror):
         "checkpoint": model.checkpoint.name,
         "precision": "float32",
     }
-    if "sha256" in (model.metadata or {}):  # of a weight file
+    if "sha256" in (model.metadata or {}):  # of a weights file
         description["sha256"] = model.metadata["sha256"]
     return Restorer(model, mirror=mirror).restore, description | {"mirror": mirror}
 

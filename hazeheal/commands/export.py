@@ -1,4 +1,4 @@
-"""`hazeheal export`: writes a trained generator as SavedModel, .keras, TensorFlow Lite, ONNX, or weight file."""
+"""`hazeheal export`: writes a trained generator as SavedModel, .keras, TensorFlow Lite, ONNX, or weights file."""
 
 import os
 import pathlib
@@ -45,7 +45,7 @@ def parser() -> CommandParser:
         "--model",
         metavar="MODEL",
         required=True,
-        help="the directory of a run or of a checkpoint, an .npz weight file, best or fast",
+        help="the directory of a run or of a checkpoint, an .npz weights file, best or fast",
     )
     add("--which", default="best", metavar="WHICH", help=WHICH_HELP)
     add = parse.add_argument_group("output").add_argument

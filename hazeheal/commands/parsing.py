@@ -25,7 +25,7 @@ __all__ = [
 
 MODEL_HELP = (
     "trained generator: best or fast (both included), the directory of a run, of a checkpoint or of an export, or an "
-    ".npz weight file; write ./best for a path (default: best)"
+    ".npz weights file; write ./best for a path (default: best)"
 )
 WHICH_HELP = "checkpoint of a run: best by validation PSNR, newest, or a step (default: best)"
 MIRROR_HELP = "average with the restored mirror image: slightly better, twice the time"

@@ -62,7 +62,7 @@ def parser() -> CommandParser:
     add(
         "--restore_from",
         metavar="MODEL",
-        help="start a new run from these networks: a run, a checkpoint, an .npz weight file, best or fast",
+        help="start a new run from these networks: a run, a checkpoint, an .npz weights file, best or fast",
     )
     add = parse.add_argument_group("devices").add_argument
     add("--gpus", type=numbers, metavar="0,1", help="numbers of the GPUs to use (default: all)")

@@ -9,7 +9,7 @@ import importlib.util
 import json
 import pathlib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,12 +53,8 @@ class Target:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def targets(formats: Iterable[str], *, tflite_precision: Iterable[str] = ("float32",)) -> list[Target]:
-    """Returns the files to export.
-
-    Args:
-        formats: Names from FORMATS.
-        tflite_precision: Names from PRECISIONS, one TensorFlow Lite file for each.
+def targets(formats: Sequence[str], *, tflite_precision: Sequence[str] = ("float32",)) -> list[Target]:
+    """Returns the files to export in these FORMATS: one TensorFlow Lite file for each of `tflite_precision`.
 
     Raises:
         HazeHealError: A package that a format needs is not installed.

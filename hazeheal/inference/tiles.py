@@ -10,8 +10,8 @@ For a network whose output pixel p depends on the input pixels p - before .. p +
 tiles equal the result of the whole image:
 
 1. Tiles start at multiples of the network's stride (`multiple`), so every strided convolution and its padding are
-   aligned as in the whole image. All tiles of an image have the same size, also a multiple. The image is treated as
-   mirrored up to a multiple, as the network itself pads it (`layers.MirrorPad`).
+   aligned as in the whole image. All tiles of an image have the same size, also a multiple. The image is mirrored up
+   to a multiple, as the network itself pads it (`rearrange.MirrorPad`).
 2. A pixel of a tile has a nonzero weight only if its receptive field is inside the tile or beyond the image border.
 3. Where two tiles overlap, one fades into the other over half a period of a cosine. The weights of a pixel sum to 1.
 

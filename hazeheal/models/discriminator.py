@@ -12,7 +12,7 @@ def build_discriminator(*, width: int = 64, dtype: str = "float32", seed: int = 
 
     Args:
         width: Channels of the first convolution. The others have 2, 4, 8 and 8 times as many, the last one 1.
-        dtype: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16. The last convolution is float32.
+        dtype: Keras dtype policy, except for the last convolution, which is float32.
         seed: The initial values are a function of the seed and the names of the variables.
 
     Returns:
@@ -50,9 +50,8 @@ class SpectralConv2D(keras.layers.Layer):
     v = W u / |W u|, u' = W^T v / |W^T v|, sigma = v^T W u'. The gradient flows through W / sigma, with u and v held
     constant.
 
-    The kernel is never written. Keras's SpectralNormalization overwrites it at each training call, which also rounds
+    The kernel is never written: Keras's SpectralNormalization overwrites it at each training call, which also rounds
     it to bfloat16. `u` is a non-trainable variable that only training calls assign, so `stateless_call` returns it.
-
     Sigma is computed in full float32, by sums of products: GPUs may run matrix products in TF32, with 10 bits of
     mantissa. Padding is `same`. `seed` and `path` determine the initial values.
     """

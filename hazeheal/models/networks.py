@@ -44,8 +44,6 @@ class Networks:
 def build_networks(config: ConfigDict, *, precision: str = "float32", for_training: bool = True) -> Networks:
     """Builds the networks of a configuration. Call it inside `strategy.scope()` to train on several replicas.
 
-    The initial values are a function of `config.seed` and the names of the variables.
-
     Args:
         config: A configuration as `hazeheal.config.load` returns it.
         precision: Keras dtype policy of all networks: float32, mixed_bfloat16 or mixed_float16.
@@ -53,8 +51,7 @@ def build_networks(config: ConfigDict, *, precision: str = "float32", for_traini
 
     Raises:
         ValueError: A field of `config.model` is out of range.
-        UsageError: The weights of the perceptual network are missing or do not fit.
-        HazeHealError: The ImageNet weights of the perceptual network cannot be downloaded.
+        HazeHealError: The weights of the perceptual network are missing, do not fit or cannot be downloaded.
     """
     loss, fields = config.loss, dict(config.model)
     disc_width = fields.pop("disc_width")

@@ -3,8 +3,7 @@
 Estimating the haze takes the whole scene, and the haze varies smoothly; the detail is in the image already. So the
 network gets the whole image as view_size x view_size pixels, whatever its size and shape. The maps that its head
 outputs (K and B of the scattering model, or a residual) are enlarged to the size of the image and applied to its
-pixels, as in HDRnet (Gharbi et al. 2017). All images then have the size of the training images for the network, and a
-large one takes hardly longer than a small one.
+pixels, as in HDRnet (Gharbi et al. 2017). A large image takes hardly longer than a small one.
 
 The reduction is linear with a triangle filter as wide as a pixel of the view: one matrix product along each side,
 equal to `tf.image.resize(antialias=True)`. The enlargement is bilinear. Between equal sizes both are the identity.

@@ -25,7 +25,7 @@ from hazeheal.runs.run_dir import RunDirectory
 if TYPE_CHECKING:
     from hazeheal.distributed.groups import Groups  # imports TensorFlow, which a dry run does without
 
-# Fields of `config.model` that do not affect the variables in a weight file: it holds no discriminator, and a view of
+# Fields of `config.model` that do not affect the variables in a weights file: it holds no discriminator, and a view of
 # any size has the same variables as none.
 WITHOUT_VARIABLES = ("disc_width", "view_size")
 
@@ -100,14 +100,14 @@ def find_networks(source: str | pathlib.Path, *, config: ConfigDict) -> pathlib.
     """Finds the networks that `--restore_from` names, and checks that they fit the configuration.
 
     Args:
-        source: A run's directory, a checkpoint, a `checkpoints/` folder, a weight file, or the name of a shipped one.
+        source: A run's directory, a checkpoint, a `checkpoints/` folder, a weights file, or the name of a shipped one.
         config: The configuration of the new run.
 
     Returns:
-        The path of an intact checkpoint or weight file, for `read_networks`.
+        The path of an intact checkpoint or weights file, for `read_networks`.
 
     Raises:
-        UsageError: The weight file belongs to a generator of another configuration.
+        UsageError: The weights file belongs to a generator of another configuration.
         HazeHealError: `source` does not exist, or is damaged.
     """
     if not pretrained.is_name(source) and not str(source).endswith(pretrained.SUFFIX):
@@ -130,7 +130,7 @@ def find_networks(source: str | pathlib.Path, *, config: ConfigDict) -> pathlib.
 
 
 def read_networks(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Reads the checkpoint or weight file that `find_networks` has found.
+    """Reads the checkpoint or weights file that `find_networks` has found.
 
     Returns:
         ({name: array} as in a checkpoint, plain JSON values that record where the run started from).

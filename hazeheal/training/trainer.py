@@ -64,7 +64,7 @@ class DehazeTrainer:
             data_dir: A data set made by `hazeheal-tfrecords convert`.
             workdir: The run's directory; an existing run is resumed.
             runtime: The devices to train on; None: all GPUs, or one CPU replica where there is no GPU.
-            restore_from: Fine-tuning: a run, a checkpoint, a weight file or the name of a shipped one, whose networks a
+            restore_from: Fine-tuning: a run, a checkpoint, a weights file or the name of a shipped one, whose networks a
                 new run starts with.
             on_bad_record: `fail`: a damaged record ends the run. `skip`: the next intact record is used instead. Both
                 log its name.
