@@ -142,7 +142,7 @@ def test_unusable_weights_are_refused_with_advice(arrays, npz, tmp_path):
         tmp_path: "not found",
         tmp_path / "broken.npz": "cannot be read",
         tmp_path / "broken.h5": "cannot be read",
-        tmp_path / "weights.bin": "must be a Keras .h5",
+        tmp_path / "weights.bin": "cannot be read",
         tmp_path / "part.h5": "have no block1_conv1/bias",
         saved("lacks.npz", **{"block1_conv2/bias": None}): "have no block1_conv2/bias",
         saved("shape.npz", **{"block1_conv2/kernel": np.zeros((3, 3, 64, 32))}): r"\(3, 3, 64, 32\)",

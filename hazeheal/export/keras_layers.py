@@ -22,10 +22,6 @@ class Normalize(keras.layers.Layer):
         """Normalizes an image batch."""
         return normalize(inputs)
 
-    def compute_output_spec(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        """Returns float32 of the shape of the inputs."""
-        return keras.KerasTensor(inputs.shape, "float32")
-
 
 @keras.saving.register_keras_serializable("hazeheal", name="ToPicture")
 class ToUint8(keras.layers.Layer):
@@ -34,10 +30,6 @@ class ToUint8(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Rounds an image batch."""
         return to_uint8(inputs)
-
-    def compute_output_spec(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        """Returns uint8 of the shape of the inputs."""
-        return keras.KerasTensor(inputs.shape, "uint8")
 
 
 def uint8_model(generator: keras.Model) -> keras.Model:

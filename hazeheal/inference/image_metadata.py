@@ -32,15 +32,6 @@ from hazeheal.inference import png_chunks
 
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
-_TURNS = {
-    Image.Transpose.FLIP_LEFT_RIGHT: lambda a: a[:, ::-1],
-    Image.Transpose.ROTATE_180: lambda a: a[::-1, ::-1],
-    Image.Transpose.FLIP_TOP_BOTTOM: lambda a: a[::-1],
-    Image.Transpose.TRANSPOSE: lambda a: a.swapaxes(0, 1),
-    Image.Transpose.ROTATE_270: lambda a: np.rot90(a, 3),
-    Image.Transpose.TRANSVERSE: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    Image.Transpose.ROTATE_90: lambda a: np.rot90(a),
-}
 _ORIENTATION, _EXIF_PREFIX = 0x0112, b"Exif\0\0"
 # Description, make, model, resolution, software, date, artist, copyright; EXIF, GPS; GeoTIFF and GDAL.
 _TIFF_TAGS = {
@@ -104,7 +95,11 @@ def read(path: str | os.PathLike) -> ImageFile:
 
 def _metadata(image, data):
     """The fields of `ImageFile` of a decoded image and its file. `rgb` is included only for 16 bits."""
-    upright = _TURNS.get(to_rgb.upright_transpose(image), lambda a: a)
+    transpose = to_rgb.upright_transpose(image)
+
+    def upright(channel):
+        return channel if transpose is None else np.asarray(Image.fromarray(channel).transpose(transpose))
+
     fields = {"gray": image.mode in _GRAY_MODES, "options": {}}
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         fields["alpha"] = upright(np.asarray(image.convert("RGBA").getchannel("A")))
@@ -112,10 +107,11 @@ def _metadata(image, data):
         fields |= {"gray": png_chunks.is_gray(data), "chunks": png_chunks.metadata_chunks(data)}
         if png_chunks.bit_depth(data) == 16:
             channels = 4 if "alpha" in fields else 3
-            values = upright(tf.io.decode_png(data, channels=channels, dtype=tf.uint16).numpy())
-            fields["rgb"] = np.ascontiguousarray(values[..., :3])
+            values = tf.io.decode_png(data, channels=channels, dtype=tf.uint16).numpy()
+            values = [upright(values[..., channel]) for channel in range(channels)]
+            fields["rgb"] = np.dstack(values[:3])
             if "alpha" in fields:
-                fields["alpha"] = values[..., 3]
+                fields["alpha"] = values[3]
     icc = image.info.get("icc_profile") or b""
     if icc[16:20] == (b"GRAY" if fields["gray"] else b"RGB "):
         fields["icc"] = icc

@@ -84,8 +84,8 @@ class Restorer:
         self.mirror = mirror
         self.view_size = model.view_size
         self.local = is_local(se_ratio=model.se_ratio, view_size=model.view_size)
-        self._multiple = multiple(model.depth, model.patch_size)
-        self._before, self._after = receptive_field(model.depth, model.patch_size)
+        before, after = receptive_field(model.depth, model.patch_size)
+        self._field = {"multiple": multiple(model.depth, model.patch_size), "before": before, "after": after}
         self.plan(1, 1)  # raises an error for a bad tile size now rather than at the first image
         self._devices = len(devices)
         self._idle = queue.SimpleQueue()  # the networks that no thread uses
@@ -94,14 +94,8 @@ class Restorer:
 
     def plan(self, height: int, width: int) -> Plan:
         """Returns the tiles of an image of this size."""
-        return plan_tiles(
-            height,
-            width,
-            tile_size=_UNLIMITED if self.view_size else self.tile_size,
-            multiple=self._multiple,
-            before=self._before,
-            after=self._after,
-        )
+        tile_size = _UNLIMITED if self.view_size else self.tile_size
+        return plan_tiles(height, width, tile_size=tile_size, **self._field)
 
     def restore(self, image: np.ndarray) -> np.ndarray:
         """Restores one RGB image, `[H, W, 3]` uint8 or uint16 of any size, to one of the same shape and type.
@@ -183,10 +177,10 @@ class Restorer:
 
 def _checked(image):
     image = np.asarray(image)
-    if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"an image must be uint8 or uint16 [H, W, 3], not {image.dtype} {list(image.shape)}")
-    if 0 in image.shape:
-        raise ValueError(f"an image must have at least one pixel, not the shape {list(image.shape)}")
+    if image.dtype not in (np.uint8, np.uint16) or image.shape[2:] != (3,) or 0 in image.shape:
+        raise ValueError(
+            f"an image must be uint8 or uint16 [H, W, 3], H and W at least 1, not {image.dtype} {list(image.shape)}"
+        )
     return image
 
 

@@ -15,7 +15,7 @@ The names of the variables, such as `encoder_0/mbconv/expand/kernel`, are part o
 import keras
 import tensorflow as tf
 
-from hazeheal.models.layers import NORMS, MBConv, Norm, conv, halved, scaled_normal
+from hazeheal.models.layers import NORMS, MBConv, conv, halved, norm_layer, scaled_normal
 from hazeheal.models.rearrange import CropTo, MirrorPad, Patches, Pixels, Shape
 from hazeheal.models.receptive_field import multiple
 from hazeheal.models.view import ApplyMaps, Maps, View
@@ -120,13 +120,10 @@ class EncoderStage(keras.layers.Layer):
         common = {"seed": self.seed, "dtype": self.dtype_policy}
         block = {"norm": self.norm, "se_ratio": self.se_ratio, **common}
         self.strided = conv(self.filters, 3, shape[-1], strides=2, path=f"{self.name}/strided", **common)
-        self.strided_norm = Norm(self.norm, name="strided_norm", dtype=self.dtype_policy)
+        self.strided_norm = norm_layer(self.norm, self.filters, name="strided_norm", dtype=self.dtype_policy)
         self.mbconv = MBConv(self.filters, strides=2, path=f"{self.name}/mbconv", name="mbconv", **block)
         self.fuse = conv(self.filters, 1, 2 * self.filters, path=f"{self.name}/fuse", **common)
-        self.strided.build(shape)
-        self.strided_norm.build((None, None, None, self.filters))
         self.mbconv.build(shape)
-        self.fuse.build((None, None, None, 2 * self.filters))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps `[B, H, W, C]` to `[B, ceil(H / 2), ceil(W / 2), filters]`."""
@@ -156,14 +153,11 @@ class DecoderStage(keras.layers.Layer):
         init = scaled_normal(seed=self.seed, path=f"{self.name}/up", fan_in=4 * below[-1])
         common = {"padding": "same", "kernel_initializer": init, "dtype": self.dtype_policy}
         self.up = keras.layers.Conv2DTranspose(filters, 4, strides=2, name="up", **common)
-        self.up_norm = Norm(self.norm, name="up_norm", dtype=self.dtype_policy)
+        self.up.build(below)
+        self.up_norm = norm_layer(self.norm, filters, name="up_norm", dtype=self.dtype_policy)
         path = f"{self.name}/merge"
         self.merge = conv(filters, 3, 2 * filters, seed=self.seed, path=path, dtype=self.dtype_policy)
-        self.merge_norm = Norm(self.norm, name="merge_norm", dtype=self.dtype_policy)
-        self.up.build(below)
-        self.up_norm.build(skip)
-        self.merge.build((None, None, None, 2 * filters))
-        self.merge_norm.build(skip)
+        self.merge_norm = norm_layer(self.norm, filters, name="merge_norm", dtype=self.dtype_policy)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         """Merges `[B, H / 2, W / 2, C]` with a skip connection `[B, H, W, C']` into `[B, H, W, C']`."""

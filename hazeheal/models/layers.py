@@ -49,10 +49,19 @@ def conv(
     strides: int = 1,
     gain: float = 2.0,
 ) -> keras.layers.Conv2D:
-    """Returns a convolution with bias and padding `same`, named after the last part of `path`."""
+    """Returns a convolution with bias and padding `same` and its variables, named after the last part of `path`."""
     init = scaled_normal(seed=seed, path=path, fan_in=size * size * channels, gain=gain)
     common = {"padding": "same", "kernel_initializer": init, "dtype": dtype, "name": path.split("/")[-1]}
-    return keras.layers.Conv2D(filters, size, strides=strides, **common)
+    layer = keras.layers.Conv2D(filters, size, strides=strides, **common)
+    layer.build((None, None, None, channels))
+    return layer
+
+
+def norm_layer(kind: str, channels: int, *, name: str, dtype: keras.DTypePolicy) -> "Norm":
+    """Returns a `Norm` of this kind with its variables."""
+    layer = Norm(kind, name=name, dtype=dtype)
+    layer.build((None, None, None, channels))
+    return layer
 
 
 def halved(shape: Shape, filters: int) -> Shape:
@@ -120,8 +129,6 @@ class SqueezeExcite(keras.layers.Layer):
         channels = shape[-1]
         self.reduce = conv(self.squeezed, 1, channels, path=f"{self.path_}/reduce", **common)
         self.expand = conv(channels, 1, self.squeezed, path=f"{self.path_}/expand", gain=1.0, **common)
-        self.reduce.build((None, 1, 1, channels))
-        self.expand.build((None, 1, 1, self.squeezed))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Scales the channels of `[B, H, W, C]`."""
@@ -155,24 +162,20 @@ class MBConv(keras.layers.Layer):
         wide = 4 * channels
         common = {"seed": self.seed, "dtype": self.dtype_policy}
         self.expand = conv(wide, 1, channels, path=f"{self.path_}/expand", **common)
-        self.expand_norm = Norm(self.norm, name="expand_norm", dtype=self.dtype_policy)
+        self.expand_norm = norm_layer(self.norm, wide, name="expand_norm", dtype=self.dtype_policy)
         init = scaled_normal(seed=self.seed, path=f"{self.path_}/depthwise", fan_in=9)
         depthwise = {"padding": "same", "depthwise_initializer": init, "dtype": self.dtype_policy}
         self.depthwise = Depthwise(3, strides=self.strides, name="depthwise", **depthwise)
-        self.depthwise_norm = Norm(self.norm, name="depthwise_norm", dtype=self.dtype_policy)
+        self.depthwise.build((None, None, None, wide))
+        self.depthwise_norm = norm_layer(self.norm, wide, name="depthwise_norm", dtype=self.dtype_policy)
         self.gate = None
         if self.se_ratio:
             squeezed = max(8, int(channels * self.se_ratio))
             self.gate = SqueezeExcite(squeezed, path=f"{self.path_}/gate", name="gate", **common)
+            self.gate.build((None, None, None, wide))
         self.project = conv(self.filters, 1, wide, path=f"{self.path_}/project", gain=1.0, **common)
-        self.project_norm = Norm(self.norm, name="project_norm", dtype=self.dtype_policy)
+        self.project_norm = norm_layer(self.norm, self.filters, name="project_norm", dtype=self.dtype_policy)
         self.residual = self.strides == 1 and self.filters == channels
-
-        self.expand.build(shape)
-        for layer in (self.expand_norm, self.depthwise, self.depthwise_norm, self.gate, self.project):
-            if layer is not None:
-                layer.build((None, None, None, wide))
-        self.project_norm.build((None, None, None, self.filters))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps `[B, H, W, C]` to `[B, ceil(H / strides), ceil(W / strides), filters]`."""

@@ -109,8 +109,6 @@ def _read(path, shapes):
     """Reads {`block1_conv1/kernel`: array} from a file and checks the arrays against `shapes`."""
     if not path.is_file():
         raise UsageError(f"perceptual weights {path} not found: {_ADVICE}")
-    if path.suffix not in (".npz", ".h5", ".hdf5"):
-        raise UsageError(f"perceptual weights {path}: must be a Keras .h5 or an .npz; {_ADVICE}")
     try:
         arrays = _read_npz(path, shapes) if path.suffix == ".npz" else _read_h5(path, shapes)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
