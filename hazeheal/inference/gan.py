@@ -78,13 +78,13 @@ class DehazeGAN(Model):
             raise HazeHealError(
                 f"{run} is not a run directory: config.json cannot be read ({error})"
             ) from error
+        gan = cls._for_inference(config, source=source, precision=precision)
         folder = run / f"group_{group:02d}" / "checkpoints"
         path = path or checkpoints.find_checkpoint(folder, which=which)
         if path is None:
             raise HazeHealError(
                 f"{folder} has no intact checkpoint ({which}); train first, or use another step"
             )
-        gan = cls._for_inference(config, source=source, precision=precision)
         gan.load_generator(path)
         gan.checkpoint = path
         return gan
