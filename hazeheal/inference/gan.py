@@ -112,9 +112,9 @@ class DehazeGAN(Model):
     @classmethod
     def _for_inference(cls, stored: Mapping, *, source: str | os.PathLike, precision: str) -> "DehazeGAN":
         """Builds the generator of a stored configuration, which another version may have written to `source`."""
-        config = configs.from_dict(stored)
-        config_fields.check_model_fields(config, source=source)
         try:
+            config = configs.from_dict(stored)
+            config_fields.check_model_fields(config, source=source)
             return cls(config, precision=precision, for_training=False)
         except ValueError as error:
             raise HazeHealError(f"{source}: {error}") from error
