@@ -120,14 +120,14 @@ def _read(path, shapes):
     }
     for name, shape in expected.items():
         if name not in arrays:
-            problem = f"have no {name}"
+            problem = f"perceptual weights {path} have no {name}"
         elif arrays[name].shape != shape:
-            problem = f"have {name} of shape {arrays[name].shape}, not {shape}"
+            problem = f"perceptual weights {path} have {name} of shape {arrays[name].shape}, not {shape}"
         elif not np.isfinite(arrays[name]).all():
-            problem = f"have values in {name} that are not finite"
+            problem = f"perceptual weights {path} have values in {name} that are not finite"
         else:
             continue
-        raise UsageError(f"perceptual weights {path} {problem}: {_ADVICE}")
+        raise UsageError(f"{problem}: {_ADVICE}")
     return arrays
 
 
