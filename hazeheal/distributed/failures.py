@@ -94,9 +94,8 @@ def translate_lost_groups(num_groups: int) -> Iterator[None]:
         is_about_groups = "ollective ops" in str(error) or "heartbeat" in str(error)
         if num_groups < 2 or not (isinstance(error, _LOST_GROUP_ERRORS) or is_about_groups):
             raise
-        reason = re.search(r"Collective ops is aborted by: (.+)", str(error)) or re.search(
-            r"\s*(.*)", str(error)
-        )
+        text = str(error)
+        reason = re.search(r"Collective ops is aborted by: (.+)", text) or re.search(r"\s*(.*)", text)
         raise GroupLostError(
             f"another replica group has ended or does not respond ({reason[1][:200].rstrip(' .:')}); rerun the command of "
             "every group to resume from the last checkpoint (hazeheal launch does so)"

@@ -53,7 +53,7 @@ class Groups:
         self.gather([0.0])
 
     def check_same(self, facts: Mapping[str, Any]) -> None:
-        """Checks that all groups have the same {name: JSON value}; the names are the same in any case.
+        """Checks that all groups have the same {name: JSON value}; the names must be the same in every group.
 
         Raises:
             GroupsDisagreeError: A fact differs; raised in every group.

@@ -28,11 +28,11 @@ _NVIDIA = pathlib.Path("/proc/driver/nvidia")
 
 @contextlib.contextmanager
 def use_cache(directory: str | pathlib.Path | None, *, group: int) -> Iterator[None]:
-    """Makes TensorFlow read programs from a folder in `directory`, and write there those that it compiles.
+    """Makes TensorFlow, which must be imported within the block, keep its programs in a folder in `directory`.
 
     Args:
         directory: Created if it is missing. None: nothing is cached.
-        group: Number of this process's replica group, which has its own folder. Enter before importing TensorFlow.
+        group: Number of this process's replica group, which has its own folder.
 
     Raises:
         UsageError: TF_XLA_FLAGS sets another directory.

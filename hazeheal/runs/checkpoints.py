@@ -105,7 +105,10 @@ def find_checkpoint(folder: str | pathlib.Path, *, which: str | int = "newest") 
 
 
 def resolve_checkpoint(path: str | pathlib.Path, *, which: str | int = "best") -> pathlib.Path:
-    """Returns the checkpoint that `--restore_from` names: `path`, or one in the run, group or `checkpoints/` `path`.
+    """Returns the checkpoint that `--restore_from` names.
+
+    `path` is the directory of a checkpoint, or of a run, a group or its `checkpoints/`, where `which` selects one as in
+    `find_checkpoint`.
 
     Raises:
         HazeHealError: There is no intact checkpoint.

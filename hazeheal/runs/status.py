@@ -32,6 +32,12 @@ from hazeheal.utils.file_lock import try_lock
 
 LOG = logging.getLogger("hazeheal")
 
+# In the order of the file; `facts` follow. A value that is not known is null.
+_FIELDS = (
+    *("state", "reason", "exit_code", "step", "steps", "epoch", "images_per_second", "eta_seconds"),
+    *("best_psnr", "best_step", "losses", "validation", "checkpoint_step"),
+    *("host", "boot", "pid", "started", "updated"),
+)
 ACTIVE = ("starting", "training", "validating", "saving")
 # Least time between two writes of new figures. A new state is written at once.
 WRITE_SECONDS = 1.0
@@ -66,14 +72,19 @@ class Status:
         # (step, time) after the first steps, so that the pace does not include the compilation.
         self._pace_start = None
         self._has_warned = False
-        self._facts = {
-            **{"state": "starting", "reason": None, "exit_code": None, "step": 0, "steps": total_steps},
-            **dict.fromkeys(("epoch", "images_per_second", "eta_seconds", "best_psnr", "best_step")),
-            **{"losses": {}, "validation": None, "checkpoint_step": None},
-            **(facts or {}),
-            **{"host": socket.gethostname(), "boot": boot_id(), "pid": os.getpid()},
-            **{"started": _now(), "updated": None},
+        self._facts = dict.fromkeys(_FIELDS) | {
+            "state": "starting",
+            "step": 0,
+            "steps": total_steps,
+            "losses": {},
         }
+        self._facts |= {
+            "host": socket.gethostname(),
+            "boot": boot_id(),
+            "pid": os.getpid(),
+            "started": _now(),
+        }
+        self._facts |= facts or {}
 
     def begin(self) -> None:
         """Writes the first status, unless the run is already complete; then its final status stays."""

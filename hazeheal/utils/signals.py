@@ -12,10 +12,7 @@ from types import FrameType
 def handle_signals(
     handler: Callable[[int, FrameType | None], None], *signals: signal.Signals
 ) -> Iterator[None]:
-    """Calls `handler(number, frame)` on these signals within the block; restores the old handlers afterwards.
-
-    Python delivers signals to the main thread only. In any other thread this does nothing.
-    """
+    """Calls `handler(number, frame)` on these signals within the block. Does nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
