@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from hazeheal.data.pipeline import augment
-from hazeheal.errors import UsageError
 
 
 def symmetries(image):
@@ -81,8 +80,6 @@ def test_images_need_not_be_square_without_rot90():
         augment.flip_rot90(image, image, seed=[0, n], rot90=False)[0].numpy().tobytes() for n in range(20)
     }
     assert found == {image.tobytes(), image[:, ::-1].tobytes()}
-    with pytest.raises(UsageError, match="4x6 pixels; use rot90=False"):
-        augment.flip_rot90(image, image, seed=[0, 0])
 
 
 def test_crop_windows_are_uniform():
@@ -103,9 +100,6 @@ def test_crop_window_at_its_limits():
     # A side too long for float32 to tell its pixels apart.
     y, x = augment.random_crop_window(2**26, 2**26, size=1, seed=[5, 5])
     assert 0 <= int(y) < 2**26 and 0 <= int(x) < 2**26
-    for size in (0, 9):
-        with pytest.raises(UsageError, match=f"crop_size={size} does not fit into an image of 8x10"):
-            augment.random_crop_window(8, 10, size=size, seed=[0, 0])
 
 
 def test_all_bits_of_the_seed_are_used():

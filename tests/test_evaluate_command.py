@@ -252,7 +252,7 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
         ),
         (
             ["--hazy_dir=/nowhere", "--gt_dir=/"],
-            "hazy_dir='/nowhere' does not exist; give the folder that holds the images",
+            "hazy_dir='/nowhere' is not an existing folder; give the folder that holds the images",
         ),
     ],
 )

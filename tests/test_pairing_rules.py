@@ -70,7 +70,6 @@ def test_each_rule_in_one_folder(tmp_path, rule):
     for asked in (rule, "auto"):
         result = pair_folders(folder, other_spelling, rule=asked)
         assert (joined(result), result.rule, result.leftovers) == (expected, rule, 0)
-        assert result.complete
 
 
 @pytest.mark.parametrize("alias", rules.ALIASES)

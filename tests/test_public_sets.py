@@ -35,7 +35,7 @@ def test_the_files_pair_by_their_rule_and_by_auto(one, tmp_path):
     for hazy_dir, gt_dir in (map(tmp_path.joinpath, folders) for folders in one.splits.values()):
         for rule in (one.rule, "auto"):
             result = pair_folders(hazy_dir, gt_dir, rule=rule)
-            assert result.complete
+            assert not result.leftovers
             found |= {(hazy_dir / pair.hazy, gt_dir / pair.clear) for pair in result.pairs}
     assert found == made
 
@@ -86,7 +86,7 @@ def test_the_commands_for_other_names_work_too(tmp_path, monkeypatch):
         found = pair_folders(
             flag(command, "hazy_dir"), flag(command, "gt_dir"), rule=flag(command, "pairing")
         )
-        assert found.complete and len(found.pairs) == 1
+        assert not found.leftovers and len(found.pairs) == 1
 
 
 def test_all_commands_of_the_docs_belong_to_a_set():

@@ -26,15 +26,15 @@ def test_both_kinds_give_the_same_batches(ten_pairs):
 
 def test_remote_shards_are_read_through_gfile(ten_pairs):
     split = records.open_split(ten_pairs, "train")
-    assert record_reader.open_reader(split).kind == "local"
+    assert record_reader.RecordReader(split).kind == "local"
     remote = []
     for shard in split.shards:
         tf.io.gfile.copy(str(shard), f"ram://shards/{shard.name}", overwrite=True)
         remote.append(pathlib.PurePosixPath(f"ram://shards/{shard.name}"))  # pathlib drops one slash
-    reader = record_reader.open_reader(dataclasses.replace(split, shards=tuple(remote)))
+    reader = record_reader.RecordReader(dataclasses.replace(split, shards=tuple(remote)))
     assert reader.kind == "gfile"
-    local = record_reader.open_reader(split, kind="local")
-    assert reader.read_many(range(COUNT)).tolist() == local.read_many(range(COUNT)).tolist()
+    local = record_reader.RecordReader(split, "local")
+    assert [reader.read(n) for n in range(COUNT)] == [local.read(n) for n in range(COUNT)]
 
 
 def test_many_shards_need_few_descriptors(tmp_path):

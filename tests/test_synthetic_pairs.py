@@ -139,7 +139,6 @@ def test_a_dataset_is_written_completed_and_left_unchanged(tmp_path, monkeypatch
     synthetic_pairs.write_dataset(folder, pairs=3, size=32, progress=False)
     assert made == []
     (folder / "GT/0001.png").unlink()
-    (folder / "synthetic.json").rename(folder / "synthetic.json.started")
     synthetic_pairs.write_dataset(folder, pairs=3, size=32, progress=False)
     assert made == [1]
     assert len(names(folder)) == 7

@@ -70,9 +70,7 @@ class Pair:
 def serialize(pair: Pair, *, hashes: dict | None = None) -> bytes:
     """Returns a record as the bytes of a `tf.train.Example`; equal pairs give equal bytes.
 
-    Args:
-        pair: The record.
-        hashes: {`hazy`, `clear`: SHA-256 of the image's bytes}, as far as they are known.
+    `hashes` has the SHA-256 of the bytes of `hazy` and `clear`, if they are known.
     """
     message = Example()
     feature = message.features.feature
@@ -109,14 +107,6 @@ def parse(payload: bytes) -> Pair:
     return Pair(**texts, **{name: values[name] for name in (*_IMAGES, *_INTEGERS)})
 
 
-def feature_spec() -> dict:
-    """Returns the parsing spec of a record for `tf.io.parse_example` and `tf.io.parse_single_example`."""
-    import tensorflow as tf
-
-    dtypes = {name: tf.int64 if name in _INTEGERS else tf.string for name in _FEATURES}
-    return {name: tf.io.FixedLenFeature([], dtype) for name, dtype in dtypes.items()}
-
-
 def sha256(data: bytes) -> str:
     """Returns the SHA-256 of some bytes as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
@@ -146,10 +136,9 @@ def fingerprint(manifest: dict) -> str:
 def load_manifest(directory: str | os.PathLike) -> dict:
     """Reads and checks the manifest of a data set.
 
-    Returns:
-        The manifest: `schema`, `name`, `options` (of the conversion), `splits` ({split: {`records`,
-        `shards`: [{`file`, `records`, `bytes`, `sha256`}], `index`, `index_sha256`, `sources`,
-        `sources_sha256`}}), `fingerprint`, and `provenance` (command, versions, time).
+    It has `schema`, `name`, `options` (of the conversion), `splits` ({split: {`records`, `shards`: [{`file`, `records`,
+    `bytes`, `sha256`}], `index`, `index_sha256`, `sources`, `sources_sha256`}}), `fingerprint`, and `provenance`
+    (command, versions, time).
 
     Raises:
         DataError: It is missing, unreadable, of another schema, or was modified.

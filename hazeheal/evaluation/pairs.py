@@ -121,12 +121,12 @@ def from_records(data_dir: str | os.PathLike, *, split: str = "val", limit: int 
     Raises:
         DataError: The data set or the split is missing, empty or damaged.
     """
-    from hazeheal.data.pipeline.record_reader import open_reader  # imports TensorFlow
+    from hazeheal.data.pipeline.record_reader import RecordReader  # imports TensorFlow
 
     opened = records.open_split(data_dir, split)
     if not len(opened):
         raise DataError(f"split {split!r} of {data_dir} contains no pairs; name another --split")
-    reader = open_reader(opened)
+    reader = RecordReader(opened)
 
     def load(number):
         pair, name = records.parse(reader.read(number)), opened.describe(number)

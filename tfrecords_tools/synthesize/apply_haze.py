@@ -115,7 +115,7 @@ def read_depth(path: pathlib.Path) -> np.ndarray:
         image = image if turn is None else image.transpose(turn)
         if image.mode == "L":
             return np.asarray(image, np.float32) / np.float32(255)
-        if image.mode.startswith("I") and data.startswith(image_io.PNG_SIGNATURE):
+        if image.mode.startswith("I") and image.format == "PNG":
             return np.asarray(image).astype(np.float32) / np.float32(65535)
         if image.mode in ("RGB", "RGBA", "LA"):  # gray that a program has stored as color
             samples = np.asarray(image)[..., : len(image.mode.rstrip("A"))]

@@ -17,11 +17,9 @@ How `load_rgb` treats each kind of image:
                            a PSD do not count as pages: the main image is used
 """
 
-import contextlib
 import io
 import os
 import pathlib
-import re
 import stat
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +28,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from hazeheal.data.images import to_rgb
-from hazeheal.data.images.passthrough import PNG_SIGNATURE, Passthrough, inspect_file
+from hazeheal.data.images.passthrough import Passthrough, inspect_file
 from hazeheal.data.images.pillow_settings import MAX_PIXELS, strict
 from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.atomic import atomic_path
@@ -44,98 +42,76 @@ _SUFFIXES = """
     .ppm .pgm .pbm .pnm .pcx .tga .sgi .psd .ras .qoi
 """
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
-_MAGIC = {b"\xff\xd8\xff": "JPEG", PNG_SIGNATURE: "PNG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 
 
-def load_rgb(
-    source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | None = None
-) -> tuple[np.ndarray, Passthrough]:
-    """Reads one image.
+def load_rgb(source: ImageSource, *, name: str | None = None) -> tuple[np.ndarray, Passthrough]:
+    """Reads one image: an upright uint8 RGB array `[H, W, 3]`, and whether its file's bytes can be reused.
 
     Args:
         source: A path, or the file's bytes.
-        max_pixels: Larger images are refused before they are decoded.
         name: Name of the image in errors; its path by default.
-
-    Returns:
-        The upright image, uint8 RGB `[H, W, 3]`, and whether its file's bytes can be reused.
 
     Raises:
         DataError: The file is missing, empty, truncated, damaged, animated, too large or not an image. The message
             contains the name and the reason.
     """
-    return load(source, lambda image, data: None, max_pixels=max_pixels, name=name)[:2]
+    return load(source, name=name)[:2]
 
 
 def load(
     source: ImageSource,
-    extract: Callable[[Image.Image, bytes], Any],
+    extract: Callable[[Image.Image, bytes], Any] | None = None,
     *,
-    max_pixels: int = MAX_PIXELS,
     name: str | None = None,
 ) -> tuple[np.ndarray, Passthrough, Any]:
-    """Reads one image as `load_rgb`, and extracts something else from its file.
+    """Reads one image as `load_rgb`, and returns the result of `extract` as well.
 
-    Args:
-        source: As in `load_rgb`.
-        extract: Called with the decoded image as Pillow opened it (not upright, of any mode) and the file's bytes.
-        max_pixels: As in `load_rgb`.
-        name: As in `load_rgb`.
-
-    Returns:
-        The two results of `load_rgb`, and the result of `extract`.
-
-    Raises:
-        DataError: As in `load_rgb`, or raised by `extract`.
+    `extract` is called with the decoded image as Pillow opened it (not upright, of any mode) and the file's bytes. It
+    may raise DataError.
     """
-    upright, passthrough, extracted = _load(source, extract, max_pixels=max_pixels, name=name)
+    upright, passthrough, extracted = _load(source, extract, name)
     return np.array(upright, dtype=np.uint8), passthrough, extracted
 
 
-def load_image(
-    source: ImageSource, *, max_pixels: int = MAX_PIXELS, name: str | None = None
-) -> tuple[Image.Image, Passthrough]:
+def load_image(source: ImageSource, *, name: str | None = None) -> tuple[Image.Image, Passthrough]:
     """Reads one image as `load_rgb`, but as a Pillow image of mode RGB without metadata."""
-    image, passthrough, _ = _load(source, lambda image, data: None, max_pixels=max_pixels, name=name)
+    image, passthrough, _ = _load(source, None, name)
     image.info = {}  # Encoders would write some of it.
     return image, passthrough
 
 
-def _load(source, extract, *, max_pixels, name) -> tuple[Image.Image, Passthrough, Any]:
+def _load(source, extract, name) -> tuple[Image.Image, Passthrough, Any]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
         name = name or f"image of {len(data)} bytes"
     else:
         name = name or os.fsdecode(source)
-        data = _read(source, name, max_pixels)
+        data = _read(source, name)
     if not data:
         raise DataError(f"{name}: the file is empty (0 bytes); replace it")
     try:
-        with strict(max_pixels), Image.open(io.BytesIO(data)) as image:
-            return _decode(image, data, extract, max_pixels)
+        with strict(), Image.open(io.BytesIO(data)) as image:
+            return _decode(image, data, extract)
     except DataError:  # from `extract`
         raise
     except to_rgb.UnsupportedImageError as error:
         raise DataError(f"{name}: {error}") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        pixels = re.search(r"\d+", str(error))  # "Image size (N pixels) exceeds limit ..."
-        raise DataError(f"{name}: {_too_large(int(pixels[0]) if pixels else 0, max_pixels)}") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels ({error}); reduce its size") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{name}: {_unidentified(data)}") from error
+        raise DataError(
+            f"{name}: not an image, or its header is truncated or damaged (it begins with {data[:8]!r}); "
+            "remove or replace it"
+        ) from error
     except MemoryError as error:
         raise DataError(f"{name}: not enough memory to decode it; reduce its size") from error
-    except (
-        Exception
-    ) as error:  # Decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
+    # Decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
+    except Exception as error:
         raise DataError(f"{name}: truncated or damaged ({error_text(error)}); replace it") from error
 
 
-def _decode(image, data, extract, max_pixels) -> tuple[Image.Image, Passthrough, Any]:
-    def check_size():
-        if image.width * image.height > max_pixels:
-            raise to_rgb.UnsupportedImageError(_too_large(image.width * image.height, max_pixels))
-
-    check_size()
+def _decode(image, data, extract) -> tuple[Image.Image, Passthrough, Any]:
+    _check_size(image)
     if image.format == "EPS":
         raise to_rgb.UnsupportedImageError("EPS files need an interpreter; save the image as PNG")
     passthrough = inspect_file(data, format=image.format or "unknown")
@@ -146,24 +122,25 @@ def _decode(image, data, extract, max_pixels) -> tuple[Image.Image, Passthrough,
         )
     white = to_rgb.white_level(image)
     image.load()
-    check_size()  # Some containers contain the true size only in the data.
+    _check_size(image)  # Some containers contain the true size only in the data.
     transpose = to_rgb.upright_transpose(image)
     if passthrough.reusable and transpose is not None:
         passthrough = Passthrough(False, passthrough.format, "its EXIF orientation had to be applied")
-    extracted = extract(image, data)
+    extracted = None if extract is None else extract(image, data)
     rgb = to_rgb.to_rgb(image, white)
     return rgb if transpose is None else rgb.transpose(transpose), passthrough, extracted
 
 
-def read_size(
-    path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS, name: str | None = None
-) -> tuple[int, int]:
-    """Returns the upright (height, width) of an image file from its header, without decoding it.
+def _check_size(image: Image.Image) -> None:
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise to_rgb.UnsupportedImageError(
+            f"{pixels:,} pixels are more than the {MAX_PIXELS:,} allowed; reduce its size"
+        )
 
-    Args:
-        path: The file.
-        max_pixels: As in `load_rgb`.
-        name: As in `load_rgb`.
+
+def read_size(path: str | os.PathLike, *, name: str | None = None) -> tuple[int, int]:
+    """Returns the upright (height, width) of an image file from its header, without decoding it.
 
     Raises:
         DataError: The header cannot be read, or the file is larger than such an image can be.
@@ -172,24 +149,23 @@ def read_size(
     try:
         size = os.stat(path).st_size
         if size and os.path.isfile(path):
-            with strict(max_pixels), Image.open(path) as image:
+            with strict(), Image.open(path) as image:
                 width, height = image.size
                 # A PNG may store its EXIF after the pixels, and Pillow would decode them to find it.
-                turned = False
+                transpose = None
                 if image.format != "PNG" or "exif" in image.info:
-                    with contextlib.suppress(Exception):  # damaged: treated as upright, as in `load_rgb`
-                        turned = image.getexif().get(to_rgb.EXIF_ORIENTATION) in (5, 6, 7, 8)
+                    transpose = to_rgb.upright_transpose(image)
             if size > _max_bytes(width * height):
                 raise DataError(
                     f"{name}: {size:,} bytes are too many for {width}x{height} pixels; save it again"
                 )
-            if width * height <= max_pixels:
-                return (width, height) if turned else (height, width)
+            if width * height <= MAX_PIXELS:
+                return (width, height) if transpose in to_rgb.SIDEWAYS else (height, width)
     except DataError:
         raise
     except Exception:  # `load_rgb` reports the reason.
         pass
-    return load_rgb(path, max_pixels=max_pixels, name=name)[0].shape[:2]
+    return load_rgb(path, name=name)[0].shape[:2]
 
 
 def _max_bytes(pixels: int) -> int:
@@ -197,30 +173,19 @@ def _max_bytes(pixels: int) -> int:
     return 2**26 + 8 * pixels
 
 
-def _read(source: str | os.PathLike, name: str, max_pixels: int) -> bytes:
+def _read(source: str | os.PathLike, name: str) -> bytes:
     """Reads the whole file, so that no handle stays open when a decoder fails."""
     try:
         status = os.stat(source)
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{name}: not a regular file; give an image file")
-        if status.st_size > _max_bytes(max_pixels):
-            raise DataError(f"{name}: {status.st_size:,} bytes are too many for {max_pixels:,} pixels")
+        if status.st_size > _max_bytes(MAX_PIXELS):
+            raise DataError(f"{name}: {status.st_size:,} bytes are too many for {MAX_PIXELS:,} pixels")
         return pathlib.Path(os.fsdecode(source)).read_bytes()
     except FileNotFoundError:
         raise DataError(f"{name}: the file does not exist") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{name}: cannot be read ({error_text(error)})") from error
-
-
-def _too_large(pixels: int, max_pixels: int) -> str:
-    return f"{pixels:,} pixels are more than the {max_pixels:,} allowed; reduce its size"
-
-
-def _unidentified(data: bytes) -> str:
-    for magic, kind in _MAGIC.items():
-        if data.startswith(magic):
-            return f"truncated or damaged (it begins as {kind}, but its header cannot be read); replace it"
-    return f"not an image that Pillow can read (it begins with {data[:8]!r}); remove or replace it"
 
 
 def encode(image: np.ndarray, *, format: str = "png", quality: int = 95) -> bytes:
@@ -259,10 +224,7 @@ def encode_image(image: Image.Image, *, format: str = "png", quality: int = 95) 
 def save(image: np.ndarray, path: str | os.PathLike, *, quality: int = 95) -> None:
     """Writes a uint8 image `[H, W, 3]` atomically as PNG or JPEG, by the suffix of `path`.
 
-    Args:
-        image: The image.
-        path: The file; its folder is created if necessary.
-        quality: JPEG quality, 1 to 100.
+    The folder is created if necessary. `quality` is that of a JPEG, 1 to 100.
 
     Raises:
         UsageError: The suffix is not .png, .jpg or .jpeg, or the image cannot be encoded.

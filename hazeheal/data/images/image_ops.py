@@ -21,11 +21,9 @@ def center_crop(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Returns the peak signal-to-noise ratio, 20 log10 255 - 10 log10 MSE, in dB; inf if the images are equal.
+    """Returns the peak signal-to-noise ratio of two uint8 images of one shape, 20 log10 255 - 10 log10 MSE, in dB.
 
-    Args:
-        a: uint8 image of any shape, not empty.
-        b: uint8 image of the same shape.
+    It is inf if the images are equal.
 
     Raises:
         UsageError: The images are not of this kind.

@@ -1,9 +1,8 @@
 """Converts an image that Pillow has opened to upright 8-bit RGB; `image_io` describes the rules for users."""
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
-EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -13,6 +12,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Those that exchange height and width.
+SIDEWAYS = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 _TIFF_BITS_PER_SAMPLE = 258
 _TIFF_NEW_SUBFILE_TYPE = 254
 _REDUCED_COPY_OR_MASK = 0b101
@@ -40,10 +41,10 @@ def count_frames(image: Image.Image) -> int:
 def upright_transpose(image: Image.Image) -> Image.Transpose | None:
     """Returns the transposition that the EXIF orientation requires, or None.
 
-    Call it after loading the image: Pillow turns TIFF and AVIF images upright itself and then removes the tag.
+    To turn pixels, call it after loading the image: Pillow turns TIFF and AVIF images upright itself and then removes the tag.
     """
     try:
-        return _UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION))
+        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # The metadata is damaged and the image is not: treat it as upright.
         return None
 
@@ -55,11 +56,7 @@ def white_level(image: Image.Image) -> int | None:
 
 
 def to_rgb(image: Image.Image, white: int | None) -> Image.Image:
-    """Converts a loaded image of any mode to mode RGB.
-
-    Args:
-        image: The image.
-        white: Its `white_level`, taken before the image was loaded.
+    """Converts a loaded image of any mode to mode RGB. `white` is its `white_level` before it was loaded.
 
     Raises:
         UnsupportedImageError: The samples are float or 32-bit integers, or exceed the white level.

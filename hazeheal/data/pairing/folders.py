@@ -13,14 +13,11 @@ MAX_PATHS = 1000
 
 def find_folder(folder: str | os.PathLike, flag: str) -> pathlib.Path:
     """Returns the path of a folder; raises UsageError, with the name of the flag, if it is not a folder."""
-    path = pathlib.Path(folder)
-    try:
-        state = "is not a folder" if path.exists() else "does not exist"
-        if os.fspath(folder) and path.is_dir():
-            return path
-    except OSError as error:
-        state = f"cannot be reached ({error.strerror})"
-    raise UsageError(f"{flag}={os.fspath(folder)!r} {state}; give the folder that holds the images")
+    if not os.path.isdir(folder):
+        raise UsageError(
+            f"{flag}={os.fspath(folder)!r} is not an existing folder; give the folder that holds the images"
+        )
+    return pathlib.Path(folder)
 
 
 def list_images(
@@ -39,8 +36,8 @@ def list_images(
     Raises:
         DataError: The folder has no images or cannot be read, or a name is not valid UTF-8.
     """
-    names, ignored, notes = [], collections.Counter(), []
-    other_identity, paths = other and identity(other), collections.Counter()
+    names, notes, ignored, paths = [], [], collections.Counter(), collections.Counter()
+    other_identity = other and identity(other)
     pending = [(os.fspath(folder), "", frozenset([identity(folder)]))]
     while pending:  # No recursion: folders can be nested deeper than Python calls.
         path, prefix, parents = pending.pop()

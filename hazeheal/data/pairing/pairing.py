@@ -3,7 +3,7 @@
     pairing = pair_folders("D/hazy", "D/GT")            # rule="auto"
     for pair in pairing.pairs:                          # PairName(key, hazy, clear, scene)
         ...
-    print(pairing.report())                             # includes the files that could not be paired
+    pairing.orphans_hazy, pairing.ambiguous             # files that could not be paired
 
 Several hazy images may have the same clear image. If there are several clear candidates for one hazy image, they are
 reported and not paired.
@@ -28,7 +28,7 @@ from hazeheal.utils.console import first_few
 
 @dataclasses.dataclass(frozen=True)
 class PairName:
-    """The file names of one pair.
+    """The names of one pair.
 
     Attributes:
         key: The stem of the hazy file, unique in its Pairing (with the folder, then the suffix, if necessary).
@@ -67,35 +67,12 @@ class Pairing:
         """The number of files without a partner and of ambiguous keys."""
         return len(self.orphans_hazy) + len(self.orphans_clear) + len(self.ambiguous)
 
-    @property
-    def complete(self) -> bool:
-        """Whether everything is paired."""
-        return not self.leftovers
-
-    def report(self, *, limit: int | None = None) -> str:
-        """Returns the counts and one line for each file that could not be paired, at most `limit` per section."""
-        clear = len({pair.clear for pair in self.pairs})
-        lines = [
-            f"rule {self.rule}: {len(self.pairs)} pairs of {len(self.pairs)} hazy and {clear} clear files"
-        ]
-        for title, names in (
-            ("hazy files without a clear one", self.orphans_hazy),
-            ("clear files without a hazy one", self.orphans_clear),
-            ("keys of several clear files", self.ambiguous),
-        ):
-            if names:
-                lines += [f"{title}: {len(names)}", *(f"  {name}" for name in names[:limit])]
-                if limit is not None and len(names) > limit:
-                    lines.append(f"  ... and {len(names) - limit} more")
-        return "\n".join(lines + self.notes)
-
 
 def pair_folders(hazy_dir: str | os.PathLike, gt_dir: str | os.PathLike, *, rule: str = "auto") -> Pairing:
     """Pairs the image files of two folders by name, without opening them.
 
     Args:
-        hazy_dir: The folder of the hazy images.
-        gt_dir: The folder of the clear images. It may be the same folder.
+        hazy_dir, gt_dir: The folders of the hazy and of the clear images. They may be the same folder.
         rule: The name of a rule, a regular expression with one group (or a group named `key`) that is searched in the
             stems of both folders, or `auto`. `auto` uses the rule that pairs every file: the first, if several do so
             identically, or the one that pairs most, if none does.
@@ -144,8 +121,7 @@ def pair_names(
     """Pairs two lists of names as `pair_folders` pairs the files of two folders.
 
     Args:
-        hazy: Names relative to the folder of the hazy images, with `/`, sorted.
-        clear: Names relative to the folder of the clear images.
+        hazy, clear: Names relative to the folders of the images, with `/`. Those of the hazy images are sorted.
         rules: The rules to try. The result is that of the first rule that pairs everything, or else of the one that
             pairs most.
         one_folder: Whether both lists are of the same folder.
@@ -157,7 +133,7 @@ def pair_names(
         UsageError: Several rules pair everything, and differ.
     """
     results = [_join(r, hazy, clear, one_folder=one_folder) for r in rules]
-    best = max(results, key=lambda p: (p.complete, len(p.pairs), -p.leftovers))  # the first, if equal
+    best = max(results, key=lambda p: (not p.leftovers, len(p.pairs), -p.leftovers))  # the first, if equal
     return dataclasses.replace(best, notes=[_explain_auto(results, best)]) if best.pairs else best
 
 
@@ -211,11 +187,11 @@ def _unique_keys(names: Iterable[str]) -> dict[str, str]:
 
 
 def _explain_auto(results: list[Pairing], best: Pairing) -> str:
-    if not best.complete:
+    if best.leftovers:
         return f"auto: no rule pairs everything; {best.rule} pairs most ({len(best.pairs)}), with {best.leftovers} leftovers"
     choice, agree = {pair.hazy: pair.clear for pair in best.pairs}, []
     for other in results:
-        if other is best or not other.complete:
+        if other is best or other.leftovers:
             continue
         second = {pair.hazy: pair.clear for pair in other.pairs}
         differ = sorted(name for name in choice.keys() | second if choice.get(name) != second.get(name))

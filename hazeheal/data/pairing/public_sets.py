@@ -14,9 +14,7 @@ class PublicSet:
 
     Attributes:
         name: The configuration of the TFDS builder, `hazy_pairs/NAME`.
-        title: The authors' name for it.
-        text: Its contents.
-        page: Where to get it.
+        title, text, page: The authors' name for it, its contents, and where to get it.
         splits: {split: (folder of the hazy images, folder of the clear images)}, relative to one root. A set without
             official splits has one.
         rule: Name of a rule of `hazeheal.data.pairing.rules`.

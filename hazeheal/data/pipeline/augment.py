@@ -13,8 +13,6 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from hazeheal.errors import UsageError
-
 Seed = Sequence[int | tf.Tensor] | tf.Tensor  # two integers
 
 WHOLE_IMAGE_SHARE = 0.25  # of the windows of `random_window`
@@ -28,25 +26,15 @@ def random_crop_window(
     The image itself is not needed, so a decoder can decode the window alone.
 
     Args:
-        height: Height of the image in pixels, at least `size`.
-        width: Width of the image in pixels, at least `size`.
+        height, width: Size of the image in pixels, at least `size`.
         size: Side of the crop in pixels.
         seed: Two integers.
 
     Returns:
         (y, x), int32 scalars: the upper left corner of the crop `image[y : y + size, x : x + size]`.
-
-    Raises:
-        UsageError: `height` and `width` are Python integers, and the crop does not fit.
     """
-    if isinstance(height, int) and isinstance(width, int) and not 1 <= size <= min(height, width):
-        raise UsageError(
-            f"crop_size={size} does not fit into an image of {height}x{width} pixels; "
-            f"use 1 to {min(height, width)}"
-        )
     room = tf.stack([height, width]) - size + 1
-    corner = _draw(2, seed) % tf.cast(room, tf.int64)
-    corner = tf.cast(corner, tf.int32)
+    corner = tf.cast(_draw(2, seed) % tf.cast(room, tf.int64), tf.int32)
     return corner[0], corner[1]
 
 
@@ -58,8 +46,7 @@ def random_window(
     Resized to a square it shows a scene as a network with a `view_size` sees it, slightly closer and stretched.
 
     Args:
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
+        height, width: Size of the image in pixels.
         least: Smallest share of a side, above 0 and at most 1.
         seed: Two integers.
 
@@ -88,24 +75,14 @@ def flip_rot90(
     photographs with the sky at the top.
 
     Args:
-        hazy: `[S, S, C]` of any dtype. With `rot90=False` it need not be square.
-        clear: An image of the same height and width.
+        hazy, clear: `[S, S, C]` of any dtype. With `rot90=False` they need not be square.
         seed: Two integers.
-        flip: Whether to mirror.
-        rot90: Whether to rotate.
+        flip, rot90: Whether to mirror, and whether to rotate.
 
     Returns:
         (hazy, clear), of the same shapes and dtypes.
-
-    Raises:
-        UsageError: `rot90` is true and the image is known not to be square.
     """
     hazy, clear = tf.convert_to_tensor(hazy), tf.convert_to_tensor(clear)
-    rows, columns = hazy.shape[0], hazy.shape[1]
-    if rot90 and None not in (rows, columns) and rows != columns:
-        raise UsageError(
-            f"rot90=True needs square images, but these have {rows}x{columns} pixels; use rot90=False"
-        )
     bits = _draw(2, seed)
     turns = bits[0] % 4 if rot90 else tf.constant(0, tf.int64)
     mirrored = (bits[1] % 2 == 1) if flip else tf.constant(False)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from hazeheal.data import records
 from hazeheal.data.pipeline import augment
 
 # The method of PIL, so that training sees the pixels that the conversion saw. TensorFlow's default takes as long and
@@ -19,8 +18,8 @@ MARGIN = 2
 
 def split_record(payload: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the encoded hazy and clear image of a serialized record, string scalars."""
-    spec = records.feature_spec()
-    features = tf.io.parse_single_example(payload, {name: spec[name] for name in ("hazy", "clear")})
+    image = tf.io.FixedLenFeature([], tf.string)
+    features = tf.io.parse_single_example(payload, {"hazy": image, "clear": image})
     return features["hazy"], features["clear"]
 
 
@@ -42,35 +41,16 @@ def random_crops(
     height, width = tf.unstack(size)
     if window_min:
         y, x, rows, columns = augment.random_window(height, width, least=window_min, seed=seed)
-
-        def decode(encoded):
-            window = decode_window(encoded, y, x, rows=rows, columns=columns, width=width)
-            return resize(window, crop_size)
     else:
         y, x = augment.random_crop_window(height, width, size=crop_size, seed=seed)
+        rows = columns = crop_size
 
-        def decode(encoded):
-            return decode_crop(encoded, y, x, size=crop_size, width=width)
+    def decode(encoded):
+        crop = decode_window(encoded, y, x, rows=rows, columns=columns, width=width)
+        return resize(crop, crop_size) if window_min else tf.ensure_shape(crop, [crop_size, crop_size, 3])
 
     hazy, clear = split_record(payload)
     return functools.partial(decode, hazy), functools.partial(decode, clear)
-
-
-def decode_crop(encoded: tf.Tensor, y: tf.Tensor, x: tf.Tensor, *, size: int, width: tf.Tensor) -> tf.Tensor:
-    """Decodes a square crop; of a JPEG, little more than the crop is decoded.
-
-    Args:
-        encoded: The image file, a string scalar.
-        y: Top row of the crop.
-        x: Left column of the crop.
-        size: Side of the crop in pixels.
-        width: Width of the whole image in pixels.
-
-    Returns:
-        uint8 `[size, size, 3]`.
-    """
-    window = decode_window(encoded, y, x, rows=size, columns=size, width=width)
-    return tf.ensure_shape(window, [size, size, 3])
 
 
 def decode_window(
@@ -82,7 +62,17 @@ def decode_window(
     columns: int | tf.Tensor,
     width: tf.Tensor,
 ) -> tf.Tensor:
-    """Decodes a window of `rows` x `columns` pixels as `decode_crop` does: uint8 `[rows, columns, 3]`."""
+    """Decodes a window; of a JPEG, little more than the window is decoded.
+
+    Args:
+        encoded: The image file, a string scalar.
+        y, x: The upper left corner of the window.
+        rows, columns: Size of the window in pixels.
+        width: Width of the whole image in pixels.
+
+    Returns:
+        uint8 `[rows, columns, 3]`.
+    """
     left = tf.maximum(x - MARGIN, 0)
     right = tf.minimum(x + columns + MARGIN, width)
     return tf.cond(
@@ -97,15 +87,7 @@ def decode_window(
 
 
 def decode_image(encoded: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Decodes a whole image.
-
-    Args:
-        encoded: The image file, a string scalar.
-        size: The expected (height, width); another size is an error.
-
-    Returns:
-        uint8 `[H, W, 3]`.
-    """
+    """Decodes a whole image file, a string scalar, of the expected (height, width) to uint8 `[H, W, 3]`."""
     image = tf.cond(
         tf.io.is_jpeg(encoded),
         lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method=DCT),
@@ -117,15 +99,7 @@ def decode_image(encoded: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def resize(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes an image to a square, antialiased, as networks with a view do (`hazeheal.models.view`).
-
-    Args:
-        image: uint8 `[H, W, 3]`.
-        size: Side of the result in pixels.
-
-    Returns:
-        uint8 `[size, size, 3]`.
-    """
+    """Resizes a uint8 image to `[size, size, 3]`, antialiased, as networks with a view do (`models.view`)."""
     image = to_uint8(tf.image.resize(image, [size, size], antialias=True))
     return tf.ensure_shape(image, [size, size, 3])
 

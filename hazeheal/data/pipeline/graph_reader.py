@@ -2,7 +2,7 @@
 
 A record is damaged if it cannot be read or its CRC is wrong. `on_bad_record` says what happens then:
 
-    fail    the dataset fails, and `explain` names the record
+    fail    the dataset fails, and `translate_error` names the record
     skip    the next intact record in the order is used instead
 
 With `skip`, too, the records that are read are a function of the position and of which records are damaged. A damaged
@@ -13,16 +13,18 @@ in both modes.
 
 import collections
 import itertools
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
-from hazeheal.data.pipeline.bad_records import BadRecords
 from hazeheal.data.pipeline.decode import decode_image, split_record
 from hazeheal.data.pipeline.record_reader import RecordReader
 from hazeheal.data.records import Split
 from hazeheal.errors import DataError, UsageError
+
+LOG = logging.getLogger("hazeheal")
 
 ON_BAD_RECORD = ("fail", "skip")
 
@@ -36,32 +38,59 @@ class GraphReader:
 
     Args:
         split: The split.
-        reader: Its reader.
+        reader: The kind of reader (see `RecordReader`).
         on_bad_record: One of `ON_BAD_RECORD`.
         max_in_flight: Upper bound of the number of records between reading and decoding.
 
-    Attributes:
-        bad: The damaged records that were skipped.
-        concurrent_batches: How many calls of `read` should run at the same time.
-
     Raises:
-        UsageError: `on_bad_record` is not known.
+        UsageError: `reader` or `on_bad_record` is not known.
     """
 
-    def __init__(self, split: Split, reader: RecordReader, *, on_bad_record: str, max_in_flight: int):
+    def __init__(self, split: Split, *, reader: str, on_bad_record: str, max_in_flight: int):
         if on_bad_record not in ON_BAD_RECORD:
             raise UsageError(
                 f"on_bad_record={on_bad_record!r} is not known; use one of {', '.join(ON_BAD_RECORD)}"
             )
         self._split = split
-        self._reader = reader
+        self._reader = RecordReader(split, reader)
         self._skip = on_bad_record == "skip"
-        self.bad = BadRecords(len(split))
-        self.concurrent_batches = reader.concurrent_batches
-        # For `explain`: the errors of damaged records, and the records that are being decoded.
+        # A read must not wait for a Python lock (see `record_reader`), and logging takes several. So reads only store
+        # messages, with operations that the interpreter executes in one step, and `log_new` logs them.
+        self._warnings: dict[int, str] = {}
+        self._logged: set[int] = set()
+        # For `translate_error`: the errors of damaged records, and the records that are being decoded.
         self._errors: dict[str, DataError] = {}
         self._error_ids = itertools.count()
         self._in_flight = collections.deque(maxlen=max_in_flight)
+
+    @property
+    def concurrent_batches(self) -> int:
+        """How many calls of `read` should run at the same time."""
+        return self._reader.concurrent_batches
+
+    @property
+    def bad_records(self) -> tuple[int, ...]:
+        """Numbers of all damaged records, found or noted, in ascending order."""
+        return tuple(sorted(self._warnings))  # sorted() copies a dict of integers in one step.
+
+    def note_bad_records(self, numbers: Iterable[int]) -> None:
+        """Adds damaged records that were logged before; raises UsageError if a number does not exist."""
+        numbers = [int(number) for number in numbers]
+        for number in numbers:
+            if not 0 <= number < len(self._split):
+                raise UsageError(
+                    f"bad record {number} does not exist; the split has {len(self._split)} records, numbered from 0"
+                )
+        self._logged.update(set(numbers) - self._warnings.keys())
+        for number in numbers:
+            self._warnings.setdefault(number, "")
+
+    def log_bad_records(self) -> None:
+        """Logs a warning for each record that was not logged yet. Do not call this within a read."""
+        for number in self.bad_records:
+            if number not in self._logged:
+                self._logged.add(number)
+                LOG.warning("%s", self._warnings[number])
 
     def read(
         self, positions: tf.Tensor, record_at: Callable[[tf.Tensor], tf.Tensor]
@@ -76,16 +105,18 @@ class GraphReader:
             For the records that were read: numbers (`[n]` int64), sizes (`[n, 2]` int32: height, width) and payloads
             (`[n]` string).
         """
-        if self._skip:
-            ahead = positions[:, tf.newaxis] + tf.range(1 + MAX_SUBSTITUTES, dtype=tf.int64)
-            candidates = tf.reshape(record_at(tf.reshape(ahead, [-1])), ahead.shape)
-            numbers, *results = self._call(self._read_intact, candidates, tf.int64)
-            numbers = tf.ensure_shape(numbers, positions.shape)
-        else:
-            numbers = record_at(positions)
-            results = self._call(self._read_all, numbers)
-        sizes, payloads, message = results
+        alternatives = tf.range(1 + MAX_SUBSTITUTES if self._skip else 1, dtype=tf.int64)
+        places = positions[:, tf.newaxis] + alternatives
+        candidates = tf.reshape(record_at(tf.reshape(places, [-1])), places.shape)
+        numbers, sizes, payloads, message = tf.numpy_function(
+            tf.autograph.experimental.do_not_convert(self._read_intact),
+            [candidates],
+            [tf.int64, tf.int32, tf.string, tf.string],
+            stateful=False,
+        )
+        # The graph raises the error. Raised in the call, TensorFlow would print Python's traceback three times.
         with tf.control_dependencies([tf.debugging.Assert(tf.equal(message, ""), [message])]):
+            numbers = tf.ensure_shape(numbers, positions.shape)
             sizes = tf.ensure_shape(sizes, [positions.shape[0], 2])
             payloads = tf.ensure_shape(payloads, positions.shape)
         return numbers, sizes, payloads
@@ -104,59 +135,42 @@ class GraphReader:
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return options
 
-    @staticmethod
-    def _call(function, numbers, *dtypes):
-        function = tf.autograph.experimental.do_not_convert(function)
-        return tf.numpy_function(
-            function, [numbers], [*dtypes, tf.int32, tf.string, tf.string], stateful=False
-        )
-
-    def _read_all(self, numbers):
-        self._in_flight.extend(numbers.tolist())
-        try:
-            return self._sizes(numbers), self._reader.read_many(numbers), b""
-        except DataError as error:
-            return self._sizes(numbers), *self._failure(len(numbers), error)
-
     def _read_intact(self, candidates):
-        numbers, payloads = candidates[:, 0].copy(), np.empty(len(candidates), object)
+        """Returns numbers, sizes and payloads of the first intact record of each row, and an error message."""
+        numbers, payloads, message = candidates[:, 0].copy(), np.full(len(candidates), b"", object), b""
         try:
             for place, alternatives in enumerate(candidates.tolist()):
                 numbers[place], payloads[place] = self._first_intact(alternatives)
+            self._in_flight.extend(numbers.tolist())
         except DataError as error:
-            return numbers, self._sizes(numbers), *self._failure(len(numbers), error)
-        self._in_flight.extend(numbers.tolist())
-        return numbers, self._sizes(numbers), payloads, b""
+            error_id = f"data error {next(self._error_ids)}:"
+            self._errors[error_id] = error
+            message = f"{error_id} {error}".encode()
+        rows = self._split.index[numbers]
+        sizes = np.stack([rows["height"], rows["width"]], axis=1).astype(np.int32)
+        return numbers, sizes, payloads, message
 
     def _first_intact(self, candidates):
-        """Returns number and payload of the first intact record, and adds those before it to `bad`."""
+        """Returns number and payload of the first intact record, and stores a warning for each one before it."""
         errors = {}
         for number in dict.fromkeys(candidates):  # A small data set repeats within a few positions.
             try:
                 payload = self._reader.read(number)
             except DataError as error:
+                if not self._skip:
+                    raise
                 errors[number] = error
                 continue
             for bad, error in errors.items():
-                self.bad.add(bad, f"skipped: {error}; the next intact record is used instead")
+                self._warnings.setdefault(bad, f"skipped: {error}; the next intact record is used instead")
             return number, payload
         for bad, error in errors.items():
-            self.bad.add(bad, f"not skipped, as no intact record follows: {error}")
+            self._warnings.setdefault(bad, f"not skipped, as no intact record follows: {error}")
         raise DataError(
             f"{errors[candidates[0]]}; {len(errors) - 1} other records were tried instead, and none is intact"
         )
 
-    def _sizes(self, numbers):
-        rows = self._split.index[numbers]
-        return np.stack([rows["height"], rows["width"]], axis=1).astype(np.int32)
-
-    def _failure(self, count, error):
-        # The graph raises the error. Raised in the call, TensorFlow would print Python's traceback three times.
-        error_id = f"data error {next(self._error_ids)}:"
-        self._errors[error_id] = error
-        return np.full(count, b"", object), f"{error_id} {error}".encode()
-
-    def explain(self, error: BaseException) -> DataError | None:
+    def translate_error(self, error: BaseException) -> DataError | None:
         """See `DehazeDataProcessor.translate_error`."""
         if not isinstance(error, tf.errors.OpError):
             return None
@@ -166,10 +180,8 @@ class GraphReader:
         for number in list(self._in_flight):
             try:
                 payload = self._reader.read(number)
-            except DataError as data_error:
-                if self._skip:
-                    continue  # It was intact when it was read, and would be skipped now.
-                return data_error
+            except DataError:
+                continue  # It was intact when it was read.
             try:
                 size = [int(self._split.index[side][number]) for side in ("height", "width")]
                 for image in split_record(payload):

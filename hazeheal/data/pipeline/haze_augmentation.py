@@ -45,13 +45,8 @@ DRAWN += ("noise", "shot", "grain_y", "grain_x", "jpeg", "quality", "block_y", "
 def make_grain(size: int) -> np.ndarray:
     """Returns a field of normal deviates from which the noise of an image is cropped.
 
-    A crop at a drawn place is as good as new noise, and takes a twentieth of the time.
-
-    Args:
-        size: Side of the images in pixels.
-
-    Returns:
-        float32 `[2 size, 2 size, 3]` of mean 0 and standard deviation 1, the same in every call.
+    A crop at a drawn place is as good as new noise, and takes a twentieth of the time. For images of side `size` the
+    field is float32 `[2 size, 2 size, 3]`, the same in every call.
     """
     return np.random.Generator(np.random.PCG64(0)).standard_normal((2 * size, 2 * size, 3), np.float32)
 
@@ -78,80 +73,46 @@ def training_input(
     Returns:
         uint8 `[S, S, 3]`.
     """
-    first_seed = -3 * position  # Each position has three seeds, all negative.
+    haze_seed = [seed, -3 * position - 2]  # Each position has three seeds, all negative.
     inputs = {
         OWN_HAZE: decode_hazy,
-        SYNTHETIC: lambda: apply_synthetic_haze(
-            clear, settings=settings, seed=[seed, first_seed - 2], grain=grain
-        ),
+        SYNTHETIC: lambda: apply_synthetic_haze(clear, settings=settings, seed=haze_seed, grain=grain),
         CLEAR: lambda: tf.identity(clear),
-        REHAZED: lambda: rehaze_pair(decode_hazy(), clear, settings=settings, seed=[seed, first_seed - 2]),
+        REHAZED: lambda: rehaze_pair(decode_hazy(), clear, settings=settings, seed=haze_seed),
     }
     source = draw_source(settings=settings, seed=seed, position=position)
-    hazy = tf.switch_case(source, [inputs[number] for number in sorted(inputs)])
+    hazy = tf.switch_case(source, inputs)
     return tf.ensure_shape(hazy, clear.shape)
 
 
 def draw_source(*, settings: HazeSettings, seed: int, position: tf.Tensor) -> tf.Tensor:
-    """Draws the source of the input at one position.
-
-    Args:
-        settings: The shares.
-        seed: The run's seed.
-        position: int64 scalar, at least 0.
-
-    Returns:
-        OWN_HAZE, SYNTHETIC, CLEAR or REHAZED, an int32 scalar.
-    """
+    """Draws the source of the input at one position: OWN_HAZE, SYNTHETIC, CLEAR or REHAZED, an int32 scalar."""
     drawn = _uniform(1, [seed, -3 * position - 1])[0]
     synthetic = settings.share
     clear = synthetic + settings.share_clear
     rehazed = clear + settings.share_relaid
-    source = OWN_HAZE
-    # In descending order of the ends, so that each overrides those after it.
-    for number, end in ((REHAZED, rehazed), (CLEAR, clear), (SYNTHETIC, synthetic)):
-        source = tf.where(drawn < end, number, source)
-    return source
+    source = tf.where(drawn < rehazed, REHAZED, OWN_HAZE)
+    source = tf.where(drawn < clear, CLEAR, source)
+    return tf.where(drawn < synthetic, SYNTHETIC, source)
 
 
 def rehaze_pair(
     hazy: tf.Tensor, clear: tf.Tensor, *, settings: HazeSettings, seed: Sequence[int | tf.Tensor]
 ) -> tf.Tensor:
-    """Changes the haze of a pair by a drawn factor and airlight.
-
-    Args:
-        hazy: uint8 `[S, S, 3]`.
-        clear: uint8 `[S, S, 3]`.
-        settings: `relaid_min`, `relaid_max` and `relaid_shift` are used.
-        seed: Two integers.
-
-    Returns:
-        uint8 `[S, S, 3]`.
-    """
+    """Changes the haze of a pair, uint8 `[S, S, 3]`, by a drawn factor and airlight, and returns the new hazy image."""
     thickness, shift = tf.unstack(_uniform(2, seed))
     low, high = math.log(settings.relaid_min), math.log(settings.relaid_max)
-    hazy = rehaze(
-        hazy,
-        clear,
-        thickness=tf.exp(_between(thickness, low, high)),
-        shift=_between(shift, -settings.relaid_shift, settings.relaid_shift),
-    )
-    return to_uint8(hazy)
+    factor = tf.exp(_between(thickness, low, high))
+    shift = _between(shift, -settings.relaid_shift, settings.relaid_shift)
+    return to_uint8(rehaze(hazy, clear, thickness=factor, shift=shift))
 
 
 def apply_synthetic_haze(
     clear: tf.Tensor, *, settings: HazeSettings, seed: Sequence[int | tf.Tensor], grain: np.ndarray
 ) -> tf.Tensor:
-    """Applies drawn haze and camera effects to a clear image.
+    """Applies drawn haze and camera effects to a clear image, uint8 `[S, S, 3]`.
 
-    Args:
-        clear: uint8 `[S, S, 3]`.
-        settings: The ranges; the shares are not used.
-        seed: Two integers. The second one and the one below it are used.
-        grain: `make_grain(S)`.
-
-    Returns:
-        uint8 `[S, S, 3]`.
+    Of the two integers in `seed`, the second one and the one below it are used. `grain` is `make_grain(S)`.
     """
     size = clear.shape[0]
     drawn = dict(zip(DRAWN, tf.unstack(_uniform(len(DRAWN), seed)), strict=True))

@@ -26,20 +26,16 @@ class HazeSettings:
         share: Share of the inputs with synthetic haze instead of their own, in [0, 1].
         share_clear: Share of the inputs that are the clear image itself, in [0, 1].
         share_relaid: Share of the inputs whose own haze is changed, in [0, 1]. The three shares add up to at most 1.
-        relaid_min: Smallest factor on the pair's optical thickness, above 0. It is drawn log-uniformly.
-        relaid_max: Largest factor.
+        relaid_min, relaid_max: Range of the factor on the pair's optical thickness, drawn log-uniformly.
         relaid_shift: Largest change of the pair's airlight in both directions, in [0, 1].
         kind: `ground` (ramps), `aerial` (clouds), or `mixed` (either, with probability 1/2).
-        density_min: Smallest mean optical thickness of an image, above 0. It is drawn log-uniformly, so that thin
-            haze is not rare.
-        density_max: Largest mean optical thickness.
-        airlight_min: Lowest brightness of the haze, in [0, 1].
-        airlight_max: Highest brightness of the haze, in [0, 1].
+        density_min, density_max: Range of the mean optical thickness of an image, above 0. It is drawn
+            log-uniformly, so that thin haze is not rare.
+        airlight_min, airlight_max: Range of the brightness of the haze, in [0, 1].
         tint: Largest relative deviation of its red and blue from gray, in [0, 1].
         noise: Largest standard deviation of the camera noise on white, in [0, 1].
         jpeg_share: Share of the images with synthetic haze that are compressed as JPEG, in [0, 1].
-        jpeg_quality_min: Lowest JPEG quality, 1 to 100.
-        jpeg_quality_max: Highest JPEG quality, 1 to 100.
+        jpeg_quality_min, jpeg_quality_max: Range of the JPEG quality, 1 to 100.
 
     Raises:
         UsageError: A value is invalid. The message begins with `fresh_haze.`.

@@ -21,7 +21,6 @@ import os
 from collections.abc import Iterable
 
 import ml_collections
-import numpy as np
 import tensorflow as tf
 
 from hazeheal.data import records
@@ -29,7 +28,6 @@ from hazeheal.data.pipeline import augment, haze_augmentation
 from hazeheal.data.pipeline.decode import decode_image, random_crops, split_record
 from hazeheal.data.pipeline.graph_reader import GraphReader
 from hazeheal.data.pipeline.haze_settings import HazeSettings
-from hazeheal.data.pipeline.record_reader import open_reader
 from hazeheal.data.pipeline.shuffle import shuffled_numbers
 from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.cpu import usable_cores
@@ -40,8 +38,8 @@ class DehazeDataProcessor:
 
     Args:
         data_dir: The directory of the data set.
-        split: Name of the split, usually `train` or `val`.
-        batch_size: Global batch: pairs per step over all replicas of all processes.
+        split: Name of the split.
+        batch_size: Global batch: pairs per step over all replicas of all processes, a multiple of `num_replicas`.
         crop_size: Side of the square training crops in pixels. Without `window_min` it is at most the shorter side of
             the smallest image. With None, only `evaluation_dataset` is available.
         window_min: If above 0, a crop is a window of at least this share of each side of the image, resized to
@@ -49,10 +47,9 @@ class DehazeDataProcessor:
         num_replicas: Number of replicas of all processes.
         local_replicas: Global numbers of the replicas that this process feeds, ascending; all by default.
         seed: 64-bit integer that determines order and augmentation.
-        flip: Whether to mirror (see `augment.flip_rot90`).
-        rot90: Whether to rotate.
+        flip, rot90: Whether to mirror and rotate (see `augment.flip_rot90`).
         haze: Settings of the haze augmentation of `dataset`, or None.
-        workers: Number of threads that decode; by default one per CPU core that this process may use.
+        workers: Number of threads that decode; 0 for one per CPU core that this process may use.
         reader: `auto`, `local` or `gfile` (see `record_reader`).
         on_bad_record: What to do with damaged records: `fail` or `skip` (see `graph_reader`).
 
@@ -75,35 +72,18 @@ class DehazeDataProcessor:
         flip: bool = True,
         rot90: bool = True,
         haze: HazeSettings | None = None,
-        workers: int | None = None,
+        workers: int = 0,
         reader: str = "auto",
         on_bad_record: str = "fail",
     ):
-        workers = usable_cores() if workers is None else workers
-        _check_minimum(1, batch_size=batch_size, num_replicas=num_replicas, workers=workers)
-        _check_minimum(-(2**63), seed=seed)
-        if seed >= 2**63:
+        if not -(2**63) <= seed < 2**63:
             raise UsageError(f"seed={seed} does not fit into 64 bits; use a smaller one")
-        if batch_size % num_replicas:
-            lower = batch_size // num_replicas * num_replicas
-            valid = [str(size) for size in (lower, lower + num_replicas) if size]
-            raise UsageError(
-                f"batch_size={batch_size} does not divide over {num_replicas} replicas; use {' or '.join(valid)}"
-            )
-        self._local_replicas = tuple(range(num_replicas) if local_replicas is None else local_replicas)
-        ascending = sorted(set(self._local_replicas) & set(range(num_replicas)))
-        if not ascending or self._local_replicas != tuple(ascending):
-            raise UsageError(
-                f"local_replicas={list(self._local_replicas)} must be ascending numbers "
-                f"from 0 to {num_replicas - 1}, at least one"
-            )
         self._split = records.open_split(data_dir, split)
         if not len(self._split):
             raise DataError(f"split {split!r} of {data_dir} has no records; convert again with more pairs")
-        if crop_size is not None:
-            _check_minimum(1, crop_size=crop_size)
-            if not window_min:
-                self._split.check_crop(crop_size)
+        if crop_size is not None and not window_min:
+            self._split.check_crop(crop_size)
+        self._local_replicas = tuple(range(num_replicas) if local_replicas is None else local_replicas)
         self._batch_size = batch_size
         self._crop_size = crop_size
         self._window_min = window_min
@@ -111,12 +91,12 @@ class DehazeDataProcessor:
         self._seed = seed
         self._flip, self._rot90 = flip, rot90
         self._haze = haze if haze and haze.is_on else None
-        self._workers = workers
+        self._workers = workers or usable_cores()
         self._records = GraphReader(
             self._split,
-            open_reader(self._split, kind=reader),
+            reader=reader,
             on_bad_record=on_bad_record,
-            max_in_flight=32 * (batch_size + workers),
+            max_in_flight=32 * (batch_size + self._workers),
         )
 
     @classmethod
@@ -145,7 +125,7 @@ class DehazeDataProcessor:
             flip=data.flip,
             rot90=data.rot90,
             haze=HazeSettings(**data.fresh_haze) if is_training else None,
-            workers=data.workers or None,
+            workers=data.workers,
             reader=data.reader,
             on_bad_record=on_bad_record,
         )
@@ -157,19 +137,12 @@ class DehazeDataProcessor:
 
     @property
     def bad_records(self) -> tuple[int, ...]:
-        """Numbers of the damaged records found so far with `on_bad_record="skip"`, in ascending order.
-
-        Each of several processes finds those that it reads.
-        """
-        return self._records.bad.numbers
+        """Numbers of the damaged records that this process has skipped or noted, in ascending order."""
+        return self._records.bad_records
 
     def log_bad_records(self) -> None:
-        """Logs a warning for each damaged record found since the last call, to the logger "hazeheal".
-
-        The training loop calls it after each stretch of steps. Reads do not log themselves, because they must not
-        wait for a lock. Each record is logged once.
-        """
-        self._records.bad.log_new()
+        """Logs a warning for each new damaged record. Reads do not log, because they must not wait for a lock."""
+        self._records.log_bad_records()
 
     def note_bad_records(self, numbers: Iterable[int]) -> None:
         """Adds the `bad_records` of the run that is being resumed, which were logged before.
@@ -179,7 +152,7 @@ class DehazeDataProcessor:
         Raises:
             UsageError: One of them is not the number of a record.
         """
-        self._records.bad.preload(numbers)
+        self._records.note_bad_records(numbers)
 
     def dataset(self, start_step: int = 0) -> tf.data.Dataset:
         """Returns the training batches from step `start_step` on, without end.
@@ -196,9 +169,8 @@ class DehazeDataProcessor:
             `tf.errors.OpError`, which `translate_error` explains.
 
         Raises:
-            UsageError: `start_step` is negative, or `crop_size` is None.
+            UsageError: `crop_size` is None.
         """
-        _check_minimum(0, start_step=start_step)
         if self._crop_size is None:
             raise UsageError("crop_size=None is for evaluation only; give the side of the training crops")
         replica_batch = self._batch_size // self._num_replicas
@@ -248,9 +220,7 @@ class DehazeDataProcessor:
     def evaluation_dataset(self, *, replica: int = 0, replicas: int = 1) -> tf.data.Dataset:
         """Returns the whole images one by one, in the order of the index, each once.
 
-        Args:
-            replica: The part of the work to return: records `replica`, `replica` + `replicas`, ...
-            replicas: The number of parts.
+        One of several replicas gets the records `replica`, `replica` + `replicas`, ...
 
         Returns:
             Finite dataset of {`hazy`, `clear`: uint8 `[H, W, 3]` in [0, 255], of each pair's own size; `number`:
@@ -259,7 +229,6 @@ class DehazeDataProcessor:
         Raises:
             UsageError: `replica` is not in 0 to `replicas` - 1.
         """
-        _check_minimum(1, replicas=replicas)
         if not 0 <= replica < replicas:
             raise UsageError(f"replica={replica} is not one of {replicas} replicas; use 0 to {replicas - 1}")
 
@@ -285,16 +254,7 @@ class DehazeDataProcessor:
         TensorFlow wraps errors inside a dataset in its own error and message, and its decoders do not know which
         record they decode.
 
-        Args:
-            error: The error that was caught.
-
         Returns:
             A DataError that names shard, record and source, or None if the data did not cause the error.
         """
-        return self._records.explain(error)
-
-
-def _check_minimum(minimum, **values):
-    for name, value in values.items():
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < minimum:
-            raise UsageError(f"{name}={value!r} must be an integer of {minimum} or more")
+        return self._records.translate_error(error)

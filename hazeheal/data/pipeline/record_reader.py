@@ -1,15 +1,7 @@
 """Reads single records from shards in any order, and names every damaged one.
 
-There are two kinds of reader, which return the same bytes:
-
-    local   open, pread, close: for everything that the operating system can open
-    gfile   tf.io.gfile: for other file systems (gs://, s3://, ram://)
-
-Alternatives that were measured: a memory map of local files saves 5 microseconds for a record of 30 kB (5.5 against
-10.5; decoding takes 2,000), but it uses one descriptor per shard, and reading past the end of a shard that was
-truncated kills the process (SIGBUS), where pread returns fewer bytes and the record can be named.
-tf.data.FixedLengthRecordDataset with header and footer offsets reads remote files too, but takes 1 ms per record
-where gfile takes 0.1.
+A memory map of local files would save 5 of 10 microseconds for a record of 30 kB (decoding takes 2,000), but reading
+past the end of a truncated shard kills the process (SIGBUS), where pread returns fewer bytes.
 
 Reading takes no Python lock, so there is no pool of threads here, and no import within a function. The garbage
 collector may run inside a read and delete an abandoned iterator. To delete it, TensorFlow waits for the reads that
@@ -18,11 +10,8 @@ the iterator has started. If one of these waited for a lock of the read that is 
 """
 
 import os
-import pathlib
 import re
-from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from hazeheal.data.records import Split, check_payload
@@ -36,24 +25,6 @@ READERS = ("auto", "local", "gfile")
 CONCURRENT_BATCHES = {"local": 2, "gfile": 16}
 
 
-def open_reader(split: Split, *, kind: str = "auto") -> "RecordReader":
-    """Opens a reader for the records of a split.
-
-    Args:
-        split: The split.
-        kind: One of `READERS`. `auto` chooses by the addresses of the shards.
-
-    Raises:
-        UsageError: `kind` is not one of `READERS`.
-    """
-    if kind not in READERS:
-        raise UsageError(f"reader={kind!r} is not known; use one of {', '.join(READERS)}")
-    addresses = [_address(shard) for shard in split.shards]
-    if kind == "auto":
-        kind = "gfile" if any("://" in address for address in addresses) else "local"
-    return RecordReader(split, addresses, kind)
-
-
 class RecordReader:
     """Reads records of one split by number; safe to call from several threads.
 
@@ -62,20 +33,33 @@ class RecordReader:
 
     Args:
         split: The split.
-        addresses: The address of each shard, as the reader of this kind opens it.
-        kind: `local` or `gfile`.
+        kind: `local` for everything that the operating system can open, `gfile` for other file systems (gs://, s3://,
+            ram://), or `auto` to choose by the addresses of the shards.
 
     Attributes:
         kind: `local` or `gfile`.
-        concurrent_batches: How many threads should call `read_many` at the same time.
+
+    Raises:
+        UsageError: `kind` is not one of `READERS`.
     """
 
-    def __init__(self, split: Split, addresses: Sequence[str], kind: str):
-        self.kind = kind
+    def __init__(self, split: Split, kind: str = "auto"):
+        if kind not in READERS:
+            raise UsageError(f"reader={kind!r} is not known; use one of {', '.join(READERS)}")
         self._split = split
-        self._addresses = addresses
+        # pathlib writes `gs://bucket/x` as `gs:/bucket/x`.
+        self._addresses = [
+            re.sub(r"^([a-z][a-z0-9]+):/+", r"\1://", os.fspath(shard)) for shard in split.shards
+        ]
+        if kind == "auto":
+            kind = "gfile" if any("://" in address for address in self._addresses) else "local"
+        self.kind = kind
         self._read_bytes = _read_local if kind == "local" else _read_gfile
-        self.concurrent_batches = CONCURRENT_BATCHES[kind]
+
+    @property
+    def concurrent_batches(self) -> int:
+        """How many threads should read a batch at the same time."""
+        return CONCURRENT_BATCHES[self.kind]
 
     def read(self, number: int) -> bytes:
         """Returns the payload of record `number` (0 to N - 1) after checking its CRC.
@@ -96,26 +80,12 @@ class RecordReader:
         check_payload(payload, split=self._split, record=number)
         return payload
 
-    def read_many(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Returns the payloads of several records as an `[n]` array of bytes objects."""
-        payloads = np.empty(len(numbers), object)
-        payloads[:] = [self.read(int(number)) for number in numbers]
-        return payloads
-
 
 def _read_local(address, offset, length):
     # os.open is unbuffered. A buffered file reads ahead what a random order never uses.
-    descriptor = os.open(address, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    descriptor = os.open(address, os.O_RDONLY)
     try:
-        parts = []
-        while length:
-            part = os.pread(descriptor, length, offset)
-            if not part:
-                break  # The shard is too short; the CRC check names the record.
-            parts.append(part)
-            offset += len(part)
-            length -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return os.pread(descriptor, length, offset)
     finally:
         os.close(descriptor)
 
@@ -124,8 +94,3 @@ def _read_gfile(address, offset, length):
     with tf.io.gfile.GFile(address, "rb") as file:
         file.seek(offset)
         return file.read(length)
-
-
-def _address(path: pathlib.PurePath) -> str:
-    """Returns the address of a shard. pathlib writes `gs://bucket/x` as `gs:/bucket/x`; this restores it."""
-    return re.sub(r"^([a-z][a-z0-9]+):/+", r"\1://", os.fspath(path))

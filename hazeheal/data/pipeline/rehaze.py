@@ -31,8 +31,7 @@ def rehaze(hazy: tf.Tensor, clear: tf.Tensor, *, thickness: tf.Tensor, shift: tf
     """Changes the haze between the two images of a pair.
 
     Args:
-        hazy: uint8 `[S, S, 3]`.
-        clear: uint8 `[S, S, 3]`.
+        hazy, clear: uint8 `[S, S, 3]`.
         thickness: Factor on the optical thickness, a scalar of 0 or more.
         shift: Change of the airlight, a scalar. The result is clipped to [0, 1], or to [0, A] if the pair's own
             airlight A exceeds 1.
@@ -51,15 +50,7 @@ def rehaze(hazy: tf.Tensor, clear: tf.Tensor, *, thickness: tf.Tensor, shift: tf
 
 
 def airlight(hazy: tf.Tensor, clear: tf.Tensor) -> tf.Tensor:
-    """Estimates the gray airlight A of a pair.
-
-    Args:
-        hazy: float32 `[H, W, 3]` in [0, 1].
-        clear: float32 `[H, W, 3]` in [0, 1].
-
-    Returns:
-        float32 scalar in `AIRLIGHT_RANGE`.
-    """
+    """Estimates the gray airlight A, in `AIRLIGHT_RANGE`, of a pair, float32 `[H, W, 3]` in [0, 1]."""
     hazy, clear = _block_means(hazy, AIRLIGHT_BLOCK), _block_means(clear, AIRLIGHT_BLOCK)
     difference = hazy - clear
     other, other_difference = tf.roll(clear, 1, axis=-1), tf.roll(difference, 1, axis=-1)
@@ -73,8 +64,7 @@ def transmission(hazy: tf.Tensor, clear: tf.Tensor, light: tf.Tensor) -> tf.Tens
     """Estimates the transmission t of each pixel.
 
     Args:
-        hazy: float32 `[S, S, 3]` in [0, 1].
-        clear: float32 `[S, S, 3]` in [0, 1].
+        hazy, clear: float32 `[S, S, 3]` in [0, 1].
         light: The `airlight` of the pair.
 
     Returns:

@@ -66,7 +66,7 @@ class Haze:
     Attributes:
         kind: `clouds`, `ramps` or `depth`.
         beta: Scattering coefficient.
-        airlight: A, three numbers in [0, 1], RGB.
+        airlight: A, RGB in [0, 1].
         field_seed: Seed of the cloud field or the ramp.
     """
 
@@ -77,16 +77,13 @@ class Haze:
 
 
 def draw(ranges: Ranges, *, seed: int, name: str, version: int) -> Haze:
-    """Draws the haze of one version of one image.
+    """Draws the haze of one version of one image, with numbers rounded to the precision of a manifest.
 
     Args:
         ranges: The ranges to draw from.
         seed: 0 or more.
         name: Name of the clear image. It is part of the seed, so adding or removing other images changes nothing.
         version: Number of the hazy image among those of one clear image.
-
-    Returns:
-        The haze, with its numbers rounded to the precision of a manifest.
     """
     name_bytes = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
     name_seeds = np.frombuffer(hashlib.sha256(name_bytes).digest(), "<u4").tolist()
@@ -99,25 +96,9 @@ def draw(ranges: Ranges, *, seed: int, name: str, version: int) -> Haze:
 
 
 def apply_haze(clear: np.ndarray, haze: Haze, *, depth: np.ndarray | None = None) -> np.ndarray:
-    """Applies haze to an image.
-
-    Args:
-        clear: uint8 RGB `[H, W, 3]`.
-        haze: The result of `draw`.
-        depth: float32 `[H, W]`, 0 or more, for haze of kind `depth`; otherwise None.
-
-    Returns:
-        uint8 `[H, W, 3]`.
-
-    Raises:
-        UsageError: A depth map is missing, not used by this kind of haze, or not of the image's size.
-    """
-    if (depth is None) == (haze.kind == DEPTH):
-        raise UsageError(f"haze of kind {haze.kind} {'needs a' if depth is None else 'takes no'} depth map")
+    """Applies haze to a uint8 RGB image `[H, W, 3]`; haze of kind `depth` needs distances, float32 `[H, W]`."""
     size = clear.shape[:2]
     field = make_field(haze, size) if depth is None else depth
-    if field.shape != size:
-        raise UsageError(f"the depth map is {field.shape} and the image {size}; use `resize_depth` first")
     hazy, rows = np.empty_like(clear), max(1, _BAND_PIXELS // max(size[1], 1))
     for top in range(0, size[0], rows):
         band = slice(top, top + rows)
@@ -147,25 +128,9 @@ def add_haze(
 
     Returns:
         float32 `[H, W, 3]` in [0, 1].
-
-    Raises:
-        UsageError: A shape or a value is out of range.
     """
     clear, depth = np.asarray(clear, np.float32), np.asarray(depth, np.float32)
     airlight = np.asarray(airlight, np.float32)
-    if clear.ndim != 3 or clear.shape[2] != 3:
-        raise UsageError(f"clear has shape {clear.shape}; it must be [height, width, 3]")
-    if depth.shape != clear.shape[:2]:
-        raise UsageError(f"depth has shape {depth.shape} and the image {clear.shape[:2]}; resize one of them")
-    if airlight.shape not in ((), (3,)):
-        raise UsageError(f"airlight has shape {airlight.shape}; give one number or three")
-    for name, value, top in (("clear", clear, 1), ("airlight", airlight, 1), ("depth", depth, np.inf)):
-        if value.size and not (value.min() >= 0 and value.max() <= top):  # false for NaN too
-            raise UsageError(
-                f"{name} has values from {value.min()} to {value.max()}; they must be in [0, {top}]"
-            )
-    if not 0 <= beta < np.inf:
-        raise UsageError(f"beta={beta} must be a finite number of 0 or more")
     transmission = np.exp(-np.float32(beta) * depth)[..., None]
     return clear * transmission + airlight * (1 - transmission)
 
@@ -179,12 +144,8 @@ def make_field(haze: Haze, size: tuple[int, int]) -> np.ndarray:
 def thickness(rng: np.random.Generator, size: int | tuple[int, int]) -> np.ndarray:
     """Draws a layer of haze seen from above: a uniform part plus fractal banks.
 
-    Args:
-        rng: The generator that everything is drawn from.
-        size: Side in pixels, or (height, width).
-
-    Returns:
-        Optical thickness relative to its maximum, float32 `[height, width]` in (0, 1].
+    `size` is the side in pixels, or (height, width). The result is the optical thickness relative to its maximum,
+    float32 `[height, width]` in (0, 1].
     """
     banks = fractal(rng, size, cells=rng.uniform(1.2, 2.8), octaves=6, gain=rng.uniform(0.38, 0.55))
     banks = banks - banks.min()
@@ -196,11 +157,8 @@ def thickness(rng: np.random.Generator, size: int | tuple[int, int]) -> np.ndarr
 def _ramp(rng, size):
     """Distance in a view towards the horizon: near at the bottom, far at the top, slightly tilted."""
     height, width = size
-    tilt, near, curve = (
-        rng.uniform(-MAX_RAMP_ANGLE, MAX_RAMP_ANGLE),
-        rng.uniform(0.05, 0.35),
-        rng.uniform(0.7, 2),
-    )
+    tilt = rng.uniform(-MAX_RAMP_ANGLE, MAX_RAMP_ANGLE)
+    near, curve = rng.uniform(0.05, 0.35), rng.uniform(0.7, 2)
     y, x = np.arange(height, 0, -1, dtype=np.float32), np.arange(width, dtype=np.float32)
     position = np.float32(math.cos(tilt)) * y[:, None] + np.float32(math.sin(tilt)) * x
     position -= position.min()
@@ -213,25 +171,20 @@ def distance(values: np.ndarray, *, meaning: str = "distance", scale: float = 1.
 
     Args:
         values: float32 `[H, W]` in [0, 1], 1 is white.
-        meaning: `distance`: near is dark, d = scale v. `nearness`: near is bright, d = scale (1 - v). `disparity`:
-            near is bright and d is inversely proportional, d = scale MIN_DISPARITY / max(v, MIN_DISPARITY), as in
-            stereo and in networks that estimate inverse depth.
+        meaning: One of `DEPTH_VALUES`. `distance`: near is dark, d = scale v. `nearness`: near is bright,
+            d = scale (1 - v). `disparity`: near is bright and d is inversely proportional,
+            d = scale MIN_DISPARITY / max(v, MIN_DISPARITY), as in stereo and in networks that estimate inverse depth.
         scale: The largest distance.
 
     Returns:
         float32 `[H, W]` in [0, scale].
-
-    Raises:
-        UsageError: `meaning` is not one of `DEPTH_VALUES`.
     """
     scale = np.float32(scale)
     if meaning == "distance":
         return scale * values
     if meaning == "nearness":
         return scale * (1 - values)
-    if meaning == "disparity":
-        return scale * np.float32(MIN_DISPARITY) / np.maximum(values, np.float32(MIN_DISPARITY))
-    raise UsageError(f"depth_values={meaning} is not known; use one of {', '.join(DEPTH_VALUES)}")
+    return scale * np.float32(MIN_DISPARITY) / np.maximum(values, np.float32(MIN_DISPARITY))
 
 
 def depth_fits(depth: tuple[int, int], image: tuple[int, int]) -> bool:

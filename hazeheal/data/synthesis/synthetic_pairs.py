@@ -16,8 +16,9 @@ from hazeheal.data.images import image_io
 from hazeheal.data.synthesis.scattering import add_haze, thickness
 from hazeheal.data.synthesis.scenes import make_scene
 from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.utils.atomic import atomic_write
 
-SETTINGS = "synthetic.json"  # Written last, so its presence marks a complete data set.
+SETTINGS = "synthetic.json"  # the arguments that the images depend on
 VERSION = 2  # Raise it when any pixel of any pair changes.
 MIN_SIZE = 16
 MIN_TRANSMISSION = 0.16  # Below it, 8 bits hold too little of the scene to restore it.
@@ -36,9 +37,8 @@ def make_pair(index: int, *, size: int = 160, seed: int = 0) -> tuple[np.ndarray
     `MIN_TRANSMISSION` of the scene everywhere.
 
     Args:
-        index: 0 or more.
+        index, seed: 0 or more. Another seed gives another data set.
         size: Side in pixels, 16 or more.
-        seed: 0 or more. Another seed gives another data set.
 
     Returns:
         (hazy, clear), both uint8 RGB `[size, size, 3]`.
@@ -73,8 +73,7 @@ def write_dataset(
     Args:
         directory: The directory of the data set. It is created if necessary.
         pairs: Number of pairs, 1 or more.
-        size: Side of the images in pixels, 16 or more.
-        seed: 0 or more.
+        size, seed: As in `make_pair`.
         progress: Whether to print the progress to stderr.
 
     Raises:
@@ -83,24 +82,18 @@ def write_dataset(
     directory = pathlib.Path(directory)
     _check_minimum(pairs=(pairs, 1), size=(size, MIN_SIZE), seed=(seed, 0))
     settings = {"version": VERSION, "pairs": pairs, "size": size, "seed": seed}
-    marker, started = directory / SETTINGS, directory / f"{SETTINGS}.started"
-    for path in (marker, started):
-        if path.is_file() and path.read_text(encoding="utf-8") != json.dumps(settings):
+    marker = directory / SETTINGS
+    if marker.is_file():
+        existing = marker.read_text(encoding="utf-8")
+        if existing != json.dumps(settings):
             raise UsageError(
-                f"{directory} contains pairs with other settings ({path.read_text(encoding='utf-8')}); "
-                "use another directory, or delete this one"
+                f"{directory} contains pairs with other settings ({existing}); use another directory, or delete this one"
             )
+    elif directory.is_dir() and any(directory.iterdir()):
+        raise UsageError(f"{directory} is not empty and not a synthetic data set; use another directory")
+    atomic_write(marker, json.dumps(settings))
     names = [f"{index:04d}.png" for index in range(pairs)]
     files = [[directory / folder / name for folder in ("hazy", "GT")] for name in names]
-    if marker.is_file() and all(path.is_file() for pair in files for path in pair):
-        if progress:
-            print(f"{directory}: all {pairs} synthetic pairs exist", file=sys.stderr)
-        return
-    if not (marker.is_file() or started.is_file()) and directory.is_dir() and any(directory.iterdir()):
-        raise UsageError(f"{directory} is not empty and not a synthetic data set; use another directory")
-    for folder in ("hazy", "GT"):
-        (directory / folder).mkdir(parents=True, exist_ok=True)
-    started.write_text(json.dumps(settings), encoding="utf-8")
     for index, paths in enumerate(files):
         if not all(path.is_file() for path in paths):
             for path, image in zip(paths, make_pair(index, size=size, seed=seed), strict=True):
@@ -108,7 +101,6 @@ def write_dataset(
         if progress and (index + 1 == pairs or sys.stderr.isatty()):
             end = "\n" if index + 1 == pairs else "\r"
             print(f"{directory}: {index + 1} of {pairs} synthetic pairs", end=end, file=sys.stderr)
-    started.replace(marker)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from hazeheal.data.images import image_io, image_ops
 from hazeheal.data.pairing.pairing import PairName, pair_folders
 from hazeheal.data.pairing.public_sets import PUBLIC_SETS, PublicSet
 from hazeheal.errors import DataError
+from hazeheal.utils.console import first_few
 
 _DESCRIPTION = """\
 Pairs of a hazy and a clear image of one scene, for networks that remove haze. Each configuration is a public data set
@@ -76,8 +77,11 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
                         f"{folder} does not exist; hazy_pairs/{pairs.name} needs\n{pairs.instructions}"
                     )
             pairing = pair_folders(hazy_dir, gt_dir, rule=pairs.rule)
-            if not pairing.complete:
-                raise DataError(f"{hazy_dir} and {gt_dir} do not pair: {pairing.report(limit=5)}")
+            if pairing.leftovers:
+                files = [*pairing.orphans_hazy, *pairing.orphans_clear, *pairing.ambiguous]
+                raise DataError(
+                    f"{len(files)} files of {hazy_dir} and {gt_dir} do not pair: {first_few(files)}"
+                )
             splits[split] = hazy_dir, gt_dir, pairing.pairs
         return {split: self._generate_examples(*args) for split, args in splits.items()}
 
