@@ -71,7 +71,7 @@ def write_dataset(directory, pairs, *, shards=3, split="train", name="tiny"):
         listed.append(
             {"file": path.name, "records": len(chunk), "bytes": offset, "sha256": records.sha256(data)}
         )
-    index, sources = records.index_name(name, split), records.sources_name(name, split)
+    index, sources = f"{name}-{split}.index.npy", f"{name}-{split}.sources.jsonl"
     np.save(directory / index, np.array(rows, records.INDEX_DTYPE))
     (directory / sources).write_text("\n".join(lines) + "\n", encoding="utf-8")
     manifest = {"schema": records.SCHEMA_VERSION, "name": name, "options": {}}

@@ -41,7 +41,7 @@ def test_reduced_copies_in_a_tiff_are_not_pages():
 
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(monkeypatch):
     data = png_header(60000, 50000) + chunk(b"IDAT") + chunk(b"IEND")
-    with pytest.raises(DataError, match=r"more than 300,000,000 pixels .*3000000000 pixels"):
+    with pytest.raises(DataError, match=r"too large to decode .*3000000000 pixels"):
         load_rgb(data)
     height, width = RGB.shape[:2]
     for allowed in (1, height * width // 3, height * width - 1):
@@ -65,12 +65,9 @@ def test_sizes_are_read_from_headers_alone(tmp_path, monkeypatch):
     for name, (data, expected) in files.items():
         (tmp_path / name).write_bytes(data)
         assert image_io.read_size(tmp_path / name) == expected
-    for name in ("nowhere.png", ".", "turned.jpg"):
-        path = tmp_path / name
-        if path.is_file():
-            os.truncate(path, 2**26 + 8 * 64 * 48 + 1)
-        with pytest.raises(DataError, match=f"{name}: .*(exist|regular|bytes are too many)"):
-            image_io.read_size(path, name=name)
+    for name in ("nowhere.png", "."):
+        with pytest.raises(DataError, match=f"{name}: .*(exist|regular)"):
+            image_io.read_size(tmp_path / name, name=name)
     monkeypatch.setattr(image_io, "MAX_PIXELS", 1000)
     with pytest.raises(DataError, match=r"289,000,000 pixels are more than the 1,000 allowed"):
         image_io.read_size(tmp_path / "large.png")
@@ -115,10 +112,10 @@ def test_missing_files_and_folders_are_refused(tmp_path, monkeypatch):
         load_rgb(tmp_path)
     with pytest.raises(DataError, match="cannot be read"):
         load_rgb("a\0b.png")
-    monkeypatch.setattr(image_io, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(image_io, "MAX_BYTES", 1000)
     with open(tmp_path / "huge.png", "wb") as file:
-        file.truncate(2**26 + 8 * 1000 + 1)  # sparse
-    with pytest.raises(DataError, match="bytes are too many for 1,000 pixels"):
+        file.truncate(1001)
+    with pytest.raises(DataError, match="1,001 bytes are too many for 300,000,000 pixels"):
         load_rgb(tmp_path / "huge.png")
 
 

@@ -96,8 +96,8 @@ def test_auto_uses_the_first_of_rules_that_agree(tmp_path):
 
 def test_auto_refuses_rules_that_contradict_each_other(tmp_path, monkeypatch):
     folders = two(tmp_path, ["1_2.png", "2_1.png", "3_3.png"], ["1.png", "2.png", "3.png"])
-    first = pairing.Rule("first", r"^(\d)_\d$", r"^(\d)$", "")
-    second = pairing.Rule("second", r"^\d_(\d)$", r"^(\d)$", "")
+    first = pairing.Rule("first", r"^(\d)_\d$", r"^(\d)$")
+    second = pairing.Rule("second", r"^\d_(\d)$", r"^(\d)$")
     monkeypatch.setattr(pairing, "RULES", (first, second))
     with pytest.raises(
         UsageError, match=r"first and second .* differ in 2 files \(1_2.png with 1.png or 2.png"

@@ -138,17 +138,9 @@ def test_a_crop_larger_than_an_image_is_refused(ten_pairs):
     assert "'é001'" in message and message.endswith("use 32 or less")
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (dict(seed=2**63), "seed=9223372036854775808"),
-        (dict(reader="mmap"), "auto, local, gfile"),
-        (dict(on_bad_record="ignore"), "on_bad_record='ignore' is not known; use one of fail, skip"),
-    ],
-)
-def test_invalid_values_are_refused(ten_pairs, options, message):
-    with pytest.raises(UsageError, match=message):
-        DehazeDataProcessor(ten_pairs, **(dict(batch_size=4, crop_size=16) | options))
+def test_a_seed_of_more_than_64_bits_is_refused(ten_pairs):
+    with pytest.raises(UsageError, match="seed=9223372036854775808"):
+        DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=16, seed=2**63)
 
 
 def test_refusals_of_the_datasets(ten_pairs, tmp_path):

@@ -111,7 +111,8 @@ def test_other_pairs_of_different_sizes_are_refused(tmp_path):
 def test_missing_folders_and_images_are_named(tmp_path):
     made = plant_manual(BY_NAME["rice2"], tmp_path)
     with pytest.raises(
-        DataError, match=r"RICE1/cloud does not exist; hazy_pairs/rice1 needs\nRICE1: from https"
+        DataError,
+        match=r"RICE1/cloud' is not an existing folder; .*; hazy_pairs/rice1 needs\nRICE1: from https",
     ):
         load("rice1", tmp_path)
     made[0][1].unlink()

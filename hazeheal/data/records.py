@@ -117,16 +117,6 @@ def shard_name(name: str, split: str, shard: int, num_shards: int) -> str:
     return f"{name}-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
 
 
-def index_name(name: str, split: str) -> str:
-    """Returns the file name of the index of a split."""
-    return f"{name}-{split}.index.npy"
-
-
-def sources_name(name: str, split: str) -> str:
-    """Returns the file name of the list of sources of a split."""
-    return f"{name}-{split}.sources.jsonl"
-
-
 def fingerprint(manifest: dict) -> str:
     """Returns the hash of all entries of a manifest that describe data: all but provenance and fingerprint."""
     described = {k: v for k, v in manifest.items() if k not in ("provenance", "fingerprint")}

@@ -96,7 +96,7 @@ def _assemble_split(
     """
     rows, shards = [], []
     formats = {side: collections.Counter() for side in FOLDERS}
-    sources_path = output_dir / records.sources_name(name, split)
+    sources_path = output_dir / f"{name}-{split}.sources.jsonl"
     with (
         atomic_path(sources_path, durable=True) as temporary,
         open(temporary, "w", encoding="utf-8", newline="\n") as lines,
@@ -119,7 +119,7 @@ def _assemble_split(
         )
     buffer = io.BytesIO()
     np.save(buffer, index, allow_pickle=False)
-    index_path = output_dir / records.index_name(name, split)
+    index_path = output_dir / f"{name}-{split}.index.npy"
     atomic_write(index_path, buffer.getvalue(), durable=True)
     return {
         "records": len(index),

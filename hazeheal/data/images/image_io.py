@@ -36,6 +36,9 @@ from hazeheal.utils.console import error_text
 
 ImageSource = str | os.PathLike | bytes | bytearray | memoryview
 
+# The largest plausible file: 8 bytes for each pixel (16-bit RGBA, uncompressed) and 64 MiB of metadata.
+MAX_BYTES = 2**26 + 8 * MAX_PIXELS
+
 # Files with these suffixes count as images when a folder is listed.
 _SUFFIXES = """
     .png .apng .jpg .jpeg .jpe .jfif .mpo .bmp .dib .tif .tiff .webp .gif .avif .jp2 .j2k .jpx .jpf
@@ -96,15 +99,13 @@ def _load(source, extract, name) -> tuple[Image.Image, Passthrough, Any]:
         raise
     except to_rgb.UnsupportedImageError as error:
         raise DataError(f"{name}: {error}") from None
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels ({error}); reduce its size") from error
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise DataError(f"{name}: too large to decode ({error_text(error)}); reduce its size") from error
     except UnidentifiedImageError as error:
         raise DataError(
             f"{name}: not an image, or its header is truncated or damaged (it begins with {data[:8]!r}); "
             "remove or replace it"
         ) from error
-    except MemoryError as error:
-        raise DataError(f"{name}: not enough memory to decode it; reduce its size") from error
     # Decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
     except Exception as error:
         raise DataError(f"{name}: truncated or damaged ({error_text(error)}); replace it") from error
@@ -143,34 +144,21 @@ def read_size(path: str | os.PathLike, *, name: str | None = None) -> tuple[int,
     """Returns the upright (height, width) of an image file from its header, without decoding it.
 
     Raises:
-        DataError: The header cannot be read, or the file is larger than such an image can be.
+        DataError: The header cannot be read, or the image is too large.
     """
-    name = name or os.fsdecode(path)
     try:
-        size = os.stat(path).st_size
-        if size and os.path.isfile(path):
+        if os.path.isfile(path):  # Opening a pipe would wait for a writer.
             with strict(), Image.open(path) as image:
                 width, height = image.size
                 # A PNG may store its EXIF after the pixels, and Pillow would decode them to find it.
                 transpose = None
                 if image.format != "PNG" or "exif" in image.info:
                     transpose = to_rgb.upright_transpose(image)
-            if size > _max_bytes(width * height):
-                raise DataError(
-                    f"{name}: {size:,} bytes are too many for {width}x{height} pixels; save it again"
-                )
             if width * height <= MAX_PIXELS:
                 return (width, height) if transpose in to_rgb.SIDEWAYS else (height, width)
-    except DataError:
-        raise
     except Exception:  # `load_rgb` reports the reason.
         pass
     return load_rgb(path, name=name)[0].shape[:2]
-
-
-def _max_bytes(pixels: int) -> int:
-    """The largest plausible file: 8 bytes for each pixel (16-bit RGBA, uncompressed) and 64 MiB of metadata."""
-    return 2**26 + 8 * pixels
 
 
 def _read(source: str | os.PathLike, name: str) -> bytes:
@@ -179,7 +167,7 @@ def _read(source: str | os.PathLike, name: str) -> bytes:
         status = os.stat(source)
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{name}: not a regular file; give an image file")
-        if status.st_size > _max_bytes(MAX_PIXELS):
+        if status.st_size > MAX_BYTES:
             raise DataError(f"{name}: {status.st_size:,} bytes are too many for {MAX_PIXELS:,} pixels")
         return pathlib.Path(os.fsdecode(source)).read_bytes()
     except FileNotFoundError:

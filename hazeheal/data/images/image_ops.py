@@ -8,12 +8,10 @@ _BLOCK = 1 << 15  # Values at a time: they stay in the cache, and a uint32 holds
 
 
 def center_crop(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Crops the centers of two images `[H, W, C]` to their common size; an image of that size is not copied."""
+    """Crops the centers of two images `[H, W, C]` to their common size, without copying them."""
     height, width = (min(a.shape[axis], b.shape[axis]) for axis in (0, 1))
 
     def crop(image):
-        if image.shape[:2] == (height, width):
-            return image
         top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         return image[top : top + height, left : left + width]
 

@@ -48,13 +48,9 @@ def inspect_file(data: bytes, *, format: str) -> Passthrough:
         ValueError: A JPEG or PNG has no end, or a PNG has a wrong checksum. Pillow accepts some of these: it does not
             check the CRC of pixels, and accepts a JPEG whose tail is zeros because it was never written.
     """
-    if format in ("JPEG", "MPO"):
-        kind, reason = "jpeg", _inspect_jpeg(data)
-    elif format == "PNG":
-        kind, reason = "png", _inspect_png(data)
-    else:
-        kind = format.lower()
-        reason = f"{kind}, not JPEG or PNG"
+    kind = "jpeg" if format == "MPO" else format.lower()
+    inspect = {"jpeg": _inspect_jpeg, "png": _inspect_png}.get(kind)
+    reason = inspect(data) if inspect else f"{kind}, not JPEG or PNG"
     return Passthrough(reusable=not reason, format=kind, reason=reason)
 
 

@@ -23,15 +23,12 @@ def find_folder(folder: str | os.PathLike, flag: str) -> pathlib.Path:
 def list_images(
     folder: pathlib.Path, flag: str, *, other: pathlib.Path | None = None
 ) -> tuple[list[str], list[str]]:
-    """Lists all image files under a folder.
+    """Returns the relative names of all image files under a folder, sorted, and notes on ignored files.
 
     Args:
         folder: An existing folder.
         flag: Name of the folder in errors and notes.
         other: The folder of the other role. It is not listed if it is inside `folder`.
-
-    Returns:
-        The relative names, sorted, and notes on ignored files.
 
     Raises:
         DataError: The folder has no images or cannot be read, or a name is not valid UTF-8.

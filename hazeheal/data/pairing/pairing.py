@@ -14,6 +14,7 @@ in the same subfolder of the clear folder, then in its parents: `part1/0005_0.8_
 """
 
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -69,16 +70,13 @@ class Pairing:
 
 
 def pair_folders(hazy_dir: str | os.PathLike, gt_dir: str | os.PathLike, *, rule: str = "auto") -> Pairing:
-    """Pairs the image files of two folders by name, without opening them.
+    """Pairs the image files of two folders by name, without opening them. The caller handles leftovers.
 
     Args:
         hazy_dir, gt_dir: The folders of the hazy and of the clear images. They may be the same folder.
         rule: The name of a rule, a regular expression with one group (or a group named `key`) that is searched in the
             stems of both folders, or `auto`. `auto` uses the rule that pairs every file: the first, if several do so
             identically, or the one that pairs most, if none does.
-
-    Returns:
-        The Pairing. It may have leftovers, which the caller handles.
 
     Raises:
         UsageError: A folder does not exist, the rule is invalid or needs two folders, or `auto` finds contradicting
@@ -123,11 +121,8 @@ def pair_names(
     Args:
         hazy, clear: Names relative to the folders of the images, with `/`. Those of the hazy images are sorted.
         rules: The rules to try. The result is that of the first rule that pairs everything, or else of the one that
-            pairs most.
+            pairs most. It may have no pairs.
         one_folder: Whether both lists are of the same folder.
-
-    Returns:
-        The Pairing, which may have no pairs. Its notes say why the rule was used.
 
     Raises:
         UsageError: Several rules pair everything, and differ.
@@ -212,11 +207,9 @@ def _refuse_same_file(pairing: Pairing, hazy_dir: pathlib.Path, gt_dir: pathlib.
     """Refuses hazy files that are links to their clear image, which would train the network to change nothing."""
     same = []
     for pair in pairing.pairs:
-        try:
-            if identity(hazy_dir / pair.hazy) == identity(gt_dir / pair.clear):
+        with contextlib.suppress(OSError):  # A dangling link. Reading it reports the error.
+            if os.path.samefile(hazy_dir / pair.hazy, gt_dir / pair.clear):
                 same.append(pair.hazy)
-        except OSError:
-            continue  # A dangling link. Reading it reports the error.
     if same:
         raise DataError(
             f"{len(same)} hazy files in {hazy_dir} are the same files as their clear images in {gt_dir} "

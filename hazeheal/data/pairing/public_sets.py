@@ -17,10 +17,9 @@ class PublicSet:
         title, text, page: The authors' name for it, its contents, and where to get it.
         splits: {split: (folder of the hazy images, folder of the clear images)}, relative to one root. A set without
             official splits has one.
-        rule: Name of a rule of `hazeheal.data.pairing.rules`.
+        rule, size_mismatch: The flags `--pairing` and `--size_mismatch` of `hazeheal-tfrecords convert`.
         example: The file names of one hazy and one clear image of a pair.
         config: The configuration that trains on it (`--config=`).
-        size_mismatch: How to treat pairs of different sizes (`hazeheal-tfrecords convert --size_mismatch`).
         unpack: What else to do after unpacking.
         citation: BibTeX.
     """

@@ -15,7 +15,6 @@ class Rule:
         name: The value of `--pairing`.
         hazy, clear: Regular expressions that are searched in the stems (file names without suffix) of hazy and clear
             files. The key is their group `key`, or else their only group.
-        description: The data sets that use the rule, with an example.
         two_folders: Whether the patterns cannot distinguish hazy from clear files. The two must then be in different
             folders; in one folder every image would be paired with itself.
         ignore_case: Whether `_gt` matches `_GT`. The comparison of keys is always case-sensitive.
@@ -24,7 +23,6 @@ class Rule:
     name: str
     hazy: str
     clear: str
-    description: str
     two_folders: bool = False
     ignore_case: bool = True
 
@@ -45,26 +43,26 @@ class Rule:
 
 # If several rules pair everything identically, `auto` reports the first, so the more specific ones come first.
 RULES = (
-    Rule(
-        "same_name", r"^(.+)$", r"^(.+)$", "the same name in two folders: 7.png and 7.png", two_folders=True
-    ),
-    Rule("o_haze", r"^(.+)_outdoor_hazy$", r"^(.+)_outdoor_GT$", "O-HAZE: 01_outdoor_hazy, 01_outdoor_GT"),
-    Rule("i_haze", r"^(.+)_indoor_hazy$", r"^(.+)_indoor_GT$", "I-HAZE: 01_indoor_hazy, 01_indoor_GT"),
-    Rule("dense_haze", r"^(.+)_hazy$", r"^(.+)_GT$", "Dense-Haze, NH-HAZE: 01_hazy, 01_GT"),
-    Rule("satehaze1k", r"^(.+)-inputs$", r"^(.+)-targets$", "SateHaze1k: 12-inputs, 12-targets"),
-    Rule("pix2pix", r"^(.+)_real_A$", r"^(.+)_real_B$", "pix2pix: 7_real_A, 7_real_B"),
-    Rule("sots_indoor", r"^(\d+)_\d+$", r"^(\d+)$", "RESIDE SOTS indoor: 1400_3 to 1400"),
-    Rule("its", r"^(\d+)_\d+_[\d.]+$", r"^(\d+)$", "RESIDE ITS: 1_1_0.90179 to 1"),
-    Rule(
-        "sots_outdoor", r"^(\d+)_[\d.]+_[\d.]+$", r"^(\d+)$", "RESIDE SOTS outdoor, OTS: 0001_0.8_0.2 to 0001"
-    ),
-    Rule(
-        "rice",
-        r"^(.+?)(?:_hazy)?$",
-        r"^(.+?)(?:_GT)?$",
-        "RICE: the same name in two folders, with or without _hazy and _GT: 007_hazy, 007_GT",
-        two_folders=True,
-    ),
+    # the same name in two folders: 7.png, 7.png
+    Rule("same_name", r"^(.+)$", r"^(.+)$", two_folders=True),
+    # O-HAZE: 01_outdoor_hazy, 01_outdoor_GT
+    Rule("o_haze", r"^(.+)_outdoor_hazy$", r"^(.+)_outdoor_GT$"),
+    # I-HAZE: 01_indoor_hazy, 01_indoor_GT
+    Rule("i_haze", r"^(.+)_indoor_hazy$", r"^(.+)_indoor_GT$"),
+    # Dense-Haze, NH-HAZE: 01_hazy, 01_GT
+    Rule("dense_haze", r"^(.+)_hazy$", r"^(.+)_GT$"),
+    # SateHaze1k: 12-inputs, 12-targets
+    Rule("satehaze1k", r"^(.+)-inputs$", r"^(.+)-targets$"),
+    # pix2pix: 7_real_A, 7_real_B
+    Rule("pix2pix", r"^(.+)_real_A$", r"^(.+)_real_B$"),
+    # RESIDE SOTS indoor: 1400_3, 1400
+    Rule("sots_indoor", r"^(\d+)_\d+$", r"^(\d+)$"),
+    # RESIDE ITS: 1_1_0.90179, 1
+    Rule("its", r"^(\d+)_\d+_[\d.]+$", r"^(\d+)$"),
+    # RESIDE SOTS outdoor, OTS: 0001_0.8_0.2, 0001
+    Rule("sots_outdoor", r"^(\d+)_[\d.]+_[\d.]+$", r"^(\d+)$"),
+    # RICE: the same name in two folders, with or without _hazy and _GT: 007_hazy, 007_GT
+    Rule("rice", r"^(.+?)(?:_hazy)?$", r"^(.+?)(?:_GT)?$", two_folders=True),
 )
 ALIASES = {"nh_haze": "dense_haze", "ots": "sots_outdoor", "rice1": "rice", "rice2": "rice"}
 
@@ -72,11 +70,8 @@ ALIASES = {"nh_haze": "dense_haze", "ots": "sots_outdoor", "rice1": "rice", "ric
 def find_rule(text: str) -> Rule:
     """Returns the rule of that name, or a rule for a regular expression that is searched in both stems.
 
-    Args:
-        text: The name of a rule, or a regular expression with one group or a group named `key`.
-
     Raises:
-        UsageError: `text` is neither.
+        UsageError: `text` is neither the name of a rule nor an expression with one group or a group named `key`.
     """
     name = text.lower().replace("-", "_")
     for rule in RULES:
@@ -97,4 +92,4 @@ def find_rule(text: str) -> Rule:
             f"pairing {text!r} is not a rule, and as a regular expression it has {pattern.groups} groups; "
             f"use one group, or name one as in (?P<key>...), or use a rule: {names}"
         )
-    return Rule(text, text, text, "a regular expression", two_folders=True, ignore_case=False)
+    return Rule(text, text, text, two_folders=True, ignore_case=False)

@@ -62,16 +62,9 @@ def decode_window(
     columns: int | tf.Tensor,
     width: tf.Tensor,
 ) -> tf.Tensor:
-    """Decodes a window; of a JPEG, little more than the window is decoded.
+    """Decodes the window `[y : y + rows, x : x + columns]` of an image file of known width, a string scalar.
 
-    Args:
-        encoded: The image file, a string scalar.
-        y, x: The upper left corner of the window.
-        rows, columns: Size of the window in pixels.
-        width: Width of the whole image in pixels.
-
-    Returns:
-        uint8 `[rows, columns, 3]`.
+    Of a JPEG, little more than the window is decoded.
     """
     left = tf.maximum(x - MARGIN, 0)
     right = tf.minimum(x + columns + MARGIN, width)

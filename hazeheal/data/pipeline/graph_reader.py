@@ -26,8 +26,6 @@ from hazeheal.errors import DataError, UsageError
 
 LOG = logging.getLogger("hazeheal")
 
-ON_BAD_RECORD = ("fail", "skip")
-
 # Number of records that are tried in place of a damaged one. If a tenth of all records is damaged, 17 in a row are
 # met once in 10^17 positions; if half is, once in 130,000, and such a data set should not be used.
 MAX_SUBSTITUTES = 16
@@ -39,23 +37,16 @@ class GraphReader:
     Args:
         split: The split.
         reader: The kind of reader (see `RecordReader`).
-        on_bad_record: One of `ON_BAD_RECORD`.
+        on_bad_record: `fail` or `skip`.
         max_in_flight: Upper bound of the number of records between reading and decoding.
-
-    Raises:
-        UsageError: `reader` or `on_bad_record` is not known.
     """
 
     def __init__(self, split: Split, *, reader: str, on_bad_record: str, max_in_flight: int):
-        if on_bad_record not in ON_BAD_RECORD:
-            raise UsageError(
-                f"on_bad_record={on_bad_record!r} is not known; use one of {', '.join(ON_BAD_RECORD)}"
-            )
         self._split = split
         self._reader = RecordReader(split, reader)
         self._skip = on_bad_record == "skip"
         # A read must not wait for a Python lock (see `record_reader`), and logging takes several. So reads only store
-        # messages, with operations that the interpreter executes in one step, and `log_new` logs them.
+        # messages, with operations that the interpreter executes in one step, and `log_bad_records` logs them.
         self._warnings: dict[int, str] = {}
         self._logged: set[int] = set()
         # For `translate_error`: the errors of damaged records, and the records that are being decoded.
@@ -102,8 +93,7 @@ class GraphReader:
             record_at: Maps `[m]` int64 positions to the numbers of their records.
 
         Returns:
-            For the records that were read: numbers (`[n]` int64), sizes (`[n, 2]` int32: height, width) and payloads
-            (`[n]` string).
+            Numbers (`[n]` int64), sizes (`[n, 2]` int32: height, width) and payloads (`[n]` string).
         """
         alternatives = tf.range(1 + MAX_SUBSTITUTES if self._skip else 1, dtype=tf.int64)
         places = positions[:, tf.newaxis] + alternatives

@@ -1,7 +1,6 @@
 """Haze augmentation: replaces the haze of a share of the training inputs, drawn again each time a pair is used.
 
-A training set usually shows each scene under the one haze that it was taken in. For configured shares of the
-positions the input is
+For configured shares of the positions the input is
 
     synthetic haze on the clear image, so that the generator sees each scene under any haze
     the clear image itself, so that the generator learns to leave clear images unchanged
@@ -60,18 +59,15 @@ def training_input(
     position: tf.Tensor,
     grain: np.ndarray,
 ) -> tf.Tensor:
-    """Returns the input of the generator at one position.
+    """Returns the input of the generator at one position, uint8 `[S, S, 3]`.
 
     Args:
         clear: uint8 `[S, S, 3]`.
-        decode_hazy: Returns the pair's own hazy image, like `clear`. It is called only if the image is needed.
+        decode_hazy: Returns the pair's own hazy image. It is called only if the image is needed.
         settings: The shares and the ranges.
         seed: The run's seed, 64 bits.
         position: int64 scalar, at least 0.
         grain: `make_grain(S)`.
-
-    Returns:
-        uint8 `[S, S, 3]`.
     """
     haze_seed = [seed, -3 * position - 2]  # Each position has three seeds, all negative.
     inputs = {

@@ -22,40 +22,28 @@ RANGES = ("relaid", "density", "airlight", "jpeg_quality")
 class HazeSettings:
     """The share of the training inputs that is replaced, and by what. `configs/default.py` has the same defaults.
 
-    Attributes:
-        share: Share of the inputs with synthetic haze instead of their own, in [0, 1].
-        share_clear: Share of the inputs that are the clear image itself, in [0, 1].
-        share_relaid: Share of the inputs whose own haze is changed, in [0, 1]. The three shares add up to at most 1.
-        relaid_min, relaid_max: Range of the factor on the pair's optical thickness, drawn log-uniformly.
-        relaid_shift: Largest change of the pair's airlight in both directions, in [0, 1].
-        kind: `ground` (ramps), `aerial` (clouds), or `mixed` (either, with probability 1/2).
-        density_min, density_max: Range of the mean optical thickness of an image, above 0. It is drawn
-            log-uniformly, so that thin haze is not rare.
-        airlight_min, airlight_max: Range of the brightness of the haze, in [0, 1].
-        tint: Largest relative deviation of its red and blue from gray, in [0, 1].
-        noise: Largest standard deviation of the camera noise on white, in [0, 1].
-        jpeg_share: Share of the images with synthetic haze that are compressed as JPEG, in [0, 1].
-        jpeg_quality_min, jpeg_quality_max: Range of the JPEG quality, 1 to 100.
+    The factor `relaid` and the thickness `density` are drawn log-uniformly, so that thin haze is not rare.
 
     Raises:
         UsageError: A value is invalid. The message begins with `fresh_haze.`.
     """
 
-    share: float = 0.0
-    share_clear: float = 0.0
-    share_relaid: float = 0.0
-    relaid_min: float = 0.5
+    # Shares of the inputs, in [0, 1], which add up to at most 1.
+    share: float = 0.0  # synthetic haze instead of their own
+    share_clear: float = 0.0  # the clear image itself
+    share_relaid: float = 0.0  # their own haze, changed
+    relaid_min: float = 0.5  # factor on the pair's optical thickness, above 0
     relaid_max: float = 2.0
-    relaid_shift: float = 0.1
-    kind: str = "mixed"
-    density_min: float = 0.06
+    relaid_shift: float = 0.1  # largest change of the pair's airlight in both directions, in [0, 1]
+    kind: str = "mixed"  # `ground` (ramps), `aerial` (clouds), or `mixed` (either, with probability 1/2)
+    density_min: float = 0.06  # mean optical thickness of an image, above 0
     density_max: float = 1.2
-    airlight_min: float = 0.5
+    airlight_min: float = 0.5  # brightness of the haze, in [0, 1]
     airlight_max: float = 1.0
-    tint: float = 0.06
-    noise: float = 0.02
-    jpeg_share: float = 0.5
-    jpeg_quality_min: int = 60
+    tint: float = 0.06  # largest relative deviation of its red and blue from gray, in [0, 1]
+    noise: float = 0.02  # largest standard deviation of the camera noise on white, in [0, 1]
+    jpeg_share: float = 0.5  # share of the images with synthetic haze that are compressed as JPEG, in [0, 1]
+    jpeg_quality_min: int = 60  # 1 to 100
     jpeg_quality_max: int = 95
 
     def __post_init__(self):
@@ -72,8 +60,7 @@ class HazeSettings:
             low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if low > high:
                 raise UsageError(
-                    f"fresh_haze.{name}_min={low} is larger than fresh_haze.{name}_max={high}; exchange them or make "
-                    "them equal"
+                    f"fresh_haze.{name}_min={low} is larger than fresh_haze.{name}_max={high}; exchange them"
                 )
         shares = {name: getattr(self, name) for name in SHARES if getattr(self, name)}
         if sum(shares.values()) > 1 + 1e-9:  # In floats 0.9 + 0.1 is a little more than 1.

@@ -6,19 +6,16 @@
 
 Order. With global batch B, step t takes the positions p = t B + i, i = 0..B-1; replica r takes i = r b..(r + 1) b - 1
 with b = B / replicas. Position p is place p % N of epoch p // N, and each epoch is another permutation of all N pairs.
-A batch may begin in one epoch and end in the next. Augmentation depends on (seed, p) alone. So there is no state: a
-run can resume at any step, and 1, 2 or 4 replicas, in one process or several, see the same images.
+Augmentation depends on (seed, p) alone. So there is no state: a run can resume at any step, and 1, 2 or 4 replicas, in
+one process or several, see the same images.
 
-Pipeline. positions -> record numbers -> bytes (one Python call per batch, with a CRC check) -> crops, decoded in
-parallel -> haze augmentation, if configured -> rotation and mirroring -> batch. Images stay uint8; the device
-normalizes them.
-
-A damaged record ends the run with an error that names it, or is skipped (`on_bad_record`): position p then takes the
-next intact record in the order, with the augmentation of p.
+Pipeline. positions -> record numbers -> bytes (one Python call per batch) -> crops, decoded in parallel -> haze
+augmentation, if configured -> rotation and mirroring -> batch. Images stay uint8; the device normalizes them.
 """
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import ml_collections
 import tensorflow as tf
@@ -106,11 +103,12 @@ class DehazeDataProcessor:
         data_dir: str | os.PathLike,
         *,
         split: str,
-        num_replicas: int = 1,
-        local_replicas: Iterable[int] | None = None,
-        on_bad_record: str = "fail",
+        **options: Any,
     ) -> "DehazeDataProcessor":
-        """Opens one split as a configuration describes it. Crops and haze augmentation are for its training split."""
+        """Opens one split as a configuration describes it, with more options of the class.
+
+        Crops and haze augmentation are for the training split.
+        """
         data = config.data
         is_training = split == data.train_split
         return cls(
@@ -119,15 +117,13 @@ class DehazeDataProcessor:
             batch_size=config.train.batch_size,
             crop_size=data.crop_size if is_training else None,
             window_min=data.window_min,
-            num_replicas=num_replicas,
-            local_replicas=local_replicas,
             seed=config.seed,
             flip=data.flip,
             rot90=data.rot90,
             haze=HazeSettings(**data.fresh_haze) if is_training else None,
             workers=data.workers,
             reader=data.reader,
-            on_bad_record=on_bad_record,
+            **options,
         )
 
     @property
@@ -145,9 +141,7 @@ class DehazeDataProcessor:
         self._records.log_bad_records()
 
     def note_bad_records(self, numbers: Iterable[int]) -> None:
-        """Adds the `bad_records` of the run that is being resumed, which were logged before.
-
-        This does not change what is read: a record that is intact again is used again.
+        """Adds the `bad_records` of the resumed run, which were logged. It does not change what is read.
 
         Raises:
             UsageError: One of them is not the number of a record.
@@ -155,13 +149,10 @@ class DehazeDataProcessor:
         self._records.note_bad_records(numbers)
 
     def dataset(self, start_step: int = 0) -> tf.data.Dataset:
-        """Returns the training batches from step `start_step` on, without end.
+        """Returns the training batches from step `start_step` on, without end, as fast for any step.
 
         For `strategy.distribute_datasets_from_function`: the batches of step t for each local replica in turn, then
         those of step t + 1.
-
-        Args:
-            start_step: The first step, at least 0. The time to start does not depend on it.
 
         Returns:
             Dataset of {`hazy`, `clear`: uint8 `[b, S, S, 3]` in [0, 255]; `number`: int64 `[b]`, the records in the
@@ -249,12 +240,9 @@ class DehazeDataProcessor:
         return images.with_options(self._records.options(workers=self._workers))
 
     def translate_error(self, error: BaseException) -> DataError | None:
-        """Finds the damaged data that caused an error while a dataset of this processor was read.
+        """Returns a DataError that names shard, record and source, or None if the data did not cause the error.
 
         TensorFlow wraps errors inside a dataset in its own error and message, and its decoders do not know which
         record they decode.
-
-        Returns:
-            A DataError that names shard, record and source, or None if the data did not cause the error.
         """
         return self._records.translate_error(error)

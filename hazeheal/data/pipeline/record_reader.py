@@ -15,10 +15,8 @@ import re
 import tensorflow as tf
 
 from hazeheal.data.records import Split, check_payload
-from hazeheal.errors import DataError, UsageError
+from hazeheal.errors import DataError
 from hazeheal.utils.console import error_text
-
-READERS = ("auto", "local", "gfile")
 
 # Number of batches to read concurrently. A local file is read faster than it is decoded. An object store takes tens
 # of milliseconds per request, but serves many at once.
@@ -38,14 +36,9 @@ class RecordReader:
 
     Attributes:
         kind: `local` or `gfile`.
-
-    Raises:
-        UsageError: `kind` is not one of `READERS`.
     """
 
     def __init__(self, split: Split, kind: str = "auto"):
-        if kind not in READERS:
-            raise UsageError(f"reader={kind!r} is not known; use one of {', '.join(READERS)}")
         self._split = split
         # pathlib writes `gs://bucket/x` as `gs:/bucket/x`.
         self._addresses = [
@@ -65,8 +58,7 @@ class RecordReader:
         """Returns the payload of record `number` (0 to N - 1) after checking its CRC.
 
         Raises:
-            DataError: The shard cannot be read, or the bytes are not those that were written. The message names the
-                shard, the record, its key and its source files.
+            DataError: The shard cannot be read, or the bytes are not those that were written.
         """
         row = self._split.index[number]
         address = self._addresses[row["shard"]]

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from hazeheal.data.images import image_io, image_ops
 from hazeheal.data.pairing.pairing import PairName, pair_folders
 from hazeheal.data.pairing.public_sets import PUBLIC_SETS, PublicSet
-from hazeheal.errors import DataError
+from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.console import first_few
 
 _DESCRIPTION = """\
@@ -71,12 +71,10 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
         splits = {}
         for split, folders in pairs.splits.items():
             hazy_dir, gt_dir = (root / folder for folder in folders)
-            for folder in (hazy_dir, gt_dir):
-                if not folder.is_dir():
-                    raise DataError(
-                        f"{folder} does not exist; hazy_pairs/{pairs.name} needs\n{pairs.instructions}"
-                    )
-            pairing = pair_folders(hazy_dir, gt_dir, rule=pairs.rule)
+            try:
+                pairing = pair_folders(hazy_dir, gt_dir, rule=pairs.rule)
+            except UsageError as error:
+                raise DataError(f"{error}; hazy_pairs/{pairs.name} needs\n{pairs.instructions}") from None
             if pairing.leftovers:
                 files = [*pairing.orphans_hazy, *pairing.orphans_clear, *pairing.ambiguous]
                 raise DataError(
@@ -89,29 +87,26 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
         self, hazy_dir: pathlib.Path, gt_dir: pathlib.Path, pairs: list[PairName]
     ) -> Iterator[tuple[str, dict]]:
         for pair in pairs:
-            hazy, clear = _read(hazy_dir / pair.hazy), _read(gt_dir / pair.clear)
-            if hazy[0].shape != clear[0].shape:
-                clear = self._crop_border(hazy[0], clear[0], hazy_dir / pair.hazy), None
-            yield pair.key, {"hazy": _feature(*hazy), "clear": _feature(*clear), "key": pair.key}
+            hazy, hazy_file = _read(hazy_dir / pair.hazy)
+            clear, clear_file = _read(gt_dir / pair.clear)
+            if hazy.shape != clear.shape:
+                # The clear images of some data sets have a border.
+                hazy_center, clear_center = image_ops.center_crop(hazy, clear)
+                if (
+                    self.builder_config.pairs.size_mismatch != "center_crop"
+                    or hazy_center.shape != hazy.shape
+                ):
+                    sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (hazy, clear))
+                    raise DataError(
+                        f"{hazy_dir / pair.hazy} and its clear image have different sizes ({sizes}); remove the pair"
+                    )
+                clear, clear_file = clear_center, None
+            # TFDS copies a file, and encodes an array as PNG.
+            yield pair.key, {"hazy": hazy_file or hazy, "clear": clear_file or clear, "key": pair.key}
 
-    def _crop_border(self, hazy: np.ndarray, clear: np.ndarray, path: pathlib.Path) -> np.ndarray:
-        """Returns the center of a clear image, if the data set is known for clear images with a border."""
-        hazy_center, clear_center = image_ops.center_crop(hazy, clear)
-        if self.builder_config.pairs.size_mismatch != "center_crop" or hazy_center is not hazy:
-            sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (hazy, clear))
-            raise DataError(
-                f"{path} and its clear image have different sizes ({sizes}); remove the pair or repair it"
-            )
-        return clear_center
 
-
-def _read(path: pathlib.Path) -> tuple[np.ndarray, bytes | None]:
-    """Returns the image, and the file's bytes if TensorFlow decodes them to the same pixels."""
+def _read(path: pathlib.Path) -> tuple[np.ndarray, io.BytesIO | None]:
+    """Returns the image, and its file if TensorFlow decodes that to the same pixels."""
     data = path.read_bytes()
     image, passthrough = image_io.load_rgb(data, name=str(path))
-    return image, data if passthrough.reusable else None
-
-
-def _feature(image: np.ndarray, data: bytes | None) -> np.ndarray | io.BytesIO:
-    """Returns what the image feature stores: a file, which TFDS copies, or an array, which becomes a PNG."""
-    return image if data is None else io.BytesIO(data)
+    return image, io.BytesIO(data) if passthrough.reusable else None
