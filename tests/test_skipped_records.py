@@ -26,7 +26,7 @@ from record_sets import (
 from hazeheal.data.pipeline import augment
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.data.pipeline.shuffle import shuffled_numbers
-from hazeheal.errors import DataError, UsageError
+from hazeheal.errors import DataError
 
 # -------------------------------------------------------------------------- damaged records are skipped
 SKIP = {"on_bad_record": "skip"}
@@ -211,10 +211,6 @@ def test_a_restored_count_is_not_logged_again(damage, warnings):
     assert resumed.bad_records == (1, 5, 7)
     (line,) = warnings(resumed)[2:]
     assert "'é007'" in line
-    for number in (-1, COUNT):
-        with pytest.raises(UsageError, match=f"bad record {number} does not exist; the split has 10 records"):
-            resumed.note_bad_records([2, number])
-    assert resumed.bad_records == (1, 5, 7)
 
 
 def test_a_record_that_is_intact_again_is_used_again(damage):

@@ -1,10 +1,5 @@
 """Pairs hazy and clear images by the names of their files.
 
-    pairing = pair_folders("D/hazy", "D/GT")            # rule="auto"
-    for pair in pairing.pairs:                          # PairName(key, hazy, clear, scene)
-        ...
-    pairing.orphans_hazy, pairing.ambiguous             # files that could not be paired
-
 Several hazy images may have the same clear image. If there are several clear candidates for one hazy image, they are
 reported and not paired.
 

@@ -1,12 +1,9 @@
 """Paired augmentation: the same crop, mirroring and quarter turn for the hazy and the clear image of a pair.
 
 All functions are pure: equal arguments give equal results, in eager mode, inside `tf.data` and on any machine, so a
-resumed run sees the images that it would have seen. All randomness comes from `seed`, a pair of integers. The caller
-gives each example and each kind of augmentation its own seed: `hazeheal.data.pipeline.processor` uses (seed, 2 p) for
-the crop and (seed, 2 p + 1) for the orientation of the example at position p.
-
-    y, x = random_crop_window(460, 620, size=256, seed=[0, 14])
-    hazy, clear = flip_rot90(hazy, clear, seed=[0, 15])
+resumed run sees the images that it would have seen. All randomness comes from `seed`, a pair of integers:
+`hazeheal.data.pipeline.processor` uses (seed, 2 p) for the crop and (seed, 2 p + 1) for the orientation of the example
+at position p.
 """
 
 from collections.abc import Sequence
@@ -21,17 +18,9 @@ WHOLE_IMAGE_SHARE = 0.25  # of the windows of `random_window`
 def random_crop_window(
     height: int | tf.Tensor, width: int | tf.Tensor, *, size: int, seed: Seed
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws the corner of a square crop; every window inside the image is equally likely.
+    """Draws the corner (y, x), int32 scalars, of the square crop `image[y : y + size, x : x + size]`.
 
-    The image itself is not needed, so a decoder can decode the window alone.
-
-    Args:
-        height, width: Size of the image in pixels, at least `size`.
-        size: Side of the crop in pixels.
-        seed: Two integers.
-
-    Returns:
-        (y, x), int32 scalars: the upper left corner of the crop `image[y : y + size, x : x + size]`.
+    Every window inside the image is equally likely. `height` and `width` are at least `size`.
     """
     room = tf.stack([height, width]) - size + 1
     corner = tf.cast(_draw(2, seed) % tf.cast(room, tf.int64), tf.int32)
@@ -74,13 +63,7 @@ def flip_rot90(
     likely. Haze has no preferred side and aerial images have no preferred direction. Use `rot90=False` for
     photographs with the sky at the top.
 
-    Args:
-        hazy, clear: `[S, S, C]` of any dtype. With `rot90=False` they need not be square.
-        seed: Two integers.
-        flip, rot90: Whether to mirror, and whether to rotate.
-
-    Returns:
-        (hazy, clear), of the same shapes and dtypes.
+    The images are `[S, S, C]` of any dtype. With `rot90=False` they need not be square.
     """
     hazy, clear = tf.convert_to_tensor(hazy), tf.convert_to_tensor(clear)
     bits = _draw(2, seed)

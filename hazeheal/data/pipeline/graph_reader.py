@@ -22,7 +22,7 @@ import tensorflow as tf
 from hazeheal.data.pipeline.decode import decode_image, split_record
 from hazeheal.data.pipeline.record_reader import RecordReader
 from hazeheal.data.records import Split
-from hazeheal.errors import DataError, UsageError
+from hazeheal.errors import DataError
 
 LOG = logging.getLogger("hazeheal")
 
@@ -65,16 +65,11 @@ class GraphReader:
         return tuple(sorted(self._warnings))  # sorted() copies a dict of integers in one step.
 
     def note_bad_records(self, numbers: Iterable[int]) -> None:
-        """Adds damaged records that were logged before; raises UsageError if a number does not exist."""
-        numbers = [int(number) for number in numbers]
+        """Adds damaged records that were logged before."""
         for number in numbers:
-            if not 0 <= number < len(self._split):
-                raise UsageError(
-                    f"bad record {number} does not exist; the split has {len(self._split)} records, numbered from 0"
-                )
-        self._logged.update(set(numbers) - self._warnings.keys())
-        for number in numbers:
-            self._warnings.setdefault(number, "")
+            if number not in self._warnings:
+                self._warnings[number] = ""
+                self._logged.add(number)
 
     def log_bad_records(self) -> None:
         """Logs a warning for each record that was not logged yet. Do not call this within a read."""

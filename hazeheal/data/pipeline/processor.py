@@ -141,11 +141,7 @@ class DehazeDataProcessor:
         self._records.log_bad_records()
 
     def note_bad_records(self, numbers: Iterable[int]) -> None:
-        """Adds the `bad_records` of the resumed run, which were logged. It does not change what is read.
-
-        Raises:
-            UsageError: One of them is not the number of a record.
-        """
+        """Adds the `bad_records` of the resumed run, which were logged. It does not change what is read."""
         self._records.note_bad_records(numbers)
 
     def dataset(self, start_step: int = 0) -> tf.data.Dataset:
@@ -216,12 +212,7 @@ class DehazeDataProcessor:
         Returns:
             Finite dataset of {`hazy`, `clear`: uint8 `[H, W, 3]` in [0, 255], of each pair's own size; `number`:
             int64 scalar}.
-
-        Raises:
-            UsageError: `replica` is not in 0 to `replicas` - 1.
         """
-        if not 0 <= replica < replicas:
-            raise UsageError(f"replica={replica} is not one of {replicas} replicas; use 0 to {replicas - 1}")
 
         def record_at(positions):
             return positions % self.num_images

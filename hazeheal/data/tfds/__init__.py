@@ -6,6 +6,6 @@ import tensorflow_datasets as tfds
 pairs = tfds.load("hazy_pairs/rice1", data_dir="D")  # reads D/downloads/manual/RICE_DATASET/RICE1/
 """
 
-from hazeheal.data.tfds.hazy_pairs import HazyPairs, HazyPairsConfig
+from hazeheal.data.tfds.hazy_pairs import HazyPairs
 
-__all__ = ["HazyPairs", "HazyPairsConfig"]
+__all__ = ["HazyPairs"]

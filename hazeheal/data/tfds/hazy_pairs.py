@@ -5,7 +5,6 @@ decoding are those of `hazeheal-tfrecords convert`: upright 8-bit RGB, and the f
 decodes them to the same pixels.
 """
 
-import dataclasses
 import io
 import pathlib
 from collections.abc import Iterator
@@ -27,31 +26,23 @@ split when you split a set yourself.
 """
 
 
-@dataclasses.dataclass(kw_only=True)
-class HazyPairsConfig(tfds.core.BuilderConfig):
-    """One public data set.
-
-    Attributes:
-        pairs: Its entry in the table of public data sets.
-    """
-
-    pairs: PublicSet
-
-
 class HazyPairs(tfds.core.GeneratorBasedBuilder):
     """Pairs of hazy and clear images."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
     BUILDER_CONFIGS: ClassVar = [
-        HazyPairsConfig(name=one.name, description=f"{one.title}. {one.text}", pairs=one)
-        for one in PUBLIC_SETS
+        tfds.core.BuilderConfig(name=one.name, description=f"{one.title}. {one.text}") for one in PUBLIC_SETS
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Unpack the data set into `manual_dir` (by default `<data_dir>/downloads/manual`) so that its images are in "
         "these folders. The authors' terms apply; most permit research only.\n\n"
         + "\n\n".join(f"hazy_pairs/{one.name}\n{one.instructions}" for one in PUBLIC_SETS)
     )
+
+    @property
+    def _public_set(self) -> PublicSet:
+        return next(one for one in PUBLIC_SETS if one.name == self.builder_config.name)
 
     def _info(self) -> tfds.core.DatasetInfo:
         image = tfds.features.Image(shape=(None, None, 3), doc="uint8 RGB")
@@ -62,12 +53,12 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
                 {"hazy": image, "clear": image, "key": tfds.features.Text(doc="stem of the hazy file")}
             ),
             supervised_keys=("hazy", "clear"),
-            homepage=self.builder_config.pairs.page,
-            citation=self.builder_config.pairs.citation,
+            homepage=self._public_set.page,
+            citation=self._public_set.citation,
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        pairs, root = self.builder_config.pairs, pathlib.Path(dl_manager.manual_dir)
+        pairs, root = self._public_set, pathlib.Path(dl_manager.manual_dir)
         splits = {}
         for split, folders in pairs.splits.items():
             hazy_dir, gt_dir = (root / folder for folder in folders)
@@ -92,10 +83,7 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
             if hazy.shape != clear.shape:
                 # The clear images of some data sets have a border.
                 hazy_center, clear_center = image_ops.center_crop(hazy, clear)
-                if (
-                    self.builder_config.pairs.size_mismatch != "center_crop"
-                    or hazy_center.shape != hazy.shape
-                ):
+                if self._public_set.size_mismatch != "center_crop" or hazy_center.shape != hazy.shape:
                     sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (hazy, clear))
                     raise DataError(
                         f"{hazy_dir / pair.hazy} and its clear image have different sizes ({sizes}); remove the pair"
