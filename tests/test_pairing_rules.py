@@ -58,7 +58,6 @@ def test_each_rule_by_name_and_by_auto(tmp_path, rule):
         assert joined(result) == expected
         assert result.rule == rule
         assert result.leftovers == 0
-        assert [pair.scene for pair in result.pairs] == [pair.clear for pair in result.pairs]
     assert f"rule {rule} pairs everything" in result.notes[0]
 
 
@@ -99,9 +98,7 @@ def test_auto_refuses_rules_that_contradict_each_other(tmp_path, monkeypatch):
     first = pairing.Rule("first", r"^(\d)_\d$", r"^(\d)$")
     second = pairing.Rule("second", r"^\d_(\d)$", r"^(\d)$")
     monkeypatch.setattr(pairing, "RULES", (first, second))
-    with pytest.raises(
-        UsageError, match=r"first and second .* differ in 2 files \(1_2.png with 1.png or 2.png"
-    ):
+    with pytest.raises(UsageError, match=r"first and second .* differ in 2 files \(1_2.png, 2_1.png\)"):
         pair_folders(*folders)
 
 
@@ -148,6 +145,6 @@ def test_real_folders(name, rule, pairs, scenes):
         pytest.skip(f"no real data set {name} beside the repository")
     result = pair_folders(folder / "hazy", folder / "GT")
     assert (result.rule, len(result.pairs), result.leftovers) == (rule, pairs, 0)
-    assert len({pair.scene for pair in result.pairs}) == scenes
+    assert len({pair.clear for pair in result.pairs}) == scenes
     for pair in result.pairs:
         assert re.match(r"\d+", pair.hazy)[0] == re.match(r"\d+", pair.clear)[0]

@@ -6,6 +6,7 @@ import pathlib
 
 from hazeheal.data.images.image_io import IMAGE_SUFFIXES
 from hazeheal.errors import DataError, UsageError
+from hazeheal.utils.console import first_few
 
 # Maximum number of paths to one folder through links. If many folders link to each other, the number explodes.
 MAX_PATHS = 1000
@@ -72,8 +73,7 @@ def list_images(
                 f"{flag}: the name {os.fsencode(name)!r} is not valid UTF-8; rename the file"
             ) from None
     kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
-    text = ", ".join(f"{count} {kind}" for kind, count in kinds[:6]) + (", ..." if len(kinds) > 6 else "")
-    text = text.encode("utf-8", "backslashreplace").decode()
+    text = first_few([f"{count} {kind}" for kind, count in kinds], 6)
     if not names:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(

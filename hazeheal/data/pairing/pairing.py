@@ -83,13 +83,13 @@ def pair_folders(hazy_dir: str | os.PathLike, gt_dir: str | os.PathLike, *, rule
     one_folder = identity(hazy_dir) == identity(gt_dir)
     rules = RULES if rule == "auto" else (find_rule(rule),)
     if one_folder:
-        usable = [r for r in RULES if not r.two_folders]
-        if rule != "auto" and rules[0].two_folders:
+        rules = [r for r in rules if not r.two_folders]
+        if not rules:
             raise UsageError(
                 f"pairing {rule!r} cannot distinguish hazy from clear files in one folder ({hazy_dir}) and would pair "
-                f"images with themselves; use two folders or one of {', '.join(r.name for r in usable)}"
+                f"images with themselves; use two folders or one of "
+                f"{', '.join(r.name for r in RULES if not r.two_folders)}"
             )
-        rules = usable if rule == "auto" else rules
     hazy, notes = list_images(hazy_dir, "hazy_dir", other=gt_dir)
     if one_folder:
         clear = hazy
@@ -186,12 +186,9 @@ def _explain_auto(results: list[Pairing], best: Pairing) -> str:
         second = {pair.hazy: pair.clear for pair in other.pairs}
         differ = sorted(name for name in choice.keys() | second if choice.get(name) != second.get(name))
         if differ:
-            examples = "; ".join(
-                f"{name} with {choice.get(name)} or {second.get(name)}" for name in differ[:5]
-            )
             raise UsageError(
                 f"pairing auto: rules {best.rule} and {other.rule} both pair everything and differ in {len(differ)} "
-                f"files ({examples}); select one with --pairing={best.rule} or --pairing={other.rule}"
+                f"files ({first_few(differ)}); select one with --pairing={best.rule} or --pairing={other.rule}"
             )
         agree.append(other.rule)
     also = f" (identical results: {', '.join(agree)})" if agree else ""

@@ -5,10 +5,9 @@ A record is damaged if it cannot be read or its CRC is wrong. `on_bad_record` sa
     fail    the dataset fails, and `translate_error` names the record
     skip    the next intact record in the order is used instead
 
-With `skip`, too, the records that are read are a function of the position and of which records are damaged. A damaged
-record is tried again whenever its turn comes, so neither a restart nor another replica, which has read other records,
-changes a batch. A record with the right CRC whose image cannot be decoded was written like that, and ends the dataset
-in both modes.
+A damaged record is tried again whenever its turn comes, so neither a restart nor another replica, which has read
+other records, changes a batch. A record with the right CRC whose image cannot be decoded was written like that, and
+ends the dataset in both modes.
 """
 
 import collections

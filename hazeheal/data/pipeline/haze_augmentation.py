@@ -6,8 +6,6 @@ For configured shares of the positions the input is
     the clear image itself, so that the generator learns to leave clear images unchanged
     the pair's own haze, thinner or thicker and under another airlight (`rehaze`)
 
-The target is always the clear image of the data set.
-
 Synthetic haze follows I = J t + A (1 - t), t = exp(-d) (Koschmieder 1924), in sRGB values, as in RESIDE (Li et al.
 2019) and later sets, because it is mixed with their pairs. The optical thickness d has the drawn mean `density`, and
 blends
@@ -59,15 +57,10 @@ def training_input(
     position: tf.Tensor,
     grain: np.ndarray,
 ) -> tf.Tensor:
-    """Returns the input of the generator at one position, uint8 `[S, S, 3]`.
+    """Returns the input of the generator at one position (an int64 scalar of 0 or more), uint8 `[S, S, 3]`.
 
-    Args:
-        clear: uint8 `[S, S, 3]`.
-        decode_hazy: Returns the pair's own hazy image. It is called only if the image is needed.
-        settings: The shares and the ranges.
-        seed: The run's seed, 64 bits.
-        position: int64 scalar, at least 0.
-        grain: `make_grain(S)`.
+    `clear` is the target, uint8 `[S, S, 3]`. `decode_hazy` returns the pair's own hazy image, and is called only if it
+    is needed. `seed` is the run's, and `grain` is `make_grain(S)`.
     """
     haze_seed = [seed, -3 * position - 2]  # Each position has three seeds, all negative.
     inputs = {
