@@ -11,7 +11,7 @@ import pytest
 from image_files import IMAGE, REFUSED, REUSABLE, RGB, chunk, exif, png_header, saved
 from PIL import Image, ImageFile
 
-from hazeheal.data.images import image_io, pillow_settings
+from hazeheal.data.images import image_io
 from hazeheal.data.images.image_io import encode, load_rgb, save
 from hazeheal.errors import DataError
 
@@ -156,7 +156,7 @@ def test_threads_decode_concurrently(monkeypatch):
     for thread in threads:
         thread.join()
     assert not failures
-    assert not pillow_settings._active
+    assert not image_io._active
     assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS) == (True, 10)
 
 

@@ -17,25 +17,28 @@ How `load_rgb` treats each kind of image:
                            a PSD do not count as pages: the main image is used
 """
 
+import contextlib
 import io
 import os
 import pathlib
 import stat
-from collections.abc import Callable
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hazeheal.data.images import to_rgb
 from hazeheal.data.images.passthrough import Passthrough, inspect_file
-from hazeheal.data.images.pillow_settings import MAX_PIXELS, strict
 from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.atomic import atomic_path
 from hazeheal.utils.console import error_text
 
 ImageSource = str | os.PathLike | bytes | bytearray | memoryview
 
+MAX_PIXELS = 300_000_000
 # The largest plausible file: 8 bytes for each pixel (16-bit RGBA, uncompressed) and 64 MiB of metadata.
 MAX_BYTES = 2**26 + 8 * MAX_PIXELS
 
@@ -45,6 +48,39 @@ _SUFFIXES = """
     .ppm .pgm .pbm .pnm .pcx .tga .sgi .psd .ras .qoi
 """
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
+
+_lock = threading.Lock()
+_active = 0  # number of threads inside `strict`
+_saved_settings: tuple = ()  # Pillow's settings and the warning filters before the first thread entered
+
+
+@contextlib.contextmanager
+def strict() -> Iterator[None]:
+    """Makes Pillow refuse truncated files and more than `MAX_PIXELS`, whatever the program has set.
+
+    Every function of this module does so itself. Entering the context once around many calls saves most of its cost.
+
+    The settings are module globals of Pillow. So are the filters for its warnings about damaged metadata, which would
+    appear in the program's output without a file name. Concurrent threads share the strict settings, and the last
+    thread to leave restores the saved ones.
+    """
+    global _active, _saved_settings
+    with _lock:
+        if not _active:
+            filters = warnings.catch_warnings()
+            _saved_settings = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, filters
+            filters.__enter__()
+            warnings.simplefilter("ignore")
+            ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, MAX_PIXELS
+        _active += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _active -= 1
+            if not _active:
+                ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, filters = _saved_settings
+                filters.__exit__(None, None, None)
 
 
 def load_rgb(source: ImageSource, *, name: str | None = None) -> tuple[np.ndarray, Passthrough]:

@@ -38,11 +38,15 @@ class GraphReader:
         reader: The kind of reader (see `RecordReader`).
         on_bad_record: `fail` or `skip`.
         max_in_flight: Upper bound of the number of records between reading and decoding.
+
+    Attributes:
+        concurrent_batches: How many calls of `read` should run at the same time.
     """
 
     def __init__(self, split: Split, *, reader: str, on_bad_record: str, max_in_flight: int):
         self._split = split
         self._reader = RecordReader(split, reader)
+        self.concurrent_batches = self._reader.concurrent_batches
         self._skip = on_bad_record == "skip"
         # A read must not wait for a Python lock (see `record_reader`), and logging takes several. So reads only store
         # messages, with operations that the interpreter executes in one step, and `log_bad_records` logs them.
@@ -52,11 +56,6 @@ class GraphReader:
         self._errors: dict[str, DataError] = {}
         self._error_ids = itertools.count()
         self._in_flight = collections.deque(maxlen=max_in_flight)
-
-    @property
-    def concurrent_batches(self) -> int:
-        """How many calls of `read` should run at the same time."""
-        return self._reader.concurrent_batches
 
     @property
     def bad_records(self) -> tuple[int, ...]:

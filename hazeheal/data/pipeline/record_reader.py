@@ -36,6 +36,7 @@ class RecordReader:
 
     Attributes:
         kind: `local` or `gfile`.
+        concurrent_batches: How many batches should be read at the same time.
     """
 
     def __init__(self, split: Split, kind: str = "auto"):
@@ -47,12 +48,8 @@ class RecordReader:
         if kind == "auto":
             kind = "gfile" if any("://" in address for address in self._addresses) else "local"
         self.kind = kind
+        self.concurrent_batches = CONCURRENT_BATCHES[kind]
         self._read_bytes = _read_local if kind == "local" else _read_gfile
-
-    @property
-    def concurrent_batches(self) -> int:
-        """How many threads should read a batch at the same time."""
-        return CONCURRENT_BATCHES[self.kind]
 
     def read(self, number: int) -> bytes:
         """Returns the payload of record `number` (0 to N - 1) after checking its CRC.

@@ -1,9 +1,5 @@
 """Synthetic haze in NumPy: the scattering model, the parameters drawn for an image, and haze fields.
 
-    haze = draw(Ranges(beta=(0.6, 1.8)), seed=0, name="coast.png", version=1)
-    hazy = apply_haze(clear, haze)                 # a field of clouds or a ramp
-    hazy = apply_haze(clear, haze, depth=depth)    # a depth map
-
 The model I = J t + A (1 - t) with t = exp(-beta d) is applied to the sRGB values of the file, as in RESIDE and other
 public sets. The haze of an image depends on (ranges, seed, name, version) alone. TensorFlow is not needed.
 """
