@@ -65,8 +65,9 @@ def test_sizes_are_read_from_headers_alone(tmp_path, monkeypatch):
     for name, (data, expected) in files.items():
         (tmp_path / name).write_bytes(data)
         assert image_io.read_size(tmp_path / name) == expected
-    for name in ("nowhere.png", "."):
-        with pytest.raises(DataError, match=f"{name}: .*(exist|regular)"):
+    os.truncate(tmp_path / "turned.jpg", 2**26 + 8 * 64 * 48 + 1)
+    for name in ("nowhere.png", ".", "turned.jpg"):
+        with pytest.raises(DataError, match=f"{name}: .*(exist|regular|bytes are too many)"):
             image_io.read_size(tmp_path / name, name=name)
     monkeypatch.setattr(image_io, "MAX_PIXELS", 1000)
     with pytest.raises(DataError, match=r"289,000,000 pixels are more than the 1,000 allowed"):
@@ -112,10 +113,10 @@ def test_missing_files_and_folders_are_refused(tmp_path, monkeypatch):
         load_rgb(tmp_path)
     with pytest.raises(DataError, match="cannot be read"):
         load_rgb("a\0b.png")
-    monkeypatch.setattr(image_io, "MAX_BYTES", 1000)
+    monkeypatch.setattr(image_io, "MAX_PIXELS", 1000)
     with open(tmp_path / "huge.png", "wb") as file:
-        file.truncate(1001)
-    with pytest.raises(DataError, match="1,001 bytes are too many for 300,000,000 pixels"):
+        file.truncate(2**26 + 8 * 1000 + 1)  # sparse
+    with pytest.raises(DataError, match="bytes are too many for 1,000 pixels"):
         load_rgb(tmp_path / "huge.png")
 
 

@@ -62,7 +62,7 @@ gc.disable()
 read = record_reader.RecordReader.read
 def slow(self, number):
     if self is not collecting._records._reader:
-        time.sleep(0.2)
+        time.sleep(0.1)
     elif todo:
         todo.pop()
         gc.collect()
@@ -75,8 +75,8 @@ for kind in ("local", "gfile"):
     next(cycle[0])
     cycle.append(cycle)
     del cycle
-    print(len(list(collecting.dataset().take(20))))
+    print(len(list(collecting.dataset().take(10))))
 """
     code, out, err = processes.run_python(code)
     assert code == 0, err
-    assert out.split()[-2:] == ["20", "20"]
+    assert out.split()[-2:] == ["10", "10"]

@@ -39,8 +39,6 @@ from hazeheal.utils.console import error_text
 ImageSource = str | os.PathLike | bytes | bytearray | memoryview
 
 MAX_PIXELS = 300_000_000
-# The largest plausible file: 8 bytes for each pixel (16-bit RGBA, uncompressed) and 64 MiB of metadata.
-MAX_BYTES = 2**26 + 8 * MAX_PIXELS
 
 # Files with these suffixes count as images when a folder is listed.
 _SUFFIXES = """
@@ -182,6 +180,7 @@ def read_size(path: str | os.PathLike, *, name: str | None = None) -> tuple[int,
     Raises:
         DataError: The header cannot be read, or the image is too large.
     """
+    name = name or os.fsdecode(path)
     try:
         if os.path.isfile(path):  # Opening a pipe would wait for a writer.
             with strict(), Image.open(path) as image:
@@ -190,11 +189,20 @@ def read_size(path: str | os.PathLike, *, name: str | None = None) -> tuple[int,
                 transpose = None
                 if image.format != "PNG" or "exif" in image.info:
                     transpose = to_rgb.upright_transpose(image)
+            _check_bytes(os.path.getsize(path), width * height, name)
             if width * height <= MAX_PIXELS:
                 return (width, height) if transpose in to_rgb.SIDEWAYS else (height, width)
+    except DataError:
+        raise
     except Exception:  # `load_rgb` reports the reason.
         pass
     return load_rgb(path, name=name)[0].shape[:2]
+
+
+def _check_bytes(size: int, pixels: int, name: str) -> None:
+    """Refuses a file of more than 8 bytes per pixel (16-bit RGBA, uncompressed) and 64 MiB of metadata."""
+    if size > 2**26 + 8 * pixels:
+        raise DataError(f"{name}: {size:,} bytes are too many for {pixels:,} pixels; save it again")
 
 
 def _read(source: str | os.PathLike, name: str) -> bytes:
@@ -203,8 +211,7 @@ def _read(source: str | os.PathLike, name: str) -> bytes:
         status = os.stat(source)
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{name}: not a regular file; give an image file")
-        if status.st_size > MAX_BYTES:
-            raise DataError(f"{name}: {status.st_size:,} bytes are too many for {MAX_PIXELS:,} pixels")
+        _check_bytes(status.st_size, MAX_PIXELS, name)
         return pathlib.Path(os.fsdecode(source)).read_bytes()
     except FileNotFoundError:
         raise DataError(f"{name}: the file does not exist") from None
