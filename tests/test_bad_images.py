@@ -46,7 +46,9 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(monkeypatch):
     height, width = RGB.shape[:2]
     for allowed in (1, height * width // 3, height * width - 1):
         monkeypatch.setattr(image_io, "MAX_PIXELS", allowed)
-        with pytest.raises(DataError, match=f"{height * width:,} pixels are more than the {allowed:,}"):
+        # Pillow refuses an image of twice as many pixels as allowed.
+        message = f"{height * width:,} pixels are more than the {allowed:,} allowed|too large to decode"
+        with pytest.raises(DataError, match=message):
             load_rgb(encode(RGB))
     monkeypatch.setattr(image_io, "MAX_PIXELS", height * width)
     assert load_rgb(encode(RGB))[0].shape == RGB.shape
@@ -70,7 +72,7 @@ def test_sizes_are_read_from_headers_alone(tmp_path, monkeypatch):
         with pytest.raises(DataError, match=f"{name}: .*(exist|regular|bytes are too many)"):
             image_io.read_size(tmp_path / name, name=name)
     monkeypatch.setattr(image_io, "MAX_PIXELS", 1000)
-    with pytest.raises(DataError, match=r"289,000,000 pixels are more than the 1,000 allowed"):
+    with pytest.raises(DataError, match=r"too large to decode .*289000000 pixels"):
         image_io.read_size(tmp_path / "large.png")
 
 

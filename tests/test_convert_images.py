@@ -187,7 +187,7 @@ def test_a_file_much_larger_than_its_image_is_a_bad_image(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=3, versions=1, kind="png")
     os.truncate(source / "hazy/0002_0.8_1.png", 2**32)  # sparse: zeros after the image
     assert convert(source, tmp_path / "out", "--skip_bad", "--val_fraction=0") == 0
-    assert "4,294,967,296 bytes are too many for 56x40 pixels" in capsys.readouterr().err
+    assert "4,294,967,296 bytes are too many for 2,240 pixels" in capsys.readouterr().err
 
 
 def test_images_too_long_for_jpeg_are_bad_images(tmp_path, capsys):

@@ -63,7 +63,7 @@ def test_convert_pairs_the_output_without_flags(clear, tmp_path, capsys):
     ]
     assert len(made) == 4 + 4 * 3 + 1 and len(rows(output)) == 12
     found = pair_folders(output / "hazy", output / "GT")
-    assert found.complete and found.rule == "same_name"
+    assert not found.leftovers and found.rule == "same_name"
     assert {(row["hazy"], row["clear"]) for row in rows(output)} == {(p.hazy, p.clear) for p in found.pairs}
     capsys.readouterr()
     flags = [f"--hazy_dir={output}/hazy", f"--gt_dir={output}/GT", f"--output_dir={tmp_path}/records"]

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from hazeheal.data.images import image_io, to_rgb
+from hazeheal.data.images.passthrough import PNG_SIGNATURE
 from hazeheal.data.synthesis import scattering
 from hazeheal.errors import DataError
 from hazeheal.utils.atomic import atomic_path
@@ -115,7 +116,7 @@ def read_depth(path: pathlib.Path) -> np.ndarray:
         image = image if turn is None else image.transpose(turn)
         if image.mode == "L":
             return np.asarray(image, np.float32) / np.float32(255)
-        if image.mode.startswith("I") and image.format == "PNG":
+        if image.mode.startswith("I") and data.startswith(PNG_SIGNATURE):
             return np.asarray(image).astype(np.float32) / np.float32(65535)
         if image.mode in ("RGB", "RGBA", "LA"):  # gray that a program has stored as color
             samples = np.asarray(image)[..., : len(image.mode.rstrip("A"))]
