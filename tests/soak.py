@@ -56,7 +56,7 @@ def main(argv=None) -> int:
         "undisturbed_seconds": round(undisturbed_seconds),
         "disturbed_seconds": round(disturbed_seconds),
         "kills": kills,
-        "restarts": log.count("; all start again in "),
+        "restarts": log.count("; restarting all processes in "),
         "exit_code": process.returncode,
         "different": differences(broken, unbroken, step=total),
     }

@@ -53,7 +53,7 @@ def same_in_both_groups(run, other):
 
 
 def restarts(err):
-    return [line for line in err.splitlines() if line.startswith("launcher: ") and " again in " in line]
+    return [line for line in err.splitlines() if line.startswith("launcher: ") and "; restarting " in line]
 
 
 def test_preempted_and_then_one_of_two_is_killed(unbroken, data, tmp_path):

@@ -29,7 +29,7 @@ def ended(process, code):
     got, _, err = processes.finish(process)
     assert got == code, err
     assert "Traceback" not in err
-    assert " again in " not in err
+    assert "; restarting " not in err
     return err.splitlines()
 
 
