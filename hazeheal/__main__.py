@@ -6,14 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from hazeheal import __version__
-from hazeheal.errors import (
-    EXIT_ERROR,
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_USAGE,
-    GroupLostError,
-    HazeHealError,
-)
+from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, GroupLostError, HazeHealError
 from hazeheal.utils.console import escape_unencodable_output, one_line
 
 GROUPS = {
@@ -34,34 +27,30 @@ GROUPS = {
     },
 }
 COMMANDS = {name: text for commands in GROUPS.values() for name, text in commands.items()}
-HELP_FLAGS = ("-h", "--help")
+USAGE = """\
+usage: hazeheal COMMAND [arguments]
+
+Trains a GAN that removes haze from images, and restores images and videos with it.
+{commands}
+
+`hazeheal COMMAND --help` or `hazeheal help COMMAND` describes a command.
+
+Two trained networks are included. To train your own, first convert pairs of images to a data set:
+
+  hazeheal dehaze photo.jpg --output=restored
+  hazeheal-tfrecords convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/mine
+  hazeheal train --config=default --data_dir=records/mine --workdir=runs/mine
+  hazeheal dehaze hazy.jpg --model=runs/mine --output=restored
+
+exit codes: 0 done, 1 error, 2 bad usage; train and launch have more"""
 
 
 def usage() -> str:
     """Returns the text of `hazeheal --help`."""
-    width = max(map(len, COMMANDS))
-    lines = []
+    width, lines = max(map(len, COMMANDS)), []
     for group, commands in GROUPS.items():
         lines += ["", f"{group}:", *(f"  {name:{width}}  {text}" for name, text in commands.items())]
-    return "\n".join(
-        [
-            "usage: hazeheal COMMAND [arguments]",
-            "",
-            "Trains a GAN that removes haze from images, and restores images and videos with it.",
-            *lines,
-            "",
-            "`hazeheal COMMAND --help` or `hazeheal help COMMAND` describes a command.",
-            "",
-            "Two trained networks are included. To train your own, first convert pairs of images to a data set:",
-            "",
-            "  hazeheal dehaze photo.jpg --output=restored",
-            "  hazeheal-tfrecords convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/mine",
-            "  hazeheal train --config=default --data_dir=records/mine --workdir=runs/mine",
-            "  hazeheal dehaze hazy.jpg --model=runs/mine --output=restored",
-            "",
-            "exit codes: 0 done, 1 error, 2 bad usage; train and launch have more",
-        ]
-    )
+    return USAGE.format(commands="\n".join(lines))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,41 +72,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK if set(HELP_FLAGS) & set(argv) else EXIT_ERROR
+        return EXIT_OK if {"-h", "--help"} & set(argv) else EXIT_ERROR
 
 
 def _run(argv):
-    if argv[:1] in ([flag] for flag in HELP_FLAGS):
+    command = argv[0] if argv else ""
+    if command in ("-h", "--help"):
         print(usage())
         return EXIT_OK
-    if argv[:1] == ["--version"]:
+    if command == "--version":
         print(f"hazeheal {__version__}")
         return EXIT_OK
-    if not argv or argv[0] not in COMMANDS:
-        problem = f"unknown command {argv[0]!r}" if argv else "no command was given"
+    if command not in COMMANDS:
+        problem = f"unknown command {command!r}" if argv else "no command was given"
         print(usage(), file=sys.stderr)
         print(f"\nhazeheal: error: {one_line(problem)}; use one of {', '.join(COMMANDS)}", file=sys.stderr)
         return EXIT_USAGE
     try:
-        return importlib.import_module(f"hazeheal.commands.{argv[0]}").main(argv[1:])
+        return importlib.import_module(f"hazeheal.commands.{command}").main(argv[1:])
     except SystemExit as end:  # --help
         return end.code or EXIT_OK
-    except BrokenPipeError:
-        raise
-    except HazeHealError as error:
-        print(f"hazeheal {argv[0]}: error: {one_line(error)}", file=sys.stderr)
-        if isinstance(error, GroupLostError):
-            # An ordinary exit would wait for the lost group.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(error.exit_code)
-        return error.exit_code
-    except OSError as error:
-        # A full disk or an unreadable folder: a traceback would not help.
-        print(f"hazeheal {argv[0]}: error: {one_line(error)}", file=sys.stderr)
-        return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except (
+        HazeHealError,
+        OSError,
+    ) as error:  # a full disk or an unreadable folder: a traceback would not help
+        print(f"hazeheal {command}: error: {one_line(error)}", file=sys.stderr)
+        code = error.exit_code if isinstance(error, HazeHealError) else EXIT_ERROR
+        if isinstance(error, GroupLostError):  # an ordinary exit would wait for the lost group
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        return code
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@ path, then as `./configs/NAME.py`, then among those that are included; `--config
 """
 
 import ast
-import contextlib
 import difflib
 import importlib.util
-import io
 import json
 import pathlib
 import re
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hazeheal.config_fields import FIELDS, KINDS, REMOVED_FIELDS, check, flat, without_removed
@@ -25,15 +23,13 @@ if TYPE_CHECKING:
 
     from hazeheal.data.records import Split
 
+_BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
 
 def split_argv(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Splits `argv` into the arguments of the configuration and all others.
+    """Splits `argv` into the arguments of the configuration, each written as `--config.a.b=v`, and all others.
 
-    Args:
-        argv: Arguments; those of the configuration are `--config=x`, `--config x`, `--config.a.b=v` or `--config.a.b v`.
-
-    Returns:
-        The arguments of the configuration, each written with `=`, and the others.
+    They may be given as `--config=x`, `--config x`, `--config.a.b=v` or `--config.a.b v`, also with a single `-`.
     """
     config_flags, rest, arguments = [], [], iter(argv)
     for argument in arguments:
@@ -49,6 +45,11 @@ def split_argv(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return config_flags, rest
 
 
+def is_named(config_flags: Sequence[str]) -> bool:
+    """Whether the arguments of the configuration contain `--config=NAME`."""
+    return any(argument.startswith("--config=") for argument in config_flags)
+
+
 def find(name: str) -> pathlib.Path:
     """Returns the file of `--config=name`.
 
@@ -56,43 +57,36 @@ def find(name: str) -> pathlib.Path:
         UsageError: There is none; the message lists the valid names.
     """
     path = pathlib.Path(name)
-    if path.suffix == ".py" or len(path.parts) > 1:
-        if path.suffix != ".py" or not path.is_file():
-            raise UsageError(f"--config={name}: this is not a Python file; give a file NAME.py, or a name")
+    if path.suffix == ".py" and path.is_file():
         return path
-    folders = [pathlib.Path("configs"), *shipped_folders()]
-    for folder in folders:
-        if (folder / f"{name}.py").is_file():
-            return folder / f"{name}.py"
-    names = sorted({path.stem for folder in folders for path in folder.glob("*.py")} - {"__init__"})
-    raise UsageError(f"--config={name}: no configuration has this name; use one of {', '.join(names)}")
+    files = _included() | _in_folder(pathlib.Path("configs"))
+    if name not in files:
+        names = ", ".join(sorted(files))
+        raise UsageError(f"--config={name}: neither a Python file nor a configuration; use one of {names}")
+    return files[name]
 
 
-def shipped_folders() -> Iterator[pathlib.Path]:
-    """Yields the folders of the included configurations: of an installation, and of a clone."""
-    with contextlib.suppress(ModuleNotFoundError):
-        spec = importlib.util.find_spec("hazeheal.configs")
-        if spec is not None and spec.submodule_search_locations:
-            yield from map(pathlib.Path, spec.submodule_search_locations)
-    yield pathlib.Path(__file__).resolve().parents[1] / "configs"
+def _included():
+    """Returns {name: file} of the included configurations: of an installation, or of a clone."""
+    installed = pathlib.Path(__file__).resolve().parent / "configs"
+    return _in_folder(installed if installed.is_dir() else installed.parents[1] / "configs")
+
+
+def _in_folder(folder):
+    return {path.stem: path for path in sorted(folder.glob("*.py")) if path.stem != "__init__"}
 
 
 def summaries() -> dict[str, str]:
     """Returns {name: first line of its docstring} of the included configurations, in alphabetical order."""
-    folder = next(folder for folder in shipped_folders() if (folder / "default.py").is_file())
-    docstrings = {
-        path.stem: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-        for path in sorted(folder.glob("*.py"))
-        if path.stem != "__init__"
-    }
-    return {name: docstring.splitlines()[0] for name, docstring in docstrings.items()}
+    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in _included().items()}
+    return {name: ast.get_docstring(tree).splitlines()[0] for name, tree in trees.items()}
 
 
 def load(argv: Sequence[str]) -> "ConfigDict":
     """Loads the configuration that `argv` names and applies its overrides.
 
     Args:
-        argv: `--config=NAME` and any number of `--config.x.y=v`, as `split_argv` returns them.
+        argv: `--config=NAME` and any number of `--config.x.y=v`.
 
     Returns:
         A locked `ConfigDict` that has passed `check`.
@@ -103,87 +97,56 @@ def load(argv: Sequence[str]) -> "ConfigDict":
     names = [argument.partition("=")[2] for argument in argv if argument.startswith("--config=")]
     if len(names) != 1:
         raise UsageError(f"give --config=NAME exactly once (it was given {len(names)} times)")
-    path = find(names[0])
-    config = _run_file(path, name=names[0])
-    overrides = [argument for argument in argv if not argument.startswith("--config=")]
-    if overrides:
-        known = flat(config)
-        for override in overrides:
-            _check_name(override, known)
-        config = _apply(overrides, path=path, known=known)
-    config = _locked(config.to_dict())  # also where the file returned a frozen one
+    config = _run_file(find(names[0]), name=names[0])
+    _override(config, [argument for argument in argv if not argument.startswith("--config=")])
     check(config)
-    return config
+    return config.lock()
 
 
 def _run_file(path, *, name):
-    """Returns what the file's `get_config` returns; any error in the file becomes one line."""
+    """Returns a copy of what the file's `get_config` returns; any error in the file becomes one line."""
+    from ml_collections import ConfigDict  # launch does not need it
+
     path = path.resolve()
     spec = importlib.util.spec_from_file_location(f"hazeheal_config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
         config = module.get_config()
-        from ml_collections import ConfigDict
-
-        is_config = isinstance(config, ConfigDict)
-        if is_config:
+        if isinstance(config, ConfigDict):
             flat(config)  # fails if a field holds the configuration itself, or a required value is missing
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a file may raise anything
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        line = lines[-1] if lines else None
         if isinstance(error, SyntaxError) and error.filename == str(path):
-            line = error.lineno
-        where = f"{path}, line {line}" if line else path
-        raise UsageError(
-            f"--config={name}: {type(error).__name__} in {where}: {_first_line(error)}; fix the file"
-        ) from error
-    if not is_config:
+            lines.append(error.lineno)
+        where = f"{path}, line {lines[-1]}" if lines else path
+        message = traceback.format_exception_only(error)[-1].splitlines()[0]
+        raise UsageError(f"--config={name}: {where}: {message}; fix the file") from error
+    if not isinstance(config, ConfigDict):
         raise UsageError(f"--config={name}: get_config() returned {type(config).__name__}, not a ConfigDict")
-    return config
+    return ConfigDict(config)  # the file's may be frozen
 
 
-def _first_line(error):
-    """The first line of an exception's message; it may be empty, and computing it may fail."""
-    try:
-        return str(getattr(error, "msg", None) or error).strip().split("\n")[0]
-    except Exception:
-        return ""
-
-
-def _check_name(override, known):
-    key = override.partition("=")[0].removeprefix("--config.")
-    if key in known:
-        return
-    if key in REMOVED_FIELDS:
-        raise UsageError(f"{override}: this field was removed; {REMOVED_FIELDS[key]}")
-    close = difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean --config.{close[0]}?" if close else "; --dry_run prints all fields"
-    raise UsageError(f"{override}: the configuration has no field {key!r}{hint}")
-
-
-def _apply(overrides, *, path, known):
-    """Returns the configuration of a file with its overrides, each converted to the type of its field."""
-    from absl import flags
-    from ml_collections import config_flags
-
-    values = flags.FlagValues()
-    args = ["hazeheal", f"--config={path}", *overrides]
-    # Without sys_argv it would read the arguments of this process.
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=args)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # it prints the error that it raises
-            values(args)
-            return values.config
-    except Exception as error:  # of many types, also those of the file
-        # The message begins with the flag.
-        wrong = next((o for o in overrides if f"flag {o}:" in str(error)), None)
-        if wrong is None:
-            raise UsageError(f"{' '.join(overrides)}: {_first_line(error)}") from error
-        kind = type(known[wrong.partition("=")[0].removeprefix("--config.")])
-        raise UsageError(f"{wrong} is not {KINDS.get(kind, kind.__name__)}") from error
+def _override(config, overrides):
+    """Sets one field for each `--config.x.y=text`, whose text is converted to the type of the field."""
+    known = flat(config)
+    for override in overrides:
+        key, _, text = override.removeprefix("--config.").partition("=")
+        if key not in known:
+            if key in REMOVED_FIELDS:
+                raise UsageError(f"{override}: this field was removed; {REMOVED_FIELDS[key]}")
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean --config.{close[0]}?" if close else "; --dry_run prints all fields"
+            raise UsageError(f"{override}: the configuration has no field {key!r}{hint}")
+        kind = FIELDS[key].kind if key in FIELDS else str  # `check` refuses other fields
+        try:
+            value = _BOOLEANS[text.lower()] if kind is bool else kind(text)
+        except (ValueError, KeyError):
+            raise UsageError(f"{override} is not {KINDS[kind]}") from None
+        with config.ignore_type():  # an integer is valid for a float
+            config.update_from_flattened_dict({key: value})
 
 
 def from_dict(fields: Mapping) -> "ConfigDict":
@@ -191,15 +154,9 @@ def from_dict(fields: Mapping) -> "ConfigDict":
 
     Fields that were removed since are dropped. `check_model_fields` refuses networks that this version cannot build.
     """
-    return _locked(without_removed(fields))
-
-
-def _locked(fields):
     from ml_collections import ConfigDict
 
-    config = ConfigDict(fields)
-    config.lock()
-    return config
+    return ConfigDict(without_removed(fields)).lock()
 
 
 def to_json(config: "ConfigDict") -> str:
@@ -209,10 +166,8 @@ def to_json(config: "ConfigDict") -> str:
 
 def shared(config: "ConfigDict") -> dict[str, object]:
     """Returns {flag: value} of all fields that must be the same in all replica groups of a job."""
-    values = flat(config).items()
-    return {
-        f"--config.{name}": value for name, value in values if name not in FIELDS or not FIELDS[name].per_host
-    }
+    per_host = {name for name, field in FIELDS.items() if field.per_host}
+    return {f"--config.{name}": value for name, value in flat(config).items() if name not in per_host}
 
 
 def check_batch(config: "ConfigDict", *, replicas: int) -> None:

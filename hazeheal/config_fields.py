@@ -27,15 +27,13 @@ class Field:
 
     Attributes:
         kind: int, float, bool or str. An integer is valid for a float.
-        least: Smallest valid number; -inf: the range is checked elsewhere, by `HazeSettings`.
-        most: Largest valid number; an integer is at most `LARGEST_INTEGER`.
+        least, most: The range of a number; least=None: `HazeSettings` checks it. An integer is at most `LARGEST_INTEGER`.
         choices: The valid values; empty: all.
-        is_interval: Whether it holds an interval, such as "5 epochs".
-        per_host: Whether it may differ between the replica groups of a job.
+        is_interval, per_host: Whether it holds an interval ("5 epochs"), and may differ between the groups of a job.
     """
 
     kind: type
-    least: float = -math.inf
+    least: float | None = None
     most: float = math.inf
     choices: tuple[str, ...] = ()
     is_interval: bool = False
@@ -102,12 +100,10 @@ FIELDS = {
     "profile.steps": Field(str),
 }
 # Fields and values of earlier versions, each with its replacement.
-_FIXED_WEIGHTS = "set the fixed weights loss.gan_weight and loss.perceptual_weight"
-REMOVED_FIELDS = {
-    "loss.weighting": _FIXED_WEIGHTS,
-    "loss.balanced_gan_share": _FIXED_WEIGHTS,
-    "loss.balanced_perceptual_share": _FIXED_WEIGHTS,
-}
+REMOVED_FIELDS = dict.fromkeys(
+    ("loss.weighting", "loss.balanced_gan_share", "loss.balanced_perceptual_share"),
+    "set the fixed weights loss.gan_weight and loss.perceptual_weight",
+)
 REMOVED_VALUES = {
     "model.norm": dict.fromkeys(("batch", "instance", "group"), "use none or layer"),
     "model.output": {"direct": "use residual or scattering"},
@@ -162,17 +158,13 @@ def check(config: "ConfigDict") -> None:
 
 
 def _check_names(values):
-    for key in sorted(values.keys() - FIELDS.keys()):
+    unknown, missing = sorted(values.keys() - FIELDS.keys()), sorted(FIELDS.keys() - values.keys())
+    for key in unknown:
         if key in REMOVED_FIELDS:
             raise UsageError(f"--config.{key}: this field was removed; {REMOVED_FIELDS[key]}")
-    for problem, keys in (
-        ("lacks", FIELDS.keys() - values.keys()),
-        ("has the unknown", values.keys() - FIELDS.keys()),
-    ):
-        if keys:
-            raise UsageError(
-                f"the configuration {problem} {', '.join(sorted(keys))}; configs/default.py shows all fields"
-            )
+    if unknown or missing:
+        problem = f"lacks {', '.join(missing)}" if missing else f"has the unknown {', '.join(unknown)}"
+        raise UsageError(f"the configuration {problem}; configs/default.py shows all fields")
 
 
 def _check_field(key, value, field):
@@ -182,69 +174,52 @@ def _check_field(key, value, field):
     if field.choices and value not in field.choices:
         if advice := REMOVED_VALUES.get(key, {}).get(value):
             raise UsageError(f"--config.{key}={value} was removed; {advice}")
-        raise UsageError(
-            f"--config.{key}={shorten(value)} is not valid; use one of {', '.join(field.choices)}"
-        )
+        choices = ", ".join(field.choices)
+        raise UsageError(f"--config.{key}={shorten(value)} is not valid; use one of {choices}")
     if field.is_interval:
         parse_interval(value, source=f"--config.{key}: ")
-    if field.kind in (int, float) and math.isfinite(field.least):
-        most = min(field.most, LARGEST_INTEGER) if isinstance(value, int) else field.most
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"--config.{key}={value} is not a finite number")
-        if value < field.least:
-            raise UsageError(
-                f"--config.{key}={shorten(value)} is too small; it must be {field.least} or more"
-            )
-        if value > most:
-            raise UsageError(f"--config.{key}={shorten(value)} is too large; it must be {most} or less")
+    if field.least is not None:
+        _check_range(key, value, field)
+
+
+def _check_range(key, value, field):
+    most = min(field.most, LARGEST_INTEGER) if isinstance(value, int) else field.most
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"--config.{key}={value} is not a finite number")
+    if value < field.least:
+        raise UsageError(f"--config.{key}={shorten(value)} is too small; it must be {field.least} or more")
+    if value > most:
+        raise UsageError(f"--config.{key}={shorten(value)} is too large; it must be {most} or less")
 
 
 def _check_networks(model, *, crop_size):
     least = model.patch_size * 2 ** (model.depth + 1)
     for key, side in (("data.crop_size", crop_size), ("model.view_size", model.view_size)):
         if 0 < side < least:
-            patches = f" and --config.model.patch_size={model.patch_size}" if model.patch_size > 1 else ""
             raise UsageError(
-                f"--config.{key}={side} is too small for --config.model.depth={model.depth}{patches}; use {least} or "
-                "more, or a smaller depth"
+                f"--config.{key}={side} is too small for --config.model.depth={model.depth} and "
+                f"--config.model.patch_size={model.patch_size}; use {least} or more, or a smaller depth"
             )
     if model.width % 2:
         raise UsageError(f"--config.model.width={model.width} is odd; the stem needs an even number")
 
 
-def check_removed_values(config: "ConfigDict", *, source: object) -> None:
-    """Refuses a stored configuration with one of `REMOVED_VALUES`, all of which change the networks.
-
-    Args:
-        config: A stored configuration, as `hazeheal.config.from_dict` returns it.
-        source: Where it was read, for the message.
-    """
-    for key, values in REMOVED_VALUES.items():
-        section, name = key.split(".")
-        value = config.get(section, {}).get(name)
-        if value in values:
-            raise HazeHealError(
-                f"{source}: {key}={value} was removed; use the version that trained it, or train again: {values[value]}"
-            )
-
-
 def check_model_fields(config: "ConfigDict", *, source: object) -> None:
     """Refuses stored networks of another version: their variables alone do not say what they compute.
 
-    Args:
-        config: A stored configuration, as `hazeheal.config.from_dict` returns it.
-        source: Where it was read, for the message.
-
     Raises:
-        HazeHealError: `config.model` has other fields than this version, or one of `REMOVED_VALUES`.
+        HazeHealError: `config.model` has other fields than this version, or one of `REMOVED_VALUES`. The message
+            begins with `source`.
     """
-    check_removed_values(config, source=source)
+    advice = "use the version that trained it, or train again"
+    stored = {f"model.{name}": value for name, value in config.get("model", {}).items()}
+    for key, values in REMOVED_VALUES.items():
+        if stored.get(key) in values:
+            raise HazeHealError(f"{source}: {key}={stored[key]} was removed; {advice}: {values[stored[key]]}")
     known = {name for name in FIELDS if name.startswith("model.")}
-    if differences := {f"model.{name}" for name in config.get("model", {})} ^ known:
-        raise HazeHealError(
-            f"{source}: the networks of this version have other fields ({', '.join(sorted(differences))}); use the "
-            "version that trained it, or train again"
-        )
+    if differences := stored.keys() ^ known:
+        names = ", ".join(sorted(differences))
+        raise HazeHealError(f"{source}: the networks of this version have other fields ({names}); {advice}")
 
 
 def profile_steps(config: "ConfigDict") -> tuple[int, int] | None:
@@ -254,9 +229,7 @@ def profile_steps(config: "ConfigDict") -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"([0-9]{1,18}):([0-9]{1,18})", text)
     if match is None or not int(match[1]) < int(match[2]):
-        raise UsageError(
-            f"--config.profile.steps={text!r} is not a range of steps; use FIRST:LAST, as in 100:110"
-        )
+        raise UsageError(f"--config.profile.steps={text!r} is not a range of steps; use FIRST:LAST")
     return int(match[1]), int(match[2])
 
 

@@ -88,7 +88,7 @@ def test_a_failure_leaves_nothing_behind(monkeypatch, here, capsys):
         (["--image=0x3"], "must be a size such as 550x412, got '0x3'"),
         (["--replicas=1,3"], "--config.train.batch_size=8 does not divide over 3 replicas"),
         (["--replicas=0,1"], "--replicas=0,1: each number must be at least 1"),
-        (["--config=nothing"], "no configuration has this name"),
+        (["--config=nothing"], "neither a Python file nor a configuration"),
         (["--data_dir=nowhere"], "nowhere"),
         (["--json=there"], "--json=there already exists"),
         (["--json=no/where"], "no is not a writable directory"),

@@ -72,11 +72,11 @@ def test_a_table_of_intact_checkpoints(run, capsys):
     code, out, err = call(capsys, run)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[:2] == ["group_00", "      step        MiB  saved                PSNR (dB)  state"]
+    assert lines[:2] == ["group_00", "step   MiB  saved                PSNR (dB)  state"]
     when = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d"
-    assert re.fullmatch(rf"         4       0\.08  {when}      20\.00  intact", lines[2])
-    assert lines[3] == "         8       0.08  2026-03-01 14:05:09      22.50  intact, best"
-    assert re.fullmatch(rf"        12       0\.08  {when}      21\.00  intact, newest", lines[4])
+    assert re.fullmatch(rf"   4  0\.08  {when}      20\.00  intact", lines[2])
+    assert lines[3] == "   8  0.08  2026-03-01 14:05:09      22.50  intact, best"
+    assert re.fullmatch(rf"  12  0\.08  {when}      21\.00  intact, newest", lines[4])
     assert lines[5:] == []
 
 
@@ -225,13 +225,9 @@ def test_no_run(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     advice = "; name the --workdir of a training"
-    for place, why in (
-        ("nowhere", "No such file or directory"),
-        ("empty", "it has no group_00"),
-        ("file", "Not a directory"),
-    ):
+    for place in ("nowhere", "empty", "file"):
         path = tmp_path / place
-        assert call(capsys, path) == (2, "", f"{path} is not the directory of a run: {why}{advice}")
+        assert call(capsys, path) == (2, "", f"{path} is not the directory of a run{advice}")
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,10 @@ def test_the_configuration_is_named_exactly_once(count):
         ("model.depth=10000000000", "--config.model.depth=10000000000 is too large; it must be 12 or less"),
         ("train.steps=5", "epochs=200 and --config.train.steps=5: exactly one of them"),
         ("train.epochs=0", "epochs=0 and --config.train.steps=0: exactly one of them"),
-        ("data.crop_size=63", "crop_size=63 is too small for --config.model.depth=5; use 64 or more"),
+        (
+            "data.crop_size=63",
+            "crop_size=63 is too small for --config.model.depth=5 and --config.model.patch_size=1; use 64 or more",
+        ),
         ("model.width=33", "--config.model.width=33 is odd"),
         (
             "data.fresh_haze.share=1.5",

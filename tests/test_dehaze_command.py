@@ -56,7 +56,7 @@ def test_a_folder(run, folder, capsys):
     flags = [folder, f"--model={run}", "--output=out", "--tile_size=120", "--compare"]
     code, said, wrong = dehaze(capsys, *flags)
     assert code == 0, wrong
-    assert said.startswith("restored 4 to out\n1 was restored in tiles (--tile_size=120).")
+    assert said.startswith("restored 4 to out\n1 of them in tiles (--tile_size=120).")
     expected = ["a.png", "b/c.jpg", "b/d.png", "b/e.bmp"]
     assert names("out") == sorted([*expected, *(n.replace(".", ".compare.") for n in expected)])
     gan = DehazeGAN.from_run(run)
@@ -126,7 +126,7 @@ def test_a_video(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(video, "find_ffmpeg", lambda: None)
     code, _, wrong = dehaze(capsys, "a.avi", "still.png", f"--model={run}", "--output=out2")
     assert code == 1
-    assert "a.avi: a video needs ffmpeg" in wrong
+    assert "a.avi needs ffmpeg" in wrong
     assert names("out2") == ["still.png"]
 
 

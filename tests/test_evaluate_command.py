@@ -233,14 +233,15 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
         ([], f"one of the arguments --data_dir --hazy_dir is required{SEE}"),
         (["--data_dir=a", "--hazy_dir=b"], f"argument --hazy_dir: not allowed with argument --data_dir{SEE}"),
         (["--data_dir=a", "--gt_dir=b"], "--gt_dir cannot be combined with --data_dir"),
+        *[
+            (["--data_dir=a", *removed], "--lpips_weights was removed; use --lpips=alex or --lpips=vgg")
+            for removed in (["--lpips_weights=a.npz"], ["--lpips_weights", "a.npz"], ["--lpips_weights"])
+        ],
         (["--hazy_dir=b"], "--hazy_dir and --gt_dir belong together; --gt_dir is missing"),
         (["--data_dir=a", "--pairing=rice"], "--pairing cannot be combined with --data_dir"),
         (["--hazy_dir=a", "--gt_dir=b", "--split=val"], "--split cannot be combined with --hazy_dir"),
         (["--data_dir=a", "--overwrite"], "--overwrite needs --output"),
-        (
-            ["--data_dir=a", "--output="],
-            "--output='' is not a folder; name one, it is created if it does not exist",
-        ),
+        (["--data_dir=a", "--output="], "--output='' is not a folder; name a folder, which may be new"),
         (
             ["--data_dir=a", "--no_model", "--model=x"],
             "--no_model and --model=x exclude each other; give one of them",

@@ -10,11 +10,8 @@ import command_lines
 import processes
 import pytest
 from places import ROOT
-from refusals import refusal
 
 from hazeheal.__main__ import COMMANDS, main, usage
-from hazeheal.commands import parsing
-from hazeheal.errors import UsageError
 from tfrecords_tools import __main__ as tools
 
 PARSERS = command_lines.parsers()
@@ -146,12 +143,3 @@ def test_help_into_a_closed_pipe_prints_no_traceback(argv):
     process = processes.start(sys.executable, "-m", "hazeheal", *argv, stdout=write)
     os.close(write)
     assert processes.finish(process) == (0, None, "")
-
-
-def test_a_removed_flag_is_refused_with_its_replacement(monkeypatch):
-    monkeypatch.setitem(parsing.REMOVED_FLAGS, "hazeheal evaluate", {"--lpips_net": "use --lpips"})
-    parse = parsing.CommandParser(prog="hazeheal evaluate")
-    parsing.add_removed_flags(parse)
-    for arguments in (["--lpips_net=a.npz"], ["--lpips_net", "a.npz"], ["--lpips_net"]):
-        assert refusal(UsageError, parse.parse_args, arguments) == "--lpips_net was removed; use --lpips"
-    assert "lpips" not in parse.format_help()

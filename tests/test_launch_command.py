@@ -112,7 +112,7 @@ def test_help_is_quick_and_imports_nothing_large():
         (["--gpus="], "argument --gpus: must be a list of numbers such as 0,1, got ''"),
         (["--gpus=0"], "--gpus=0: GPU 0 does not exist; CUDA_VISIBLE_DEVICES= has none"),
         (["--gpus=0,0"], "--gpus=0,0 lists a GPU twice; list each GPU once"),
-        (["--gpus=0", "--cpu_replicas=1"], "--gpus and --cpu_replicas exclude each other; give one of them"),
+        (["--gpus=0", "--cpu_replicas=1"], "argument --cpu_replicas: not allowed with argument --gpus"),
         (["--max_restarts=-1"], "argument --max_restarts: must be a non-negative integer, got '-1'"),
         (["--max_restarts=1.5"], "argument --max_restarts: must be a non-negative integer, got '1.5'"),
         *(
@@ -133,7 +133,7 @@ def test_bad_usage_is_one_line_and_starts_nothing(capsys, started, argv, said, d
 def test_tf_config_excludes_groups_and_hosts(capsys, monkeypatch, started, extra):
     monkeypatch.setenv("TF_CONFIG", JOB)
     said = refused(capsys, *extra)
-    assert said.startswith("TF_CONFIG is set and defines which processes train together; unset it")
+    assert said.startswith("TF_CONFIG defines the processes; unset it")
     assert not started
 
 

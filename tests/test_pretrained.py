@@ -261,7 +261,7 @@ def test_a_weights_file_does_not_replace_another_file(files, run, tmp_path, caps
     assert code == 2 and "already exists" in wrong
     assert (files / "best.npz").read_bytes() == before
     code, _, wrong = call(capsys, "export", f"--model={run}", "--output=model.npz")
-    assert code == 2 and "--output='model.npz' is a file name, for --format=weights only" in wrong
+    assert code == 2 and "--output='model.npz' is for --format=weights only" in wrong
     monkeypatch.setattr("hazeheal.export.formats.HALF", check.Difference(0, 0.0))
     code, _, wrong = call(capsys, *flags, "--output=more/mine.npz")
     assert code == 1 and "generator.npz differs from ckpt-00000005 by up to" in wrong

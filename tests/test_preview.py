@@ -52,6 +52,6 @@ def test_invalid_paths_are_refused(data, tmp_path, capsys, name, said):
 
 def test_a_preview_needs_a_data_set_and_a_crop_that_fits(data, tmp_path, capsys):
     without = [a for a in argv(data, tmp_path / "fed.png") if not a.startswith("--data_dir")]
-    assert "--preview needs --data_dir=DIR" in refused(capsys, without, code=2)
+    assert "--data_dir=DIR is needed" in refused(capsys, without, code=2)
     said = refused(capsys, argv(data, tmp_path / "fed.png", data__crop_size=64), code=2)
     assert "crop_size=64 is larger than the smallest image, 40x40" in said

@@ -32,7 +32,7 @@ from hazeheal.distributed.preemption import StopSignals
         (["--nothing=3"], 2, "unrecognized arguments: --nothing=3; see hazeheal train --help"),
         (["--gpus=0,x"], 2, "argument --gpus: must be a list of numbers such as 0,1, got '0,x'"),
         (["--gpus=97"], 2, "--gpus=97: this machine has "),
-        (["--gpus=0", "--cpu_replicas=2"], 2, "--gpus and --cpu_replicas exclude each other"),
+        (["--gpus=0", "--cpu_replicas=2"], 2, "argument --cpu_replicas: not allowed with argument --gpus"),
         (["--cpu_replicas=0"], 2, "argument --cpu_replicas: must be a positive integer, got '0'"),
         (["--cpu_replicas=-2"], 2, "argument --cpu_replicas: must be a positive integer, got '-2'"),
         (

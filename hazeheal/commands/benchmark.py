@@ -1,4 +1,16 @@
-"""`hazeheal benchmark`: measures input, training step, gradient reduction, conversion and inference of this machine."""
+"""Measures how fast this machine reads data, trains, reduces gradients, converts and restores images.
+
+Examples:
+  hazeheal benchmark                                     everything at the sizes of the quickstart, in minutes
+  hazeheal benchmark --what=step --config=rice1 --config.train.batch_size=8 --data_dir=records/rice1
+  hazeheal benchmark --what=step,comm --replicas=1,2,4,8 --per_replica --passes=3
+
+Without --data_dir, synthetic pairs are made and removed again. Each figure is the median of --rounds times --passes
+values, printed with the lowest and the highest. Measurements that the device does not support are skipped and listed.
+docs/benchmarks.md explains the figures and the fields of the JSON file.
+
+exit codes: 0 done, 1 error, 2 bad usage, 75 stopped by SIGTERM, 130 stopped by SIGINT
+"""
 
 import argparse
 import datetime
@@ -13,60 +25,31 @@ from collections.abc import Sequence
 import hazeheal
 from hazeheal import config as configs
 from hazeheal.benchmark import plan, report, suite
-from hazeheal.commands.parsing import CommandParser, choices, count, numbers, seconds
+from hazeheal.commands.parsing import CommandParser, choices, command_parser, count, numbers, seconds
 from hazeheal.errors import EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.utils.signals import exit_on_sigterm
 
 SCHEMA = 2
 XLA = ("off", "on")
 PRECISIONS = configs.FIELDS["train.precision"].choices[1:]  # all but auto
-EPILOG = """\
-examples:
-  hazeheal benchmark                                     everything at the sizes of the quickstart, in minutes
-  hazeheal benchmark --what=step --config=rice1 --config.train.batch_size=8 --data_dir=records/rice1
-  hazeheal benchmark --what=step,comm --replicas=1,2,4,8 --per_replica --passes=3
-
-Without --data_dir, synthetic pairs are made and removed again. Each figure is the median of --rounds times --passes
-values, printed with the lowest and the highest. Measurements that the device does not support are skipped and listed.
-docs/benchmarks.md explains the figures and the fields of the JSON file.
-
-exit codes: 0 done, 1 error, 2 bad usage, 75 stopped by SIGTERM, 130 stopped by SIGINT
-"""
 
 
 def parser() -> CommandParser:
     """Returns the parser of the command's flags, without those of the configuration."""
-    parse = CommandParser(
-        prog="hazeheal benchmark",
-        description="Measures how fast this machine reads data, trains, reduces gradients, converts and restores images, "
-        "and what limits each of them.",
-        epilog=EPILOG,
-    )
+    parse = command_parser("benchmark", __doc__)
     add = parse.add_argument_group("what to measure").add_argument
     add("--what", type=choices(plan.KINDS), default=plan.KINDS, metavar="A,B", help=_listed(plan.KINDS))
     add("--config", metavar="NAME", help="and --config.x.y=VALUE, as in training (default: quickstart)")
     add("--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`, for input and step")
     add("--pairs", type=count, default=256, metavar="N", help="synthetic pairs to convert (default: 256)")
     add("--size", type=count, metavar="N", help="side of the synthetic images (default: 5/3 of the crop)")
-    add(
-        "--image",
-        "--picture",
-        type=size,
-        default=(412, 550),
-        metavar="WxH",
-        help="size of the image to restore (default: 550x412)",
-    )
+    image_help = "size of the image to restore (default: 550x412)"
+    add("--image", "--picture", type=_size, default=(412, 550), metavar="WxH", help=image_help)
     add = parse.add_argument_group("devices").add_argument
     add("--cpu", action="store_true", help="do not use the GPUs")
-    add(
-        "--replicas",
-        type=numbers,
-        metavar="1,2,4",
-        help="numbers of replicas (default: powers of two up to all GPUs; 1,2 on CPUs)",
-    )
-    add(
-        "--per_replica", action="store_true", help="the batch size is that of one replica, not the global one"
-    )
+    replicas_help = "numbers of replicas (default: powers of two up to all GPUs; 1,2 on CPUs)"
+    add("--replicas", type=_replicas, metavar="1,2,4", help=replicas_help)
+    add("--per_replica", action="store_true", help="the batch size is that of one replica")
     add("--precision", type=choices(PRECISIONS), metavar="A,B", help=_listed(PRECISIONS))
     add("--xla", type=choices(XLA), default=XLA, metavar="A,B", help=_listed(XLA))
     add = parse.add_argument_group("duration").add_argument
@@ -82,10 +65,9 @@ def main(argv: Sequence[str]) -> int:
     """Runs `hazeheal benchmark` with these arguments; returns the exit code or raises `HazeHealError`."""
     config_flags, rest = configs.split_argv(argv)
     flags = parser().parse_args(rest)
-    named = any(argument.startswith("--config=") for argument in config_flags)
-    config = configs.load(config_flags if named else ["--config=quickstart", *config_flags])
+    config_flags = config_flags if configs.is_named(config_flags) else ["--config=quickstart", *config_flags]
+    config = configs.load(config_flags)
     flags.size = flags.size or max(16, config.data.crop_size * 5 // 3)
-    flags.replicas = flags.replicas and sorted(set(flags.replicas))
     plan.check(config, flags)
     started = datetime.datetime.now().astimezone()
     path = _new_file(flags.json or f"benchmark-{started:%Y%m%d-%H%M%S}.json")
@@ -119,7 +101,11 @@ def _listed(names):
     return f"one or more of {','.join(names)} (default: all)"
 
 
-def size(text: str) -> tuple[int, int]:
+def _replicas(text):
+    return tuple(sorted(set(numbers(text))))
+
+
+def _size(text):
     """Parses `WIDTHxHEIGHT` as (height, width)."""
     match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
     if match is None:

@@ -1,16 +1,6 @@
-"""`hazeheal doctor`: checks whether this machine can train and reports what is missing."""
+"""Checks Python, TensorFlow, devices, memory and the disk. It changes nothing.
 
-import dataclasses
-import json
-import sys
-
-from hazeheal.commands.parsing import CommandParser
-from hazeheal.doctor import checks, tensorflow_probe
-from hazeheal.errors import EXIT_OK, HazeHealError
-from hazeheal.utils.gpus import query_gpus
-
-EPILOG = """\
-examples:
+Examples:
   hazeheal doctor                       versions, devices, memory, and what `auto` selects here
   hazeheal doctor --workdir=runs/mine   also checks whether a run can be written there
   hazeheal doctor --json                the same as a list of objects: name, state, text, advice
@@ -20,14 +10,19 @@ ok: no action needed; note: works, but slower or with fewer features; problem: t
 exit codes: 0 no problem, 1 a problem, 2 bad usage
 """
 
+import dataclasses
+import json
+import sys
+
+from hazeheal.commands.parsing import CommandParser, command_parser
+from hazeheal.doctor import checks, tensorflow_probe
+from hazeheal.errors import EXIT_OK, HazeHealError
+from hazeheal.utils.gpus import query_gpus
+
 
 def parser() -> CommandParser:
     """Returns the command's argument parser."""
-    parse = CommandParser(
-        prog="hazeheal doctor",
-        description="Checks Python, TensorFlow, devices, memory and the disk. It changes nothing.",
-        epilog=EPILOG,
-    )
+    parse = command_parser("doctor", __doc__)
     parse.add_argument("--workdir", default=".", help="directory for runs (default: the current directory)")
     parse.add_argument("--json", action="store_true", help="print a list of objects instead of lines")
     return parse

@@ -1,17 +1,6 @@
-"""`hazeheal export`: writes a trained generator as SavedModel, .keras, TensorFlow Lite, ONNX, or weights file."""
+"""Writes a trained generator in formats that other programs load, or as weights, and checks each file.
 
-import os
-import pathlib
-from collections.abc import Sequence
-
-from hazeheal.commands.parsing import WHICH_HELP, CommandParser, choices
-from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
-from hazeheal.export.formats import FORMATS, PRECISIONS
-from hazeheal.models.pretrained import SUFFIX
-from hazeheal.utils import quiet_import
-
-EPILOG = """\
-examples:
+Examples:
   hazeheal export --model=runs/mine --output=exports/mine
   hazeheal export --model=runs/mine --format=saved_model,keras,tflite,onnx --output=exports/mine
   hazeheal export --model=best --format=tflite --tflite_precision=float32,float16 --output=exports/phone
@@ -24,6 +13,17 @@ export.json: configuration, step, PSNR, fingerprint of the data set, versions.
 
 exit codes: 0 done, 1 error, or an export differs too much from its checkpoint (nothing is written), 2 bad usage
 """
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from hazeheal.commands.parsing import WHICH_HELP, CommandParser, choices, command_parser
+from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
+from hazeheal.export.formats import FORMATS, PRECISIONS
+from hazeheal.models.pretrained import SUFFIX
+from hazeheal.utils import quiet_import
+
 HOW_TO_LOAD = {
     "saved_model": "hazeheal dehaze --model={path}, tf.saved_model.load, or TensorFlow Serving",
     "keras": "import keras, hazeheal.export.keras_layers; keras.saving.load_model('{path}')",
@@ -35,40 +35,17 @@ HOW_TO_LOAD = {
 
 def parser() -> CommandParser:
     """Returns the parser of the command's flags."""
-    parse = CommandParser(
-        prog="hazeheal export",
-        description="Writes a trained generator in formats that other programs load, or as weights, and checks each file.",
-        epilog=EPILOG,
-    )
+    parse = command_parser("export", __doc__)
     add = parse.add_argument_group("model").add_argument
-    add(
-        "--model",
-        metavar="MODEL",
-        required=True,
-        help="the directory of a run or of a checkpoint, an .npz weights file, best or fast",
-    )
+    model_help = "the directory of a run or of a checkpoint, an .npz weights file, best or fast"
+    add("--model", metavar="MODEL", required=True, help=model_help)
     add("--which", default="best", metavar="WHICH", help=WHICH_HELP)
     add = parse.add_argument_group("output").add_argument
-    add(
-        "--output",
-        metavar="DIR",
-        required=True,
-        help="a new directory for all formats; or FILE.npz, for --format=weights",
-    )
-    add(
-        "--format",
-        dest="formats",
-        metavar="A,B",
-        type=choices(FORMATS),
-        default=FORMATS[:1],
-        help=f"one or more of {','.join(FORMATS)} (default: {FORMATS[0]})",
-    )
-    add(
-        "--tflite_precision",
-        metavar="A,B",
-        type=choices(PRECISIONS),
-        help=f"type of the weights, one or more of {','.join(PRECISIONS)}, one file each (default: {PRECISIONS[0]})",
-    )
+    add("--output", metavar="DIR", required=True, help="a new directory; or FILE.npz, for --format=weights")
+    format_help = f"one or more of {','.join(FORMATS)} (default: {FORMATS[0]})"
+    add("--format", type=choices(FORMATS), default=FORMATS[:1], metavar="A,B", help=format_help)
+    precision_help = f"type of the weights: one or more of {','.join(PRECISIONS)} (default: {PRECISIONS[0]})"
+    add("--tflite_precision", type=choices(PRECISIONS), metavar="A,B", help=precision_help)
     return parse
 
 
@@ -76,17 +53,15 @@ def main(argv: Sequence[str]) -> int:
     """Runs `hazeheal export` with these arguments; returns the exit code or raises `HazeHealError`."""
     flags = parser().parse_args(argv)
     output = pathlib.Path(flags.output).resolve()
-    if flags.tflite_precision and "tflite" not in flags.formats:
+    if flags.tflite_precision and "tflite" not in flags.format:
         raise UsageError("--tflite_precision needs --format=tflite")
     if not flags.output:
         raise UsageError("--output is empty; name a new directory")
     if os.path.lexists(output) and not (output.is_dir() and not any(output.iterdir())):
         raise UsageError(f"--output={flags.output!r} already exists; name a new directory")
     as_file = output.suffix == SUFFIX
-    if as_file and flags.formats != ("weights",):
-        raise UsageError(
-            f"--output={flags.output!r} is a file name, for --format=weights only; name a new directory"
-        )
+    if as_file and flags.format != ("weights",):
+        raise UsageError(f"--output={flags.output!r} is for --format=weights only; name a new directory")
 
     # On the CPU, which all runtimes that check the exports support.
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -95,11 +70,11 @@ def main(argv: Sequence[str]) -> int:
     from hazeheal.export import exporter, formats
     from hazeheal.inference.load_model import ExportedModel, open_model
 
-    targets = formats.targets(flags.formats, tflite_precision=flags.tflite_precision or PRECISIONS[:1])
+    targets = formats.targets(flags.format, tflite_precision=flags.tflite_precision or PRECISIONS[:1])
     gan = open_model(flags.model, which=flags.which)
     if isinstance(gan, ExportedModel):
         raise HazeHealError(
-            f"{flags.model} is a SavedModel, which cannot be exported; name the run that it was exported from"
+            f"{flags.model} is a SavedModel, which cannot be exported; name the run it is from"
         )
     print(f"{gan.checkpoint}: largest differences from it over {len(exporter.check.SIZES)} image sizes")
     if as_file:

@@ -1,55 +1,35 @@
-"""Argument parsing shared by the commands: types of values, help texts, removed flags."""
+"""Argument parsing shared by the commands: types of values, and flags that several commands have."""
 
 import argparse
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from hazeheal.errors import UsageError
 from hazeheal.models import pretrained
 from hazeheal.utils.console import CommandParser, one_line
-
-__all__ = [
-    "MIRROR_HELP",
-    "MODEL_HELP",
-    "WHICH_HELP",
-    "CommandParser",
-    "add_removed_flags",
-    "choices",
-    "count",
-    "name_runs",
-    "natural",
-    "numbers",
-    "port",
-    "seconds",
-]
 
 MODEL_HELP = (
     "trained generator: best or fast (both included), the directory of a run, of a checkpoint or of an export, or an "
     ".npz weights file; write ./best for a path (default: best)"
 )
 WHICH_HELP = "checkpoint of a run: best by validation PSNR, newest, or a step (default: best)"
-MIRROR_HELP = "average with the restored mirror image: slightly better, twice the time"
-# Flags of earlier versions, by command, each with its replacement.
-REMOVED_FLAGS: dict[str, dict[str, str]] = {
-    "hazeheal evaluate": {"--lpips_weights": "use --lpips=alex or --lpips=vgg"},
-}
 
 
-def add_removed_flags(parse: CommandParser) -> None:
-    """Makes `parse` refuse the flags that `REMOVED_FLAGS` lists for `parse.prog`; `--help` does not show them."""
-    for flag, advice in REMOVED_FLAGS.get(parse.prog, {}).items():
-        parse.add_argument(flag, action=_Removed, advice=advice, help=argparse.SUPPRESS)
+def command_parser(name: str, docstring: str) -> CommandParser:
+    """Returns the parser of `hazeheal NAME`. The docstring of its module is the help: examples follow the flags."""
+    description, _, examples = docstring.partition("\n\nExamples:")
+    return CommandParser(prog=f"hazeheal {name}", description=description, epilog=f"examples:{examples}")
 
 
-class _Removed(argparse.Action):
-    """Refuses its flag, with a value or without."""
-
-    def __init__(self, option_strings, dest, *, advice, help):
-        super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS, help=help)
-        self.advice = advice
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        raise UsageError(f"{option_string} was removed; {self.advice}")
+def add_model_flags(parse: CommandParser, **model: Any) -> None:
+    """Adds the flags of a trained generator; `model` has the argparse settings of --model."""
+    add = parse.add_argument_group("model").add_argument
+    add("--model", metavar="MODEL", **model)
+    add("--which", default="best", metavar="WHICH", help=WHICH_HELP)
+    mirror_help = "average with the restored mirror image: slightly better, twice the time"
+    add("--mirror", action="store_true", help=mirror_help)
 
 
 def numbers(text: str) -> list[int]:
@@ -59,36 +39,26 @@ def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def natural(text: str) -> int:
-    """Parses an integer of 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a non-negative integer, got {text!r}")
-    return int(text)
+def number(
+    description: str, kind: Callable[[str], float], least: float, most: float = math.inf
+) -> Callable[[str], float]:
+    """Returns an argparse type for numbers from `least` to `most`; `kind` is `int` or `float`."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be {description}, got {text!r}")
+        return value
+
+    return parse
 
 
-def count(text: str) -> int:
-    """Parses an integer of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
-    return int(text)
-
-
-def port(text: str) -> int:
-    """Parses the number of a TCP port."""
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"must be a port number from 1 to 65535, got {text!r}")
-    return int(text)
-
-
-def seconds(text: str) -> float:
-    """Parses a duration in seconds, 0 or more."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds, 0 or more, got {text!r}")
-    return value
+natural = number("a non-negative integer", int, 0)
+count = number("a positive integer", int, 1)
+seconds = number("a number of seconds, 0 or more", float, 0, 1e9)
 
 
 def choices(known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
@@ -97,42 +67,28 @@ def choices(known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
 
     def parse(text):
         names = tuple(text.split(","))
-        for name in names:
-            if name not in known or names.count(name) > 1:
-                raise argparse.ArgumentTypeError(f"must be one or more of {','.join(known)}, got {text!r}")
+        if len(set(names)) < len(names) or not set(names) <= set(known):
+            raise argparse.ArgumentTypeError(f"must be one or more of {','.join(known)}, got {text!r}")
         return names
 
     return parse
 
 
 def name_runs(runs: Sequence[str], *, taken: Sequence[str] = ()) -> dict[str, str]:
-    """Chooses a short name for each of several models.
+    """Returns {short name: run} of the values of `--model`.
 
-    Args:
-        runs: The values of `--model`: paths, and names of included networks.
-        taken: Names that no run may get.
-
-    Returns:
-        {name: run}. An included network keeps its name. A path is named by its last part, or by the whole path if that
-        part is taken or ambiguous.
+    An included network keeps its name. A path is named by its last part, or by the whole path if that part is taken
+    or ambiguous.
 
     Raises:
         UsageError: A run is given twice.
     """
-    included = [run for run in runs if pretrained.is_name(run)]
-    paths = [os.path.normpath(run) for run in runs if run not in included]
-    for given in (included, paths):
-        for run in given:
-            if given.count(run) > 1:
-                raise UsageError(f"--model={run} is given twice; name each run once")
-    last_parts = {path: os.path.basename(os.path.abspath(path)) for path in paths}
-    known = [*last_parts.values(), *included, *taken]
+    paths = [run if pretrained.is_name(run) else os.path.join(".", os.path.normpath(run)) for run in runs]
+    last_parts = [os.path.basename(os.path.abspath(path)) for path in paths]
     names = {}
-    for run in runs:
-        if run in included:
-            names[run] = run
-            continue
-        path = os.path.normpath(run)
-        is_unique = known.count(last_parts[path]) == 1
-        names[one_line(last_parts[path] if is_unique else os.path.join(".", path))] = run
+    for run, path, last_part in zip(runs, paths, last_parts, strict=True):
+        if paths.count(path) > 1:
+            raise UsageError(f"--model={os.path.normpath(run)} is given twice; name each run once")
+        is_unique = [*last_parts, *taken].count(last_part) == 1
+        names[one_line(last_part if is_unique else path)] = run
     return names

@@ -11,7 +11,7 @@ import pathlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.utils.file_lock import wait_for_lock
@@ -20,7 +20,6 @@ from hazeheal.utils.signals import handle_signals
 SYNTHESIZE = [sys.executable, "-m", "hazeheal.data.synthesis.synthetic_pairs"]
 CONVERT = [sys.executable, "-m", "tfrecords_tools", "convert"]
 CONVERT_PREFIX = "--convert."
-PATHS = ("hazy_dir", "gt_dir", "data_dir", "workdir")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +27,7 @@ class DataPlan:
     """The data set of a training and the commands that make it.
 
     Attributes:
-        data_dir: Directory of the data set; None if the user named none, which `hazeheal train` reports.
-        workdir: Directory of the run; None if the user named none.
+        data_dir, workdir: Directories of the data set and the run; None if the user did not name one.
         steps: Commands that make the data set, in order; empty if it exists already.
         quickstart: Whether the training is the quickstart, on synthetic pairs.
     """
@@ -48,15 +46,13 @@ class DataPlan:
 def plan(flags: argparse.Namespace, convert_flags: Sequence[str], *, has_config: bool) -> DataPlan:
     """Decides which data set to train on and how to make it.
 
-    Args:
-        flags: `hazy_dir`, `gt_dir`, `data_dir` and `workdir` of the command line, each a path or None.
-        convert_flags: The arguments `--convert.FLAG=VALUE`.
-        has_config: Whether the command line names a configuration. Without one and without data, the quickstart runs.
+    Without data and without a configuration (`has_config`), it is that of the quickstart. `convert_flags` are the
+    arguments `--convert.FLAG=VALUE`.
 
     Raises:
         UsageError: The flags contradict each other, or a folder does not exist.
     """
-    for name in PATHS:
+    for name in ("hazy_dir", "gt_dir", "data_dir", "workdir"):
         if getattr(flags, name) == "":
             raise UsageError(f"--{name} is empty; give a path")
     options = [f"--{flag.removeprefix(CONVERT_PREFIX)}" for flag in convert_flags]
@@ -98,43 +94,28 @@ def _from_folders(flags, options):
 
 
 def prepare(data: DataPlan, *, check: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Makes the data set.
+    """Makes a data set with the steps of its plan; returns the exit code of the first one that fails or is stopped.
 
-    Args:
-        data: The plan.
-        check: A dry run of the training without its data set. It runs first where the data set is missing, because
-            a wrong value or a GPU that TensorFlow does not find should not be reported after hours of conversion.
-        environment: Variables that are set for `check`.
-
-    Returns:
-        0, or the exit code of the first step that failed or was stopped.
+    `check` is a dry run of the training. It runs first where the data set is missing, because a wrong value or a GPU
+    that TensorFlow does not find should not be reported after hours of conversion. `environment` is set for it.
     """
     if data.is_missing and (code := run(check, stdout=subprocess.DEVNULL, env=os.environ | environment)):
         return code
-    # Several hosts that share a file system make the quickstart's pairs one after the other. The conversion has a
-    # lock of its own.
-    with _locked(pathlib.Path(data.data_dir).parent) if data.quickstart else contextlib.nullcontext():
-        for step in data.steps[:-1]:
+    *synthesis, conversion = data.steps
+    for step in synthesis:
+        # Several hosts that share a file system make the pairs one after the other. The conversion has its own lock.
+        lock = pathlib.Path(data.data_dir).parent / ".lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with open(lock, "a", encoding="utf-8") as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                wait_for_lock(file.fileno())
             if code := run(step):
                 return code
-    return run(data.steps[-1]) if data.steps else EXIT_OK
-
-
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a", encoding="utf-8") as file:
-        with contextlib.suppress(OSError):  # a file system without locks
-            wait_for_lock(file.fileno())
-        yield
+    return run(conversion)
 
 
 def run(command: Sequence[str], **options) -> int:
     """Runs a command to its end, and forwards SIGINT and SIGTERM to it and to the processes that it starts.
-
-    Args:
-        command: Program and arguments.
-        **options: For `subprocess.Popen`.
 
     Returns:
         Its exit code; 128 + N where signal N ended it. Where the command completed although a signal arrived, 130 for

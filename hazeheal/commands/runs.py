@@ -1,18 +1,6 @@
-"""`hazeheal runs`: lists the runs below a directory, with state and progress. It does not import TensorFlow."""
+"""Lists the runs in and below directories. It changes nothing; the runs may be training.
 
-import datetime
-import json
-import os
-import sys
-from collections.abc import Sequence
-
-from hazeheal.commands.parsing import CommandParser
-from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
-from hazeheal.runs import listing
-from hazeheal.utils.console import one_line
-
-EPILOG = """\
-examples:
+Examples:
   hazeheal runs runs                 a table of all runs below runs/
   hazeheal runs runs/mine --json     one run, for a script: state, step, eta_seconds, reason, ...
 
@@ -27,19 +15,25 @@ states:
 
 exit codes: 0 done, 1 there is no run, or a directory could not be read, 2 bad usage
 """
+
+import datetime
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from hazeheal.commands.parsing import CommandParser, command_parser
+from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
+from hazeheal.runs import listing
+from hazeheal.utils.console import align, one_line
+
 PROBLEMS = ("failed", "killed", "silent")
 
 
 def parser() -> CommandParser:
     """Returns the parser of the command's flags."""
-    parse = CommandParser(
-        prog="hazeheal runs",
-        description="Lists the runs in and below directories. It changes nothing; the runs may be training.",
-        epilog=EPILOG,
-    )
-    parse.add_argument(
-        "folders", metavar="DIR", nargs="+", help="the directory of a run, or one with runs anywhere below it"
-    )
+    parse = command_parser("runs", __doc__)
+    parse.add_argument("folders", metavar="DIR", nargs="+", help="a run, or a directory with runs below it")
     parse.add_argument("--json", action="store_true", help="print a list of objects instead of a table")
     return parse
 
@@ -63,48 +57,33 @@ def main(argv: Sequence[str]) -> int:
     if errors:
         raise HazeHealError("; ".join(f"{e.filename} cannot be read: {e.strerror}" for e in errors))
     if not rows:
-        raise HazeHealError(
-            f"no run in or below {', '.join(flags.folders)}; `hazeheal train` creates them (--workdir)"
-        )
+        folders = ", ".join(flags.folders)
+        raise HazeHealError(f"no run in or below {folders}; `hazeheal train` creates them (--workdir)")
     return EXIT_OK
 
 
 def table(rows: Sequence[dict]) -> str:
-    """Returns a row of aligned text for each run, and below them a line for each run that has a problem.
-
-    Args:
-        rows: The facts of `listing.describe`, each with the directory as `run`.
-    """
-    cells = [("run", "state", "step", "left", "best PSNR", "images/s", "updated", "data set")]
-    cells += [_cells(row) for row in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]) - 1)]
-    right = {2, 3, 4, 5}
-    lines = []
-    for row in cells:
-        aligned = [
-            f"{c:>{w}}" if i in right else f"{c:{w}}"
-            for i, (c, w) in enumerate(zip(row, widths, strict=False))
-        ]
-        lines.append("  ".join([*aligned, row[-1]]).rstrip())
-    lines += [f"{one_line(row['run'])}: {_problem(row)}" for row in rows if row["state"] in PROBLEMS]
-    return "\n".join(lines)
+    """Returns a table of runs, each as `listing.describe` and its directory `run`, with a line for each problem."""
+    head = ("run", "state", "step", "left", "best PSNR", "images/s", "updated", "data set")
+    problems = [f"{one_line(row['run'])}: {_problem(row)}" for row in rows if row["state"] in PROBLEMS]
+    return "\n".join([align([head, *map(_cells, rows)], left=(0, 1, 6, 7)), *problems])
 
 
 def _cells(row):
-    def shown(value, form):
-        return "-" if value is None else form.format(value)
+    """Returns the cells of a run; `-` for what is not known."""
 
-    psnr = shown(row["best_psnr"], "{:.2f} dB")
-    if row["best_step"] is not None:
-        psnr += f" @{row['best_step']}"
+    def to_text(key, form="{}"):
+        return "-" if row[key] is None else form.format(row[key])
+
+    psnr = to_text("best_psnr", "{:.2f} dB") + ("" if row["best_step"] is None else f" @{row['best_step']}")
     left = row["eta_seconds"] if row["alive"] else None
     return (
         one_line(row["run"]),
         row["state"],
-        f"{shown(row['step'], '{}')}/{shown(row['steps'], '{}')}",
+        f"{to_text('step')}/{to_text('steps')}",
         "-" if left is None else str(datetime.timedelta(seconds=round(left))),
         psnr,
-        shown(row["images_per_second"], "{:.1f}"),
+        to_text("images_per_second", "{:.1f}"),
         (row["updated"] or "-")[:19].replace("T", " "),
         one_line(row["data_dir"] or "-"),
     )

@@ -4,7 +4,7 @@ import argparse
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hazeheal.errors import UsageError
@@ -42,6 +42,17 @@ def shorten(value: object, *, as_text: Callable[[object], str] = str) -> str:
     except ValueError:
         return "(an integer of thousands of digits)"  # which Python refuses to convert
     return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def align(rows: Sequence[Sequence[str]], *, left: Container[int] = ()) -> str:
+    """Returns rows of equally many cells as lines of aligned columns; those whose number is in `left` are left-aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        columns = enumerate(zip(row, widths, strict=True))
+        cells = [cell.ljust(width) if i in left else cell.rjust(width) for i, (cell, width) in columns]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
 
 
 def escape_unencodable_output() -> None:

@@ -57,7 +57,7 @@ def check_run(
         # A resumed run does not need the networks that it once started with.
         stored = directory.load_config()
         if stored is not None:
-            config_fields.check_removed_values(stored, source=directory.config)
+            config_fields.check_model_fields(stored, source=directory.config)
         if fingerprint is not None:
             saved = checkpoints.read_progress(newest)
             checkpoints.check_data_set(saved, fingerprint, data_dir=data_dir, workdir=directory.path)
