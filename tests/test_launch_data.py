@@ -156,7 +156,7 @@ def test_a_failed_step_stops_before_the_next(commands, failed, count):
             ["--config=rice1", "--data_dir=d", "--convert.tile_size=64"],
             "--convert.tile_size=64 has nothing to convert",
         ),
-        (["--gpus=all"], "no GPU was found"),
+        (["--gpus=all"], "lists no GPU"),
         (["--cpu_replicas=0"], "argument --cpu_replicas: must be a positive integer"),
     ],
 )

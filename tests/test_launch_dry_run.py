@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import subprocess
+from unittest import mock
 
 import pytest
 from launching import JOB, TRAIN
@@ -33,8 +34,8 @@ def dry(monkeypatch):
     """What a dry run in this process asks `hazeheal train` for: (arguments, variables)."""
     asked = []
     monkeypatch.setattr(train, "main", lambda argv: asked.append((argv, dict(os.environ))) or 0)
-    monkeypatch.setattr(os, "environ", os.environ.copy())
-    return asked
+    with mock.patch.dict(os.environ):
+        yield asked
 
 
 def test_dry_run_of_one_process_prints_it_and_checks_the_training(capsys, dry):
