@@ -137,7 +137,7 @@ def test_a_video(run, tmp_path, capsys, monkeypatch):
         (["--which=7"], 1, "has no intact checkpoint (7)"),
         (["--which=last"], 2, "'last' is not a checkpoint"),
         (["--tile_size=32"], 2, "tile_size=32 is too small"),
-        (["--gpus=0,0"], 2, "--gpus=0,0 lists a GPU twice"),
+        (["--gpus=0,0"], 2, "--gpus=0,0: this machine has"),
         (["--precision=float64"], 2, "invalid choice: 'float64'"),
         (["--output=in"], 2, "which is an input"),
     ],
