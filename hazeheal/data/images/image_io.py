@@ -220,10 +220,9 @@ def _read(source: str | os.PathLike, name: str) -> bytes:
 
 
 def encode(image: np.ndarray, *, format: str = "png", quality: int = 95) -> bytes:
-    """Encodes an image; equal images give equal bytes with the same library versions.
+    """Encodes a uint8 RGB image `[H, W, 3]`; equal images give equal bytes with the same library versions.
 
     Args:
-        image: uint8 RGB `[H, W, 3]`.
         format: `png` (lossless) or `jpeg` (baseline, without chroma subsampling).
         quality: JPEG quality, 1 to 100.
 

@@ -40,9 +40,7 @@ class Passthrough:
 def inspect_file(data: bytes, *, format: str) -> Passthrough:
     """Checks the structure of a file before it is decoded. The orientation is not checked.
 
-    Args:
-        data: The whole file.
-        format: Pillow's name of the format: `JPEG`, `MPO` (a JPEG followed by more images), `PNG`, ...
+    `format` is Pillow's name: `JPEG`, `MPO` (a JPEG followed by more images), `PNG`, ...
 
     Raises:
         ValueError: A JPEG or PNG has no end, or a PNG has a wrong checksum. Pillow accepts some of these: it does not

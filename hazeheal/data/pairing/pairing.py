@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from hazeheal.data.pairing.folders import find_folder, identity, list_images
@@ -135,10 +134,10 @@ def _join(rule: Rule, hazy: list[str], clear: list[str], *, one_folder: bool) ->
         clear = list(clear_keys)
     candidates = collections.defaultdict(list)
     for name, place in clear_keys.items():
-        candidates[_normalize(place)].append(name)
+        candidates[place].append(name)
     partner, ambiguous, orphans = {}, collections.defaultdict(list), []
     for name in hazy:
-        folder, key = _normalize(hazy_keys.get(name, ("", "")))
+        folder, key = hazy_keys.get(name, ("", ""))
         while folder and (folder, key) not in candidates:
             folder = folder.rpartition("/")[0]
         matches = candidates.get((folder, key), ())
@@ -160,11 +159,6 @@ def _join(rule: Rule, hazy: list[str], clear: list[str], *, one_folder: bool) ->
             for place, names in sorted(ambiguous.items())
         ],
     )
-
-
-def _normalize(place: tuple[str, str]) -> tuple[str, str]:
-    """Composes accents, which macOS writes decomposed and other systems composed."""
-    return unicodedata.normalize("NFC", place[0]), unicodedata.normalize("NFC", place[1])
 
 
 def _unique_keys(names: Iterable[str]) -> dict[str, str]:

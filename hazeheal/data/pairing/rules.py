@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import unicodedata
 import warnings
 
 from hazeheal.errors import UsageError
@@ -27,7 +28,10 @@ class Rule:
     ignore_case: bool = True
 
     def keys(self, names: list[str], *, hazy: bool) -> dict[str, tuple[str, str]]:
-        """Returns {name: (folder, key)} of the file names (relative, with `/`) that match the pattern."""
+        """Returns {name: (folder, key)} of the file names (relative, with `/`) that match the pattern.
+
+        Accents are composed: macOS writes them decomposed and other systems composed.
+        """
         # DOTALL, because a name may contain a line break. A user's own expression is not changed.
         flags = re.IGNORECASE | re.DOTALL if self.ignore_case else 0
         pattern = re.compile(self.hazy if hazy else self.clear, flags)
@@ -37,7 +41,7 @@ class Rule:
             folder, _, base = name.rpartition("/")
             match = pattern.search(base.rpartition(".")[0])
             if match and match[group]:
-                keys[name] = folder, match[group]
+                keys[name] = unicodedata.normalize("NFC", folder), unicodedata.normalize("NFC", match[group])
         return keys
 
 

@@ -61,14 +61,9 @@ def airlight(hazy: tf.Tensor, clear: tf.Tensor) -> tf.Tensor:
 
 
 def transmission(hazy: tf.Tensor, clear: tf.Tensor, light: tf.Tensor) -> tf.Tensor:
-    """Estimates the transmission t of each pixel.
+    """Estimates the transmission t of each pixel of a pair, float32 `[S, S, 3]` in [0, 1], under `airlight` light.
 
-    Args:
-        hazy, clear: float32 `[S, S, 3]` in [0, 1].
-        light: The `airlight` of the pair.
-
-    Returns:
-        float32 `[S, S]` in [`MIN_TRANSMISSION`, 1].
+    The result is float32 `[S, S]` in [`MIN_TRANSMISSION`, 1].
     """
     scene = clear - light
     product, weight = tf.reduce_sum((hazy - light) * scene, -1), tf.reduce_sum(scene * scene, -1)

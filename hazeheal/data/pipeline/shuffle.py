@@ -21,13 +21,8 @@ def shuffled_numbers(positions: tf.Tensor, *, seed: int, count: int) -> tf.Tenso
     the key, seeds 0 and 256 would be equal, and epochs would repeat after 256. So word i of the key is
     hash(seed, i) + (epoch >> 8 i).
 
-    Args:
-        positions: `[n]` int64, at least 0.
-        seed: Any integer; its lowest 64 bits are used.
-        count: Number of records.
-
-    Returns:
-        `[n]` int64 in [0, count).
+    The positions are `[n]` int64, at least 0, and the result is `[n]` int64 in [0, count). The lowest 64 bits of `seed`
+    are used.
     """
     # The cipher uses at most 32 bits of a word.
     base = tf.constant([_hash(seed + _hash(word)) % 2**32 for word in range(3)], tf.int64)

@@ -14,7 +14,6 @@ def fractal(
     """Returns fractal noise of mean 0 and standard deviation 1: a sum of uniform cubic B-spline surfaces.
 
     Args:
-        rng: The generator that all coefficients are drawn from.
         size: Side in pixels, or (height, width).
         cells: Number of cells of the coarsest lattice along the longer side.
         octaves: Number of lattices. Each has twice as many cells per side as the previous one.

@@ -75,11 +75,7 @@ class Haze:
 def draw(ranges: Ranges, *, seed: int, name: str, version: int) -> Haze:
     """Draws the haze of one version of one image, with numbers rounded to the precision of a manifest.
 
-    Args:
-        ranges: The ranges to draw from.
-        seed: 0 or more.
-        name: Name of the clear image. It is part of the seed, so adding or removing other images changes nothing.
-        version: Number of the hazy image among those of one clear image.
+    `seed` is 0 or more. The name of the clear image is part of it, so adding or removing other images changes nothing.
     """
     name_bytes = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
     name_seeds = np.frombuffer(hashlib.sha256(name_bytes).digest(), "<u4").tolist()

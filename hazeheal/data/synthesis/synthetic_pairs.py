@@ -70,11 +70,7 @@ def write_dataset(
     A complete data set is left unchanged; an interrupted one is completed. Equal arguments give equal images, except
     that processors and NumPy versions round floats differently: a few pixels in a million differ by one level.
 
-    Args:
-        directory: The directory of the data set. It is created if necessary.
-        pairs: Number of pairs, 1 or more.
-        size, seed: As in `make_pair`.
-        progress: Whether to print the progress to stderr.
+    `progress` prints the progress to stderr. `size` and `seed` are those of `make_pair`.
 
     Raises:
         UsageError: A number is out of range, or the directory contains something else.

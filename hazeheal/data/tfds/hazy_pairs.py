@@ -71,8 +71,8 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
                 raise DataError(
                     f"{len(files)} files of {hazy_dir} and {gt_dir} do not pair: {first_few(files)}"
                 )
-            splits[split] = hazy_dir, gt_dir, pairing.pairs
-        return {split: self._generate_examples(*args) for split, args in splits.items()}
+            splits[split] = self._generate_examples(hazy_dir, gt_dir, pairing.pairs)
+        return splits
 
     def _generate_examples(
         self, hazy_dir: pathlib.Path, gt_dir: pathlib.Path, pairs: list[PairName]
