@@ -19,9 +19,7 @@ def center_crop(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Returns the peak signal-to-noise ratio of two uint8 images of one shape, 20 log10 255 - 10 log10 MSE, in dB.
-
-    It is inf if the images are equal.
+    """Returns the PSNR of two uint8 images of one shape, 20 log10 255 - 10 log10 MSE in dB; inf if they are equal.
 
     Raises:
         UsageError: The images are not of this kind.

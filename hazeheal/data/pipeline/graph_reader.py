@@ -34,7 +34,6 @@ class GraphReader:
     """Reads the records of one split in the functions of a dataset.
 
     Args:
-        split: The split.
         reader: The kind of reader (see `RecordReader`).
         on_bad_record: `fail` or `skip`.
         max_in_flight: Upper bound of the number of records between reading and decoding.

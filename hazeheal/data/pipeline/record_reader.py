@@ -27,7 +27,6 @@ class RecordReader:
     during training is noticed.
 
     Args:
-        split: The split.
         kind: `local` for everything that the operating system can open, `gfile` for other file systems (gs://, s3://,
             ram://), or `auto` to choose by the addresses of the shards.
 
