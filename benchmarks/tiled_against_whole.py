@@ -67,7 +67,9 @@ def compare(model, images, tile_sizes):
             restorer = Restorer(gan, tile_size=tile_size)
             row = {"model": str(model), **fields, "image": name, "changed": changed}
             row |= {"tile_size": tile_size, "tiles": len(restorer.plan(height, width).tiles)}
-            yield row | difference(restorer.restore(image), expected)
+            for averages in ("of the image", "of each tile") if restorer.uses_averages else ("none",):
+                restorer.uses_averages = averages == "of the image"
+                yield row | {"averages": averages} | difference(restorer.restore(image), expected)
 
 
 def main(argv=None):
@@ -83,15 +85,15 @@ def main(argv=None):
     size = {"height": flags.height, "width": flags.width}
     images = {path.name: resized(path, **size) for path in flags.images} | {"synthetic": synthetic(**size)}
     rows = []
-    print("| width, depth, norm, se_ratio | image | tiles | equal | within 1 | largest | mean |")
-    print("|---|---|---|---|---|---|---|")
+    print("| width, depth, norm, se_ratio | image | tiles | averages | equal | within 1 | largest | mean |")
+    print("|---|---|---|---|---|---|---|---|")
     for model in flags.model:
         for row in compare(model, images, flags.tile_sizes):
             rows.append(row)
             network = f"{row['width']}, {row['depth']}, {row['norm']}, {row['se_ratio']}"
             tiles = f"{row['tiles']} at {row['tile_size']}"
             shares = f"{row['equal']:.3%} | {row['within_1']:.4%} | {row['largest']} | {row['mean']:.4f}"
-            print(f"| {network} | {row['image']} | {tiles} | {shares} |", flush=True)
+            print(f"| {network} | {row['image']} | {tiles} | {row['averages']} | {shares} |", flush=True)
     rounds.write(
         flags.json,
         {"machine": rounds.machine(), "settings": vars(flags) | {"images": list(images)}, "rows": rows},

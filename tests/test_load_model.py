@@ -5,7 +5,6 @@ import shutil
 import checkpoints_made
 import numpy as np
 import pytest
-import tensorflow as tf
 from disks import flip
 from PIL import Image
 from refusals import refusal
@@ -13,10 +12,8 @@ from test_restorer import apart, noise
 
 from hazeheal import __main__ as program
 from hazeheal.errors import HazeHealError, UsageError
-from hazeheal.export import exporter, formats
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.load_model import ExportedModel, open_model
-from hazeheal.inference.network import make_functions
 from hazeheal.inference.restorer import Restorer
 
 
@@ -44,7 +41,7 @@ def test_a_saved_model_restores_as_the_run(made, dtype):
         restored = ours.restore(image)
         assert apart(restored, theirs.restore(image)).max() <= white / 255
         assert restored.dtype == dtype
-    assert not ours.local
+    assert ours.uses_averages
     assert apart(restored, image).mean() > 3
 
 
@@ -55,23 +52,6 @@ def test_on_several_devices(made):
     wanted = Restorer(DehazeGAN.from_run(run, which=9), tile_size=120).restore(image)
     restorer = Restorer(ExportedModel(export / "saved_model"), tile_size=120, devices=("CPU:0", "CPU:1"))
     assert apart(restorer.restore(image), wanted).max() <= 1
-
-
-def test_an_export_of_an_earlier_version_has_more_functions(made, tmp_path, monkeypatch):
-    """Version 0.1 also wrote and listed functions such as `collect_uint8`."""
-
-    def with_another(generator):
-        spec = tf.TensorSpec([None, None, None, 3], tf.uint8)
-        return make_functions(generator) | {
-            "collect_uint8": tf.function(lambda hazy: tf.reduce_mean(hazy), input_signature=[spec])
-        }
-
-    monkeypatch.setattr("hazeheal.inference.network.make_functions", with_another)
-    gan, image = DehazeGAN.from_run(made[0], which="newest"), noise(31, 50)
-    formats.write_saved_model(gan, tmp_path / "export", exporter.describe(gan))
-    model = open_model(tmp_path / "export")
-    assert "collect_uint8" in model.metadata["functions"]
-    assert apart(model.restore(image), gan.restore(image)).max() <= 1
 
 
 def test_the_commands_accept_an_export(made, tmp_path, capsys):

@@ -92,14 +92,27 @@ def test_tiles_equal_the_whole_image(fields, size):
     assert apart(wanted, image).mean() > 3, "the network must change the image"
 
 
-def test_tiles_of_a_network_with_squeeze_excite_use_their_own_averages():
+def test_tiles_of_a_network_with_squeeze_excite_use_the_averages_of_the_image(monkeypatch):
     gan, image = make_gan(model__se_ratio=0.25), noise(400, 420)
+    image[:, :150] //= 4  # tiles with other averages than the image
     restorer = Restorer(gan, tile_size=160)
-    assert not restorer.local
-    plan = restorer.plan(400, 420)
-    assert len(plan.tiles) > 1
-    corner = whole(gan, image[: plan.rows.size, : plan.columns.size])[:50, :50]
-    assert apart(restorer.restore(image)[:50, :50], corner).max() <= 1
+    assert not restorer.local and restorer.uses_averages
+    assert len(restorer.plan(400, 420).tiles) > 1
+    expected = whole(gan, image)
+    common = apart(restorer.restore(image), expected).mean()
+    monkeypatch.setattr(restorer, "_averages", lambda image, plan: None)
+    own = apart(restorer.restore(image), expected).mean()
+    assert common < own / 4
+    assert common < 0.5
+
+
+def test_averages_of_one_image_are_not_used_for_the_next():
+    gan = make_gan(model__se_ratio=0.25)
+    images = [noise(200, 210), noise(200, 210, seed=1) // 4]
+    restorer = Restorer(gan, tile_size=160)
+    together = list(restorer.restore_all(images))
+    for image, restored in zip(images, together, strict=True):
+        assert np.array_equal(restorer.restore(image), restored)
 
 
 def test_all_sizes_and_types():
@@ -121,7 +134,9 @@ def test_order_and_batches(monkeypatch):
     expected, sizes = [restorer.restore(p) for p in images], []
     network = restorer._idle.get()
     restore = network.restore
-    monkeypatch.setattr(network, "restore", lambda batch: sizes.append(len(batch)) or restore(batch))
+    monkeypatch.setattr(
+        network, "restore", lambda batch, averages: sizes.append(len(batch)) or restore(batch, averages)
+    )
     restorer._idle.put(network)
 
     for restored, wanted in zip(restorer.restore_all(iter(images)), expected, strict=True):

@@ -37,16 +37,28 @@ def test_tiles_cover_a_side_and_obey_the_rules():
         assert axis.starts[0] == 0
         assert axis.starts[-1] + axis.size == axis.padded
         assert not any(number % 2**depth for number in (*axis.starts, axis.size))
-        total = np.zeros(axis.padded)
-        for start, weights in zip(axis.starts, axis.weights, strict=True):
+        total, covered = np.zeros(axis.padded), np.zeros(axis.padded)
+        for start, weights, (begin, end) in zip(axis.starts, axis.weights, axis.cores, strict=True):
             total[start : start + axis.size] += weights
+            covered[start + begin : start + end] += 1
+            # The receptive field of the core's pixels is inside the tile or beyond the image border.
+            assert start == 0 or begin >= before
+            assert start + axis.size == axis.padded or end <= axis.size - after
+            assert begin % 2**depth == end % 2**depth == 0
             # The receptive field of a pixel with a weight is inside the tile or beyond the image border.
             weighted = np.flatnonzero(weights)
             assert start == 0 or weighted[0] >= before
             assert start + axis.size == axis.padded or weighted[-1] + 1 <= axis.size - after
         np.testing.assert_allclose(total, 1, atol=1e-6)
+        assert np.all(covered == 1)
         several += len(axis.starts) > 1
     assert several > 100
+
+
+def test_the_shares_of_the_tiles_sum_to_one():
+    made = plan(1500, 1100, tile_size=600, depth=3)
+    assert len(made.tiles) > 4
+    assert sum(made.share(*tile) for tile in made.tiles) == pytest.approx(1)
 
 
 def test_weights_are_smooth():

@@ -89,8 +89,7 @@ def main(argv: Sequence[str]) -> int:
     if outcome.tiled and not restorer.local:
         print(
             f"{outcome.tiled} of them in tiles (--tile_size={flags.tile_size}). This network uses averages over the whole "
-            "image, and each tile used its own; a larger --tile_size comes closer to the result of the whole image "
-            "(docs/inference.md)"
+            "image, which are computed from the tiles (docs/inference.md)"
         )
     sys.stdout.flush()
     for reason in outcome.failed.values():

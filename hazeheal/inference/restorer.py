@@ -10,6 +10,7 @@ After training, `DehazeGAN.restore`, `hazeheal dehaze` and `hazeheal evaluate` a
 
 import abc
 import itertools
+import math
 import queue
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -23,7 +24,7 @@ from hazeheal.inference.network import Network
 from hazeheal.inference.parallel import ordered_map
 from hazeheal.inference.tiles import Plan, plan_tiles
 from hazeheal.models.rearrange import mirrored_indices
-from hazeheal.models.receptive_field import is_local, multiple, receptive_field
+from hazeheal.models.receptive_field import is_local, multiple, receptive_field, uses_averages
 
 _UNLIMITED = 1 << 30  # a tile size that no image reaches
 _LONGEST_SIDE = 16  # in tile sizes: the longest side of an image whose view is computed on the device
@@ -54,7 +55,8 @@ class Restorer:
             memory of the device, whatever the size of the image.
         mirror: Whether the result is the mean with the restored mirror image.
         local: Whether each restored pixel depends only on its neighborhood (`receptive_field.is_local`). Tiles then give
-            the result of the whole image, up to rounding. Otherwise each tile uses its own averages.
+            the result of the whole image, up to rounding.
+        uses_averages: Whether the generator takes averages over the image. All tiles then use averages of the whole image.
         view_size: The `view_size` of the generator. If it is not 0, the generator needs no tiles, and large images
             are restored in strips (`strips`).
     """
@@ -84,6 +86,7 @@ class Restorer:
         self.mirror = mirror
         self.view_size = model.view_size
         self.local = is_local(se_ratio=model.se_ratio, view_size=model.view_size)
+        self.uses_averages = uses_averages(se_ratio=model.se_ratio, view_size=model.view_size)
         before, after = receptive_field(model.depth, model.patch_size)
         self._field = {"multiple": multiple(model.depth, model.patch_size), "before": before, "after": after}
         self.plan(1, 1)  # raises an error for a bad tile size now rather than at the first image
@@ -141,7 +144,7 @@ class Restorer:
 
     def _in_tiles(self, images):
         def restore(network, batch):
-            return network.restore(np.stack([hazy for hazy, _, _ in batch]))
+            return network.restore(np.stack([hazy for hazy, _, _ in batch]), batch[0][1].averages)
 
         batches = _batches(self._tiles(images), self.tile_size**2)
         for batch, values in self._map(restore, batches):
@@ -154,8 +157,26 @@ class Restorer:
         """Yields (hazy pixels, canvas of the image, (row, column)) of the tiles of all images."""
         for image in images:
             canvas = _Canvas(self.plan(*image.shape[:2]), image.dtype)
+            if self.uses_averages and len(canvas.plan.tiles) > 1:
+                canvas.averages = self._averages(image, canvas.plan)
             for tile in canvas.plan.tiles:
                 yield _cut_out(image, canvas.plan, *tile), canvas, tile
+
+    def _averages(self, image, plan):
+        """Returns the averages over an image that does not fit into the network, float32 `[N]`.
+
+        First those of the image reduced to one tile; with these, those over the cores of all tiles. The first averages in
+        the network are then exact, and the next ones close (docs/inference.md).
+        """
+        small = _reduced(image, self.tile_size, self._field["multiple"])
+        whole = (0, small.shape[0], 0, small.shape[1])
+        ((_, averages),) = self._map(lambda network, _: network.collect(small, whole), [small])
+
+        def collect(network, tile):
+            return network.collect(_cut_out(image, plan, *tile), plan.core(*tile), averages)
+
+        total = sum(plan.share(*tile) * part for tile, part in self._map(collect, plan.tiles))
+        return total.astype(np.float32)
 
     def _map(self, function, items):
         """Yields (item, function(network, item)) in order, while the devices work on the next items."""
@@ -195,11 +216,29 @@ def _cut_out(image, plan, row, column):
 
 
 def _batches(tiles, most_pixels):
-    """Yields lists of consecutive tiles of the same shape and type, of at most `most_pixels` pixels together."""
-    for (shape, _), group in itertools.groupby(tiles, key=lambda tile: (tile[0].shape, tile[0].dtype)):
+    """Yields lists of consecutive tiles with the same shape, type and averages, of at most `most_pixels` pixels."""
+
+    def key(tile):
+        hazy, canvas, _ = tile
+        return hazy.shape, hazy.dtype, None if canvas.averages is None else id(canvas)
+
+    for (shape, *_), group in itertools.groupby(tiles, key=key):
         count = max(1, most_pixels // (shape[0] * shape[1]))
         while batch := list(itertools.islice(group, count)):
             yield batch
+
+
+def _reduced(image, tile_size, multiple):
+    """Returns an image reduced by a whole number to a tile's pixels, then mirrored to multiples of the stride."""
+    factor = math.ceil(math.sqrt(image.shape[0] * image.shape[1]) / tile_size)
+    down, across = (min(factor, side) for side in image.shape[:2])
+    height, width = image.shape[0] // down, image.shape[1] // across
+    blocks = image[: height * down, : width * across].reshape(height, down, width, across, 3)
+    small = np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(image.dtype)
+    for axis, side in enumerate((height, width)):
+        padded = -(-side // multiple) * multiple
+        small = small.take(mirrored_indices(np.arange(padded), side), axis=axis)
+    return small
 
 
 class _Canvas:
@@ -208,6 +247,7 @@ class _Canvas:
     def __init__(self, plan, dtype):
         self.plan = plan
         self.image = np.empty((plan.height, plan.width, 3), dtype)
+        self.averages = None  # of the whole image, for the network
         self._band = np.zeros((plan.rows.size, plan.columns.padded, 3), np.float32)
 
     def add(self, row, column, values):

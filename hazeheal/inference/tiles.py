@@ -39,12 +39,15 @@ class Axis:
         size: Length of each tile, a multiple of the stride.
         starts: First pixel of each tile, multiples of the stride. The last tile ends at `padded`.
         weights: `[tiles, size]` float32: the blending weight of each pixel of each tile.
+        cores: First and end pixel of a part of each tile, in its own pixels, multiples of the stride; together the parts
+            cover the padded side once.
     """
 
     padded: int
     size: int
     starts: tuple[int, ...]
     weights: np.ndarray
+    cores: tuple[tuple[int, int], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,15 @@ class Plan:
     def tiles(self) -> list[tuple[int, int]]:
         """The (row, column) of each tile in the grid of tiles, row by row."""
         return list(itertools.product(range(len(self.rows.starts)), range(len(self.columns.starts))))
+
+    def core(self, row: int, column: int) -> tuple[int, int, int, int]:
+        """Returns top, bottom, left and right of the tile's core, in its own pixels."""
+        return (*self.rows.cores[row], *self.columns.cores[column])
+
+    def share(self, row: int, column: int) -> float:
+        """Returns the share of the padded image that the tile's core covers; those of all tiles sum to 1."""
+        top, bottom, left, right = self.core(row, column)
+        return (bottom - top) * (right - left) / (self.rows.padded * self.columns.padded)
 
 
 def plan_tiles(height: int, width: int, *, tile_size: int, multiple: int, before: int, after: int) -> Plan:
@@ -108,13 +120,19 @@ def _cut(padded, longest, *, multiple, before, after):
     """Returns the `Axis` of a side for tiles of at most `longest` pixels."""
     longest = longest // multiple * multiple
     if padded <= longest:
-        return Axis(padded, padded, (0,), np.ones((1, padded), np.float32))
+        return Axis(padded, padded, (0,), np.ones((1, padded), np.float32), ((0, padded),))
     overlap = _overlap(multiple, before, after)
     count = -(-(padded - overlap) // (longest - overlap))
     size = _round_up(-(-(padded - overlap) // count) + overlap, multiple)
     steps = (padded - size) // multiple  # from the start of the first tile to the start of the last
     starts = tuple(i * steps // (count - 1) * multiple for i in range(count))
-    return Axis(padded, size, starts, _weights(padded, size, starts, before, after))
+    # A core begins where all pixels of the tile's receptive field are in the tile.
+    cuts = [0, *(start + _round_up(before, multiple) for start in starts[1:]), padded]
+    cores = tuple(
+        (begin - start, end - start)
+        for start, (begin, end) in zip(starts, itertools.pairwise(cuts), strict=True)
+    )
+    return Axis(padded, size, starts, _weights(padded, size, starts, before, after), cores)
 
 
 def _weights(padded, size, starts, before, after):

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from hazeheal.models import ops
+from hazeheal.models.averages import spatial_mean
 from hazeheal.models.rearrange import Shape
 
 NORMS = ("none", "layer")
@@ -132,7 +133,7 @@ class SqueezeExcite(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Scales the channels of `[B, H, W, C]`."""
-        mean = tf.reduce_mean(tf.cast(inputs, tf.float32), axis=[1, 2], keepdims=True)
+        mean = spatial_mean(tf.cast(inputs, tf.float32))
         gate = tf.nn.silu(self.reduce(tf.cast(mean, self.compute_dtype)))
         return inputs * tf.sigmoid(self.expand(gate))
 

@@ -39,3 +39,8 @@ def _span(position, depth):
 def is_local(*, se_ratio: float, view_size: int = 0) -> bool:
     """Whether each restored pixel depends only on its receptive field, and on no average over the image."""
     return not se_ratio and not view_size
+
+
+def uses_averages(*, se_ratio: float, view_size: int = 0) -> bool:
+    """Whether the network is local but for averages over the image (`averages`), which tiles can be given."""
+    return bool(se_ratio) and not view_size
