@@ -127,6 +127,28 @@ def test_evaluation_is_shared_between_replicas(ten_pairs):
 
 
 # --------------------------------------------------------------------------------------------- refusal
+def test_a_batch_that_does_not_divide_is_refused(ten_pairs):
+    with pytest.raises(UsageError) as caught:
+        DehazeDataProcessor(ten_pairs, batch_size=5, crop_size=16, num_replicas=2)
+    assert str(caught.value) == "batch_size=5 does not divide over 2 replicas; use 4 or 6"
+    with pytest.raises(UsageError, match=r"batch_size=1 does not divide over 2 replicas; use 2$"):
+        DehazeDataProcessor(ten_pairs, batch_size=1, crop_size=16, num_replicas=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0 must be a positive integer"),
+        ({"crop_size": 0}, "crop_size=0 must be a positive integer"),
+        ({"reader": "mmap"}, "reader='mmap' is not valid; use one of auto, local, gfile"),
+        ({"on_bad_record": "drop"}, "on_bad_record='drop' is not valid; use one of fail, skip"),
+    ],
+)
+def test_invalid_values_are_refused(ten_pairs, options, message):
+    with pytest.raises(UsageError, match=message):
+        DehazeDataProcessor(ten_pairs, **{"batch_size": 4, "crop_size": 16} | options)
+
+
 def test_a_crop_larger_than_an_image_is_refused(ten_pairs):
     DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=32)
     with pytest.raises(UsageError) as caught:

@@ -75,6 +75,22 @@ class DehazeDataProcessor:
     ):
         if not -(2**63) <= seed < 2**63:
             raise UsageError(f"seed={seed} does not fit into 64 bits; use a smaller one")
+        sizes = {"batch_size": batch_size, "num_replicas": num_replicas, "crop_size": crop_size}
+        for name, value in sizes.items():
+            if value is not None and value < 1:
+                raise UsageError(f"{name}={value} must be a positive integer")
+        if batch_size % num_replicas:
+            below = batch_size // num_replicas * num_replicas
+            use = f"{below} or {below + num_replicas}" if below else str(num_replicas)
+            raise UsageError(
+                f"batch_size={batch_size} does not divide over {num_replicas} replicas; use {use}"
+            )
+        for name, value, choices in (
+            ("reader", reader, ("auto", "local", "gfile")),
+            ("on_bad_record", on_bad_record, ("fail", "skip")),
+        ):
+            if value not in choices:
+                raise UsageError(f"{name}={value!r} is not valid; use one of {', '.join(choices)}")
         self._split = records.open_split(data_dir, split)
         if not len(self._split):
             raise DataError(f"split {split!r} of {data_dir} has no records; convert again with more pairs")
