@@ -55,16 +55,12 @@ def main(argv=None) -> int:
             pauses.append(saved - begin)
             writes.append(written - saved)
         checkpoints.close()
-        size = max(
-            sum(f.stat().st_size for f in p.iterdir()) for p in pathlib.Path(folder).iterdir() if p.is_dir()
-        )
+        size = max(sum(f.stat().st_size for f in p.iterdir()) for p in pathlib.Path(folder).iterdir() if p.is_dir())
     rows = {"copy from the device": copies, "pause of the training": pauses, "writing in parallel": writes}
     print(f"| {size / 2**20:.0f} MiB per checkpoint, {len(pauses)} saves | median | longest |\n|---|---|---|")
     for name, seconds in rows.items():
         print(f"| {name} | {statistics.median(seconds):.3f} s | {max(seconds):.3f} s |")
-    figures = {
-        n.replace(" ", "_"): {"median": statistics.median(s), "longest": max(s)} for n, s in rows.items()
-    }
+    figures = {n.replace(" ", "_"): {"median": statistics.median(s), "longest": max(s)} for n, s in rows.items()}
     print(json.dumps({"bytes": size, "seconds": figures}))
     return 0
 

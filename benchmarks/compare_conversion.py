@@ -94,9 +94,7 @@ def main(argv=None):
     with tempfile.TemporaryDirectory(dir=flags.folder) as directory:
         folder, output = pathlib.Path(directory, "images"), pathlib.Path(directory, "records")
         images.write_folder(folder, pairs=flags.pairs, height=height, width=width, suffix=".jpg", distinct=32)
-        tasks = contestants(
-            folder, output, image_size=flags.image_size, pairs=flags.pairs, workers=flags.workers
-        )
+        tasks = contestants(folder, output, image_size=flags.image_size, pairs=flags.pairs, workers=flags.workers)
         for task, chosen in tasks.items():
             results, _ = rounds.alternate(chosen, rounds=flags.rounds, unit=UNIT)
             tables = {base: rounds.ratios(results, unit=UNIT, base=base) for base in (PLAIN, SAME)}

@@ -69,13 +69,9 @@ def main(argv=None):
         width, height = (int(side) for side in size.split("x"))
         with tempfile.TemporaryDirectory() as directory:
             folder, data_dir = pathlib.Path(directory, "images"), pathlib.Path(directory, "records")
-            images.write_folder(
-                folder, pairs=flags.pairs, height=height, width=width, suffix=".jpg", distinct=16
-            )
+            images.write_folder(folder, pairs=flags.pairs, height=height, width=width, suffix=".jpg", distinct=16)
             run_conversion(folder, data_dir, encoding="keep")
-            results, _ = rounds.alternate(
-                contestants(folder, data_dir, flags), rounds=flags.rounds, unit=UNIT
-            )
+            results, _ = rounds.alternate(contestants(folder, data_dir, flags), rounds=flags.rounds, unit=UNIT)
         to_peer, to_limit = (rounds.ratios(results, unit=UNIT, base=base) for base in (PEER, LIMIT))
         print(f"\n{size}\n\n{rounds.markdown(to_peer, unit=UNIT, base=PEER)}")
         print(f"\nhazeheal relative to {LIMIT}: {to_limit['hazeheal']['ratio']:.2f}", flush=True)

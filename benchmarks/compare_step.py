@@ -44,9 +44,7 @@ def contestants(flags):
             for p in flags.exported
         }
     else:
-        modes = {
-            name: script("training_step.py", *sizes, f"--mode={mode}") for name, mode in HAZEHEAL.items()
-        }
+        modes = {name: script("training_step.py", *sizes, f"--mode={mode}") for name, mode in HAZEHEAL.items()}
     for precision in ("float32", "bfloat16"):
         for mode in ("eager", "compile"):
             arguments = [*sizes, f"--precision={precision}", f"--mode={mode}"]
@@ -74,9 +72,7 @@ def main(argv=None):
     parse.add_argument("--perceptual_weights", help=".npz of VGG19; without it both leave the term out")
     parse.add_argument("--steps", type=int, default=10, help="timed steps per round (default: %(default)s)")
     parse.add_argument("--rounds", type=int, default=3)
-    parse.add_argument(
-        "--exported", nargs="+", metavar="DIR", help="steps exported by benchmarks/gpu/export_step.py"
-    )
+    parse.add_argument("--exported", nargs="+", metavar="DIR", help="steps exported by benchmarks/gpu/export_step.py")
     parse.add_argument("--only", nargs="+", metavar="NAME", help="only modes with these names or prefixes")
     parse.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     flags = parse.parse_args(argv)

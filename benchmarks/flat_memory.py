@@ -32,9 +32,7 @@ def resident(process):
     while pending:
         number = pending.pop()
         try:
-            total += int(pathlib.Path(f"/proc/{number}/statm").read_text().split()[1]) * os.sysconf(
-                "SC_PAGE_SIZE"
-            )
+            total += int(pathlib.Path(f"/proc/{number}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
             for children in pathlib.Path(f"/proc/{number}/task").glob("*/children"):
                 pending += [int(child) for child in children.read_text().split()]
         except (FileNotFoundError, ProcessLookupError):  # the process has ended

@@ -123,18 +123,14 @@ def summarize(results):
 
 def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--sizes", default="620x460,1600x1200", help="WIDTHxHEIGHT,... (default: %(default)s)"
-    )
+    parser.add_argument("--sizes", default="620x460,1600x1200", help="WIDTHxHEIGHT,... (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=16, help="pairs per size (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=3, help="per measurement (default: %(default)s)")
     parser.add_argument("--quality", type=int, default=95, help="of the JPEG records (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="HazeHeal's decoding threads (default: one per core)")
     parser.add_argument("--source", type=pathlib.Path, metavar="DIR", help="folder of images to enlarge")
-    parser.add_argument(
-        "--json", type=pathlib.Path, metavar="FILE", help="also write all figures to this file"
-    )
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write all figures to this file")
     options = parser.parse_args(argv)
     try:
         options.sizes = [tuple(int(side) for side in size.split("x")) for size in options.sizes.split(",")]

@@ -27,25 +27,19 @@ SIZES = ((64, 64), (1000, 1000), (3000, 4000), (6000, 8000))  # height, width
 
 def write_image(path, *, height, width):
     """Writes a PNG of this size by repeating a smaller image; the content does not affect the memory."""
-    patch = np.rint(synthetic_image(0, height=min(height, 1000), width=min(width, 1000)) * 255).astype(
-        np.uint8
-    )
+    patch = np.rint(synthetic_image(0, height=min(height, 1000), width=min(width, 1000)) * 255).astype(np.uint8)
     copies = (-(-height // patch.shape[0]), -(-width // patch.shape[1]), 1)
     Image.fromarray(np.tile(patch, copies)[:height, :width]).save(path, compress_level=1)
 
 
 def peak_bytes(command) -> int:
     """Runs a command and returns its peak resident size; exits if it fails."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     stderr = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(
-            f"{' '.join(map(str, command))}\nfailed with exit code {process.returncode}:\n{stderr[-3000:]}"
-        )
+        sys.exit(f"{' '.join(map(str, command))}\nfailed with exit code {process.returncode}:\n{stderr[-3000:]}")
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -53,9 +53,7 @@ def main(argv=None):
         images.write_folder(folder, pairs=flags.pairs, height=48, width=64, suffix=".jpg", distinct=16)
         run_conversion(folder, data_dir, encoding="keep")
         contestants = {
-            f"step {step:,}": rounds.process(
-                [sys.executable, __file__, f"--measure={data_dir}", f"--step={step}"]
-            )
+            f"step {step:,}": rounds.process([sys.executable, __file__, f"--measure={data_dir}", f"--step={step}"])
             for step in (0, flags.step)
         }
         results, _ = rounds.alternate(contestants, rounds=flags.rounds, unit=UNIT)

@@ -74,8 +74,7 @@ def ratios(results, *, unit, base):
     table = {}
     for name, rounds in results.items():
         round_ratios = [
-            figures[unit] / base_figures[unit]
-            for figures, base_figures in zip(rounds, results[base], strict=True)
+            figures[unit] / base_figures[unit] for figures, base_figures in zip(rounds, results[base], strict=True)
         ]
         table[name] = {
             "median": statistics.median(figures[unit] for figures in rounds),

@@ -57,9 +57,7 @@ def train(flags, folder, name, *, replicas, groups=1, cores=None, concurrent=0):
         command += [f"--data_dir={folder / 'records'}", f"--workdir={run}", *config_flags(flags, batch=batch)]
         if cores:
             command = ["taskset", "-c", str(cores[number]), *command]
-        running.append(
-            (run, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
-        )
+        running.append((run, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)))
     seconds = []
     for run, process in running:
         _, errors = process.communicate()
@@ -100,9 +98,7 @@ def reduced_between(flags):
     for index in range(2):
         task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
         environment = os.environ | {"TF_CONFIG": json.dumps(task), "TF_NUM_INTRAOP_THREADS": "1"}
-        running.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        )
+        running.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
     answers = [process.communicate()[0] for process in running]
     if any(process.returncode for process in running):
         raise SystemExit("the reduction between two processes failed")

@@ -116,22 +116,12 @@ def check(one, two) -> str:
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--batch", type=int, default=8, help="images per replica (default: %(default)s)")
-    parse.add_argument(
-        "--flops", type=float, default=194e9, help="per image (default: width 64, 256x256, VGG19)"
-    )
-    parse.add_argument(
-        "--parameters", type=float, default=34.56e6, help="of both networks (default: width 64)"
-    )
+    parse.add_argument("--flops", type=float, default=194e9, help="per image (default: width 64, 256x256, VGG19)")
+    parse.add_argument("--parameters", type=float, default=34.56e6, help="of both networks (default: width 64)")
     parse.add_argument("--reduced_bytes", type=int, default=4, help="per gradient (default: 4, float32)")
-    parse.add_argument(
-        "--pairs", type=float, default=380, help="read per second and core (default: 620x460 JPEG)"
-    )
-    parse.add_argument(
-        "--one", type=pathlib.Path, help="JSON of `hazeheal benchmark` on one core, half the batch"
-    )
-    parse.add_argument(
-        "--two", type=pathlib.Path, help="JSON of `hazeheal benchmark` with two replicas, step and comm"
-    )
+    parse.add_argument("--pairs", type=float, default=380, help="read per second and core (default: 620x460 JPEG)")
+    parse.add_argument("--one", type=pathlib.Path, help="JSON of `hazeheal benchmark` on one core, half the batch")
+    parse.add_argument("--two", type=pathlib.Path, help="JSON of `hazeheal benchmark` with two replicas, step and comm")
     flags = parse.parse_args(argv)
     if (flags.one is None) != (flags.two is None):
         parse.error("--one and --two belong together")

@@ -68,9 +68,7 @@ def first_step(data_dir, run_dir, flags, *, xla, cache=None, keep=False):
             shutil.rmtree(cache, ignore_errors=True)
         start, seconds = time.perf_counter(), None
         status = run_dir / "status.json"
-        with subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        ) as running:
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
             while running.poll() is None:
                 if seconds is None and status.is_file() and json.loads(status.read_bytes())["step"]:
                     seconds = time.perf_counter() - start

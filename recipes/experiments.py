@@ -132,9 +132,7 @@ def table(scores_by_name) -> str:
     head = ["experiment", "outdoor PSNR", "SSIM", "RICE1 PSNR", "SSIM", "clear images, mean", "worst"]
     lines = [f"| {' | '.join([*head, 'images/s'])} |", "|---" * 8 + "|"]
     for name, scores in scores_by_name.items():
-        cells = [
-            f"{scores[s][metric]:.{places}f}" for s in SETS for metric, places in (("psnr", 2), ("ssim", 4))
-        ]
+        cells = [f"{scores[s][metric]:.{places}f}" for s in SETS for metric, places in (("psnr", 2), ("ssim", 4))]
         cells += [f"{scores['clear'][key]:.1f}" for key in ("psnr", "least")]
         lines.append(f"| {name} | {' | '.join(cells)} | {scores['images_per_second']:.1f} |")
     return "\n".join(lines)
@@ -148,9 +146,7 @@ def main(argv=None):
     parse.add_argument("--steps", type=int, default=800)
     parse.add_argument("--seed", type=int, default=0)
     parse.add_argument("--cpu_replicas", type=int, default=2)
-    parse.add_argument(
-        "--perceptual_weights", default="imagenet", help="VGG19 weights for the experiment `perceptual`"
-    )
+    parse.add_argument("--perceptual_weights", default="imagenet", help="VGG19 weights for the experiment `perceptual`")
     parse.add_argument("--show", action="store_true", help="print the commands without running them")
     flags = parse.parse_args(argv)
     flags.records, flags.runs = flags.records.resolve(), flags.runs.resolve()

@@ -58,9 +58,7 @@ def main(argv=None):
     parse.add_argument("--pairs", nargs="+", type=pathlib.Path, default=[], metavar="FOLDER")
     parse.add_argument("--keys", nargs="+", default=[], help="pairs for a separate sheet")
     parse.add_argument("--pairing", default=r"^(\d+)", help="as for hazeheal-tfrecords convert")
-    parse.add_argument(
-        "--images", type=pathlib.Path, metavar="FOLDER", help="photographs without ground truth"
-    )
+    parse.add_argument("--images", type=pathlib.Path, metavar="FOLDER", help="photographs without ground truth")
     parse.add_argument("--output", required=True, type=pathlib.Path)
     parse.add_argument("--max_side", type=int, default=320, help="longer side of an image on a sheet")
     flags = parse.parse_args(argv)

@@ -74,9 +74,7 @@ def main(argv=None):
     parse.add_argument("--seed", type=int, default=0)
     flags = parse.parse_args(argv)
     if flags.output_dir.exists():
-        raise SystemExit(
-            f"--output_dir={flags.output_dir} exists already; name another directory or remove it"
-        )
+        raise SystemExit(f"--output_dir={flags.output_dir} exists already; name another directory or remove it")
     val_scenes = collections.defaultdict(list)
     for name, folders in SETS.items():
         scenes = find_scenes([flags.data / folder for folder in folders])

@@ -22,12 +22,8 @@ OTHER_MODULES = {"venv", "pip", "tensorboard.main"}
 
 def parsers() -> dict:
     """{command: ArgumentParser} of all commands, as in "hazeheal train" and "hazeheal-tfrecords info"."""
-    found = {
-        f"hazeheal {name}": importlib.import_module(f"hazeheal.commands.{name}").parser() for name in COMMANDS
-    }
-    subparsers = next(
-        action for action in tools._parser()._actions if isinstance(action, argparse._SubParsersAction)
-    )
+    found = {f"hazeheal {name}": importlib.import_module(f"hazeheal.commands.{name}").parser() for name in COMMANDS}
+    subparsers = next(action for action in tools._parser()._actions if isinstance(action, argparse._SubParsersAction))
     return found | {f"{tools.PROGRAM} {name}": parser for name, parser in subparsers.choices.items()}
 
 
@@ -101,9 +97,7 @@ def _check_tools(arguments):
 
 
 def _check_script(arguments):
-    script = next(
-        i for i, word in enumerate(arguments) if word.startswith(("launch/", "benchmarks/", "recipes/"))
-    )
+    script = next(i for i, word in enumerate(arguments) if word.startswith(("launch/", "benchmarks/", "recipes/")))
     assert (ROOT / arguments[script]).is_file(), f"{arguments[script]} does not exist"
     name, arguments = pathlib.PurePath(arguments[script]).name, arguments[script + 1 :]
     if name not in ("train_multigpu.sh", "train_slurm.sbatch"):

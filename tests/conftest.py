@@ -49,11 +49,7 @@ FIRST = ("test_trainer", "test_train_command", "test_faults", "test_groups", "te
 def pytest_collection_modifyitems(config, items):
     """In a process of pytest-xdist, the longest files first."""
     if hasattr(config, "workerinput"):
-        items.sort(
-            key=lambda item: next(
-                (i for i, n in enumerate(FIRST) if item.path.name.startswith(n)), len(FIRST)
-            )
-        )
+        items.sort(key=lambda item: next((i for i, n in enumerate(FIRST) if item.path.name.startswith(n)), len(FIRST)))
 
 
 @pytest.hookimpl(optionalhook=True)

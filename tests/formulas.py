@@ -31,9 +31,7 @@ def generator_flops(width, depth, height, side):
     found["bottom"] = 2 * mbconv(pixels, channels, channels, 1)
     for i in reversed(range(depth)):
         # A transposed convolution multiplies every input pixel with every tap once.
-        found[f"decoder_{i}"] = conv(pixels, 4, channels, skips[i]) + conv(
-            4 * pixels, 3, 2 * skips[i], skips[i]
-        )
+        found[f"decoder_{i}"] = conv(pixels, 4, channels, skips[i]) + conv(4 * pixels, 3, 2 * skips[i], skips[i])
         pixels, channels = 4 * pixels, skips[i]
     return found | {"head": conv(pixels, 3, channels, 3)}
 

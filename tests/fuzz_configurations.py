@@ -49,9 +49,7 @@ class Command:
 
 
 def _changed(changes):
-    return DEFAULT.replace(
-        "    return config\n", "".join(f"    {c}\n" for c in changes) + "    return config\n"
-    )
+    return DEFAULT.replace("    return config\n", "".join(f"    {c}\n" for c in changes) + "    return config\n")
 
 
 # Place (0 to 1), and what is inserted there; None: its line is lost. (Parts of lines are not lost: what is left is
@@ -70,9 +68,7 @@ def commands(draw) -> Command:
         form = draw(st.sampled_from((("--config.{}={}",), ("-config.{}={}",), ("--config.{}", "{1}"))))
         more = [tuple(part.format(key, value) for part in form) for key, value in wanted]
         flags = draw(
-            st.permutations(
-                [("--config=default",), ("--data_dir=@data",), ("--workdir", "@run"), ("--dry_run",)]
-            )
+            st.permutations([("--config=default",), ("--data_dir=@data",), ("--workdir", "@run"), ("--dry_run",)])
         )
         cut = draw(st.integers(0, 4))
         arguments = [a for part in (*flags[:cut], *base, *more, *flags[cut:]) for a in part]
@@ -98,17 +94,13 @@ def commands(draw) -> Command:
             )
         )
         value = draw(
-            st.one_of(
-                values, st.sampled_from((*NUMBERS, *TEXTS, *TIMES, *TRUTHS, *LINES)), st.text(max_size=6)
-            )
+            st.one_of(values, st.sampled_from((*NUMBERS, *TEXTS, *TIMES, *TRUTHS, *LINES)), st.text(max_size=6))
         )
         value = value.replace("\0", "")  # no argument of a process can hold one
         if draw(st.integers(0, 5)) == 0:
             key = draw(st.sampled_from(WRONG_KEYS))
         parts.append(draw(st.sampled_from(((f"--config.{key}={value}",), (f"--config.{key}", value)))))
-    flags = [
-        (f"--config={draw(st.sampled_from(('default',) * 8 + ODD_NAMES)) if source is None else '@file'}",)
-    ]
+    flags = [(f"--config={draw(st.sampled_from(('default',) * 8 + ODD_NAMES)) if source is None else '@file'}",)]
     flags += [(f"--data_dir={draw(st.sampled_from(('@data',) * 6 + ODD_PLACES))}",)]
     flags += [(f"--workdir={draw(st.sampled_from(('@run',) * 6 + ODD_PLACES))}",)]
     for _ in range(draw(st.integers(0, 1))):

@@ -172,9 +172,7 @@ class Case:
 
     def _keys(self, root, kind):
         path = root / f"keys {kind}"
-        stems = [
-            name[0].rpartition("/")[2].rpartition(".")[0] for s in self.scenes if (name := next(s.names()))
-        ]
+        stems = [name[0].rpartition("/")[2].rpartition(".")[0] for s in self.scenes if (name := next(s.names()))]
         lines = {"first": stems[:1], "all": stems, "unknown": ["nobody\x1b", "a\x85b"], "empty": ["# none"]}
         if kind == "folder":
             path.mkdir(exist_ok=True)
@@ -188,18 +186,14 @@ class Case:
         """Returns {hazy file: clear file} of the pairs that must be converted; empty if the conversion may fail."""
         names = [named[0] for scene in self.scenes for named in scene.names() if named]
         refused = (
-            self.output not in FINE
-            or "mesh" in self.extras
-            or any("\udc80" <= c <= "\udcff" for c in "".join(names))
+            self.output not in FINE or "mesh" in self.extras or any("\udc80" <= c <= "\udcff" for c in "".join(names))
         )
         return {} if refused else dict([name for name, _ in scene.names()] for scene in self.good)
 
 
 # `good` scenes must be converted with these outputs and flags. FORGIVING allows everything else in the folders.
 FINE = ("new", "a/b/c", "empty", "link", "odd \n[x]*?{0}%s", "-out", "n" * 255, "é", ".", "hazy/out")
-MORE = st.sampled_from(
-    ("--encoding=png", "--encoding=jpeg", "--max_side=7", "--seed=7", "--name=S_9", "--tile_size=9")
-)
+MORE = st.sampled_from(("--encoding=png", "--encoding=jpeg", "--max_side=7", "--seed=7", "--name=S_9", "--tile_size=9"))
 
 
 @st.composite

@@ -157,7 +157,9 @@ def _tiff_sizes(data, width, height):
 
 
 MAGICS = b"II*\0 MM\0* GIF89a BM \xff\xd8\xff\xe0 \x89PNG\r\n\x1a\n RIFF8\0\0\0WEBPVP8L 8BPS %!PS-Adobe P5 P6 P7 qoif"
-MAGICS += b" \x76\x2f\x31\x01 \0\0\1\0 SIMPLE icns \0\0\0\x0cjP DDS /*_XPM_*/ #define \x0a\x05\1\x08 FORM %PDF- GRIB BLP2"
+MAGICS += (
+    b" \x76\x2f\x31\x01 \0\0\1\0 SIMPLE icns \0\0\0\x0cjP DDS /*_XPM_*/ #define \x0a\x05\1\x08 FORM %PDF- GRIB BLP2"
+)
 JUNK = {f"magic {n}": Content(m + bytes(range(64)), ".png") for n, m in enumerate(MAGICS.split(b" "))}
 JUNK |= {
     "empty": Content(b"", ".png"),

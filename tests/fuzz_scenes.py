@@ -14,9 +14,7 @@ _STEMS = r"""0001 1400 7 a a.b.c café cafe\u0301 日本語 \u05d0\u05d1 a\nb \n
 STEMS = [stem.encode("latin-1", "backslashreplace").decode("unicode_escape") for stem in _STEMS.split()]
 STEMS += ["a b", " lead", "trail ", "a  b", "n" * 240, "é" * 120, "\u3000", "\udcff", "caf\udce9"]
 # Distinct stems. With the prefix "good " they also differ from those of other scenes.
-GOOD_STEMS = sorted(
-    {unicodedata.normalize("NFC", stem) for stem in STEMS if not "\udc80" <= stem[-1] <= "\udcff"}
-)
+GOOD_STEMS = sorted({unicodedata.normalize("NFC", stem) for stem in STEMS if not "\udc80" <= stem[-1] <= "\udcff"})
 TEMPLATES = (
     ("{}", "{}"),
     ("{}_hazy", "{}_GT"),
@@ -53,9 +51,7 @@ class Scene:
             suffix = self.suffixes[side]
             suffix = image.make().suffix if suffix is None else suffix
             base = self.template[side].format(self.stem).encode("utf-8", "surrogateescape")
-            base = base[: 255 - len(suffix)].decode(
-                "utf-8", "ignore" if len(base) > 200 else "surrogateescape"
-            )
+            base = base[: 255 - len(suffix)].decode("utf-8", "ignore" if len(base) > 200 else "surrogateescape")
             yield self.folder + base + suffix, image
 
 

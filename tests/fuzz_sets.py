@@ -23,9 +23,7 @@ class DataSets:
 
 
 def make_sets(folder) -> DataSets:
-    source = converting.write_pairs(
-        folder / "in", scenes=4, versions=2, kind="png", height=SIDE[0], width=SIDE[1]
-    )
+    source = converting.write_pairs(folder / "in", scenes=4, versions=2, kind="png", height=SIDE[0], width=SIDE[1])
     for scene in ("0001", "0002"):  # some as JPEG
         path = source / f"GT/{scene}.png"
         Image.open(path).save(path.with_suffix(".jpg"))

@@ -27,9 +27,7 @@ MEMORY_GROWTH = 2 * 2**30  # of the test's process, over a campaign
 SMALL = {"folders": 45, "configuration": 120, "bytes": 45}
 SHARES = {"folders": 800, "configuration": 900, "bytes": 700}
 PROCESSES = {"folders": (2, 20), "configuration": (2, 12), "bytes": (2, 18)}  # small, full
-SIZES = pytest.mark.parametrize(
-    "full", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["small", "full"]
-)
+SIZES = pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["small", "full"])
 
 
 def cases(part: str, *, full: bool) -> int:

@@ -95,10 +95,7 @@ def same_curves(run, other, *, group=0, step=TOTAL):
     """Asserts that logs, variables and summaries of a group are the same, bit for bit, in two runs."""
     first, second = (pathlib.Path(r) / f"group_{group:02d}" for r in (run, other))
     assert (first / "training_log.csv").read_text() == (second / "training_log.csv").read_text()
-    values = [
-        checkpoints.read_variables(checkpoints.checkpoint_path(g / "checkpoints", step))
-        for g in (first, second)
-    ]
+    values = [checkpoints.read_variables(checkpoints.checkpoint_path(g / "checkpoints", step)) for g in (first, second)]
     assert values[0].keys() == values[1].keys()
     for name, value in values[0].items():
         assert value.tobytes() == values[1][name].tobytes(), name
@@ -113,6 +110,4 @@ def curve(run, group=0):
     import csv
 
     with open(pathlib.Path(run) / f"group_{group:02d}/training_log.csv", newline="") as file:
-        return [
-            (int(r["step"]), float(r["gen_total_loss"]), float(r["disc_loss"])) for r in csv.DictReader(file)
-        ]
+        return [(int(r["step"]), float(r["gen_total_loss"]), float(r["disc_loss"])) for r in csv.DictReader(file)]

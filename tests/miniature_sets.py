@@ -36,8 +36,7 @@ def plant(one, root, *, pairs=2, border=0):
     for split, folders in enumerate(one.splits.values()):
         for number in range(pairs):
             hazy, clear = (
-                pathlib.Path(root) / folder / name
-                for folder, name in zip(folders, names(one, number), strict=True)
+                pathlib.Path(root) / folder / name for folder, name in zip(folders, names(one, number), strict=True)
             )
             below = image(100 * split + number, HEIGHT, WIDTH)
             framed = np.pad(below, ((border, border), (border, border), (0, 0)), constant_values=255)

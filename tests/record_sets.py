@@ -68,9 +68,7 @@ def write_dataset(directory, pairs, *, shards=3, split="train", name="tiny"):
                 lines.append(json.dumps(source))
         data = path.read_bytes()
         assert len(data) == offset
-        listed.append(
-            {"file": path.name, "records": len(chunk), "bytes": offset, "sha256": records.sha256(data)}
-        )
+        listed.append({"file": path.name, "records": len(chunk), "bytes": offset, "sha256": records.sha256(data)})
     index, sources = f"{name}-{split}.index.npy", f"{name}-{split}.sources.jsonl"
     np.save(directory / index, np.array(rows, records.INDEX_DTYPE))
     (directory / sources).write_text("\n".join(lines) + "\n", encoding="utf-8")

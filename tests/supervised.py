@@ -164,9 +164,7 @@ def launched(job, *, hang_timeout=0, max_restarts=3, ignored=(), note_arguments=
     """A launcher process for a job. `note_arguments`: the arguments of its ErrorNotes; `constants` are set in `supervisor`."""
     constants = QUICK | constants
     options = {"max_restarts": max_restarts, "hang_timeout": hang_timeout}
-    code = LAUNCHER.format(
-        constants=constants, processes=job.start(), options=options, note_arguments=note_arguments
-    )
+    code = LAUNCHER.format(constants=constants, processes=job.start(), options=options, note_arguments=note_arguments)
 
     def prepare():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -47,9 +47,7 @@ def test_skipped_steps_are_counted_and_left_out_of_the_means():
     data[[1, 4, 5], 0] = np.nan
     tally.add(data)
     assert (tally.skipped, tally.skipped_in_a_row) == (3, 2)
-    np.testing.assert_allclose(
-        tally.take("log")["loss"], data[[0, 2, 3], 0].mean(dtype=np.float64), rtol=1e-14
-    )
+    np.testing.assert_allclose(tally.take("log")["loss"], data[[0, 2, 3], 0].mean(dtype=np.float64), rtol=1e-14)
     tally.add(rows(2, skipped=(0, 1)))
     assert (tally.skipped, tally.skipped_in_a_row) == (5, 4)
     assert tally.take("log")["loss"] is None

@@ -76,18 +76,14 @@ def test_dtype_and_shape_are_kept(dtype):
 
 def test_images_need_not_be_square_without_rot90():
     image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-    found = {
-        augment.flip_rot90(image, image, seed=[0, n], rot90=False)[0].numpy().tobytes() for n in range(20)
-    }
+    found = {augment.flip_rot90(image, image, seed=[0, n], rot90=False)[0].numpy().tobytes() for n in range(20)}
     assert found == {image.tobytes(), image[:, ::-1].tobytes()}
 
 
 def test_crop_windows_are_uniform():
     # 3 x 5 windows of a 10 x 12 image, drawn in tf.data with tensors, 3000 times.
     def draw(number):
-        return augment.random_crop_window(
-            tf.constant(10), tf.constant(12), size=8, seed=tf.stack([1, number])
-        )
+        return augment.random_crop_window(tf.constant(10), tf.constant(12), size=8, seed=tf.stack([1, number]))
 
     corners = [(int(y), int(x)) for y, x in tf.data.Dataset.range(3000).map(draw).as_numpy_iterator()]
     assert_rates(corners, [(y, x) for y in range(3) for x in range(5)])

@@ -88,10 +88,7 @@ def test_a_missing_shard_is_an_error(images, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shard, "read_note", lambda spec: None)
     assert convert(images, tmp_path / "set", "--runner=DirectRunner") == 1
     error = capsys.readouterr().err
-    assert (
-        "tfrecord-00000-of-00003 is missing or was changed" in error
-        and "file system that they share" in error
-    )
+    assert "tfrecord-00000-of-00003 is missing or was changed" in error and "file system that they share" in error
 
 
 @needs_beam

@@ -151,8 +151,7 @@ def test_a_child_reports_its_error():
     with pytest.raises(UsageError, match=r"--cpu_replicas=0 must be 1 or more"):
         child.run(
             "comm",
-            {"config": make_config().to_dict(), "cpu": True, "replicas": 0}
-            | {"precision": "auto", "xla": "off"},
+            {"config": make_config().to_dict(), "cpu": True, "replicas": 0} | {"precision": "auto", "xla": "off"},
         )
     with pytest.raises(HazeHealError, match="measuring nothing failed: ModuleNotFoundError"):
         child.run("nothing", {"cpu": True})

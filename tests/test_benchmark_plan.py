@@ -108,11 +108,7 @@ def test_plan_of_gpus():
 def test_the_spec_of_a_step_has_its_batch_size():
     flags = parse("--what=step", "--replicas=2", "--per_replica")
     tasks, _ = plan.make_tasks(make_config(train__batch_size=3), flags, device=CPU, data_sets={"keep": "a"})
-    assert (
-        {task.spec["config"]["train"]["batch_size"] for task in tasks}
-        == {6}
-        == {t.of["batch_size"] for t in tasks}
-    )
+    assert {task.spec["config"]["train"]["batch_size"] for task in tasks} == {6} == {t.of["batch_size"] for t in tasks}
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,7 @@ VGG19 = ROOT.parent / "shared/weights/vgg19_block1to3_float32.npz"
 
 def reference(tmp_path, *, perceptual_weights=None, **model):
     """Writes a small step of HazeHeal to a file; returns its arrays."""
-    config = reference_step.settings(
-        width=4, crop_size=32, perceptual_weights=perceptual_weights, depth=2, **model
-    )
+    config = reference_step.settings(width=4, crop_size=32, perceptual_weights=perceptual_weights, depth=2, **model)
     arrays = reference_step.record(config)
     np.savez(tmp_path / "step.npz", **arrays)
     return arrays

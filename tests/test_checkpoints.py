@@ -81,9 +81,7 @@ def test_an_empty_directory(tmp_path, log):
 def test_the_newest_and_the_best_are_kept(saved, entries, keep, left):
     folder = saved(*entries, keep=keep)
     assert checkpoint_files.list_steps(folder) == left
-    assert all(
-        checkpoint_files.find_damage(checkpoint_files.checkpoint_path(folder, step)) is None for step in left
-    )
+    assert all(checkpoint_files.find_damage(checkpoint_files.checkpoint_path(folder, step)) is None for step in left)
 
 
 def test_the_best_is_found_when_a_later_validation_is_worse(saved, log):
@@ -98,9 +96,7 @@ def test_the_best_is_found_when_a_later_validation_is_worse(saved, log):
     assert checkpoint_files.find_checkpoint(folder, which=12) is None
     checkpoints = CheckpointManager(folder, keep=1, log=log)
     assert checkpoints.best_psnr() == 22.5
-    assert equal(
-        checkpoint_files.read_variables(checkpoint_files.find_checkpoint(folder, which="best")), snapshot(8)
-    )
+    assert equal(checkpoint_files.read_variables(checkpoint_files.find_checkpoint(folder, which="best")), snapshot(8))
 
 
 def test_best_is_the_newest_if_none_was_validated(saved, log):
@@ -169,9 +165,7 @@ def test_resolve(saved, tmp_path):
     assert checkpoint_files.resolve_checkpoint(run) == best
     assert checkpoint_files.resolve_checkpoint(run / "group_00") == best
     assert checkpoint_files.resolve_checkpoint(str(run / "group_00" / "checkpoints")) == best
-    assert checkpoint_files.resolve_checkpoint(best.with_name("ckpt-00000008")) == best.with_name(
-        "ckpt-00000008"
-    )
+    assert checkpoint_files.resolve_checkpoint(best.with_name("ckpt-00000008")) == best.with_name("ckpt-00000008")
     assert checkpoint_files.resolve_checkpoint(run, which="newest") == best.with_name("ckpt-00000008")
 
 
@@ -187,7 +181,5 @@ def test_resolve_without_an_intact_checkpoint(saved, tmp_path):
 def test_another_data_set_is_refused(saved):
     path = checkpoint_files.find_checkpoint(saved((4, None)))
     checkpoint_files.check_data_set(checkpoint_files.read_progress(path), "f", data_dir="d", workdir="w")
-    with pytest.raises(
-        UsageError, match=r"--data_dir=d is not the data set that the run in w was trained on"
-    ):
+    with pytest.raises(UsageError, match=r"--data_dir=d is not the data set that the run in w was trained on"):
         checkpoint_files.check_data_set(checkpoint_files.read_progress(path), "g", data_dir="d", workdir="w")

@@ -149,9 +149,7 @@ def test_a_wrong_override_is_refused(override, said):
 def test_shares_of_fresh_haze_that_add_up_to_more_than_one_are_refused():
     shares = [f"data.fresh_haze.{name}" for name in ("share=0.9", "share_clear=0.2")]
     message = refusal(UsageError, load, *shares)
-    assert (
-        "--config.data.fresh_haze.share=0.9 and fresh_haze.share_clear=0.2 add up to more than 1" in message
-    )
+    assert "--config.data.fresh_haze.share=0.9 and fresh_haze.share_clear=0.2 add up to more than 1" in message
     load(shares[0], "data.fresh_haze.share_clear=0.1")
 
 
@@ -182,9 +180,7 @@ def test_overrides_take_the_type_of_the_field(override, key, value):
     assert type(found) is type(value)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("train.batch_size", "8"), ("train.batch_size", 8.0), ("seed", True)]
-)
+@pytest.mark.parametrize(("key", "value"), [("train.batch_size", "8"), ("train.batch_size", 8.0), ("seed", True)])
 def test_check_refuses_wrong_types_from_python(key, value):
     fields = load().to_dict()
     place = fields
@@ -197,9 +193,7 @@ def test_check_refuses_wrong_types_from_python(key, value):
 
 
 def test_json_round_trip():
-    config = load(
-        "loss.l1_weight=0.1", "optimizer.learning_rate=1e-7", "data.val_split=", "seed=123456789012"
-    )
+    config = load("loss.l1_weight=0.1", "optimizer.learning_rate=1e-7", "data.val_split=", "seed=123456789012")
     back = configs.from_dict(json.loads(configs.to_json(config)))
     assert configs.flat(back) == configs.flat(config)
     assert [type(v) for v in configs.flat(back).values()] == [type(v) for v in configs.flat(config).values()]
@@ -291,9 +285,7 @@ def test_parse_interval(text, number, unit):
     assert config_fields.parse_interval(text) == (number, unit)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "5", "steps", "-1 steps", "1e3 steps", "nan epochs", "5 stepss", "never 5"]
-)
+@pytest.mark.parametrize("text", ["", "5", "steps", "-1 steps", "1e3 steps", "nan epochs", "5 stepss", "never 5"])
 def test_parse_interval_refuses(text):
     assert repr(text) in refusal(UsageError, config_fields.parse_interval, text)
 

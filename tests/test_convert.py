@@ -36,9 +36,7 @@ def test_passthrough_stores_the_files_bytes_and_the_index_describes_them(source,
 
 
 def test_split_keeps_scenes_together(converted):
-    scenes = {
-        split: {pair.clear_source for pair, _ in all_records(converted, split)} for split in ("train", "val")
-    }
+    scenes = {split: {pair.clear_source for pair, _ in all_records(converted, split)} for split in ("train", "val")}
     assert len(scenes["val"]) == 2 and len(scenes["train"]) == 6
     assert not scenes["val"] & scenes["train"]
 
@@ -181,10 +179,7 @@ def test_a_shard_depends_only_on_its_spec(source, tmp_path):
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data sets are not available")
 def test_real_pairs(tmp_path):
     rice = SHARED / "data/rice1"
-    assert (
-        main(["convert", f"--hazy_dir={rice}/hazy", f"--gt_dir={rice}/GT", f"--output_dir={tmp_path}/rice1"])
-        == 0
-    )
+    assert main(["convert", f"--hazy_dir={rice}/hazy", f"--gt_dir={rice}/GT", f"--output_dir={tmp_path}/rice1"]) == 0
     assert main(["extract", f"{tmp_path}/rice1", f"--output_dir={tmp_path}/files"]) == 0
     for folder in ("hazy", "GT"):
         assert {p.name: p.read_bytes() for p in (rice / folder).iterdir()} == {

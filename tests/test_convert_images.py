@@ -45,9 +45,7 @@ def test_images_other_than_plain_rgb_are_reencoded_and_counted(tmp_path, capsys)
     assert made["0003.jpg"].startswith(b"\x89PNG")
     # Extracted, the other images have the suffix of their new format.
     assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
-    assert sorted(path.name for path in (tmp_path / "files/GT").iterdir()) == [
-        f"000{n}.png" for n in range(1, 6)
-    ]
+    assert sorted(path.name for path in (tmp_path / "files/GT").iterdir()) == [f"000{n}.png" for n in range(1, 6)]
     for name in ("GT/0002.png", "GT/0005.png", "hazy/0001_0.8_1.png"):
         assert (tmp_path / "files" / name).read_bytes() == (source / name).read_bytes()
 

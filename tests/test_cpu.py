@@ -35,9 +35,7 @@ def test_unknown_flags(monkeypatch):
     [("x86_64", None, "1"), ("AMD64", None, "1"), ("x86_64", "0", "0"), ("aarch64", None, None)],
 )
 def test_onednn_is_enabled_on_x86_unless_it_is_set(machine, set_before, wanted):
-    code = (
-        "import os, platform; platform.machine = lambda: {!r}; import hazeheal; print(os.environ.get({!r}))"
-    )
+    code = "import os, platform; platform.machine = lambda: {!r}; import hazeheal; print(os.environ.get({!r}))"
     environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
     if set_before is not None:
         environment["TF_ENABLE_ONEDNN_OPTS"] = set_before

@@ -36,9 +36,7 @@ def test_windows_and_orientations_cover_everything(ten_pairs):
     for hazy, number in zip(batch["hazy"], batch["number"], strict=True):
         plane = hazy[..., 1:].astype(int) // 2  # (row, column) in the image, at each place
         transposed = int(plane[0, 0, 0] == plane[0, 1, 0])  # 1: a row of the image is still a row
-        orientations[
-            transposed, int(plane[0, 0, 0] < plane[-1, -1, 0]), int(plane[0, 0, 1] < plane[-1, -1, 1])
-        ] += 1
+        orientations[transposed, int(plane[0, 0, 0] < plane[-1, -1, 0]), int(plane[0, 0, 1] < plane[-1, -1, 1])] += 1
         if number % 3 == 0:  # 40 x 56: 9 x 25 windows
             corners.add((plane[..., 0].min(), plane[..., 1].min()))
     assert corners <= {(y, x) for y in range(9) for x in range(25)}

@@ -29,8 +29,7 @@ def to_uint8(image):
 def test_dark_channel_is_the_minimum_over_channels_and_patch(size):
     image = GENERATOR.random((*size, 3))
     expected = [
-        [image[max(i - 7, 0) : i + 8, max(j - 7, 0) : j + 8].min() for j in range(size[1])]
-        for i in range(size[0])
+        [image[max(i - 7, 0) : i + 8, max(j - 7, 0) : j + 8].min() for j in range(size[1])] for i in range(size[0])
     ]
     np.testing.assert_array_equal(dark_channel.dark_channel(image), expected)
 
@@ -49,10 +48,7 @@ def test_atmospheric_light_ignores_white_objects_in_front_of_the_haze():
 def test_box_mean(radius):
     x = GENERATOR.random((11, 17))
     expected = [
-        [
-            x[max(i - radius, 0) : i + radius + 1, max(j - radius, 0) : j + radius + 1].mean()
-            for j in range(17)
-        ]
+        [x[max(i - radius, 0) : i + radius + 1, max(j - radius, 0) : j + radius + 1].mean() for j in range(17)]
         for i in range(11)
     ]
     np.testing.assert_allclose(dark_channel.box_mean(x, radius), expected, atol=1e-12)
@@ -82,9 +78,7 @@ def test_haze_of_the_equation_is_removed(t):
     hazy = clear * t + light * (1 - t)
     restored = dark_channel.restore(to_uint8(hazy), omega=1.0)
     inner = np.s_[50:, 50:]  # outside the pure haze, where the prior does not hold
-    before, after = (
-        psnr(np.ascontiguousarray(x[inner]), to_uint8(clear)[inner]) for x in (to_uint8(hazy), restored)
-    )
+    before, after = (psnr(np.ascontiguousarray(x[inner]), to_uint8(clear)[inner]) for x in (to_uint8(hazy), restored))
     assert before < 16
     assert after > before + 12
 

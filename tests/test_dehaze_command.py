@@ -95,9 +95,7 @@ def test_a_damaged_file_is_named_and_the_others_are_restored(run, folder, capsys
 def test_a_checkpoint_as_the_model(run, folder, capsys):
     checkpoint = run / "group_00/checkpoints/ckpt-00000009"
     assert dehaze(capsys, folder / "a.png", f"--model={checkpoint}", "--output=out")[0] == 0
-    assert np.array_equal(
-        load("out/a.png"), DehazeGAN.from_run(run, which="newest").restore(load("in/a.png"))
-    )
+    assert np.array_equal(load("out/a.png"), DehazeGAN.from_run(run, which="newest").restore(load("in/a.png")))
 
 
 def test_mirror(run, folder, capsys):

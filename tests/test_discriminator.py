@@ -23,9 +23,7 @@ def spectral(filters=5, channels=3, *, strides=1, dtype="float32", seed=0):
 
 
 def stateless(model, inputs, training=True):
-    return model.stateless_call(
-        model.trainable_variables, model.non_trainable_variables, inputs, training=training
-    )
+    return model.stateless_call(model.trainable_variables, model.non_trainable_variables, inputs, training=training)
 
 
 @pytest.mark.parametrize(("width", "wanted"), [(64, 6_962_625), (16, 438_129)])

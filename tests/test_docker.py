@@ -18,9 +18,7 @@ INSTRUCTION = re.compile(r"^([A-Z]+) (.+)$", re.MULTILINE)
 def steps():
     """[(instruction, its arguments), ...]"""
     lines = re.sub(r"^#.*\n", "", TEXT, flags=re.MULTILINE).replace("\\\n", " ")
-    return [
-        (instruction, " ".join(arguments.split())) for instruction, arguments in INSTRUCTION.findall(lines)
-    ]
+    return [(instruction, " ".join(arguments.split())) for instruction, arguments in INSTRUCTION.findall(lines)]
 
 
 def test_the_extras_can_be_chosen_and_exist():

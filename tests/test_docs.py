@@ -135,9 +135,7 @@ def messages_of_the_code():
     for path in [*(ROOT / "hazeheal").rglob("*.py"), *(ROOT / "tfrecords_tools").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                found.append(
-                    "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
-                )
+                found.append("".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(re.sub(r"%[sdg]|%\.\d+f", "\0", node.value))
     for path in (ROOT / "launch").glob("*.sh"):

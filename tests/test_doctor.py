@@ -137,14 +137,10 @@ def test_gpus_that_tensorflow_does_not_see(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert states(of_tensorflow())["devices"] == "ok"
     found = named(of_tensorflow(gpus=[SMI]), "devices")
-    assert (
-        found.state == "problem" and "nvidia-smi lists 1 GPU(s)" in found.text and ".[cuda]" in found.advice
-    )
+    assert found.state == "problem" and "nvidia-smi lists 1 GPU(s)" in found.text and ".[cuda]" in found.advice
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     found = of_tensorflow(gpus=[SMI])
-    assert (
-        named(found, "devices").state == "note" and "CUDA_VISIBLE_DEVICES=1" in named(found, "devices").advice
-    )
+    assert named(found, "devices").state == "note" and "CUDA_VISIBLE_DEVICES=1" in named(found, "devices").advice
     found = tensorflow_probe.check_tensorflow(FACTS | {"gpus": [H100]}, "", gpus=[SMI, SMI])
     assert named(found, "devices").state == "note"
     assert "compute capability 9.0" in named(found, "devices").text
@@ -235,9 +231,7 @@ def test_help_and_bad_usage(capsys):
 
 
 def test_the_real_tensorflow_answers(tmp_path):
-    code, out, err = processes.run(
-        sys.executable, "-m", "hazeheal", "doctor", f"--workdir={tmp_path}", "--json"
-    )
+    code, out, err = processes.run(sys.executable, "-m", "hazeheal", "doctor", f"--workdir={tmp_path}", "--json")
     found = [Finding(**row) for row in json.loads(out)]
     import tensorflow as tf
 

@@ -47,9 +47,7 @@ def test_what_is_wrong_is_refused(tmp_path, capsys, more, overrides, said):
     assert said in refused(capsys, flags(tmp_path, *more, **overrides))
 
 
-def test_a_run_with_networks_of_an_earlier_version_is_refused_and_other_old_fields_are_ignored(
-    tmp_path, capsys
-):
+def test_a_run_with_networks_of_an_earlier_version_is_refused_and_other_old_fields_are_ignored(tmp_path, capsys):
     run = checkpoints_made.write_run(tmp_path / "run", (5, 20.0))
     config = json.loads((run / "config.json").read_text())
     config["loss"]["weighting"] = "fixed"

@@ -81,9 +81,7 @@ def test_folders_with_a_model(run, folders, tmp_path, capsys):
     assert len(rows) == 3
     gan = DehazeGAN.from_run(run)
     for row in rows:
-        hazy, clear = (
-            image_io.load_rgb(folders[k] / row[n])[0] for k, n in (("hazy", "hazy"), ("GT", "clear"))
-        )
+        hazy, clear = (image_io.load_rgb(folders[k] / row[n])[0] for k, n in (("hazy", "hazy"), ("GT", "clear")))
         for name, image in (
             ("input", hazy),
             ("dark_channel", dark_channel.restore(hazy)),
@@ -211,9 +209,7 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
     flags = [*flags_of({"hazy": tmp_path / "hazy", "GT": tmp_path / "GT"}), "--no_model"]
     code, _, err = call(capsys, *flags)
     assert code == 1
-    assert err.startswith(
-        "1 pairs have images of different sizes (1.png 30x20, 1.png 30x24); crop both images to"
-    )
+    assert err.startswith("1 pairs have images of different sizes (1.png 30x20, 1.png 30x24); crop both images to")
     code, _, err = call(capsys, *flags, "--size_mismatch=center_crop", f"--output={tmp_path / 'out'}")
     assert (code, err) == (0, "")
     with open(tmp_path / "out/scores.csv", newline="") as file:

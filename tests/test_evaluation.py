@@ -41,9 +41,7 @@ def basicsr_ssim(a, b):
     for x, y in zip(*(np.moveaxis(p.astype(np.float64), -1, 0) for p in (a, b)), strict=True):
         mu1, mu2, xx, yy, xy = (correlate2d(z, kernel, "valid") for z in (x, y, x * x, y * y, x * y))
         s1, s2, s12 = xx - mu1**2, yy - mu2**2, xy - mu1 * mu2
-        found.append(
-            ((2 * mu1 * mu2 + c1) * (2 * s12 + c2) / ((mu1**2 + mu2**2 + c1) * (s1 + s2 + c2))).mean()
-        )
+        found.append(((2 * mu1 * mu2 + c1) * (2 * s12 + c2) / ((mu1**2 + mu2**2 + c1) * (s1 + s2 + c2))).mean())
     return np.mean(found)
 
 
@@ -118,11 +116,7 @@ def test_rows_contain_every_method_in_order():
 )
 def test_a_method_must_keep_shape_and_dtype(method, said):
     with pytest.raises(HazeHealError, match=said):
-        list(
-            evaluate.evaluate(
-                [pair("a", scene(20, 20), scene(20, 20))], {"input": evaluate.unchanged, "bad": method}
-            )
-        )
+        list(evaluate.evaluate([pair("a", scene(20, 20), scene(20, 20))], {"input": evaluate.unchanged, "bad": method}))
 
 
 def rows():
@@ -176,10 +170,7 @@ def test_one_method_against_another():
     compared = results.compare(rows(), "mine", against="input")
     summary = results.summarize(rows())["mine"]
     for metric, found in compared.items():
-        assert (
-            found["gain"] == summary[metric]["gain"]
-            and found["better"] == summary[metric]["better_than_input"]
-        )
+        assert found["gain"] == summary[metric]["gain"] and found["better"] == summary[metric]["better_than_input"]
     other = results.compare(rows(), "input", against="mine")["psnr"]
     assert (other["gain"], other["better"]) == (pytest.approx(-1), 1)
     line = results.comparison_line("mine", "input", compared, count=3)

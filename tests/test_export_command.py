@@ -126,9 +126,7 @@ def test_a_server_finds_its_signature(exported):
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_tflite_has_a_named_signature(exported, wanted, precision):
     interpreter = tf.lite.Interpreter(str(exported / f"generator_{precision}.tflite"))
-    assert interpreter.get_signature_list() == {
-        "serving_default": {"inputs": ["hazy"], "outputs": ["restored"]}
-    }
+    assert interpreter.get_signature_list() == {"serving_default": {"inputs": ["hazy"], "outputs": ["restored"]}}
     halves = [d["name"] for d in interpreter.get_tensor_details() if d["dtype"] == np.float16]
     assert bool(halves) == (precision == "float16")
     # The runner resizes for itself, larger and smaller.

@@ -25,11 +25,6 @@ def test_all_networks_in_all_formats(tmp_path, format, fields):
     fields = {f"model__{name}": value for name, value in fields.items()}
     run = checkpoints_made.write_run(tmp_path / "run", (5, 20.0), data__crop_size=64, **fields)
     flags = ["--tflite_precision=float32,float16"] if format == "tflite" else []
-    assert (
-        program.main(
-            ["export", f"--model={run}", f"--format={format}", *flags, f"--output={tmp_path / 'out'}"]
-        )
-        == 0
-    )
+    assert program.main(["export", f"--model={run}", f"--format={format}", *flags, f"--output={tmp_path / 'out'}"]) == 0
     told = json.loads((tmp_path / "out/export.json").read_text())
     assert len(told["exports"]) == (1 if format == "onnx" else 2)

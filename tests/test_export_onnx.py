@@ -12,9 +12,7 @@ from hazeheal.export import check
 from hazeheal.inference.gan import DehazeGAN
 
 MISSING = [name for name in ("onnx", "tf2onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"needs {', '.join(MISSING)}: pip install 'hazeheal[onnx]'"
-)
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}: pip install 'hazeheal[onnx]'")
 
 
 @pytest.mark.slow

@@ -32,30 +32,22 @@ def test_extract_restores_the_folders(source, converted, tmp_path, capsys):
         expected = {path.name: path.read_bytes() for path in (source / folder).iterdir()}
         assert {path.name: path.read_bytes() for path in (tmp_path / "all" / folder).iterdir()} == expected
     assert main(["extract", str(converted), f"--output_dir={tmp_path / 'val'}", "--split=val"]) == 0
-    assert (
-        len(list((tmp_path / "val/hazy").iterdir())) == 4 and len(list((tmp_path / "val/GT").iterdir())) == 2
-    )
+    assert len(list((tmp_path / "val/hazy").iterdir())) == 4 and len(list((tmp_path / "val/GT").iterdir())) == 2
     capsys.readouterr()
     assert main(["extract", str(converted), f"--output_dir={tmp_path / 'all'}"]) == 2
     assert main(["extract", str(converted), f"--output_dir={tmp_path / 'x'}", "--split=test"]) == 2
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["../a.png", "/etc/a.png", "a/../../b.png", "..\\a.png", "C:a.png", "a//b", ""]
-)
+@pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "a/../../b.png", "..\\a.png", "C:a.png", "a//b", ""])
 def test_names_that_lead_out_of_the_folder_are_refused(name, source, tmp_path, monkeypatch):
     pairs = plan.find_sources(hazy_dir=source / "hazy", gt_dir=source / "GT", rule="auto").pairs
     options = pair_records.RecordOptions()
     record = next(pair_records.make_records(pairs[0], options))
-    monkeypatch.setattr(
-        extract, "WINDOWS", "\\" in name or ":" in name
-    )  # elsewhere these are plain file names
+    monkeypatch.setattr(extract, "WINDOWS", "\\" in name or ":" in name)  # elsewhere these are plain file names
     writer = extract._Writer(tmp_path / "a" / "b", tiled=False)
     with pytest.raises(HazeHealError, match="out of the folder"):
-        writer.write(
-            record.pair.hazy, key=record.pair.key, source=name, source_sha256=record.source["hazy_sha256"]
-        )
+        writer.write(record.pair.hazy, key=record.pair.key, source=name, source_sha256=record.source["hazy_sha256"])
     assert not list(tmp_path.rglob("*.png"))
 
 
@@ -70,9 +62,7 @@ def test_images_that_would_get_the_same_name_get_different_names(tmp_path):
         Image.fromarray(image(9)).save(source / "GT" / name)
     assert convert(source, tmp_path / "out", "--val_fraction=0", "--pairing=same_name") == 0
     assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
-    extracted = [
-        np.asarray(Image.open(path)) for path in (tmp_path / "files/hazy").rglob("*.png") if path.is_file()
-    ]
+    extracted = [np.asarray(Image.open(path)) for path in (tmp_path / "files/hazy").rglob("*.png") if path.is_file()]
     assert len(extracted) == len(names)
     for number in range(len(names)):
         assert any(np.array_equal(pixels, image(number)) for pixels in extracted)

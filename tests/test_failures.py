@@ -52,9 +52,7 @@ def receive(error):
     return caught.value
 
 
-@pytest.mark.parametrize(
-    "error", [HazeHealError("no room"), DataError("bad: shard 3"), UsageError("--x=1 is no y")]
-)
+@pytest.mark.parametrize("error", [HazeHealError("no room"), DataError("bad: shard 3"), UsageError("--x=1 is no y")])
 @pytest.mark.parametrize("frame", TOLD)
 def test_another_groups_error_has_its_message_and_exit_code(reports, error, frame):
     tell(error)

@@ -157,9 +157,7 @@ def test_a_damaged_checkpoint(unbroken, data, tmp_path, damage):
     for group in (0, 1):
         folder = tmp_path / f"group_{group:02d}"
         log = (folder / "log.txt").read_text()
-        assert re.search(
-            rf"checkpoint .*ckpt-{at:08d} is damaged \(.*\); renamed to ckpt-{at:08d}.damaged", log
-        )
+        assert re.search(rf"checkpoint .*ckpt-{at:08d} is damaged \(.*\); renamed to ckpt-{at:08d}.damaged", log)
         assert (folder / f"checkpoints/ckpt-{at:08d}.damaged").is_dir()
         jobs.same_curves(tmp_path, unbroken, group=group)
 
@@ -174,9 +172,7 @@ def test_gradients_that_are_not_finite_in_one_group_only(data, tmp_path):
     for group in (0, 1):
         shown = {e[1:3]: e[3] for e in tiny.events(tmp_path / "few", group=group) if e[0] == "train"}
         assert [shown["skipped_steps", n] for n in (31, 32, 34, 35, 120)] == [0, 1, 3, 3, 3]
-    states = [
-        checkpoints.read_variables(tmp_path / f"few/group_{g:02d}/checkpoints/ckpt-00000120") for g in (0, 1)
-    ]
+    states = [checkpoints.read_variables(tmp_path / f"few/group_{g:02d}/checkpoints/ckpt-00000120") for g in (0, 1)]
     assert states[0]["updates"] == 117
     assert all(value.tobytes() == states[1][name].tobytes() for name, value in states[0].items())
 

@@ -64,18 +64,14 @@ class Damage:
         data = path.read_bytes()
         at = min(int(self.place * len(data)), max(0, len(data) - 1))
         new = {
-            "flip": lambda: (
-                data[:at] + bytes(b ^ 1 << self.number % 8 for b in data[at : at + 1]) + data[at + 1 :]
-            ),
+            "flip": lambda: data[:at] + bytes(b ^ 1 << self.number % 8 for b in data[at : at + 1]) + data[at + 1 :],
             "byte": lambda: data[:at] + bytes([self.number % 256]) + data[at + 1 :],
             "cut": lambda: data[:at],
             "lose": lambda: data[:at] + data[at + 1 + self.number % 40 :],
             "insert": lambda: data[:at] + bytes([self.number % 256]) * (1 + self.other) + data[at:],
             "zeros": lambda: data[:at] + bytes(len(data) - at),
             "twice": lambda: data + data,
-            "garbage": lambda: (b"[" * 100_000, b"3", b'"x"', b"{}", b"[]", b"null", b"\xff\xfe", b"")[
-                self.number % 8
-            ],
+            "garbage": lambda: (b"[" * 100_000, b"3", b'"x"', b"{}", b"[]", b"null", b"\xff\xfe", b"")[self.number % 8],
             "empty": lambda: b"",
             "other": lambda: other.read_bytes() if other.is_file() else b"",
             "json": lambda: self._operated(data, path.name),
@@ -105,9 +101,7 @@ class Damage:
         places = []
 
         def walk(value):
-            for key in (
-                value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-            ):
+            for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
                 places.append((value, key))
                 walk(value[key])
 

@@ -26,9 +26,7 @@ def check(case: Case, root: pathlib.Path, run=fuzz_oracle.tools) -> str:
     output = case.place_output(root, folders)
     argv = case.arguments(root, folders, output)
     inputs = [folder for folder in dict.fromkeys(folders) if output != folder]
-    before = {
-        p: w for p, w in fuzzing.snapshot(*folders).items() if not p.startswith(os.fsencode(output) + b"/")
-    }
+    before = {p: w for p, w in fuzzing.snapshot(*folders).items() if not p.startswith(os.fsencode(output) + b"/")}
     around = fuzzing.snapshot(root)
     with _inside(output if case.output in (".", "") else root):
         ended = run(argv)
@@ -43,10 +41,9 @@ def check(case: Case, root: pathlib.Path, run=fuzz_oracle.tools) -> str:
             check_output(case, root, output, folders, written, run)
             again = fuzzing.snapshot(output)
             repeated = run(argv)
-            assert (
-                fuzz_oracle.judge(repeated, fuzz_oracle.TOOLS) == "success"
-                and "nothing to do" in repeated.out
-            ), repeated
+            assert fuzz_oracle.judge(repeated, fuzz_oracle.TOOLS) == "success" and "nothing to do" in repeated.out, (
+                repeated
+            )
             assert fuzzing.snapshot(output) == again
     after = {p: w for p, w in fuzzing.snapshot(*folders).items() if p in before or output not in folders}
     after = {p: w for p, w in after.items() if not _within(p, output)}
@@ -88,9 +85,7 @@ def nothing_left(output, around, root):
 def check_output(case, root, output, folders, written, run):
     """Reads the data set without the tools, then with the tools."""
     manifest = records.load_manifest(output)
-    names = {
-        name for name in os.listdir(output) if output not in folders or name.startswith(manifest["name"])
-    }
+    names = {name for name in os.listdir(output) if output not in folders or name.startswith(manifest["name"])}
     expected = {"manifest.json", "dataset_info.json", "features.json"}
     pairs = []
     for split, entry in manifest["splits"].items():
@@ -104,9 +99,7 @@ def check_output(case, root, output, folders, written, run):
     if manifest["skipped"]:
         expected.add("skipped.txt")
         lines = (output / "skipped.txt").read_text(encoding="utf-8").split("\n")
-        assert len(lines) == manifest["skipped"] + 2 and all(line.count("\t") == 3 for line in lines[1:-1]), (
-            lines
-        )
+        assert len(lines) == manifest["skipped"] + 2 and all(line.count("\t") == 3 for line in lines[1:-1]), lines
     assert names == expected
     assert len({pair.key for pair in pairs}) == len(pairs) > 0
     options = manifest["options"]
@@ -128,9 +121,7 @@ def check_output(case, root, output, folders, written, run):
 
 def pixels_are_right(pair, options, written):
     """Lossless records of images of equal size contain the input's pixels."""
-    put_in = [
-        files.get(name) for files, name in zip(written, (pair.hazy_source, pair.clear_source), strict=True)
-    ]
+    put_in = [files.get(name) for files, name in zip(written, (pair.hazy_source, pair.clear_source), strict=True)]
     known = all(content is not None and content.rgb is not None for content in put_in)
     unchanged = known and put_in[0].rgb.shape == put_in[1].rgb.shape
     unchanged &= not (options["max_side"] or options["image_size"] or options["encoding"] == "jpeg")

@@ -166,9 +166,7 @@ def test_jpeg_artifacts_are_those_of_a_file_with_the_drawn_grid_offset():
 
 
 def test_jpeg_share():
-    settings = dataclasses.replace(
-        BARE, density_min=0.2, density_max=0.2, jpeg_quality_min=5, jpeg_quality_max=5
-    )
+    settings = dataclasses.replace(BARE, density_min=0.2, density_max=0.2, jpeg_quality_min=5, jpeg_quality_max=5)
     clear = make_pair(4, size=32)[1]
     none, half, every = (
         draw_many(clear, 40, dataclasses.replace(settings, jpeg_share=share)) for share in (0.0, 0.5, 1.0)

@@ -109,9 +109,7 @@ def test_invalid_contents_count_as_no_heartbeat(path, content):
 
 
 def test_a_directory_and_a_missing_file_count_as_no_heartbeat(tmp_path):
-    assert (
-        heartbeat.read_heartbeat(tmp_path) == heartbeat.read_heartbeat(tmp_path / "no/such/file") == NOTHING
-    )
+    assert heartbeat.read_heartbeat(tmp_path) == heartbeat.read_heartbeat(tmp_path / "no/such/file") == NOTHING
 
 
 def test_a_reader_never_sees_a_partial_write(path):

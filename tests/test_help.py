@@ -20,9 +20,7 @@ CODES = re.compile(r"exit codes: .*\b0\b.*\b2\b", re.IGNORECASE | re.DOTALL)
 
 
 def script_help(name):
-    done = subprocess.run(
-        ["bash", f"launch/{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["bash", f"launch/{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -80,9 +78,7 @@ def test_paragraphs_are_filled_and_examples_stay_as_they_are(monkeypatch):
     text = PARSERS["hazeheal dehaze"].format_help()
     paragraph = text[text.index("Folders are searched") :].split("\n\n")[0]
     assert all(len(line) > 60 for line in paragraph.splitlines()[:-1])
-    assert (
-        "\n  hazeheal dehaze scans 'more/**/*.png' --model=runs/rice1 --output=restored --compare\n" in text
-    )
+    assert "\n  hazeheal dehaze scans 'more/**/*.png' --model=runs/rice1 --output=restored --compare\n" in text
 
 
 @pytest.mark.parametrize("name", PARSERS)

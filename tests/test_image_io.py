@@ -94,9 +94,7 @@ def test_12_bit_tiff_is_scaled_by_its_own_white():
     ]
     body = packed + b"\0" * (-len(packed) % 2)
     data = b"II*\0" + struct.pack("<I", 8 + len(body)) + body
-    data += (
-        struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", t, 4, 1, v) for t, v in tags) + bytes(4)
-    )
+    data += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", t, 4, 1, v) for t, v in tags) + bytes(4)
     np.testing.assert_array_equal(load_rgb(data)[0][..., 1], np.rint(values * 255 / 4095))
 
 
@@ -105,9 +103,7 @@ def test_lab_and_ycbcr_are_close_to_the_original():
     assert np.abs(ycbcr.astype(int) - RGB).max() <= 3
     calm = (RGB // 4 + 96).astype(np.uint8)  # few colors leave LAB's 8 bits or sRGB on the way
     lab = rgb2lab(calm)
-    channels = (
-        np.rint(lab * [2.55, 1, 1]).astype(np.int16).astype(np.uint8)
-    )  # a and b as signed bytes, as in files
+    channels = np.rint(lab * [2.55, 1, 1]).astype(np.int16).astype(np.uint8)  # a and b as signed bytes, as in files
     encoded = Image.frombytes("LAB", IMAGE.size, channels.tobytes())
     image = load_rgb(saved(encoded, "TIFF"))[0]
     assert np.abs(image.astype(int) - calm).mean() < 4  # D50 against D65, and rounding
@@ -200,7 +196,5 @@ def test_psnr_agrees_with_scikit_image():
     assert psnr(RGB, RGB.copy()) == float("inf")
     assert psnr(RGB, other) == pytest.approx(peak_signal_noise_ratio(RGB, other, data_range=255), abs=1e-9)
     assert psnr(np.zeros((5, 5, 3), np.uint8), np.full((5, 5, 3), 255, np.uint8)) == 0.0
-    large = np.zeros(
-        (700, 1000, 3), np.uint8
-    )  # more than one block, and squares that overflow small integers
+    large = np.zeros((700, 1000, 3), np.uint8)  # more than one block, and squares that overflow small integers
     assert psnr(large, large + np.uint8(200)) == pytest.approx(20 * np.log10(255 / 200), abs=1e-9)

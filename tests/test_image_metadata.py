@@ -53,9 +53,7 @@ def test_formats_and_channels(tmp_path, mode, format):
     options = {"lossless": True, "exact": True} if format == "WEBP" else {}
     read, result = through(saved(tmp_path, image, "a", format=format, **options))
     assert (result.format, result.mode, result.size) == (format, mode, (31, 20))
-    assert np.array_equal(np.asarray(result), np.asarray(image)), (
-        "lossless formats must not change the pixels"
-    )
+    assert np.array_equal(np.asarray(result), np.asarray(image)), "lossless formats must not change the pixels"
     assert read.gray == mode.startswith("L")
 
 

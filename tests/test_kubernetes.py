@@ -37,9 +37,7 @@ def test_every_pod_is_one_host_of_the_job(manifest, monkeypatch):
     program, *command = container(manifest)["command"]
     assert program == "hazeheal"
     for index in range(job["completions"]):
-        arguments = [
-            text.replace("$(JOB_COMPLETION_INDEX)", str(index)) for text in container(manifest)["args"]
-        ]
+        arguments = [text.replace("$(JOB_COMPLETION_INDEX)", str(index)) for text in container(manifest)["args"]]
         assert main([*command, *arguments]) == 0
     name, domain = manifest["Job"]["metadata"]["name"], job["template"]["spec"]["subdomain"]
     (port,) = (one["containerPort"] for one in container(manifest)["ports"])

@@ -164,9 +164,7 @@ def test_by_default_one_process_is_watched(started):
 
 def test_flags_of_the_launcher_do_not_reach_the_trainer(started):
     flags = ["--groups=2", "--cpu_replicas", "2", "--max_restarts=0", "--hang_timeout", "1.5"]
-    assert (
-        main(["launch", "--config=c", *flags, "--hosts=a:7000,b:7000", "--index", "1", "--workdir=w"]) == 75
-    )
+    assert main(["launch", "--config=c", *flags, "--hosts=a:7000,b:7000", "--index", "1", "--workdir=w"]) == 75
     found = processes(started)
     assert {name: started[0].options[name] for name in ("max_restarts", "hang_timeout")} == {
         "max_restarts": 0,
@@ -271,8 +269,7 @@ def test_other_arguments_reach_the_trainer_of_a_real_process(tmp_path):
 def test_flags_of_both_commands_are_passed_on():
     """Another one of `hazeheal train` that is called like one of `hazeheal launch` would never reach it."""
     both = [
-        {flag for action in command.parser()._actions for flag in action.option_strings}
-        for command in (launch, train)
+        {flag for action in command.parser()._actions for flag in action.option_strings} for command in (launch, train)
     ]
     assert both[0] & both[1] == {
         *("-h", "--help", "--gpus", "--cpu_replicas", "--dry_run", "--data_dir", "--workdir"),

@@ -253,9 +253,7 @@ def test_a_step_that_a_signal_ends_counts_as_128_and_its_number():
     assert prepare_data.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 128 + 9
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, EXIT_RESTART), (signal.SIGINT, EXIT_INTERRUPTED)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, EXIT_RESTART), (signal.SIGINT, EXIT_INTERRUPTED)])
 def test_nothing_starts_after_a_step_that_completes_although_it_was_stopped(number, code):
     kill = f"import os, signal; signal.signal({number:d}, signal.SIG_IGN); os.kill(os.getppid(), {number:d})"
     assert prepare_data.run([sys.executable, "-c", f"{kill}; import time; time.sleep(0.2)"]) == code
@@ -276,10 +274,7 @@ def test_a_signal_at_any_moment_leaves_no_process_behind(seconds):
 def test_two_quickstarts_make_their_pairs_one_after_the_other(tmp_path):
     """As of two hosts that share a directory."""
     mark = tmp_path / "making"
-    step = (
-        "import pathlib, sys, time; mark = pathlib.Path(sys.argv[1]);"
-        "mark.mkdir(); time.sleep(0.3); mark.rmdir()"
-    )
+    step = "import pathlib, sys, time; mark = pathlib.Path(sys.argv[1]);mark.mkdir(); time.sleep(0.3); mark.rmdir()"
     prepare = (
         "import sys; from hazeheal.commands import prepare_data as p; "
         f"steps = ([sys.executable, '-c', {step!r}, {str(mark)!r}], ['true']);"

@@ -40,9 +40,7 @@ def dry(monkeypatch):
 
 def test_dry_run_of_one_process_prints_it_and_checks_the_training(capsys, dry):
     assert main(["launch", "--dry_run", "--workdir=a run", "--config=rice1"]) == 0
-    assert capsys.readouterr().out == (
-        f"group_00: {shlex.join([*TRAIN, '--config=rice1', '--workdir=a run'])}\n"
-    )
+    assert capsys.readouterr().out == (f"group_00: {shlex.join([*TRAIN, '--config=rice1', '--workdir=a run'])}\n")
     ((argv, variables),) = dry
     assert argv == ["--config=rice1", "--workdir=a run", "--dry_run"]
     assert "TF_CONFIG" not in variables

@@ -105,7 +105,9 @@ def test_tensorboard_gets_the_run(machine):
 def test_tensorboard_gets_links_to_several_runs_which_are_removed_at_its_end(tmp_path):
     machine = Machine(tmp_path)
     stand_in = tmp_path / "env/bin/python"
-    look = 'for link in "${3#--logdir=}"/*; do echo "$(basename "$link") $(readlink "$link")"; done; echo "$3"; exit 3\n'
+    look = (
+        'for link in "${3#--logdir=}"/*; do echo "$(basename "$link") $(readlink "$link")"; done; echo "$3"; exit 3\n'
+    )
     stand_in.write_text(stand_in.read_text().replace("exit 0\n", look))
     runs = [tmp_path / name for name in ("a, b:c", "one/run", "other/run")]
     for run in runs:

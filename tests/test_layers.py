@@ -37,9 +37,7 @@ def test_padding_equals_numpy_and_leaves_multiples_unchanged():
         x = images(1, side, 3, 2)
         wide = MirrorPad(8)(x).numpy()
         padded = -(-side // 8) * 8
-        wanted = np.pad(
-            x, ((0, 0), (0, padded - side), (0, 5), (0, 0)), mode="reflect" if side > 1 else "edge"
-        )
+        wanted = np.pad(x, ((0, 0), (0, padded - side), (0, 5), (0, 0)), mode="reflect" if side > 1 else "edge")
         if side == 1:  # numpy mirrors a single pixel only as an edge; the other axis is a true mirror
             wanted = np.pad(np.repeat(x, 8, axis=1), ((0, 0), (0, 0), (0, 5), (0, 0)), mode="reflect")
         np.testing.assert_array_equal(wide, wanted, err_msg=str(side))

@@ -27,9 +27,7 @@ def test_charbonnier_is_the_designs_formula():
     out = losses.charbonnier(A, B, mask=mask)
     assert out.dtype == tf.float32
     np.testing.assert_allclose(out, wanted, rtol=1e-5)
-    np.testing.assert_allclose(
-        losses.charbonnier(A, B, mask=mask, haze_share=0.0), c.mean((1, 2, 3)), rtol=1e-5
-    )
+    np.testing.assert_allclose(losses.charbonnier(A, B, mask=mask, haze_share=0.0), c.mean((1, 2, 3)), rtol=1e-5)
     half = losses.charbonnier(A, B, mask=mask, eps=0.1, haze_share=0.5)
     c = np.sqrt((A.astype("float64") - B) ** 2 + 0.01)
     wanted = [0.5 * c[i].mean() + 0.5 * (wide[i] * c[i]).sum() / wide[i].sum() for i in range(3)]
@@ -162,9 +160,7 @@ def test_halves_add_up_to_the_whole_and_xla_agrees():
     """What makes replicas agree: each entry is a function of its own image alone."""
 
     def total(a, b):
-        return losses.charbonnier(a, b, mask=losses.haze_mask(a, b, kind="dark_channel")) + losses.perceptual(
-            a, b
-        )
+        return losses.charbonnier(a, b, mask=losses.haze_mask(a, b, kind="dark_channel")) + losses.perceptual(a, b)
 
     whole = total(A, B)
     parts = tf.concat([total(A[:1], B[:1]), total(A[1:], B[1:])], axis=0)

@@ -134,7 +134,5 @@ def test_an_image_that_is_too_small_is_named(monkeypatch):
     extra_metrics = {"lpips": lpips.Lpips("alex")}
     small = scene(30, 53)
     methods = {"input": evaluate.unchanged}
-    with pytest.raises(
-        HazeHealError, match=r"^b: an image of 53x30 is too small for --lpips=alex, which needs .* 31"
-    ):
+    with pytest.raises(HazeHealError, match=r"^b: an image of 53x30 is too small for --lpips=alex, which needs .* 31"):
         list(evaluate.evaluate([pair("b", small, small)], methods, extra_metrics=extra_metrics))

@@ -16,9 +16,7 @@ from hazeheal.metrics import psnr_ssim
 
 def reference(a, b):
     kwargs = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": -1}
-    return peak_signal_noise_ratio(a, b, data_range=255), structural_similarity(
-        a, b, data_range=255, **kwargs
-    )
+    return peak_signal_noise_ratio(a, b, data_range=255), structural_similarity(a, b, data_range=255, **kwargs)
 
 
 def scene(height, width, seed=0):
@@ -84,9 +82,7 @@ def test_each_image_of_a_batch_is_scored_separately():
 
 def test_open_sizes_in_a_graph_and_xla_give_the_same():
     spec = tf.TensorSpec([None, None, None, 3], tf.uint8)
-    graph = tf.function(
-        lambda a, b: (psnr_ssim.psnr(a, b), psnr_ssim.ssim(a, b)), input_signature=[spec, spec]
-    )
+    graph = tf.function(lambda a, b: (psnr_ssim.psnr(a, b), psnr_ssim.ssim(a, b)), input_signature=[spec, spec])
     for height, width in ((25, 19), (12, 48), (5, 30)):
         a, b = scene(height, width)[None], noisy(scene(height, width))[None]
         eager = [psnr_ssim.psnr(a, b), psnr_ssim.ssim(a, b)]

@@ -37,9 +37,7 @@ def test_layer_norm_and_its_gradients_equal_tensorflows(channels, mean):
     shape = [2, 5, 3, channels]
     inputs = [drawn(shape, seed=1, mean=mean), drawn([channels], seed=2), drawn([channels], seed=3)]
     above = drawn(shape, seed=4)
-    (found, derived), (wanted, expected) = (
-        gradients(function, inputs, above) for function in (ops_norm, plain_norm)
-    )
+    (found, derived), (wanted, expected) = (gradients(function, inputs, above) for function in (ops_norm, plain_norm))
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
     for one, other in zip(derived, expected, strict=True):
         # With one or two channels next to nothing is divided by next to nothing.
@@ -69,9 +67,7 @@ def test_depthwise_gradients_of_bfloat16_equal_rounded_float32(stride, side):
     np.testing.assert_allclose(tf.cast(found, tf.float32), wanted, rtol=1e-2, atol=2e-2)
     above = drawn(found.shape, tf.bfloat16, seed=3)
     _, derived = gradients(lambda x, kernel: depthwise(x, kernel, strides=strides), inputs, above)
-    _, expected = gradients(
-        lambda x, kernel: depthwise(x, kernel, strides=strides), exact, tf.cast(above, tf.float32)
-    )
+    _, expected = gradients(lambda x, kernel: depthwise(x, kernel, strides=strides), exact, tf.cast(above, tf.float32))
     for one, other in zip(derived, expected, strict=True):
         assert one.dtype == tf.bfloat16
         np.testing.assert_array_equal(one, tf.cast(other, tf.bfloat16))  # exact, then rounded once

@@ -86,9 +86,7 @@ def numpy_adam(weights, gradients, *, rate, beta1, beta2, epsilon):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize(
-    ("beta1", "beta2", "epsilon"), [(0.5, 0.999, 1e-7), (0.9, 0.99, 1e-3), (0.0, 0.9, 1e-7)]
-)
+@pytest.mark.parametrize(("beta1", "beta2", "epsilon"), [(0.5, 0.999, 1e-7), (0.9, 0.99, 1e-3), (0.0, 0.9, 1e-7)])
 def test_adam_is_the_papers(jit_compile, beta1, beta2, epsilon):
     generator = np.random.default_rng(0)
     shapes = [(3, 4), (5,)]
@@ -110,9 +108,7 @@ def test_adam_is_the_papers(jit_compile, beta1, beta2, epsilon):
         update([tf.constant(g) for g in gradients], tf.constant(rates[t]), tf.constant(t, tf.int64))
     moved = 0.0
     for i, weight in enumerate(weights):
-        wanted = numpy_adam(
-            weight, [s[i] for s in steps], rate=rates, beta1=beta1, beta2=beta2, epsilon=epsilon
-        )
+        wanted = numpy_adam(weight, [s[i] for s in steps], rate=rates, beta1=beta1, beta2=beta2, epsilon=epsilon)
         np.testing.assert_allclose(variables[i].numpy() - weight, wanted[0] - weight, rtol=2e-4, atol=5e-7)
         np.testing.assert_allclose(m[i].numpy(), wanted[1], rtol=1e-4, atol=1e-12)
         np.testing.assert_allclose(v[i].numpy(), wanted[2], rtol=1e-4, atol=1e-20)
@@ -127,9 +123,7 @@ def test_ema_decay_halves_in_a_half_life_and_ramps_up():
     half_life, batch = 2000.0, 4
 
     def decay(updates):
-        return float(
-            optimizer.ema_decay(tf.constant(updates, tf.int64), half_life=half_life, batch_size=batch)
-        )
+        return float(optimizer.ema_decay(tf.constant(updates, tf.int64), half_life=half_life, batch_size=batch))
 
     for updates in (0, 1, 10, 1000, 9_998, 9_999, 10_000, 10**6):
         seen = (updates + 1) * batch
@@ -144,9 +138,7 @@ def test_ema_decay_halves_in_a_half_life_and_ramps_up():
 
 
 def next_scale(scale, good, finite):
-    scale, good = optimizer.next_loss_scale(
-        tf.constant(scale), tf.constant(good, tf.int64), finite=tf.constant(finite)
-    )
+    scale, good = optimizer.next_loss_scale(tf.constant(scale), tf.constant(good, tf.int64), finite=tf.constant(finite))
     assert good.dtype == tf.int64
     return float(scale), int(good)
 

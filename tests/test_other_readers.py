@@ -50,8 +50,7 @@ def test_the_tfrecord_package_reads_what_we_wrote(opening, needs, converted):
         )
         assert result.returncode == 0, result.stderr
         expected = [
-            [pair.key, pair.height, pair.width]
-            + [hashlib.sha256(data).hexdigest() for data in (pair.hazy, pair.clear)]
+            [pair.key, pair.height, pair.width] + [hashlib.sha256(data).hexdigest() for data in (pair.hazy, pair.clear)]
             for pair, _ in all_records(converted, split)
         ]
         assert json.loads(result.stdout) == expected

@@ -75,11 +75,7 @@ def test_turned_and_cmyk_jpegs_are_rightly_not_reusable(tf):
     for name, least in (("jpeg orientation 3", 20), ("png orientation 6", None)):
         data = NOT_REUSABLE[name][0]
         image, decoded = load_rgb(data)[0], tf.image.decode_image(data, channels=3).numpy()
-        assert (
-            decoded.shape != image.shape
-            if least is None
-            else np.abs(decoded.astype(int) - image).mean() > least
-        )
+        assert decoded.shape != image.shape if least is None else np.abs(decoded.astype(int) - image).mean() > least
 
 
 def test_an_arithmetic_jpeg_is_not_reusable():

@@ -137,9 +137,7 @@ def test_the_users_thread_setting_is_kept(monkeypatch):
     assert "TF_NUM_INTRAOP_THREADS" not in environments(placement.choose_placement(groups=2))[0]
 
 
-@pytest.mark.parametrize(
-    ("groups", "shares"), [(1, ["3,1,2,0"]), (2, ["3,1", "2,0"]), (4, ["3", "1", "2", "0"])]
-)
+@pytest.mark.parametrize(("groups", "shares"), [(1, ["3,1,2,0"]), (2, ["3,1", "2,0"]), (4, ["3", "1", "2", "0"])])
 def test_visible_gpus_are_divided_in_order(monkeypatch, groups, shares):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1, 2,0")
     found = placement.choose_placement(groups=groups, hosts="a,b", index=1)
@@ -305,9 +303,7 @@ def test_invalid_ports_are_refused(groups, hosts, message):
 )
 def test_an_invalid_host_is_refused(hosts, entry):
     address = entry if re.search(":[0-9]{1,5}$", entry) else f"{entry}:7710"
-    assert (
-        refusal(hosts=hosts, index=0) == f"--hosts: {address!r} is not a valid host:port, as in 10.0.0.1:7000"
-    )
+    assert refusal(hosts=hosts, index=0) == f"--hosts: {address!r} is not a valid host:port, as in 10.0.0.1:7000"
 
 
 @pytest.mark.parametrize("index", [2, 5, -1])

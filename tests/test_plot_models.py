@@ -42,7 +42,5 @@ def test_plot_models_without_graphviz(tmp_path, capsys, monkeypatch):
 
 def test_plot_models_where_nothing_can_be_written(capsys):
     pytest.importorskip("pydot")
-    said = refused(
-        capsys, ["train", *tiny.arguments(**RUN), "--workdir=/dev/null/plots", "--plot_models"], code=1
-    )
+    said = refused(capsys, ["train", *tiny.arguments(**RUN), "--workdir=/dev/null/plots", "--plot_models"], code=1)
     assert "/dev/null/plots/generator_model.png cannot be written" in said

@@ -42,9 +42,7 @@ def run(tmp_path_factory):
 def files(run):
     """A folder with best.npz, written by the command, and fast.npz: the two checkpoints of the run."""
     folder, gan = run.parent / "shipped", DehazeGAN.from_run(run, which="newest")
-    assert (
-        program.main(["export", "--format=weights", f"--model={run}", f"--output={folder / 'best.npz'}"]) == 0
-    )
+    assert program.main(["export", "--format=weights", f"--model={run}", f"--output={folder / 'best.npz'}"]) == 0
     formats.write_weights(gan, folder / "fast.npz", exporter.describe(gan))
     return folder
 
@@ -282,7 +280,5 @@ def test_a_run_of_another_version_is_refused(tmp_path):
     fields = tiny.config(train__steps=1).to_dict()
     del fields["model"]["patch_size"]
     (tmp_path / "config.json").write_text(json.dumps(fields))
-    with pytest.raises(
-        HazeHealError, match=r"config\.json: the networks .* other fields \(model\.patch_size\)"
-    ):
+    with pytest.raises(HazeHealError, match=r"config\.json: the networks .* other fields \(model\.patch_size\)"):
         DehazeGAN.from_run(tmp_path)

@@ -22,11 +22,7 @@ def test_preview(data, tmp_path, capsys):
     image, _ = image_io.load_rgb(path)
     config = tiny.config(train__steps=5, **fresh)
     batches = DehazeDataProcessor.from_config(config, data, split="train").dataset().take(6)
-    pairs = [
-        pair
-        for batch in batches.as_numpy_iterator()
-        for pair in zip(batch["hazy"], batch["clear"], strict=True)
-    ]
+    pairs = [pair for batch in batches.as_numpy_iterator() for pair in zip(batch["hazy"], batch["clear"], strict=True)]
     np.testing.assert_array_equal(image, preview_sheet(pairs))
     assert list(tmp_path.iterdir()) == [path]
 

@@ -42,9 +42,7 @@ def test_order_differs_by_seed_and_is_the_documented_function(ten_pairs):
 
 def test_equal_arguments_give_equal_batches_with_any_number_of_workers(ten_pairs):
     batches = [
-        take(
-            DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=16, seed=9, workers=workers).dataset(2), 12
-        )
+        take(DehazeDataProcessor(ten_pairs, batch_size=4, crop_size=16, seed=9, workers=workers).dataset(2), 12)
         for workers in (1, 4, 4)
     ]
     assert_equal(batches[0], batches[1])
@@ -120,8 +118,7 @@ def test_evaluation_gives_whole_images_in_order(ten_pairs):
 def test_evaluation_is_shared_between_replicas(ten_pairs):
     processor = DehazeDataProcessor(ten_pairs, batch_size=1)
     found = [
-        [int(element["number"]) for element in processor.evaluation_dataset(replica=r, replicas=4)]
-        for r in range(4)
+        [int(element["number"]) for element in processor.evaluation_dataset(replica=r, replicas=4)] for r in range(4)
     ]
     assert found == [[0, 4, 8], [1, 5, 9], [2, 6], [3, 7]]
 

@@ -83,8 +83,6 @@ def test_a_terminal_has_one_line_updated_in_place_below_the_log_messages(columns
             cells[: len(part)] = part
         screen.append("".join(cells).rstrip())
     assert screen[:2] == ["validated at 20", "validated at 40"]
-    assert re.fullmatch(
-        r"step 60/60 100%, epoch 1, loss 0\.5, 9\.0 images/s \|█{9,}\| 00:0\d<00:00", screen[2]
-    ), screen
+    assert re.fullmatch(r"step 60/60 100%, epoch 1, loss 0\.5, 9\.0 images/s \|█{9,}\| 00:0\d<00:00", screen[2]), screen
     assert screen[3:] in ([], [""])
     assert output.count(b"\r") > 4

@@ -79,9 +79,7 @@ def test_a_port_in_use_and_a_foreign_address(tmp_path, port):
         other.listen()
         message = refusal(HazeHealError, enter, tmp_path, port=port)
     assert f"--metrics_port={port}: cannot listen on 127.0.0.1: Address already in use" in message
-    assert "cannot listen on 192.0.2.1" in refusal(
-        HazeHealError, enter, tmp_path, port=port, host="192.0.2.1"
-    )
+    assert "cannot listen on 192.0.2.1" in refusal(HazeHealError, enter, tmp_path, port=port, host="192.0.2.1")
 
 
 def test_without_the_package(tmp_path, monkeypatch):

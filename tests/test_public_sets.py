@@ -17,9 +17,7 @@ from tfrecords_tools.__main__ import main
 
 DOCS = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
 COMMANDS = [
-    shlex.split(line)
-    for line in DOCS.splitlines()
-    if line.startswith("hazeheal-tfrecords convert --hazy_dir=")
+    shlex.split(line) for line in DOCS.splitlines() if line.startswith("hazeheal-tfrecords convert --hazy_dir=")
 ]
 SETS = pytest.mark.parametrize("one", PUBLIC_SETS, ids=lambda one: one.name)
 
@@ -49,13 +47,9 @@ def test_the_command_in_the_docs_converts_the_files(one, tmp_path, monkeypatch):
     assert (flag(command, "size_mismatch") or "error") == one.size_mismatch
     monkeypatch.chdir(tmp_path)
     assert main([*command[1:], "--workers=1", "--val_fraction=0"]) == 0
-    converted = {
-        pair.hazy_source: pair.clear_source for pair, _ in all_records(flag(command, "output_dir"), "train")
-    }
+    converted = {pair.hazy_source: pair.clear_source for pair, _ in all_records(flag(command, "output_dir"), "train")}
     inside = {
-        hazy.name: clear.name
-        for hazy, clear in made
-        if pathlib.Path(folders[0]) in hazy.relative_to(tmp_path).parents
+        hazy.name: clear.name for hazy, clear in made if pathlib.Path(folders[0]) in hazy.relative_to(tmp_path).parents
     }
     assert converted == inside and len(converted) == 2
 
@@ -74,18 +68,14 @@ def test_docs_name_the_page_the_example_the_configuration_and_the_builder(one):
 def test_the_commands_for_other_names_work_too(tmp_path, monkeypatch):
     """The commands for HRSD and for the user's own pairs."""
     mine, hrsd = (c for c in reversed(COMMANDS) if flag(c, "output_dir") in ("records/mine", "records/dhid"))
-    examples = {
-        line.split()[0]: line.split()[1] for line in DOCS.splitlines() if re.match(r"(D|HRSD)/", line)
-    }
+    examples = {line.split()[0]: line.split()[1] for line in DOCS.splitlines() if re.match(r"(D|HRSD)/", line)}
     assert len(examples) == 2
     monkeypatch.chdir(tmp_path)
     for command, (hazy, clear) in zip((hrsd, mine), examples.items(), strict=True):
         for path in map(pathlib.Path, (hazy, clear)):
             path.parent.mkdir(parents=True)
             (path.parent / path.name).touch()
-        found = pair_folders(
-            flag(command, "hazy_dir"), flag(command, "gt_dir"), rule=flag(command, "pairing")
-        )
+        found = pair_folders(flag(command, "hazy_dir"), flag(command, "gt_dir"), rule=flag(command, "pairing"))
         assert not found.leftovers and len(found.pairs) == 1
 
 

@@ -55,9 +55,7 @@ def test_the_transmission_is_estimated():
     assert np.abs(found - np.exp(-depth())[..., 0]).mean() < 0.01
 
 
-@pytest.mark.parametrize(
-    ("thickness", "shift"), [(0.5, 0.0), (2.0, 0.0), (1.0, 0.1), (1.0, -0.1), (1.6, 0.08)]
-)
+@pytest.mark.parametrize(("thickness", "shift"), [(0.5, 0.0), (2.0, 0.0), (1.0, 0.1), (1.0, -0.1), (1.6, 0.08)])
 def test_the_result_is_that_of_the_model_on_the_clear_image(thickness, shift):
     clear = as_bytes(scene())
     hazy = as_bytes(add_haze(clear / 255, 0.85, depth()))

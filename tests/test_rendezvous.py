@@ -71,9 +71,7 @@ def test_all_wait_for_the_last_group_and_report_it(addresses, monkeypatch):
     monkeypatch.setattr(rendezvous, "REMIND_SECONDS", 0.1)
     two = [Waiting(addresses, group) for group in (0, 1)]
     for one in two:
-        wait_for(
-            lambda one=one: any(addresses[2] in line and addresses[0] not in line[20:] for line in one.lines)
-        )
+        wait_for(lambda one=one: any(addresses[2] in line and addresses[0] not in line[20:] for line in one.lines))
     for group, one in enumerate(two):
         assert not one.is_through
         assert one.lines[-1] == (

@@ -67,9 +67,7 @@ def test_the_slider_shows_the_input_left_and_the_restored_image_right(tmp_path):
 
 @browser.needed
 def test_both_sides_and_the_order_can_be_selected(tmp_path):
-    page = build(
-        scored("b", 30.0, before=29.0), scored("a", 11.0, before=5.0), scored("c", 20.0, before=25.0)
-    )
+    page = build(scored("b", 30.0, before=29.0), scored("a", 11.0, before=5.0), scored("c", 20.0, before=25.0))
     script = f"""(() => {{
         const keys = () => [...document.querySelectorAll(".card strong")].map(e => e.textContent).join("");
         const choose = (id, value) => {{ const s = document.getElementById(id); s.value = value;
@@ -89,7 +87,9 @@ def test_both_sides_and_the_order_can_be_selected(tmp_path):
 def test_names_are_escaped(tmp_path):
     name = '<script>document.title = "broken"</script>"><img src=x onerror="document.title=1">\n\u2028&amp;'
     page = build(scored(name, 30.0, hazy=name), source=name)
-    script = '[document.title, document.querySelector(".card strong").textContent, document.querySelectorAll("img").length]'
+    script = (
+        '[document.title, document.querySelector(".card strong").textContent, document.querySelectorAll("img").length]'
+    )
     (title, key, images), _ = browser.look(page, tmp_path / "page", script=script)
     assert title == "HazeHeal: evaluation"
     assert key == name.replace("\n", "\\n").replace("\u2028", "\\u2028")
@@ -137,7 +137,4 @@ def test_the_best_value_of_each_metric_is_bold():
     worse, better = ({"psnr": p, "ciede2000": c} for p, c in ((10.0, 3.0), (12.0, 5.0)))
     table = html_report._table({"input": worse, "mine": better})
     assert table.count('class="best"') == 2
-    assert (
-        '<td class="best">12.00</td><td>5.00</td>' in table
-        and '<td>10.00</td><td class="best">3.00</td>' in table
-    )
+    assert '<td class="best">12.00</td><td>5.00</td>' in table and '<td>10.00</td><td class="best">3.00</td>' in table

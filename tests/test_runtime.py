@@ -15,12 +15,8 @@ def gpus(monkeypatch):
     """Returns gpus((8, 0), (7, 5)), which makes TensorFlow list GPUs with these compute capabilities."""
 
     def make(*capabilities):
-        found = [
-            tf.config.PhysicalDevice(f"/physical_device:GPU:{i}", "GPU") for i in range(len(capabilities))
-        ]
-        details = {
-            g: {"compute_capability": c} if c else {} for g, c in zip(found, capabilities, strict=True)
-        }
+        found = [tf.config.PhysicalDevice(f"/physical_device:GPU:{i}", "GPU") for i in range(len(capabilities))]
+        details = {g: {"compute_capability": c} if c else {} for g, c in zip(found, capabilities, strict=True)}
         listed = tf.config.list_physical_devices
         monkeypatch.setattr(
             tf.config, "list_physical_devices", lambda kind=None: found if kind == "GPU" else listed(kind)
@@ -89,9 +85,7 @@ def test_all_gpus_or_the_requested_ones_are_used(gpus, monkeypatch):
 def test_cpu_replicas_do_not_use_gpus(gpus, monkeypatch):
     gpus((8, 0))
     hidden = []
-    monkeypatch.setattr(
-        tf.config, "set_visible_devices", lambda devices, kind: hidden.append((devices, kind))
-    )
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: hidden.append((devices, kind)))
     runtime = runtimes.choose_runtime(cpu_replicas=2)
     assert runtime.devices == ("CPU:0", "CPU:1")
     assert hidden == [([], "GPU")]

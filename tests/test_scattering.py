@@ -12,9 +12,7 @@ from hazeheal.errors import UsageError
 
 def drawn(count=60, ranges=None, **changes):
     arguments = {"seed": 0, "version": 1} | changes
-    return [
-        scattering.draw(ranges or scattering.Ranges(), name=f"{i}.png", **arguments) for i in range(count)
-    ]
+    return [scattering.draw(ranges or scattering.Ranges(), name=f"{i}.png", **arguments) for i in range(count)]
 
 
 def test_add_haze_is_the_scattering_model():
@@ -58,8 +56,7 @@ def test_no_haze_and_opaque_haze():
         scattering.apply_haze(clear, scattering.Haze("depth", 0.0, (1, 1, 1), 0), depth=depth), clear
     )
     assert (
-        scattering.apply_haze(clear, scattering.Haze("depth", 50.0, (0.2, 0.4, 0.6), 0), depth=depth)
-        == [51, 102, 153]
+        scattering.apply_haze(clear, scattering.Haze("depth", 50.0, (0.2, 0.4, 0.6), 0), depth=depth) == [51, 102, 153]
     ).all()
 
 
@@ -99,16 +96,12 @@ def test_fields_of_any_shape(kind, size):
         field = scattering.make_field(scattering.Haze(kind, 1.0, (1, 1, 1), seed), size)
         assert field.shape == size and field.dtype == np.float32
         assert field.min() > 0 and field.max() <= 1
-        np.testing.assert_array_equal(
-            field, scattering.make_field(scattering.Haze(kind, 1.0, (1, 1, 1), seed), size)
-        )
+        np.testing.assert_array_equal(field, scattering.make_field(scattering.Haze(kind, 1.0, (1, 1, 1), seed), size))
     assert size == (1, 1) or np.ptp(field) > 0.2
 
 
 def test_ramps_are_near_at_the_bottom_and_tilt_both_ways():
-    fields = [
-        scattering.make_field(scattering.Haze("ramps", 1.0, (1, 1, 1), seed), (60, 80)) for seed in range(12)
-    ]
+    fields = [scattering.make_field(scattering.Haze("ramps", 1.0, (1, 1, 1), seed), (60, 80)) for seed in range(12)]
     for field in fields:
         assert (np.diff(field, axis=0) < 0).all(), "farther upwards, everywhere"
         assert field.max() == 1
@@ -136,12 +129,8 @@ def test_fractal_noise_has_one_scale_along_both_sides():
 def test_depth_map_values_become_distances():
     values = np.array([[0, 0.05, 0.5, 1]], np.float32)
     np.testing.assert_allclose(scattering.distance(values, scale=10), [[0, 0.5, 5, 10]], rtol=1e-6)
-    np.testing.assert_allclose(
-        scattering.distance(values, meaning="nearness", scale=2), [[2, 1.9, 1, 0]], rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        scattering.distance(values, meaning="disparity"), [[1, 1, 0.1, 0.05]], rtol=1e-6
-    )
+    np.testing.assert_allclose(scattering.distance(values, meaning="nearness", scale=2), [[2, 1.9, 1, 0]], rtol=1e-6)
+    np.testing.assert_allclose(scattering.distance(values, meaning="disparity"), [[1, 1, 0.1, 0.05]], rtol=1e-6)
 
 
 def test_depth_maps_are_resized():

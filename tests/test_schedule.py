@@ -59,9 +59,7 @@ def test_next_is_the_first_due_step(period, step):
     assert interval.due(step) == (step in due)
 
 
-@pytest.mark.parametrize(
-    ("text", "due"), [("3 steps", [3, 6, 9]), ("1 step", list(range(1, 11))), ("11 steps", [])]
-)
+@pytest.mark.parametrize(("text", "due"), [("3 steps", [3, 6, 9]), ("1 step", list(range(1, 11))), ("11 steps", [])])
 def test_steps(text, due):
     run = schedule(100, 7, save_every=text)
     assert [step for step in range(11) if run.save.due(step)] == due
@@ -83,9 +81,7 @@ def test_never(text):
 
 
 def test_the_last_step_is_always_due_but_ends_no_epoch():
-    run = schedule(
-        100, 7, **{f"{name}_every": "never" for name in ("log", "validate", "sample", "save")}, steps=9
-    )
+    run = schedule(100, 7, **{f"{name}_every": "never" for name in ("log", "validate", "sample", "save")}, steps=9)
     for interval in (run.log, run.validate, run.sample, run.save):
         assert [step for step in range(10) if interval.due(step)] == [9]
     assert not run.epoch.due(9)

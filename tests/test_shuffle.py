@@ -28,9 +28,7 @@ def test_order_does_not_change_between_versions():
 def test_seeds_and_epochs_do_not_repeat():
     """Neither after 256, as with (seed, epoch) as the key, nor in the high bits of the seed."""
     places = tf.range(100, dtype=tf.int64)
-    epochs = (
-        shuffled_numbers(tf.range(600 * 100, dtype=tf.int64), seed=0, count=100).numpy().reshape(600, 100)
-    )
+    epochs = shuffled_numbers(tf.range(600 * 100, dtype=tf.int64), seed=0, count=100).numpy().reshape(600, 100)
     seeds = [shuffled_numbers(places, seed=seed, count=100).numpy() for seed in (1, 256, -1, 2**32, 2**62)]
     later = [shuffled_numbers(places + epoch * 100, seed=0, count=100).numpy() for epoch in (2**16, 2**23)]
     assert len({numbers.tobytes() for numbers in [*epochs, *seeds, *later]}) == 600 + 5 + 2

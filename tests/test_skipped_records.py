@@ -147,8 +147,7 @@ def test_evaluation_uses_the_next_intact_record(damage, bad, numbers):
         np.testing.assert_array_equal(element["clear"], clear_of(hazy))
     assert processor.bad_records == tuple(bad)
     shared = [
-        [int(element["number"]) for element in processor.evaluation_dataset(replica=r, replicas=4)]
-        for r in range(4)
+        [int(element["number"]) for element in processor.evaluation_dataset(replica=r, replicas=4)] for r in range(4)
     ]
     assert shared == [numbers[r::4] for r in range(4)]
 
@@ -188,9 +187,7 @@ def test_each_damaged_record_is_logged_once(damage, warnings):
     take(processor.dataset(3), 4)
     list(processor.evaluation_dataset())
     first, second = warnings(processor)
-    assert first.startswith(
-        f"skipped: damaged record: {data / 'tiny-train.tfrecord-00000-of-00003'}, record 1 "
-    )
+    assert first.startswith(f"skipped: damaged record: {data / 'tiny-train.tfrecord-00000-of-00003'}, record 1 ")
     assert "key 'é001', made of 001_hazy.png and 001_GT.png: CRC32 is " in first
     assert first.endswith("; the next intact record is used instead")
     assert "record 1 (number 5 of split train), key 'é005'" in second

@@ -119,9 +119,7 @@ def test_a_job_that_the_scheduler_has_requeued_itself(start, tmp_path):
     process = start(2, "--config=rice1", SECONDS_TO_TRAIN="20")
     begun(tmp_path)
     (tmp_path / "scontrol").write_text("#!/bin/sh\nexit 1\n")
-    subprocess.run(
-        [tmp_path / "scancel", "--signal=TERM", "40123"], env={"FOLDER": str(tmp_path)} | PATH, check=True
-    )
+    subprocess.run([tmp_path / "scancel", "--signal=TERM", "40123"], env={"FOLDER": str(tmp_path)} | PATH, check=True)
     assert process.wait(30) == 75
     assert "the scheduler did not requeue the job" in process.stderr.read()
 

@@ -124,9 +124,7 @@ def test_new_figures_are_written_at_an_interval(directory, clock, monkeypatch):
     assert written(directory)["step"] == 1920
 
 
-@pytest.mark.parametrize(
-    ("signal", "state", "code"), [("SIGTERM", "preempted", 75), ("SIGINT", "stopped", 130)]
-)
+@pytest.mark.parametrize(("signal", "state", "code"), [("SIGTERM", "preempted", 75), ("SIGINT", "stopped", 130)])
 def test_stopped_by_a_signal(directory, signal, state, code):
     status = Status(directory, total_steps=100)
     status.stopped(signal, 40)
@@ -277,9 +275,7 @@ def test_readers_do_not_block_a_run(directory):
             kill(watcher)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[1]", "{}", '{"state": "training", "step": 1, "steps": 2, "updated": "?"}']
-)
+@pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"state": "training", "step": 1, "steps": 2, "updated": "?"}'])
 def test_an_unreadable_status_is_none(directory, text):
     directory.path.mkdir()
     directory.status.write_text(text)

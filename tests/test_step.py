@@ -92,9 +92,7 @@ def test_each_replica_computes_on_its_own_device(training, batches):
     assert len(convolutions) > 20 and set(convolutions) == {""}
 
 
-@pytest.mark.parametrize(
-    ("replicas", "fields"), [(1, {}), (2, {"model__norm": "none", "model__se_ratio": 0.0})]
-)
+@pytest.mark.parametrize(("replicas", "fields"), [(1, {}), (2, {"model__norm": "none", "model__se_ratio": 0.0})])
 def test_xla_trains_like_no_xla(training, batches, replicas, fields):
     """On two replicas with a smaller graph: it is compiled for each, which takes the time."""
     plain = training(replicas=1, **fields).run(*batches(4))
@@ -168,9 +166,7 @@ def test_networks_of_one_seed_are_the_same_on_every_replica(training):
     trial = training(replicas=4)
     alone = build_networks(trial.config)
     for replica in range(4):
-        for variable, other in zip(
-            trial.networks.generator.variables, alone.generator.variables, strict=True
-        ):
+        for variable, other in zip(trial.networks.generator.variables, alone.generator.variables, strict=True):
             assert np.array_equal(local(variable.value, replica).numpy(), other.numpy())
 
 

@@ -60,9 +60,7 @@ def test_gradients_are_those_of_the_whole_objective(training, batches, vgg):
         moved = [v.numpy() for v in vectors]
         real, fake = tf.split(logits, 2)
         bce = tf.nn.sigmoid_cross_entropy_with_logits
-        disc_loss = tf.reduce_mean(bce(tf.ones_like(real), real)) + tf.reduce_mean(
-            bce(tf.zeros_like(fake), fake)
-        )
+        disc_loss = tf.reduce_mean(bce(tf.ones_like(real), real)) + tf.reduce_mean(bce(tf.zeros_like(fake), fake))
         gan_loss = tf.reduce_mean(bce(tf.ones_like(fake), fake))
         difference = tf.abs(x - y)
         mask = tf.reduce_mean(difference, -1, keepdims=True)

@@ -103,9 +103,9 @@ def test_it_gives_up_after_restarts_without_a_new_step(job, monkeypatch):
     assert time.monotonic() - begin > sum(slept)
     assert slept == [0.03, 0.06, 0.1, 0.1]
     assert one.attempts() == 5
-    assert [
-        re.search(r"in (\S+) s from .*restart (\d) of at most 4", line).groups() for line in one.lines[:4]
-    ] == [*[("0.03", "1"), ("0.06", "2"), ("0.1", "3"), ("0.1", "4")]]
+    assert [re.search(r"in (\S+) s from .*restart (\d) of at most 4", line).groups() for line in one.lines[:4]] == [
+        *[("0.03", "1"), ("0.06", "2"), ("0.1", "3"), ("0.1", "4")]
+    ]
     assert one.lines[4].endswith("was ended by SIGKILL; giving up after 4 restarts without a new step")
 
 

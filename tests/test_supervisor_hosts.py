@@ -110,10 +110,7 @@ def test_a_loss_or_a_stop_does_not_end_the_other_host(hosts, tmp_path, here, cod
     (here, there), note_arguments = hosts(here, "note('ready'); until('end')")
     with launched(there, note_arguments=note_arguments[1]) as other:
         wait_for(there.is_ready, other)
-        assert (
-            here.run(notes=ErrorNotes(note_arguments[0][0], group_name=note_arguments[0][1]), max_restarts=1)
-            == code
-        )
+        assert here.run(notes=ErrorNotes(note_arguments[0][0], group_name=note_arguments[0][1]), max_restarts=1) == code
         time.sleep(0.3)  # several intervals
         assert other.poll() is None
         (there.folder / "end").touch()

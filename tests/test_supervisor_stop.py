@@ -152,9 +152,7 @@ def test_exit_codes_of_a_stopped_job(job, ends, code):
 
 def test_a_process_that_ignores_sigterm_before_its_first_step_is_killed(job):
     """TensorFlow blocks signals while it connects the groups; there is nothing to save."""
-    one = job(
-        f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\nbeat()\n{HANG}", HANG
-    )  # the other is ended by it
+    one = job(f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\nbeat()\n{HANG}", HANG)  # the other is ended by it
     with launched(one, SECONDS_TO_STOP=0.3, SECONDS_TO_FOLLOW=60.0) as process:
         wait_for(one.is_ready, process)
         begin = time.monotonic()

@@ -37,9 +37,7 @@ def synthesize(clear, output, *flags):
 def files(folder):
     """Returns {name: bytes} of all files in a directory and its subdirectories."""
     return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
 
 
@@ -239,8 +237,7 @@ def test_jpeg_is_smaller_and_similar(clear, tmp_path):
     for name, flags in {"png": [], "jpeg": ["--encoding=jpeg", "--quality=90"]}.items():
         assert synthesize(clear, tmp_path / name, *flags) == 0
     hazy, stored = (
-        image_io.load_rgb(tmp_path / f"{name}/hazy/7.{kind}")[0]
-        for name, kind in (("png", "png"), ("jpeg", "jpg"))
+        image_io.load_rgb(tmp_path / f"{name}/hazy/7.{kind}")[0] for name, kind in (("png", "png"), ("jpeg", "jpg"))
     )
     assert image_ops.psnr(hazy, stored) > 30
     assert (tmp_path / "jpeg/hazy/7.jpg").stat().st_size < (tmp_path / "png/hazy/7.png").stat().st_size

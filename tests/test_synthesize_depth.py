@@ -42,9 +42,7 @@ def assert_refused(folders, capsys, message, *flags, code=1):
 def transmission(folders, number):
     """Returns the image's row in haze.json and the median t = (I - A) / (J - A) of its left and right half."""
     row = next(
-        row
-        for row in json.loads((folders / "pairs/haze.json").read_text())["images"]
-        if row["hazy"] == f"{number}.png"
+        row for row in json.loads((folders / "pairs/haze.json").read_text())["images"] if row["hazy"] == f"{number}.png"
     )
     clear = image_io.load_rgb(folders / "clear" / row["clear"])[0].astype(float)
     hazy = image_io.load_rgb(folders / "pairs/hazy" / row["hazy"])[0].astype(float)
@@ -88,9 +86,7 @@ def test_names_are_paired_by_an_expression_and_surplus_maps_are_not_used(folders
 def test_an_image_without_a_map_is_refused(folders, capsys):
     (folders / "depth/1.png").unlink()
     assert_refused(folders, capsys, "1.jpg has no depth map")
-    assert_refused(
-        folders, capsys, "is the same directory as --clear_dir", f"--depth_dir={folders}/clear", code=2
-    )
+    assert_refused(folders, capsys, "is the same directory as --clear_dir", f"--depth_dir={folders}/clear", code=2)
 
 
 def test_a_map_with_another_aspect_ratio_is_named(folders, capsys):

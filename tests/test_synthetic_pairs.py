@@ -66,9 +66,7 @@ def test_inverting_the_model_gives_the_clear_image(monkeypatch):
     """The pair follows the scattering model with the maps that were drawn."""
     maps = {}
     real = synthetic_pairs.add_haze
-    monkeypatch.setattr(
-        synthetic_pairs, "add_haze", lambda clear, **drawn: maps.update(drawn) or real(clear, **drawn)
-    )
+    monkeypatch.setattr(synthetic_pairs, "add_haze", lambda clear, **drawn: maps.update(drawn) or real(clear, **drawn))
     hazy, clear = synthetic_pairs.make_pair(2)
     t = np.exp(-maps["beta"] * maps["depth"].astype(float))[..., None]
     restored = (hazy / 255 - maps["airlight"] * (1 - t)) / t
@@ -80,11 +78,7 @@ def test_scenes_hold_detail_at_every_scale_and_color(pairs):
     for _, clear in pairs:
         gray, bands = clear.mean(2), []
         for _ in range(4):
-            smaller = (
-                gray[: len(gray) // 2 * 2, : len(gray) // 2 * 2]
-                .reshape(len(gray) // 2, 2, -1, 2)
-                .mean((1, 3))
-            )
+            smaller = gray[: len(gray) // 2 * 2, : len(gray) // 2 * 2].reshape(len(gray) // 2, 2, -1, 2).mean((1, 3))
             bands.append(float((gray - smaller.repeat(2, 0).repeat(2, 1)).std()))
             gray = smaller
         detail.append(bands)
@@ -152,9 +146,7 @@ def test_a_dataset_never_mixes_with_another(tmp_path):
     synthetic_pairs.write_dataset(tmp_path / "set", pairs=1, size=16, progress=False)
     for other in ({"pairs": 2}, {"size": 17}, {"seed": 1}):
         with pytest.raises(UsageError, match="other settings"):
-            synthetic_pairs.write_dataset(
-                tmp_path / "set", **({"pairs": 1, "size": 16} | other), progress=False
-            )
+            synthetic_pairs.write_dataset(tmp_path / "set", **({"pairs": 1, "size": 16} | other), progress=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").touch()
     with pytest.raises(UsageError, match="not empty"):

@@ -85,16 +85,11 @@ def test_the_most_important_columns_are_visible_first():
     numbers = {name for name, info in infos.items() if info.type == api_pb2.DATA_TYPE_FLOAT64}
     assert {"optimizer.learning_rate", "model.width", "replicas"} <= numbers
     assert not {"data.flip", "data_set", "model.norm"} & numbers
-    assert [metric.display_name for metric in experiment.metric_infos] == [
-        f[-1] for f in tensorboard_plugins.METRICS
-    ]
+    assert [metric.display_name for metric in experiment.metric_infos] == [f[-1] for f in tensorboard_plugins.METRICS]
 
 
 def test_equal_runs_in_two_directories_are_two_rows(tmp_path):
-    names = [
-        session_of(tensorboard_plugins.trial({}, run=tmp_path / place / "run")).group_name
-        for place in ("a", "b")
-    ]
+    names = [session_of(tensorboard_plugins.trial({}, run=tmp_path / place / "run")).group_name for place in ("a", "b")]
     assert names[0] != names[1] and all(re.fullmatch("run-[0-9a-f]{6}", name) for name in names)
     again = session_of(tensorboard_plugins.trial({}, run=tmp_path / "a" / ".." / "a" / "run"))
     assert again.group_name == names[0]
@@ -144,9 +139,7 @@ def test_tensorboard_shows_curves_charts_images_and_the_table(tmp_path):
         page.until(f"{curves} >= 4")
         page.show(f"{address}#images")
         page.until_text("hazy_restored_clear/00", *runs[1::2])
-        shown = (
-            f"""{ALL}("img, .image, image-card, tf-image-loader *").filter(e => e.naturalWidth > 30).length"""
-        )
+        shown = f"""{ALL}("img, .image, image-card, tf-image-loader *").filter(e => e.naturalWidth > 30).length"""
         page.until(f"{shown} >= 2")
         page.show(f"{address}#hparams")
         # Both runs have a row with their name and the PSNR of the last validation, to five digits.

@@ -57,9 +57,7 @@ def test_the_index_of_a_worker_is_its_group(index):
     ("kind", "index", "group"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2), ("worker", "1", 2)]
 )
 def test_the_chief_is_group_0(kind, index, group):
-    found = read(
-        {"cluster": {"worker": ["w0:1", "w1:1"], "chief": ["c:1"]}, "task": {"type": kind, "index": index}}
-    )
+    found = read({"cluster": {"worker": ["w0:1", "w1:1"], "chief": ["c:1"]}, "task": {"type": kind, "index": index}})
     assert found.addresses == ("c:1", "w0:1", "w1:1")
     assert found.group == group
 

@@ -67,9 +67,7 @@ def plant_manual(one, tmp_path, **options):
 def test_every_data_set_has_a_configuration():
     assert list(HazyPairs.builder_configs) == [one.name for one in PUBLIC_SETS]
     for one in PUBLIC_SETS:
-        assert (
-            f"hazy_pairs/{one.name}\n{one.title}: from {one.page}" in HazyPairs.MANUAL_DOWNLOAD_INSTRUCTIONS
-        )
+        assert f"hazy_pairs/{one.name}\n{one.title}: from {one.page}" in HazyPairs.MANUAL_DOWNLOAD_INSTRUCTIONS
         for folder in (folder for pair in one.splits.values() for folder in pair):
             assert f"    {folder}/\n" in one.instructions + "\n"
 
@@ -102,9 +100,7 @@ def test_a_known_border_is_cropped(tmp_path):
 
 def test_other_pairs_of_different_sizes_are_refused(tmp_path):
     plant_manual(BY_NAME["rice1"], tmp_path, border=10)
-    with pytest.raises(
-        DataError, match=r"cloud/.*\.png and its clear image have different sizes \(32x24 and 52x44\)"
-    ):
+    with pytest.raises(DataError, match=r"cloud/.*\.png and its clear image have different sizes \(32x24 and 52x44\)"):
         load("rice1", tmp_path)
 
 

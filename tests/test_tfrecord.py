@@ -37,14 +37,10 @@ def test_an_example_equals_that_of_tensorflow():
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
     feature = {
-        name: integer(value)
-        if isinstance(value, int)
-        else text(value.encode() if isinstance(value, str) else value)
+        name: integer(value) if isinstance(value, int) else text(value.encode() if isinstance(value, str) else value)
         for name, value in dataclasses.asdict(pair).items()
     }
-    feature |= {
-        f"{side}_sha256": text(records.sha256(getattr(pair, side)).encode()) for side in ("hazy", "clear")
-    }
+    feature |= {f"{side}_sha256": text(records.sha256(getattr(pair, side)).encode()) for side in ("hazy", "clear")}
     expected = tf.train.Example(features=tf.train.Features(feature=feature))
     payload = records.serialize(pair)
     assert payload == expected.SerializeToString(deterministic=True)

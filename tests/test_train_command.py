@@ -41,9 +41,7 @@ def test_a_run_ends_with_a_summary_of_its_results_and_files(unbroken):
     lines = out.splitlines()
     assert re.fullmatch(r"complete: 96 steps, [\d.]+ images/s on 2 replica\(s\), float32, XLA off", lines[0])
     gain = result["psnr"] - result["psnr_input"]
-    psnr = (
-        rf"  PSNR +{result['psnr_input']:.2f} dB +{result['psnr']:.2f} dB +\({re.escape(f'{gain:+.2f}')} dB\)"
-    )
+    psnr = rf"  PSNR +{result['psnr_input']:.2f} dB +{result['psnr']:.2f} dB +\({re.escape(f'{gain:+.2f}')} dB\)"
     assert re.fullmatch(psnr, lines[2])
     assert re.fullmatch(rf"  SSIM +{result['ssim_input']:.4f} +{result['ssim']:.4f}", lines[3])
     for line, place in zip(lines[4:8], ("samples", "checkpoints", "summaries", "result.json"), strict=True):

@@ -66,9 +66,7 @@ from hazeheal.distributed.preemption import StopSignals
     ],
 )
 @pytest.mark.parametrize("dry", [False, True])
-def test_bad_input_is_one_line_and_leaves_nothing(
-    capsys, monkeypatch, data, tmp_path, extra, code, said, dry
-):
+def test_bad_input_is_one_line_and_leaves_nothing(capsys, monkeypatch, data, tmp_path, extra, code, said, dry):
     def built(*_, **__):
         raise AssertionError("a network was built before the input was checked")
 
@@ -114,9 +112,7 @@ def test_an_error_of_the_system_is_one_line(capsys, data, monkeypatch):
         raise OSError(28, "No space left on device", "runs/x/summaries")
 
     monkeypatch.setattr(train, "train", full)
-    assert (
-        refused(capsys, flags(data, "w"), code=1) == "[Errno 28] No space left on device: 'runs/x/summaries'"
-    )
+    assert refused(capsys, flags(data, "w"), code=1) == "[Errno 28] No space left on device: 'runs/x/summaries'"
 
 
 def test_a_bug_is_not_caught(data, monkeypatch):

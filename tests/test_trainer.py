@@ -104,9 +104,7 @@ def test_each_epoch_has_one_row_with_the_means_over_its_steps(whole_run):
         for name in (*LOSSES, "learning_rate"):
             assert float(row[name]) == pytest.approx(means[step.METRICS.index(name)], rel=1e-12), name
         assert (row["val_psnr"] != "NA") == (last in (20, 22))  # where a validation fell on the epoch's end
-    validation = {
-        e[1]: e[3] for e in tiny.events(run) if e[0] == "val" and e[2] == 22 and type(e[3]) is float
-    }
+    validation = {e[1]: e[3] for e in tiny.events(run) if e[0] == "val" and e[2] == 22 and type(e[3]) is float}
     for name in LOSSES:
         assert float(written[-1][f"val_{name}"]) == pytest.approx(validation[f"val_{name}"], rel=1e-6)
     assert float(written[-1]["val_psnr"]) == whole_run[1]["psnr"]
@@ -187,9 +185,7 @@ def test_without_validation(machine, tmp_path, monkeypatch):
         "hazy_restored_clear/01",
     }
     assert tiny.steps(tmp_path) == [4, 8, 9]
-    assert (
-        checkpoints.find_checkpoint(tmp_path / "group_00/checkpoints", which="best").name == "ckpt-00000009"
-    )
+    assert checkpoints.find_checkpoint(tmp_path / "group_00/checkpoints", which="best").name == "ckpt-00000009"
     assert "no validation pairs" in log_of(tmp_path)
 
 
@@ -240,9 +236,7 @@ def test_a_checkpoint_has_the_weights_of_its_own_step(machine, whole_run, tmp_pa
 
 def test_rates_are_those_of_the_loop_alone(machine, tmp_path, monkeypatch):
     validate = machine.trainer._validator.run
-    monkeypatch.setattr(
-        machine.trainer._validator, "run", lambda **options: (time.sleep(0.5), validate(**options))[1]
-    )
+    monkeypatch.setattr(machine.trainer._validator, "run", lambda **options: (time.sleep(0.5), validate(**options))[1])
     # The first call of each process is left out: it compiles.
     first = machine.stopped(tmp_path, 12)["steps"] - 3
     seconds = machine.seconds[1:]

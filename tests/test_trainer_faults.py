@@ -63,9 +63,7 @@ def test_bad_input_is_refused_before_anything_is_built(building_fails, runtime, 
         config = tiny.config(**EVERY | overrides)
         return refusal(kind, DehazeTrainer, config, data_dir=where, workdir=tmp_path / "run", runtime=runtime)
 
-    assert "train.batch_size=5 does not divide over 2 replicas; use 4 or 6" in message(
-        UsageError, train__batch_size=5
-    )
+    assert "train.batch_size=5 does not divide over 2 replicas; use 4 or 6" in message(UsageError, train__batch_size=5)
     assert "--config.data.crop_size=41 is larger than the smallest image, 40x40 pixels: " in message(
         UsageError, data__crop_size=41
     )
@@ -137,9 +135,7 @@ def test_non_finite_steps_roll_the_run_back_once(machine, tmp_path):
     run, other = tmp_path / "run", tmp_path / "other"
     result = machine.run(run, before={6: spoil(machine)}, **NOT_FINITE)
     assert result["complete"]
-    message = (
-        "4 steps in a row were not finite (up to step 10): rolled back to step 4, with half the learning rate"
-    )
+    message = "4 steps in a row were not finite (up to step 10): rolled back to step 4, with half the learning rate"
     assert message in log_of(run)
     # As a run whose rates were halved at step 4, and that never saw the others.
     halve = machine.trainer.state.rate_factor.assign
@@ -148,9 +144,7 @@ def test_non_finite_steps_roll_the_run_back_once(machine, tmp_path):
     rates = {e[2]: e[3] for e in tiny.events(run) if e[1] == "learning_rate"}
     assert rates[22] == pytest.approx(0.5e-3)
     with open(run / "group_00/training_log.set_aside.csv", newline="") as file:
-        rows = [
-            (row["step"], row["skipped_steps"], row["gen_l1_loss"] == "NA") for row in csv.DictReader(file)
-        ]
+        rows = [(row["step"], row["skipped_steps"], row["gen_l1_loss"] == "NA") for row in csv.DictReader(file)]
     assert rows == [("6", "0", False), ("9", "3", True)]
     assert (run / "group_00/checkpoints/ckpt-00000008.set_aside").is_dir()
 
@@ -165,15 +159,11 @@ def test_non_finite_steps_after_a_rollback_end_the_run(machine, tmp_path):
     )
     folder = tmp_path / "group_00/checkpoints"
     assert checkpoints.read_variables(checkpoints.checkpoint_path(folder, 4))["updates"] == 4
-    assert all(
-        checkpoints.find_damage(checkpoints.checkpoint_path(folder, s)) is None for s in tiny.steps(tmp_path)
-    )
+    assert all(checkpoints.find_damage(checkpoints.checkpoint_path(folder, s)) is None for s in tiny.steps(tmp_path))
 
 
 def test_non_finite_steps_from_the_start_end_the_run(machine, tmp_path):
-    with pytest.raises(
-        HazeHealError, match=r"4 steps in a row .* and no checkpoint is older than these steps; lower"
-    ):
+    with pytest.raises(HazeHealError, match=r"4 steps in a row .* and no checkpoint is older than these steps; lower"):
         machine.run(tmp_path, before={0: spoil(machine)}, **NOT_FINITE)
 
 
@@ -181,9 +171,7 @@ def test_out_of_memory_is_a_one_line_error(machine, tmp_path):
     def exhausted():
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\ntensor")
 
-    with pytest.raises(
-        HazeHealError, match=r"^out of memory on CPU:0, CPU:1; lower --config.train.batch_size.*"
-    ):
+    with pytest.raises(HazeHealError, match=r"^out of memory on CPU:0, CPU:1; lower --config.train.batch_size.*"):
         machine.run(tmp_path, before={3: exhausted})
 
 

@@ -108,9 +108,7 @@ def test_a_complete_run_is_extended(machine, tmp_path):
     assert json.loads((tmp_path / "longer/config.json").read_text())["train"]["steps"] == 17
     assert "the configuration has changed: train.steps: 12 -> 17" in log_of(tmp_path / "longer")
     assert tiny.tensors(tmp_path / "straight", 17) == tiny.tensors(tmp_path / "longer", 17)
-    logs = [
-        (r / "group_00/training_log.csv").read_bytes() for r in (tmp_path / "straight", tmp_path / "longer")
-    ]
+    logs = [(r / "group_00/training_log.csv").read_bytes() for r in (tmp_path / "straight", tmp_path / "longer")]
     assert logs[0] == logs[1]
 
 
@@ -136,9 +134,7 @@ def test_fine_tuning_starts_at_step_0_with_the_networks(machine, whole_run, runt
     own = trainer.state.snapshot()
     assert trainer.train() == {"complete": False, "signal": "SIGTERM", "steps": 0}
     taken = checkpoints.read_variables(tmp_path / "group_00/checkpoints/ckpt-00000000")
-    best = checkpoints.read_variables(
-        checkpoints.find_checkpoint(whole_run[0] / "group_00/checkpoints", which="best")
-    )
+    best = checkpoints.read_variables(checkpoints.find_checkpoint(whole_run[0] / "group_00/checkpoints", which="best"))
     assert taken["step"] == taken["updates"] == 0
     changed = 0
     for name, value in taken.items():
@@ -205,9 +201,7 @@ def test_fine_tuning_from_a_file_of_weights(machine, whole_run, tmp_path, monkey
     assert exporter.describe(later)["started_from"] == noted
 
 
-def test_weights_of_another_model_are_refused_before_anything_is_built(
-    whole_run, runtime, tmp_path, data, monkeypatch
-):
+def test_weights_of_another_model_are_refused_before_anything_is_built(whole_run, runtime, tmp_path, data, monkeypatch):
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     gan, path = DehazeGAN.from_run(whole_run[0]), tmp_path / "mine.npz"
     formats.write_weights(gan, path, exporter.describe(gan))

@@ -52,9 +52,7 @@ def test_rows_read_back_bit_for_bit(tmp_path):
         log.append({"epoch": step, "step": step, "disc_loss": value, "val_psnr": None})
     rows = rows_of(log.path)
     assert list(rows[0]) == list(COLUMNS)
-    assert [struct.pack("d", float(row["disc_loss"])) for row in rows] == [
-        struct.pack("d", v) for v in values
-    ]
+    assert [struct.pack("d", float(row["disc_loss"])) for row in rows] == [struct.pack("d", v) for v in values]
     assert {row["val_psnr"] for row in rows} == {row["gen_gan_loss"] for row in rows} == {"NA"}
     assert [row["epoch"] for row in rows] == [str(step) for step in range(len(values))]
 

@@ -62,9 +62,7 @@ def awake(training):
         values = trial.state.snapshot()
         for name in values:
             if name.startswith(("generator/", "discriminator/", "ema/")) and not name.endswith("/u"):
-                values[name] = (values[name] + generator.normal(0, 0.05, values[name].shape)).astype(
-                    "float32"
-                )
+                values[name] = (values[name] + generator.normal(0, 0.05, values[name].shape)).astype("float32")
         trial.state.load(values, source="noise")
         return trial
 

@@ -85,9 +85,7 @@ def test_damage_in_every_part_of_a_frame_is_found(where, word, copy):
     start, length = int(rows["offset"][1]), int(rows["length"][1])
     flip(
         path,
-        {"length": start - 12, "length crc": start - 3, "payload": start + 50, "footer": start + length + 2}[
-            where
-        ],
+        {"length": start - 12, "length crc": start - 3, "payload": start + 50, "footer": start + length + 2}[where],
     )
     found = problems(copy)
     assert any("SHA-256" in line for line in found)
@@ -105,11 +103,7 @@ def test_a_flipped_byte_anywhere_is_found_in_the_right_record(intact, tmp_path):
         flip(directory / path.name, position, bits=int(rng.integers(1, 256)))
         starts = rows["offset"].astype(int) - tfrecord.FRAME_HEADER_BYTES
         hit = int(np.searchsorted(starts, position, side="right")) - 1
-        named = {
-            line.split(" (number")[0].rsplit(" ", 1)[-1]
-            for line in problems(directory)
-            if ", record " in line
-        }
+        named = {line.split(" (number")[0].rsplit(" ", 1)[-1] for line in problems(directory) if ", record " in line}
         assert named == {str(hit)}, (position, named)
         shutil.rmtree(directory)
 
@@ -138,9 +132,7 @@ def test_truncated_missing_and_longer_shards(copy):
     assert any(f"shard {path}: missing" in line for line in problems(copy))
 
 
-@pytest.mark.parametrize(
-    "name", ["set-train.index.npy", "set-val.sources.jsonl", "dataset_info.json", "features.json"]
-)
+@pytest.mark.parametrize("name", ["set-train.index.npy", "set-val.sources.jsonl", "dataset_info.json", "features.json"])
 def test_damage_in_the_other_files_is_found(name, copy):
     for position in (0, -1):
         flip(copy / name, position)
@@ -207,9 +199,7 @@ def test_a_manifest_without_the_hashes_of_the_metadata_is_damaged(copy, capsys):
     change_and_sign(copy, lambda manifest: manifest["provenance"].pop("tfds_sha256"))
     assert main(["verify", str(copy), "--workers=1"]) == 1
     out = capsys.readouterr().out
-    assert all(
-        f"{name}: manifest.json lacks its SHA-256" in out for name in ("features.json", "dataset_info.json")
-    )
+    assert all(f"{name}: manifest.json lacks its SHA-256" in out for name in ("features.json", "dataset_info.json"))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

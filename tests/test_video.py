@@ -101,9 +101,7 @@ def test_damage_is_reported(film, tmp_path):
     with pytest.raises(DataError, match=r"broken\.mp4: not a video that ffmpeg can decode \(.*Invalid data"):
         video.restore_video(job, Darker(), ffmpeg=FFMPEG)
     matroska, cut = tmp_path / "a.mkv", tmp_path / "cut.mkv"
-    subprocess.run(
-        [FFMPEG, "-v", "error", "-i", f"file:{film}", "-c", "copy", f"file:{matroska}"], check=True
-    )
+    subprocess.run([FFMPEG, "-v", "error", "-i", f"file:{film}", "-c", "copy", f"file:{matroska}"], check=True)
     cut.write_bytes(matroska.read_bytes()[: matroska.stat().st_size // 2])
     job = Job(cut, tmp_path / "out/cut.mkv", None)
     count, wrong = video.restore_video(job, Darker(), ffmpeg=FFMPEG)

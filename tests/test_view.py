@@ -133,9 +133,7 @@ def test_a_new_run_may_start_from_weights_of_another_view(tmp_path):
 
 def test_images_of_all_sizes_come_in_order():
     gan = make_gan(**FIELDS)
-    images = [
-        noise(*size, seed=i) for i, size in enumerate([(20, 30), (300, 300), (300, 300), (64, 64), (20, 30)])
-    ]
+    images = [noise(*size, seed=i) for i, size in enumerate([(20, 30), (300, 300), (300, 300), (64, 64), (20, 30)])]
     for image, restored in zip(images, Restorer(gan, tile_size=64).restore_all(iter(images)), strict=True):
         assert apart(restored, whole(gan, image)).max() <= 1
 

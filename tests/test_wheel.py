@@ -75,7 +75,9 @@ def test_installed_files_are_found(built, tmp_path):
 
 def test_an_installed_command_runs(built, tmp_path):
     _, library = built
-    code = f"import sys; sys.path.insert(0, {str(library)!r}); from tfrecords_tools.__main__ import main; sys.exit(main())"
+    code = (
+        f"import sys; sys.path.insert(0, {str(library)!r}); from tfrecords_tools.__main__ import main; sys.exit(main())"
+    )
     ended, out, err = processes.run(sys.executable, "-c", code, "help", "convert", cwd=tmp_path)
     assert ended == 0, err
     assert out.startswith("usage: hazeheal-tfrecords convert")

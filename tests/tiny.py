@@ -88,9 +88,7 @@ def newest(run, *, group=0):
 
 def tensors(run, step):
     """{name: (dtype, shape, bytes)} of one checkpoint."""
-    values = checkpoints.read_variables(
-        checkpoints.checkpoint_path(pathlib.Path(run) / "group_00/checkpoints", step)
-    )
+    values = checkpoints.read_variables(checkpoints.checkpoint_path(pathlib.Path(run) / "group_00/checkpoints", step))
     return {name: (str(v.dtype), v.shape, v.tobytes()) for name, v in values.items()}
 
 

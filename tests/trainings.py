@@ -45,9 +45,7 @@ class Training:
         loop: The compiled loop.
     """
 
-    def __init__(
-        self, *, replicas=1, precision="float32", xla=False, optimize=False, total_steps=1000, **fields
-    ):
+    def __init__(self, *, replicas=1, precision="float32", xla=False, optimize=False, total_steps=1000, **fields):
         self._optimize = optimize
         self.config = make_config(**fields)
         # `choose` refuses float16 on CPUs, rightly.

@@ -140,13 +140,9 @@ def _parser() -> argparse.ArgumentParser:
         "extract records/mine --output_dir=pairs\nextract records/mine --output_dir=validation --split=val",
     )
     command.add_argument("data_dir", **data_dir)
-    command.add_argument(
-        "--output_dir", required=True, metavar="OUT", help="new or empty directory for hazy/ and GT/"
-    )
+    command.add_argument("--output_dir", required=True, metavar="OUT", help="new or empty directory for hazy/ and GT/")
     command.add_argument("--split", metavar="NAME", help="split to extract: train or val (default: both)")
-    command.set_defaults(
-        run=lambda args: extract(args.data_dir, output_dir=args.output_dir, split=args.split)
-    )
+    command.set_defaults(run=lambda args: extract(args.data_dir, output_dir=args.output_dir, split=args.split))
     return parser
 
 

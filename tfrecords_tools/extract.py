@@ -60,9 +60,7 @@ def extract(directory: str, *, output_dir: str, split: str | None = None) -> int
                 )
             count += 1
     files = sum(len(writer.files) for writer in writers.values())
-    print(
-        f"wrote {plural(count, 'pair')} as {plural(files, 'file')} to {output_dir}/hazy and {output_dir}/GT"
-    )
+    print(f"wrote {plural(count, 'pair')} as {plural(files, 'file')} to {output_dir}/hazy and {output_dir}/GT")
     for problem in problems:
         print(f"left out: {one_line(problem)}")
     if problems:
@@ -85,9 +83,7 @@ def _output_folders(output_dir: pathlib.Path) -> Iterator[dict[str, pathlib.Path
     for name in leftovers:  # of a run that was killed
         shutil.rmtree(output_dir / name)
     with contextlib.ExitStack() as stack:
-        folders = {
-            side: stack.enter_context(atomic_path(output_dir / folder)) for side, folder in FOLDERS.items()
-        }
+        folders = {side: stack.enter_context(atomic_path(output_dir / folder)) for side, folder in FOLDERS.items()}
         for folder in folders.values():
             folder.mkdir()
         yield folders

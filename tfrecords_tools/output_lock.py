@@ -49,9 +49,7 @@ def _acquire(path: pathlib.Path) -> int:
                 _report(f"{path.parent} is being written by {holder}: waiting for it to finish")
                 file_lock.wait_for_lock(descriptor)
         except OSError as error:  # the file system has no locks
-            _report(
-                f"{path.parent} cannot be locked ({error.strerror}); do not start a second conversion into it"
-            )
+            _report(f"{path.parent} cannot be locked ({error.strerror}); do not start a second conversion into it")
             return descriptor
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):

@@ -155,7 +155,5 @@ def _check_record(file: BinaryIO, row: np.void) -> list[str]:
             reasons.append(str(error))
             continue
         if (height, width) != (row["height"], row["width"]):
-            reasons.append(
-                f"the {side} image is {width}x{height}, but {row['width']}x{row['height']} in the index"
-            )
+            reasons.append(f"the {side} image is {width}x{height}, but {row['width']}x{row['height']} in the index")
     return reasons

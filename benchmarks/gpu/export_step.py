@@ -58,9 +58,7 @@ class Step:
             make_forward_backward(networks, config=config, scaled=scaled), jit_compile=True, autograph=False
         )
         self.update = tf.function(
-            make_update(
-                self.state, replica=0, config=config, scaled=scaled, total_steps=10**6, warmup_steps=0
-            ),
+            make_update(self.state, replica=0, config=config, scaled=scaled, total_steps=10**6, warmup_steps=0),
             jit_compile=True,
             autograph=False,
         )
@@ -86,9 +84,7 @@ class Step:
 
     def run(self, hazy, clear, steps):
         """Trains `steps` steps on one batch without XLA; returns the losses, [steps, 5] float32."""
-        forward, update = (
-            tf.function(f.python_function, autograph=False) for f in (self.forward, self.update)
-        )
+        forward, update = (tf.function(f.python_function, autograph=False) for f in (self.forward, self.update))
         rows = []
         for _ in range(steps):
             outputs = forward(*self.arguments(tf.constant(hazy), tf.constant(clear)))
@@ -104,9 +100,7 @@ class Step:
             raise ValueError(f"the forward pass is not pure: it captures {concrete.captured_inputs}")
         groups, scalars = self.forward_groups()
         parameters = [self.names[id(v)] for group in [*groups, scalars] for v in group]
-        outputs = tf.nest.map_structure(
-            lambda spec: tf.zeros(spec.shape, spec.dtype), concrete.structured_outputs
-        )
+        outputs = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), concrete.structured_outputs)
         output_names = [f"output/{i}" for i in range(len(tf.nest.flatten(outputs)))]
         by_key = tf.nest.pack_sequence_as(outputs, output_names)
 
@@ -169,9 +163,7 @@ def main(argv=None):
     parse.add_argument("--width", type=int, default=64)
     parse.add_argument("--crop_size", type=int, default=256)
     parse.add_argument("--batch_size", type=int, default=8)
-    parse.add_argument(
-        "--precision", choices=("float32", "mixed_bfloat16", "mixed_float16"), default="mixed_bfloat16"
-    )
+    parse.add_argument("--precision", choices=("float32", "mixed_bfloat16", "mixed_float16"), default="mixed_bfloat16")
     parse.add_argument("--perceptual_weights", help=".npz or .h5 of VGG19; the term is off by default")
     flags = parse.parse_args(argv)
     if flags.batch_size % PAIRS:

@@ -43,10 +43,7 @@ class Executable:
         self.bytes = sum(analyze(client, m).get("bytes accessed", 0.0) for m in self._compiled.hlo_modules())
 
     def __call__(self, arrays):
-        return [
-            parts[0]
-            for parts in self._compiled.execute_sharded(arrays).disassemble_into_single_device_arrays()
-        ]
+        return [parts[0] for parts in self._compiled.execute_sharded(arrays).disassemble_into_single_device_arrays()]
 
 
 class Step:

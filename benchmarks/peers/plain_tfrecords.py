@@ -94,9 +94,7 @@ def main(argv=None):
     parse.add_argument("--folder", required=True, type=pathlib.Path)
     parse.add_argument("--output", required=True)
     parse.add_argument("--image_size", type=int)
-    parse.add_argument(
-        "--same_work", action="store_true", help="do the same work as `hazeheal-tfrecords convert`"
-    )
+    parse.add_argument("--same_work", action="store_true", help="do the same work as `hazeheal-tfrecords convert`")
     flags = parse.parse_args(argv)
     rows = []
     with tf.io.TFRecordWriter(flags.output) as writer:

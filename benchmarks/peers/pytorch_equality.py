@@ -59,9 +59,7 @@ def compare(reference, flags):
 def build_peer(reference, flags):
     """Builds the peer with the weights of `reference` and learning rates of zero."""
     width = reference["weights/discriminator/conv_0/kernel"].shape[-1]
-    generator = pytorch_networks.Generator(
-        width=width, depth=flags.depth, norm=flags.norm, output=flags.output
-    )
+    generator = pytorch_networks.Generator(width=width, depth=flags.depth, norm=flags.norm, output=flags.output)
     discriminator = pytorch_networks.Discriminator(width=width)
     perceptual = None
     if flags.perceptual_weights:

@@ -54,9 +54,7 @@ class Pix2Pix:
         rate: The learning rate of both optimizers.
     """
 
-    def __init__(
-        self, generator, discriminator, perceptual, *, device, bfloat16=False, compiled=False, rate=2e-4
-    ):
+    def __init__(self, generator, discriminator, perceptual, *, device, bfloat16=False, compiled=False, rate=2e-4):
         self.device, self.bfloat16 = device, bfloat16
         networks = [generator, discriminator, perceptual]
         for network in networks:

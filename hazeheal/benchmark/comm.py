@@ -30,8 +30,7 @@ def measure(spec: dict) -> dict:
     with runtime.strategy.scope():
         # Variables, because their values are unknown when the loop is traced.
         gradients = [
-            tf.Variable(tf.zeros(shape), trainable=False, aggregation=tf.VariableAggregation.NONE)
-            for shape in shapes
+            tf.Variable(tf.zeros(shape), trainable=False, aggregation=tf.VariableAggregation.NONE) for shape in shapes
         ]
 
     @tf.autograph.experimental.do_not_convert

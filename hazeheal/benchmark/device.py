@@ -69,7 +69,5 @@ def _matmul_rates(side, *, dtype, seconds, rounds):
             x = tf.matmul(x, factor)
         return x[0, 0]
 
-    count, durations, _ = timed_rounds(
-        lambda n: repeat(tf.constant(n)).numpy(), seconds=seconds, rounds=rounds
-    )
+    count, durations, _ = timed_rounds(lambda n: repeat(tf.constant(n)).numpy(), seconds=seconds, rounds=rounds)
     return [2 * side**3 * count / duration for duration in durations]

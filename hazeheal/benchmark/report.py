@@ -61,9 +61,7 @@ def derive(result: dict) -> None:
 def tables(result: dict) -> str:
     """Returns the derived result as text: medians, each followed by the lowest and highest value."""
     device = result["device"]
-    lines = [
-        f"device    {device['count']} {device['kind']}: {device['name']}, {device['cores']} cores of the host"
-    ]
+    lines = [f"device    {device['count']} {device['kind']}: {device['name']}, {device['cores']} cores of the host"]
     lines += [f"peak      {name}: {_cell(rate, 1e9)} GFLOP/s" for name, rate in device["peak"].items()]
     lines += [f"left out  {name}: {why}" for name, why in result["left_out"].items()]
     for kind in KINDS:
@@ -77,10 +75,7 @@ def _table(rows):
     cells = [[COLUMNS[field][0] for field in fields]]
     cells += [[_cell(row.get(field), COLUMNS[field][1]) for field in fields] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in cells
-    ]
+    return ["  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
 
 
 def _cell(value, unit):

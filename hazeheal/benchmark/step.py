@@ -64,9 +64,7 @@ def measure(spec: dict) -> dict:
     }
 
 
-def open_training(
-    config: ConfigDict, *, runtime: Runtime
-) -> tuple[Networks, Callable[[Iterator, int], float]]:
+def open_training(config: ConfigDict, *, runtime: Runtime) -> tuple[Networks, Callable[[Iterator, int], float]]:
     """Builds the networks and the training loop of a configuration.
 
     Returns:

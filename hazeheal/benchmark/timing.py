@@ -25,9 +25,7 @@ def spread(values: Sequence[float]) -> dict:
     }
 
 
-def timed_rounds(
-    work: Callable[[int], object], *, seconds: float, rounds: int
-) -> tuple[int, list[float], list]:
+def timed_rounds(work: Callable[[int], object], *, seconds: float, rounds: int) -> tuple[int, list[float], list]:
     """Times `work(count)` in rounds of about `seconds` each.
 
     Args:

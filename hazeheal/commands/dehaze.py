@@ -109,9 +109,7 @@ def restore_video(job: "Job", restorer: "Restorer", outcome: "Outcome", *, overw
             raise DataError(f"{job.source} needs ffmpeg; install it, or pip install 'hazeheal[video]'")
         stream = video.probe(job.source, ffmpeg=ffmpeg)
         with progress_bar(total=stream.frames, unit="frame", desc=job.source.name, leave=False) as bar:
-            frames, damage = video.restore_video(
-                job, restorer, ffmpeg=ffmpeg, overwrite=overwrite, on_frame=bar.update
-            )
+            frames, damage = video.restore_video(job, restorer, ffmpeg=ffmpeg, overwrite=overwrite, on_frame=bar.update)
         if damage:
             outcome.failed[job.source] = f"{job.source}: damaged; restored {frames} frames ({damage})"
         outcome.restored += 1

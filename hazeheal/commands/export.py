@@ -73,9 +73,7 @@ def main(argv: Sequence[str]) -> int:
     targets = formats.targets(flags.format, tflite_precision=flags.tflite_precision or PRECISIONS[:1])
     gan = open_model(flags.model, which=flags.which)
     if isinstance(gan, ExportedModel):
-        raise HazeHealError(
-            f"{flags.model} is a SavedModel, which cannot be exported; name the run it is from"
-        )
+        raise HazeHealError(f"{flags.model} is a SavedModel, which cannot be exported; name the run it is from")
     print(f"{gan.checkpoint}: largest differences from it over {len(exporter.check.SIZES)} image sizes")
     if as_file:
         exporter.export_file(gan, *targets, output)

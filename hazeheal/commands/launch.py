@@ -92,9 +92,7 @@ def main(argv: Sequence[str]) -> int:
     train_flags = [flag for flag in rest if flag not in convert_flags]
     job = tf_config.from_environment()
     if job is not None and (flags.groups > 1 or flags.hosts is not None):
-        raise UsageError(
-            f"{tf_config.VARIABLE} defines the processes; unset it, or omit --groups and --hosts"
-        )
+        raise UsageError(f"{tf_config.VARIABLE} defines the processes; unset it, or omit --groups and --hosts")
     data = prepare_data.plan(flags, convert_flags, has_config=configs.is_named(config_flags))
     if data.quickstart:
         config_flags = ["--config=quickstart", *config_flags]

@@ -15,9 +15,7 @@ _FIELD = descriptor_pb2.FieldDescriptorProto
 
 
 def _make_example():
-    file = descriptor_pb2.FileDescriptorProto(
-        name="hazeheal/example.proto", package="tensorflow", syntax="proto3"
-    )
+    file = descriptor_pb2.FileDescriptorProto(name="hazeheal/example.proto", package="tensorflow", syntax="proto3")
 
     def message(name, within=None):
         return (within.nested_type if within else file.message_type).add(name=name)

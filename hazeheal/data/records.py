@@ -249,9 +249,7 @@ def open_split(directory: str | os.PathLike, split: str) -> Split:
         size = path.stat().st_size if path.is_file() else None
         if size != shard["bytes"]:
             state = "is missing" if size is None else f"has {size} bytes instead of {shard['bytes']}"
-            raise DataError(
-                f"shard {path} {state}; run `hazeheal-tfrecords verify {directory}`, then convert again"
-            )
+            raise DataError(f"shard {path} {state}; run `hazeheal-tfrecords verify {directory}`, then convert again")
         shards.append(path)
     path = directory / entry["index"]
     try:
@@ -259,14 +257,10 @@ def open_split(directory: str | os.PathLike, split: str) -> Split:
     except OSError as error:
         raise DataError(f"index {path} cannot be read ({error}); convert the data set again") from error
     if sha256(data) != entry["index_sha256"]:
-        raise DataError(
-            f"index {path} is damaged (its SHA-256 differs from the manifest); convert the data set again"
-        )
+        raise DataError(f"index {path} is damaged (its SHA-256 differs from the manifest); convert the data set again")
     index = np.load(io.BytesIO(data), allow_pickle=False)
     if index.dtype != INDEX_DTYPE or len(index) != entry["records"]:
-        raise DataError(
-            f"index {path} does not contain the {entry['records']} records of the manifest; convert again"
-        )
+        raise DataError(f"index {path} does not contain the {entry['records']} records of the manifest; convert again")
     return Split(name=split, shards=tuple(shards), index=index, sources=directory / entry["sources"])
 
 

@@ -155,9 +155,7 @@ def check_gpus(gpus: Sequence[int]) -> None:
             "libraries: pip install '.[cuda]' in HazeHeal's repository"
         )
     if not gpus or not set(gpus) <= set(range(num_gpus)) or len(set(gpus)) != len(gpus):
-        raise UsageError(
-            f"--gpus={numbers}: this machine has GPUs 0 to {num_gpus - 1}; list each GPU at most once"
-        )
+        raise UsageError(f"--gpus={numbers}: this machine has GPUs 0 to {num_gpus - 1}; list each GPU at most once")
 
 
 def _configure_gpus(gpus):

@@ -110,9 +110,7 @@ class Supervisor:
             self._sleep(delay)
         if self._remote_error is not None:
             code, name = self._remote_error
-            self._report(
-                f"{name} ended with an error (code {code}), which its host reports; stopping the job"
-            )
+            self._report(f"{name} ended with an error (code {code}), which its host reports; stopping the job")
             return code
         return self._stop_code()
 

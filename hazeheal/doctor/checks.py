@@ -119,9 +119,7 @@ def check_memory(meminfo: str | os.PathLike = "/proc/meminfo") -> Finding:
     free = 1024 * int(re.search(r"^MemAvailable:\s*(\d+) kB", lines, re.MULTILINE)[1])
     text, advice = f"{free / GIB:.1f} GiB free", ""
     if free < MIN_MEMORY:
-        advice = (
-            "close other programs, or train with a smaller --config.train.batch_size and --config.model.width"
-        )
+        advice = "close other programs, or train with a smaller --config.train.batch_size and --config.model.width"
     return Finding("memory", NOTE if advice else OK, text, advice)
 
 

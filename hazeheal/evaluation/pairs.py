@@ -157,7 +157,5 @@ def _read_sources(split):
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{split.sources} cannot be read ({error}); convert the data set again") from error
     if len(rows) != len(split):
-        raise DataError(
-            f"{split.sources} lists {len(rows)} records, not {len(split)}; convert the data set again"
-        )
+        raise DataError(f"{split.sources} lists {len(rows)} records, not {len(split)}; convert the data set again")
     return rows

@@ -65,9 +65,7 @@ def reference(network: "Network") -> list[np.ndarray]:
     return result
 
 
-def compare(
-    restore: Callable[[np.ndarray], np.ndarray], expected: Sequence[np.ndarray], *, name: str
-) -> Difference:
+def compare(restore: Callable[[np.ndarray], np.ndarray], expected: Sequence[np.ndarray], *, name: str) -> Difference:
     """Restores the images of the check with an export and compares them with those of the checkpoint.
 
     Args:

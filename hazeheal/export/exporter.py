@@ -71,10 +71,7 @@ def export(gan: "DehazeGAN", targets: Sequence["Target"], output: pathlib.Path) 
     metadata, expected = describe(gan), check.reference(gan.network())
     with atomic_path(output) as temporary:
         temporary.mkdir()
-        entries = {
-            target.file: _write(gan, target, temporary / target.file, metadata, expected)
-            for target in targets
-        }
+        entries = {target.file: _write(gan, target, temporary / target.file, metadata, expected) for target in targets}
         summary = json.dumps(metadata | {"exports": entries}, indent=2)
         (temporary / SUMMARY).write_text(f"{summary}\n", encoding="utf-8")
 

@@ -69,9 +69,7 @@ def targets(formats: Sequence[str], *, tflite_precision: Sequence[str] = ("float
         "keras": [Target("keras", "generator.keras", ROUNDING, _write_keras, _load_keras)],
         "tflite": [_tflite_target(precision) for precision in tflite_precision],
         "onnx": [Target("onnx", "generator.onnx", ROUNDING, _write_onnx, _load_onnx, {"opset": ONNX_OPSET})],
-        "weights": [
-            Target("weights", "generator.npz", HALF, write_weights, _load_weights, {"precision": "float16"})
-        ],
+        "weights": [Target("weights", "generator.npz", HALF, write_weights, _load_weights, {"precision": "float16"})],
     }
     return [target for name in formats for target in available[name]]
 

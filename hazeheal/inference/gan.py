@@ -75,16 +75,12 @@ class DehazeGAN(Model):
         try:
             config = json.loads(source.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise HazeHealError(
-                f"{run} is not a run directory: config.json cannot be read ({error})"
-            ) from error
+            raise HazeHealError(f"{run} is not a run directory: config.json cannot be read ({error})") from error
         gan = cls._for_inference(config, source=source, precision=precision)
         folder = run / f"group_{group:02d}" / "checkpoints"
         path = path or checkpoints.find_checkpoint(folder, which=which)
         if path is None:
-            raise HazeHealError(
-                f"{folder} has no intact checkpoint ({which}); train first, or use another step"
-            )
+            raise HazeHealError(f"{folder} has no intact checkpoint ({which}); train first, or use another step")
         gan.load_generator(path)
         gan.checkpoint = path
         return gan

@@ -98,9 +98,7 @@ def find_jobs(
         for path in job.outputs:
             owner = owners.setdefault(path, source)
             if owner != source:
-                raise UsageError(
-                    f"{owner} and {source} would both become {path}; use another --output for one of them"
-                )
+                raise UsageError(f"{owner} and {source} would both become {path}; use another --output for one of them")
             if os.path.realpath(path) in real_inputs:
                 raise UsageError(f"{source} would become {path}, which is an input; use another --output")
         jobs.append(job)

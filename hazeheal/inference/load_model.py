@@ -54,9 +54,7 @@ def open_model(
     for saved_model in (path, path / FOLDER):
         if (saved_model / "saved_model.pb").is_file():
             if precision != "float32":
-                raise UsageError(
-                    f"{path} is an export and computes in float32, not in {precision}; use its run"
-                )
+                raise UsageError(f"{path} is an export and computes in float32, not in {precision}; use its run")
             return ExportedModel(saved_model)
     if (path / WEIGHTS).is_file():
         return DehazeGAN.from_pretrained(path / WEIGHTS, precision=precision)
@@ -65,9 +63,7 @@ def open_model(
             f"{path} is an export without a SavedModel and without weights; export with --format={FOLDER} or weights"
         )
     if not path.exists():
-        raise HazeHealError(
-            f"{model} does not exist, and no pretrained network has that name; {pretrained.listed()}"
-        )
+        raise HazeHealError(f"{model} does not exist, and no pretrained network has that name; {pretrained.listed()}")
     return DehazeGAN.from_run(path, which=which, precision=precision)
 
 
@@ -106,9 +102,7 @@ class ExportedModel(Model):
             except OSError as error:
                 problem = error.strerror
             if problem:
-                raise HazeHealError(
-                    f"{self._path / name} has changed since it was written ({problem}); export again"
-                )
+                raise HazeHealError(f"{self._path / name} has changed since it was written ({problem}); export again")
 
     def network(self, *, device: str | None = None, copy: bool = False) -> Network:
         """Loads the functions on one device. They always have their own copy of the weights."""

@@ -31,9 +31,7 @@ class Network:
             return self._call("restore", batch)
         return self._call("restore_given", batch, averages)
 
-    def collect(
-        self, image: np.ndarray, core: Sequence[int], averages: np.ndarray | None = None
-    ) -> np.ndarray:
+    def collect(self, image: np.ndarray, core: Sequence[int], averages: np.ndarray | None = None) -> np.ndarray:
         """Returns the averages over a part of an image, float32 `[N]`, that the network takes over all pixels.
 
         Args:

@@ -129,8 +129,7 @@ def _cut(padded, longest, *, multiple, before, after):
     # A core begins where all pixels of the tile's receptive field are in the tile.
     cuts = [0, *(start + _round_up(before, multiple) for start in starts[1:]), padded]
     cores = tuple(
-        (begin - start, end - start)
-        for start, (begin, end) in zip(starts, itertools.pairwise(cuts), strict=True)
+        (begin - start, end - start) for start, (begin, end) in zip(starts, itertools.pairwise(cuts), strict=True)
     )
     return Axis(padded, size, starts, _weights(padded, size, starts, before, after), cores)
 

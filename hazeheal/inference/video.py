@@ -171,9 +171,7 @@ def _encoder(source, path, temporary, *, stream, width, ffmpeg) -> Iterator[Call
                 action(*args)
             except OSError as error:  # ffmpeg has ended
                 process.wait()
-                raise DataError(
-                    f"{path}: ffmpeg cannot encode it ({_last_log_line(log) or error})"
-                ) from error
+                raise DataError(f"{path}: ffmpeg cannot encode it ({_last_log_line(log) or error})") from error
 
         yield lambda frame: feed(process.stdin.write, np.ascontiguousarray(frame))
         feed(process.stdin.close)

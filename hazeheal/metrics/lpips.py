@@ -20,9 +20,7 @@ def check_installed() -> None:
     """Raises UsageError if a package is missing; imports none."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(
-            f"--lpips needs {', '.join(missing)}, not installed here; run `pip install 'hazeheal[lpips]'`"
-        )
+        raise UsageError(f"--lpips needs {', '.join(missing)}, not installed here; run `pip install 'hazeheal[lpips]'`")
 
 
 class Lpips:

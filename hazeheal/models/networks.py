@@ -61,7 +61,5 @@ def build_networks(config: ConfigDict, *, precision: str = "float32", for_traini
     discriminator = build_discriminator(width=disc_width, dtype=precision, seed=config.seed)
     perceptual = None
     if loss.perceptual_weight:
-        perceptual = build_perceptual(
-            weights=loss.perceptual_weights, layer=loss.perceptual_layer, dtype=precision
-        )
+        perceptual = build_perceptual(weights=loss.perceptual_weights, layer=loss.perceptual_layer, dtype=precision)
     return Networks(generator, discriminator, perceptual)

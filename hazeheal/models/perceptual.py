@@ -52,9 +52,9 @@ def build_perceptual(
 
     image = keras.Input((None, None, 3), name="image", dtype="float32")
     # From RGB in [-1, 1] to the inputs that VGG19 was trained on: BGR in 0..255 minus the ImageNet mean.
-    x = keras.layers.Lambda(
-        lambda x: (x[..., ::-1] + 1.0) * 127.5 - list(_BGR_MEAN), name="bgr", dtype="float32"
-    )(image)
+    x = keras.layers.Lambda(lambda x: (x[..., ::-1] + 1.0) * 127.5 - list(_BGR_MEAN), name="bgr", dtype="float32")(
+        image
+    )
     for name, shape in shapes.items():
         if name.endswith("_conv1") and name != "block1_conv1":
             x = keras.layers.MaxPooling2D(2, dtype=dtype)(x)
@@ -85,9 +85,7 @@ def _kernel_shapes(layer):
             shapes[f"block{block}_conv{i}"] = (3, 3, channels, filters)
             channels = filters
     if layer not in shapes:
-        raise UsageError(
-            f"perceptual layer {layer!r} is not a convolution of VGG19: use one of {', '.join(shapes)}"
-        )
+        raise UsageError(f"perceptual layer {layer!r} is not a convolution of VGG19: use one of {', '.join(shapes)}")
     names = list(shapes)
     return {name: shapes[name] for name in names[: names.index(layer) + 1]}
 
@@ -99,9 +97,7 @@ def _imagenet(shapes):
     try:
         network = keras.applications.VGG19(include_top=False, weights="imagenet")
     except Exception as error:  # Keras raises a plain Exception if the download fails
-        raise HazeHealError(
-            f"the ImageNet weights of VGG19 could not be loaded ({error}): {_ADVICE}"
-        ) from error
+        raise HazeHealError(f"the ImageNet weights of VGG19 could not be loaded ({error}): {_ADVICE}") from error
     return {v.path: v.numpy() for name in shapes for v in network.get_layer(name).variables}
 
 

@@ -20,9 +20,7 @@ def to_uint8(tensor: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.round(denormalize(tensor)), tf.uint8)
 
 
-def restore_pixels(
-    generator: Callable[[tf.Tensor], tf.Tensor], hazy: tf.Tensor, *, white: int = 255
-) -> tf.Tensor:
+def restore_pixels(generator: Callable[[tf.Tensor], tf.Tensor], hazy: tf.Tensor, *, white: int = 255) -> tf.Tensor:
     """Applies a generator to pixel values of any type in [0, white], `[B, H, W, 3]`.
 
     Returns float32 in [0, white], clipped but not rounded. `white` is 65535 for images of 16 bits.

@@ -115,9 +115,7 @@ class CheckpointManager:
             }
             manifest = {"step": step, "metrics": metrics, "progress": progress, "files": files}
             manifest["sha256"] = checkpoints.manifest_hash(manifest)
-            (temporary / checkpoints.MANIFEST).write_text(
-                json.dumps(manifest, indent=2) + "\n", encoding="utf-8"
-            )
+            (temporary / checkpoints.MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
             for entry in [*temporary.iterdir(), temporary]:
                 _fsync(entry)
             temporary.rename(final)
@@ -125,9 +123,7 @@ class CheckpointManager:
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             reason = str(error).splitlines()[0]
-            self._log.warning(
-                "checkpoint of step %d could not be written: %s; training continues", step, reason
-            )
+            self._log.warning("checkpoint of step %d could not be written: %s; training continues", step, reason)
             return False
         self._remove_old()
         return True

@@ -116,9 +116,7 @@ def resolve_checkpoint(path: str | pathlib.Path, *, which: str | int = "best") -
     path = pathlib.Path(path)
     if (path / MANIFEST).is_file() and (path / f"{PREFIX}.index").is_file():
         if reason := find_damage(path):
-            raise HazeHealError(
-                f"--restore_from={path}: the checkpoint is damaged ({reason}); use another one"
-            )
+            raise HazeHealError(f"--restore_from={path}: the checkpoint is damaged ({reason}); use another one")
         return path
     for folder in (path, path / "checkpoints", path / "group_00" / "checkpoints"):
         checkpoint = find_checkpoint(folder, which=which)

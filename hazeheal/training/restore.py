@@ -46,9 +46,7 @@ def newest_checkpoint(directory: RunDirectory, *, above: int = -1) -> pathlib.Pa
     """Returns the newest intact checkpoint on this file system after step `above`, this group's own preferred."""
     folders = [directory.checkpoints, *directory.other_checkpoints()]
     candidates = [
-        (step, -place, folder)
-        for place, folder in enumerate(folders)
-        for step in checkpoint_files.list_steps(folder)
+        (step, -place, folder) for place, folder in enumerate(folders) for step in checkpoint_files.list_steps(folder)
     ]
     for step, _, folder in sorted(candidates, key=lambda entry: entry[:2], reverse=True):
         path = checkpoint_files.checkpoint_path(folder, step)
@@ -57,9 +55,7 @@ def newest_checkpoint(directory: RunDirectory, *, above: int = -1) -> pathlib.Pa
     return None
 
 
-def restore_newest(
-    checkpoints: CheckpointManager, *, directory: RunDirectory, groups: Groups
-) -> Restored | None:
+def restore_newest(checkpoints: CheckpointManager, *, directory: RunDirectory, groups: Groups) -> Restored | None:
     """Reads the checkpoint from which the job resumes. All groups must call it.
 
     Damaged checkpoints of this group are renamed and logged. Returns the same contents in all groups, or None in all
@@ -116,9 +112,7 @@ def find_networks(source: str | pathlib.Path, *, config: ConfigDict) -> pathlib.
         file = pretrained.load(source)
     except HazeHealError as error:
         raise HazeHealError(f"--restore_from={source}: {error}") from error
-    config_fields.check_model_fields(
-        configs.from_dict(file.metadata["config"]), source=f"--restore_from={source}"
-    )
+    config_fields.check_model_fields(configs.from_dict(file.metadata["config"]), source=f"--restore_from={source}")
     stored, wanted = file.metadata["config"]["model"], config.model.to_dict()
     for name in sorted(stored.keys() | wanted):
         if name not in WITHOUT_VARIABLES and stored.get(name) != wanted.get(name):

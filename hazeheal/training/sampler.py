@@ -31,9 +31,7 @@ class Sampler:
     def run(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Returns (hazy, restored, clear) of each image, uint8 `[H, W, 3]`."""
         dataset = self._processor.evaluation_dataset().repeat().skip(self._skipped).take(self._count)
-        return [
-            (row["hazy"], self._restore(row["hazy"]), row["clear"]) for row in dataset.as_numpy_iterator()
-        ]
+        return [(row["hazy"], self._restore(row["hazy"]), row["clear"]) for row in dataset.as_numpy_iterator()]
 
 
 def make_restore(state: TrainState) -> Callable[[np.ndarray], np.ndarray]:
@@ -44,8 +42,6 @@ def make_restore(state: TrainState) -> Callable[[np.ndarray], np.ndarray]:
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
     def restore(image):
         values = [v.read_value() for v in weights]
-        return restore_uint8(
-            lambda x: generator.stateless_call(values, [], x, training=False)[0], image[None]
-        )[0]
+        return restore_uint8(lambda x: generator.stateless_call(values, [], x, training=False)[0], image[None])[0]
 
     return lambda image: restore(image).numpy()

@@ -38,9 +38,7 @@ class Schedule:
     def next_stop(self, step: int) -> int:
         """Returns the next step after `step` at which the trainer must return from its compiled loop."""
         intervals = (self.log, self.validate, self.sample, self.save, self.epoch)
-        return min(
-            self.total_steps, step + self._steps_per_loop, *(interval.next(step) for interval in intervals)
-        )
+        return min(self.total_steps, step + self._steps_per_loop, *(interval.next(step) for interval in intervals))
 
     def epochs_done(self, step: int) -> int:
         """Returns the number of complete epochs after `step` steps."""

@@ -61,9 +61,7 @@ class Session:
         # Over all groups, so that all take the same decision on which validation is the best.
         self._best = float(self._groups.gather([self._checkpoints.best_psnr()]).max())
         if restored is not None:
-            check_data_set(
-                restored.progress, self._fingerprint, data_dir=self._data_dir, workdir=self._directory.path
-            )
+            check_data_set(restored.progress, self._fingerprint, data_dir=self._data_dir, workdir=self._directory.path)
             self._load(restored)
             LOG.info("resumed at step %d from %s", restored.step, restored.source)
         elif networks_from is not None:

@@ -105,9 +105,7 @@ class DehazeTrainer:
         self._sampler = Sampler(self.state, count=config.samples.count, processor=images, groups=self._groups)
         self._validator = None
         if self._val_data is not None:
-            self._validator = Validator(
-                self.state, config=config, runtime=self.runtime, processor=self._val_data
-            )
+            self._validator = Validator(self.state, config=config, runtime=self.runtime, processor=self._val_data)
 
     @property
     def total_steps(self) -> int:
@@ -164,9 +162,7 @@ class DehazeTrainer:
 
             restored = session.restore(networks_from=self._networks_from)
             step = 0 if restored is None else restored.step
-            result = complete_result(
-                self._directory, groups=self._groups, step=step, total_steps=self.total_steps
-            )
+            result = complete_result(self._directory, groups=self._groups, step=step, total_steps=self.total_steps)
             if result is not None:
                 LOG.info("the run in %s is complete (%d steps)", self._directory.path, step)
                 reporter.complete(step)

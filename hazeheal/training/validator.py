@@ -29,9 +29,7 @@ class Validator:
         num_images: Number of images that are used.
     """
 
-    def __init__(
-        self, state: TrainState, *, config: ConfigDict, runtime: Runtime, processor: DehazeDataProcessor
-    ):
+    def __init__(self, state: TrainState, *, config: ConfigDict, runtime: Runtime, processor: DehazeDataProcessor):
         """Compiles nothing yet; `processor` reads the validation split."""
         self._state = state
         self._config = config
@@ -104,9 +102,7 @@ class Validator:
         networks, weights = self._state.networks, self._config.loss
         x, y = normalize(hazy), normalize(clear)
         restored, _ = networks.generator.stateless_call(generator, [], x, training=False)
-        per_image, _ = image_losses(
-            networks, weights, discriminator, vectors, frozen, (x, y, restored), training=False
-        )
+        per_image, _ = image_losses(networks, weights, discriminator, vectors, frozen, (x, y, restored), training=False)
         _, gan, l1, perceptual = per_image
         total = losses.generator_total(weights, l1=l1, gan=gan, perceptual=perceptual)
         image = to_uint8(restored)

@@ -17,9 +17,7 @@ _TEMPORARY_NAME = re.compile(r"\.\d+-[0-9a-f]+\.part(\..+)?")
 
 
 @contextlib.contextmanager
-def atomic_path(
-    path: pathlib.Path, *, overwrite: bool = True, durable: bool = False
-) -> Iterator[pathlib.Path]:
+def atomic_path(path: pathlib.Path, *, overwrite: bool = True, durable: bool = False) -> Iterator[pathlib.Path]:
     """Yields a temporary path beside `path`. It is renamed to `path` at the end, or removed after an error.
 
     Args:

@@ -20,9 +20,7 @@ _ESCAPED = ("Cc", "Zl", "Zp", "Cs")
 
 def one_line(text: object) -> str:
     r"""Returns `text` with its control characters and line breaks escaped, a line break as `\n`."""
-    return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c for c in str(text)
-    )
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c for c in str(text))
 
 
 def error_text(error: BaseException) -> str:

@@ -21,8 +21,4 @@ def query_gpus() -> list[dict[str, str]] | None:
         return None
     # One GPU that fails gives an error line and an exit code; the other lines are still valid.
     rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
-    return [
-        dict(zip(_FIELDS, row, strict=True))
-        for row in rows
-        if len(row) == len(_FIELDS) and row[0].isdecimal()
-    ]
+    return [dict(zip(_FIELDS, row, strict=True)) for row in rows if len(row) == len(_FIELDS) and row[0].isdecimal()]

@@ -9,9 +9,7 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def handle_signals(
-    handler: Callable[[int, FrameType | None], None], *signals: signal.Signals
-) -> Iterator[None]:
+def handle_signals(handler: Callable[[int, FrameType | None], None], *signals: signal.Signals) -> Iterator[None]:
     """Calls `handler(number, frame)` on these signals within the block. Does nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield

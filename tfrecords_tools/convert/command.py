@@ -51,9 +51,7 @@ def convert(options: Options) -> int:
     settings = {"name": options.name, **described}
     folders = {name: str(pathlib.Path(getattr(options, name)).resolve()) for name in ("hazy_dir", "gt_dir")}
     output = pathlib.Path(options.output_dir)
-    if os.path.exists(output / records.MANIFEST) and output_dir.is_complete(
-        output, settings, folders, sources
-    ):
+    if os.path.exists(output / records.MANIFEST) and output_dir.is_complete(output, settings, folders, sources):
         print(f"{output} is complete; nothing to do")
         return 0
     checked = _check_headers(options, sources)

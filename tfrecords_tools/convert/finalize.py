@@ -114,9 +114,7 @@ def _assemble_split(
                 counter.update(note["formats"][side])
     index = np.concatenate(rows)
     if not len(index):
-        raise DataError(
-            f"no pair of split {split} can be converted; check the images, or choose another split"
-        )
+        raise DataError(f"no pair of split {split} can be converted; check the images, or choose another split")
     buffer = io.BytesIO()
     np.save(buffer, index, allow_pickle=False)
     index_path = output_dir / f"{name}-{split}.index.npy"

@@ -70,9 +70,7 @@ class Options:
         group="images",
         choices=("keep", "jpeg", "png"),
     )
-    quality: int | None = flag(
-        "Q", f"quality of --encoding=jpeg, from 1 to 100 (default: {JPEG_QUALITY})", None
-    )
+    quality: int | None = flag("Q", f"quality of --encoding=jpeg, from 1 to 100 (default: {JPEG_QUALITY})", None)
     image_size: int | None = flag(
         "S", "resize both images to SxS pixels; this changes the aspect ratio and crops nothing", None
     )

@@ -26,9 +26,7 @@ def write_state(output_dir: pathlib.Path, settings: dict, folders: dict[str, str
     atomic_write(output_dir / STATE, json.dumps({**settings, **folders}, indent=1), durable=True)
 
 
-def is_complete(
-    output_dir: pathlib.Path, settings: dict, folders: dict[str, str], sources: "Sources"
-) -> bool:
+def is_complete(output_dir: pathlib.Path, settings: dict, folders: dict[str, str], sources: "Sources") -> bool:
     """Returns whether the directory already holds the data set that this conversion would write.
 
     Raises UsageError if it holds something else.
@@ -44,14 +42,10 @@ def is_complete(
     problem = f"--output_dir={output_dir} is not empty and holds"
     if records.MANIFEST not in present:
         if STATE not in present:
-            raise UsageError(
-                f"{problem} other files ({first_few(sorted(present))}); choose another directory"
-            )
+            raise UsageError(f"{problem} other files ({first_few(sorted(present))}); choose another directory")
         written = _read_state(output_dir / STATE)
         if differences := describe_differences({**settings, **folders}, written):
-            raise UsageError(
-                f"{problem} an unfinished conversion with other options ({differences}); {_ADVICE}"
-            )
+            raise UsageError(f"{problem} an unfinished conversion with other options ({differences}); {_ADVICE}")
         return False
     manifest = records.load_manifest(output_dir)
     if differences := describe_differences(settings, {"name": manifest["name"], **manifest["options"]}):
@@ -80,9 +74,7 @@ def _read_state(path: pathlib.Path) -> dict:
     return state
 
 
-def _changed_sources(
-    output_dir: pathlib.Path, manifest: dict, folders: dict[str, str]
-) -> Iterator[pathlib.Path]:
+def _changed_sources(output_dir: pathlib.Path, manifest: dict, folders: dict[str, str]) -> Iterator[pathlib.Path]:
     """Yields the source files whose contents are not those of the data set."""
     expected = {}
     for entry in manifest["splits"].values():

@@ -185,9 +185,7 @@ def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def _match_sizes(
-    hazy: Image.Image, clear: Image.Image, size_mismatch: str
-) -> tuple[Image.Image, Image.Image]:
+def _match_sizes(hazy: Image.Image, clear: Image.Image, size_mismatch: str) -> tuple[Image.Image, Image.Image]:
     if hazy.size == clear.size:
         return hazy, clear
     if size_mismatch == "resize":
@@ -195,9 +193,7 @@ def _match_sizes(
     if size_mismatch == "center_crop":
         width, height = map(min, hazy.size, clear.size)
         return _center_crop(hazy, width, height), _center_crop(clear, width, height)
-    raise DataError(
-        f"the hazy image is {hazy.width}x{hazy.height}, the clear image is {clear.width}x{clear.height}"
-    )
+    raise DataError(f"the hazy image is {hazy.width}x{hazy.height}, the clear image is {clear.width}x{clear.height}")
 
 
 def _center_crop(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -37,9 +37,7 @@ class ShardSpec:
     @functools.cached_property
     def digest(self) -> str:
         """Hash of everything that decides the bytes. It differs if a source file or an option has changed."""
-        sources = [
-            (pair.key, pair.hazy, pair.clear, pair.hazy_state, pair.clear_state) for pair in self.pairs
-        ]
+        sources = [(pair.key, pair.hazy, pair.clear, pair.hazy_state, pair.clear_state) for pair in self.pairs]
         described = [dataclasses.asdict(self.options), sources]
         return records.sha256(json.dumps([records.SCHEMA_VERSION, self.file, described]).encode())
 

@@ -64,8 +64,7 @@ def synthesize(options: Options) -> int:
 
 def _make_manifest(options: Options, tasks: list[Task]) -> dict:
     images = [
-        {"hazy": name, "clear": task.clear, **({"depth": task.depth} if task.depth else {})}
-        | dataclasses.asdict(haze)
+        {"hazy": name, "clear": task.clear, **({"depth": task.depth} if task.depth else {})} | dataclasses.asdict(haze)
         for task in tasks
         for name, haze in task.hazes
     ]
@@ -112,9 +111,7 @@ def _apply_haze(options: Options, tasks: list[Task], missing: list[Task]) -> Non
         + f", with {plural(workers, 'worker')}",
         flush=True,
     )
-    results = pool.run_tasks(
-        run_task, missing, workers=workers, total=total, already=total - todo, unit="image"
-    )
+    results = pool.run_tasks(run_task, missing, workers=workers, total=total, already=total - todo, unit="image")
     problems = [problem for problem in results if problem]
     print_list(problems)
     if problems:

@@ -40,9 +40,7 @@ class Options:
         UsageError: A flag has an invalid value, or two flags exclude each other.
     """
 
-    clear_dir: str = flag(
-        "DIR", "directory of clear images, including its subdirectories", group="input and output"
-    )
+    clear_dir: str = flag("DIR", "directory of clear images, including its subdirectories", group="input and output")
     output_dir: str = flag("DIR", "new or empty directory for hazy/, GT/ and haze.json")
     per_picture: int = flag("N", "hazy versions of each clear image (default: %(default)s)", 1)
     seed: int = flag("N", "random seed; another seed gives other haze (default: %(default)s)", 0)
@@ -108,9 +106,7 @@ class Options:
         group="writing",
         choices=("png", "jpeg"),
     )
-    quality: int | None = flag(
-        "Q", f"quality of --encoding=jpeg, from 1 to 100 (default: {JPEG_QUALITY})", None
-    )
+    quality: int | None = flag("Q", f"quality of --encoding=jpeg, from 1 to 100 (default: {JPEG_QUALITY})", None)
     workers: int | None = flag("N", "number of processes (default: all cores, or 1 for few images)", None)
 
     def __post_init__(self) -> None:
@@ -126,9 +122,7 @@ class Options:
                 if getattr(self, name) is not None:
                     raise UsageError(f"--{name}={getattr(self, name)} needs --depth_dir")
         elif self.kind is not None:
-            raise UsageError(
-                f"--kind={','.join(self.kind)} and --depth_dir exclude each other; give one of them"
-            )
+            raise UsageError(f"--kind={','.join(self.kind)} and --depth_dir exclude each other; give one of them")
         if self.depth_scale is not None and not 0 < self.depth_scale < 1e9:
             raise UsageError(f"--depth_scale={self.depth_scale} must be positive and finite")
         check_quality(self.quality, self.encoding)

@@ -152,9 +152,7 @@ def _decode(image, data, extract) -> tuple[Image.Image, Passthrough, Any]:
     passthrough = inspect_file(data, format=image.format or "unknown")
     frames = to_rgb.count_frames(image)
     if frames > 1:
-        raise to_rgb.UnsupportedImageError(
-            f"animated or multi-page ({frames} frames); save one frame as an image"
-        )
+        raise to_rgb.UnsupportedImageError(f"animated or multi-page ({frames} frames); save one frame as an image")
     white = to_rgb.white_level(image)
     image.load()
     _check_size(image)  # Some containers contain the true size only in the data.

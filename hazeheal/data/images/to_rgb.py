@@ -67,9 +67,7 @@ def to_rgb(image: Image.Image, white: int | None) -> Image.Image:
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int32)
         if values.min() < 0 or values.max() > white:
-            raise UnsupportedImageError(
-                f"gray values {values.min()} to {values.max()} are outside 0 to {white}"
-            )
+            raise UnsupportedImageError(f"gray values {values.min()} to {values.max()} are outside 0 to {white}")
         return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8)).convert("RGB")
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")

@@ -21,9 +21,7 @@ def find_folder(folder: str | os.PathLike, flag: str) -> pathlib.Path:
     return pathlib.Path(folder)
 
 
-def list_images(
-    folder: pathlib.Path, flag: str, *, other: pathlib.Path | None = None
-) -> tuple[list[str], list[str]]:
+def list_images(folder: pathlib.Path, flag: str, *, other: pathlib.Path | None = None) -> tuple[list[str], list[str]]:
     """Returns the relative names of all image files under a folder, sorted, and notes on ignored files.
 
     Args:
@@ -69,16 +67,12 @@ def list_images(
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise DataError(
-                f"{flag}: the name {os.fsencode(name)!r} is not valid UTF-8; rename the file"
-            ) from None
+            raise DataError(f"{flag}: the name {os.fsencode(name)!r} is not valid UTF-8; rename the file") from None
     kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
     text = first_few([f"{count} {kind}" for kind, count in kinds], 6)
     if not names:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(
-            f"{flag}={folder} has no images (found: {text or 'nothing'}); image suffixes are {suffixes}"
-        )
+        raise DataError(f"{flag}={folder} has no images (found: {text or 'nothing'}); image suffixes are {suffixes}")
     if text:
         notes.append(f"{flag}: ignored {sum(ignored.values())} entries that are not images ({text})")
     return sorted(names), sorted(notes)

@@ -95,7 +95,5 @@ def flip_rot90(
 
 def _draw(count, seed):
     """`[count]` int64, uniform over [0, 2**32). Philox is explicit, because `auto` depends on the device."""
-    bits = tf.random.stateless_uniform(
-        [count], seed=seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
-    )
+    bits = tf.random.stateless_uniform([count], seed=seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
     return tf.cast(bits, tf.int64)

@@ -106,9 +106,7 @@ def apply_synthetic_haze(
     size = clear.shape[0]
     drawn = dict(zip(DRAWN, tf.unstack(_uniform(len(DRAWN), seed)), strict=True))
     sides = _octave_sides(size)
-    noise = tf.random.stateless_normal(
-        [sum(side * side for side in sides)], seed=[seed[0], seed[1] - 1], alg="philox"
-    )
+    noise = tf.random.stateless_normal([sum(side * side for side in sides)], seed=[seed[0], seed[1] - 1], alg="philox")
     y, x = np.mgrid[: sides[-1], : sides[-1]].astype(np.float32) / sides[-1]
     thickness = _thickness(drawn, noise, sides, y=y, x=x, settings=settings)
     transmission = tf.exp(-tf.minimum(thickness, MAX_THICKNESS))
@@ -189,9 +187,7 @@ def _add_camera_effects(hazy, drawn, *, settings, grain):
     quality = settings.jpeg_quality_min + tf.cast(drawn["quality"] * choices, tf.int32)
     # A crop begins anywhere in the 8x8 grid of its file, or in a 16x16 grid if the chroma is subsampled.
     block = [tf.cast(drawn[name] * min(16, size), tf.int32) for name in ("block_y", "block_x")]
-    return tf.cond(
-        drawn["jpeg"] < settings.jpeg_share, lambda: _compress_jpeg(hazy, quality, block), lambda: hazy
-    )
+    return tf.cond(drawn["jpeg"] < settings.jpeg_share, lambda: _compress_jpeg(hazy, quality, block), lambda: hazy)
 
 
 def _compress_jpeg(image, quality, block):

@@ -48,9 +48,7 @@ class HazeSettings:
 
     def __post_init__(self):
         if self.kind not in KINDS:
-            raise UsageError(
-                f"fresh_haze.kind={shorten(self.kind)} is not known; use one of {', '.join(KINDS)}"
-            )
+            raise UsageError(f"fresh_haze.kind={shorten(self.kind)} is not known; use one of {', '.join(KINDS)}")
         for field in dataclasses.fields(self):
             low, high = LIMITS.get(field.name.removesuffix("_min").removesuffix("_max"), (None, None))
             value = getattr(self, field.name)

@@ -82,9 +82,7 @@ class DehazeDataProcessor:
         if batch_size % num_replicas:
             below = batch_size // num_replicas * num_replicas
             use = f"{below} or {below + num_replicas}" if below else str(num_replicas)
-            raise UsageError(
-                f"batch_size={batch_size} does not divide over {num_replicas} replicas; use {use}"
-            )
+            raise UsageError(f"batch_size={batch_size} does not divide over {num_replicas} replicas; use {use}")
         for name, value, choices in (
             ("reader", reader, ("auto", "local", "gfile")),
             ("on_bad_record", on_bad_record, ("fail", "skip")),

@@ -38,9 +38,7 @@ class RecordReader:
     def __init__(self, split: Split, kind: str = "auto"):
         self._split = split
         # pathlib writes `gs://bucket/x` as `gs:/bucket/x`.
-        self._addresses = [
-            re.sub(r"^([a-z][a-z0-9]+):/+", r"\1://", os.fspath(shard)) for shard in split.shards
-        ]
+        self._addresses = [re.sub(r"^([a-z][a-z0-9]+):/+", r"\1://", os.fspath(shard)) for shard in split.shards]
         if kind == "auto":
             kind = "gfile" if any("://" in address for address in self._addresses) else "local"
         self.kind = kind

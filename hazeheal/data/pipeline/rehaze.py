@@ -70,9 +70,7 @@ def transmission(hazy: tf.Tensor, clear: tf.Tensor, light: tf.Tensor) -> tf.Tens
     both = tf.stack([product, weight], axis=-1)
     image_mean = tf.reduce_mean(both, axis=[0, 1])
     near = tf.image.resize(_block_means(both, NEIGHBORHOOD), tf.shape(product))
-    near = (near[..., 0] + IMAGE_WEIGHT * image_mean[0] / (image_mean[1] + 1e-6)) / (
-        near[..., 1] + IMAGE_WEIGHT
-    )
+    near = (near[..., 0] + IMAGE_WEIGHT * image_mean[0] / (image_mean[1] + 1e-6)) / (near[..., 1] + IMAGE_WEIGHT)
     t = (product + NEIGHBORHOOD_WEIGHT * near) / (weight + NEIGHBORHOOD_WEIGHT)
     return tf.clip_by_value(t, MIN_TRANSMISSION, 1.0)
 

@@ -30,9 +30,7 @@ def shuffled_numbers(positions: tf.Tensor, *, seed: int, count: int) -> tf.Tenso
     key = base + tf.bitwise.right_shift(epoch[:, tf.newaxis], [[0, 8, 16]])
     # The operation requires a vector for max_index if the key is one.
     last = tf.fill(tf.shape(positions), tf.constant(count - 1, tf.int64))
-    return tf.raw_ops.RandomIndexShuffle(
-        index=positions % count, seed=key, max_index=last, rounds=SHUFFLE_ROUNDS
-    )
+    return tf.raw_ops.RandomIndexShuffle(index=positions % count, seed=key, max_index=last, rounds=SHUFFLE_ROUNDS)
 
 
 def _hash(number: int) -> int:

@@ -68,9 +68,7 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
                 raise DataError(f"{error}; hazy_pairs/{pairs.name} needs\n{pairs.instructions}") from None
             if pairing.leftovers:
                 files = [*pairing.orphans_hazy, *pairing.orphans_clear, *pairing.ambiguous]
-                raise DataError(
-                    f"{len(files)} files of {hazy_dir} and {gt_dir} do not pair: {first_few(files)}"
-                )
+                raise DataError(f"{len(files)} files of {hazy_dir} and {gt_dir} do not pair: {first_few(files)}")
             splits[split] = self._generate_examples(hazy_dir, gt_dir, pairing.pairs)
         return splits
 

@@ -35,9 +35,7 @@ def plot_models(config: ConfigDict, *, directory: str | os.PathLike) -> list[pat
         path = pathlib.Path(directory) / f"{name}_model.png"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            keras.utils.plot_model(
-                getattr(networks, name), str(path), show_shapes=True, show_layer_names=True
-            )
+            keras.utils.plot_model(getattr(networks, name), str(path), show_shapes=True, show_layer_names=True)
         except ImportError as error:
             raise HazeHealError(
                 "--plot_models needs pydot (pip install 'hazeheal[plots]') and Graphviz (the program `dot`, from your "

@@ -47,9 +47,7 @@ def write_preview(
 
     with contextlib.suppress(RuntimeError):  # TensorFlow is initialized already
         tf.config.set_visible_devices([], "GPU")  # a training may need all of its memory
-    data = DehazeDataProcessor.from_config(
-        config, data_dir, split=config.data.train_split, on_bad_record=on_bad_record
-    )
+    data = DehazeDataProcessor.from_config(config, data_dir, split=config.data.train_split, on_bad_record=on_bad_record)
     batches = data.dataset().as_numpy_iterator()
     with translate_errors(processor=data, devices=("CPU:0",)):
         pairs = (zip(batch["hazy"], batch["clear"], strict=True) for batch in batches)

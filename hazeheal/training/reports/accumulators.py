@@ -43,10 +43,7 @@ class Accumulators:
         """Returns the means over `span`, None where it has no steps, and starts the span again."""
         count, sums = self._steps[span], self._sums[span]
         self._steps[span], self._sums[span] = 0, np.zeros(len(self._names))
-        return {
-            name: float(value) / count if count else None
-            for name, value in zip(self._names, sums, strict=True)
-        }
+        return {name: float(value) / count if count else None for name, value in zip(self._names, sums, strict=True)}
 
     def to_json(self) -> dict:
         """Returns plain JSON values; Python writes floats so that they read back exactly."""

@@ -45,9 +45,7 @@ class ProgressLine:
             bar_format="step {n_fmt}/{total_fmt} {percentage:3.0f}%{postfix} |{bar}| {elapsed}<{remaining}",
         )
 
-    def update(
-        self, step: int, *, epoch: int, losses: Mapping[str, float], images_per_second: float | None
-    ) -> None:
+    def update(self, step: int, *, epoch: int, losses: Mapping[str, float], images_per_second: float | None) -> None:
         """Displays that `step` steps are done; `images_per_second` is over all replicas, None if not measured."""
         parts = [f"epoch {epoch}", *(f"{name} {value:.4g}" for name, value in losses.items())]
         if images_per_second is not None:

@@ -34,9 +34,7 @@ class Reporter:
     resumed reports each step once.
     """
 
-    def __init__(
-        self, directory: RunDirectory, *, config: ConfigDict, schedule: Schedule, facts: dict, is_first: bool
-    ):
+    def __init__(self, directory: RunDirectory, *, config: ConfigDict, schedule: Schedule, facts: dict, is_first: bool):
         """Opens the files; writes nothing yet.
 
         Args:

@@ -40,9 +40,7 @@ def sample_sheet(
     if labels is not None:
         captions = [[*pair, label] for pair, label in zip(captions, labels, strict=True)]
     titles = ("hazy", "restored", "clear")
-    return draw_sheet(
-        rows, titles=titles, captions=captions, max_side=max_side, min_column_width=_ROOM_FOR_CAPTION
-    )
+    return draw_sheet(rows, titles=titles, captions=captions, max_side=max_side, min_column_width=_ROOM_FOR_CAPTION)
 
 
 def draw_sheet(

@@ -59,9 +59,7 @@ class SummaryWriters:
         summaries = [scalar_pb(name, float(v)) for name, v in values.items() if v is not None]
         self.write(split, summaries, step=step)
 
-    def images(
-        self, split: str, rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], *, step: int
-    ) -> None:
+    def images(self, split: str, rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], *, step: int) -> None:
         """Writes one image "hazy | restored | clear" per row, under a tag of its own.
 
         Args:

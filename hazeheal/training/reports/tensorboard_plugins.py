@@ -96,8 +96,7 @@ def hyperparameters(flat: Mapping[str, object], facts: Mapping[str, object]) -> 
         "data_set": _data_set_name(os.path.abspath(facts["data_dir"])),
     }
     return {
-        name: value if isinstance(value, bool | int | float | str) else str(value)
-        for name, value in values.items()
+        name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in values.items()
     }
 
 

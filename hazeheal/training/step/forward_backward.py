@@ -46,19 +46,13 @@ def image_losses(
     disc = gan = perceptual = tf.zeros(tf.shape(hazy)[:1])
     if weights.gan_weight:
         pairs = [tf.concat([hazy, hazy], 0), tf.concat([clear, restored], 0)]
-        logits, vectors = networks.discriminator.stateless_call(
-            discriminator, vectors, pairs, training=training
-        )
+        logits, vectors = networks.discriminator.stateless_call(discriminator, vectors, pairs, training=training)
         real, fake = tf.split(logits, 2)
         disc, gan = losses.discriminator(real, fake), losses.generator_adversarial(fake)
     mask = losses.haze_mask(hazy, clear, kind=weights.haze_mask)
-    l1 = losses.charbonnier(
-        restored, clear, mask=mask, eps=weights.charbonnier_eps, haze_share=weights.haze_share
-    )
+    l1 = losses.charbonnier(restored, clear, mask=mask, eps=weights.charbonnier_eps, haze_share=weights.haze_share)
     if networks.perceptual is not None:
-        features = [
-            networks.perceptual.stateless_call([], frozen, x, training=False)[0] for x in (restored, clear)
-        ]
+        features = [networks.perceptual.stateless_call([], frozen, x, training=False)[0] for x in (restored, clear)]
         perceptual = losses.perceptual(*features)
     return [disc, gan, l1, perceptual], vectors
 
@@ -152,9 +146,7 @@ def accumulate(
             share,
         )
         if total is not None:
-            outputs["gradients"] = [
-                a + b for a, b in zip(total["gradients"], outputs["gradients"], strict=True)
-            ]
+            outputs["gradients"] = [a + b for a, b in zip(total["gradients"], outputs["gradients"], strict=True)]
             outputs["sums"] += total["sums"]
         total = outputs
     return total

@@ -91,9 +91,7 @@ def discriminator(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
     return _mean(tf.nn.softplus(-_float32(real_logits))) + _mean(tf.nn.softplus(_float32(fake_logits)))
 
 
-def generator_total(
-    weights: ConfigDict, *, l1: tf.Tensor, gan: tf.Tensor, perceptual: tf.Tensor
-) -> tf.Tensor:
+def generator_total(weights: ConfigDict, *, l1: tf.Tensor, gan: tf.Tensor, perceptual: tf.Tensor) -> tf.Tensor:
     """Returns the weighted sum of the generator's losses, logged as `gen_total_loss`.
 
     Args:

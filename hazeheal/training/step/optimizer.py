@@ -15,9 +15,7 @@ LOSS_SCALE_PERIOD = 2000  # finite steps before the scale doubles
 EMA_RAMP = 0.05  # largest half-life of the moving average, as a share of the images seen
 
 
-def learning_rate(
-    step: tf.Tensor, *, base: float, warmup_steps: int, total_steps: int, decay: str
-) -> tf.Tensor:
+def learning_rate(step: tf.Tensor, *, base: float, warmup_steps: int, total_steps: int, decay: str) -> tf.Tensor:
     """Returns the learning rate: a linear warm-up, then constant or decaying to zero at the end of the run.
 
     Args:
@@ -105,9 +103,7 @@ def ema_decay(updates: tf.Tensor, *, half_life: float, batch_size: int) -> tf.Te
     return tf.pow(0.5, batch_size / tf.maximum(half_life, 1e-8))
 
 
-def next_loss_scale(
-    scale: tf.Tensor, good_steps: tf.Tensor, *, finite: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def next_loss_scale(scale: tf.Tensor, good_steps: tf.Tensor, *, finite: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Halves the loss scale after a non-finite step and doubles it after `LOSS_SCALE_PERIOD` finite ones.
 
     Args:

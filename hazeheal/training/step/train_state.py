@@ -43,9 +43,7 @@ class TrainState:
         self.networks = networks
         models = {"generator": networks.generator, "discriminator": networks.discriminator}
         self.variables = {
-            f"{name}/{variable.path}": variable.value
-            for name, model in models.items()
-            for variable in model.variables
+            f"{name}/{variable.path}": variable.value for name, model in models.items() for variable in model.variables
         }
         self.trainable = {n: [v.value for v in m.trainable_variables] for n, m in models.items()}
         self.vectors = [v.value for v in networks.discriminator.non_trainable_variables]
@@ -58,10 +56,7 @@ class TrainState:
                 self.ema.append(self._create(f"ema/generator/{variable.path}", variable.value))
         self.slots = {
             name: tuple(
-                [
-                    self._create(f"adam_{slot}/{name}/{v.path}", tf.zeros(v.shape))
-                    for v in model.trainable_variables
-                ]
+                [self._create(f"adam_{slot}/{name}/{v.path}", tf.zeros(v.shape)) for v in model.trainable_variables]
                 for slot in ("m", "v")
             )
             for name, model in models.items()
@@ -104,9 +99,7 @@ class TrainState:
         """
         mismatches = self._mismatches(self.variables, values)
         if mismatches:
-            raise HazeHealError(
-                f"{source}: {mismatches[0]}; use the configuration of that run, or another --workdir"
-            )
+            raise HazeHealError(f"{source}: {mismatches[0]}; use the configuration of that run, or another --workdir")
         for name, variable in self.variables.items():
             variable.assign(tf.convert_to_tensor(values[name], variable.dtype))
 

@@ -102,9 +102,7 @@ def make_update(
 
         was_skipped = tf.cond(finite, apply, skip)
         if scaled:
-            new_scale, new_good_steps = optimizer.next_loss_scale(
-                scale, good_steps.read_value(), finite=finite
-            )
+            new_scale, new_good_steps = optimizer.next_loss_scale(scale, good_steps.read_value(), finite=finite)
             loss_scale.assign(new_scale)
             good_steps.assign(new_good_steps)
         step.assign_add(1)
