@@ -152,10 +152,10 @@ def test_evaluate_scores_best_by_default(shipped, folder, capsys, caplog):
             [],
             "the network 'best' is not in this installation; the pretrained networks are not in this installation; or use a run",
         ),
-        (["--model=fast"], "the network 'fast' is not in this installation; this installation has no"),
+        (["--model=fast"], "the network 'fast' is not in this installation; the pretrained networks are not in"),
         (
             ["--model=besst"],
-            "besst does not exist, and no pretrained network has that name; this installation has no",
+            "besst does not exist, and no pretrained network has that name; the pretrained networks are not in",
         ),
     ],
 )
