@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 import pathlib
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from hazeheal.evaluation import dark_channel, evaluate
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.restorer import Restorer
 from hazeheal.runs.checkpoint_manager import CheckpointManager
+from hazeheal.utils import quiet_import
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SEE = "; see hazeheal evaluate --help"
@@ -286,3 +288,11 @@ print(main(["evaluate", "--help"]), sorted({"tensorflow", "keras"} & set(sys.mod
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "0 []"
     assert all(word in done.stdout for word in ("--hazy_dir", "examples", "exit codes", "scores.csv"))
+
+
+def test_tensorflow_prints_no_startup_messages(data):
+    """Records are read by TensorFlow, before a model is loaded."""
+    command = [sys.executable, "-m", "hazeheal", "evaluate", "--no_model", f"--data_dir={data}", "--limit=1"]
+    environment = {name: value for name, value in os.environ.items() if name != quiet_import.LOG_LEVEL}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr == "" and done.stdout.startswith("1 pairs of split val")

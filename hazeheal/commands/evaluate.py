@@ -156,6 +156,7 @@ def _check(flags) -> None:
 
 def _find_pairs(flags):
     if flags.data_dir is not None:
+        quiet_import.import_tensorflow()  # which reads the records
         return pairs.from_records(flags.data_dir, split=flags.split or "val", limit=flags.limit)
     with progress_bar(desc="reading sizes", unit=" pairs", leave=False) as bar:
         return pairs.from_folders(
