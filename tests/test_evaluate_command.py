@@ -211,7 +211,7 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
     flags = [*flags_of({"hazy": tmp_path / "hazy", "GT": tmp_path / "GT"}), "--no_model"]
     code, _, err = call(capsys, *flags)
     assert code == 1
-    assert err.startswith("1 pairs have images of different sizes (1.png 30x20, 1.png 30x24); crop both images to")
+    assert err.startswith("images of different sizes in 1 pair (1.png 30x20, 1.png 30x24); crop both images to")
     code, _, err = call(capsys, *flags, "--size_mismatch=center_crop", f"--output={tmp_path / 'out'}")
     assert (code, err) == (0, "")
     with open(tmp_path / "out/scores.csv", newline="") as file:
@@ -295,4 +295,4 @@ def test_tensorflow_prints_no_startup_messages(data):
     command = [sys.executable, "-m", "hazeheal", "evaluate", "--no_model", f"--data_dir={data}", "--limit=1"]
     environment = {name: value for name, value in os.environ.items() if name != quiet_import.LOG_LEVEL}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=True)
-    assert done.stderr == "" and done.stdout.startswith("1 pairs of split val")
+    assert done.stderr == "" and done.stdout.startswith("1 pair of split val")

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from hazeheal.data import records
 from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.atomic import atomic_path, is_temporary
-from hazeheal.utils.console import one_line
+from hazeheal.utils.console import one_line, plural
 from tfrecords_tools.convert.pair_records import FOLDERS
 from tfrecords_tools.convert.shard import read_sources
-from tfrecords_tools.text import plural
 
 WINDOWS = os.name == "nt"  # where `a\\b` is a file in a directory, and `C:a` is on another disk
 # The name is that of another file or of a folder, or a suffix has made it too long.

@@ -6,7 +6,8 @@ import json
 import numpy as np
 
 from hazeheal.data import records
-from tfrecords_tools.text import format_bytes, plural
+from hazeheal.utils.console import plural
+from tfrecords_tools.text import format_bytes
 
 TOP_RESOLUTIONS = 5
 

@@ -1,4 +1,4 @@
-"""Text for reports: counts, sizes and shortened lists."""
+"""Text for reports: sizes and shortened lists."""
 
 import sys
 from collections.abc import Sequence
@@ -6,11 +6,6 @@ from collections.abc import Sequence
 from hazeheal.utils.console import one_line
 
 LISTED = 20
-
-
-def plural(count: int, noun: str) -> str:
-    """Returns `1 shard` or `3 shards`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def format_bytes(count: float) -> str:

@@ -37,7 +37,7 @@ from hazeheal.metrics import lpips
 from hazeheal.models import pretrained
 from hazeheal.utils import quiet_import
 from hazeheal.utils.atomic import atomic_write
-from hazeheal.utils.console import one_line, progress_bar
+from hazeheal.utils.console import one_line, plural, progress_bar
 from hazeheal.utils.versions import installed_versions
 
 FILES = ("scores.csv", "summary.json", "report.html")
@@ -108,7 +108,7 @@ def main(argv: Sequence[str]) -> int:
     table = results.table(summary, count=len(rows))
     compared = {name: results.compare(rows, name, against=judged) for name in [*names][1:]}
     lines = [results.comparison_line(name, judged, gain, count=len(rows)) for name, gain in compared.items()]
-    print("\n".join([f"{len(rows)} pairs of {one_line(source.title)}", table, *lines]))
+    print("\n".join([f"{plural(len(rows), 'pair')} of {one_line(source.title)}", table, *lines]))
     if flags.output:
         about = {
             "models": models,

@@ -19,7 +19,7 @@ from PIL import Image
 
 from hazeheal.evaluation.html_template import PAGE, SCRIPT, STYLE
 from hazeheal.evaluation.results import CLEAR, INPUT, METRICS
-from hazeheal.utils.console import one_line
+from hazeheal.utils.console import one_line, plural
 
 MAX_SIDE = 640
 QUALITY = 85
@@ -78,11 +78,11 @@ def build(gallery: Gallery, *, summary: dict, count: int, source: str, about: di
         orders |= {"gain 1": "smallest gain first", "gain -1": "largest gain first"}
     keys = sorted(row["key"] for row, _ in gallery.worst)
     cards = [_card(row, jpegs, by=gallery.by, order=keys.index(row["key"])) for row, jpegs in gallery.worst]
-    shown = f"{count} pairs" if len(cards) == count else f"the {len(cards)} worst of {count} pairs"
+    shown = plural(count, "pair") if len(cards) == count else f"the {len(cards)} worst of {plural(count, 'pair')}"
     details = about.get("protocol", {}) | {name: value for name, value in about.items() if name != "protocol"}
     return PAGE.substitute(
         title="HazeHeal: evaluation",
-        subtitle=_escape(f"{count} pairs of {source}"),
+        subtitle=_escape(f"{plural(count, 'pair')} of {source}"),
         style=STYLE,
         script=SCRIPT,
         summary=_summary_table(summary, count=count),

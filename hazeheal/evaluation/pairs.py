@@ -18,7 +18,7 @@ from hazeheal.data import records
 from hazeheal.data.images import image_io, image_ops
 from hazeheal.data.pairing.pairing import pair_folders
 from hazeheal.errors import DataError
-from hazeheal.utils.console import first_few
+from hazeheal.utils.console import first_few, plural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +97,8 @@ def from_folders(
         advance()
     if mismatched and size_mismatch == "error":
         raise DataError(
-            f"{len(mismatched)} pairs have images of different sizes ({first_few(mismatched)}); crop both images to "
-            "the common size with --size_mismatch=center_crop, or resize them"
+            f"images of different sizes in {plural(len(mismatched), 'pair')} ({first_few(mismatched)}); crop both images "
+            "to the common size with --size_mismatch=center_crop, or resize them"
         )
     description = {"hazy_dir": str(hazy_dir), "gt_dir": str(gt_dir), "pairing": result.rule}
     description |= {"left_out": result.leftovers, "center_cropped": len(mismatched)}

@@ -33,6 +33,11 @@ def first_few(names: Sequence[str], limit: int = 3) -> str:
     return ", ".join(one_line(name) for name in names[:limit]) + (", ..." if len(names) > limit else "")
 
 
+def plural(count: int, noun: str) -> str:
+    """Returns `1 shard` or `3 shards`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def shorten(value: object, *, as_text: Callable[[object], str] = str) -> str:
     """Returns a value as text for an error message, at most 60 characters of it."""
     try:

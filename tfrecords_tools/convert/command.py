@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from hazeheal.data import records
 from hazeheal.errors import DataError, HazeHealError, UsageError
-from hazeheal.utils.console import one_line
+from hazeheal.utils.console import one_line, plural
 from hazeheal.utils.cpu import usable_cores
 from tfrecords_tools import pool
 from tfrecords_tools.convert import beam, finalize, output_dir, plan
@@ -27,7 +27,7 @@ from tfrecords_tools.convert.options import Options
 from tfrecords_tools.convert.pair_records import SourcePair
 from tfrecords_tools.convert.shard import ShardSpec, is_finished, write_shard
 from tfrecords_tools.output_lock import lock_output_dir
-from tfrecords_tools.text import format_bytes, plural, print_list
+from tfrecords_tools.text import format_bytes, print_list
 
 _FREE_FRACTION = 0.9  # of the estimated size must be free: the estimate is not exact
 _BYTES_PER_WORKER = 16 << 20  # records that justify the start of one more process: about a second of work
@@ -179,7 +179,7 @@ def _print_plan(
     workers = max(1, min(workers, len(missing)))
     scenes = len({pair.scene for pair in checked.readable})
     skipped = f", {len(checked.unreadable)} skipped" if checked.unreadable else ""
-    print(f"{len(checked.readable)} pairs of {plural(scenes, 'clear image')}, rule {rule}{skipped}")
+    print(f"{plural(len(checked.readable), 'pair')} of {plural(scenes, 'clear image')}, rule {rule}{skipped}")
     for split, shards in splits.items():
         print(f"  {split}: {plural(_count_pairs(shards), 'pair')} in {plural(len(shards), 'shard')}")
     record = options.record_options

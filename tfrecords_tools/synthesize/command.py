@@ -14,7 +14,7 @@ import time
 
 from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.atomic import atomic_write, is_temporary
-from hazeheal.utils.console import first_few, one_line
+from hazeheal.utils.console import first_few, one_line, plural
 from hazeheal.utils.cpu import usable_cores
 from tfrecords_tools import pool
 from tfrecords_tools.convert.pair_records import FOLDERS
@@ -22,7 +22,7 @@ from tfrecords_tools.output_lock import LOCK, lock_output_dir
 from tfrecords_tools.synthesize.apply_haze import Task, run_task
 from tfrecords_tools.synthesize.options import Options
 from tfrecords_tools.synthesize.plan import plan
-from tfrecords_tools.text import describe_differences, plural, print_list
+from tfrecords_tools.text import describe_differences, print_list
 
 MANIFEST = "haze.json"
 _PAIRS_PER_WORKER = 16  # clear images that justify the start of one more process
