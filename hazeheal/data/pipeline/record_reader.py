@@ -1,9 +1,9 @@
 """Reads single records from shards in any order, and names every damaged one.
 
-Reading takes no Python lock, so there is no pool of threads here, and no import within a function. The garbage
-collector may run inside a read and delete an abandoned iterator. To delete it, TensorFlow waits for the reads that
-the iterator has started. If one of these waited for a lock of the read that is collecting, neither would ever end
-(seen with concurrent.futures).
+A read must not take a Python lock. It therefore uses no thread pool and imports no module. The reason: the garbage
+collector can run inside a read and delete an abandoned iterator. TensorFlow then waits for the reads that this iterator
+has started. If one of them waits for a lock that the collecting read holds, both wait forever. This deadlock occurred
+with `concurrent.futures`.
 """
 
 import os
