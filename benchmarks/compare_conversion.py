@@ -49,15 +49,7 @@ def contestants(folder, output, *, image_size, pairs, workers):
     """{task: {name: contestant}}; the others are compared with the first one."""
     plain = [sys.executable, str(ROOT / "benchmarks/peers/plain_tfrecords.py")]
     plain += [f"--folder={folder}", f"--output={output}"]
-    convert = [
-        sys.executable,
-        "-m",
-        "tfrecords_tools",
-        "convert",
-        "--val_fraction=0",
-        f"--output_dir={output}",
-    ]
-    convert += [f"--hazy_dir={folder / 'hazy'}", f"--gt_dir={folder / 'GT'}"]
+    convert = rounds.conversion(folder, output)
     convert += [f"--workers={workers}"] * bool(workers)
     resize = f"--image_size={image_size}"
     tasks = {

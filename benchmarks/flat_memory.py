@@ -42,19 +42,7 @@ def resident(process):
 
 def conversion(folder, output):
     """Peak memory of a whole conversion in bytes."""
-    command = [
-        sys.executable,
-        "-m",
-        "tfrecords_tools",
-        "convert",
-        "--val_fraction=0",
-        f"--output_dir={output}",
-    ]
-    command += [
-        f"--hazy_dir={folder / 'hazy'}",
-        f"--gt_dir={folder / 'GT'}",
-        f"--workers={rounds.machine()['cores']}",
-    ]
+    command = [*rounds.conversion(folder, output), f"--workers={rounds.machine()['cores']}"]
     peak = 0
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
         while running.poll() is None:

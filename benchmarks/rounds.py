@@ -38,6 +38,14 @@ def process(command):
     return run
 
 
+def conversion(folder, output):
+    """Command that converts the pairs of `folder` to `output`, without a validation split."""
+    return [
+        *(sys.executable, "-m", "tfrecords_tools", "convert", "--val_fraction=0", f"--output_dir={output}"),
+        *(f"--hazy_dir={folder / 'hazy'}", f"--gt_dir={folder / 'GT'}"),
+    ]
+
+
 def alternate(contestants, *, rounds, unit):
     """Runs all contestants in turn; every second round is in reverse order.
 

@@ -1,4 +1,4 @@
-"""Where things lie: the repository, and the data and weights beside it that some tests use and skip without."""
+"""Paths of the repository, and of the data and weights beside it. Tests that need those are skipped without them."""
 
 import pathlib
 

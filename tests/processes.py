@@ -7,7 +7,7 @@ import time
 
 from places import ROOT
 
-PATIENCE = 480.0  # seconds that anything may take: other tests may keep the cores busy, but nothing may wait for ever
+PATIENCE = 480.0  # seconds; generous, because other tests may use the cores, but every wait has an end
 
 
 def start(*command, variables=None, **options):

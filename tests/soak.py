@@ -2,7 +2,7 @@
 
     python tests/soak.py --directory=/tmp/soak [--minutes=30] [--kill_every=120] [--seed=0]
 
-First a run that nobody disturbs, then the same with kills (SIGKILL, at a random moment of each interval). Then
+First an undisturbed run, then the same with kills (SIGKILL, at a random moment of each interval). Then
 both groups' log, summaries and last checkpoint are compared, bit for bit. Prints a JSON object; exit code 1
 where anything differs.
 """

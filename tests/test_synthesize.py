@@ -185,6 +185,16 @@ def test_a_damaged_image_is_named_and_all_others_are_written(clear, tmp_path, ca
     assert len(files(output / "hazy")) == 4
 
 
+def test_files_with_wrong_headers_are_refused_before_anything_is_written(clear, tmp_path, capsys):
+    (clear / "note.png").write_bytes(b"no image")
+    (clear / "empty.jpg").touch()
+    assert synthesize(clear, tmp_path / "pairs") == 1
+    text = error(capsys)
+    assert "note.png: " in text and "empty.jpg: the file is empty" in text
+    assert "2 clear images cannot be used, listed above; nothing was written" in text
+    assert not files(tmp_path / "pairs")
+
+
 @pytest.mark.parametrize(
     ("names", "flags"),
     [

@@ -89,11 +89,12 @@ def test_an_image_without_a_map_is_refused(folders, capsys):
     assert_refused(folders, capsys, "is the same directory as --clear_dir", f"--depth_dir={folders}/clear", code=2)
 
 
-def test_a_map_with_another_aspect_ratio_is_named(folders, capsys):
+def test_a_map_with_another_aspect_ratio_is_refused_before_anything_is_written(folders, capsys):
     Image.fromarray(np.zeros((WIDTH, HEIGHT), np.uint8)).save(folders / "depth/2.png")
     assert synthesize(folders) == 1
     message = f"2.png: the depth map is {HEIGHT}x{WIDTH} and 2.png is {WIDTH}x{HEIGHT} (upright)"
     assert message in capsys.readouterr().err
+    assert not (folders / "pairs/haze.json").exists() and not (folders / "pairs/hazy").exists()
 
 
 def test_a_map_in_color_is_named_and_the_other_image_is_written(folders, capsys):

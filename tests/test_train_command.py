@@ -24,7 +24,7 @@ from hazeheal.runs import status
 
 @pytest.fixture(scope="module")
 def unbroken(data, tmp_path_factory):
-    """(directory, stdout, stderr) of a run that nobody stopped."""
+    """(directory, stdout, stderr) of a run without interruption."""
     run = tmp_path_factory.mktemp("command") / "run"
     code, out, err = finish(tiny.start(*flags(data, run), "--cpu_replicas=2"))
     assert code == 0, err
@@ -54,7 +54,7 @@ def test_a_run_ends_with_a_summary_of_its_results_and_files(unbroken):
 
 
 def test_killed_again_and_again_it_is_the_same_run(unbroken, data, tmp_path):
-    """SIGKILL at random times, and SIGTERM: the same command goes on, and every bit is the same."""
+    """SIGKILL at random times, and SIGTERM: the same command resumes with bit-identical results."""
     run = tmp_path / "run"
     command = [*flags(data, run), "--cpu_replicas=2"]
     log = run / "group_00/log.txt"

@@ -194,7 +194,7 @@ def test_fine_tuning_from_a_file_of_weights(machine, whole_run, tmp_path, monkey
     )
     noted = checkpoints.read_progress(saved)["started_from"]
     assert noted["weights"] == str(path) and noted["sha256"] == pretrained.load("best").metadata["sha256"]
-    # What goes on from there, and what is made of it, tells it too.
+    # A resumed run and its exports name the weights too.
     machine.stopped(tmp_path / "run", done + 1, resumed_at=done)
     later = DehazeGAN.from_run(tmp_path / "run", which="newest")
     assert checkpoints.checkpoint_step(later.checkpoint) > done

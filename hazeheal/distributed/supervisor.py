@@ -223,5 +223,5 @@ def _describe_end(worker):
 
 
 def _print(line):
-    with contextlib.suppress(OSError):  # nobody reads stderr any more; training continues
+    with contextlib.suppress(OSError):  # stderr has been closed; training continues
         print(f"launcher: {line}", file=sys.stderr, flush=True)

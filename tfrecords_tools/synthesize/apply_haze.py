@@ -42,6 +42,11 @@ class Task:
         return pathlib.Path(self.options.clear_dir) / self.clear
 
     @property
+    def depth_path(self) -> pathlib.Path:
+        """Path of the depth map; only for tasks with `depth`."""
+        return pathlib.Path(self.options.depth_dir) / self.depth
+
+    @property
     def copy(self) -> pathlib.Path:
         """Path of the clear image's copy in the output."""
         return pathlib.Path(self.options.output_dir) / FOLDERS["clear"] / self.clear
@@ -54,6 +59,17 @@ class Task:
     def is_stale(self) -> bool:
         """Returns whether the clear image has changed since it was copied."""
         return self.copy.exists() and not filecmp.cmp(self.source, self.copy)
+
+
+def check_headers(task: Task) -> str | None:
+    """Returns what the headers of a task's image and depth map show to be wrong, with the file's name, or None."""
+    try:
+        size = image_io.read_size(task.source, name=task.clear)
+        if task.depth is not None:
+            _check_depth_size(task, image_io.read_size(task.depth_path), size)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def run_task(task: Task, progress: Callable[[int], object]) -> str | None:
@@ -89,16 +105,19 @@ def run_task(task: Task, progress: Callable[[int], object]) -> str | None:
 
 def _load_depth(task: Task, size: tuple[int, int]) -> np.ndarray:
     """Returns the distance of each pixel of an image of (height, width) pixels: float32 [H, W]."""
-    path, options = pathlib.Path(task.options.depth_dir) / task.depth, task.options
-    values = read_depth(path)
-    if not scattering.depth_fits(values.shape, size):
-        (depth_height, depth_width), (height, width) = values.shape, size
-        raise DataError(
-            f"{path}: the depth map is {depth_width}x{depth_height} and {task.clear} is {width}x{height} (upright); use "
-            "a map with the image's aspect ratio"
-        )
+    options, values = task.options, read_depth(task.depth_path)
+    _check_depth_size(task, values.shape, size)
     distance = scattering.distance(values, meaning=options.depth_values, scale=options.depth_scale)
     return scattering.resize_depth(distance, size)
+
+
+def _check_depth_size(task: Task, depth: tuple[int, int], size: tuple[int, int]) -> None:
+    """Raises DataError if a depth map of (height, width) `depth` does not fit an image of `size`."""
+    if not scattering.depth_fits(depth, size):
+        raise DataError(
+            f"{task.depth_path}: the depth map is {depth[1]}x{depth[0]} and {task.clear} is {size[1]}x{size[0]} "
+            "(upright); use a map with the image's aspect ratio"
+        )
 
 
 def read_depth(path: pathlib.Path) -> np.ndarray:

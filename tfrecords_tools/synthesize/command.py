@@ -3,14 +3,17 @@
     plan         names, depth maps, the haze of each hazy image   (synthesize/plan.py)
     apply haze   one function per clear image, in processes       (synthesize/apply_haze.py)
 
-The command can be killed at any time. It first writes haze.json, which holds the settings and the haze of every image,
-and then each image atomically. The same command writes the missing images and never overwrites existing ones.
+The headers of all images are checked before anything is written. The command can be killed at any time: it first
+writes haze.json, which holds the settings and the haze of every image, and then each image atomically. The same command
+writes the missing images and never overwrites existing ones.
 """
 
+import concurrent.futures
 import dataclasses
 import json
 import pathlib
 import time
+from collections.abc import Iterable
 
 from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.atomic import atomic_write, is_temporary
@@ -19,7 +22,7 @@ from hazeheal.utils.cpu import usable_cores
 from tfrecords_tools import pool
 from tfrecords_tools.convert.pair_records import FOLDERS
 from tfrecords_tools.output_lock import LOCK, lock_output_dir
-from tfrecords_tools.synthesize.apply_haze import Task, run_task
+from tfrecords_tools.synthesize.apply_haze import Task, check_headers, run_task
 from tfrecords_tools.synthesize.options import Options
 from tfrecords_tools.synthesize.plan import plan
 from tfrecords_tools.text import describe_differences, print_list
@@ -39,9 +42,11 @@ def synthesize(options: Options) -> int:
     manifest = _make_manifest(options, tasks)
     with lock_output_dir(output_dir):
         _refuse_other_output(output_dir, manifest, tasks)
+        missing = [task for task in tasks if task.missing() or not task.copy.exists()]
+        with concurrent.futures.ThreadPoolExecutor(8) as threads:  # network file systems answer slowly
+            _refuse_problems(threads.map(check_headers, missing), "nothing was written")
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
         atomic_write(output_dir / MANIFEST, text, durable=True)
-        missing = [task for task in tasks if task.missing() or not task.copy.exists()]
         if not missing:
             print(f"{output_dir} is complete; nothing to do")
             return 0
@@ -112,10 +117,14 @@ def _apply_haze(options: Options, tasks: list[Task], missing: list[Task]) -> Non
         flush=True,
     )
     results = pool.run_tasks(run_task, missing, workers=workers, total=total, already=total - todo, unit="image")
+    _refuse_problems(results, "all others are finished")
+
+
+def _refuse_problems(results: Iterable[str | None], state: str) -> None:
     problems = [problem for problem in results if problem]
     print_list(problems)
     if problems:
         raise DataError(
-            f"{plural(len(problems), 'clear image')} cannot be used, listed above; all others are finished; replace or "
-            "remove them and rerun the command"
+            f"{plural(len(problems), 'clear image')} cannot be used, listed above; {state}; replace or remove them and "
+            "rerun the command"
         )
