@@ -80,7 +80,7 @@ def test_names_are_paired_by_an_expression_and_surplus_maps_are_not_used(folders
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(folders / "depth/9_depth.png")
     assert_refused(folders, capsys, "do not have exactly one depth map", "--depth_pairing=same_name")
     assert synthesize(folders, r"--depth_pairing=^(\d+)") == 0
-    assert "1 depth maps without an image are not used" in capsys.readouterr().out
+    assert "ignoring 1 depth map without an image" in capsys.readouterr().out
 
 
 def test_an_image_without_a_map_is_refused(folders, capsys):

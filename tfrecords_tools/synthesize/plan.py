@@ -8,7 +8,7 @@ from hazeheal.data.pairing.folders import find_folder, identity, list_images
 from hazeheal.data.pairing.rules import RULES, find_rule
 from hazeheal.data.synthesis import scattering
 from hazeheal.errors import DataError, UsageError
-from hazeheal.utils.console import first_few
+from hazeheal.utils.console import first_few, plural
 from tfrecords_tools.synthesize.apply_haze import SUFFIX, Task
 from tfrecords_tools.synthesize.options import Options
 
@@ -72,7 +72,7 @@ def _pair_depths(
             f"{paired.rule} was used)"
         )
     if paired.orphans_clear:
-        notes.append(f"--depth_dir: {len(paired.orphans_clear)} depth maps without an image are not used")
+        notes.append(f"--depth_dir: ignoring {plural(len(paired.orphans_clear), 'depth map')} without an image")
     return {pair.hazy: pair.clear for pair in paired.pairs}, notes
 
 
