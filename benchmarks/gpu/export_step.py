@@ -1,24 +1,24 @@
 """Exports the training step as HLO, for a machine with JAX but without TensorFlow.
 
     python benchmarks/gpu/export_step.py --output=STEP [--width=64 --crop_size=256 --batch_size=8]
-        [--precision=mixed_bfloat16] [--perceptual_weights=vgg19.npz]
+        [--precision=mixed_bfloat16] [--norm=none] [--perceptual_weights=vgg19.npz]
 
-STEP/ contains the two functions that one replica runs (hazeheal/training/step):
+STEP/ contains the two functions that one replica runs (hazeheal/training/step), in the form for GPUs:
 
-    forward.hlo      the forward and backward passes
-    update.hlo       the update
-    state.npz        every variable at the start, and a batch of images
-    step.json        the variable of each parameter and output, and the losses of the first steps
-    reference.npz    a small step for `benchmarks/peers/pytorch_equality.py`
+    forward.hlo     the forward and backward passes
+    update.hlo      the update
+    step.json       names, shapes and dtypes of all parameters and outputs, the settings, and the rule for the initial values
+    check/          the same step in float32 at width 16 and 64x64, and the losses that TensorFlow computes with it
 
-The reference losses are computed in float32 with a batch of the few distinct pairs that the exported batch repeats. Losses and
-gradients are means over the batch, so repeating its pairs does not change them.
+No weights are written: `start_values.py` makes them, and the images, from a seed. The losses of the check come from the
+functions in their form for CPUs, without XLA, so they also check that both forms compute the same.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import re
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -30,131 +30,208 @@ import tensorflow as tf
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from benchmarks import reference_step
-from hazeheal.data.synthesis import synthetic_pairs
+from benchmarks.gpu import start_values
 from hazeheal.models import ops
 from hazeheal.models.networks import build_networks
-from hazeheal.training.step.forward_backward import LOSSES, make_forward_backward
-from hazeheal.training.step.train_state import TrainState
+from hazeheal.training.step.forward_backward import make_forward_backward
+from hazeheal.training.step.step import METRICS
+from hazeheal.training.step.train_state import NETWORKS, TrainState
 from hazeheal.training.step.update import make_update
 
-PAIRS = 2  # distinct pairs in a batch
-STEPS = 3  # steps whose losses are compared
+SEED = 0
+CHECK_STEPS = 3  # steps whose losses and metrics are compared
+CHECK_SETTINGS = {"width": 16, "crop_size": 64, "batch_size": 2, "precision": "float32"}
+MIN_STD = 0.02  # of variables that start as zeros or ones: their gradients and effects must show too
+COUNTERS = ("step", "updates", "skipped_in_a_row", "loss_scale", "good_steps", "rate_factor")
+DTYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "u8": "uint8", "s64": "int64", "pred": "bool"}
 
 
 class Step:
-    """The two functions of one replica, and the names of their inputs and outputs.
+    """The two functions of one replica and its state.
 
     Args:
-        config: The configuration, with the batch size to export.
-        precision: Keras dtype policy.
+        settings: `width`, `crop_size`, `batch_size`, `precision`, `norm` and `perceptual_weights`.
+        for_cpu: Whether the functions take the form for CPUs.
     """
 
-    def __init__(self, config, *, precision):
-        ops.target_is_cpu = False  # traced on a CPU for a GPU
-        networks = build_networks(config, precision=precision)
-        self.state = TrainState(networks, use_ema=True)
+    def __init__(self, settings, *, for_cpu=False):
+        ops.target_is_cpu = for_cpu
+        fields = {name: value for name, value in settings.items() if name != "precision" and value is not None}
+        fields.setdefault("perceptual_weights", None)
+        config = reference_step.settings(**fields)
+        precision = settings["precision"]
         scaled = precision == "mixed_float16"
-        self.forward = tf.function(
-            make_forward_backward(networks, config=config, scaled=scaled), jit_compile=True, autograph=False
-        )
-        self.update = tf.function(
-            make_update(self.state, replica=0, config=config, scaled=scaled, total_steps=10**6, warmup_steps=0),
-            jit_compile=True,
-            autograph=False,
-        )
-        self.share = 1.0 / config.train.batch_size
-        # Frozen weights are not saved and have no name in the state.
-        self.variables = self.state.variables | {f"frozen/{i}": v for i, v in enumerate(self.state.frozen)}
-        self.names = {id(v): name for name, v in self.variables.items()}
+        self.networks = build_networks(config, precision=precision)
+        self.state = TrainState(self.networks, use_ema=True)
+        self.settings = {name: settings[name] for name in ("width", "crop_size", "batch_size", "precision")}
+        self.settings |= {"norm": config.model.norm, "perceptual": settings["perceptual_weights"] is not None}
+        self.settings["tensorflow"] = tf.__version__
+        self.forward = make_forward_backward(self.networks, self.state.layouts, config=config, scaled=scaled)
+        options = {"scaled": scaled, "total_steps": 10**6, "warmup_steps": 0}
+        self.update = make_update(self.state, replica=0, config=config, **options)
+        self.variables = {
+            **self.state.parameters,
+            "spectral": self.state.spectral,
+            "perceptual": self.state.perceptual,
+            **{f"{slot}/{name}": v for slot in ("m", "v") for name, v in self.state.slots[slot].items()},
+            "ema": self.state.ema,
+            **{name: getattr(self.state, name) for name in COUNTERS},
+        }
 
-    def forward_groups(self):
-        """The variables that are inputs of the forward pass: (groups, scalars)."""
-        state = self.state
-        trainable = state.trainable
-        groups = [trainable["generator"], trainable["discriminator"], state.vectors, state.frozen]
-        return groups, [state.loss_scale]
-
-    def arguments(self, hazy, clear):
-        groups, scalars = self.forward_groups()
-        tensors = [[v.read_value() for v in group] for group in groups]
-        return [*tensors, *(v.read_value() for v in scalars), hazy, clear, self.share]
+    def forward_arguments(self, hazy, clear):
+        return self.state.read(0), tf.constant(hazy), tf.constant(clear), 1.0 / len(hazy)
 
     def update_arguments(self, outputs):
-        return outputs["gradients"], outputs["sums"], outputs["vectors"]
+        *gradients, sums = tf.split(outputs["summand"], [*self.gradient_rows(), 1])
+        return gradients, sums[0], outputs["spectral"]
 
-    def run(self, hazy, clear, steps):
-        """Trains `steps` steps on one batch without XLA; returns the losses, [steps, 5] float32."""
-        forward, update = (tf.function(f.python_function, autograph=False) for f in (self.forward, self.update))
+    def gradient_rows(self):
+        return [self.state.layouts[name].rows for name in NETWORKS]
+
+    def metrics(self, hazy, clear, steps):
+        """Trains for some steps on one batch without XLA; returns {metric: [value at each step]}."""
+        forward, update = (tf.function(f, autograph=False) for f in (self.forward, self.update))
         rows = []
         for _ in range(steps):
-            outputs = forward(*self.arguments(tf.constant(hazy), tf.constant(clear)))
-            rows.append(update(*self.update_arguments(outputs)).numpy()[: len(LOSSES)])
-        return np.stack(rows)
+            outputs = forward(*self.forward_arguments(hazy, clear))
+            rows.append(update(*self.update_arguments(outputs)).numpy())
+        return dict(zip(METRICS, np.stack(rows).T.tolist(), strict=True))
 
-    def export(self, folder, hazy, clear):
-        """Writes both functions to `folder`; returns the names of their parameters and outputs."""
-        arguments = self.arguments(tf.constant(hazy), tf.constant(clear))
-        (folder / "forward.hlo").write_bytes(hlo(self.forward, arguments))
-        concrete = self.forward.get_concrete_function(*arguments)
-        if concrete.captured_inputs:
-            raise ValueError(f"the forward pass is not pure: it captures {concrete.captured_inputs}")
-        groups, scalars = self.forward_groups()
-        parameters = [self.names[id(v)] for group in [*groups, scalars] for v in group]
-        outputs = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), concrete.structured_outputs)
-        output_names = [f"output/{i}" for i in range(len(tf.nest.flatten(outputs)))]
-        by_key = tf.nest.pack_sequence_as(outputs, output_names)
+    def describe_state(self):
+        """Returns {name: shape, dtype and rule} of every variable, see `start_values`."""
+        entries = {}
+        for name, variable in self.variables.items():
+            layout = self.state.layouts.get(name)
+            if layout is not None:
+                entry = {"rule": "normal", "variables": describe_layout(layout, getattr(self.networks, name, None))}
+            elif name == "ema":
+                entry = {"rule": "same", "as": "generator"}
+            else:
+                value = 0 if "/" in name else variable.numpy().item()
+                entry = {"rule": "constant", "value": value}
+            entries[name] = {"shape": variable.shape.as_list(), "dtype": variable.dtype.name} | entry
+        entries["spectral"] |= {"rule": "singular", "of": "discriminator"}
+        for vector in entries["spectral"]["variables"]:
+            vector["kernel"] = vector["name"].removesuffix("u") + "kernel"
+        return entries
 
-        arguments = self.update_arguments(outputs)
-        (folder / "update.hlo").write_bytes(hlo(self.update, arguments))
-        concrete = self.update.get_concrete_function(*arguments)
+    def export(self, folder):
+        """Writes both functions to `folder`; returns the contents of step.json."""
+        shape = [self.settings[name] for name in ("batch_size", "crop_size", "crop_size")]
+        arguments = self.forward_arguments(*np.zeros([2, *shape, 3], np.uint8))
+        forward = Compiled(self.forward, arguments)
+        inputs = {group: parts for group, parts in arguments[0]._asdict().items() if group != "loss_scale"}
+        # XLA takes no empty tensors, such as the weights of a perceptual network that is absent.
+        names = [f"{group}/{i}" for group, parts in inputs.items() for i, part in enumerate(parts) if part.shape[0]]
+        result = {"forward": forward.describe([*names, "loss_scale", "hazy", "clear"], sorted(forward.outputs))}
+
+        outputs = {key: tf.zeros(spec.shape, spec.dtype) for key, spec in forward.outputs.items()}
+        update = Compiled(self.update, self.update_arguments(outputs))
         handles = {id(v.handle): name for name, v in self.variables.items()}
-        captured = [handles[id(handle)] for handle in concrete.captured_inputs]
-        written = written_names(concrete, captured)
+        captured = [handles[id(handle)] for handle in update.captured]
+        parameters = [*(f"gradient/{name}" for name in NETWORKS), "sums", "new/spectral", *captured]
+        written = [parameters[update.aliases[i]] for i in sorted(update.aliases)]
+        result["update"] = update.describe(parameters, ["metrics", *written])
+        parts = {group: [part.shape[0] for part in tensors] for group, tensors in inputs.items()}
+        rows = dict(zip(NETWORKS, self.gradient_rows(), strict=True))
+        for name, function in (("forward", forward), ("update", update)):
+            (folder / f"{name}.hlo").write_bytes(function.hlo)
+        return {"settings": self.settings, "seed": SEED, "parts": parts, "gradient_rows": rows, **result}
+
+
+class Compiled:
+    """A function as HLO before optimization for a device.
+
+    Attributes:
+        hlo: The serialized HloModuleProto.
+        captured: The handles of the variables that the function reads, its parameters after the arguments.
+        outputs: The TensorSpecs of the function's results.
+        aliases: {number of a result: number of the parameter, a variable, whose new value it is}.
+    """
+
+    def __init__(self, function, arguments):
+        function = tf.function(function, jit_compile=True, autograph=False)
+        concrete = function.get_concrete_function(*arguments)
+        self.captured, self.outputs = concrete.captured_inputs, concrete.structured_outputs
+        compiler = function.experimental_get_compiler_ir(*arguments)
+        self.hlo = compiler(stage="hlo_serialized")
+        head = compiler(stage="hlo").split("\n", 1)[0]
+        aliases = head.partition("input_output_alias={")[2].partition("entry_computation_layout")[0]
+        self.aliases = {int(i or 0): int(j) for i, j in re.findall(r"\{(\d*)\}: \((\d+)", aliases)}
+        parameters, _, results = head.partition("entry_computation_layout={")[2].partition(")->")
+        self._parameters, self._results = (parse_shapes(text) for text in (parameters, results))
+
+    def describe(self, parameters, outputs):
+        """Returns the names, shapes and dtypes of the parameters and outputs."""
+
+        def entries(names, shapes):
+            if len(names) != len(shapes):
+                raise ValueError(f"the HLO has {len(shapes)} tensors where the step has {len(names)}: {names}")
+            return [{"name": name} | shape for name, shape in zip(names, shapes, strict=True)]
+
         return {
-            "forward": {"parameters": [*parameters, "hazy", "clear"], "outputs": output_names},
-            "update": {
-                "parameters": [*tf.nest.flatten(self.update_arguments(by_key)), *captured],
-                "outputs": ["metrics", *written],
-            },
+            "parameters": entries(parameters, self._parameters),
+            "outputs": entries(outputs, self._results),
         }
 
 
-def hlo(function, arguments):
-    """Returns the function as a serialized HloModuleProto, before optimization for a device."""
-    return function.experimental_get_compiler_ir(*arguments)(stage="hlo_serialized")
+def parse_shapes(text):
+    """Returns the shapes and dtypes in a text such as `(f32[24,64]{1,0}, s64[]`."""
+    found = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", text)
+    return [{"shape": [int(n) for n in sides.split(",") if n], "dtype": DTYPES[dtype]} for dtype, sides in found]
 
 
-WRITING_OPS = {"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "ResourceApplyAdam"}
+def describe_layout(layout, network):
+    """Returns the position, mean and standard deviation of each variable in a vector.
 
-
-def written_names(concrete, captured):
-    """Returns the names in `captured` of the variables that a graph writes, in order.
-
-    XLA returns their new values in this order after the results of the function. A variable that is written in a branch
-    is an input of the `If` operation and of the branch's function.
+    Args:
+        layout: A `Layout`.
+        network: The network whose variables they are; None if another rule gives their values.
     """
-    library = {f.signature.name: f for f in concrete.graph.as_graph_def().library.function}
+    initial = {} if network is None else {v.path: v.numpy() for v in network.variables}
+    sizes = {name: int(np.prod(shape)) for name, shape in zip(layout.names, layout.shapes, strict=True)}
+    shapes = dict(zip(layout.names, layout.shapes, strict=True))
+    # Vectors in which each value says which variable, or which of a variable's values, it is.
+    number = layout.to_vector({n: np.full(shapes[n], i, np.float32) for i, n in enumerate(shapes, start=1)}).ravel()
+    order = layout.to_vector({n: np.arange(sizes[n], dtype=np.float32).reshape(shapes[n]) for n in shapes}).ravel()
+    starts = np.flatnonzero(np.diff(number, prepend=0))
+    starts = {layout.names[int(number[i]) - 1]: int(i) for i in starts if number[i]}
+    entries = []
+    for name in sorted(shapes, key=starts.__getitem__):
+        size, start = sizes[name], starts[name]
+        entry = {"name": name, "shape": list(shapes[name]), "start": start}
+        entry["outputs_first"] = bool(size > 1 and order[start + 1] != 1)
+        value = initial.get(name, np.zeros(1))
+        bias = len(shapes[name]) == 1
+        entries.append(entry | {"mean": float(value.mean()) if bias else 0.0, "std": max(float(value.std()), MIN_STD)})
+    return entries
 
-    def written(nodes, inputs):
-        """The subset of the names `inputs` that `nodes` write."""
-        result = set()
-        for node in nodes:
-            names = [name.split(":")[0] for name in node.input if not name.startswith("^")]
-            if node.op in WRITING_OPS:
-                # The first three inputs of Adam are the variable and its slots.
-                result.update(names[: 3 if node.op == "ResourceApplyAdam" else 1])
-            called = [node.attr[key].func.name for key in ("then_branch", "else_branch", "f")]
-            for name in filter(None, called):
-                function = library[name]
-                parameters = [arg.name for arg in function.signature.input_arg]
-                passed = names[1:] if node.op in ("If", "StatelessIf") else names
-                inside = written(function.node_def, set(parameters))
-                result.update(p for p, q in zip(passed, parameters, strict=True) if q in inside)
-        return result & inputs
 
-    placeholders = [tensor.op.name for tensor in concrete.graph.internal_captures]
-    names_written = written(concrete.graph.as_graph_def().node, set(placeholders))
-    return [name for name, node in zip(captured, placeholders, strict=True) if node in names_written]
+def load_values(step, values, entries):
+    """Assigns values, made for a step with the vectors of `entries`, to the state of a step with any layout."""
+    for name, variable in step.variables.items():
+        value = values[name]
+        layout = step.state.layouts.get("generator" if name == "ema" else name)
+        if layout is not None:
+            entry = entries["generator" if name == "ema" else name]
+            value = layout.to_vector(start_values.named(entry, value))
+        if "/" not in name:  # Adam's slots are zero in any layout
+            variable.assign(tf.cast(value, variable.dtype))
+
+
+def export(folder, settings, *, check_steps=0):
+    """Exports one step to a new folder; with `check_steps`, also the losses and metrics that TensorFlow computes."""
+    folder.mkdir(parents=True)
+    step = Step(settings)
+    description = step.export(folder) | {"state": step.describe_state()}
+    if check_steps:
+        values = start_values.make(description)
+        reference = Step(settings, for_cpu=True)
+        load_values(reference, values, description["state"])
+        description["metrics"] = reference.metrics(*start_values.images(description), check_steps)
+        description["check_sums"] = start_values.check_sums(values)
+    (folder / "step.json").write_text(json.dumps(description) + "\n", encoding="utf-8")
+    return description
 
 
 def main(argv=None):
@@ -164,35 +241,18 @@ def main(argv=None):
     parse.add_argument("--crop_size", type=int, default=256)
     parse.add_argument("--batch_size", type=int, default=8)
     parse.add_argument("--precision", choices=("float32", "mixed_bfloat16", "mixed_float16"), default="mixed_bfloat16")
+    parse.add_argument("--norm", choices=("none", "layer"), help="(default: that of the default configuration)")
     parse.add_argument("--perceptual_weights", help=".npz or .h5 of VGG19; the term is off by default")
+    parse.add_argument("--no_check", action="store_true", help="leave out STEP/check")
     flags = parse.parse_args(argv)
-    if flags.batch_size % PAIRS:
-        parse.error(f"--batch_size={flags.batch_size} must be a multiple of {PAIRS}")
-    flags.output.mkdir(parents=True)
-    pairs = [synthetic_pairs.make_pair(i, size=flags.crop_size) for i in range(PAIRS)]
-    hazy, clear = (np.stack(side) for side in zip(*pairs, strict=True))
-
-    def settings(batch_size):
-        return reference_step.settings(
-            width=flags.width,
-            crop_size=flags.crop_size,
-            perceptual_weights=flags.perceptual_weights,
-            batch_size=batch_size,
-        )
-
-    reference = Step(settings(PAIRS), precision="float32").run(hazy, clear, STEPS)
-    step = Step(settings(flags.batch_size), precision=flags.precision)
-    values = {name: v.numpy() for name, v in step.variables.items()}
-    hazy, clear = (np.tile(side, [flags.batch_size // PAIRS, 1, 1, 1]) for side in (hazy, clear))
-    names = step.export(flags.output, hazy, clear)
-    np.savez(flags.output / "state.npz", hazy=hazy, clear=clear, **values)
-    small = reference_step.settings(width=16, crop_size=64, perceptual_weights=flags.perceptual_weights)
-    np.savez(flags.output / "reference.npz", **reference_step.record(small))
-    step_settings = {k: v for k, v in vars(flags).items() if k not in ("output", "perceptual_weights")}
-    step_settings |= {"perceptual": bool(flags.perceptual_weights), "tensorflow": tf.__version__}
-    names |= {"settings": step_settings, "losses": dict(zip(LOSSES, reference.T.tolist(), strict=True))}
-    (flags.output / "step.json").write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
-    print(f"wrote {flags.output}: {', '.join(sorted(p.name for p in flags.output.iterdir()))}")
+    if flags.output.exists():
+        parse.error(f"--output={flags.output} exists already: give a new directory")
+    settings = {name: value for name, value in vars(flags).items() if name not in ("output", "no_check")}
+    export(flags.output, settings)
+    if not flags.no_check:
+        export(flags.output / "check", settings | CHECK_SETTINGS, check_steps=CHECK_STEPS)
+    size = sum(p.stat().st_size for p in flags.output.rglob("*") if p.is_file())
+    print(f"wrote {flags.output}: {size / 2**20:.1f} MiB")
     return 0
 
 
