@@ -28,9 +28,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from hazeheal import config as configs
 from hazeheal.models.networks import build_networks
-from hazeheal.training.step.forward_backward import make_forward_backward
-
-NETWORKS = ("generator", "discriminator")
+from hazeheal.training.step.forward_backward import LOSSES, make_forward_backward
+from hazeheal.training.step.train_state import NETWORKS, TrainState
 
 
 def settings(*, width, crop_size, perceptual_weights, batch_size=4, **model):
@@ -61,28 +60,17 @@ def perturb(networks, rng):
 def run(networks, config, hazy, clear):
     """Outputs of the function that training compiles, at the current weights, as arrays."""
 
-    def tensors(variables):
-        return [v.value.read_value() for v in variables]
-
-    trained = [getattr(networks, name) for name in NETWORKS]
-    function = tf.function(make_forward_backward(networks, config=config, scaled=False), autograph=False)
-    outputs = function(
-        *(tensors(n.trainable_variables) for n in trained),
-        tensors(networks.discriminator.non_trainable_variables),
-        tensors(networks.perceptual.variables) if networks.perceptual is not None else [],
-        tf.constant(1.0),
-        tf.constant(hazy),
-        tf.constant(clear),
-        1.0 / len(hazy),
-    )
+    state = TrainState(networks, use_ema=False)
+    forward_backward = make_forward_backward(networks, state.layouts, config=config, scaled=False)
+    function = tf.function(forward_backward, autograph=False)
+    outputs = function(state.read(0), tf.constant(hazy), tf.constant(clear), 1.0 / len(hazy))
+    rows = [state.layouts[name].rows for name in NETWORKS]
+    *gradients, losses = tf.split(outputs["summand"], [*rows, 1])
+    arrays = {"losses": losses.numpy()[0, : len(LOSSES)]}
+    for name, gradient in zip(NETWORKS, gradients, strict=True):
+        arrays |= state.layouts[name].to_arrays(gradient.numpy(), prefix=f"gradients/{name}/")
     restored = networks.generator(tf.constant(hazy, tf.float32) / 127.5 - 1.0, training=True)
-    names = [f"{name}/{v.path}" for name in NETWORKS for v in getattr(networks, name).trainable_variables]
-    gradients = zip(names, outputs["gradients"], strict=True)
-    return {
-        "losses": outputs["sums"].numpy(),
-        "restored": restored.numpy(),
-        **{f"gradients/{name}": gradient.numpy() for name, gradient in gradients},
-    }
+    return arrays | {"restored": restored.numpy()}
 
 
 def record(config, *, batch_size=2, seed=0):

@@ -5,7 +5,7 @@
 
 Each replica has a batch of `batch` images. The prediction is compute + reduction. Compute is measured on one replica on one core
 while an independent training uses the other core, so that they share the memory bandwidth as two replicas do. Reduction is the
-sum of the same gradients without other work, within a process and between two processes. It is compared with ordinary
+sum of the same vector without other work, within a process and between two processes. It is compared with ordinary
 trainings. Prints a table of medians over --rounds.
 """
 
@@ -110,22 +110,22 @@ def reduce(flags):
     import tensorflow as tf
 
     from hazeheal import config as configs
-    from hazeheal.benchmark.comm import gradient_shapes
+    from hazeheal.benchmark.comm import summand_shape
     from hazeheal.training.step import step
 
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=tf.distribute.experimental.CommunicationImplementation.RING
     )
     strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-    shapes = gradient_shapes(configs.load(config_flags(flags, batch=2)))
+    shape = summand_shape(configs.load(config_flags(flags, batch=2)))
 
     @tf.function
     def summed():
         def one():
             context = tf.distribute.get_replica_context()
-            *values, sums = (tf.fill(shape, tf.random.uniform([])) for shape in shapes)
-            values, sums = step.all_reduce(context, values, sums, dtype=flags.reduce_dtype)
-            return tf.add_n([tf.reshape(v, [-1])[0] for v in [*values, sums]])
+            summand = tf.fill(shape, tf.random.uniform([]))
+            total, sums = step.all_reduce(context, summand, dtype=flags.reduce_dtype)
+            return tf.cast(total[0, 0], tf.float32) + sums[0]
 
         return strategy.run(one)
 

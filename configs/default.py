@@ -86,7 +86,7 @@ def get_config() -> ConfigDict:
     config.train.batch_size = 4  # global batch
     config.train.epochs = 200.0  # exactly one of epochs and steps is above 0
     config.train.steps = 0
-    config.train.steps_per_loop = 10  # steps between two returns to Python
+    config.train.steps_per_loop = 0  # steps between two returns to Python; 0: as many as take about a second
     config.train.precision = "auto"  # auto | float32 | mixed_bfloat16 | mixed_float16
     config.train.xla = "auto"  # auto | on | off
     # Intervals: "N steps", "N epochs" or "never".

@@ -87,7 +87,7 @@ FIELDS = {
     "train.batch_size": Field(int, least=1),
     "train.epochs": Field(float, least=0.0),
     "train.steps": Field(int, least=0),
-    "train.steps_per_loop": Field(int, least=1),
+    "train.steps_per_loop": Field(int, least=0),
     "train.precision": Field(str, choices=("auto", "float32", "mixed_bfloat16", "mixed_float16")),
     "train.xla": Field(str, choices=("auto", "on", "off")),
     "train.log_every": INTERVAL,

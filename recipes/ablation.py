@@ -65,13 +65,14 @@ def main():
     parse.add_argument("--config", default="default")
     parse.add_argument("--steps", type=int, default=1000)
     parse.add_argument("--width", type=int, default=16)
+    parse.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=OUTPUTS)
     parse.add_argument("--cpu_replicas", type=int, default=1)
     parse.add_argument("--seeds", type=int, default=3, help="for the best two variants; the others use one")
     flags, flags.overrides = parse.parse_known_args()
     pathlib.Path(flags.output_dir).mkdir(parents=True, exist_ok=True)
 
     results = {}
-    for norm, output in itertools.product(NORMS, OUTPUTS):
+    for norm, output in itertools.product(NORMS, flags.outputs):
         results[norm, output] = {0: train(flags, norm=norm, output=output, seed=0)}
         print(norm, output, results[norm, output][0]["psnr"], flush=True)
     best = sorted(results, key=lambda v: results[v][0]["psnr"], reverse=True)[:2]

@@ -28,16 +28,17 @@ def not_finite(value, group, first, last):
     build = step.make_update
     make = step.make_forward_backward
 
-    def spoiling(gan, **options):
-        compute = make(gan, **options)
+    def spoiling(networks, layouts, **options):
+        compute = make(networks, layouts, **options)
 
         def forward_backward(*arguments):
             outputs = compute(*arguments)
             # The step is no argument of the pure function; it counts the calls of the update instead.
             now = steps[0].read_value()
             bad = (now >= int(first)) & (now < int(last))
-            spoiled = outputs["gradients"][3]
-            outputs["gradients"][3] = tf.where(bad, tf.fill(spoiled.shape, float(value)), spoiled)
+            summand = outputs["summand"]
+            row = tf.range(summand.shape[0])[:, tf.newaxis] == 3
+            outputs["summand"] = tf.where(bad & row, float(value), summand)
             return outputs
 
         return forward_backward

@@ -53,5 +53,6 @@ def step_flops(config):
     discriminator = discriminator_flops(model.disc_width, side)
     # Each convolution has two gradients of the same cost; that of the hazy image is not computed.
     of_generator = 3 * sum(generator.values()) - generator["stem"]
-    # For real and fake: forward, the two gradients of its own loss, and the input gradient of the generator's loss.
-    return of_generator + 2 * (4 * sum(discriminator) - discriminator[0])
+    # For real and fake: forward and the two gradients of its own loss. For fake alone: the input gradient of the
+    # generator's loss.
+    return of_generator + 2 * (3 * sum(discriminator) - discriminator[0]) + sum(discriminator)

@@ -71,6 +71,16 @@ def test_saved_and_loaded_accumulators_continue_bit_for_bit(cut):
     assert broken.take("epoch") == unbroken.take("epoch")
 
 
+def test_the_longest_series_of_skipped_steps_counts_across_calls_and_may_be_over():
+    tally = Accumulators(NAMES)
+    tally.add(rows(4, skipped=(2, 3)))
+    assert (tally.longest_skipped, tally.skipped_in_a_row) == (2, 2)
+    tally.add(rows(6, seed=1, skipped=(0, 1, 4)))
+    assert (tally.longest_skipped, tally.skipped_in_a_row) == (4, 0)
+    tally.add(rows(2, seed=2))
+    assert (tally.longest_skipped, tally.skipped_in_a_row) == (0, 0)
+
+
 def test_saved_accumulators_are_a_copy():
     tally = Accumulators(NAMES)
     tally.add(rows(2))

@@ -107,17 +107,18 @@ def test_stateless_call_writes_nothing_and_returns_the_new_u():
         np.testing.assert_array_equal(variable.numpy(), before[variable.path])
 
 
-def test_gradient_through_the_normalized_kernel():
+@pytest.mark.parametrize("training", [True, False])
+def test_gradient_through_the_normalized_kernel(training):
     """Against central differences in float64 of the loss with u and v held constant."""
     layer = spectral(filters=3, channels=2)
     x, weights = images(1, 5, 5, 2), images(1, 5, 5, 3, seed=1)
     w0, u0 = layer.kernel.numpy().astype("float64"), layer.u.numpy().astype("float64")
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(layer(x, training=True) * weights)
+        loss = tf.reduce_sum(layer(x, training=training) * weights)
     gradient = tape.gradient(loss, layer.kernel.value).numpy()
     m = w0.reshape(-1, 3)
     v = m @ u0 / np.linalg.norm(m @ u0)
-    u = m.T @ v / np.linalg.norm(m.T @ v)
+    u = m.T @ v / np.linalg.norm(m.T @ v) if training else u0
 
     def value(kernel):
         sigma = v @ kernel.reshape(-1, 3) @ u
@@ -164,11 +165,15 @@ def test_xla_gives_the_same():
     assert all(np.abs(g).max() > 0 for g in plain[2])
 
 
-def test_a_zero_kernel_gives_zero_and_not_nan():
+@pytest.mark.parametrize("training", [True, False])
+def test_a_zero_kernel_gives_zero_and_not_nan(training):
     layer = spectral()
     layer.kernel.assign(np.zeros(layer.kernel.shape))
-    assert np.abs(layer(images(1, 4, 4, 3), training=True)).max() == 0
+    with tf.GradientTape() as tape:
+        outputs = layer(images(1, 4, 4, 3), training=training)
+    assert np.abs(outputs).max() == 0
     assert np.isfinite(layer.u.numpy()).all()
+    assert np.isfinite(tape.gradient(outputs, layer.kernel.value)).all()
 
 
 def test_both_images_count_and_a_nan_does_not_spread_to_other_images():

@@ -5,11 +5,12 @@ import os
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from hazeheal.models.layers import MBConv, Norm, SqueezeExcite, scaled_normal
+from hazeheal.models.layers import Conv, Depthwise, MBConv, Norm, SqueezeExcite, Up, normalized, scaled_normal
 from hazeheal.models.rearrange import MirrorPad, mirrored_indices
 
 # Keras 3 reads variables through an `__array__` without numpy 2's `copy` argument.
@@ -54,10 +55,51 @@ def test_layer_norm_equals_numpy():
     layer.build(x.shape)
     layer.scale.assign(np.linspace(0.5, 2, 24))
     layer.offset.assign(np.linspace(-1, 1, 24))
-    y = x.astype("float64")
+    bias = np.linspace(2, -1, 24, dtype="float32")
+    y = x.astype("float64") + bias
     y = (y - y.mean(3, keepdims=True)) / np.sqrt(y.var(3, keepdims=True) + 1e-6)
     y = y * np.linspace(0.5, 2, 24) + np.linspace(-1, 1, 24)
-    np.testing.assert_allclose(layer(x), y, atol=2e-5)
+    np.testing.assert_allclose(layer(x, bias), y, atol=2e-5)
+
+
+def test_no_norm_adds_the_bias():
+    x, bias = images(2, 4, 5, 3), np.array([1.0, -2.0, 0.5], "float32")
+    layer = Norm("none")
+    layer.build(x.shape)
+    assert layer.variables == []
+    np.testing.assert_array_equal(layer(x, bias), x + bias)
+
+
+SAME = {"padding": "same"}
+LAYERS = {
+    "conv": (lambda: Conv(6, 3, **SAME), lambda: keras.layers.Conv2D(6, 3, **SAME)),
+    "strided conv": (lambda: Conv(6, 3, 2, **SAME), lambda: keras.layers.Conv2D(6, 3, 2, **SAME)),
+    "depthwise": (lambda: Depthwise(3, 2, **SAME), lambda: keras.layers.DepthwiseConv2D(3, 2, **SAME)),
+    "up": (lambda: Up(6, 4, 2, **SAME), lambda: keras.layers.Conv2DTranspose(6, 4, 2, **SAME)),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_a_convolution_and_its_norm_equal_those_of_keras(kind, norm):
+    """Where there is a norm, it adds the bias."""
+    layer, reference = (make() for make in LAYERS[kind])
+    x = images(2, 7, 6, 4)
+    for one in (layer, reference):
+        one.build(x.shape)
+    reference.bias.assign(images(*reference.bias.shape, seed=1))
+    layer.set_weights(reference.get_weights())
+    assert [v.name for v in layer.variables] == [v.name for v in reference.variables]
+    wanted = reference(x).numpy()
+    np.testing.assert_allclose(layer(x), wanted, atol=1e-5)
+    after = Norm(norm)
+    after.build(wanted.shape)
+    if norm == "layer":
+        after.scale.assign(images(wanted.shape[-1], seed=2))
+        wanted = (wanted - wanted.mean(3, keepdims=True)) / np.sqrt(wanted.var(3, keepdims=True) + 1e-6) * after.scale
+    np.testing.assert_allclose(normalized(layer, after, tf.constant(x)), wanted, atol=2e-5)
+    dynamic = tf.function(lambda x: normalized(layer, after, x), input_signature=[tf.TensorSpec([None, None, None, 4])])
+    np.testing.assert_allclose(dynamic(x), wanted, atol=2e-5)
 
 
 def test_a_removed_norm_is_refused():
@@ -69,8 +111,9 @@ def test_norm_statistics_are_float32_in_bfloat16():
     """A large common offset would swallow the variance if the mean were taken in bfloat16."""
     x = tf.cast(100 + tf.constant(images(1, 6, 6, 16)), tf.bfloat16)
     layer = Norm("layer", dtype="mixed_bfloat16")
-    out = layer(x)
-    wanted = Norm("layer")(tf.cast(x, tf.float32))
+    bias = tf.zeros([16])
+    out = layer(x, bias)
+    wanted = Norm("layer")(tf.cast(x, tf.float32), bias)
     assert out.dtype == tf.bfloat16
     np.testing.assert_allclose(tf.cast(out, tf.float32), wanted, rtol=0.01, atol=0.01)
 

@@ -55,13 +55,15 @@ def test_a_run_that_is_all_warmup_has_finite_rates():
 # --- clipping -----------------------------------------------------------------------------------------
 
 
-def test_global_norm_is_numpys_and_not_finite_if_any_entry_is_not():
-    gradients = [np.full((3, 2), 2.0, np.float32), np.arange(5, dtype=np.float32)]
-    wanted = np.sqrt(sum(np.sum(np.square(g.astype(np.float64))) for g in gradients))
-    assert float(optimizer.global_norm(gradients)) == pytest.approx(wanted, rel=1e-6)
+@pytest.mark.parametrize("shape", [(11,), (5, 64)])
+def test_global_norm_is_numpys_and_not_finite_if_any_entry_is_not(shape):
+    gradient = np.random.default_rng(0).normal(2, 3, shape).astype(np.float32)
+    norm = optimizer.global_norm(tf.constant(gradient))
+    assert norm.shape == () and norm.dtype == tf.float32
+    assert float(norm) == pytest.approx(np.linalg.norm(gradient.astype(np.float64)), rel=1e-6)
     for bad in (np.nan, np.inf, -np.inf):
-        gradients[1][3] = bad
-        assert not np.isfinite(float(optimizer.global_norm(gradients)))
+        gradient.flat[-2] = bad
+        assert not np.isfinite(float(optimizer.global_norm(tf.constant(gradient))))
 
 
 @pytest.mark.parametrize(
@@ -89,31 +91,35 @@ def numpy_adam(weights, gradients, *, rate, beta1, beta2, epsilon):
 @pytest.mark.parametrize(("beta1", "beta2", "epsilon"), [(0.5, 0.999, 1e-7), (0.9, 0.99, 1e-3), (0.0, 0.9, 1e-7)])
 def test_adam_is_the_papers(jit_compile, beta1, beta2, epsilon):
     generator = np.random.default_rng(0)
-    shapes = [(3, 4), (5,)]
-    weights = [generator.normal(size=s).astype(np.float32) for s in shapes]
+    shape = (5, 4)
+    weight = generator.normal(size=shape).astype(np.float32)
     # Over ten orders of magnitude, so that epsilon counts in some and not in others.
-    scales = [10.0 ** generator.uniform(-9, 1, s) for s in shapes]
-    steps = [[(c * generator.normal(size=c.shape)).astype(np.float32) for c in scales] for _ in range(6)]
+    scale = 10.0 ** generator.uniform(-9, 1, shape)
+    steps = [(scale * generator.normal(size=shape)).astype(np.float32) for _ in range(6)]
     rates = [1e-2, 2e-2, 2e-2, 1e-3, 5e-3, 1e-2]
-    variables = [tf.Variable(w) for w in weights]
-    m, v = ([tf.Variable(tf.zeros(s)) for s in shapes] for _ in range(2))
 
     @tf.function(jit_compile=jit_compile, autograph=False)
-    def update(gradients, rate, updates):
-        optimizer.adam(
-            variables, m, v, gradients, rate=rate, updates=updates, beta1=beta1, beta2=beta2, epsilon=epsilon
-        )
+    def update(w, m, v, gradient, rate, updates):
+        return optimizer.adam(w, m, v, gradient, rate=rate, updates=updates, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
-    for t, gradients in enumerate(steps):
-        update([tf.constant(g) for g in gradients], tf.constant(rates[t]), tf.constant(t, tf.int64))
-    moved = 0.0
-    for i, weight in enumerate(weights):
-        wanted = numpy_adam(weight, [s[i] for s in steps], rate=rates, beta1=beta1, beta2=beta2, epsilon=epsilon)
-        np.testing.assert_allclose(variables[i].numpy() - weight, wanted[0] - weight, rtol=2e-4, atol=5e-7)
-        np.testing.assert_allclose(m[i].numpy(), wanted[1], rtol=1e-4, atol=1e-12)
-        np.testing.assert_allclose(v[i].numpy(), wanted[2], rtol=1e-4, atol=1e-20)
-        moved = max(moved, np.abs(wanted[0] - weight).max())
-    assert moved > 5e-3
+    state = tf.constant(weight), tf.zeros(shape), tf.zeros(shape)
+    for t, gradient in enumerate(steps):
+        state = update(*state, tf.constant(gradient), tf.constant(rates[t]), tf.constant(t, tf.int64))
+    w, m, v = (tensor.numpy() for tensor in state)
+    wanted = numpy_adam(weight, steps, rate=rates, beta1=beta1, beta2=beta2, epsilon=epsilon)
+    np.testing.assert_allclose(w - weight, wanted[0] - weight, rtol=2e-4, atol=5e-7)
+    np.testing.assert_allclose(m, wanted[1], rtol=1e-4, atol=1e-12)
+    np.testing.assert_allclose(v, wanted[2], rtol=1e-4, atol=1e-20)
+    assert np.abs(wanted[0] - weight).max() > 5e-3
+
+
+def test_adam_leaves_padding_at_zero():
+    """The parameters lie in vectors with gaps, whose gradient is zero."""
+    zeros, gradient = tf.zeros([4]), tf.constant([0.0, 1.0, 0.0, -2.0])
+    options = {"rate": tf.constant(0.1), "updates": tf.constant(3, tf.int64)}
+    state = optimizer.adam(zeros, zeros, zeros, gradient, beta1=0.5, beta2=0.999, epsilon=1e-7, **options)
+    for value in state:
+        assert (value.numpy() != 0).tolist() == [False, True, False, True]
 
 
 # --- moving average -----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hazeheal import config as configs
-from hazeheal.training.schedule import Interval, Schedule
+from hazeheal.training.schedule import Interval, LoopLength, Schedule
 
 
 def schedule(images, batch, **fields):
@@ -88,12 +88,30 @@ def test_the_last_step_is_always_due_but_ends_no_epoch():
 
 
 def test_the_loop_stops_where_something_is_due():
-    run = schedule(11, 4, log_every="5 steps", save_every="4 steps", steps_per_loop=3, steps=22)
+    run = schedule(11, 4, log_every="5 steps", save_every="4 steps", steps=22)
     stops, step = [], 0
     while step < 22:
         step = run.next_stop(step)
         stops.append(step)
-    assert stops == [3, 4, 5, 6, 8, 9, 10, 11, 12, 14, 15, 16, 17, 20, 22]
+    assert stops == [4, 5, 8, 10, 12, 14, 15, 16, 20, 22]
+
+
+def test_the_loop_takes_about_a_second_and_at_most_doubles():
+    length, taken = LoopLength(0), []
+    for _ in range(10):
+        taken.append(length.wanted())
+        length.add(taken[-1], seconds=0.005 * taken[-1])
+    assert taken == [1, 2, 4, 8, 16, 32, 64, 128, 200, 200]
+    length.add(200, seconds=100.0)  # an exception, such as a compilation
+    assert length.wanted() == 2
+    length.add(2, seconds=7.0)
+    assert length.wanted() == 1
+
+
+def test_a_fixed_length_of_the_loop_stays():
+    length = LoopLength(3)
+    length.add(3, seconds=60.0)
+    assert length.wanted() == 3
 
 
 def test_nothing_is_due_before_the_first_step():

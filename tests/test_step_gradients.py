@@ -7,41 +7,56 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from step_states import EVERYTHING, NORMS
+from trainings import make_config, separate
 
+from hazeheal.models import ops, perceptual
+from hazeheal.models.networks import build_networks
 from hazeheal.models.pixels import normalize
 from hazeheal.training.step import losses
 from hazeheal.training.step.forward_backward import accumulate, make_forward_backward
-from hazeheal.training.step.train_state import LocalVariables
+from hazeheal.training.step.train_state import NETWORKS, TrainState
 
 
 def forward_backward(trial, hazy, clear):
-    """Runs the pure function eagerly on the first replica's variables; hazy, clear [B, H, W, 3]."""
-    function = make_forward_backward(
-        trial.networks, config=trial.config, scaled=trial.runtime.precision == "mixed_float16"
-    )
-    mine = LocalVariables(trial.state, 0)
-    return function(
-        mine.generator,
-        mine.discriminator,
-        mine.vectors,
-        mine.frozen,
-        mine.loss_scale,
-        hazy,
-        clear,
-        1 / len(hazy),
-    )
+    """Runs the pure function eagerly on the first replica's variables; hazy, clear [B, H, W, 3].
+
+    Returns:
+        ({NETWORK/PATH: gradient}, losses, {PATH: spectral vector}), arrays.
+    """
+    scaled = trial.runtime.precision == "mixed_float16"
+    function = make_forward_backward(trial.networks, trial.state.layouts, config=trial.config, scaled=scaled)
+    outputs = function(trial.state.read(0), hazy, clear, 1 / len(hazy))
+    assert {tensor.dtype for tensor in outputs.values()} == {tf.float32}
+    return separate(trial.state, outputs)
 
 
-def awaken(trial, seed=0):
+def joined(gradients):
+    """All gradients as one vector."""
+    return np.concatenate([gradient.ravel() for gradient in gradients.values()])
+
+
+def assert_gradients_equal(mine, theirs):
+    """Compares {NETWORK/PATH: gradient}."""
+    assert mine.keys() == theirs.keys()
+    for name, wanted in theirs.items():
+        scale = np.abs(wanted).max()
+        np.testing.assert_allclose(mine[name], wanted, rtol=1e-3, atol=1e-4 * scale + 1e-7, err_msg=name)
+
+
+def awaken(trial):
     """Moves every weight: the head starts at zero, and lets no gradient through to the rest of the generator."""
-    generator = np.random.default_rng(seed)
-    values = trial.state.snapshot()
+    trial.state.load(moved(trial.state.snapshot()), source="noise")
+    return trial
+
+
+def moved(values):
+    """A snapshot with noise added to the networks' weights."""
+    generator = np.random.default_rng(0)
     for name in values:
         if name.startswith(("generator/", "discriminator/", "ema/")) and not name.endswith("/u"):
             noise = generator.normal(0, 0.05, values[name].shape)
             values[name] = (values[name] + noise).astype(np.float32)
-    trial.state.load(values, source="noise")
-    return trial
+    return values
 
 
 def test_gradients_are_those_of_the_whole_objective(training, batches, vgg):
@@ -49,9 +64,9 @@ def test_gradients_are_those_of_the_whole_objective(training, batches, vgg):
     fields = {k: EVERYTHING[k] for k in ("loss__perceptual_weight", "loss__perceptual_layer")}
     trial = awaken(training(loss__perceptual_weights=vgg, **fields))
     hazy, clear = (x[0] for x in batches(1))
-    outputs = forward_backward(trial, hazy, clear)
+    gradients, sums, spectral = forward_backward(trial, hazy, clear)
 
-    gan, (x, y) = trial.networks, (normalize(hazy), normalize(clear))
+    gan, (x, y) = trial.trained_networks(), (normalize(hazy), normalize(clear))
     vectors = [v for v in gan.discriminator.variables if v.path.endswith("/u")]
     before = [v.numpy() for v in vectors]
     with tf.GradientTape(persistent=True) as tape:
@@ -70,16 +85,17 @@ def test_gradients_are_those_of_the_whole_objective(training, batches, vgg):
         l1 = 0.7 * tf.reduce_mean(c) + 0.3 * tf.reduce_mean(hazy_part)
         perceptual = tf.reduce_mean(tf.abs(gan.perceptual(restored) - gan.perceptual(y)))
         total = gan_loss + 150 * l1 + 0.005 * perceptual
-    wanted = [*tape.gradient(total, gan.generator.trainable_variables)]
-    wanted += tape.gradient(disc_loss, gan.discriminator.trainable_variables)
-    np.testing.assert_allclose(outputs["sums"], [disc_loss, gan_loss, l1, perceptual, total], rtol=1e-5)
+    wanted = {}
+    for name, loss in zip(NETWORKS, (total, disc_loss), strict=True):
+        variables = getattr(gan, name).trainable_variables
+        pairs = zip(variables, tape.gradient(loss, variables), strict=True)
+        wanted |= {f"{name}/{variable.path}": gradient for variable, gradient in pairs}
+    np.testing.assert_allclose(sums, [disc_loss, gan_loss, l1, perceptual, total], rtol=1e-5)
     assert float(perceptual) > 0.1
-    assert len(outputs["gradients"]) == len(wanted)
-    for mine, theirs in zip(outputs["gradients"], wanted, strict=True):
-        scale = np.abs(theirs).max()
-        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4 * scale + 1e-7)
+    assert_gradients_equal(gradients, wanted)
     # u moves by one power iteration, and only as an output.
-    for output, new, old in zip(outputs["vectors"], moved, before, strict=True):
+    assert list(spectral) == [v.path for v in vectors]
+    for output, new, old in zip(spectral.values(), moved, before, strict=True):
         np.testing.assert_allclose(output, new, rtol=1e-5, atol=1e-6)
         assert old.size == 1 or not np.allclose(new, old)
 
@@ -90,13 +106,15 @@ def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(training, batch
     # Over fewer channels a layer norm divides by next to nothing: rounding alone moves the gradients by a thousandth.
     trial = awaken(training(model__norm=norm, model__width=16))
     hazy, clear = (x[0] for x in batches(1))
-    function = make_forward_backward(trial.networks, config=trial.config, scaled=False)
-    mine = LocalVariables(trial.state, 0)
+    function = make_forward_backward(trial.networks, trial.state.layouts, config=trial.config, scaled=False)
     batch = {"hazy": tf.constant(hazy), "clear": tf.constant(clear)}
-    whole, parts = (accumulate(function, mine, batch, micro_batches=n, share=1 / 4) for n in (1, 4))
-    np.testing.assert_allclose(parts["sums"], whole["sums"], rtol=1e-5)
+    inputs = trial.state.read(0)
+    whole, parts = (
+        separate(trial.state, accumulate(function, inputs, batch, micro_batches=n, share=1 / 4)) for n in (1, 4)
+    )
+    np.testing.assert_allclose(parts[1], whole[1], rtol=1e-5)
     # Over all gradients together: those of a bias before a norm are zero but for rounding.
-    a, b = (np.concatenate([np.ravel(g) for g in o["gradients"]]) for o in (parts, whole))
+    a, b = (joined(gradients) for gradients, *_ in (parts, whole))
     assert np.abs(a - b).max() < 1e-5 * np.abs(b).max()
 
 
@@ -106,12 +124,11 @@ def test_low_precision_has_float32_gradients_and_losses(training, batches, preci
     low, high = (awaken(training(precision=p, model__width=16)) for p in (precision, "float32"))
     low.state.loss_scale.assign(2.0**8)  # under which these gradients are finite
     hazy, clear = (x[0] for x in batches(1))
-    outputs, wanted = forward_backward(low, hazy, clear), forward_backward(high, hazy, clear)
-    assert {t.dtype for t in tf.nest.flatten(outputs)} == {tf.float32}
-    assert {v.dtype for v in low.state.variables.values()} == {tf.float32, tf.int64}
-    np.testing.assert_allclose(outputs["sums"], wanted["sums"], rtol=2e-2)
+    (gradients, sums, _), (wanted, wanted_sums, _) = (forward_backward(trial, hazy, clear) for trial in (low, high))
+    assert {v.dtype for v in low.state.variables} == {tf.float32, tf.int64}
+    np.testing.assert_allclose(sums, wanted_sums, rtol=2e-2)
     scale = float(low.copies(0)["loss_scale"]) if precision == "mixed_float16" else 1.0
-    mine, theirs = (np.concatenate([np.ravel(g) for g in o["gradients"]]) for o in (outputs, wanted))
+    mine, theirs = joined(gradients), joined(wanted)
     error = np.linalg.norm(mine / scale - theirs) / np.linalg.norm(theirs)
     assert error < (0.1 if precision == "mixed_bfloat16" else 0.02)
 
@@ -119,23 +136,73 @@ def test_low_precision_has_float32_gradients_and_losses(training, batches, preci
 def test_a_weight_of_zero_turns_a_term_off(training, batches):
     trial = awaken(training(loss__gan_weight=0.0))
     hazy, clear = (x[0] for x in batches(1))
-    outputs = forward_backward(trial, hazy, clear)
+    gradients, sums, _ = forward_backward(trial, hazy, clear)
+    generator = trial.trained_networks().generator
     with tf.GradientTape() as tape:
-        restored = trial.networks.generator(normalize(hazy), training=True)
+        restored = generator(normalize(hazy), training=True)
         mask = losses.haze_mask(normalize(hazy), normalize(clear))
         l1 = 150 * tf.reduce_mean(losses.charbonnier(restored, normalize(clear), mask=mask))
-    wanted = tape.gradient(l1, trial.networks.generator.trainable_variables)
-    assert float(outputs["sums"][4]) == pytest.approx(float(l1), rel=1e-5)
-    assert outputs["sums"][:2].numpy().tolist() == [0, 0], "no discriminator is asked"
-    count = len(wanted)
-    assert all(not np.any(gradient) for gradient in outputs["gradients"][count:])
-    for mine, theirs in zip(outputs["gradients"], wanted, strict=False):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max() + 1e-7)
+    variables = generator.trainable_variables
+    wanted = {f"generator/{v.path}": g for v, g in zip(variables, tape.gradient(l1, variables), strict=True)}
+    assert float(sums[4]) == pytest.approx(float(l1), rel=1e-5)
+    assert sums[:2].tolist() == [0, 0], "no discriminator is asked"
+    others = {name: gradients.pop(name) for name in list(gradients) if name.startswith("discriminator/")}
+    assert len(others) == len(trial.networks.discriminator.trainable_variables)
+    assert not any(gradient.any() for gradient in others.values())
+    assert_gradients_equal(gradients, wanted)
 
 
 def test_the_total_is_the_weighted_sum(training, batches, vgg):
     fields = {"loss__perceptual_weight": 0.005, "loss__perceptual_layer": "block1_conv1"}
     trial = awaken(training(loss__perceptual_weights=vgg, **fields))
-    disc, gan, l1, perceptual, total = forward_backward(trial, *(x[0] for x in batches(1)))["sums"].numpy()
+    _, (disc, gan, l1, perceptual, total), _ = forward_backward(trial, *(x[0] for x in batches(1)))
     assert total == pytest.approx(gan + 150 * l1 + 0.005 * perceptual, rel=1e-6)
     assert min(disc, gan, l1, perceptual) > 0
+
+
+@pytest.fixture(scope="module")
+def vgg_with_pooling(tmp_path_factory):
+    """Weights of the perceptual network up to the layer after its first pooling, made up."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for name, shape in perceptual._kernel_shapes("block2_conv1").items():
+        arrays[f"{name}/kernel"] = generator.normal(0, 0.05, shape).astype(np.float32)
+        arrays[f"{name}/bias"] = generator.normal(0, 1, shape[-1]).astype(np.float32)
+    path = tmp_path_factory.mktemp("vgg") / "vgg.npz"
+    np.savez(path, **arrays)
+    return str(path)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_form_for_gpus_has_the_same_losses_and_gradients(monkeypatch, batches, vgg_with_pooling, norm):
+    """The operations of both forms are compared one by one in test_ops.py."""
+    config = make_config(
+        model__width=8,
+        model__depth=2,
+        model__norm=norm,
+        loss__perceptual_weight=0.005,
+        loss__perceptual_layer="block2_conv1",
+        loss__perceptual_weights=vgg_with_pooling,
+    )
+    networks = build_networks(config)
+    hazy, clear = (tf.constant(x[0]) for x in batches(1))
+
+    def computed(target_is_cpu):
+        monkeypatch.setattr(ops, "target_is_cpu", target_is_cpu)
+        state = TrainState(networks, use_ema=False)
+        state.load(moved(state.snapshot()), source="noise")
+        function = make_forward_backward(networks, state.layouts, config=config, scaled=False)
+        outputs = tf.function(function, autograph=False)(state.read(0), hazy, clear, 1 / len(hazy))
+        return state, separate(state, outputs)
+
+    (cpu, (wanted, wanted_sums, wanted_spectral)), (gpu, (gradients, sums, spectral)) = map(computed, (True, False))
+    # Kernels lie in the vectors in another order, and in snapshots in the same.
+    assert not np.array_equal(cpu.parameters["generator"], gpu.parameters["generator"])
+    assert all(np.array_equal(value, gpu.snapshot()[name]) for name, value in cpu.snapshot().items())
+    np.testing.assert_allclose(sums, wanted_sums, rtol=1e-5)
+    assert min(sums) > 1e-3, "each term counts"
+    assert_gradients_equal(gradients, wanted)
+    a, b = joined(gradients), joined(wanted)
+    assert np.linalg.norm(a - b) < 1e-5 * np.linalg.norm(b)
+    for name, vector in wanted_spectral.items():
+        np.testing.assert_allclose(spectral[name], vector, rtol=1e-5, atol=1e-6)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from step_states import COUNTERS, assert_equal_states, slots
 
 from hazeheal.training.step import optimizer, step
+from hazeheal.training.step.layout import ROW
+from hazeheal.training.step.train_state import NETWORKS
 
 # What the gradients of these small networks fit under; from its start at 2^15 it is found in five halvings.
 SCALE = 2.0**8
@@ -60,17 +61,13 @@ def test_one_replica_rounds_nothing(training, batches):
     assert_equal_states(*(trial.copies(0) for trial in runs))
 
 
-def test_half_the_bytes_are_in_the_reduction(training, batches):
-    """What is added between replicas is float16 but for the one vector of the losses' sums."""
-    trial = training(replicas=2, **HALF)
-    variables = len(trial.networks.generator.trainable_variables) + len(
-        trial.networks.discriminator.trainable_variables
+@pytest.mark.parametrize(("fields", "wanted"), [(HALF, ["float16", "float32"]), ({"model__norm": "none"}, ["float32"])])
+def test_half_the_bytes_are_in_the_reduction(training, batches, fields, wanted):
+    """One vector of all gradients is added between replicas, in float16 with the row of the losses beside it."""
+    trial = training(replicas=2, **fields)
+    rows = sum(trial.state.layouts[name].rows for name in NETWORKS) + 1
+    graph = trial.graph(*batches(1))
+    added = sorted(
+        (op.outputs[0].dtype.name, op.outputs[0].shape) for op in graph.get_operations() if op.type == "AddN"
     )
-    names = {"AddN", "AddV2", "Add"}
-    halves = [
-        node
-        for function in trial.graph_functions(*batches(1))
-        for node in function.node_def
-        if node.op in names and tf.as_dtype(node.attr["T"].type) == tf.float16
-    ]
-    assert len(halves) == variables
+    assert added == list(zip(wanted, [[rows, ROW], [ROW]], strict=False))

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from trainings import make_config
 
 from hazeheal.errors import HazeHealError
 from hazeheal.models.networks import build_networks
-from hazeheal.training.step.train_state import TrainState
+from hazeheal.training.step.train_state import NETWORKS, TrainState
 
 
 @pytest.fixture(scope="module")
@@ -62,31 +63,71 @@ def test_names_are_those_of_all_checkpoints(pair):
 
 
 def test_every_variable_is_saved_once_with_its_average_and_slots(pair):
-    names = set(pair.state.variables)
+    names = set(pair.state.snapshot())
     networks = {n for n in names if n.startswith(("generator/", "discriminator/"))}
+    of_keras = {f"{name}/{v.path}" for name in NETWORKS for v in getattr(pair.networks, name).variables}
+    assert networks == of_keras
     vectors = {n for n in networks if n.endswith("/u")}
     assert len(vectors) == 6
     averages = {f"ema/{n}" for n in networks if n.startswith("generator/")}
     slots = {f"adam_{slot}/{n}" for n in networks - vectors for slot in "mv"}
     assert names == networks | averages | slots | COUNTERS
-    ids = {id(variable) for variable in pair.state.variables.values()}
-    assert len(ids) == len(names)
+    # Parameters, spectral vectors, average and slots are one vector each.
+    assert len({id(variable) for variable in pair.state.variables}) == 8 + len(COUNTERS)
+    values_in_vectors = sum(value.size for name, value in pair.state.snapshot().items() if name not in COUNTERS)
+    assert sum(v.shape.num_elements() for v in pair.state.variables) >= values_in_vectors + len(COUNTERS)
 
 
 def test_names_do_not_depend_on_what_was_built_before(pair):
     config = make_config()
-    again = TrainState(build_networks(config), use_ema=True)
-    assert list(again.variables) == list(pair.state.variables)
-    assert {n: tuple(v.shape) for n, v in again.variables.items()} == {
-        n: tuple(v.shape) for n, v in pair.state.variables.items()
-    }
+    again = TrainState(build_networks(config), use_ema=True).snapshot()
+    before = pair.state.snapshot()
+    assert list(again) == list(before)
+    assert {n: v.shape for n, v in again.items()} == {n: v.shape for n, v in before.items()}
 
 
 def test_without_an_average_the_weights_are_used():
     state = TrainState(build_networks(make_config()), use_ema=False)
-    assert state.ema == []
-    assert not any(name.startswith("ema/") for name in state.variables)
-    assert state.inference_weights is state.trainable["generator"]
+    assert state.ema is None
+    assert not any(name.startswith("ema/") for name in state.snapshot())
+    assert state.inference_weights is state.parameters["generator"]
+
+
+def test_the_initial_values_are_those_of_the_networks(pair):
+    values = pair.reset().state.snapshot()
+    for name in NETWORKS:
+        for variable in getattr(pair.networks, name).variables:
+            assert np.array_equal(values[f"{name}/{variable.path}"], variable.numpy()), variable.path
+    assert not any(value.any() for name, value in values.items() if name.startswith("adam_"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_the_perceptual_network_has_its_own_precision_and_is_not_saved(vgg, precision):
+    config = make_config(
+        loss__perceptual_weight=0.005, loss__perceptual_layer="block1_conv1", loss__perceptual_weights=vgg
+    )
+    networks = build_networks(config, precision=precision)
+    state = TrainState(networks, use_ema=False)
+    dtype = precision.removeprefix("mixed_")
+    assert state.perceptual.dtype == dtype
+    assert not any("block1" in name for name in state.snapshot())
+    found = state.layouts["perceptual"].unpack(state.read(0).perceptual)
+    for tensor, variable in zip(found, networks.perceptual.variables, strict=True):
+        assert np.array_equal(tensor, tf.cast(variable.numpy(), dtype)), variable.path
+    assert {v.dtype for v in state.variables} == {tf.float32, tf.int64}
+
+
+def test_each_replica_reads_its_own_values(pair):
+    """What the forward pass gets, in the networks' shapes, is what was loaded."""
+    values = noise_like(pair.reset().state.snapshot(), seed=8)
+    pair.state.load(values, source="noise")
+    for replica in range(2):
+        inputs = pair.state.read(replica)
+        for kind, network in (("generator",) * 2, ("discriminator",) * 2, ("spectral", "discriminator")):
+            layout = pair.state.layouts[kind]
+            for name, tensor in zip(layout.names, layout.unpack(getattr(inputs, kind)), strict=True):
+                assert tensor.numpy().tobytes() == values[f"{network}/{name}"].tobytes(), name
+        assert inputs.loss_scale == values["loss_scale"]
 
 
 def test_the_average_starts_as_the_weights(pair):

@@ -71,7 +71,7 @@ def test_status_after_an_error(machine, tmp_path, error, reason):
         raise error
 
     with pytest.raises(type(error)):
-        machine.run(tmp_path, before={9: fail})
+        machine.run(tmp_path, before={10: fail})
     found = read_status(tmp_path)
     assert (found["state"], found["reason"], found["exit_code"], found["alive"]) == (
         "failed",

@@ -187,3 +187,16 @@ def test_a_failed_rewind_does_not_change_the_log(tmp_path, monkeypatch):
     with pytest.raises(HazeHealError, match=r"log.set_aside.csv cannot be written: No space left"):
         log.rewind_to(10)
     assert log.path.read_bytes() == before
+
+
+def test_rows_in_quick_succession_are_written_together(tmp_path):
+    path = tmp_path / "log.csv"
+    log = TrainingLog(path, min_seconds=60.0)
+    for epoch in range(3):
+        log.append({"epoch": epoch, "step": 10 + 10 * epoch})
+    assert len(path.read_text().splitlines()) == 2  # the header and the first row
+    log.flush()
+    immediate = TrainingLog(tmp_path / "other.csv")
+    for epoch in range(3):
+        immediate.append({"epoch": epoch, "step": 10 + 10 * epoch})
+    assert path.read_bytes() == immediate.path.read_bytes()

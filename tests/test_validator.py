@@ -153,15 +153,14 @@ def test_restore_follows_the_weights(awake, pairs):
     trial = awake(replicas=2)
     restore = make_restore(trial.state)
     before = restore(pairs[0][0])
-    for average in trial.state.ema:
-        average.assign(tf.zeros_like(average))
+    trial.state.ema.assign(tf.zeros_like(trial.state.ema))
     assert np.array_equal(restore(pairs[0][0]), pairs[0][0]), "a residual of zero is the identity"
     assert not np.array_equal(before, pairs[0][0])
 
 
 def test_losses_are_means_over_the_images(awake, figures, pairs):
     trial = awake(replicas=1)
-    gan, values = trial.networks, trial.state.snapshot()
+    gan, values = trial.trained_networks(), trial.state.snapshot()
     weights = [values[f"ema/generator/{v.path}"] for v in gan.generator.trainable_variables]
     rows = []
     for hazy, clear in pairs:

@@ -2,14 +2,13 @@
 
 import contextlib
 
-import numpy as np
 import tensorflow as tf
 
 from hazeheal import config as configs
 from hazeheal.distributed import runtime
 from hazeheal.models.networks import build_networks
 from hazeheal.training.step import step
-from hazeheal.training.step.train_state import TrainState, local
+from hazeheal.training.step.train_state import NETWORKS, TrainState
 
 SIZE = 32  # of the training crops
 
@@ -41,7 +40,7 @@ class Training:
     """Networks, state and compiled loop of one small training, on 1 to 4 CPU replicas.
 
     Attributes:
-        config, runtime, networks, state: As a trainer makes them.
+        config, runtime, networks, state: As a trainer makes them. The variables of `networks` keep the initial values.
         loop: The compiled loop.
     """
 
@@ -52,8 +51,9 @@ class Training:
         strategy = runtime.choose_runtime(cpu_replicas=replicas, precision="float32").strategy
         devices = tuple(f"CPU:{i}" for i in range(replicas))
         self.runtime = runtime.Runtime(strategy=strategy, devices=devices, precision=precision, xla=xla)
-        with strategy.scope():
+        with tf.device("CPU:0"):
             self.networks = build_networks(self.config, precision=precision)
+        with strategy.scope():
             self.state = TrainState(self.networks, use_ema=True)
         self.loop = step.make_loop(
             self.state, config=self.config, runtime=self.runtime, total_steps=total_steps, warmup_steps=0
@@ -82,11 +82,43 @@ class Training:
         dataset = tf.data.Dataset.from_tensor_slices(dict(zip(("hazy", "clear"), shares, strict=True)))
         return iter(self.runtime.strategy.distribute_datasets_from_function(lambda _: dataset))
 
+    def graph(self, hazy, clear):
+        """The graph of the loop."""
+        iterator = self._feed(hazy, clear)
+        return self.loop.train.get_concrete_function(iterator, next(iterator), tf.constant(2)).graph
+
     def graph_functions(self, hazy, clear):
         """The functions that the loop is made of, as FunctionDefs."""
-        loop = self.loop.get_concrete_function(self._feed(hazy, clear), tf.constant(1))
-        return loop.graph.as_graph_def().library.function
+        return self.graph(hazy, clear).as_graph_def().library.function
 
     def copies(self, replica):
         """Every variable of one replica: {name: np.ndarray}."""
-        return {name: np.array(local(v, replica).numpy()) for name, v in self.state.variables.items()}
+        return self.state.snapshot(replica)
+
+    def trained_networks(self):
+        """Networks of their own whose Keras variables have the values of the state."""
+        networks, values = build_networks(self.config, precision=self.runtime.precision), self.copies(0)
+        for name in NETWORKS:
+            for variable in getattr(networks, name).variables:
+                variable.assign(values[f"{name}/{variable.path}"])
+        return networks
+
+
+def separate(state, outputs):
+    """Takes the outputs of `forward_backward` apart.
+
+    Args:
+        state: The `TrainState` whose layouts they have.
+        outputs: Those of the function or of `accumulate`.
+
+    Returns:
+        ({NETWORK/PATH: gradient}, the losses, {PATH: spectral vector}), arrays.
+    """
+    rows = [state.layouts[name].rows for name in NETWORKS]
+    *parts, losses = (part.numpy() for part in tf.split(outputs["summand"], [*rows, 1]))
+    gradients = {}
+    for name, part in zip(NETWORKS, parts, strict=True):
+        gradients |= state.layouts[name].to_arrays(part, prefix=f"{name}/")
+    count = len(step.LOSSES)
+    assert not losses[0, count:].any()
+    return gradients, losses[0, :count], state.layouts["spectral"].to_arrays(outputs["spectral"].numpy())

@@ -1,6 +1,5 @@
-"""The reduction of the gradients between the replicas, without any other work: bytes and time."""
+"""The reduction of the gradient between the replicas, without any other work: bytes and time."""
 
-import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
@@ -9,12 +8,13 @@ from hazeheal.benchmark.step import open_runtime
 from hazeheal.benchmark.timing import timed_rounds
 from hazeheal.distributed.runtime import local_replica_index
 from hazeheal.models.networks import build_networks
-from hazeheal.training.step.step import LOSSES, all_reduce, reduction_dtype
-from hazeheal.training.step.train_state import local
+from hazeheal.training.step.layout import ROW
+from hazeheal.training.step.step import all_reduce, reduction_dtype
+from hazeheal.training.step.train_state import NETWORKS, local, make_layouts
 
 
 def measure(spec: dict) -> dict:
-    """Sums tensors with the shapes of all gradients, in the same single call as the training step.
+    """Sums a vector like that of all gradients and losses, in the same way as the training step.
 
     Args:
         spec: `config`, `cpu`, `replicas`, `precision`, `xla`, `seconds` of a round, `rounds`.
@@ -25,21 +25,19 @@ def measure(spec: dict) -> dict:
     """
     config = configs.from_dict(spec["config"])
     runtime = open_runtime(spec)
-    shapes = gradient_shapes(config)
+    shape = summand_shape(config)
     dtype = reduction_dtype(config, replicas=runtime.replicas)
     with runtime.strategy.scope():
-        # Variables, because their values are unknown when the loop is traced.
-        gradients = [
-            tf.Variable(tf.zeros(shape), trainable=False, aggregation=tf.VariableAggregation.NONE) for shape in shapes
-        ]
+        # A variable, because its values are unknown when the loop is traced.
+        summand = tf.Variable(tf.zeros(shape), trainable=False, aggregation=tf.VariableAggregation.NONE)
 
     @tf.autograph.experimental.do_not_convert
     def reduce():
         replica = local_replica_index(runtime.devices)
-        *values, sums = (local(variable, replica).read_value() for variable in gradients)
-        values, sums = all_reduce(tf.distribute.get_replica_context(), values, sums, dtype=dtype)
+        value = local(summand, replica).read_value()
+        total, sums = all_reduce(tf.distribute.get_replica_context(), value, dtype=dtype)
         # An unused sum would be pruned from the graph; reading its first number is enough.
-        return tf.add_n([tf.reshape(value, [-1])[0] for value in [*values, sums]])
+        return tf.cast(total[0, 0], tf.float32) + sums[0]
 
     @tf.function
     def repeat(count):
@@ -52,8 +50,9 @@ def measure(spec: dict) -> dict:
     count, durations, _ = timed_rounds(
         lambda n: repeat(tf.constant(n)).numpy(), seconds=spec["seconds"], rounds=spec["rounds"]
     )
-    *gradient_sizes, sums_size = (int(np.prod(shape)) for shape in shapes)
-    size = tf.as_dtype(dtype).size * sum(gradient_sizes) + 4 * sums_size
+    size = tf.as_dtype(dtype).size * shape[0] * shape[1]
+    if dtype != "float32":
+        size += 4 * ROW  # the losses are summed in float32, too
     return {
         "bytes": size,
         "seconds": [duration / count for duration in durations],
@@ -61,11 +60,10 @@ def measure(spec: dict) -> dict:
     }
 
 
-def gradient_shapes(config: ConfigDict) -> list[tuple[int, ...]]:
-    """Returns the shapes that the step reduces at once: a gradient for each variable, and the vector of loss sums."""
+def summand_shape(config: ConfigDict) -> tuple[int, int]:
+    """Returns the shape of what the step reduces: the rows of all gradients, and one of losses."""
     fields = config.to_dict()
     # The perceptual network has no gradients and need not be built.
     fields["loss"] = fields["loss"] | {"perceptual_weight": 0.0}
-    networks = build_networks(configs.from_dict(fields))
-    variables = [*networks.generator.trainable_variables, *networks.discriminator.trainable_variables]
-    return [tuple(v.shape) for v in variables] + [(len(LOSSES),)]
+    layouts = make_layouts(build_networks(configs.from_dict(fields)))
+    return sum(layouts[name].rows for name in NETWORKS) + 1, ROW

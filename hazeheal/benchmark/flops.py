@@ -13,6 +13,8 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from hazeheal.training.step.forward_backward import make_forward_backward
+from hazeheal.training.step.layout import ROW
+from hazeheal.training.step.train_state import Inputs, make_layouts
 
 if TYPE_CHECKING:
     from hazeheal.models.networks import Networks
@@ -70,14 +72,10 @@ def of_generator(generator: keras.Model, *, height: int, width: int) -> int:
 
 def of_step(networks: "Networks", *, config: ConfigDict) -> int:
     """Counts the operations of the forward and backward passes of the training step for one image of the crop size."""
-    step = tf.function(make_forward_backward(networks, config=config, scaled=False), autograph=False)
+    layouts = make_layouts(networks)
+    function = make_forward_backward(networks, layouts, config=config, scaled=False)
+    parts = {name: layout.split(tf.zeros([layout.rows, ROW])) for name, layout in layouts.items()}
+    inputs = Inputs(**parts, loss_scale=tf.constant(1.0))
+    inputs = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), inputs)
     image = tf.TensorSpec([1, config.data.crop_size, config.data.crop_size, 3], tf.uint8)
-    generator, discriminator, perceptual = networks.generator, networks.discriminator, networks.perceptual
-    variables = (
-        *(generator.trainable_variables, discriminator.trainable_variables),
-        discriminator.non_trainable_variables,
-        perceptual.variables if perceptual is not None else [],
-    )
-    specs = [[tf.TensorSpec(v.shape, v.value.dtype) for v in group] for group in variables]
-    loss_scale = tf.TensorSpec([])
-    return of_graph(step.get_concrete_function(*specs, loss_scale, image, image, 1.0).graph)
+    return of_graph(tf.function(function, autograph=False).get_concrete_function(inputs, image, image, 1.0).graph)

@@ -71,8 +71,9 @@ def open_training(config: ConfigDict, *, runtime: Runtime) -> tuple[Networks, Ca
         (the networks, train). `train(iterator, count)` trains for `count` steps and returns the seconds spent waiting
         for input.
     """
-    with runtime.strategy.scope():
+    with tf.device("CPU:0"):
         networks = build_networks(config, precision=runtime.precision)
+    with runtime.strategy.scope():
         state = TrainState(networks, use_ema=config.optimizer.ema_half_life > 0)
     loop = make_loop(state, config=config, runtime=runtime, total_steps=10**6, warmup_steps=0)
 

@@ -21,6 +21,7 @@ SIGTERM after saving, 130 stopped by SIGINT after saving; after 75 and 130 the s
 import argparse
 import contextlib
 import gc
+import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -54,7 +55,7 @@ def parser() -> CommandParser:
     add = devices.add_mutually_exclusive_group().add_argument
     add("--gpus", type=numbers, metavar="0,1", help="numbers of the GPUs to use (default: all)")
     add("--cpu_replicas", type=count, metavar="N", help="train on N logical CPU devices instead")
-    cache_help = "save compiled XLA programs there; later starts of the same training do not compile them"
+    cache_help = "compiled XLA programs, so that restarts do not compile (default: WORKDIR/xla_cache; off: none)"
     devices.add_argument("--xla_cache", metavar="DIR", help=cache_help)
     add = parse.add_argument_group("monitoring").add_argument
     port_help = "serve status.json to Prometheus at http://127.0.0.1:PORT/metrics (replica group 0 only)"
@@ -125,7 +126,9 @@ def train(config: ConfigDict, flags: argparse.Namespace) -> dict:
     group = tf_config.from_environment()
     num_groups, number = (1, 0) if group is None else (group.num_groups, group.group)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(xla_cache.use_cache(flags.xla_cache, group=number))
+        cache = flags.xla_cache or pathlib.Path(flags.workdir) / "xla_cache"
+        is_default = flags.xla_cache is None
+        stack.enter_context(xla_cache.use_cache(None if cache == "off" else cache, group=number, is_default=is_default))
         quiet_import.import_tensorflow()
         from hazeheal.distributed import failures
         from hazeheal.distributed.runtime import choose_runtime

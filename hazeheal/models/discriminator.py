@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from hazeheal.models import ops
+from hazeheal.models.input_gradient import record
 from hazeheal.models.layers import derived_seed, scaled_normal
 from hazeheal.models.rearrange import Shape
 
@@ -39,7 +41,9 @@ def build_discriminator(*, width: int = 64, dtype: str = "float32", seed: int = 
 @keras.saving.register_keras_serializable("hazeheal")
 def leaky_relu(x: tf.Tensor) -> tf.Tensor:
     """LeakyReLU with slope 0.2. With tf.nn.leaky_relu in bfloat16, the graph optimizer fails ("remapper failed")."""
-    return tf.maximum(x, 0.2 * x)
+    y = tf.maximum(x, 0.2 * x)
+    record(lambda upstream, images: tf.cast(tf.where(y[images] >= 0, upstream, 0.2 * upstream), y.dtype))
+    return y
 
 
 @keras.saving.register_keras_serializable("hazeheal")
@@ -78,22 +82,19 @@ class SpectralConv2D(keras.layers.Layer):
 
     def _initial_u(self, shape, dtype=None):
         seed = derived_seed(self.seed, f"{self.path_}/u")
-        return _unit(keras.initializers.RandomNormal(stddev=1.0, seed=seed)(shape, dtype="float32"))
+        vector = keras.initializers.RandomNormal(stddev=1.0, seed=seed)(shape, dtype="float32")
+        return vector * tf.math.rsqrt(_square(vector))
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Convolves `[B, H, W, C]`; in training, also runs a power iteration and assigns u."""
-        kernel = tf.convert_to_tensor(self.kernel)
-        matrix = tf.reshape(kernel, [-1, self.filters])
-        constant = tf.stop_gradient(matrix)
-        u = tf.stop_gradient(tf.convert_to_tensor(self.u))
-        v = _unit(tf.reduce_sum(constant * u, axis=1))
+        kernel, u = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.u)
+        kernel, new_u = normalize_kernel(kernel, tf.stop_gradient(u), iterate=training)
         if training:
-            u = _unit(tf.reduce_sum(constant * v[:, tf.newaxis], axis=0))
-            self.u.assign(u)
-        sigma = tf.reduce_sum(v * tf.reduce_sum(matrix * u, axis=1))
-        kernel = tf.cast(kernel / tf.maximum(sigma, 1e-12), self.compute_dtype)
-        x = tf.nn.conv2d(inputs, kernel, strides=self.strides, padding="SAME")
-        return x + tf.cast(tf.convert_to_tensor(self.bias), self.compute_dtype)
+            self.u.assign(new_u)
+        kernel = tf.cast(kernel, self.compute_dtype)
+        bias = tf.cast(tf.convert_to_tensor(self.bias), self.compute_dtype)
+        record(lambda upstream, images: ops.conv_input_gradient(upstream, inputs[images], kernel, strides=self.strides))
+        return ops.conv_same(inputs, kernel, bias, strides=self.strides)
 
     def compute_output_shape(self, shape: Shape) -> Shape:
         """Returns `[B, ceil(H / strides), ceil(W / strides), filters]`."""
@@ -101,5 +102,40 @@ class SpectralConv2D(keras.layers.Layer):
         return (shape[0], *sides, self.filters)
 
 
-def _unit(vector):
-    return vector * tf.math.rsqrt(tf.maximum(tf.reduce_sum(tf.square(vector)), 1e-24))
+def normalize_kernel(kernel: tf.Tensor, u: tf.Tensor, *, iterate: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    """Divides a kernel by an estimate of its largest singular value.
+
+    With u and v constant, sigma = v^T W u' has the gradient v u'^T. Its value needs no product of its own: v is t = W u
+    scaled to length 1, and after an iteration u' is r = W^T t scaled to length 1, so sigma is |r| / |t|; without one it
+    is |t|.
+
+    Args:
+        kernel: W, float32 `[h, w, c_in, c_out]`, taken as the matrix `[h w c_in, c_out]`.
+        u: float32 `[c_out]`, of length 1.
+        iterate: Whether u moves by one power iteration.
+
+    Returns:
+        (W / sigma, the new u).
+    """
+
+    @tf.custom_gradient
+    def normalize(kernel):
+        t = tf.reduce_sum(kernel * u, axis=3)  # [h, w, c_in]: the rows of the matrix
+        square = _square(t)
+        v, new_u, sigma = t * tf.math.rsqrt(square), u, tf.sqrt(square)
+        if iterate:
+            r = tf.reduce_sum(kernel * t[..., tf.newaxis], axis=[0, 1, 2])
+            new_u, sigma = r * tf.math.rsqrt(_square(r)), tf.sqrt(_square(r)) * tf.math.rsqrt(square)
+
+        def gradient(upstream, _):
+            along = tf.reduce_sum(upstream * kernel) / sigma
+            return (upstream - along * v[..., tf.newaxis] * new_u) / sigma
+
+        return (kernel / sigma, new_u), gradient
+
+    return normalize(kernel)
+
+
+def _square(vector):
+    """The squared length of a vector, with a minimum that keeps its inverse finite."""
+    return tf.maximum(tf.reduce_sum(tf.square(vector)), 1e-24)

@@ -15,7 +15,8 @@ The names of the variables, such as `encoder_0/mbconv/expand/kernel`, are part o
 import keras
 import tensorflow as tf
 
-from hazeheal.models.layers import NORMS, MBConv, conv, halved, norm_layer, scaled_normal
+from hazeheal.models import ops
+from hazeheal.models.layers import NORMS, MBConv, Up, conv, halved, norm_layer, normalized, scaled_normal
 from hazeheal.models.rearrange import CropTo, MirrorPad, Patches, Pixels, Shape
 from hazeheal.models.receptive_field import multiple
 from hazeheal.models.view import ApplyMaps, Maps, View
@@ -127,7 +128,7 @@ class EncoderStage(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps `[B, H, W, C]` to `[B, ceil(H / 2), ceil(W / 2), filters]`."""
-        a = tf.nn.silu(self.strided_norm(self.strided(inputs)))
+        a = tf.nn.silu(normalized(self.strided, self.strided_norm, inputs))
         b = self.mbconv(inputs)
         return tf.nn.silu(self.fuse(tf.concat([a, b], axis=-1)))
 
@@ -152,7 +153,7 @@ class DecoderStage(keras.layers.Layer):
         # 2x2 of the 4x4 taps reach one output.
         init = scaled_normal(seed=self.seed, path=f"{self.name}/up", fan_in=4 * below[-1])
         common = {"padding": "same", "kernel_initializer": init, "dtype": self.dtype_policy}
-        self.up = keras.layers.Conv2DTranspose(filters, 4, strides=2, name="up", **common)
+        self.up = Up(filters, 4, strides=2, name="up", **common)
         self.up.build(below)
         self.up_norm = norm_layer(self.norm, filters, name="up_norm", dtype=self.dtype_policy)
         path = f"{self.name}/merge"
@@ -162,8 +163,8 @@ class DecoderStage(keras.layers.Layer):
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         """Merges `[B, H / 2, W / 2, C]` with a skip connection `[B, H, W, C']` into `[B, H, W, C']`."""
         below, skip = inputs
-        x = tf.nn.relu(self.up_norm(self.up(below)))
-        return tf.nn.relu(self.merge_norm(self.merge(tf.concat([x, skip], axis=-1))))
+        x = ops.relu(normalized(self.up, self.up_norm, below))
+        return ops.relu(normalized(self.merge, self.merge_norm, tf.concat([x, skip], axis=-1)))
 
     def compute_output_shape(self, shapes: list[Shape]) -> Shape:
         """Returns the shape of the skip connection."""

@@ -49,11 +49,11 @@ def conv(
     dtype: str | keras.DTypePolicy,
     strides: int = 1,
     gain: float = 2.0,
-) -> keras.layers.Conv2D:
+) -> "Conv":
     """Returns a convolution with bias and padding `same` and its variables, named after the last part of `path`."""
     init = scaled_normal(seed=seed, path=path, fan_in=size * size * channels, gain=gain)
     common = {"padding": "same", "kernel_initializer": init, "dtype": dtype, "name": path.split("/")[-1]}
-    layer = keras.layers.Conv2D(filters, size, strides=strides, **common)
+    layer = Conv(filters, size, strides=strides, **common)
     layer.build((None, None, None, channels))
     return layer
 
@@ -92,12 +92,34 @@ class Norm(keras.layers.Layer):
         self.scale = self.add_weight(initializer="ones", name="scale", **common)
         self.offset = self.add_weight(initializer="zeros", name="offset", **common)
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalizes `[B, H, W, C]`."""
+    def call(self, inputs: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        """Adds a bias `[C]` to `[B, H, W, C]` and normalizes."""
+        inputs, bias = (tf.cast(x, self.compute_dtype) for x in (inputs, bias))
         if self.kind == "none":
-            return inputs
+            return tf.nn.bias_add(inputs, bias)
         scale, offset = tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.offset)
-        return ops.layer_norm(tf.cast(inputs, self.compute_dtype), scale, offset, epsilon=EPSILON)
+        return ops.layer_norm(inputs, bias, scale, offset, epsilon=EPSILON)
+
+
+def normalized(layer: "Conv | Depthwise | Up", norm: Norm, inputs: tf.Tensor) -> tf.Tensor:
+    """Applies a convolution and a norm. The norm adds the bias: its gradient is cheaper there (`ops.layer_norm`)."""
+    if norm.kind == "none":
+        return layer(inputs)
+    return norm(layer.convolve(inputs), tf.convert_to_tensor(layer.bias))
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class Conv(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with padding `same`, computed by `ops.conv_same`."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolves `[B, H, W, C]` and adds the bias."""
+        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+        return ops.conv_same(inputs, kernel, bias, strides=self.strides[0])
+
+    def convolve(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolves without a bias."""
+        return ops.conv_same(inputs, tf.convert_to_tensor(self.kernel), None, strides=self.strides[0])
 
 
 @keras.saving.register_keras_serializable("hazeheal")
@@ -106,9 +128,51 @@ class Depthwise(keras.layers.DepthwiseConv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves `[B, H, W, C]` and adds the bias."""
-        strides = [1, *self.strides, 1]
-        outputs = ops.depthwise(inputs, tf.convert_to_tensor(self.kernel), strides=strides)
-        return outputs + tf.convert_to_tensor(self.bias)
+        return self.convolve(inputs) + tf.convert_to_tensor(self.bias)
+
+    def convolve(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolves without a bias."""
+        return ops.depthwise(inputs, tf.convert_to_tensor(self.kernel), strides=self.strides[0])
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class Up(keras.layers.Conv2DTranspose):
+    """`keras.layers.Conv2DTranspose` of stride 2 with padding `same`."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Doubles the sides of `[B, H, W, C]` and adds the bias."""
+        return tf.nn.bias_add(self.convolve(inputs), tf.convert_to_tensor(self.bias))
+
+    def convolve(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Doubles the sides without a bias."""
+        batch, height, width = (inputs.shape[axis] or tf.shape(inputs)[axis] for axis in range(3))
+        shape = [batch, 2 * height, 2 * width, self.filters]
+        return tf.nn.conv2d_transpose(inputs, tf.convert_to_tensor(self.kernel), shape, 2, "SAME")
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class Dense(keras.layers.Layer):
+    """A 1x1 convolution of one position (`ops.dense`), in float32 under every policy.
+
+    `gain` is that of `scaled_normal`; `seed` and `path` determine the initial values.
+    """
+
+    def __init__(self, filters: int, *, seed: int, path: str, gain: float = 2.0, **kwargs) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        self.filters = filters
+        self.seed = seed
+        self.path_ = path
+        self.gain = gain
+
+    def build(self, shape: Shape) -> None:
+        """Creates the kernel and the bias."""
+        init = scaled_normal(seed=self.seed, path=self.path_, fan_in=shape[-1], gain=self.gain)
+        self.kernel = self.add_weight(shape=(1, 1, shape[-1], self.filters), initializer=init, name="kernel")
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Maps `[B, 1, 1, C]` to `[B, 1, 1, filters]`."""
+        return ops.dense(inputs, tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias))
 
 
 @keras.saving.register_keras_serializable("hazeheal")
@@ -126,16 +190,16 @@ class SqueezeExcite(keras.layers.Layer):
 
     def build(self, shape: Shape) -> None:
         """Creates the two 1x1 convolutions."""
-        common = {"seed": self.seed, "dtype": self.dtype_policy}
         channels = shape[-1]
-        self.reduce = conv(self.squeezed, 1, channels, path=f"{self.path_}/reduce", **common)
-        self.expand = conv(channels, 1, self.squeezed, path=f"{self.path_}/expand", gain=1.0, **common)
+        self.reduce = Dense(self.squeezed, seed=self.seed, path=f"{self.path_}/reduce", name="reduce")
+        self.expand = Dense(channels, seed=self.seed, path=f"{self.path_}/expand", gain=1.0, name="expand")
+        self.reduce.build((None, 1, 1, channels))
+        self.expand.build((None, 1, 1, self.squeezed))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Scales the channels of `[B, H, W, C]`."""
-        mean = spatial_mean(tf.cast(inputs, tf.float32))
-        gate = tf.nn.silu(self.reduce(tf.cast(mean, self.compute_dtype)))
-        return inputs * tf.sigmoid(self.expand(gate))
+        """Scales the channels of `[B, H, W, C]`; the gate is computed in float32."""
+        gate = tf.nn.silu(self.reduce(spatial_mean(tf.cast(inputs, tf.float32))))
+        return ops.scale_channels(inputs, tf.sigmoid(self.expand(gate)))
 
 
 @keras.saving.register_keras_serializable("hazeheal")
@@ -180,11 +244,11 @@ class MBConv(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps `[B, H, W, C]` to `[B, ceil(H / strides), ceil(W / strides), filters]`."""
-        x = tf.nn.silu(self.expand_norm(self.expand(inputs)))
-        x = tf.nn.silu(self.depthwise_norm(self.depthwise(x)))
+        x = tf.nn.silu(normalized(self.expand, self.expand_norm, inputs))
+        x = tf.nn.silu(normalized(self.depthwise, self.depthwise_norm, x))
         if self.gate is not None:
             x = self.gate(x)
-        x = self.project_norm(self.project(x))
+        x = normalized(self.project, self.project_norm, x)
         return inputs + x if self.residual else x
 
     def compute_output_shape(self, shape: Shape) -> Shape:

@@ -50,20 +50,24 @@ def build_perceptual(
 
     import keras
 
+    from hazeheal.models import ops
+
     image = keras.Input((None, None, 3), name="image", dtype="float32")
-    # From RGB in [-1, 1] to the inputs that VGG19 was trained on: BGR in 0..255 minus the ImageNet mean.
-    x = keras.layers.Lambda(lambda x: (x[..., ::-1] + 1.0) * 127.5 - list(_BGR_MEAN), name="bgr", dtype="float32")(
-        image
-    )
+    x = keras.layers.Lambda(_to_vgg_input, name="bgr", dtype="float32")(image)
     for name, shape in shapes.items():
         if name.endswith("_conv1") and name != "block1_conv1":
-            x = keras.layers.MaxPooling2D(2, dtype=dtype)(x)
-        conv = keras.layers.Conv2D(shape[-1], 3, padding="same", activation="relu", name=name, dtype=dtype)
-        x = conv(x)
+            x = keras.layers.Lambda(ops.max_pool, name=name.replace("conv1", "pool"), dtype=dtype)(x)
+        conv = keras.layers.Conv2D(shape[-1], 3, padding="same", name=name, dtype=dtype)
+        x = keras.layers.Activation(ops.relu, name=f"{name}_relu", dtype=dtype)(conv(x))
         conv.set_weights([arrays[f"{name}/kernel"], arrays[f"{name}/bias"]])
     model = keras.Model(image, x, name="perceptual")
     model.trainable = False
     return model
+
+
+def _to_vgg_input(image):
+    """From RGB in [-1, 1] to the inputs that VGG19 was trained on: BGR in 0..255 minus the ImageNet mean."""
+    return (image[..., ::-1] + 1.0) * 127.5 - list(_BGR_MEAN)
 
 
 def check_perceptual_weights(weights: str | os.PathLike, layer: str = DEFAULT_LAYER) -> None:

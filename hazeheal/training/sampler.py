@@ -36,12 +36,11 @@ class Sampler:
 
 def make_restore(state: TrainState) -> Callable[[np.ndarray], np.ndarray]:
     """Returns a function that restores a uint8 `[H, W, 3]` image with the current weights, on the first replica."""
-    generator = state.networks.generator
-    weights = [local(v, 0) for v in state.inference_weights]
+    weights = local(state.inference_weights, 0)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
     def restore(image):
-        values = [v.read_value() for v in weights]
-        return restore_uint8(lambda x: generator.stateless_call(values, [], x, training=False)[0], image[None])[0]
+        values = weights.read_value()
+        return restore_uint8(lambda x: state.restored_by(values, x), image[None])[0]
 
     return lambda image: restore(image).numpy()

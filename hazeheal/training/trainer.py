@@ -18,11 +18,12 @@ from ml_collections import ConfigDict
 
 from hazeheal import config as configs
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
+from hazeheal.distributed import xla_cache
 from hazeheal.distributed.failures import translate_errors, translate_lost_groups
 from hazeheal.distributed.groups import Groups
 from hazeheal.distributed.preemption import STOP_SIGNALS, StopSignals
 from hazeheal.distributed.runtime import Runtime, choose_runtime
-from hazeheal.models.networks import build_networks
+from hazeheal.models.networks import Networks, build_networks
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.training.preflight.checks import check_run
 from hazeheal.training.profiler import Profiler
@@ -30,7 +31,7 @@ from hazeheal.training.reports.logging_setup import setup_logging
 from hazeheal.training.reports.reporter import Reporter
 from hazeheal.training.result import complete_result, save_result
 from hazeheal.training.sampler import Sampler
-from hazeheal.training.schedule import Schedule
+from hazeheal.training.schedule import LoopLength, Schedule
 from hazeheal.training.session import Session
 from hazeheal.training.step.step import make_loop
 from hazeheal.training.step.train_state import TrainState
@@ -43,7 +44,7 @@ class DehazeTrainer:
     """One run: networks, data and directory, from its last checkpoint to its end.
 
     Attributes:
-        networks: The generator, the discriminator and the perceptual network.
+        networks: The generator, the discriminator and the perceptual network, with the current parameters.
         state: Everything that a checkpoint holds.
     """
 
@@ -87,13 +88,16 @@ class DehazeTrainer:
         with self._directory.locked():
             pass  # refuses a directory that is in use, before anything is built
         self._schedule = Schedule(config, num_pairs=self._data.num_images)
+        self._has_run = False
+        self._loop_length = LoopLength(config.train.steps_per_loop)
         self._groups = Groups(self.runtime)
         facts = {"the data set": self._fingerprint, "--on_bad_record": on_bad_record}
         self._groups.check_same(self.runtime.facts() | configs.shared(config) | facts)
 
+        with tf.device("CPU:0"):  # their variables are only the initial values of the state
+            self._networks = build_networks(config, precision=self.runtime.precision)
         with self.runtime.strategy.scope():
-            self.networks = build_networks(config, precision=self.runtime.precision)
-            self.state = TrainState(self.networks, use_ema=config.optimizer.ema_half_life > 0)
+            self.state = TrainState(self._networks, use_ema=config.optimizer.ema_half_life > 0)
         self._loop = make_loop(
             self.state,
             config=config,
@@ -106,6 +110,12 @@ class DehazeTrainer:
         self._validator = None
         if self._val_data is not None:
             self._validator = Validator(self.state, config=config, runtime=self.runtime, processor=self._val_data)
+
+    @property
+    def networks(self) -> Networks:
+        """The networks with the current parameters."""
+        self.state.update_networks()  # training changes the state's vectors
+        return self._networks
 
     @property
     def total_steps(self) -> int:
@@ -125,14 +135,14 @@ class DehazeTrainer:
 
     def describe(self) -> str:
         """Returns devices, networks, data and length of the run in a few lines."""
-        counts = self.networks.parameter_counts()
+        counts = self._networks.parameter_counts()
         validation = f"{self._validator.num_images} validation" if self._validator else "no validation"
         return "\n".join(
             [
                 f"devices   {self.runtime.describe()}",
                 f"networks  generator {counts['generator']:,} parameters, "
                 f"discriminator {counts['discriminator']:,}; perceptual loss "
-                + ("on" if self.networks.perceptual is not None else "off"),
+                + ("on" if self._networks.perceptual is not None else "off"),
                 f"data      {self._data_dir}: {self._data.num_images} training, {validation} pairs",
                 f"training  {self.total_steps} steps of {self.config.train.batch_size} images "
                 f"({float(self.total_steps / self._schedule.steps_per_epoch):.4g} epochs)",
@@ -173,14 +183,17 @@ class DehazeTrainer:
 
             due, batches = self._schedule, self._batches_from(step)
             profiler = Profiler(self.config, self._directory.summaries / "train")
-            while step < self.total_steps and not (signal := self._requested_stop(signals)):
+            while step < self.total_steps:
+                signal, count = self._agree(signals)
+                if signal:
+                    break
                 profiler.update(step)
-                stop = min(due.next_stop(step), profiler.next(step))
-                self._run_steps(batches, stop - step, reporter)
+                stop = min(step + count, due.next_stop(step), profiler.next(step))
+                self._run_steps(batches, step, stop, reporter)
                 step, quality = stop, None
 
-                if reporter.skipped_in_a_row >= self.config.optimizer.max_skipped:
-                    restored = session.roll_back(step, skipped=reporter.skipped_in_a_row)
+                if reporter.longest_skipped >= self.config.optimizer.max_skipped:
+                    restored = session.roll_back(step, skipped=reporter.longest_skipped)
                     step, quality = restored.step, self._start_from(restored, reporter)
                     batches = self._batches_from(step)
                     continue
@@ -251,19 +264,23 @@ class DehazeTrainer:
         strategy = self.runtime.strategy
         return iter(strategy.distribute_datasets_from_function(lambda _: self._data.dataset(step)))
 
-    def _requested_stop(self, signals):
-        """Returns the signal that any group has received, or None: all groups stop at the same step."""
+    def _agree(self, signals):
+        """Returns the signal that any group has received, or None, and how many steps all groups run next."""
         names = (None, *STOP_SIGNALS)
-        return names[int(self._groups.gather([names.index(signals.received)]).max())]
+        table = self._groups.gather([names.index(signals.received), self._loop_length.wanted()])
+        return names[int(table[:, 0].max())], int(table[:, 1].min())
 
-    def _run_steps(self, batches, count, reporter):
+    def _run_steps(self, batches, step, stop, reporter):
         with translate_errors(processor=self._data, devices=self.runtime.devices):
             begin = time.perf_counter()
-            metrics, waited = self._loop(batches, tf.constant(count))
+            metrics, waited = self._loop(batches, tf.constant(stop - step))
             metrics, waited = metrics.numpy(), float(waited)
             seconds = time.perf_counter() - begin
-        reporter.add(metrics, seconds=seconds, waited=waited)
-        if not gc.get_freeze_count():
+        self._loop_length.add(stop - step, seconds=seconds)
+        reporter.add(step, metrics, seconds=seconds, waited=waited)
+        if not self._has_run:  # not by gc.get_freeze_count: it counts a million objects, which takes 50 ms
+            self._has_run = True
+            xla_cache.record_programs()
             # The traced graphs are a million objects that stay. Without this the garbage collector visits them again
             # and again, for seconds each time where their pages were swapped out.
             gc.freeze()

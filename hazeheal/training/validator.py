@@ -12,8 +12,8 @@ from hazeheal.metrics import psnr_ssim
 from hazeheal.models.pixels import normalize, to_uint8
 from hazeheal.training.step import losses
 from hazeheal.training.step.forward_backward import LOSSES, image_losses
-from hazeheal.training.step.step import traced_once
-from hazeheal.training.step.train_state import LocalVariables, TrainState, local
+from hazeheal.training.step.step import compiled, traced_once
+from hazeheal.training.step.train_state import TrainState, local
 
 QUALITY = ("psnr", "ssim", "psnr_input", "ssim_input")
 ROUNDS_PER_CALL = 16  # images on each replica between two returns to Python
@@ -71,20 +71,13 @@ class Validator:
 
     def _make_loop(self):
         strategy, state = self._runtime.strategy, self._state
-        evaluate = traced_once(tf.function(self._evaluate_pair, autograph=False))
+        evaluate = traced_once(compiled(self._evaluate_pair, xla=False))
 
         @tf.autograph.experimental.do_not_convert
         def replica_step(batch):
             replica = local_replica_index(self._runtime.devices)
-            variables = LocalVariables(state, replica)
-            values = evaluate(
-                [local(v, replica).read_value() for v in state.inference_weights],
-                variables.discriminator,
-                variables.vectors,
-                variables.frozen,
-                batch["hazy"],
-                batch["clear"],
-            )
+            weights = local(state.inference_weights, replica).read_value()
+            values = evaluate(state.read(replica), weights, batch["hazy"], batch["clear"])
             context = tf.distribute.get_replica_context()
             return context.all_reduce(tf.distribute.ReduceOp.SUM, batch["weight"] * values)
 
@@ -97,12 +90,13 @@ class Validator:
 
         return loop
 
-    def _evaluate_pair(self, generator, discriminator, vectors, frozen, hazy, clear):
+    def _evaluate_pair(self, inputs, generator, hazy, clear):
         """Returns all figures of one pair, uint8 `[1, H, W, 3]` each: float64, in the order of LOSSES and QUALITY."""
-        networks, weights = self._state.networks, self._config.loss
+        state, weights = self._state, self._config.loss
         x, y = normalize(hazy), normalize(clear)
-        restored, _ = networks.generator.stateless_call(generator, [], x, training=False)
-        per_image, _ = image_losses(networks, weights, discriminator, vectors, frozen, (x, y, restored), training=False)
+        restored = state.restored_by(generator, x)
+        variables = {name: layout.unpack(getattr(inputs, name)) for name, layout in state.layouts.items()}
+        per_image, _, _ = image_losses(state.networks, weights, variables, (x, y, restored), training=False)
         _, gan, l1, perceptual = per_image
         total = losses.generator_total(weights, l1=l1, gan=gan, perceptual=perceptual)
         image = to_uint8(restored)

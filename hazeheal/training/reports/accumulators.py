@@ -16,6 +16,7 @@ class Accumulators:
     Attributes:
         skipped: Number of non-finite steps of the whole run.
         skipped_in_a_row: Number of non-finite steps since the last finite one.
+        longest_skipped: Length of the longest series of non-finite steps, as far as the last call of `add` went.
     """
 
     def __init__(self, names: Sequence[str]):
@@ -25,14 +26,17 @@ class Accumulators:
         self._steps = dict.fromkeys(SPANS, 0)
         self.skipped = 0
         self.skipped_in_a_row = 0
+        self.longest_skipped = 0
 
     def add(self, rows: np.ndarray) -> None:
         """Adds `[steps, metrics]` float32 rows; skipped steps are counted but left out of the means."""
         skipped = self._names.index("skipped")
+        self.longest_skipped = 0
         for row in rows.astype(np.float64):
             if row[skipped]:
                 self.skipped += 1
                 self.skipped_in_a_row += 1
+                self.longest_skipped = max(self.longest_skipped, self.skipped_in_a_row)
                 continue
             self.skipped_in_a_row = 0
             for span in SPANS:

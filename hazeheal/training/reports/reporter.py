@@ -23,6 +23,7 @@ from hazeheal.training.schedule import Schedule
 from hazeheal.training.step.step import LOSSES, METRICS
 
 LOG = logging.getLogger("hazeheal")
+CSV_SECONDS = 1.0  # at least between two writes of training_log.csv
 SHEET_SIDE = 320  # longer side of one image on a sample sheet, in pixels
 
 
@@ -32,6 +33,10 @@ class Reporter:
     As a context manager it closes the progress line at the end, and writes to status.json why the block ended. All
     reports of a step are on the disk before its checkpoint is written (`saving`), so that a run that was killed and
     resumed reports each step once.
+
+    Attributes:
+        longest_skipped: Length of the longest series of non-finite steps in the last call of the loop, with those that
+            precede it.
     """
 
     def __init__(self, directory: RunDirectory, *, config: ConfigDict, schedule: Schedule, facts: dict, is_first: bool):
@@ -60,8 +65,9 @@ class Reporter:
             enabled=is_first,
         )
         self._summaries = SummaryWriters(directory.summaries, max_side=config.samples.max_side)
-        self._csv = TrainingLog(directory.training_log)
+        self._csv = TrainingLog(directory.training_log, min_seconds=CSV_SECONDS)
         self._line = None
+        self.longest_skipped = 0
         self._exits = contextlib.ExitStack()
 
     def __enter__(self) -> "Reporter":
@@ -70,12 +76,8 @@ class Reporter:
         return self
 
     def __exit__(self, *error) -> bool | None:
+        self._csv.flush()
         return self._exits.__exit__(*error)
-
-    @property
-    def skipped_in_a_row(self) -> int:
-        """Number of non-finite steps since the last finite one."""
-        return self._accumulators.skipped_in_a_row
 
     @property
     def images_per_second(self) -> float | None:
@@ -118,16 +120,26 @@ class Reporter:
             ]
         self._summaries.write("", summaries, step=0)
 
-    def add(self, metrics: np.ndarray, *, seconds: float, waited: float) -> None:
-        """Accumulates the metrics of one call of the loop.
+    def add(self, step: int, metrics: np.ndarray, *, seconds: float, waited: float) -> None:
+        """Accumulates the metrics of one call of the loop, and appends the rows of the epochs that end within it.
+
+        An epoch that ends with the last of the steps is left to `epoch`: it may be validated first.
 
         Args:
+            step: Number of steps before the call.
             metrics: `[steps, len(METRICS)]` float32.
             seconds: Duration of the call.
             waited: Seconds of it spent waiting for input.
         """
-        self._accumulators.add(metrics)
         self._clock.add(len(metrics), seconds=seconds, waited=waited)
+        stop, self.longest_skipped = step + len(metrics), 0
+        while step < stop:
+            end = min(stop, self._schedule.epoch.next(step))
+            self._accumulators.add(metrics[: end - step])
+            self.longest_skipped = max(self.longest_skipped, self._accumulators.longest_skipped)
+            step, metrics = end, metrics[end - step :]
+            if step < stop:
+                self.epoch(step, quality=None)
 
     def beat(self, step: int | None = None) -> None:
         """Signals to the launcher and to status.json that the run is alive, with `step` steps done."""
@@ -194,6 +206,7 @@ class Reporter:
     def saving(self, step: int) -> None:
         """Records that a checkpoint is about to be saved, and puts all reports up to `step` on the disk."""
         self._status.enter("saving", step=step)
+        self._csv.flush()
         self._summaries.flush()
 
     def stopped(self, step: int, signal: str) -> None:

@@ -6,7 +6,9 @@ log.append({"epoch": 2, "step": 60, "disc_loss": 1.38})
 """
 
 import logging
+import math
 import pathlib
+import time
 from collections.abc import Mapping
 
 from hazeheal.errors import HazeHealError, OutputError
@@ -25,23 +27,31 @@ class TrainingLog:
     """Writes training_log.csv. Every write replaces the file, so that it never contains a part of a row.
 
     Floats are written so that they read back bit for bit. Nothing that depends on the clock is written, so two
-    equal runs write equal files. Append the row of a step before its checkpoint is saved: a restored run then has
-    every row up to the restored step. If the disk is full, training continues and the rows are written with the next
+    equal runs write equal files. Append the row of a step, and flush, before its checkpoint is saved: a restored run then
+    has every row up to the restored step. If the disk is full, training continues and the rows are written with the next
     one.
     """
 
-    def __init__(self, path: pathlib.Path):
+    def __init__(self, path: pathlib.Path, *, min_seconds: float = 0.0):
         """Reads the rows of an existing file.
+
+        Args:
+            path: The file.
+            min_seconds: A row that follows the last write sooner is written with the next one, or by `flush`: small data
+                sets have several epochs per second.
 
         Raises:
             HazeHealError: The file has other columns, or cannot be read.
         """
         self.path = path
+        self._min_seconds = min_seconds
+        self._last_write = -math.inf
+        self._is_complete = True
         self._has_warned = False
         self._rows = _read(path)  # {step: line}
 
     def append(self, row: Mapping[str, int | float | None]) -> None:
-        """Writes one row and waits until the disk has it.
+        """Adds one row, and writes it unless the last write was less than `min_seconds` ago.
 
         Args:
             row: The values by column; `step` is required. Missing columns and None become NA.
@@ -49,8 +59,18 @@ class TrainingLog:
         values = [row.get(name) for name in COLUMNS]
         line = ",".join(MISSING if value is None else str(value) for value in values) + "\n"
         self._rows[row["step"]] = line
+        self._is_complete = False
+        if time.monotonic() - self._last_write >= self._min_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes all rows and waits until the disk has them."""
+        if self._is_complete:
+            return
+        self._last_write = time.monotonic()
         try:
             self._write()
+            self._is_complete = True
         except OutputError as error:
             if not self._has_warned:
                 self._has_warned = True

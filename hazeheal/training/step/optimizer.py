@@ -1,6 +1,6 @@
 """Adam in float32, gradient clipping, the learning rate schedule, the moving average and the loss scale.
 
-All functions work on gradients that are already reduced and identical on every replica. Keras's optimizers do not fit:
+All functions are pure. They work on flat gradients that are already reduced and identical on every replica. Keras's optimizers do not fit:
 `apply` clips each replica's gradients before they are summed, it always sums over replicas itself, and
 `LossScaleOptimizer` decides from replica 0's local gradients, so that a NaN on replica 1 alone reaches the weights.
 """
@@ -39,9 +39,9 @@ def learning_rate(step: tf.Tensor, *, base: float, warmup_steps: int, total_step
     return rate
 
 
-def global_norm(gradients: list[tf.Tensor]) -> tf.Tensor:
-    """Returns the Euclidean norm over all gradients, a float32 scalar; non-finite if any entry is."""
-    return tf.sqrt(tf.add_n([2 * tf.nn.l2_loss(g) for g in gradients]))
+def global_norm(gradient: tf.Tensor) -> tf.Tensor:
+    """Returns the Euclidean norm of a flat gradient, a float32 scalar; non-finite if any entry is."""
+    return tf.sqrt(tf.reduce_sum(tf.square(gradient)))
 
 
 def clip_factor(norm: tf.Tensor, *, clip_norm: float) -> tf.Tensor:
@@ -50,46 +50,38 @@ def clip_factor(norm: tf.Tensor, *, clip_norm: float) -> tf.Tensor:
 
 
 def adam(
-    variables: list[tf.Variable],
-    slots_m: list[tf.Variable],
-    slots_v: list[tf.Variable],
-    gradients: list[tf.Tensor],
+    w: tf.Tensor,
+    m: tf.Tensor,
+    v: tf.Tensor,
+    g: tf.Tensor,
     *,
     rate: tf.Tensor,
     updates: tf.Tensor,
     beta1: float,
     beta2: float,
     epsilon: float,
-) -> None:
-    """Applies one Adam update in place (Kingma and Ba 2015).
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Computes one Adam update (Kingma and Ba 2015).
 
         m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
         w <- w - rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + epsilon)
 
     Args:
-        variables: w, float32, on one device.
-        slots_m, slots_v: m and v, of the same shapes.
-        gradients: g, float32 tensors of the same shapes, reduced and clipped.
+        w, m, v: The parameters and both moments, float32 of one shape.
+        g: The gradient, of the same shape, reduced and clipped.
         rate: float32 scalar.
         updates: int64 scalar, number of updates before this one; t = updates + 1.
         beta1, beta2, epsilon: As in the equations.
+
+    Returns:
+        The new w, m and v.
     """
     t = tf.cast(updates + 1, tf.float32)
     beta1_power, beta2_power = tf.pow(tf.constant(beta1), t), tf.pow(tf.constant(beta2), t)
-    for variable, m, v, gradient in zip(variables, slots_m, slots_v, gradients, strict=True):
-        # The fused kernel passes over memory once, and XLA supports it.
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=m.handle,
-            v=v.handle,
-            beta1_power=beta1_power,
-            beta2_power=beta2_power,
-            lr=rate,
-            beta1=beta1,
-            beta2=beta2,
-            epsilon=epsilon,
-            grad=gradient,
-        )
+    m += (1 - beta1) * (g - m)
+    v += (1 - beta2) * (tf.square(g) - v)
+    w -= rate * tf.sqrt(1 - beta2_power) / (1 - beta1_power) * m / (tf.sqrt(v) + epsilon)
+    return w, m, v
 
 
 def ema_decay(updates: tf.Tensor, *, half_life: float, batch_size: int) -> tf.Tensor:

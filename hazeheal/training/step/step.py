@@ -2,7 +2,7 @@
 
 On every replica:
 
-    forward + backward (XLA)  ->  one all-reduce of all gradients  ->  update (XLA)
+    forward + backward (XLA)  ->  one all-reduce of one gradient vector  ->  update (XLA)
 
 With `optimizer.reduce_dtype=float16` gradients travel between replicas in half the bytes, under the loss scale that
 float16 needs anywhere: where a sum overflows, every replica skips the step and halves the scale.
@@ -10,16 +10,19 @@ float16 needs anywhere: where a sum overflows, every replica skips the step and 
 Only the collective stays outside of the compiled functions. They are called from a plain Python replica function: a
 jitted function passed to `strategy.run` fails on CPU replicas, and jit over the whole replica function fails on two
 ("Trying to access resource ... located in device CPU:1").
+
+No operation of the host depends on a result of a device within the loop. TensorFlow would wait for the device in every
+step, and the device then for the host, instead of working through steps that are queued.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from ml_collections import ConfigDict
 
 from hazeheal.distributed.runtime import Runtime, local_replica_index
 from hazeheal.training.step.forward_backward import LOSSES, accumulate, make_forward_backward
-from hazeheal.training.step.train_state import LocalVariables, TrainState
+from hazeheal.training.step.train_state import NETWORKS, TrainState
 from hazeheal.training.step.update import SCALARS, make_update
 
 METRICS = LOSSES + SCALARS
@@ -27,7 +30,7 @@ METRICS = LOSSES + SCALARS
 
 def make_loop(
     state: TrainState, *, config: ConfigDict, runtime: Runtime, total_steps: int, warmup_steps: int
-) -> Callable[..., tuple]:
+) -> "TrainingLoop":
     """Builds the function that trains for some steps without returning to Python.
 
     Args:
@@ -37,59 +40,96 @@ def make_loop(
         total_steps, warmup_steps: As for `optimizer.learning_rate`.
 
     Returns:
-        loop(iterator, num_steps) -> (metrics `[num_steps, len(METRICS)]` float32, float64 seconds that the steps
-        waited for input).
+        loop(iterator, num_steps) -> (metrics `[num_steps, len(METRICS)]` float32, float64 seconds that the steps waited
+        for input, estimated from the first one).
     """
     strategy = runtime.strategy
     reduce_dtype = reduction_dtype(config, replicas=runtime.replicas)
     scaled = "float16" in (reduce_dtype, runtime.precision.removeprefix("mixed_"))
-    forward_backward = make_forward_backward(state.networks, config=config, scaled=scaled)
-    forward_backward = traced_once(tf.function(forward_backward, jit_compile=runtime.xla, autograph=False))
+    forward_backward = make_forward_backward(state.networks, state.layouts, config=config, scaled=scaled)
+    forward_backward = traced_once(compiled(forward_backward, xla=runtime.xla))
     options = {"scaled": scaled, "total_steps": total_steps, "warmup_steps": warmup_steps}
-    # One function per replica: each holds its own device's variables.
+    # One function per replica: each holds its own device's variables. On CPUs too, XLA computes it in one pass over the
+    # vectors instead of one for each operation.
     updates = [make_update(state, replica=i, config=config, **options) for i in range(len(runtime.devices))]
-    updates = [tf.function(update, jit_compile=runtime.xla, autograph=False) for update in updates]
+    updates = [compiled(update, xla=True) for update in updates]
     share = 1.0 / config.train.batch_size
+    rows = [state.layouts[name].rows for name in NETWORKS]
+
+    def forward(replica, batch):
+        inputs, micro_batches = state.read(replica), config.optimizer.accumulate
+        return accumulate(forward_backward, inputs, batch, micro_batches=micro_batches, share=share)
 
     @tf.autograph.experimental.do_not_convert
-    def replica_step(batch, arrived):
-        # Without this dependency the clock would be read whenever a thread is free.
-        with tf.control_dependencies([arrived]):
-            batch = {name: tf.identity(value) for name, value in batch.items()}
+    def replica_step(batch):
         replica = local_replica_index(runtime.devices)
-        outputs = accumulate(
-            forward_backward,
-            LocalVariables(state, replica),
-            batch,
-            micro_batches=config.optimizer.accumulate,
-            share=share,
-        )
+        outputs = forward(replica, batch)
         context = tf.distribute.get_replica_context()
-        gradients, sums = all_reduce(context, outputs["gradients"], outputs["sums"], dtype=reduce_dtype)
-        return updates[replica](gradients, sums, outputs["vectors"])
+        total, sums = all_reduce(context, outputs["summand"], dtype=reduce_dtype)
+        *gradients, _ = tf.split(total, [*rows, 1])  # shares the memory
+        return updates[replica](gradients, sums, outputs["spectral"])
+
+    @tf.autograph.experimental.do_not_convert
+    def step(batch):
+        return strategy.experimental_local_results(strategy.run(replica_step, args=(batch,)))[0]
 
     @tf.function
-    def loop(iterator, num_steps):
-        metrics = tf.TensorArray(tf.float32, size=num_steps, element_shape=[len(METRICS)])
-        waited = tf.constant(0.0, tf.float64)
-        last = tf.zeros([len(METRICS)])
-        for i in tf.range(num_steps):
-            # The clock is read when the previous step is done, and again when the batch has arrived.
-            with tf.control_dependencies([last]):
-                requested = tf.timestamp()
-            with tf.control_dependencies([requested]):
-                batch = next(iterator)
-            with tf.control_dependencies(tf.nest.flatten(strategy.experimental_local_results(batch))):
-                arrived = tf.timestamp()
-            waited += arrived - requested
-            values = strategy.run(replica_step, args=(batch, arrived))
-            values = strategy.experimental_local_results(values)
-            with tf.control_dependencies(values):  # a step is done when all replicas have finished it
-                last = tf.identity(values[0])
-            metrics = metrics.write(i, last)
-        return metrics.stack(), waited
+    def fetch(iterator):
+        requested = tf.timestamp()
+        with tf.control_dependencies([requested]):
+            batch = next(iterator)
+        with tf.control_dependencies(tf.nest.flatten(strategy.experimental_local_results(batch))):
+            return batch, tf.timestamp() - requested
 
-    return loop
+    @tf.function
+    def train(iterator, first, num_steps):
+        metrics = tf.TensorArray(tf.float32, size=num_steps, element_shape=[len(METRICS)])
+        metrics = metrics.write(0, step(first))
+        for i in tf.range(1, num_steps):
+            metrics = metrics.write(i, step(next(iterator)))
+        return metrics.stack()
+
+    @tf.function(autograph=False)
+    def compile_on_first_device(batch):
+        with tf.device(runtime.devices[0]):
+            images = strategy.experimental_local_results(batch)[0]
+            return forward(0, images)["summand"][0, 0]
+
+    # XLA compiles for each device when a function is first used there. If one device is first, the others load its
+    # program from the persistent cache (distributed/xla_cache.py); if all start at once, each compiles. It has to be
+    # called from a graph as in `train`: a direct call has another key in the cache.
+    compiles_once = runtime.xla and len(runtime.devices) > 1
+    return TrainingLoop(fetch=fetch, train=train, before_first=compile_on_first_device if compiles_once else None)
+
+
+class TrainingLoop:
+    """Trains for some steps without returning to Python, see `make_loop`.
+
+    Attributes:
+        train: The tf.function (iterator, first batch, num_steps) -> metrics.
+    """
+
+    def __init__(self, *, fetch: Callable, train: Callable, before_first: Callable | None):
+        """`fetch` returns a batch and the seconds waited for it; `before_first` gets the very first batch."""
+        self._fetch = fetch
+        self.train = train
+        self._before_first = before_first
+
+    def __call__(self, iterator: Iterator, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Trains for `num_steps` steps, an int32 scalar of 1 or more."""
+        # The wait is measured before the loop, where the devices are idle: within it, measuring would make them wait.
+        first, waited = self._fetch(iterator)
+        if self._before_first is not None:
+            self._before_first(first)
+            self._before_first = None
+        return self.train(iterator, first, num_steps), waited * tf.cast(num_steps, waited.dtype)
+
+
+def compiled(function: Callable, *, xla: bool) -> tf.types.experimental.PolymorphicFunction:
+    """Returns a tf.function that XLA compiles, or that TensorFlow optimizes once and does not copy into its callers."""
+    if xla:
+        return tf.function(function, jit_compile=True, autograph=False)
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 def reduction_dtype(config: ConfigDict, *, replicas: int) -> str:
@@ -97,26 +137,22 @@ def reduction_dtype(config: ConfigDict, *, replicas: int) -> str:
     return config.optimizer.reduce_dtype if replicas > 1 else "float32"
 
 
-def all_reduce(
-    context: tf.distribute.ReplicaContext, gradients: list, sums: tf.Tensor, *, dtype: str
-) -> tuple[list, tf.Tensor]:
-    """Sums gradients and losses over all replicas, in a replica function.
+def all_reduce(context: tf.distribute.ReplicaContext, summand: tf.Tensor, *, dtype: str) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sums the gradient and the losses over all replicas, in a replica function.
 
     Args:
         context: The replica context.
-        gradients: float32 tensors, summed in `dtype`.
-        sums: The vector of the losses' sums, which stays float32.
-        dtype: `float32` or `float16`.
+        summand: Of `forward_backward`: the gradient and, in the last row, the losses of this replica; float32.
+        dtype: `float32` or `float16`, in which the gradient is summed.
 
     Returns:
-        (gradients, sums) of the global batch, float32, identical on every replica.
+        (the sum of `summand` in `dtype`, the float32 sum of its last row), identical on every replica.
     """
     add = tf.distribute.ReduceOp.SUM
     if dtype == "float32":
-        *gradients, sums = context.all_reduce(add, [*gradients, sums])
-        return gradients, sums
-    halves = context.all_reduce(add, [tf.cast(g, dtype) for g in gradients])
-    return [tf.cast(g, tf.float32) for g in halves], context.all_reduce(add, sums)
+        total = context.all_reduce(add, summand)
+        return total, total[-1]
+    return context.all_reduce(add, tf.cast(summand, dtype)), context.all_reduce(add, summand[-1])
 
 
 def traced_once(function: Callable) -> Callable:

@@ -1,18 +1,23 @@
 """Everything that a checkpoint must hold so that a resumed run equals one that never stopped.
 
-The networks' variables, the moving average, Adam's slots, the spectral vectors, the loss scale and the counters. Data
+The networks' parameters, the moving average, Adam's slots, the spectral vectors, the loss scale and the counters. Data
 order and augmentation are functions of (seed, step), so the step is all they need.
+
+The parameters of each network are one vector (`layout`), and so are their slots and average. Checkpoints hold one array
+for each variable of the networks.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from hazeheal.errors import HazeHealError
+from hazeheal.models import ops
 from hazeheal.training.step import optimizer
+from hazeheal.training.step.layout import ROW, Layout
 
 if TYPE_CHECKING:
     from hazeheal.models.networks import Networks
@@ -20,17 +25,43 @@ if TYPE_CHECKING:
 NETWORKS = ("generator", "discriminator")
 
 
+class Inputs(NamedTuple):
+    """One replica's variables, read as tensors for the pure forward pass.
+
+    The first four are the parts of vectors (`Layout.split`); `loss_scale` is a float32 scalar.
+    """
+
+    generator: list[tf.Tensor]
+    discriminator: list[tf.Tensor]
+    spectral: list[tf.Tensor]
+    perceptual: list[tf.Tensor]
+    loss_scale: tf.Tensor
+
+
+def make_layouts(networks: Networks) -> dict[str, Layout]:
+    """Returns the layouts of the vectors of `Inputs`; `perceptual` is empty without such a network."""
+    groups = {name: getattr(networks, name).trainable_variables for name in NETWORKS}
+    groups["spectral"] = networks.discriminator.non_trainable_variables
+    groups["perceptual"] = networks.perceptual.variables if networks.perceptual is not None else []
+    outputs_first = not ops.is_for_cpu()
+    return {
+        name: Layout({v.path: tuple(v.shape) for v in variables}, outputs_first=outputs_first)
+        for name, variables in groups.items()
+    }
+
+
 class TrainState:
-    """The variables of a training, created inside `strategy.scope()`, each under a stable name.
+    """The variables of a training, created inside `strategy.scope()`.
 
     Attributes:
-        networks: Generator, discriminator and perceptual network.
-        variables: {name: variable} of all that is saved.
-        trainable: {`generator`, `discriminator`: list of variables}.
-        vectors: The discriminator's spectral vectors.
-        frozen: The perceptual network's weights; empty without one. They are not saved.
-        ema: Moving averages of the generator's trainable variables; empty where the configuration disables them.
-        slots: {`generator`, `discriminator`: (m, v)} of Adam: lists in the order of the trainable variables.
+        networks: Generator, discriminator and perceptual network. Their own variables have the initial values, or those of
+            the last `update_networks`.
+        layouts: The layouts of `make_layouts`.
+        parameters: {`generator`, `discriminator`: vector}.
+        slots: {`m`, `v`: {network: float32 vector}} of Adam.
+        ema: Moving average of the generator's parameters, a vector; None where the configuration disables it.
+        spectral: All spectral vectors of the discriminator, as one.
+        perceptual: The perceptual network's weights, a vector in that network's precision. It is not saved.
         step: int64, number of steps done, skipped ones included; the position in the data.
         updates: int64, number of updates applied.
         skipped_in_a_row: int64, non-finite steps since the last finite one.
@@ -41,53 +72,83 @@ class TrainState:
 
     def __init__(self, networks: Networks, *, use_ema: bool):
         self.networks = networks
-        models = {"generator": networks.generator, "discriminator": networks.discriminator}
-        self.variables = {
-            f"{name}/{variable.path}": variable.value for name, model in models.items() for variable in model.variables
-        }
-        self.trainable = {n: [v.value for v in m.trainable_variables] for n, m in models.items()}
-        self.vectors = [v.value for v in networks.discriminator.non_trainable_variables]
-        perceptual = networks.perceptual
-        self.frozen = [v.value for v in perceptual.variables] if perceptual is not None else []
+        self.layouts = make_layouts(networks)
+        self._vectors = {}  # {prefix of the names in a checkpoint: (layout, variable)}
+        self._scalars = {}
 
-        self.ema = []
+        initial = {name: {v.path: v.numpy() for v in getattr(networks, name).variables} for name in NETWORKS}
+        self.parameters = {
+            name: self._create_vector(f"{name}/", self.layouts[name], initial[name]) for name in NETWORKS
+        }
+        self.spectral = self._create_vector("discriminator/", self.layouts["spectral"], initial["discriminator"])
+        self.ema = None
         if use_ema:
-            for variable in networks.generator.trainable_variables:
-                self.ema.append(self._create(f"ema/generator/{variable.path}", variable.value))
+            self.ema = self._create_vector("ema/generator/", self.layouts["generator"], initial["generator"])
         self.slots = {
-            name: tuple(
-                [self._create(f"adam_{slot}/{name}/{v.path}", tf.zeros(v.shape)) for v in model.trainable_variables]
-                for slot in ("m", "v")
-            )
-            for name, model in models.items()
+            slot: {name: self._create_vector(f"adam_{slot}/{name}/", self.layouts[name]) for name in NETWORKS}
+            for slot in ("m", "v")
         }
-        self.step = self._create("step", tf.constant(0, tf.int64))
-        self.updates = self._create("updates", tf.constant(0, tf.int64))
-        self.skipped_in_a_row = self._create("skipped_in_a_row", tf.constant(0, tf.int64))
-        self.loss_scale = self._create("loss_scale", tf.constant(optimizer.LOSS_SCALE_START))
-        self.good_steps = self._create("good_steps", tf.constant(0, tf.int64))
-        self.rate_factor = self._create("rate_factor", tf.constant(1.0))
+        self.perceptual = self._create_frozen(networks.perceptual)
 
-    def _create(self, name, value):
+        self.step = self._create_scalar("step", tf.constant(0, tf.int64))
+        self.updates = self._create_scalar("updates", tf.constant(0, tf.int64))
+        self.skipped_in_a_row = self._create_scalar("skipped_in_a_row", tf.constant(0, tf.int64))
+        self.loss_scale = self._create_scalar("loss_scale", tf.constant(optimizer.LOSS_SCALE_START))
+        self.good_steps = self._create_scalar("good_steps", tf.constant(0, tf.int64))
+        self.rate_factor = self._create_scalar("rate_factor", tf.constant(1.0))
+
+    def _create_vector(self, prefix, layout, initial=None):
+        value = np.zeros((layout.rows, ROW), np.float32) if initial is None else layout.to_vector(initial)
+        variable = self._variable(value, prefix)
+        self._vectors.setdefault(prefix, []).append((layout, variable))
+        return variable
+
+    def _create_frozen(self, network):
+        values = {} if network is None else {v.path: v.numpy() for v in network.variables}
+        dtype = "float32" if network is None else network.layers[-1].compute_dtype
+        # Converted once instead of in every step.
+        return self._variable(tf.cast(self.layouts["perceptual"].to_vector(values), dtype), "perceptual")
+
+    def _create_scalar(self, name, value):
+        self._scalars[name] = self._variable(value, name)
+        return self._scalars[name]
+
+    def _variable(self, value, name):
         # aggregation=NONE: every replica assigns the same value to its own copy. Any other aggregation needs a
         # merge_call, which a compiled function does not allow.
-        self.variables[name] = tf.Variable(
-            value,
-            trainable=False,
-            aggregation=tf.VariableAggregation.NONE,
-            name=name.replace("/", "_"),
-        )
-        return self.variables[name]
+        name = name.strip("/").replace("/", "_")
+        return tf.Variable(value, trainable=False, aggregation=tf.VariableAggregation.NONE, name=name)
 
     @property
-    def inference_weights(self) -> list:
-        """The generator's variables for validation and samples: the moving average where there is one."""
-        return self.ema or self.trainable["generator"]
+    def variables(self) -> list[tf.Variable]:
+        """All variables that are saved."""
+        return [variable for pairs in self._vectors.values() for _, variable in pairs] + [*self._scalars.values()]
 
-    def snapshot(self) -> dict[str, np.ndarray]:
-        """Copies every variable to the host: {name: array}."""
-        # A copy, not a view of the buffer: training continues while the snapshot is written.
-        return {name: np.array(local(variable, 0).numpy()) for name, variable in self.variables.items()}
+    @property
+    def inference_weights(self) -> tf.Variable:
+        """The generator's parameters for validation and samples: the moving average where there is one."""
+        return self.parameters["generator"] if self.ema is None else self.ema
+
+    def read(self, replica: int) -> Inputs:
+        """Returns the tensors that the forward pass of one replica needs."""
+        vectors = self.parameters | {"spectral": self.spectral, "perceptual": self.perceptual}
+        parts = {name: self.layouts[name].split(local(v, replica).read_value()) for name, v in vectors.items()}
+        return Inputs(**parts, loss_scale=local(self.loss_scale, replica).read_value())
+
+    def restored_by(self, parameters: tf.Tensor, hazy: tf.Tensor) -> tf.Tensor:
+        """Restores `[B, H, W, 3]` float32 images with the generator's parameters in a vector."""
+        layout = self.layouts["generator"]
+        weights = layout.unpack(layout.split(parameters))
+        return self.networks.generator.stateless_call(weights, [], hazy, training=False)[0]
+
+    def snapshot(self, replica: int = 0) -> dict[str, np.ndarray]:
+        """Copies every variable of one replica to the host: {name: array}."""
+        # Copies, not views of the buffers: training continues while the snapshot is written.
+        values = {name: np.array(local(variable, replica).numpy()) for name, variable in self._scalars.items()}
+        for prefix, pairs in self._vectors.items():
+            for layout, variable in pairs:
+                values |= layout.to_arrays(np.array(local(variable, replica).numpy()), prefix=prefix)
+        return values
 
     def load(self, values: dict[str, np.ndarray], *, source: str) -> None:
         """Sets every variable from the values of a `snapshot`; names that this state does not have are ignored.
@@ -97,11 +158,13 @@ class TrainState:
         Raises:
             HazeHealError: A variable is missing or has another shape. Nothing was changed.
         """
-        mismatches = self._mismatches(self.variables, values)
+        mismatches = self._mismatches(("", *self._vectors), values)
         if mismatches:
             raise HazeHealError(f"{source}: {mismatches[0]}; use the configuration of that run, or another --workdir")
-        for name, variable in self.variables.items():
+        for name, variable in self._scalars.items():
             variable.assign(tf.convert_to_tensor(values[name], variable.dtype))
+        for prefix in self._vectors:
+            self._assign(prefix, values)
 
     def load_networks(self, values: dict[str, np.ndarray], *, source: str) -> list[str]:
         """Loads the networks and the moving average alone, for fine-tuning; all else keeps its initial values.
@@ -112,29 +175,47 @@ class TrainState:
         Raises:
             HazeHealError: The generator's variables are missing or have other shapes. Nothing was changed.
         """
-        loaded, missing = {}, []
-        for network in (*NETWORKS, "ema"):
-            names = [name for name in self.variables if name.startswith(f"{network}/")]
-            mismatches = self._mismatches(names, values)
-            if not mismatches:
-                loaded.update({name: values[name] for name in names})
-            elif network == "generator":
-                raise HazeHealError(
-                    f"--restore_from={source}: {mismatches[0]}; use the `model` configuration of that run"
-                )
-            else:
-                missing += names
-                if network == "ema":
-                    loaded.update({name: values[name.removeprefix("ema/")] for name in names})
-        for name, value in loaded.items():
-            self.variables[name].assign(tf.convert_to_tensor(value))
+        mismatches = self._mismatches(["generator/"], values)
+        if mismatches:
+            raise HazeHealError(f"--restore_from={source}: {mismatches[0]}; use the `model` configuration of that run")
+        self._assign("generator/", values)
+        missing = []
+        if not self._mismatches(["discriminator/"], values):
+            self._assign("discriminator/", values)
+        else:
+            missing += self._shapes("discriminator/")
+        if self.ema is not None and not self._mismatches(["ema/generator/"], values):
+            self._assign("ema/generator/", values)
+        elif self.ema is not None:
+            missing += self._shapes("ema/generator/")
+            self.ema.assign(self.layouts["generator"].to_vector(values, prefix="generator/"))
         return missing
 
-    def _mismatches(self, names, values):
-        """Returns a text for each of `names` that is missing in `values` or has another shape there."""
+    def update_networks(self) -> None:
+        """Copies the parameters and the spectral vectors into the variables of the Keras networks."""
+        values = self.snapshot()
+        for name in NETWORKS:
+            for variable in getattr(self.networks, name).variables:
+                variable.assign(values[f"{name}/{variable.path}"])
+
+    def _assign(self, prefix, values):
+        for layout, variable in self._vectors[prefix]:
+            variable.assign(layout.to_vector(values, prefix=prefix))
+
+    def _shapes(self, prefix):
+        """Returns {name: shape} of the variables under a prefix in a checkpoint; "": the scalars."""
+        if not prefix:
+            return dict.fromkeys(self._scalars, ())
+        return {
+            prefix + name: shape
+            for layout, _ in self._vectors[prefix]
+            for name, shape in zip(layout.names, layout.shapes, strict=True)
+        }
+
+    def _mismatches(self, prefixes, values):
+        """Returns a text for each variable under `prefixes` that `values` lacks or has in another shape."""
         texts = []
-        for name in names:
-            shape = tuple(self.variables[name].shape)
+        for name, shape in {n: s for prefix in prefixes for n, s in self._shapes(prefix).items()}.items():
             if name not in values or values[name].shape != shape:
                 found = f"has shape {values[name].shape}" if name in values else "is missing"
                 texts.append(f"{name} {found}, but the configuration needs shape {shape}")
@@ -144,17 +225,3 @@ class TrainState:
 def local(variable: tf.Variable, replica: int) -> tf.Variable:
     """Returns one replica's copy of a mirrored variable, or the variable itself where there is one replica."""
     return variable.values[replica] if hasattr(variable, "values") else variable
-
-
-class LocalVariables:
-    """One replica's variables, read as tensors for the pure forward pass."""
-
-    def __init__(self, state: TrainState, replica: int):
-        def read(variables):
-            return [local(v, replica).read_value() for v in variables]
-
-        self.generator = read(state.trainable["generator"])
-        self.discriminator = read(state.trainable["discriminator"])
-        self.vectors = read(state.vectors)
-        self.frozen = read(state.frozen)
-        self.loss_scale = local(state.loss_scale, replica).read_value()

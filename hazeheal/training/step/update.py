@@ -1,4 +1,4 @@
-"""The update of one replica's variables from reduced gradients."""
+"""The update of one replica's variables from the reduced gradient."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,8 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from hazeheal.training.step import optimizer
-from hazeheal.training.step.train_state import TrainState, local
+from hazeheal.training.step.forward_backward import LOSSES
+from hazeheal.training.step.train_state import NETWORKS, TrainState, local
 
 SCALARS = ("learning_rate", "gen_grad_norm", "disc_grad_norm", "loss_scale", "skipped")
 
@@ -20,10 +21,11 @@ def make_update(
     total_steps: int,
     warmup_steps: int,
 ) -> Callable[..., tf.Tensor]:
-    """Returns the function that applies reduced gradients to one replica's copies of all variables.
+    """Returns the function that applies the reduced gradient to one replica's copies of all variables.
 
     Every replica has the same sums, so all replicas take the same decision. A step with a non-finite loss or gradient
-    is counted and changes nothing else.
+    is counted and changes nothing else. All values are computed and then selected: with a branch XLA would copy every
+    variable, and the host would wait for the decision.
 
     Args:
         state: The training state.
@@ -33,80 +35,61 @@ def make_update(
         total_steps, warmup_steps: As for `optimizer.learning_rate`.
 
     Returns:
-        A function (gradients, sums, vectors) -> `[10]` float32: the losses, then `SCALARS`.
+        A function (gradients, sums, spectral) -> `[10]` float32: the losses, then `SCALARS`. `gradients` are the vectors
+        of `NETWORKS` and `sums` the row of losses, both summed over the replicas; `spectral` is that of
+        `forward_backward`.
     """
     opt = config.optimizer
+    schedule = {"warmup_steps": warmup_steps, "total_steps": total_steps, "decay": opt.decay}
+    base_rates = {"generator": opt.learning_rate, "discriminator": opt.disc_learning_rate}
 
-    def copies(variables):
-        return [local(v, replica) for v in variables]
+    def update(gradients, sums, spectral):
+        def read(variable):
+            return local(variable, replica).read_value()
 
-    generator, discriminator = (copies(state.trainable[n]) for n in ("generator", "discriminator"))
-    vectors = copies(state.vectors)
-    slots = {name: [copies(slot) for slot in pair] for name, pair in state.slots.items()}
-    ema = copies(state.ema)
-    step, updates, skipped = copies([state.step, state.updates, state.skipped_in_a_row])
-    loss_scale, good_steps = copies([state.loss_scale, state.good_steps])
-    rate_factor = local(state.rate_factor, replica)
+        gradients = {name: tf.cast(g, tf.float32) for name, g in zip(NETWORKS, gradients, strict=True)}
+        sums = sums[: len(LOSSES)]
+        step, updates = read(state.step), read(state.updates)
+        scale = read(state.loss_scale) if scaled else tf.constant(1.0)
+        norms = {name: optimizer.global_norm(gradients[name]) / scale for name in NETWORKS}
+        finite = tf.math.is_finite(sum(norms.values()) + tf.reduce_sum(sums))
 
-    def update(gradients, sums, new_vectors):
-        gen_gradients, disc_gradients = gradients[: len(generator)], gradients[len(generator) :]
-        scale = loss_scale.read_value() if scaled else tf.constant(1.0)
-        gen_norm = optimizer.global_norm(gen_gradients) / scale
-        disc_norm = optimizer.global_norm(disc_gradients) / scale
-        finite = tf.math.is_finite(gen_norm + disc_norm + tf.reduce_sum(sums))
-        gen_rate, disc_rate = (
-            rate_factor.read_value()
-            * optimizer.learning_rate(
-                step.read_value(),
-                base=base,
-                warmup_steps=warmup_steps,
-                total_steps=total_steps,
-                decay=opt.decay,
-            )
-            for base in (opt.learning_rate, opt.disc_learning_rate)
-        )
+        def assign(variable, value):
+            local(variable, replica).assign(tf.where(finite, value, read(variable)))
 
-        def adam(name, variables, gradients, norm, rate):
-            if scaled or opt.clip_norm:
-                factor = optimizer.clip_factor(norm, clip_norm=opt.clip_norm) / scale
-                gradients = [factor * g for g in gradients]
-            optimizer.adam(
-                variables,
-                *slots[name],
-                gradients,
-                rate=rate,
-                updates=updates.read_value(),
+        rates = {}
+        for name in NETWORKS:
+            rates[name] = read(state.rate_factor) * optimizer.learning_rate(step, base=base_rates[name], **schedule)
+            factor = optimizer.clip_factor(norms[name], clip_norm=opt.clip_norm) / scale
+            parameters, *slots = optimizer.adam(
+                read(state.parameters[name]),
+                read(state.slots["m"][name]),
+                read(state.slots["v"][name]),
+                gradients[name] * factor if scaled or opt.clip_norm else gradients[name],
+                rate=rates[name],
+                updates=updates,
                 beta1=opt.beta1,
                 beta2=opt.beta2,
                 epsilon=opt.epsilon,
             )
-
-        def apply():
-            adam("generator", generator, gen_gradients, gen_norm, gen_rate)
-            adam("discriminator", discriminator, disc_gradients, disc_norm, disc_rate)
-            if ema:
-                decay = optimizer.ema_decay(
-                    updates.read_value(), half_life=opt.ema_half_life, batch_size=config.train.batch_size
-                )
-                for average, variable in zip(ema, generator, strict=True):
-                    average.assign_add((1.0 - decay) * (variable.read_value() - average.read_value()))
-            for variable, value in zip(vectors, new_vectors, strict=True):
-                variable.assign(value)
-            updates.assign_add(1)
-            skipped.assign(0)
-            return tf.constant(0.0)
-
-        def skip():
-            skipped.assign_add(1)
-            return tf.constant(1.0)
-
-        was_skipped = tf.cond(finite, apply, skip)
+            if name == "generator" and state.ema is not None:
+                decay = optimizer.ema_decay(updates, half_life=opt.ema_half_life, batch_size=config.train.batch_size)
+                average = read(state.ema)
+                assign(state.ema, average + (1.0 - decay) * (parameters - average))
+            assign(state.parameters[name], parameters)
+            for slot, value in zip(("m", "v"), slots, strict=True):
+                assign(state.slots[slot][name], value)
+        assign(state.spectral, spectral)
+        assign(state.updates, updates + 1)
+        skipped = tf.where(finite, tf.constant(0, tf.int64), read(state.skipped_in_a_row) + 1)
+        local(state.skipped_in_a_row, replica).assign(skipped)
         if scaled:
-            new_scale, new_good_steps = optimizer.next_loss_scale(scale, good_steps.read_value(), finite=finite)
-            loss_scale.assign(new_scale)
-            good_steps.assign(new_good_steps)
-        step.assign_add(1)
-        scalars = tf.stack([gen_rate, gen_norm, disc_norm, scale, was_skipped])
-        return tf.concat([sums, scalars], 0)
+            new_scale, good_steps = optimizer.next_loss_scale(scale, read(state.good_steps), finite=finite)
+            local(state.loss_scale, replica).assign(new_scale)
+            local(state.good_steps, replica).assign(good_steps)
+        local(state.step, replica).assign(step + 1)
+        skipped = 1.0 - tf.cast(finite, tf.float32)
+        scalars = [rates["generator"], norms["generator"], norms["discriminator"], scale, skipped]
+        return tf.concat([sums, tf.stack(scalars)], 0)
 
     return update
