@@ -1,7 +1,6 @@
 """Compares the training step with PyTorch's: images/s in alternating rounds, each mode in its own process.
 
     python benchmarks/compare_step.py --perceptual_weights=vgg19.npz     # width 64, 128x128, batch 4
-    python benchmarks/compare_step.py --exported=STEP ...                # HazeHeal's step under JAX, see benchmarks/gpu
 
 First the script checks that both compute the same output, losses and gradients at equal weights. If they do not, nothing is
 timed. Then every mode runs `--rounds` times: HazeHeal by precision and XLA, PyTorch by precision, eager and with
@@ -36,15 +35,10 @@ def contestants(flags):
         return rounds.process([sys.executable, str(ROOT / "benchmarks" / name), *arguments])
 
     sizes = [f"--width={flags.width}", f"--crop_size={flags.crop_size}", f"--batch_size={flags.batch_size}"]
+    sizes += [f"--norm={flags.norm}"]
     sizes += [f"--perceptual_weights={flags.perceptual_weights}"] * bool(flags.perceptual_weights)
     sizes += [f"--steps={flags.steps}"]
-    if flags.exported:
-        modes = {
-            f"hazeheal {pathlib.Path(p).name} JAX": script("gpu/run_jax.py", p, f"--steps={flags.steps}")
-            for p in flags.exported
-        }
-    else:
-        modes = {name: script("training_step.py", *sizes, f"--mode={mode}") for name, mode in HAZEHEAL.items()}
+    modes = {name: script("training_step.py", *sizes, f"--mode={mode}") for name, mode in HAZEHEAL.items()}
     for precision in ("float32", "bfloat16"):
         for mode in ("eager", "compile"):
             arguments = [*sizes, f"--precision={precision}", f"--mode={mode}"]
@@ -55,8 +49,7 @@ def contestants(flags):
 def check_equality(flags):
     """Exits unless the peer is the same network with the same losses."""
     command = [sys.executable, str(ROOT / "benchmarks/peers/pytorch_equality.py")]
-    if flags.exported:  # this machine may have no TensorFlow
-        command += [f"--reference={pathlib.Path(flags.exported[0]) / 'reference.npz'}"]
+    command += [f"--norm={flags.norm}"]
     command += [f"--perceptual_weights={flags.perceptual_weights}"] * bool(flags.perceptual_weights)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     print(done.stdout, end="", file=sys.stderr, flush=True)
@@ -72,7 +65,7 @@ def main(argv=None):
     parse.add_argument("--perceptual_weights", help=".npz of VGG19; without it both leave the term out")
     parse.add_argument("--steps", type=int, default=10, help="timed steps per round (default: %(default)s)")
     parse.add_argument("--rounds", type=int, default=3)
-    parse.add_argument("--exported", nargs="+", metavar="DIR", help="steps exported by benchmarks/gpu/export_step.py")
+    parse.add_argument("--norm", choices=("none", "layer"), default="layer")
     parse.add_argument("--only", nargs="+", metavar="NAME", help="only modes with these names or prefixes")
     parse.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     flags = parse.parse_args(argv)

@@ -25,6 +25,7 @@ def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--mode", required=True, help="PRECISION,XLA, for example mixed_bfloat16,on")
     parse.add_argument("--width", type=int, default=16)
+    parse.add_argument("--norm", choices=("none", "layer"), default="layer")
     parse.add_argument("--crop_size", type=int, default=128)
     parse.add_argument("--batch_size", type=int, default=4)
     parse.add_argument("--cpu_replicas", type=int, help="on CPUs (default: all GPUs, else one CPU)")
@@ -39,6 +40,7 @@ def main(argv=None):
                 "--config=default",
                 f"--config.model.width={flags.width}",
                 f"--config.model.disc_width={flags.width}",
+                f"--config.model.norm={flags.norm}",
                 f"--config.data.crop_size={flags.crop_size}",
                 f"--config.train.batch_size={flags.batch_size}",
                 f"--config.loss.perceptual_{perceptual}",

@@ -27,7 +27,6 @@ from benchmarks.gpu import (
     start_values,
     workers,
 )
-from hazeheal.models import ops
 
 PROGRAM = """HloModule jit_forward, is_scheduled=true
 
@@ -135,7 +134,6 @@ def kit(tmp_path_factory):
     """A kit of the smallest networks; the check has one step."""
     folder = tmp_path_factory.mktemp("gpu") / "kit"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ops, "target_is_cpu", None)  # restored afterwards
         patch.setattr(export_step, "CHECK_SETTINGS", export_step.CHECK_SETTINGS | {"width": 4})
         patch.setattr(export_step, "CHECK_STEPS", 1)
         arguments = ["--width=4", "--crop_size=64", "--batch_sizes", "2", "--norm=none"]
@@ -200,10 +198,8 @@ def test_start_values_are_those_of_the_layout(kit):
     start_values.verify(step, values)
     with pytest.raises(ValueError, match="makes other values of generator"):
         start_values.verify(step, values | {"generator": values["generator"] + 1})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ops, "target_is_cpu", False)
-        settings = {"width": 4, "crop_size": 64, "batch_size": 2, "norm": "none", "perceptual_weights": None}
-        state = export_step.Step(settings | {"precision": "float32"}).state
+    settings = {"width": 4, "crop_size": 64, "batch_size": 2, "norm": "none", "perceptual_weights": None}
+    state = export_step.Step(settings | {"precision": "float32"}).state
     for name in ("generator", "discriminator", "spectral"):
         arrays = state.layouts[name].to_arrays(values[name])
         named = start_values.named(entries[name], values[name])

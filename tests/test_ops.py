@@ -10,14 +10,15 @@ import tensorflow as tf
 from hazeheal.models import ops
 
 EPSILON = 1e-6
-CPU, GPU = True, False  # values of `ops.target_is_cpu`
-BOTH = pytest.mark.parametrize("target", [CPU, GPU], ids=["cpu", "gpu"])
+LIBRARY, FUSED = False, True  # the two forms
+BOTH = pytest.mark.parametrize("target", [LIBRARY, FUSED], ids=["library", "fused"])
 
 
 @pytest.fixture
-def form(monkeypatch):
+def form():
     """Sets the form in which the operations are computed."""
-    return lambda target: monkeypatch.setattr(ops, "target_is_cpu", target)
+    yield ops._fused.set
+    ops._fused.set(False)
 
 
 def gradients(function, inputs, above):
@@ -41,12 +42,12 @@ def assert_forms_equal(form, function, inputs, *, rtol=1e-5):
     """Asserts that both forms have the same value and gradients, run eagerly and with XLA.
 
     Returns:
-        (value, gradients) in the form for CPUs.
+        (value, gradients) in the form of the libraries.
     """
-    form(CPU)
+    form(LIBRARY)
     above = drawn(function(*inputs).shape, inputs[0].dtype, seed=99)
     wanted, expected = gradients(function, inputs, above)
-    form(GPU)
+    form(FUSED)
     compute = tf.function(lambda inputs, above: gradients(function, inputs, above), jit_compile=True, autograph=False)
     for found, derived in (gradients(function, inputs, above), compute(inputs, above)):
         assert_close(found, wanted, rtol=rtol)
@@ -55,12 +56,14 @@ def assert_forms_equal(form, function, inputs, *, rtol=1e-5):
     return wanted, expected
 
 
-def test_the_form_is_that_of_the_machine_unless_it_is_set(form):
-    form(None)
-    assert ops.is_for_cpu() == (not tf.config.list_logical_devices("GPU"))
-    for target in (CPU, GPU):
-        form(target)
-        assert ops.is_for_cpu() == target
+def test_the_form_is_that_of_the_libraries_unless_it_is_set():
+    assert not ops.is_fused()
+    with ops.fused_forms():
+        assert ops.is_fused()
+        with ops.fused_forms(False):
+            assert not ops.is_fused()
+        assert ops.is_fused()
+    assert not ops.is_fused()
 
 
 # --- layer normalization ------------------------------------------------------------------------------
@@ -83,7 +86,7 @@ def norm_inputs(channels, mean):
 @pytest.mark.parametrize("mean", [0.0, 30.0])
 @pytest.mark.parametrize("channels", [1, 2, 48])
 def test_layer_norm_and_its_gradients_equal_tensorflows(form, channels, mean):
-    form(CPU)
+    form(LIBRARY)
     inputs, above = norm_inputs(channels, mean), drawn([2, 5, 3, channels], seed=4)
     (found, derived), (wanted, expected) = (gradients(function, inputs, above) for function in (ops_norm, plain_norm))
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
@@ -95,7 +98,7 @@ def test_layer_norm_and_its_gradients_equal_tensorflows(form, channels, mean):
 @pytest.mark.parametrize(("channels", "mean"), [(1, 0.0), (2, 0.0), (48, 0.0), (48, 30.0)])
 def test_layer_norm_for_gpus_has_the_rounding_errors_of_a_difference_of_squares(form, channels, mean):
     """Its variance is the mean of squares less the square of the mean: where both are large, digits are lost."""
-    form(GPU)
+    form(FUSED)
     inputs, above = norm_inputs(channels, mean), drawn([2, 5, 3, channels], seed=4)
     (found, derived), (wanted, expected) = (gradients(function, inputs, above) for function in (ops_norm, plain_norm))
     x = np.float64(inputs[0] + inputs[1])
@@ -125,7 +128,7 @@ def test_layer_norm_in_half_precision_equals_rounded_float32(form, dtype, target
 
 # More than 2048 pixels are summed in blocks; 2601 cannot be divided into equal ones.
 @pytest.mark.parametrize("shape", [[2, 5, 3, 24], [2, 64, 64, 8], [1, 51, 51, 8]])
-def test_layer_norm_has_the_same_gradients_for_gpus(form, shape):
+def test_layer_norm_has_the_same_gradients_in_fused_form(form, shape):
     inputs = [drawn(shape, seed=1, mean=0.5), *(drawn(shape[3:], seed=seed) for seed in (5, 2, 3))]
     assert_forms_equal(form, ops_norm, inputs, rtol=1e-4)
 
@@ -142,9 +145,9 @@ def test_relu_has_the_same_gradient_for_gpus_at_zero_too(form):
     assert not np.any(gradient.numpy()[x.numpy() <= 0])
 
 
-def test_relu_keeps_nan_for_gpus(form):
+def test_relu_keeps_nan_in_fused_form(form):
     """A step is skipped if a loss is not finite, so nothing may hide a NaN."""
-    for target in (CPU, GPU):
+    for target in (LIBRARY, FUSED):
         form(target)
         assert np.isnan(ops.relu(tf.constant([np.nan, 1.0]))).tolist() == [True, False]
 
@@ -165,12 +168,12 @@ def test_max_pool_has_the_same_gradient_for_gpus_with_ties_too(form, shape, leve
 def test_max_pool_takes_open_shapes(form):
     x, above = drawn([2, 7, 6, 3], seed=1), drawn([2, 3, 3, 3], seed=2)
     found = {}
-    for target in (CPU, GPU):
+    for target in (LIBRARY, FUSED):
         form(target)
         spec = tf.TensorSpec([None, None, None, 3])
         compute = tf.function(lambda x, above: gradients(ops.max_pool, [x], above), input_signature=[spec, spec])
         found[target] = tf.nest.flatten(compute(x, above))
-    for one, other in zip(found[GPU], found[CPU], strict=True):
+    for one, other in zip(found[FUSED], found[LIBRARY], strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -195,7 +198,7 @@ def test_conv_same_is_tensorflows_in_both_forms(form, strides, size, sides, bias
 
 
 def test_conv_same_takes_open_shapes(form):
-    form(GPU)
+    form(FUSED)
     x, kernel, bias = drawn([1, 7, 8, 3], seed=1), drawn([4, 4, 3, 2], seed=2), drawn([2], seed=3)
     compute = tf.function(
         lambda x: ops.conv_same(x, kernel, bias, strides=2), input_signature=[tf.TensorSpec([None, None, None, 3])]
@@ -225,7 +228,7 @@ def test_channels_are_scaled_alike(form):
     inputs = [drawn([2, 5, 4, 3], seed=1), drawn([2, 1, 1, 3], seed=2)]
     value, _ = assert_forms_equal(form, ops.scale_channels, inputs)
     assert_close(value, inputs[0] * inputs[1])
-    form(GPU)  # a product in float32, rounded once
+    form(FUSED)  # a product in float32, rounded once
     x = tf.cast(inputs[0], tf.bfloat16)
     wanted = tf.cast(tf.cast(x, tf.float32) * inputs[1], tf.bfloat16)
     np.testing.assert_array_equal(ops.scale_channels(x, inputs[1]), wanted)
@@ -262,7 +265,7 @@ def test_depthwise_gradients_of_bfloat16_equal_rounded_float32(form, strides, si
     _, expected = gradients(depthwise(strides), exact, tf.cast(above, tf.float32))
     for one, other in zip(derived, expected, strict=True):
         assert one.dtype == tf.bfloat16
-        if target == CPU:
+        if target == LIBRARY:
             np.testing.assert_array_equal(one, tf.cast(other, tf.bfloat16))  # exact, then rounded once
         else:  # rounded once for each tap
             np.testing.assert_allclose(tf.cast(one, tf.float32), other, rtol=2e-2, atol=5e-2)
@@ -283,16 +286,15 @@ def test_depthwise_for_a_gpu_is_no_kernel_of_its_own(form):
     # On a CPU the gradients are computed in float32.
     name = "DepthwiseConv2dNative"
     in_float32 = {(f"{name}BackpropInput", "float32"), (f"{name}BackpropFilter", "float32")}
-    assert kinds(CPU) == {(name, "bfloat16")} | in_float32
-    assert kinds(GPU) == set()
-    assert kinds(None) == kinds(not tf.config.list_logical_devices("GPU"))
+    assert kinds(LIBRARY) == {(name, "bfloat16")} | in_float32
+    assert kinds(FUSED) == set()
 
 
 @BOTH
 @pytest.mark.parametrize("strides", [1, 2])
 def test_depthwise_gradients_take_open_shapes_and_keep_the_static_one(form, target, strides):
     form(target)
-    dtype = tf.bfloat16 if target == CPU else tf.float32
+    dtype = tf.bfloat16 if target == LIBRARY else tf.float32
     kernel = drawn([3, 3, 5, 1], dtype, seed=1)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 5], dtype)])

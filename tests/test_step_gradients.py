@@ -9,7 +9,7 @@ import tensorflow as tf
 from step_states import EVERYTHING, NORMS
 from trainings import make_config, separate
 
-from hazeheal.models import ops, perceptual
+from hazeheal.models import perceptual
 from hazeheal.models.networks import build_networks
 from hazeheal.models.pixels import normalize
 from hazeheal.training.step import losses
@@ -174,7 +174,7 @@ def vgg_with_pooling(tmp_path_factory):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_the_form_for_gpus_has_the_same_losses_and_gradients(monkeypatch, batches, vgg_with_pooling, norm):
+def test_the_fused_form_has_the_same_losses_and_gradients(batches, vgg_with_pooling, norm):
     """The operations of both forms are compared one by one in test_ops.py."""
     config = make_config(
         model__width=8,
@@ -187,15 +187,14 @@ def test_the_form_for_gpus_has_the_same_losses_and_gradients(monkeypatch, batche
     networks = build_networks(config)
     hazy, clear = (tf.constant(x[0]) for x in batches(1))
 
-    def computed(target_is_cpu):
-        monkeypatch.setattr(ops, "target_is_cpu", target_is_cpu)
-        state = TrainState(networks, use_ema=False)
+    def computed(fused):
+        state = TrainState(networks, use_ema=False, fused=fused)
         state.load(moved(state.snapshot()), source="noise")
-        function = make_forward_backward(networks, state.layouts, config=config, scaled=False)
+        function = make_forward_backward(networks, state.layouts, config=config, scaled=False, fused=fused)
         outputs = tf.function(function, autograph=False)(state.read(0), hazy, clear, 1 / len(hazy))
         return state, separate(state, outputs)
 
-    (cpu, (wanted, wanted_sums, wanted_spectral)), (gpu, (gradients, sums, spectral)) = map(computed, (True, False))
+    (cpu, (wanted, wanted_sums, wanted_spectral)), (gpu, (gradients, sums, spectral)) = map(computed, (False, True))
     # Kernels lie in the vectors in another order, and in snapshots in the same.
     assert not np.array_equal(cpu.parameters["generator"], gpu.parameters["generator"])
     assert all(np.array_equal(value, gpu.snapshot()[name]) for name, value in cpu.snapshot().items())

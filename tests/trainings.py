@@ -44,7 +44,9 @@ class Training:
         loop: The compiled loop.
     """
 
-    def __init__(self, *, replicas=1, precision="float32", xla=False, optimize=False, total_steps=1000, **fields):
+    def __init__(
+        self, *, replicas=1, precision="float32", xla=False, fused=False, optimize=False, total_steps=1000, **fields
+    ):
         self._optimize = optimize
         self.config = make_config(**fields)
         # `choose` refuses float16 on CPUs, rightly.
@@ -54,7 +56,7 @@ class Training:
         with tf.device("CPU:0"):
             self.networks = build_networks(self.config, precision=precision)
         with strategy.scope():
-            self.state = TrainState(self.networks, use_ema=True)
+            self.state = TrainState(self.networks, use_ema=True, fused=fused)
         self.loop = step.make_loop(
             self.state, config=self.config, runtime=self.runtime, total_steps=total_steps, warmup_steps=0
         )

@@ -31,7 +31,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from benchmarks import reference_step
 from benchmarks.gpu import start_values
-from hazeheal.models import ops
 from hazeheal.models.networks import build_networks
 from hazeheal.training.step.forward_backward import make_forward_backward
 from hazeheal.training.step.step import METRICS
@@ -51,22 +50,23 @@ class Step:
 
     Args:
         settings: `width`, `crop_size`, `batch_size`, `precision`, `norm` and `perceptual_weights`.
-        for_cpu: Whether the functions take the form for CPUs.
+        fused: Whether the functions take the form for XLA on a GPU.
     """
 
-    def __init__(self, settings, *, for_cpu=False):
-        ops.target_is_cpu = for_cpu
+    def __init__(self, settings, *, fused=True):
         fields = {name: value for name, value in settings.items() if name != "precision" and value is not None}
         fields.setdefault("perceptual_weights", None)
         config = reference_step.settings(**fields)
         precision = settings["precision"]
         scaled = precision == "mixed_float16"
         self.networks = build_networks(config, precision=precision)
-        self.state = TrainState(self.networks, use_ema=True)
+        self.state = TrainState(self.networks, use_ema=True, fused=fused)
         self.settings = {name: settings[name] for name in ("width", "crop_size", "batch_size", "precision")}
         self.settings |= {"norm": config.model.norm, "perceptual": settings["perceptual_weights"] is not None}
         self.settings["tensorflow"] = tf.__version__
-        self.forward = make_forward_backward(self.networks, self.state.layouts, config=config, scaled=scaled)
+        self.forward = make_forward_backward(
+            self.networks, self.state.layouts, config=config, scaled=scaled, fused=fused
+        )
         options = {"scaled": scaled, "total_steps": 10**6, "warmup_steps": 0}
         self.update = make_update(self.state, replica=0, config=config, **options)
         self.variables = {
@@ -226,7 +226,7 @@ def export(folder, settings, *, check_steps=0):
     description = step.export(folder) | {"state": step.describe_state()}
     if check_steps:
         values = start_values.make(description)
-        reference = Step(settings, for_cpu=True)
+        reference = Step(settings, fused=False)
         load_values(reference, values, description["state"])
         description["metrics"] = reference.metrics(*start_values.images(description), check_steps)
         description["check_sums"] = start_values.check_sums(values)

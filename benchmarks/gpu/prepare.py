@@ -100,8 +100,8 @@ def main(argv=None):
     for batch_size in flags.batch_sizes:
         export_step.export(steps / f"batch_{batch_size}", settings | {"batch_size": batch_size})
     export_step.export(steps / "check", settings | export_step.CHECK_SETTINGS, check_steps=export_step.CHECK_STEPS)
-    ops.target_is_cpu = False
-    export_depthwise(steps / "depthwise", width=flags.width, crop_size=flags.crop_size)
+    with ops.fused_forms():
+        export_depthwise(steps / "depthwise", width=flags.width, crop_size=flags.crop_size)
     for name in SCRIPTS:
         target = flags.output / "benchmarks" / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,7 @@ def open_training(config: ConfigDict, *, runtime: Runtime) -> tuple[Networks, Ca
     with tf.device("CPU:0"):
         networks = build_networks(config, precision=runtime.precision)
     with runtime.strategy.scope():
-        state = TrainState(networks, use_ema=config.optimizer.ema_half_life > 0)
+        state = TrainState(networks, use_ema=config.optimizer.ema_half_life > 0, fused=runtime.fuses)
     loop = make_loop(state, config=config, runtime=runtime, total_steps=10**6, warmup_steps=0)
 
     def train(iterator, count):

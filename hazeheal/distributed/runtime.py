@@ -45,6 +45,11 @@ class Runtime:
         """Whether the devices are GPUs."""
         return self.devices[0].startswith("GPU")
 
+    @property
+    def fuses(self) -> bool:
+        """Whether XLA compiles the training step for GPUs."""
+        return self.xla and self.on_gpu
+
     def facts(self) -> dict[str, Any]:
         """Returns {name: JSON value} of everything that must be the same in all groups of a job."""
         return {

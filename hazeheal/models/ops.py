@@ -1,21 +1,33 @@
-"""Operations in the form that is fast on the device: on CPUs oneDNN's kernels, on GPUs what XLA can fuse.
+"""Operations in two forms: library kernels (oneDNN, cuDNN), and what XLA fuses on GPUs.
 
-All forms compute the same values and gradients up to rounding (docs/performance.md).
+Both compute the same values and gradients up to rounding (docs/performance.md). Within `fused_forms()` functions are
+traced in the second form, which pays only if XLA compiles them for a GPU.
 """
 
+import contextlib
+import contextvars
 import itertools
 import math
+from collections.abc import Iterator
 
 import tensorflow as tf
 
-# Whether functions are traced for a CPU. None means: if TensorFlow sees no GPU. Set it to trace a function on one
-# machine and compile it for another.
-target_is_cpu: bool | None = None
+_fused = contextvars.ContextVar("whether operations are traced in fused form", default=False)
 
 
-def is_for_cpu() -> bool:
-    """Returns whether functions are traced for a CPU, where other forms of the same operations are fast."""
-    return not tf.config.list_logical_devices("GPU") if target_is_cpu is None else target_is_cpu
+@contextlib.contextmanager
+def fused_forms(enabled: bool = True) -> Iterator[None]:
+    """Within the block, functions are traced for XLA on a GPU, if `enabled`."""
+    token = _fused.set(enabled)
+    try:
+        yield
+    finally:
+        _fused.reset(token)
+
+
+def is_fused() -> bool:
+    """Returns whether functions are traced for XLA on a GPU."""
+    return _fused.get()
 
 
 def layer_norm(x: tf.Tensor, bias: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, epsilon: float) -> tf.Tensor:
@@ -23,13 +35,11 @@ def layer_norm(x: tf.Tensor, bias: tf.Tensor, scale: tf.Tensor, offset: tf.Tenso
 
     Computes (x + bias - mean) / sqrt(variance + epsilon) * scale + offset for x and bias of any float type,
     `[B, H, W, C]` and `[C]`, and scale and offset in float32, `[C]`. It is bound by memory. The gradients that TensorFlow
-    would derive take about twenty passes over the tensor, these about a dozen on a CPU and nine on a GPU.
+    would derive take about twenty passes over the tensor, these about a dozen, and nine in fused form.
     """
-    return (
-        _layer_norm(tf.nn.bias_add(x, bias), scale, offset, epsilon)
-        if is_for_cpu()
-        else _biased_layer_norm(x, bias, scale, offset, epsilon)
-    )
+    if is_fused():
+        return _fused_layer_norm(x, bias, scale, offset, epsilon)
+    return _layer_norm(tf.nn.bias_add(x, bias), scale, offset, epsilon)
 
 
 def _layer_norm(x, scale, offset, epsilon):
@@ -55,7 +65,7 @@ def _layer_norm(x, scale, offset, epsilon):
     return norm(x, scale, offset)
 
 
-def _biased_layer_norm(x, bias, scale, offset, epsilon):
+def _fused_layer_norm(x, bias, scale, offset, epsilon):
     """Layer normalization in the form of which XLA makes the fewest passes (docs/performance.md).
 
     The gradients recompute what they need from x in its own precision. Mean and variance come from one pass. The
@@ -100,9 +110,10 @@ def _sum_of_channels(x):
 
 def _sums_of_pixels(*tensors):
     """Sums tensors `[B, H, W, C]` over all pixels: first each in blocks, as XLA does, then all sums in one operation."""
-    pixels = math.prod(tensors[0].shape[:3])
+    shape = tensors[0].shape
+    pixels = math.prod(shape[:3]) if shape.is_fully_defined() else 0
     blocks = 2 ** (pixels.bit_length() // 2) if pixels > 2048 else 1
-    if pixels % blocks:
+    if not pixels or pixels % blocks:
         return [tf.reduce_sum(tensor, axis=[0, 1, 2]) for tensor in tensors]
     sums = [tf.reduce_sum(tf.reshape(x, [blocks, pixels // blocks, x.shape[-1]]), axis=1) for x in tensors]
     return tf.unstack(tf.reduce_sum(tf.stack(sums), axis=1))
@@ -111,18 +122,18 @@ def _sums_of_pixels(*tensors):
 def dense(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """Applies a 1x1 convolution `[1, 1, C, N]` and a bias to `[B, 1, 1, C]`, all float32.
 
-    For GPUs it is a sum of products, which XLA computes with the operations around it: three calls of cuDNN for a few
+    In fused form it is a sum of products, which XLA computes with the operations around it: three calls of cuDNN for a few
     thousand products would take longer.
     """
-    if is_for_cpu():
+    if not is_fused():
         return tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)
     products = x * tf.transpose(kernel, [0, 1, 3, 2])
     return (tf.reduce_sum(products, axis=3) + bias)[:, tf.newaxis]
 
 
 def scale_channels(x: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-    """Multiplies `[B, H, W, C]` of any float type by float32 factors `[B, 1, 1, C]`; for GPUs in float32."""
-    if is_for_cpu():
+    """Multiplies `[B, H, W, C]` of any float type by float32 factors `[B, 1, 1, C]`; in fused form in float32."""
+    if not is_fused():
         return x * tf.cast(factors, x.dtype)
     return tf.cast(tf.cast(x, tf.float32) * factors, x.dtype)
 
@@ -130,9 +141,10 @@ def scale_channels(x: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
 def relu(x: tf.Tensor) -> tf.Tensor:
     """Rectified linear unit.
 
-    For GPUs the gradient is taken from the output alone: XLA then computes the unit within the convolution before it.
+    In fused form the gradient is taken from the output alone: XLA then computes the unit within the convolution before
+    it.
     """
-    if is_for_cpu():
+    if not is_fused():
         return tf.nn.relu(x)
 
     @tf.custom_gradient
@@ -147,9 +159,9 @@ def relu(x: tf.Tensor) -> tf.Tensor:
 def max_pool(x: tf.Tensor) -> tf.Tensor:
     """Maximum over windows of 2x2 pixels of `[B, H, W, C]`; the gradient goes to the first maximum of each window.
 
-    For GPUs the gradient is elementwise. XLA's own goes through index maps in int32 and a scatter in float32.
+    In fused form the gradient is elementwise. XLA's own goes through index maps in int32 and a scatter in float32.
     """
-    if is_for_cpu():
+    if not is_fused():
         return tf.nn.max_pool2d(x, 2, 2, "VALID")
 
     @tf.custom_gradient
@@ -176,8 +188,8 @@ def max_pool(x: tf.Tensor) -> tf.Tensor:
 def conv_same(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None, *, strides: int) -> tf.Tensor:
     """Convolution of `[B, H, W, C]` with padding `same`, and the addition of a bias where there is one.
 
-    For GPUs uneven padding is replaced by more padding on both sides and a slice of the result. cuDNN pads both sides
-    alike: XLA would copy the whole map to pad it, but computes the slice within the next operation.
+    In fused form uneven padding is replaced by more padding on both sides and a slice of the result. cuDNN pads both
+    sides alike: XLA would copy the whole map to pad it, but computes the slice within the next operation.
     """
 
     def convolve(padding):
@@ -185,7 +197,7 @@ def conv_same(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None, *, stride
         return outputs if bias is None else tf.nn.bias_add(outputs, bias)
 
     sides = x.shape.as_list()[1:3]
-    if is_for_cpu() or None in sides:
+    if not is_fused() or None in sides:
         return convolve("SAME")
     paddings, windows = [[0, 0]], [slice(None)]
     for side, size in zip(sides, kernel.shape[:2], strict=True):
@@ -209,12 +221,12 @@ def conv_input_gradient(upstream: tf.Tensor, x: tf.Tensor, kernel: tf.Tensor, *,
 def depthwise(x: tf.Tensor, kernel: tf.Tensor, *, strides: int) -> tf.Tensor:
     """Depthwise convolution of `[B, H, W, C]` with padding `same`; the kernel is `[h, w, C, 1]`.
 
-    For GPUs it is a sum of shifted products, which XLA computes together with the operations before and after, reading
-    each map once. On a CPU, the gradients of bfloat16 are computed in float32: oneDNN has a fast bfloat16 kernel only
+    In fused form it is a sum of shifted products, which XLA computes together with the operations before and after,
+    reading each map once. On a CPU, the gradients of bfloat16 are computed in float32: oneDNN has a fast bfloat16 kernel only
     for the forward pass, and its reference code for the backward pass takes five times as long as float32 with the casts.
     """
-    if is_for_cpu():
-        return _depthwise_for_cpu(x, kernel, [1, strides, strides, 1])
+    if not is_fused():
+        return _library_depthwise(x, kernel, [1, strides, strides, 1])
 
     @tf.custom_gradient
     def convolve(x, kernel):
@@ -259,8 +271,8 @@ def _weighted_sum(shifted, kernel):
     return tf.cast(total, shifted[0].dtype)
 
 
-def _depthwise_for_cpu(x, kernel, strides):
-    if x.dtype != tf.bfloat16:
+def _library_depthwise(x, kernel, strides):
+    if x.dtype != tf.bfloat16 or tf.config.list_logical_devices("GPU"):
         return tf.nn.depthwise_conv2d(x, kernel, strides, "SAME")
 
     @tf.custom_gradient

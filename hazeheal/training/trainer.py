@@ -97,7 +97,9 @@ class DehazeTrainer:
         with tf.device("CPU:0"):  # their variables are only the initial values of the state
             self._networks = build_networks(config, precision=self.runtime.precision)
         with self.runtime.strategy.scope():
-            self.state = TrainState(self._networks, use_ema=config.optimizer.ema_half_life > 0)
+            self.state = TrainState(
+                self._networks, use_ema=config.optimizer.ema_half_life > 0, fused=self.runtime.fuses
+            )
         self._loop = make_loop(
             self.state,
             config=config,

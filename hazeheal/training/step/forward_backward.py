@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from hazeheal.models import ops
 from hazeheal.models.input_gradient import InputGradient
 from hazeheal.models.networks import Networks
 from hazeheal.models.pixels import normalize
@@ -73,7 +74,7 @@ def image_losses(
 
 
 def make_forward_backward(
-    networks: Networks, layouts: Mapping[str, Layout], *, config: ConfigDict, scaled: bool
+    networks: Networks, layouts: Mapping[str, Layout], *, config: ConfigDict, scaled: bool, fused: bool = False
 ) -> Callable[..., dict]:
     """Returns the function that computes one replica's losses and gradient.
 
@@ -85,6 +86,7 @@ def make_forward_backward(
         layouts: The layouts of `train_state.make_layouts`.
         config: The configuration.
         scaled: Whether gradients are multiplied by the loss scale (float16).
+        fused: Whether XLA compiles the function for a GPU (`ops.fused_forms`).
 
     Returns:
         A function (inputs, hazy, clear, share) -> dict. `inputs` are those of `TrainState.read`, `hazy` and `clear` are
@@ -94,7 +96,11 @@ def make_forward_backward(
     """
     weights = config.loss
 
-    def forward_backward(inputs, hazy, clear, share):
+    def forward_backward(*arguments):
+        with ops.fused_forms(fused):
+            return compute(*arguments)
+
+    def compute(inputs, hazy, clear, share):
         variables = {name: layout.unpack(getattr(inputs, name)) for name, layout in layouts.items()}
         generator, discriminator = (variables[name] for name in NETWORKS)
         hazy, clear = normalize(hazy), normalize(clear)

@@ -46,7 +46,9 @@ def make_loop(
     strategy = runtime.strategy
     reduce_dtype = reduction_dtype(config, replicas=runtime.replicas)
     scaled = "float16" in (reduce_dtype, runtime.precision.removeprefix("mixed_"))
-    forward_backward = make_forward_backward(state.networks, state.layouts, config=config, scaled=scaled)
+    forward_backward = make_forward_backward(
+        state.networks, state.layouts, config=config, scaled=scaled, fused=state.fused
+    )
     forward_backward = traced_once(compiled(forward_backward, xla=runtime.xla))
     options = {"scaled": scaled, "total_steps": total_steps, "warmup_steps": warmup_steps}
     # One function per replica: each holds its own device's variables. On CPUs too, XLA computes it in one pass over the

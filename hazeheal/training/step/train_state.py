@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow as tf
 
 from hazeheal.errors import HazeHealError
-from hazeheal.models import ops
 from hazeheal.training.step import optimizer
 from hazeheal.training.step.layout import ROW, Layout
 
@@ -38,12 +37,14 @@ class Inputs(NamedTuple):
     loss_scale: tf.Tensor
 
 
-def make_layouts(networks: Networks) -> dict[str, Layout]:
-    """Returns the layouts of the vectors of `Inputs`; `perceptual` is empty without such a network."""
+def make_layouts(networks: Networks, *, outputs_first: bool = False) -> dict[str, Layout]:
+    """Returns the layouts of the vectors of `Inputs`; `perceptual` is empty without such a network.
+
+    `outputs_first` is that of `Layout`.
+    """
     groups = {name: getattr(networks, name).trainable_variables for name in NETWORKS}
     groups["spectral"] = networks.discriminator.non_trainable_variables
     groups["perceptual"] = networks.perceptual.variables if networks.perceptual is not None else []
-    outputs_first = not ops.is_for_cpu()
     return {
         name: Layout({v.path: tuple(v.shape) for v in variables}, outputs_first=outputs_first)
         for name, variables in groups.items()
@@ -56,6 +57,7 @@ class TrainState:
     Attributes:
         networks: Generator, discriminator and perceptual network. Their own variables have the initial values, or those of
             the last `update_networks`.
+        fused: Whether XLA compiles the step for a GPU.
         layouts: The layouts of `make_layouts`.
         parameters: {`generator`, `discriminator`: vector}.
         slots: {`m`, `v`: {network: float32 vector}} of Adam.
@@ -70,9 +72,17 @@ class TrainState:
         rate_factor: float32 factor of the learning rates: 1, and less after a rollback.
     """
 
-    def __init__(self, networks: Networks, *, use_ema: bool):
+    def __init__(self, networks: Networks, *, use_ema: bool, fused: bool = False):
+        """Creates all variables with the networks' values.
+
+        Args:
+            networks: The networks.
+            use_ema: Whether to keep a moving average.
+            fused: Whether XLA compiles the step for a GPU (`Runtime.fuses`).
+        """
         self.networks = networks
-        self.layouts = make_layouts(networks)
+        self.fused = fused
+        self.layouts = make_layouts(networks, outputs_first=fused)
         self._vectors = {}  # {prefix of the names in a checkpoint: (layout, variable)}
         self._scalars = {}
 
