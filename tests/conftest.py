@@ -162,11 +162,12 @@ def training():
     """Gives training(replicas=.., **kwargs): a `Training` at its start, built once for equal arguments."""
     built = {}
 
-    def get(*, replicas=1, precision="float32", xla=False, optimize=False, total_steps=1000, **fields):
+    def get(*, replicas=1, precision="float32", xla=False, fused=False, optimize=False, total_steps=1000, **fields):
         options = {
             "replicas": replicas,
             "precision": precision,
             "xla": xla,
+            "fused": fused,
             "optimize": optimize,
             "total_steps": total_steps,
         }
