@@ -33,6 +33,7 @@ from benchmarks import reference_step
 from benchmarks.gpu import start_values
 from hazeheal.models.networks import build_networks
 from hazeheal.training.step.forward_backward import make_forward_backward
+from hazeheal.training.step.layout import ROW
 from hazeheal.training.step.step import METRICS
 from hazeheal.training.step.train_state import NETWORKS, TrainState
 from hazeheal.training.step.update import make_update
@@ -72,7 +73,7 @@ class Step:
         self.variables = {
             **self.state.parameters,
             "spectral": self.state.spectral,
-            "perceptual": self.state.perceptual,
+            "perceptual": tf.Variable(tf.zeros([0, ROW])) if self.state.perceptual is None else self.state.perceptual,
             **{f"{slot}/{name}": v for slot in ("m", "v") for name, v in self.state.slots[slot].items()},
             "ema": self.state.ema,
             **{name: getattr(self.state, name) for name in COUNTERS},
@@ -121,8 +122,7 @@ class Step:
         arguments = self.forward_arguments(*np.zeros([2, *shape, 3], np.uint8))
         forward = Compiled(self.forward, arguments)
         inputs = {group: parts for group, parts in arguments[0]._asdict().items() if group != "loss_scale"}
-        # XLA takes no empty tensors, such as the weights of a perceptual network that is absent.
-        names = [f"{group}/{i}" for group, parts in inputs.items() for i, part in enumerate(parts) if part.shape[0]]
+        names = [f"{group}/{i}" for group, parts in inputs.items() for i in range(len(parts))]
         result = {"forward": forward.describe([*names, "loss_scale", "hazy", "clear"], sorted(forward.outputs))}
 
         outputs = {key: tf.zeros(spec.shape, spec.dtype) for key, spec in forward.outputs.items()}

@@ -71,7 +71,7 @@ def open_training(config: ConfigDict, *, runtime: Runtime) -> tuple[Networks, Ca
         (the networks, train). `train(iterator, count)` trains for `count` steps and returns the seconds spent waiting
         for input.
     """
-    with tf.device("CPU:0"):
+    with tf.device(runtime.host):
         networks = build_networks(config, precision=runtime.precision)
     with runtime.strategy.scope():
         state = TrainState(networks, use_ema=config.optimizer.ema_half_life > 0, fused=runtime.fuses)

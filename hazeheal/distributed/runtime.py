@@ -46,6 +46,12 @@ class Runtime:
         return self.devices[0].startswith("GPU")
 
     @property
+    def host(self) -> str:
+        """The CPU of this process; in a job of several groups, `CPU:0` alone is that of group 0."""
+        task = f"/job:worker/replica:0/task:{self.group}" if self.num_groups > 1 else ""
+        return f"{task}/device:CPU:0"
+
+    @property
     def fuses(self) -> bool:
         """Whether XLA compiles the training step for GPUs."""
         return self.xla and self.on_gpu

@@ -94,7 +94,7 @@ class DehazeTrainer:
         facts = {"the data set": self._fingerprint, "--on_bad_record": on_bad_record}
         self._groups.check_same(self.runtime.facts() | configs.shared(config) | facts)
 
-        with tf.device("CPU:0"):  # their variables are only the initial values of the state
+        with tf.device(self.runtime.host):  # their variables are only the initial values of the state
             self._networks = build_networks(config, precision=self.runtime.precision)
         with self.runtime.strategy.scope():
             self.state = TrainState(

@@ -56,6 +56,8 @@ class Layout:
 
     def unpack(self, parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Returns the variables, each of its own shape, from the parts that `split` returns."""
+        if not self.names:
+            return []
         *large, small = [tf.reshape(part, [-1]) for part in parts]
         flat = {i: part[: self._sizes[i]] for i, part in zip(self._large, large, strict=True)}
         sizes = [self._sizes[i] for i in self._small]

@@ -93,7 +93,7 @@ def make_loop(
 
     @tf.function(autograph=False)
     def compile_on_first_device(batch):
-        with tf.device(runtime.devices[0]):
+        with tf.device(strategy.extended.worker_devices[0]):
             images = strategy.experimental_local_results(batch)[0]
             return forward(0, images)["summand"][0, 0]
 

@@ -63,7 +63,8 @@ class TrainState:
         slots: {`m`, `v`: {network: float32 vector}} of Adam.
         ema: Moving average of the generator's parameters, a vector; None where the configuration disables it.
         spectral: All spectral vectors of the discriminator, as one.
-        perceptual: The perceptual network's weights, a vector in that network's precision. It is not saved.
+        perceptual: The perceptual network's weights, a vector in that network's precision. It is not saved. None without
+            such a network.
         step: int64, number of steps done, skipped ones included; the position in the data.
         updates: int64, number of updates applied.
         skipped_in_a_row: int64, non-finite steps since the last finite one.
@@ -98,7 +99,9 @@ class TrainState:
             slot: {name: self._create_vector(f"adam_{slot}/{name}/", self.layouts[name]) for name in NETWORKS}
             for slot in ("m", "v")
         }
-        self.perceptual = self._create_frozen(networks.perceptual)
+        self.perceptual = None
+        if networks.perceptual is not None:
+            self.perceptual = self._create_frozen(networks.perceptual)
 
         self.step = self._create_scalar("step", tf.constant(0, tf.int64))
         self.updates = self._create_scalar("updates", tf.constant(0, tf.int64))
@@ -114,10 +117,9 @@ class TrainState:
         return variable
 
     def _create_frozen(self, network):
-        values = {} if network is None else {v.path: v.numpy() for v in network.variables}
-        dtype = "float32" if network is None else network.layers[-1].compute_dtype
+        vector = self.layouts["perceptual"].to_vector({v.path: v.numpy() for v in network.variables})
         # Converted once instead of in every step.
-        return self._variable(tf.cast(self.layouts["perceptual"].to_vector(values), dtype), "perceptual")
+        return self._variable(tf.cast(vector, network.layers[-1].compute_dtype), "perceptual")
 
     def _create_scalar(self, name, value):
         self._scalars[name] = self._variable(value, name)
@@ -142,7 +144,10 @@ class TrainState:
     def read(self, replica: int) -> Inputs:
         """Returns the tensors that the forward pass of one replica needs."""
         vectors = self.parameters | {"spectral": self.spectral, "perceptual": self.perceptual}
-        parts = {name: self.layouts[name].split(local(v, replica).read_value()) for name, v in vectors.items()}
+        parts = {
+            name: [] if vector is None else self.layouts[name].split(local(vector, replica).read_value())
+            for name, vector in vectors.items()
+        }
         return Inputs(**parts, loss_scale=local(self.loss_scale, replica).read_value())
 
     def restored_by(self, parameters: tf.Tensor, hazy: tf.Tensor) -> tf.Tensor:
