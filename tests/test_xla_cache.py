@@ -95,6 +95,37 @@ def test_an_unwritable_directory_is_named(tmp_path):
         pass
 
 
+def test_the_default_directory_is_left_to_tensorflow(tmp_path):
+    """A run that is refused later must not have created anything."""
+    with xla_cache.use_cache(tmp_path / "run" / "xla_cache", group=0, is_default=True):
+        assert str(tmp_path / "run") in os.environ[xla_cache.FLAGS]
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_default_directory_yields_to_one_in_the_flags(tmp_path, monkeypatch):
+    monkeypatch.setenv(xla_cache.FLAGS, f"--{xla_cache.OPTION}=/elsewhere")
+    with xla_cache.use_cache(tmp_path, group=0, is_default=True):
+        assert os.environ[xla_cache.FLAGS] == f"--{xla_cache.OPTION}=/elsewhere"
+
+
+def test_the_oldest_programs_are_removed_beyond_the_limit(tmp_path):
+    for age, name in enumerate(("new", "middle", "old")):
+        path = tmp_path / f"{name}.pb"
+        path.write_bytes(b"0" * 100)
+        os.utime(path, (1000 - age, 1000 - age))
+    xla_cache.remove_oldest_programs(tmp_path, limit=250)
+    assert sorted(path.stem for path in tmp_path.glob("*.pb")) == ["middle", "new"]
+
+
+def test_programs_recorded_during_a_run_survive_its_death(tmp_path):
+    with xla_cache.use_cache(tmp_path, group=0):
+        folder = folder_of(tmp_path)
+        (folder / PROGRAM).write_bytes(b"program")
+        xla_cache.record_programs()
+        xla_cache.remove_changed_programs(folder)  # as the next start does
+        assert (folder / PROGRAM).exists()
+
+
 @pytest.mark.slow
 def test_a_training_uses_the_cache_and_survives_damaged_programs(data, tmp_path):
     def train(workdir):

@@ -1,6 +1,6 @@
 """A run's directory: the paths of its files, the lock on it, and its configuration and result.
 
-RUN/config.json  RUN/result.json  RUN/status.json
+RUN/config.json  RUN/result.json  RUN/status.json  RUN/xla_cache/
 RUN/group_00/checkpoints/  summaries/{train,val}/  samples/  training_log.csv  log.txt
 """
 

@@ -51,10 +51,10 @@ def make_loop(
     )
     forward_backward = traced_once(compiled(forward_backward, xla=runtime.xla))
     options = {"scaled": scaled, "total_steps": total_steps, "warmup_steps": warmup_steps}
-    # One function per replica: each holds its own device's variables. On CPUs too, XLA computes it in one pass over the
-    # vectors instead of one for each operation.
+    # One function per replica: each holds its own device's variables. On CPUs it is always compiled, because XLA computes
+    # it in one pass over the vectors instead of one for each operation.
     updates = [make_update(state, replica=i, config=config, **options) for i in range(len(runtime.devices))]
-    updates = [compiled(update, xla=True) for update in updates]
+    updates = [compiled(update, xla=runtime.xla or not runtime.on_gpu) for update in updates]
     share = 1.0 / config.train.batch_size
     rows = [state.layouts[name].rows for name in NETWORKS]
 
