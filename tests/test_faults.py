@@ -184,7 +184,7 @@ def test_many_gradients_in_a_row_that_are_not_finite(data, tmp_path):
         code, _, err = processes.finish(process)
         assert code == 1
         assert "Traceback" not in err
-        assert "11 steps in a row were not finite (up to step 42): rolled back to step 24, with half" in err
+        assert "12 steps in a row were not finite (up to step 43): rolled back to step 24, with half" in err
         (line,) = [line for line in err.splitlines() if "error: " in line]
         assert "again after a rollback with half the learning rate; the last checkpoint is intact" in line
     assert checkpoints.find_damage(checkpoints.find_checkpoint(tmp_path / "group_00/checkpoints")) is None
