@@ -19,6 +19,8 @@ CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 ON_DEVICES = {*CALLS, "AddN", "AddV2", "Cast", "Identity", "IdentityN", "ReadVariableOp", "SplitV", "StridedSlice"}
 # These hold values of a device, or order what is started.
 AROUND = {"TensorListSetItem", "TensorListStack", "While", "NoOp"}
+# With these in a function that XLA does not compile, the host would wait for values.
+DECISIONS = {"If", "StatelessIf", "While", "StatelessWhile", "Case", "StatelessCase", "Where", "Timestamp", "Assert"}
 
 
 def host_operations(graph, results=()):
@@ -92,6 +94,9 @@ def test_nothing_on_the_host_depends_on_a_device(training, replicas, options):
     parts = options.get("optimizer__accumulate", 1)
     names = [op.get_attr("f").name.removeprefix("__inference_").rpartition("_")[0] for op in calls(graph)]
     assert sorted(names) == ["forward_backward"] * 2 * parts * replicas + ["update"] * 2 * replicas
+    for call in calls(graph):
+        inside = {op.type for op in call.graph._get_function(call.get_attr("f").name).graph.get_operations()}
+        assert len(inside) > 10 and not inside & DECISIONS
 
 
 # --- loops that the test above must find -------------------------------------------------------------------------------
