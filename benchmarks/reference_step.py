@@ -59,14 +59,12 @@ def perturb(networks, rng):
 
 def run(networks, config, hazy, clear):
     """Outputs of the function that training compiles, at the current weights, as arrays."""
-
     state = TrainState(networks, use_ema=False)
     forward_backward = make_forward_backward(networks, state.layouts, config=config, scaled=False)
     function = tf.function(forward_backward, autograph=False)
     outputs = function(state.read(0), tf.constant(hazy), tf.constant(clear), 1.0 / len(hazy))
-    rows = [state.layouts[name].rows for name in NETWORKS]
-    *gradients, losses = tf.split(outputs["summand"], [*rows, 1])
-    arrays = {"losses": losses.numpy()[0, : len(LOSSES)]}
+    gradients, losses = state.split_summand(outputs["summand"])
+    arrays = {"losses": losses.numpy()[: len(LOSSES)]}
     for name, gradient in zip(NETWORKS, gradients, strict=True):
         arrays |= state.layouts[name].to_arrays(gradient.numpy(), prefix=f"gradients/{name}/")
     restored = networks.generator(tf.constant(hazy, tf.float32) / 127.5 - 1.0, training=True)

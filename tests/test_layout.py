@@ -10,7 +10,7 @@ from hazeheal.training.step import layout as layouts
 from hazeheal.training.step.layout import ROW, SMALL, Layout, outputs_first, outputs_last
 
 BOTH = pytest.mark.parametrize("outputs_first", [False, True])
-# Sizes that are no multiples of a row, one value, kernels of convolutions and a dense one. `SMALL` is set to 1000 here.
+# Sizes that are not multiples of a row, one value, kernels of convolutions and a dense one. `SMALL` is set to 1000 here.
 SHAPES = {
     "small variables between large ones": {
         "a/kernel": (3, 3, 7, 17),

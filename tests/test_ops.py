@@ -3,6 +3,8 @@
 The form for GPUs is plain TensorFlow as well, so that it runs here. `test_step_gradients.py` compares whole steps.
 """
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,8 +19,8 @@ BOTH = pytest.mark.parametrize("target", [LIBRARY, FUSED], ids=["library", "fuse
 @pytest.fixture
 def form():
     """Sets the form in which the operations are computed."""
-    yield ops._fused.set
-    ops._fused.set(False)
+    with contextlib.ExitStack() as stack:
+        yield lambda target: stack.enter_context(ops.fused_forms(target))
 
 
 def gradients(function, inputs, above):

@@ -70,7 +70,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(capsys, monkeypatch, data, tmp
     def built(*_, **__):
         raise AssertionError("a network was built before the input was checked")
 
-    monkeypatch.setattr("hazeheal.training.trainer.build_networks", built)
+    monkeypatch.setattr("hazeheal.training.step.step.build_networks", built)
     if dry and any(word in extra[0] for word in ("--gpus=97", "precision")):
         pytest.skip("what a device can do is not known without TensorFlow")
     argv = [*flags(data, tmp_path / "run"), *extra, *["--dry_run"] * dry]

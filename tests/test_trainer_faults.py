@@ -31,7 +31,7 @@ def building_fails(monkeypatch):
     def built(*_, **__):
         raise AssertionError("a network was built before the input was checked")
 
-    monkeypatch.setattr("hazeheal.training.trainer.build_networks", built)
+    monkeypatch.setattr("hazeheal.training.step.step.build_networks", built)
 
 
 def test_another_data_set_is_refused(building_fails, whole_run, runtime, tmp_path_factory):

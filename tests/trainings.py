@@ -116,11 +116,10 @@ def separate(state, outputs):
     Returns:
         ({NETWORK/PATH: gradient}, the losses, {PATH: spectral vector}), arrays.
     """
-    rows = [state.layouts[name].rows for name in NETWORKS]
-    *parts, losses = (part.numpy() for part in tf.split(outputs["summand"], [*rows, 1]))
+    parts, losses = state.split_summand(outputs["summand"])
     gradients = {}
     for name, part in zip(NETWORKS, parts, strict=True):
-        gradients |= state.layouts[name].to_arrays(part, prefix=f"{name}/")
+        gradients |= state.layouts[name].to_arrays(part.numpy(), prefix=f"{name}/")
     count = len(step.LOSSES)
-    assert not losses[0, count:].any()
-    return gradients, losses[0, :count], state.layouts["spectral"].to_arrays(outputs["spectral"].numpy())
+    assert not losses[count:].numpy().any()
+    return gradients, losses[:count].numpy(), state.layouts["spectral"].to_arrays(outputs["spectral"].numpy())

@@ -30,7 +30,7 @@ import tensorflow as tf
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from benchmarks import reference_step
-from benchmarks.gpu import start_values
+from benchmarks.gpu import hlo_text, start_values
 from hazeheal.models.networks import build_networks
 from hazeheal.training.step.forward_backward import make_forward_backward
 from hazeheal.training.step.layout import ROW
@@ -83,11 +83,7 @@ class Step:
         return self.state.read(0), tf.constant(hazy), tf.constant(clear), 1.0 / len(hazy)
 
     def update_arguments(self, outputs):
-        *gradients, sums = tf.split(outputs["summand"], [*self.gradient_rows(), 1])
-        return gradients, sums[0], outputs["spectral"]
-
-    def gradient_rows(self):
-        return [self.state.layouts[name].rows for name in NETWORKS]
+        return *self.state.split_summand(outputs["summand"]), outputs["spectral"]
 
     def metrics(self, hazy, clear, steps):
         """Trains for some steps on one batch without XLA; returns {metric: [value at each step]}."""
@@ -133,7 +129,7 @@ class Step:
         written = [parameters[update.aliases[i]] for i in sorted(update.aliases)]
         result["update"] = update.describe(parameters, ["metrics", *written])
         parts = {group: [part.shape[0] for part in tensors] for group, tensors in inputs.items()}
-        rows = dict(zip(NETWORKS, self.gradient_rows(), strict=True))
+        rows = {name: self.state.layouts[name].rows for name in NETWORKS}
         for name, function in (("forward", forward), ("update", update)):
             (folder / f"{name}.hlo").write_bytes(function.hlo)
         return {"settings": self.settings, "seed": SEED, "parts": parts, "gradient_rows": rows, **result}
@@ -177,8 +173,7 @@ class Compiled:
 
 def parse_shapes(text):
     """Returns the shapes and dtypes in a text such as `(f32[24,64]{1,0}, s64[]`."""
-    found = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", text)
-    return [{"shape": [int(n) for n in sides.split(",") if n], "dtype": DTYPES[dtype]} for dtype, sides in found]
+    return [{"shape": sides, "dtype": DTYPES[dtype]} for dtype, sides in hlo_text.parse_shapes(text)]
 
 
 def describe_layout(layout, network):

@@ -36,6 +36,12 @@ def load(path, *, outputs, exact=False):
     return lambda *arrays: _call.bind(*arrays, module=module, results=results, exact=exact)
 
 
+def describe_device():
+    """Returns the device and the versions."""
+    device = jax.devices()[0]
+    return {"device": device.device_kind, "platform": device.platform, "jax": jax.__version__}
+
+
 def shapes(entries):
     """Returns the jax.ShapeDtypeStructs of entries of `step.json`."""
     return [jax.ShapeDtypeStruct(tuple(entry["shape"]), jnp.dtype(entry["dtype"])) for entry in entries]
@@ -57,7 +63,7 @@ def _lower(context, *operands, module, results, exact):
     source.operation.walk(collect)
     for operation in operations:
         if operation.name == "mhlo.copy":
-            # TensorFlow's copies between variables and their values have no form in StableHLO. XLA inserts those it needs.
+            # StableHLO cannot express TensorFlow's copies between variables and their values. XLA inserts those it needs.
             operation.results[0].replace_all_uses_with(operation.operands[0])
             operation.erase()
         elif exact and operation.name in ("stablehlo.convolution", "stablehlo.dot_general", "stablehlo.dot"):

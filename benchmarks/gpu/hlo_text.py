@@ -20,7 +20,7 @@ class Instruction:
     """One line of a program.
 
     Attributes:
-        shapes: [(dtype, number of elements)] of the result, which may be a tuple.
+        shapes: [(dtype, sides)] of the result, which may be a tuple.
         operands: Names of instructions; newer versions of XLA write `%name#1` for a part of a tuple.
         line: The whole line.
     """
@@ -41,11 +41,11 @@ class Instruction:
         shapes = self.shapes
         if self.opcode == "custom-call" and len(shapes) > 1 and re.search(r", (u8|s8)\[\d*\](\{0\})?\)$", self.shape):
             shapes = shapes[:-1]
-        return sum(BYTES[dtype] * count for dtype, count in shapes)
+        return sum(BYTES[dtype] * math.prod(sides) for dtype, sides in shapes)
 
     @property
     def elements(self):
-        return sum(count for _, count in self.shapes)
+        return sum(math.prod(sides) for _, sides in self.shapes)
 
     def called(self, *attributes):
         """Names of the computations under attributes such as `calls`."""
@@ -57,12 +57,12 @@ class Instruction:
 
 
 def parse_shapes(text):
-    """Returns [(dtype, number of elements)] of the arrays in a shape such as `(f32[8,64]{1,0}, u8[0]{0})`."""
+    """Returns [(dtype, sides)] of the arrays in a shape such as `(f32[8,64]{1,0}, u8[0]{0})`."""
     found = re.findall(r"\b([a-z]+\d*(?:e\dm\d\w*)?)\[([\d,]*)\]", text)
     unknown = {dtype for dtype, _ in found} - set(BYTES)
     if unknown:
         raise ValueError(f"unknown dtype {', '.join(sorted(unknown))} in the shape {text!r}")
-    return [(dtype, math.prod(int(side) for side in sides.split(",") if side)) for dtype, sides in found]
+    return [(dtype, [int(side) for side in sides.split(",") if side]) for dtype, sides in found]
 
 
 def parse(text):

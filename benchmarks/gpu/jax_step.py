@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from benchmarks.gpu import hlo, hlo_text, kernels, start_values
 
-# Vectors that the update changes, of which the forward pass takes the parts. They are split within the compiled function:
+# Vectors that the update changes. The forward pass takes their parts. They are split within the compiled function:
 # TensorFlow's parts share the vector's memory, and JAX's would be copies.
 VECTORS = ("generator", "discriminator", "spectral")
 

@@ -6,6 +6,7 @@ reads the slices. Caches are not considered.
 """
 
 import dataclasses
+import math
 import re
 
 from benchmarks.gpu.hlo_text import BYTES, FREE, Instruction, whole_name
@@ -50,8 +51,8 @@ def count(computations, name, *, prefix="", times=1):
     sizes, found = {}, []
     for instruction in computations[name]:
         sizes[instruction.name] = instruction.bytes
-        for i, (dtype, elements) in enumerate(instruction.shapes):
-            sizes[f"{instruction.name}#{i}"] = BYTES[dtype] * elements
+        for i, (dtype, sides) in enumerate(instruction.shapes):
+            sizes[f"{instruction.name}#{i}"] = BYTES[dtype] * math.prod(sides)
         opcode = instruction.opcode
         if opcode in FREE or opcode.endswith("-done") or opcode == "async-update":
             continue

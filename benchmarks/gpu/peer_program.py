@@ -3,7 +3,7 @@
     python benchmarks/gpu/peer_program.py [--width=64 --crop_size=256 --batch_size=8 --norm=layer --perceptual]
 
 Runs one eager step of `benchmarks/peers/pytorch_step.py`, without the optimizers, on tensors that have shapes and no values.
-Every operation that is no view counts as one. It reads each tensor among its arguments once and writes each result once. An
+Every operation counts as one, except views. It reads each tensor among its arguments once and writes each result once. An
 operation launches one kernel or more (the gradient of a convolution two or three), so the number of kernels is higher. The
 last line is JSON: `operations`, `bytes`, and both for each kind of operation.
 
@@ -53,7 +53,7 @@ class Counter(TorchDispatchMode):
 
 
 def launches(function):
-    """Whether an operation computes something: it is no view of its argument and no mere allocation."""
+    """Returns whether an operation computes something, and does not only return a view or allocate memory."""
     namespace, name, *_ = str(function).split(".")
     if namespace == "prim" or name in NO_KERNEL:
         return False

@@ -31,6 +31,7 @@ GPU_SCRIPTS = (
     "first_minutes",
     "report",
     "workers",
+    "timed_step",
     "start_values",
     "hlo",
     "hlo_text",

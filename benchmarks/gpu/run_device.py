@@ -114,12 +114,6 @@ def seconds(function):
     return float(np.median(times))
 
 
-def describe():
-    """Returns the device and the versions."""
-    device = jax.devices()[0]
-    return {"device": device.device_kind, "platform": device.platform, "jax": jax.__version__}
-
-
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("depthwise", type=pathlib.Path, metavar="DEPTHWISE")
@@ -128,11 +122,11 @@ def main(argv=None):
     parts = {"peaks": Peaks(), "depthwise": Depthwise(flags.depthwise)}
     if flags.worker:
         part = parts[flags.worker]
-        workers.serve({"describe": describe, "prepare": part.prepare, "measure": part.measure})
+        workers.serve({"describe": hlo.describe_device, "prepare": part.prepare, "measure": part.measure})
         return 0
     for part in parts.values():
         part.prepare()
-    print(json.dumps(describe() | {name: part.measure() for name, part in parts.items()}))
+    print(json.dumps(hlo.describe_device() | {name: part.measure() for name, part in parts.items()}))
     return 0
 
 

@@ -19,15 +19,12 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from benchmarks.gpu import start_values, workers
+from benchmarks.gpu import start_values, timed_step, workers
 from benchmarks.peers import pytorch_equality, pytorch_networks, pytorch_step
 
-TOLERANCE = 5e-3  # relative, as of run_jax.py
-WARM_UP = 2  # untimed steps
 
-
-class Timed:
-    """Prepares the peer's step and times it.
+class Timed(timed_step.TimedStep):
+    """The peer's step.
 
     Args:
         folder: Directory of the exported step.
@@ -35,14 +32,15 @@ class Timed:
     """
 
     def __init__(self, folder, *, compiled):
-        self._description, self._compiled = describe_step(folder), compiled
-        self._training, self._seconds = None, None
+        self._folder, self._compiled = folder, compiled
         self._cuda = torch.cuda.is_available()
 
     def prepare(self):
         """Builds the networks and compiles them. Little stays on the device."""
         begin = time.perf_counter()
-        settings = self._description["settings"]
+        description = describe_step(self._folder)
+        settings = description["settings"]
+        self.batch_size = settings["batch_size"]
         torch.manual_seed(0)
         device = pytorch_step.choose_device()
         problem = None if settings["precision"] == "float32" else pytorch_step.bfloat16_problem(device)
@@ -51,51 +49,35 @@ class Timed:
         self._training = pytorch_step.Pix2Pix(
             pytorch_networks.Generator(width=settings["width"], norm=settings["norm"]),
             pytorch_networks.Discriminator(width=settings["width"]),
-            perceptual(self._description),
+            perceptual(description),
             device=device,
             bfloat16=settings["precision"] != "float32",
             compiled=self._compiled,
         )
-        images = (torch.from_numpy(x).permute(0, 3, 1, 2) for x in start_values.images(self._description))
+        images = (torch.from_numpy(x).permute(0, 3, 1, 2) for x in start_values.images(description))
         self._images = [image.pin_memory() if self._cuda else image for image in images]
-        self._run(1)
+        self.run(1)
         if self._cuda:
             torch.cuda.empty_cache()
         return {"start": time.perf_counter() - begin}
 
-    def measure(self, seconds):
-        """Times steps for about this long; the first call also runs untimed ones."""
-        if self._seconds is None:
-            # cuDNN times its algorithms now, when no other process uses the device.
-            torch.backends.cudnn.benchmark = True
-            self._run(WARM_UP)
-            if self._cuda:
-                torch.cuda.empty_cache()
-                torch.cuda.reset_peak_memory_stats()
-            self._seconds = self._run(WARM_UP)
-        return self.time(max(1, round(float(seconds) / self._seconds)))
-
-    def time(self, steps):
-        """Times a number of steps."""
-        self._seconds = self._run(steps)
-        figures = {
-            "images_per_second": self._description["settings"]["batch_size"] / self._seconds,
-            "step_seconds": self._seconds,
-        }
+    def warm_up(self):
+        """Runs untimed steps, in which cuDNN times its algorithms: no other process uses the device now."""
+        torch.backends.cudnn.benchmark = True
+        self.run(timed_step.WARM_UP)
         if self._cuda:
-            figures["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
-        return figures
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
 
-    def _run(self, steps):
-        """Returns the seconds per step."""
-        begin = time.perf_counter()
+    def train(self, steps):
+        """Runs steps; returns the losses of the last one."""
         for _ in range(steps):
             losses = self._training.step(*self._images)
-        losses = losses.tolist()  # waits for the device
-        seconds = (time.perf_counter() - begin) / steps
-        if not np.isfinite(losses).all():
-            raise ValueError(f"the losses are not finite: {losses}")
-        return seconds
+        return losses.tolist()  # waits for the device
+
+    def figures(self):
+        """Returns the peak memory, on a GPU."""
+        return {"peak_memory_bytes": torch.cuda.max_memory_allocated()} if self._cuda else {}
 
 
 def describe_step(folder):
@@ -127,7 +109,7 @@ def check(folder):
         The largest relative difference.
 
     Raises:
-        ValueError: A loss differs by more than `TOLERANCE`.
+        ValueError: A loss differs by more than `timed_step.TOLERANCE`.
     """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     description = describe_step(folder)
@@ -146,16 +128,10 @@ def check(folder):
     networks = peer.generator, peer.discriminator, peer.perceptual
     training = pytorch_step.Pix2Pix(*networks, device=pytorch_step.choose_device(), rate=0.0)
     losses = training.step(*map(pytorch_equality.rotated, start_values.images(description))).tolist()
-    worst = 0.0
-    for name, value in zip(pytorch_step.LOSSES, losses, strict=True):
-        expected = description["metrics"][name][0]
-        difference = abs(value - expected) / (abs(expected) or 1.0)
-        worst = max(worst, difference)
-        if not difference <= TOLERANCE:
-            raise ValueError(
-                f"{name} is {value:.6g} with PyTorch and {expected:.6g} with TensorFlow: the relative difference "
-                f"{difference:.1e} is larger than {TOLERANCE:.0e}"
-            )
+    worst = max(
+        timed_step.relative_difference(name, value, description["metrics"][name][0], framework="PyTorch")
+        for name, value in zip(pytorch_step.LOSSES, losses, strict=True)
+    )
     return {"steps": 1, "relative_difference": worst}
 
 
@@ -172,20 +148,11 @@ def main(argv=None):
     parse.add_argument("--steps", type=int, default=20, help="timed steps (default: %(default)s)")
     parse.add_argument("--worker", action="store_true", help="take commands from first_minutes.py")
     flags = parse.parse_args(argv)
-    if flags.worker:
-        timed = []
-
-        def prepare():
-            timed.append(Timed(flags.step, compiled=flags.mode == "compile"))
-            return timed[0].prepare()
-
-        handlers = {"check": lambda: check(flags.step), "prepare": prepare, "describe": describe}
-        workers.serve(handlers | {"measure": lambda seconds: timed[0].measure(seconds)})
-        return 0
     timed = Timed(flags.step, compiled=flags.mode == "compile")
-    figures = timed.prepare()
-    timed.measure(0)
-    print(json.dumps(figures | timed.time(flags.steps) | describe()))
+    if flags.worker:
+        workers.serve({"check": lambda: check(flags.step), "prepare": timed.prepare, "measure": timed.measure})
+        return 0
+    timed.print_figures(flags.steps, describe())
     return 0
 
 

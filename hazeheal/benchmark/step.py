@@ -17,9 +17,8 @@ from hazeheal.benchmark.timing import peak_bytes, timed_rounds
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.distributed.failures import translate_errors
 from hazeheal.distributed.runtime import Runtime, choose_runtime
-from hazeheal.models.networks import Networks, build_networks
-from hazeheal.training.step.step import make_loop
-from hazeheal.training.step.train_state import TrainState
+from hazeheal.models.networks import Networks
+from hazeheal.training.step.step import make_loop, make_state
 
 
 def measure(spec: dict) -> dict:
@@ -71,10 +70,7 @@ def open_training(config: ConfigDict, *, runtime: Runtime) -> tuple[Networks, Ca
         (the networks, train). `train(iterator, count)` trains for `count` steps and returns the seconds spent waiting
         for input.
     """
-    with tf.device(runtime.host):
-        networks = build_networks(config, precision=runtime.precision)
-    with runtime.strategy.scope():
-        state = TrainState(networks, use_ema=config.optimizer.ema_half_life > 0, fused=runtime.fuses)
+    state = make_state(config, runtime=runtime)
     loop = make_loop(state, config=config, runtime=runtime, total_steps=10**6, warmup_steps=0)
 
     def train(iterator, count):
@@ -82,7 +78,7 @@ def open_training(config: ConfigDict, *, runtime: Runtime) -> tuple[Networks, Ca
         metrics.numpy()  # waits until the steps are done
         return float(wait)
 
-    return networks, train
+    return state.networks, train
 
 
 def open_runtime(spec: dict) -> Runtime:

@@ -66,9 +66,10 @@ def _layer_norm(x, scale, offset, epsilon):
 
 
 def _fused_layer_norm(x, bias, scale, offset, epsilon):
-    """Layer normalization in the form of which XLA makes the fewest passes (docs/performance.md).
+    """Layer normalization in the form for which XLA makes the fewest passes (docs/performance.md).
 
-    The gradients recompute what they need from x in its own precision. Mean and variance come from one pass. The
+    The gradients recompute what they need from x in its own precision. Mean and variance come from one pass: the
+    variance has a relative error of about 1e-7 (mean / deviation)^2, where two passes would have 1e-7. The
     gradient of the bias is the sum of that of x, written with other operations: if it were the same operations, XLA
     would compute them once and write the result in float32.
     """
@@ -200,14 +201,20 @@ def conv_same(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None, *, stride
     if not is_fused() or None in sides:
         return convolve("SAME")
     paddings, windows = [[0, 0]], [slice(None)]
-    for side, size in zip(sides, kernel.shape[:2], strict=True):
-        count = -(-side // strides)
-        total = max(0, (count - 1) * strides + size - side)
+    for side, taps in zip(sides, kernel.shape[:2], strict=True):
+        count, total = _same_padding(side, taps=taps, strides=strides)
         shift = total % 2  # with `strides` more padding in front, output q becomes q + 1
         paddings.append([total // 2 + shift * strides] * 2)
         windows.append(slice(shift, shift + count))
     outputs = convolve([*paddings, [0, 0]])
     return outputs[tuple(windows)] if any(window.start for window in windows) else outputs
+
+
+def _same_padding(side, *, taps, strides):
+    """Returns the number of outputs along a side and the sum of its padding; `side` is an integer or a tensor."""
+    count = (side + strides - 1) // strides
+    total = (count - 1) * strides + taps - side
+    return count, tf.maximum(total, 0) if tf.is_tensor(total) else max(total, 0)
 
 
 def conv_input_gradient(upstream: tf.Tensor, x: tf.Tensor, kernel: tf.Tensor, *, strides: int) -> tf.Tensor:
@@ -250,12 +257,8 @@ def _shifted(x, size, strides):
     counts, paddings = [], []
     for axis, taps in zip((1, 2), size, strict=True):
         side = tf.shape(x)[axis] if x.shape[axis] is None else x.shape[axis]
-        counts.append((side + strides - 1) // strides)
-        total = (
-            tf.maximum((counts[-1] - 1) * strides + taps - side, 0)
-            if tf.is_tensor(side)
-            else max((counts[-1] - 1) * strides + taps - side, 0)
-        )
+        count, total = _same_padding(side, taps=taps, strides=strides)
+        counts.append(count)
         paddings.append([total // 2, total - total // 2])
     padded = tf.pad(x, [[0, 0], *paddings, [0, 0]])
     windows = [

@@ -18,12 +18,11 @@ from ml_collections import ConfigDict
 
 from hazeheal import config as configs
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
-from hazeheal.distributed import xla_cache
 from hazeheal.distributed.failures import translate_errors, translate_lost_groups
 from hazeheal.distributed.groups import Groups
 from hazeheal.distributed.preemption import STOP_SIGNALS, StopSignals
 from hazeheal.distributed.runtime import Runtime, choose_runtime
-from hazeheal.models.networks import Networks, build_networks
+from hazeheal.models.networks import Networks
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.training.preflight.checks import check_run
 from hazeheal.training.profiler import Profiler
@@ -33,8 +32,7 @@ from hazeheal.training.result import complete_result, save_result
 from hazeheal.training.sampler import Sampler
 from hazeheal.training.schedule import LoopLength, Schedule
 from hazeheal.training.session import Session
-from hazeheal.training.step.step import make_loop
-from hazeheal.training.step.train_state import TrainState
+from hazeheal.training.step.step import make_loop, make_state
 from hazeheal.training.validator import Validator
 
 LOG = logging.getLogger("hazeheal")
@@ -44,7 +42,6 @@ class DehazeTrainer:
     """One run: networks, data and directory, from its last checkpoint to its end.
 
     Attributes:
-        networks: The generator, the discriminator and the perceptual network, with the current parameters.
         state: Everything that a checkpoint holds.
     """
 
@@ -88,18 +85,12 @@ class DehazeTrainer:
         with self._directory.locked():
             pass  # refuses a directory that is in use, before anything is built
         self._schedule = Schedule(config, num_pairs=self._data.num_images)
-        self._has_run = False
         self._loop_length = LoopLength(config.train.steps_per_loop)
         self._groups = Groups(self.runtime)
         facts = {"the data set": self._fingerprint, "--on_bad_record": on_bad_record}
         self._groups.check_same(self.runtime.facts() | configs.shared(config) | facts)
 
-        with tf.device(self.runtime.host):  # their variables are only the initial values of the state
-            self._networks = build_networks(config, precision=self.runtime.precision)
-        with self.runtime.strategy.scope():
-            self.state = TrainState(
-                self._networks, use_ema=config.optimizer.ema_half_life > 0, fused=self.runtime.fuses
-            )
+        self.state = make_state(config, runtime=self.runtime)
         self._loop = make_loop(
             self.state,
             config=config,
@@ -117,7 +108,7 @@ class DehazeTrainer:
     def networks(self) -> Networks:
         """The networks with the current parameters."""
         self.state.update_networks()  # training changes the state's vectors
-        return self._networks
+        return self.state.networks
 
     @property
     def total_steps(self) -> int:
@@ -137,14 +128,14 @@ class DehazeTrainer:
 
     def describe(self) -> str:
         """Returns devices, networks, data and length of the run in a few lines."""
-        counts = self._networks.parameter_counts()
+        counts = self.state.networks.parameter_counts()
         validation = f"{self._validator.num_images} validation" if self._validator else "no validation"
         return "\n".join(
             [
                 f"devices   {self.runtime.describe()}",
                 f"networks  generator {counts['generator']:,} parameters, "
                 f"discriminator {counts['discriminator']:,}; perceptual loss "
-                + ("on" if self._networks.perceptual is not None else "off"),
+                + ("on" if self.state.networks.perceptual is not None else "off"),
                 f"data      {self._data_dir}: {self._data.num_images} training, {validation} pairs",
                 f"training  {self.total_steps} steps of {self.config.train.batch_size} images "
                 f"({float(self.total_steps / self._schedule.steps_per_epoch):.4g} epochs)",
@@ -280,12 +271,6 @@ class DehazeTrainer:
             seconds = time.perf_counter() - begin
         self._loop_length.add(stop - step, seconds=seconds)
         reporter.add(step, metrics, seconds=seconds, waited=waited)
-        if not self._has_run:  # not by gc.get_freeze_count: it counts a million objects, which takes 50 ms
-            self._has_run = True
-            xla_cache.record_programs()
-            # The traced graphs are a million objects that stay. Without this the garbage collector visits them again
-            # and again, for seconds each time where their pages were swapped out.
-            gc.freeze()
 
     def _validate(self, step, reporter):
         if self._validator is None:

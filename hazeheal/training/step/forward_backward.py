@@ -28,7 +28,7 @@ def image_losses(
     images: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
     *,
     training: bool,
-) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tuple]]:
+) -> tuple[list[tf.Tensor], list[tf.Tensor], Callable[[tf.Tensor], tf.Tensor]]:
     """Computes all losses but the total, image by image.
 
     The discriminator sees real and fake images in one call; where its term has the weight 0 it is not computed.
@@ -47,7 +47,7 @@ def image_losses(
     """
     hazy, clear, restored = images
     disc = gan = perceptual = tf.zeros(tf.shape(hazy)[:1])
-    spectral, adversarial_gradient = variables["spectral"], lambda upstream: 0.0
+    spectral, adversarial_gradient = variables["spectral"], lambda upstream: tf.zeros_like(restored)
     if weights.gan_weight:
         pairs = [tf.concat([hazy, hazy], 0), tf.concat([clear, tf.stop_gradient(restored)], 0)]
         fakes = slice(tf.shape(hazy)[0] if hazy.shape[0] is None else hazy.shape[0], None)
@@ -113,14 +113,15 @@ def make_forward_backward(
             per_image, spectral, adversarial_gradient = image_losses(
                 networks, weights, variables, (hazy, clear, restored), training=True
             )
-            tape.watch(per_image[1])
+            adversarial = per_image[LOSSES.index("gen_gan_loss")]
+            tape.watch(adversarial)
             disc_loss, gan_loss, l1_loss, perceptual_loss = tf.unstack(share * tf.reduce_sum(per_image, axis=1))
             total = losses.generator_total(weights, l1=l1_loss, gan=gan_loss, perceptual=perceptual_loss)
             scale = inputs.loss_scale if scaled else 1.0
             scaled_disc, scaled_total = scale * disc_loss, scale * total
 
         upstream = tape.gradient(scaled_total, restored)
-        upstream += adversarial_gradient(tape.gradient(scaled_total, per_image[1]))
+        upstream += adversarial_gradient(tape.gradient(scaled_total, adversarial))
         disc_gradients = tape.gradient(scaled_disc, discriminator, unconnected_gradients="zero")
         gen_gradients = generator_tape.gradient(restored, generator, output_gradients=upstream)
         gradients = [*layouts["generator"].pack(gen_gradients), *layouts["discriminator"].pack(disc_gradients)]

@@ -81,7 +81,7 @@ class Layout:
         """Returns {prefix + name: array} of the variables in a vector."""
         shapes = dict(zip(self.names, self.shapes, strict=True))
         return {
-            prefix + name: np.ascontiguousarray(self._shaped(part, shapes[name], np))
+            prefix + name: np.asarray(self._shaped(part, shapes[name], np), order="C")
             for name, part in self._parts(vector)
         }
 

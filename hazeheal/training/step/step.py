@@ -15,17 +15,28 @@ No operation of the host depends on a result of a device within the loop. Tensor
 step, and the device then for the host, instead of working through steps that are queued.
 """
 
+import gc
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from hazeheal.distributed import xla_cache
 from hazeheal.distributed.runtime import Runtime, local_replica_index
+from hazeheal.models.networks import build_networks
 from hazeheal.training.step.forward_backward import LOSSES, accumulate, make_forward_backward
-from hazeheal.training.step.train_state import NETWORKS, TrainState
+from hazeheal.training.step.train_state import TrainState
 from hazeheal.training.step.update import SCALARS, make_update
 
 METRICS = LOSSES + SCALARS
+
+
+def make_state(config: ConfigDict, *, runtime: Runtime) -> TrainState:
+    """Builds the networks of a configuration and the variables of their training."""
+    with tf.device(runtime.host):  # the networks' own variables are only the initial values of the state
+        networks = build_networks(config, precision=runtime.precision)
+    with runtime.strategy.scope():
+        return TrainState(networks, use_ema=config.optimizer.ema_half_life > 0, fused=runtime.fuses)
 
 
 def make_loop(
@@ -34,7 +45,7 @@ def make_loop(
     """Builds the function that trains for some steps without returning to Python.
 
     Args:
-        state: The training state, created in the strategy's scope.
+        state: The training state, as `make_state` returns it.
         config: The configuration.
         runtime: Strategy, precision and XLA.
         total_steps, warmup_steps: As for `optimizer.learning_rate`.
@@ -56,7 +67,6 @@ def make_loop(
     updates = [make_update(state, replica=i, config=config, **options) for i in range(len(runtime.devices))]
     updates = [compiled(update, xla=runtime.xla or not runtime.on_gpu) for update in updates]
     share = 1.0 / config.train.batch_size
-    rows = [state.layouts[name].rows for name in NETWORKS]
 
     def forward(replica, batch):
         inputs, micro_batches = state.read(replica), config.optimizer.accumulate
@@ -68,7 +78,7 @@ def make_loop(
         outputs = forward(replica, batch)
         context = tf.distribute.get_replica_context()
         total, sums = all_reduce(context, outputs["summand"], dtype=reduce_dtype)
-        *gradients, _ = tf.split(total, [*rows, 1])  # shares the memory
+        gradients, _ = state.split_summand(total)
         return updates[replica](gradients, sums, outputs["spectral"])
 
     @tf.autograph.experimental.do_not_convert
@@ -116,15 +126,22 @@ class TrainingLoop:
         self._fetch = fetch
         self.train = train
         self._before_first = before_first
+        self._is_first = True
 
     def __call__(self, iterator: Iterator, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Trains for `num_steps` steps, an int32 scalar of 1 or more."""
         # The wait is measured before the loop, where the devices are idle: within it, measuring would make them wait.
-        first, waited = self._fetch(iterator)
-        if self._before_first is not None:
-            self._before_first(first)
-            self._before_first = None
-        return self.train(iterator, first, num_steps), waited * tf.cast(num_steps, waited.dtype)
+        batch, waited = self._fetch(iterator)
+        if self._is_first and self._before_first is not None:
+            self._before_first(batch)
+        metrics = self.train(iterator, batch, num_steps)
+        if self._is_first:
+            self._is_first = False
+            xla_cache.record_programs()
+            # The traced graphs are a million objects that stay. Without this the garbage collector visits them again
+            # and again, for seconds each time where their pages were swapped out.
+            gc.freeze()
+        return metrics, waited * tf.cast(num_steps, waited.dtype)
 
 
 def compiled(function: Callable, *, xla: bool) -> tf.types.experimental.PolymorphicFunction:

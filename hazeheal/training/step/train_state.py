@@ -150,6 +150,15 @@ class TrainState:
         }
         return Inputs(**parts, loss_scale=local(self.loss_scale, replica).read_value())
 
+    def split_summand(self, summand: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Splits the `summand` of `forward_backward`, sharing its memory.
+
+        Returns:
+            (the gradient of each of `NETWORKS`, the row of losses).
+        """
+        *gradients, losses = tf.split(summand, [*(self.layouts[name].rows for name in NETWORKS), 1])
+        return gradients, losses[0]
+
     def restored_by(self, parameters: tf.Tensor, hazy: tf.Tensor) -> tf.Tensor:
         """Restores `[B, H, W, 3]` float32 images with the generator's parameters in a vector."""
         layout = self.layouts["generator"]
@@ -160,10 +169,16 @@ class TrainState:
         """Copies every variable of one replica to the host: {name: array}."""
         # Copies, not views of the buffers: training continues while the snapshot is written.
         values = {name: np.array(local(variable, replica).numpy()) for name, variable in self._scalars.items()}
-        for prefix, pairs in self._vectors.items():
-            for layout, variable in pairs:
-                values |= layout.to_arrays(np.array(local(variable, replica).numpy()), prefix=prefix)
+        for prefix in self._vectors:
+            values |= self._arrays(prefix, replica)
         return values
+
+    def _arrays(self, prefix, replica=0):
+        return {
+            name: array
+            for layout, variable in self._vectors[prefix]
+            for name, array in layout.to_arrays(np.array(local(variable, replica).numpy()), prefix=prefix).items()
+        }
 
     def load(self, values: dict[str, np.ndarray], *, source: str) -> None:
         """Sets every variable from the values of a `snapshot`; names that this state does not have are ignored.
@@ -208,8 +223,8 @@ class TrainState:
 
     def update_networks(self) -> None:
         """Copies the parameters and the spectral vectors into the variables of the Keras networks."""
-        values = self.snapshot()
         for name in NETWORKS:
+            values = self._arrays(f"{name}/")
             for variable in getattr(self.networks, name).variables:
                 variable.assign(values[f"{name}/{variable.path}"])
 

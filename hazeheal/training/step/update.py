@@ -81,8 +81,8 @@ def make_update(
                 assign(state.slots[slot][name], value)
         assign(state.spectral, spectral)
         assign(state.updates, updates + 1)
-        skipped = tf.where(finite, tf.constant(0, tf.int64), read(state.skipped_in_a_row) + 1)
-        local(state.skipped_in_a_row, replica).assign(skipped)
+        in_a_row = read(state.skipped_in_a_row) + 1
+        local(state.skipped_in_a_row, replica).assign(tf.where(finite, tf.zeros_like(in_a_row), in_a_row))
         if scaled:
             new_scale, good_steps = optimizer.next_loss_scale(scale, read(state.good_steps), finite=finite)
             local(state.loss_scale, replica).assign(new_scale)
