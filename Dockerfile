@@ -8,15 +8,16 @@
 ARG PYTHON=3.12
 FROM python:${PYTHON}-slim
 
-# The values of `hazeheal launch`. Keras stores downloaded weights in the volume, where the next container finds them.
+# The values of `hazeheal launch`. Downloaded weights and decoded images are in the volume, where the next container
+# finds them.
 ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     TF_CPP_MIN_LOG_LEVEL=2 \
     TF_FORCE_GPU_ALLOW_GROWTH=true \
-    TF_GPU_THREAD_MODE=gpu_private \
     NCCL_DEBUG=WARN \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
-    KERAS_HOME=/data/.keras
+    KERAS_HOME=/data/.keras \
+    XDG_CACHE_HOME=/data/.cache
 
 # Any user may write to the volume, for `docker run --user`.
 RUN useradd --uid 1000 --create-home hazeheal \

@@ -25,6 +25,8 @@ def get_config() -> ConfigDict:
     config.data.workers = 0  # decoding threads; 0: one per core
     # auto | local | gfile (for gs:// and other file systems that cannot be memory-mapped)
     config.data.reader = "auto"
+    # Decoded images, kept in memory-mapped files: auto (in ~/.cache/hazeheal, if they fit) | off | a directory
+    config.data.cache = "auto"
     config.data.max_val_pictures = 0  # 0: the whole split
 
     # Synthetic haze on clear images, drawn again for each use of a pair; docs/haze_augmentation.md explains the fields.

@@ -22,6 +22,7 @@ GROUPS = {
     "inspect": {
         "runs": "list runs: state, step, best PSNR, speed, reason of a failure",
         "checkpoints": "list the checkpoints of a run: step, size, validation PSNR, intact or damaged",
+        "cache": "list or remove the decoded images that trainings keep",
         "doctor": "check whether this machine can train: versions, devices, limits, disk",
         "benchmark": "measure this machine: input, step, reduction, conversion, inference",
     },

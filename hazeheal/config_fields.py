@@ -54,6 +54,7 @@ FIELDS = {
     "data.rot90": Field(bool),
     "data.workers": Field(int, least=0, per_host=True),
     "data.reader": Field(str, choices=("auto", "local", "gfile"), per_host=True),
+    "data.cache": Field(str, per_host=True),
     "data.max_val_pictures": Field(int, least=0),
     **{f"data.fresh_haze.{field.name}": Field(field.type) for field in dataclasses.fields(HazeSettings)},
     "model.width": Field(int, least=2),

@@ -4,13 +4,19 @@ Fixtures of a session are made once a process. pytest-xdist gives each of its pr
 long to make is asked for in one file alone, or in files of one group (`TOGETHER`).
 """
 
+import atexit
 import functools
 import logging
 import os
 import pathlib
+import shutil
+import tempfile
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Decoded images of tests are not kept, also not by the processes that tests start.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="hazeheal-tests-cache-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 # Half the time to compile, for code that runs a few steps on 32 pixels.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 

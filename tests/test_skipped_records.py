@@ -25,6 +25,7 @@ from record_sets import (
 
 from hazeheal.data.pipeline import augment
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
+from hazeheal.data.pipeline.random_bits import random_bits
 from hazeheal.data.pipeline.shuffle import shuffled_numbers
 from hazeheal.errors import DataError
 
@@ -72,10 +73,12 @@ def oracle(bad, steps, *, seed=0, batch_size=4, size=16):
         for position in range(step * batch_size, (step + 1) * batch_size):
             number = next(n for n in in_order(range(position, position + 17), seed) if n not in bad)
             height, width = SIZES[number % len(SIZES)]
-            y, x = augment.random_crop_window(height, width, size=size, seed=[seed, 2 * position])
+            bits = [random_bits(np.array([[seed, 2 * position + odd]]), 2) for odd in (0, 1)]
+            y, x = augment.random_crops(bits[0], np.int32([[height, width]]), crop_size=size).numpy()[0, :2]
             image = number_image(number, height=height, width=width)
-            hazy = image[int(y) : int(y) + size, int(x) : int(x) + size]
-            hazy, clear = augment.flip_rot90(hazy, clear_of(hazy), seed=[seed, 2 * position + 1])
+            hazy = image[y : y + size, x : x + size]
+            orientation = augment.random_orientations(bits[1])
+            hazy, clear = augment.orient(np.stack([hazy, clear_of(hazy)]), tf.repeat(orientation, 2))
             for name, value in (("hazy", hazy), ("clear", clear), ("number", number)):
                 batch[name].append(np.asarray(value))
         batches.append({name: np.stack(values) for name, values in batch.items()})

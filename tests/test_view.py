@@ -13,6 +13,7 @@ from test_restorer import apart, make_gan, noise, whole
 from hazeheal import __main__ as program
 from hazeheal.data.pipeline import augment, decode
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
+from hazeheal.data.pipeline.random_bits import random_bits
 from hazeheal.errors import UsageError
 from hazeheal.inference import strips
 from hazeheal.inference.gan import DehazeGAN
@@ -158,21 +159,6 @@ def test_export_and_weights_restore_as_the_run(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------ crops
-def test_windows_are_inside_the_image_and_one_in_four_is_the_whole_image():
-    drawn = np.array(
-        [
-            [int(v) for v in augment.random_window(tf.constant(50), tf.constant(90), least=0.6, seed=[0, n])]
-            for n in range(200)
-        ]
-    )
-    y, x, rows, columns = drawn.T
-    assert (y >= 0).all() and (x >= 0).all() and (y + rows <= 50).all() and (x + columns <= 90).all()
-    assert rows.min() in (30, 31) and columns.min() in range(54, 57)
-    whole_ones = (rows == 50) & (columns == 90)
-    assert 30 < whole_ones.sum() < 75
-    assert len(set(zip(rows / 50, columns / 90, strict=True))) > 100, "each side for itself"
-
-
 def test_crops_are_windows_of_both_images_resized(ten_pairs):
     options = {"batch_size": 4, "crop_size": 48, "seed": 3, "window_min": 0.5, "flip": False, "rot90": False}
     first = take(DehazeDataProcessor(ten_pairs, **options).dataset(), 5)
@@ -184,9 +170,9 @@ def test_crops_are_windows_of_both_images_resized(ten_pairs):
     images = {int(p["number"]): p for p in processor.evaluation_dataset().as_numpy_iterator()}
     for step, batch in enumerate(first):
         for i, number in enumerate(batch["number"]):
-            seed = [3, 2 * (4 * step + i)]
-            height, width = map(tf.constant, images[int(number)]["hazy"].shape[:2])
-            y, x, rows, columns = augment.random_window(height, width, least=0.5, seed=seed)
+            bits = random_bits(np.array([[3, 2 * (4 * step + i)]]), augment.WINDOW_BITS)
+            size = np.int32([images[int(number)]["hazy"].shape[:2]])
+            y, x, rows, columns = augment.random_windows(bits, size, least=0.5).numpy()[0]
             for side in ("hazy", "clear"):
                 window = images[int(number)][side][y : y + rows, x : x + columns]
                 np.testing.assert_array_equal(batch[side][i], decode.resize(tf.constant(window), 48))

@@ -19,7 +19,7 @@ def measure(spec: dict) -> dict:
     """
     config = configs.from_dict(spec["config"])
     data = DehazeDataProcessor.from_config(config, spec["data_dir"], split=config.data.train_split)
-    iterator = iter(data.dataset())
+    iterator = iter(data.dataset(orient=False))  # as in training
 
     def work(count):
         begin = time.process_time()

@@ -49,7 +49,7 @@ def measure(spec: dict) -> dict:
         train(iterator, 1)
         first = time.perf_counter() - begin
         count, durations, _ = timed_rounds(lambda n: train(iterator, n), **timing)
-        fed_iterator = distributed_iterator(runtime, data.dataset())
+        fed_iterator = distributed_iterator(runtime, data.dataset(orient=False))
         fed_count, fed_durations, waits = timed_rounds(lambda n: train(fed_iterator, n), **timing)
     step_seconds = [duration / count for duration in durations]
     return {
@@ -92,7 +92,8 @@ def batch_in_memory(config: ConfigDict, *, replicas: int) -> tf.data.Dataset:
     """Returns an endless dataset of one replica's share of one batch, with the shapes and dtypes of the pipeline."""
     share, side = config.train.batch_size // replicas, config.data.crop_size
     clear = np.random.default_rng(0).integers(0, 256, (share, side, side, 3), np.uint8)
-    batch = {"hazy": clear // 2 + 100, "clear": clear, "number": np.arange(share, dtype=np.int64)}
+    numbers = {"number": np.arange(share, dtype=np.int64), "orientation": np.zeros(share, np.int32)}
+    batch = {"hazy": clear // 2 + 100, "clear": clear, **numbers}
     return tf.data.Dataset.from_tensors(batch).cache().repeat()
 
 

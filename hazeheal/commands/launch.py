@@ -36,7 +36,6 @@ from hazeheal.errors import UsageError
 VARIABLES = {
     "PYTHONUNBUFFERED": "1",  # lines appear when they are printed
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # shares a GPU with other programs
-    "TF_GPU_THREAD_MODE": "gpu_private",  # input threads do not delay kernel launches
     "NCCL_DEBUG": "WARN",  # a failed collective reports its cause
 }
 QUICKSTART_CPU_REPLICAS = 2

@@ -198,12 +198,14 @@ class Split:
         shards: The paths of the shards, in order.
         index: `[N]` structured array of `INDEX_DTYPE`.
         sources: Path of the list of sources.
+        fingerprint: Hash of everything that the manifest says of this split: 64 hexadecimal digits.
     """
 
     name: str
     shards: tuple[pathlib.PurePath, ...]
     index: np.ndarray
     sources: pathlib.Path
+    fingerprint: str
 
     def __len__(self):
         return len(self.index)
@@ -261,7 +263,13 @@ def open_split(directory: str | os.PathLike, split: str) -> Split:
     index = np.load(io.BytesIO(data), allow_pickle=False)
     if index.dtype != INDEX_DTYPE or len(index) != entry["records"]:
         raise DataError(f"index {path} does not contain the {entry['records']} records of the manifest; convert again")
-    return Split(name=split, shards=tuple(shards), index=index, sources=directory / entry["sources"])
+    return Split(
+        name=split,
+        shards=tuple(shards),
+        index=index,
+        sources=directory / entry["sources"],
+        fingerprint=sha256(json.dumps(entry, sort_keys=True).encode()),
+    )
 
 
 def check_payload(payload: bytes, *, split: Split, record: int) -> None:

@@ -24,6 +24,7 @@ class Runtime:
         precision: A Keras dtype policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
         xla: Whether the training step is compiled with XLA.
         group, num_groups: Number of this process's replica group, from 0, and of all groups of the job.
+        groups_on_host: Number of groups on this host, which share its cores.
         reasons: {"precision": reason, "xla": reason} of the choices, for the log.
     """
 
@@ -33,6 +34,7 @@ class Runtime:
     xla: bool
     group: int = 0
     num_groups: int = 1
+    groups_on_host: int = 1
     reasons: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -127,6 +129,7 @@ def choose_runtime(
         xla=xla,
         group=0 if cluster is None else cluster.group,
         num_groups=1 if cluster is None else cluster.num_groups,
+        groups_on_host=1 if cluster is None else cluster.groups_on_host,
         reasons={"precision": precision_reason, "xla": xla_reason},
     )
 
@@ -170,6 +173,8 @@ def check_gpus(gpus: Sequence[int]) -> None:
 
 
 def _configure_gpus(gpus):
+    # Threads of its own launch a GPU's kernels, so that input threads do not delay them.
+    os.environ.setdefault("TF_GPU_THREAD_MODE", "gpu_private")
     try:
         tf.config.set_visible_devices(gpus, "GPU")
         for gpu in gpus:

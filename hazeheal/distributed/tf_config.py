@@ -38,6 +38,12 @@ class Cluster:
         """The number of replica groups."""
         return len(self.addresses)
 
+    @property
+    def groups_on_host(self) -> int:
+        """The number of replica groups on the host of this process."""
+        hosts = [address.rpartition(":")[0] for address in self.addresses]
+        return hosts.count(hosts[self.group])
+
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Cluster | None:
     """Reads TF_CONFIG from environment variables.

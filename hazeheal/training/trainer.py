@@ -8,6 +8,7 @@ save. A checkpoint is written last, so that all reports up to its step are on th
 """
 
 import contextlib
+import functools
 import gc
 import logging
 import pathlib
@@ -17,6 +18,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from hazeheal import config as configs
+from hazeheal.data.pipeline.cache_builder import CacheBuilder, choose_directory
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.distributed.failures import translate_errors, translate_lost_groups
 from hazeheal.distributed.groups import Groups
@@ -34,6 +36,7 @@ from hazeheal.training.schedule import LoopLength, Schedule
 from hazeheal.training.session import Session
 from hazeheal.training.step.step import make_loop, make_state
 from hazeheal.training.validator import Validator
+from hazeheal.utils.cpu import usable_cores
 
 LOG = logging.getLogger("hazeheal")
 
@@ -84,6 +87,8 @@ class DehazeTrainer:
         self._val_data = self._open_split(config.data.val_split) if config.data.val_split else None
         with self._directory.locked():
             pass  # refuses a directory that is in use, before anything is built
+        splits = [data.split for data in (self._data, self._val_data) if data is not None]
+        self._cache_directory, self._no_cache = choose_directory(config.data.cache, splits)
         self._schedule = Schedule(config, num_pairs=self._data.num_images)
         self._loop_length = LoopLength(config.train.steps_per_loop)
         self._groups = Groups(self.runtime)
@@ -123,8 +128,19 @@ class DehazeTrainer:
             split=split,
             num_replicas=self.runtime.replicas,
             local_replicas=range(group * devices, (group + 1) * devices),
+            workers=self.config.data.workers or max(1, usable_cores() // self.runtime.groups_on_host),
             on_bad_record=self._on_bad_record,
         )
+
+    def _build_caches(self):
+        """Returns a context in which the decoded images of both splits are written to the cache, if there is one."""
+        if self._cache_directory is None:
+            LOG.info("no cache of decoded images: %s", self._no_cache)
+            return contextlib.nullcontext()
+        names = [name for name in (self.config.data.train_split, self.config.data.val_split) if name]
+        # Processors of its own: those of the training count the damaged records that they skip.
+        open_split = functools.partial(DehazeDataProcessor.from_config, self.config, self._data_dir)
+        return CacheBuilder(self._cache_directory, [open_split(split=name) for name in names])
 
     def describe(self) -> str:
         """Returns devices, networks, data and length of the run in a few lines."""
@@ -162,6 +178,7 @@ class DehazeTrainer:
             reporter = stack.enter_context(self._open_reporter())
             stack.enter_context(translate_lost_groups(self._groups.count))
             session = stack.enter_context(contextlib.closing(self._open_session()))
+            stack.enter_context(self._build_caches())
 
             restored = session.restore(networks_from=self._networks_from)
             step = 0 if restored is None else restored.step
@@ -181,6 +198,8 @@ class DehazeTrainer:
                 if signal:
                     break
                 profiler.update(step)
+                if self._opens_cache(self._data):
+                    batches = self._batches_from(step)
                 stop = min(step + count, due.next_stop(step), profiler.next(step))
                 self._run_steps(batches, step, stop, reporter)
                 step, quality = stop, None
@@ -253,9 +272,13 @@ class DehazeTrainer:
         reporter.start(restored.step, progress=restored.progress)
         return restored.metrics or None
 
+    def _opens_cache(self, data):
+        return self._cache_directory is not None and data.open_cache(self._cache_directory)
+
     def _batches_from(self, step):
+        self._opens_cache(self._data)
         strategy = self.runtime.strategy
-        return iter(strategy.distribute_datasets_from_function(lambda _: self._data.dataset(step)))
+        return iter(strategy.distribute_datasets_from_function(lambda _: self._data.dataset(step, orient=False)))
 
     def _agree(self, signals):
         """Returns the signal that any group has received, or None, and how many steps all groups run next."""
@@ -276,6 +299,7 @@ class DehazeTrainer:
         if self._validator is None:
             return None
         reporter.validating(step)
+        self._opens_cache(self._val_data)
         with translate_errors(processor=self._val_data, devices=self.runtime.devices):
             quality = self._validator.run(tick=reporter.beat)
         reporter.validation(step, quality)

@@ -38,6 +38,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def format_bytes(count: int) -> str:
+    """Returns a number of bytes as `12.3 GB` or `45 MB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def shorten(value: object, *, as_text: Callable[[object], str] = str) -> str:
     """Returns a value as text for an error message, at most 60 characters of it."""
     try:

@@ -1,11 +1,6 @@
-"""Decodes the images of a record to uint8 tensors: whole images, or the same random crop of both."""
-
-import functools
-from collections.abc import Callable
+"""Decodes the images of records to uint8 tensors: whole images, or windows of them."""
 
 import tensorflow as tf
-
-from hazeheal.data.pipeline import augment
 
 # The method of PIL, so that training sees the pixels that the conversion saw. TensorFlow's default takes as long and
 # gives other pixels.
@@ -16,66 +11,43 @@ DCT = "INTEGER_ACCURATE"
 MARGIN = 2
 
 
-def split_record(payload: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the encoded hazy and clear image of a serialized record, string scalars."""
+def split_records(payloads: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the encoded hazy and clear images of serialized records, string `[B]` each."""
     image = tf.io.FixedLenFeature([], tf.string)
-    features = tf.io.parse_single_example(payload, {"hazy": image, "clear": image})
+    features = tf.io.parse_example(payloads, {"hazy": image, "clear": image})
     return features["hazy"], features["clear"]
 
 
-def random_crops(
-    payload: tf.Tensor, size: tf.Tensor, *, crop_size: int, window_min: float, seed: augment.Seed
-) -> tuple[Callable[[], tf.Tensor], Callable[[], tf.Tensor]]:
-    """Draws a crop of a pair, and returns functions that decode it from the hazy and from the clear image.
+def with_margins(windows: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
+    """Returns the windows that are decoded of JPEG files, to cut `windows` from.
 
     Args:
-        payload: The serialized record, a string scalar.
-        size: The (height, width) of its images.
-        crop_size: Side of the crop in pixels, S.
-        window_min: If above 0, the crop is a window of at least this share of each side, resized to `crop_size`.
-        seed: Two integers.
+        windows: int32 `[B, 4]`: (y, x, rows, columns).
+        sizes: int32 `[B, 2]`: height and width of each image.
 
     Returns:
-        Two functions without arguments that return uint8 `[S, S, 3]`.
+        int32 `[B, 4]`: the same with `MARGIN` more columns on each side, as far as the image goes.
     """
-    height, width = tf.unstack(size)
-    if window_min:
-        y, x, rows, columns = augment.random_window(height, width, least=window_min, seed=seed)
-    else:
-        y, x = augment.random_crop_window(height, width, size=crop_size, seed=seed)
-        rows = columns = crop_size
-
-    def decode(encoded):
-        crop = decode_window(encoded, y, x, rows=rows, columns=columns, width=width)
-        return resize(crop, crop_size) if window_min else tf.ensure_shape(crop, [crop_size, crop_size, 3])
-
-    hazy, clear = split_record(payload)
-    return functools.partial(decode, hazy), functools.partial(decode, clear)
-
-
-def decode_window(
-    encoded: tf.Tensor,
-    y: tf.Tensor,
-    x: tf.Tensor,
-    *,
-    rows: int | tf.Tensor,
-    columns: int | tf.Tensor,
-    width: tf.Tensor,
-) -> tf.Tensor:
-    """Decodes the window `[y : y + rows, x : x + columns]` of an image file of known width, a string scalar.
-
-    Of a JPEG, little more than the window is decoded.
-    """
+    y, x, rows, columns = tf.unstack(windows, axis=1)
     left = tf.maximum(x - MARGIN, 0)
-    right = tf.minimum(x + columns + MARGIN, width)
+    right = tf.minimum(x + columns + MARGIN, sizes[:, 1])
+    return tf.stack([y, left, rows, right - left], axis=1)
+
+
+def decode_window(encoded: tf.Tensor, window: tf.Tensor, outer: tf.Tensor) -> tf.Tensor:
+    """Decodes a window of an image file, a string scalar, to uint8 `[rows, columns, 3]`.
+
+    Of a JPEG, little more than the window is decoded. `window` is int32 `[4]` and `outer` the window of `with_margins`.
+    """
+    corner, size = window[:2], tf.concat([window[2:], [3]], axis=0)
     return tf.cond(
         tf.io.is_jpeg(encoded),
         lambda: tf.slice(
-            tf.image.decode_and_crop_jpeg(encoded, [y, left, rows, right - left], channels=3, dct_method=DCT),
-            [0, x - left, 0],
-            [rows, columns, 3],
+            tf.image.decode_and_crop_jpeg(encoded, outer, channels=3, dct_method=DCT),
+            tf.concat([corner - outer[:2], [0]], axis=0),
+            size,
         ),
-        lambda: tf.slice(tf.io.decode_png(encoded, channels=3), [y, x, 0], [rows, columns, 3]),
+        lambda: tf.slice(tf.io.decode_png(encoded, channels=3), tf.concat([corner, [0]], axis=0), size),
     )
 
 

@@ -13,12 +13,12 @@ ends the dataset in both modes.
 import collections
 import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
 
-from hazeheal.data.pipeline.decode import decode_image, split_record
+from hazeheal.data.pipeline.decode import decode_image, split_records
 from hazeheal.data.pipeline.record_reader import RecordReader
 from hazeheal.data.records import Split
 from hazeheal.errors import DataError
@@ -29,6 +29,12 @@ LOG = logging.getLogger("hazeheal")
 # met once in 10^17 positions; if half is, once in 130,000, and such a data set should not be used.
 MAX_SUBSTITUTES = 16
 
+# A read from a network disk or an object store takes up to tens of milliseconds, but many are served at once. Whether a
+# directory is on such a disk is not visible, and with a local disk most of these calls wait for the decoding threads.
+CONCURRENT_READS = 32
+READ_AHEAD_BYTES = 256 * 2**20  # of large records, fewer are read at once
+MAX_IN_FLIGHT = 4096  # the latest records that were read; more than the datasets hold at once
+
 
 class GraphReader:
     """Reads the records of one split in the functions of a dataset.
@@ -36,17 +42,16 @@ class GraphReader:
     Args:
         reader: The kind of reader (see `RecordReader`).
         on_bad_record: `fail` or `skip`.
-        max_in_flight: Upper bound of the number of records between reading and decoding.
 
     Attributes:
-        concurrent_batches: How many calls of `read` should run at the same time.
+        num_candidates: How many candidates `read` takes for each record.
     """
 
-    def __init__(self, split: Split, *, reader: str, on_bad_record: str, max_in_flight: int):
+    def __init__(self, split: Split, *, reader: str, on_bad_record: str):
         self._split = split
         self._reader = RecordReader(split, reader)
-        self.concurrent_batches = self._reader.concurrent_batches
         self._skip = on_bad_record == "skip"
+        self.num_candidates = 1 + MAX_SUBSTITUTES if self._skip else 1
         # A read must not wait for a Python lock (see `record_reader`), and logging takes several. So reads only store
         # messages, with operations that the interpreter executes in one step, and `log_bad_records` logs them.
         self._warnings: dict[int, str] = {}
@@ -54,7 +59,7 @@ class GraphReader:
         # For `translate_error`: the errors of damaged records, and the records that are being decoded.
         self._errors: dict[str, DataError] = {}
         self._error_ids = itertools.count()
-        self._in_flight = collections.deque(maxlen=max_in_flight)
+        self._in_flight = collections.deque(maxlen=MAX_IN_FLIGHT)
 
     @property
     def bad_records(self) -> tuple[int, ...]:
@@ -75,21 +80,16 @@ class GraphReader:
                 self._logged.add(number)
                 LOG.warning("%s", self._warnings[number])
 
-    def read(
-        self, positions: tf.Tensor, record_at: Callable[[tf.Tensor], tf.Tensor]
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Reads the records at several positions.
+    def read(self, candidates: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Reads a record for each row of `candidates`.
 
         Args:
-            positions: `[n]` int64, of known shape.
-            record_at: Maps `[m]` int64 positions to the numbers of their records.
+            candidates: int64 `[n, num_candidates]` of known shape: the number of a record, and of those that are used in
+                turn if it is damaged.
 
         Returns:
-            Numbers (`[n]` int64), sizes (`[n, 2]` int32: height, width) and payloads (`[n]` string).
+            Numbers (int64 `[n]`), sizes (int32 `[n, 2]`: height, width) and payloads (string `[n]`).
         """
-        alternatives = tf.range(1 + MAX_SUBSTITUTES if self._skip else 1, dtype=tf.int64)
-        places = positions[:, tf.newaxis] + alternatives
-        candidates = tf.reshape(record_at(tf.reshape(places, [-1])), places.shape)
         numbers, sizes, payloads, message = tf.numpy_function(
             tf.autograph.experimental.do_not_convert(self._read_intact),
             [candidates],
@@ -98,20 +98,24 @@ class GraphReader:
         )
         # The graph raises the error. Raised in the call, TensorFlow would print Python's traceback three times.
         with tf.control_dependencies([tf.debugging.Assert(tf.equal(message, ""), [message])]):
-            numbers = tf.ensure_shape(numbers, positions.shape)
-            sizes = tf.ensure_shape(sizes, [positions.shape[0], 2])
-            payloads = tf.ensure_shape(payloads, positions.shape)
+            numbers = tf.ensure_shape(numbers, candidates.shape[:1])
+            sizes = tf.ensure_shape(sizes, [candidates.shape[0], 2])
+            payloads = tf.ensure_shape(payloads, candidates.shape[:1])
         return numbers, sizes, payloads
 
-    def options(self, *, workers: int) -> tf.data.Options:
-        """Returns the options of a dataset that reads these records and decodes with `workers` threads."""
+    def concurrent_batches(self, batch_size: int) -> int:
+        """Returns how many calls of `read` for `batch_size` records each should run at the same time."""
+        record_bytes = int(self._split.index["length"].mean())
+        return max(2, min(CONCURRENT_READS, READ_AHEAD_BYTES // (batch_size * record_bytes)))
+
+    def options(self, *, workers: int, batch_size: int) -> tf.data.Options:
+        """Returns the options of a dataset that reads `batch_size` records at once and decodes with `workers` threads."""
         options = tf.data.Options()
         options.deterministic = True
         # A fixed number of threads: autotuning starts with one and takes minutes to reach as many.
         options.autotune.enabled = False
-        # Threads that wait for a remote store need no core. A local read takes too little time to count.
-        waiting = self.concurrent_batches if self._reader.kind == "gfile" else 0
-        options.threading.private_threadpool_size = workers + waiting
+        # Threads that wait for a read need no core.
+        options.threading.private_threadpool_size = workers + self.concurrent_batches(batch_size)
         options.threading.max_intra_op_parallelism = 1
         # The positions decide which process reads what, so TensorFlow must not shard the data set as well.
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -166,8 +170,8 @@ class GraphReader:
                 continue  # It was intact when it was read.
             try:
                 size = [int(self._split.index[side][number]) for side in ("height", "width")]
-                for image in split_record(payload):
-                    decode_image(image, size)
+                for images in split_records([payload]):
+                    decode_image(images[0], size)
             except tf.errors.OpError as decode_error:
                 return DataError(
                     f"an image cannot be decoded: {self._split.describe(number)}: "

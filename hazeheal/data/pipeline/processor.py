@@ -4,16 +4,17 @@
     for batch in processor.dataset(start_step=1000):   # starts as fast as start_step=0
         batch["hazy"], batch["clear"]                  # uint8 [4, 256, 256, 3]
 
-Order. With global batch B, step t takes the positions p = t B + i, i = 0..B-1; replica r takes i = r b..(r + 1) b - 1
-with b = B / replicas. Position p is place p % N of epoch p // N, and each epoch is another permutation of all N pairs.
-Augmentation depends on (seed, p) alone. So there is no state: a run can resume at any step, and 1, 2 or 4 replicas, in
-one process or several, see the same images.
+There is no state: order and augmentation are functions of (seed, position), see `plan`, so a run can resume at any step,
+and 1, 2 or 4 replicas, in one process or several, see the same images.
 
-Pipeline. positions -> record numbers -> bytes (one Python call per batch) -> crops, decoded in parallel -> haze
-augmentation, if configured -> rotation and mirroring -> batch. Images stay uint8; the device normalizes them.
+Pipeline. plan -> bytes of the records -> crops, decoded in parallel -> haze augmentation, if configured -> batch ->
+rotation and mirroring. With a cache of decoded images (`pixel_cache`) the crops are copied from it, and the batches are
+the same bit for bit. Images stay uint8; the device normalizes them, and in training also rotates and mirrors them.
 """
 
+import functools
 import os
+import pathlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,10 +23,12 @@ import tensorflow as tf
 
 from hazeheal.data import records
 from hazeheal.data.pipeline import augment, haze_augmentation
-from hazeheal.data.pipeline.decode import decode_image, random_crops, split_record
+from hazeheal.data.pipeline.decode import resize, with_margins
 from hazeheal.data.pipeline.graph_reader import GraphReader
 from hazeheal.data.pipeline.haze_settings import HazeSettings
-from hazeheal.data.pipeline.shuffle import shuffled_numbers
+from hazeheal.data.pipeline.pixel_cache import PixelCache, cache_path, is_complete
+from hazeheal.data.pipeline.plan import plan_dataset
+from hazeheal.data.pipeline.sources import CacheSource, RecordSource
 from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.cpu import usable_cores
 
@@ -40,11 +43,11 @@ class DehazeDataProcessor:
         crop_size: Side of the square training crops in pixels. Without `window_min` it is at most the shorter side of
             the smallest image. With None, only `evaluation_dataset` is available.
         window_min: If above 0, a crop is a window of at least this share of each side of the image, resized to
-            `crop_size` (`augment.random_window`), and images of any size are large enough.
+            `crop_size` (`augment.random_windows`), and images of any size are large enough.
         num_replicas: Number of replicas of all processes.
         local_replicas: Global numbers of the replicas that this process feeds, ascending; all by default.
         seed: 64-bit integer that determines order and augmentation.
-        flip, rot90: Whether to mirror and rotate (see `augment.flip_rot90`).
+        flip, rot90: Whether to mirror and rotate (see `augment.random_orientations`).
         haze: Settings of the haze augmentation of `dataset`, or None.
         workers: Number of threads that decode; 0 for one per CPU core that this process may use.
         reader: `auto`, `local` or `gfile` (see `record_reader`).
@@ -102,13 +105,10 @@ class DehazeDataProcessor:
         self._seed = seed
         self._flip, self._rot90 = flip, rot90
         self._haze = haze if haze and haze.is_on else None
+        self._grain = haze_augmentation.make_grain(crop_size) if self._haze and crop_size else None
         self._workers = workers or usable_cores()
-        self._records = GraphReader(
-            self._split,
-            reader=reader,
-            on_bad_record=on_bad_record,
-            max_in_flight=32 * (batch_size + self._workers),
-        )
+        self._records = GraphReader(self._split, reader=reader, on_bad_record=on_bad_record)
+        self._source: RecordSource | CacheSource = RecordSource(self._records)
 
     @classmethod
     def from_config(
@@ -125,20 +125,18 @@ class DehazeDataProcessor:
         """
         data = config.data
         is_training = split == data.train_split
-        return cls(
-            data_dir,
-            split=split,
-            batch_size=config.train.batch_size,
-            crop_size=data.crop_size if is_training else None,
-            window_min=data.window_min,
-            seed=config.seed,
-            flip=data.flip,
-            rot90=data.rot90,
-            haze=HazeSettings(**data.fresh_haze) if is_training else None,
-            workers=data.workers,
-            reader=data.reader,
-            **options,
-        )
+        settings = {
+            "batch_size": config.train.batch_size,
+            "crop_size": data.crop_size if is_training else None,
+            "window_min": data.window_min,
+            "seed": config.seed,
+            "flip": data.flip,
+            "rot90": data.rot90,
+            "haze": HazeSettings(**data.fresh_haze) if is_training else None,
+            "workers": data.workers,
+            "reader": data.reader,
+        }
+        return cls(data_dir, split=split, **settings | options)
 
     @property
     def num_images(self) -> int:
@@ -158,16 +156,36 @@ class DehazeDataProcessor:
         """Adds the `bad_records` of the resumed run, which were logged. It does not change what is read."""
         self._records.note_bad_records(numbers)
 
-    def dataset(self, start_step: int = 0) -> tf.data.Dataset:
+    @property
+    def split(self) -> records.Split:
+        """The open split."""
+        return self._split
+
+    def open_cache(self, directory: pathlib.Path) -> bool:
+        """Lets the datasets that are made from now on read decoded images from a cache, if it is complete.
+
+        Returns whether this call opened it, so that datasets made before are worth replacing.
+        """
+        path = cache_path(directory, self._split)
+        if isinstance(self._source, CacheSource) or not is_complete(path, self._split):
+            return False
+        self._source = CacheSource(PixelCache(path, self._split), self._split)
+        return True
+
+    def dataset(self, start_step: int = 0, *, orient: bool = True) -> tf.data.Dataset:
         """Returns the training batches from step `start_step` on, without end, as fast for any step.
 
         For `strategy.distribute_datasets_from_function`: the batches of step t for each local replica in turn, then
         those of step t + 1.
 
+        Args:
+            start_step: First step.
+            orient: Whether to rotate and mirror. False: a training does it on its devices, with `augment.orient`.
+
         Returns:
             Dataset of {`hazy`, `clear`: uint8 `[b, S, S, 3]` in [0, 255]; `number`: int64 `[b]`, the records in the
-            split's index}, with b = batch_size / num_replicas and S = crop_size. Reading fails with a
-            `tf.errors.OpError`, which `translate_error` explains.
+            split's index; `orientation`: int32 `[b]`, unless `orient`}, with b = batch_size / num_replicas and
+            S = crop_size. Reading fails with a `tf.errors.OpError`, which `translate_error` explains.
 
         Raises:
             UsageError: `crop_size` is None.
@@ -175,48 +193,74 @@ class DehazeDataProcessor:
         if self._crop_size is None:
             raise UsageError("crop_size=None is for evaluation only; give the side of the training crops")
         replica_batch = self._batch_size // self._num_replicas
-        local_replicas = tf.constant(self._local_replicas, tf.int64)
-        grain = haze_augmentation.make_grain(self._crop_size) if self._haze else None
-
-        def record_at(positions):
-            return shuffled_numbers(positions, seed=self._seed, count=self.num_images)
-
-        def read(turn):
-            step = turn // len(self._local_replicas)
-            replica = local_replicas[turn % len(self._local_replicas)]
-            first = step * self._batch_size + replica * replica_batch
-            positions = first + tf.range(replica_batch, dtype=tf.int64)
-            return positions, *self._records.read(positions, record_at)
-
-        def decode(position, number, size, payload):
-            decode_hazy, decode_clear = random_crops(
-                payload,
-                size,
-                crop_size=self._crop_size,
-                window_min=self._window_min,
-                seed=[self._seed, 2 * position],
-            )
-            clear = decode_clear()
-            if self._haze is None:
-                hazy = decode_hazy()
-            else:
-                hazy = haze_augmentation.training_input(
-                    clear, decode_hazy, settings=self._haze, seed=self._seed, position=position, grain=grain
-                )
-            hazy, clear = augment.flip_rot90(
-                hazy, clear, seed=[self._seed, 2 * position + 1], flip=self._flip, rot90=self._rot90
-            )
-            return {"hazy": hazy, "clear": clear, "number": number}
-
-        turns = tf.data.Dataset.counter(start_step * len(self._local_replicas))
-        batches = turns.map(read, num_parallel_calls=self._records.concurrent_batches).unbatch()
-        # Twice as many calls as threads: the order is kept, so a slow image delays the next ones, and the threads
-        # need others to decode meanwhile.
-        batches = batches.map(decode, num_parallel_calls=2 * self._workers)
-        batches = batches.batch(replica_batch, drop_remainder=True)
-        return batches.prefetch(2 * len(self._local_replicas)).with_options(
-            self._records.options(workers=self._workers)
+        plans = plan_dataset(
+            start_step=start_step,
+            batch_size=self._batch_size,
+            num_replicas=self._num_replicas,
+            local_replicas=self._local_replicas,
+            seed=self._seed,
+            count=self.num_images,
+            num_candidates=self._records.num_candidates,
         )
+        if isinstance(self._source, CacheSource) and not (self._window_min or self._haze or orient):
+            batches = plans.map(self._copy_batch, num_parallel_calls=self._workers)
+        else:
+            rows = plans.map(self._read_batch, num_parallel_calls=self._records.concurrent_batches(replica_batch))
+            # Twice as many calls as threads: the order is kept, so a slow image delays the next ones, and the threads
+            # need others to decode meanwhile.
+            make = functools.partial(self._make_pair, orient=orient)
+            pairs = rows.unbatch().map(make, num_parallel_calls=2 * self._workers)
+            batches = pairs.batch(replica_batch, drop_remainder=True)
+        return batches.prefetch(2 * len(self._local_replicas)).with_options(
+            self._records.options(workers=self._workers, batch_size=replica_batch)
+        )
+
+    def _read_batch(self, plan):
+        """Reads the records of a batch and chooses windows and orientations."""
+        rows = self._source.read(plan["candidates"])
+        if self._window_min:
+            window = augment.random_windows(plan["crop_bits"], rows["size"], least=self._window_min)
+        else:
+            window = augment.random_crops(plan["crop_bits"], rows["size"], crop_size=self._crop_size)
+        return {
+            **rows,
+            "position": plan["position"],
+            "window": window,
+            "outer": with_margins(window, rows["size"]),
+            "orientation": augment.random_orientations(plan["orientation_bits"], flip=self._flip, rot90=self._rot90),
+        }
+
+    def _make_pair(self, row, *, orient):
+        """Cuts the windows of a pair and augments it."""
+
+        def image(side):
+            pixels = self._source.cut(row, side)
+            shape = [self._crop_size, self._crop_size, 3]
+            return resize(pixels, self._crop_size) if self._window_min else tf.ensure_shape(pixels, shape)
+
+        clear = image("clear")
+        if self._haze is None:
+            hazy = image("hazy")
+        else:
+            hazy = haze_augmentation.training_input(
+                clear,
+                lambda: image("hazy"),
+                settings=self._haze,
+                seed=self._seed,
+                position=row["position"],
+                grain=self._grain,
+            )
+        pair = {"hazy": hazy, "clear": clear, "number": row["number"], "orientation": row["orientation"]}
+        if orient:
+            del pair["orientation"]
+            pair |= {name: augment.orient_image(pair[name], row["orientation"]) for name in ("hazy", "clear")}
+        return pair
+
+    def _copy_batch(self, plan):
+        """`_read_batch` and `_make_pair` for a whole batch, where there is nothing to do but to copy."""
+        rows = self._read_batch(plan)
+        hazy, clear = self._source.crops(rows, self._crop_size)
+        return {"hazy": hazy, "clear": clear, "number": rows["number"], "orientation": rows["orientation"]}
 
     def evaluation_dataset(self, *, replica: int = 0, replicas: int = 1) -> tf.data.Dataset:
         """Returns the whole images one by one, in the order of the index, each once.
@@ -228,21 +272,18 @@ class DehazeDataProcessor:
             int64 scalar}.
         """
 
-        def record_at(positions):
-            return positions % self.num_images
-
         def read(position):
-            number, size, payload = self._records.read(position[tf.newaxis], record_at)
-            return number[0], size[0], payload[0]
+            candidates = (position + tf.range(self._records.num_candidates, dtype=tf.int64)) % self.num_images
+            return {name: values[0] for name, values in self._source.read(candidates[tf.newaxis]).items()}
 
-        def decode(number, size, payload):
-            hazy, clear = (decode_image(image, size) for image in split_record(payload))
-            return {"hazy": hazy, "clear": clear, "number": number}
+        def make_pair(row):
+            images = {side: self._source.whole(row, side) for side in ("hazy", "clear")}
+            return {**images, "number": row["number"]}
 
         positions = tf.data.Dataset.range(replica, self.num_images, replicas)
-        images = positions.map(read, num_parallel_calls=self._records.concurrent_batches)
-        images = images.map(decode, num_parallel_calls=self._workers).prefetch(1)
-        return images.with_options(self._records.options(workers=self._workers))
+        rows = positions.map(read, num_parallel_calls=self._records.concurrent_batches(1))
+        images = rows.map(make_pair, num_parallel_calls=self._workers).prefetch(1)
+        return images.with_options(self._records.options(workers=self._workers, batch_size=1))
 
     def translate_error(self, error: BaseException) -> DataError | None:
         """Returns a DataError that names shard, record and source, or None if the data did not cause the error.

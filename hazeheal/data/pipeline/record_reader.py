@@ -15,10 +15,6 @@ from hazeheal.data.records import Split, check_payload
 from hazeheal.errors import DataError
 from hazeheal.utils.console import error_text
 
-# Number of batches to read concurrently. A local file is read faster than it is decoded. An object store takes tens
-# of milliseconds per request, but serves many at once.
-CONCURRENT_BATCHES = {"local": 2, "gfile": 16}
-
 
 class RecordReader:
     """Reads records of one split by number; safe to call from several threads.
@@ -32,7 +28,6 @@ class RecordReader:
 
     Attributes:
         kind: `local` or `gfile`.
-        concurrent_batches: How many batches should be read at the same time.
     """
 
     def __init__(self, split: Split, kind: str = "auto"):
@@ -42,7 +37,6 @@ class RecordReader:
         if kind == "auto":
             kind = "gfile" if any("://" in address for address in self._addresses) else "local"
         self.kind = kind
-        self.concurrent_batches = CONCURRENT_BATCHES[kind]
         self._read_bytes = _read_local if kind == "local" else _read_gfile
 
     def read(self, number: int) -> bytes:

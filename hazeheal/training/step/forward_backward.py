@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from hazeheal.data.pipeline import augment
 from hazeheal.models import ops
 from hazeheal.models.input_gradient import InputGradient
 from hazeheal.models.networks import Networks
@@ -89,10 +90,11 @@ def make_forward_backward(
         fused: Whether XLA compiles the function for a GPU (`ops.fused_forms`).
 
     Returns:
-        A function (inputs, hazy, clear, share) -> dict. `inputs` are those of `TrainState.read`, `hazy` and `clear` are
-        uint8 `[B, H, W, 3]`, and `share` is a float. The result holds `summand`, which is to be summed over all
-        replicas: the rows of the generator's gradient, those of the discriminator's and one row with the losses in the
-        order of `LOSSES`; and `spectral`, the vector of the new spectral vectors.
+        A function (inputs, hazy, clear, share, orientation=None) -> dict. `inputs` are those of `TrainState.read`, `hazy`
+        and `clear` are uint8 `[B, H, W, 3]`, `share` is a float, and `orientation` is that of `augment.orient`. The
+        result holds `summand`, which is to be summed over all replicas: the rows of the generator's gradient, those of
+        the discriminator's and one row with the losses in the order of `LOSSES`; and `spectral`, the vector of the new
+        spectral vectors.
     """
     weights = config.loss
 
@@ -100,7 +102,9 @@ def make_forward_backward(
         with ops.fused_forms(fused):
             return compute(*arguments)
 
-    def compute(inputs, hazy, clear, share):
+    def compute(inputs, hazy, clear, share, orientation=None):
+        if orientation is not None:
+            hazy, clear = augment.orient(hazy, orientation), augment.orient(clear, orientation)
         variables = {name: layout.unpack(getattr(inputs, name)) for name, layout in layouts.items()}
         generator, discriminator = (variables[name] for name in NETWORKS)
         hazy, clear = normalize(hazy), normalize(clear)
@@ -147,7 +151,7 @@ def accumulate(
     Args:
         forward_backward: The function of `make_forward_backward`.
         inputs: The replica's variables.
-        batch: {`hazy`, `clear`}, uint8 `[B, H, W, 3]`.
+        batch: {`hazy`, `clear`: uint8 `[B, H, W, 3]`; `orientation`: int32 `[B]`, optional}.
         micro_batches: Number of parts; divides B.
         share: 1 / global batch.
 
@@ -156,7 +160,7 @@ def accumulate(
     """
     total = None
     for part in range(micro_batches):
-        images = [batch[name] for name in ("hazy", "clear")]
+        images = [batch[name] for name in ("hazy", "clear", "orientation") if name in batch]
         if micro_batches > 1:
             size = images[0].shape[0] // micro_batches
             images = [x[part * size : (part + 1) * size] for x in images]
@@ -165,7 +169,7 @@ def accumulate(
                 with tf.control_dependencies([total["summand"]]):
                     images = [tf.identity(x) for x in images]
         # Every part starts from the same spectral vectors: they move once per step.
-        outputs = forward_backward(inputs, *images, share)
+        outputs = forward_backward(inputs, *images[:2], share, *images[2:])
         if total is not None:
             outputs["summand"] += total["summand"]
         total = outputs
