@@ -1,5 +1,6 @@
 """TF_CONFIG: valid values, and the errors for invalid ones."""
 
+import dataclasses
 import json
 
 import pytest
@@ -22,6 +23,12 @@ def refusal(config):
     assert len(message.splitlines()) == 1
     assert message.startswith("TF_CONFIG")
     return message
+
+
+def test_groups_on_one_host_are_counted():
+    cluster = tf_config.Cluster(("a:1", "a:2", "b:1", "[::1]:1", "[::1]:2", "a:3"), group=1)
+    counts = [dataclasses.replace(cluster, group=group).groups_on_host for group in range(6)]
+    assert counts == [3, 3, 1, 2, 2, 3]
 
 
 @pytest.mark.parametrize("environ", [{}, {"TF_CONFIG": ""}, {"TF_CONFIG": " \n"}, {"TF_CONFIG": "{}"}])

@@ -5,6 +5,8 @@ import json
 import logging
 import re
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ import tiny
 from disks import flip
 from machine import EPOCH_ENDS, EVERY, csv_rows, log_of, same_run
 
+from hazeheal.data.pipeline import cache_builder
+from hazeheal.data.pipeline.pixel_cache import cache_path, is_complete
+from hazeheal.data.pipeline.sources import CacheSource, RecordSource
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.export import exporter, formats
 from hazeheal.inference.gan import DehazeGAN
@@ -65,6 +70,48 @@ def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(machine,
     assert "resumed at step 12" in text
     assert newest.with_name(newest.name + ".damaged").is_dir()
     same_run(tmp_path, whole_run[0])
+
+
+@pytest.fixture
+def decoding(machine, monkeypatch, tmp_path):
+    """The machine with an empty directory of caches, which is returned."""
+    for processor in (machine.trainer._data, machine.trainer._val_data):
+        monkeypatch.setattr(processor, "_source", RecordSource(processor._records))
+    directory = tmp_path / "caches"
+    monkeypatch.setattr(machine.trainer, "_cache_directory", directory)
+    return directory
+
+
+def test_a_run_changes_to_the_cache_when_it_is_complete_and_gives_the_same(
+    machine, whole_run, tmp_path, decoding, monkeypatch
+):
+    complete, write, sources = threading.Event(), cache_builder._write, []
+
+    def write_later(path, processor, *, stop):
+        assert complete.wait(60)
+        return write(path, processor, stop=stop)
+
+    def finish():
+        sources.append(type(machine.trainer._data._source))
+        complete.set()
+        path = cache_path(decoding, machine.trainer._data.split)
+        while not is_complete(path, machine.trainer._data.split):
+            time.sleep(0.01)
+
+    monkeypatch.setattr(cache_builder, "_write", write_later)
+    machine.run(tmp_path / "run", before={7: finish})
+    assert [*sources, type(machine.trainer._data._source)] == [RecordSource, CacheSource]
+    assert type(machine.trainer._val_data._source) is CacheSource
+    assert "decoded them in" in log_of(tmp_path / "run")
+    same_run(tmp_path / "run", whole_run[0])
+
+
+def test_a_run_without_a_cache_gives_the_same(machine, whole_run, tmp_path, decoding, monkeypatch):
+    monkeypatch.setattr(machine.trainer, "_cache_directory", None)
+    machine.run(tmp_path / "run")
+    assert type(machine.trainer._data._source) is RecordSource and not decoding.exists()
+    assert "no cache of decoded images: " in log_of(tmp_path / "run")
+    same_run(tmp_path / "run", whole_run[0])
 
 
 def test_stopped_before_the_first_step(machine, whole_run, tmp_path):

@@ -17,6 +17,7 @@ COLUMNS = {
     "images_per_second": ("images/s", 1),
     "pairs_per_second": ("pairs/s", 1),
     "cpu_ms_per_pair": ("CPU ms/pair", 1),
+    "cached_pairs_per_second": ("cached pairs/s", 1),
     "ratio": ("ratio", 1),
     "efficiency": ("efficiency", 1),
     "seconds": ("seconds", 1),
