@@ -99,7 +99,7 @@ def test_a_run_changes_to_the_cache_when_it_is_complete_and_gives_the_same(
             time.sleep(0.01)
 
     monkeypatch.setattr(cache_builder, "_write", write_later)
-    machine.run(tmp_path / "run", before={7: finish})
+    machine.run(tmp_path / "run", after={7: finish})
     assert [*sources, type(machine.trainer._data._source)] == [RecordSource, CacheSource]
     assert type(machine.trainer._val_data._source) is CacheSource
     assert "decoded them in" in log_of(tmp_path / "run")
