@@ -67,8 +67,9 @@ class Session:
         elif networks_from is not None:
             values, self._started_from = read_networks(networks_from)
             missing = self._state.load_networks(values, source=networks_from)
+            average = ", the generator from its moving average" if self._started_from.get("moving_average") else ""
             suffix = f" ({len(missing)} variables keep their initial values)" if missing else ""
-            LOG.info("networks loaded from %s%s", networks_from, suffix)
+            LOG.info("networks loaded from %s%s%s", networks_from, average, suffix)
         self._save_config(0 if restored is None else restored.step)
         return restored
 
