@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from hazeheal.distributed.groups import Groups
 from hazeheal.errors import HazeHealError
 from hazeheal.runs.checkpoint_manager import CheckpointManager
-from hazeheal.runs.checkpoints import check_data_set, checkpoint_path, find_damage, list_steps, read_progress
+from hazeheal.runs.checkpoints import check_data_set, checkpoint_path, find_damage, follows_finite_step, list_steps
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.training.restore import Restored, read_networks, restore_newest
 from hazeheal.training.step.train_state import TrainState, local
@@ -140,8 +140,7 @@ class Session:
         self._checkpoints.wait()
         for step in reversed(list_steps(self._directory.checkpoints)):
             path = checkpoint_path(self._directory.checkpoints, step)
-            counts = read_progress(path).get("tally", {"skipped_in_a_row": 1})
-            if not counts["skipped_in_a_row"] and find_damage(path) is None:
+            if follows_finite_step(path) and find_damage(path) is None:
                 return step
         return -1
 

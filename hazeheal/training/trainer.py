@@ -174,7 +174,7 @@ class DehazeTrainer:
             if restored is None:
                 self._sample(step, reporter)
 
-            due, batches = self._schedule, self._batches_from(step)
+            due, batches, save_due = self._schedule, self._batches_from(step), False
             profiler = Profiler(self.config, self._directory.summaries / "train")
             while step < self.total_steps:
                 signal, count = self._agree(signals)
@@ -188,7 +188,7 @@ class DehazeTrainer:
                 if reporter.longest_skipped >= self.config.optimizer.max_skipped:
                     restored = session.roll_back(step, skipped=reporter.longest_skipped)
                     step, quality = restored.step, self._start_from(restored, reporter)
-                    batches = self._batches_from(step)
+                    batches, save_due = self._batches_from(step), False
                     continue
                 if due.log.due(step):
                     reporter.log(step, bad_records=len(self._data.bad_records))
@@ -198,8 +198,11 @@ class DehazeTrainer:
                     self._sample(step, reporter)
                 if due.epoch.due(step):
                     reporter.epoch(step, quality=quality)
-                if due.save.due(step) or session.is_best(quality):
+                save_due = save_due or due.save.due(step) or session.is_best(quality)
+                # Checkpoints of a series of non-finite steps would take the place of those that a rollback may need.
+                if save_due and (not reporter.is_skipping or step == self.total_steps):
                     self._save(step, quality, session, reporter)
+                    save_due = False
                 reporter.beat(step)
             profiler.stop()
 

@@ -80,6 +80,11 @@ class Reporter:
         return self._exits.__exit__(*error)
 
     @property
+    def is_skipping(self) -> bool:
+        """Whether a series of non-finite steps is in progress."""
+        return self._accumulators.skipped_in_a_row > 0
+
+    @property
     def images_per_second(self) -> float | None:
         """The rate of the training loop over the whole run."""
         return self._clock.images_per_second()
