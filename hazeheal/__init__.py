@@ -16,8 +16,8 @@ import platform
 if platform.machine() in ("x86_64", "AMD64"):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-# Keras reads its backend once, when TensorFlow imports it: from here or from ~/.keras/keras.json. The networks are written
-# for TensorFlow: with another backend the process ends in a traceback or a segmentation fault.
+# Keras reads its backend once, when TensorFlow imports it: from here or from ~/.keras/keras.json. The networks are
+# written for TensorFlow: with another backend the process ends in a traceback or a segmentation fault.
 KERAS_BACKEND = os.environ.get("KERAS_BACKEND")  # the user's, for `hazeheal doctor`
 os.environ["KERAS_BACKEND"] = "tensorflow"
 

@@ -15,10 +15,11 @@ from refusals import refusal
 
 from hazeheal.data import records
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
-from hazeheal.errors import DataError, HazeHealError, UsageError
+from hazeheal.errors import DataError, DeviceFailedError, HazeHealError, UsageError
 from hazeheal.runs import checkpoints
 from hazeheal.runs.checkpoint_manager import CheckpointManager
 from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.runs.status import read_status
 from hazeheal.training.trainer import DehazeTrainer
 
 pytestmark = pytest.mark.usefixtures("restored_logger")
@@ -222,10 +223,28 @@ def test_out_of_memory_is_a_one_line_error(machine, tmp_path):
 
 def test_other_errors_are_raised_unchanged(machine, tmp_path):
     def broken():
-        raise tf.errors.InternalError(None, None, "a bug")
+        raise tf.errors.InvalidArgumentError(None, None, "a bug")
 
-    with pytest.raises(tf.errors.InternalError, match="a bug"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a bug"):
         machine.run(tmp_path, before={3: broken})
+
+
+def test_a_failed_device_is_reported_with_the_step_to_resume_from(machine, whole_run, tmp_path):
+    def fail():
+        raise tf.errors.InternalError(None, None, "uncorrectable ECC error")
+
+    with pytest.raises(DeviceFailedError) as caught:
+        machine.run(tmp_path, before={6: fail})
+    message = (
+        "a device or the communication between devices failed (InternalError: uncorrectable ECC error); rerun the "
+        "command to resume from step 4 (hazeheal launch does so)"
+    )
+    assert str(caught.value) == message
+    assert f" ended by an error: {message}\n" in log_of(tmp_path)
+    status = read_status(tmp_path)
+    assert (status["state"], status["exit_code"], status["reason"]) == ("failed", 71, message)
+    machine.run(tmp_path, resumed_at=4)
+    same_run(tmp_path, whole_run[0])
 
 
 def test_a_checkpoint_that_cannot_be_written(machine, whole_run, tmp_path, monkeypatch):

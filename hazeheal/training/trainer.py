@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from hazeheal import config as configs
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
-from hazeheal.distributed.failures import translate_errors, translate_lost_groups
+from hazeheal.distributed.failures import translate_errors, translate_failures
 from hazeheal.distributed.groups import Groups
 from hazeheal.distributed.preemption import STOP_SIGNALS, StopSignals
 from hazeheal.distributed.runtime import Runtime, choose_runtime
@@ -152,6 +152,7 @@ class DehazeTrainer:
         Raises:
             HazeHealError: A record is damaged, too many steps in a row were not finite, or another process uses the
                 directory.
+            DeviceFailedError: A device failed, or replicas differ; the same call in a new process resumes the run.
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._directory.locked())
@@ -160,7 +161,8 @@ class DehazeTrainer:
             for line in self.describe().splitlines():
                 LOG.info("%s", line)
             reporter = stack.enter_context(self._open_reporter())
-            stack.enter_context(translate_lost_groups(self._groups.count))
+            failures = translate_failures(self._groups.count, checkpoints=self._directory.checkpoints)
+            stack.enter_context(failures)
             session = stack.enter_context(contextlib.closing(self._open_session()))
 
             restored = session.restore(networks_from=self._networks_from)

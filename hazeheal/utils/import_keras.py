@@ -2,8 +2,8 @@
 
     from hazeheal.utils.import_keras import keras
 
-The backend is set in `hazeheal/__init__.py`, before anything imports TensorFlow, which imports Keras. The layout of images
-is set here; ~/.keras/keras.json may contain another one.
+The backend is set in `hazeheal/__init__.py`, before anything imports TensorFlow, which imports Keras. The layout of
+images is set here; ~/.keras/keras.json may contain another one.
 """
 
 import keras
