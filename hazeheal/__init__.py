@@ -16,6 +16,11 @@ import platform
 if platform.machine() in ("x86_64", "AMD64"):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+# Keras reads its backend once, when TensorFlow imports it: from here or from ~/.keras/keras.json. The networks are
+# written for TensorFlow: with another backend the process ends in a traceback or a segmentation fault.
+KERAS_BACKEND = os.environ.get("KERAS_BACKEND")  # the user's, for `hazeheal doctor`
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
 __version__ = "0.1.0"
 __all__ = ["DehazeDataProcessor", "DehazeGAN", "DehazeTrainer", "__version__"]
 
@@ -28,6 +33,7 @@ _HOME = {
 
 def __getattr__(name):
     if name in _HOME:
+        importlib.import_module("hazeheal.utils.import_keras")  # before TensorFlow: it checks the backend
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -6,7 +6,15 @@ import sys
 from collections.abc import Sequence
 
 from hazeheal import __version__
-from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, GroupLostError, HazeHealError
+from hazeheal.errors import (
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    DeviceFailedError,
+    GroupLostError,
+    HazeHealError,
+)
 from hazeheal.utils.console import escape_unencodable_output, one_line
 
 GROUPS = {
@@ -103,7 +111,8 @@ def _run(argv):
     ) as error:  # a full disk or an unreadable folder: a traceback would not help
         print(f"hazeheal {command}: error: {one_line(error)}", file=sys.stderr)
         code = error.exit_code if isinstance(error, HazeHealError) else EXIT_ERROR
-        if isinstance(error, GroupLostError):  # an ordinary exit would wait for the lost group
+        # An ordinary exit would wait for the lost group, or for work that the failed device does not finish.
+        if isinstance(error, GroupLostError | DeviceFailedError):
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)

@@ -1,14 +1,16 @@
 """Errors that a command prints as one line, and the exit code of each.
 
-Scripts can rely on the exit codes: 0 success, 1 error, 2 invalid usage, 75 the run was asked to stop, saved a checkpoint and
-resumes with the same command (EX_TEMPFAIL), 69 another replica group is lost and all groups must be restarted
-(EX_UNAVAILABLE; the launcher does so), 130 interrupted by SIGINT.
+Scripts can rely on the exit codes: 0 success, 1 error, 2 invalid usage, 75 the run was asked to stop, saved a
+checkpoint and resumes with the same command (EX_TEMPFAIL), 69 another replica group is lost and all groups must be
+restarted (EX_UNAVAILABLE; the launcher does so), 71 a device or the communication between devices failed (EX_OSERR; the
+launcher restarts the job from the last checkpoint, and ends with 71 if that does not help), 130 interrupted by SIGINT.
 """
 
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_GROUP_LOST = 69
+EXIT_DEVICE_FAILED = 71
 EXIT_RESTART = 75
 EXIT_INTERRUPTED = 130
 
@@ -33,6 +35,12 @@ class OutputError(HazeHealError):
     """A file cannot be written, or exists and must not be overwritten."""
 
 
+class DeviceFailedError(HazeHealError):
+    """A device or the communication between devices failed. The run resumes from the last checkpoint."""
+
+    exit_code = EXIT_DEVICE_FAILED
+
+
 class GroupLostError(HazeHealError):
     """Another process of the job ended or does not respond. All processes must be restarted."""
 
@@ -40,7 +48,10 @@ class GroupLostError(HazeHealError):
 
 
 class GroupFailedError(GroupLostError):
-    """Another process of the job ended with an error that the user must act on, and reported it."""
+    """Another process of the job ended with an error and reported it.
+
+    The exit code is that of the error if the user must act on it, else that of a lost group.
+    """
 
     def __init__(self, message: str, exit_code: int):
         super().__init__(message)

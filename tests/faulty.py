@@ -7,6 +7,7 @@ The faults are put in from outside, so that no code of the project knows of them
     clock SECONDS               the clock reads so much less from the 20th look at it on
     full FOLDER STEP            from the checkpoint of that step on nothing more fits into the files of this process
     damage SHARD OFFSET STEP    at that step a bit of that byte of the shard flips
+    device GROUP STEP FILE      at that step a device of that group fails, unless FILE exists, which it then does
 """
 
 import pathlib
@@ -99,13 +100,27 @@ def damage(shard, offset, step):
     at_step(step, lambda: disks.flip(pathlib.Path(shard), int(offset)))
 
 
+def device(group, step, file):
+    import tensorflow as tf
+
+    from hazeheal.distributed import tf_config
+
+    def fail():
+        path = pathlib.Path(file)
+        if tf_config.from_environment().group == int(group) and not path.exists():
+            path.touch()
+            raise tf.errors.InternalError(None, None, "uncorrectable ECC error encountered")
+
+    at_step(step, fail)
+
+
 if __name__ == "__main__":
     border = sys.argv.index("--")
     name, *values = sys.argv[1:border]
     if name in ("nan", "inf"):
         not_finite(name, *values)
     else:
-        {"clock": clock, "full": full, "damage": damage}[name](*values)
+        {"clock": clock, "full": full, "damage": damage, "device": device}[name](*values)
     from hazeheal.__main__ import main
 
     sys.exit(main(sys.argv[border + 1 :]))

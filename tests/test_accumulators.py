@@ -7,12 +7,13 @@ import pytest
 
 from hazeheal.training.reports.accumulators import Accumulators, Clock
 
-NAMES = ("loss", "skipped", "norm")
+NAMES = ("loss", "skipped", "norm", "loss_scale")
 
 
-def rows(count, seed=0, skipped=()):
-    made = np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
+def rows(count, seed=0, skipped=(), scale=1.0):
+    made = np.random.default_rng(seed).normal(size=(count, len(NAMES))).astype(np.float32)
     made[:, 1] = [i in skipped for i in range(count)]
+    made[:, 3] = scale
     return made
 
 
@@ -29,7 +30,7 @@ def test_means_over_exactly_the_steps_since_the_last_take():
 
 def test_sums_are_float64():
     tally = Accumulators(NAMES)
-    tally.add(np.array([[2**24, 0, 0]] + [[1, 0, 0]] * 100, np.float32))
+    tally.add(np.array([[2**24, 0, 0, 1]] + [[1, 0, 0, 1]] * 100, np.float32))
     assert tally.take("log")["loss"] == (2**24 + 100) / 101
 
 
@@ -53,6 +54,25 @@ def test_skipped_steps_are_counted_and_left_out_of_the_means():
     assert tally.take("log")["loss"] is None
     tally.add(rows(1))
     assert (tally.skipped, tally.skipped_in_a_row) == (5, 0)
+
+
+def test_the_search_for_the_loss_scale_is_counted_but_is_no_series():
+    tally = Accumulators(NAMES)
+    tally.add(rows(3, skipped=(0, 1, 2), scale=2.0))
+    assert (tally.skipped, tally.skipped_in_a_row, tally.longest_skipped, tally.last_finite) == (3, 0, 0, False)
+    tally.add(rows(2, skipped=(0, 1), scale=1.0))
+    assert (tally.skipped, tally.skipped_in_a_row, tally.longest_skipped, tally.last_finite) == (5, 2, 2, False)
+    tally.add(rows(1, scale=1.0))
+    assert (tally.skipped, tally.skipped_in_a_row, tally.last_finite) == (5, 0, True)
+
+
+@pytest.mark.parametrize(("in_a_row", "finite"), [(0, True), (3, False)])
+def test_accumulators_of_a_checkpoint_of_0_1_0(in_a_row, finite):
+    tally = Accumulators(NAMES)
+    saved = tally.to_json() | {"skipped_in_a_row": in_a_row}
+    del saved["last_finite"]
+    tally.load_json(saved)
+    assert (tally.skipped_in_a_row, tally.last_finite) == (in_a_row, finite)
 
 
 @pytest.mark.parametrize("cut", [0, 3, 7])

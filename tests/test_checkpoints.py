@@ -99,6 +99,16 @@ def test_the_best_is_found_when_a_later_validation_is_worse(saved, log):
     assert equal(checkpoint_files.read_variables(checkpoint_files.find_checkpoint(folder, which="best")), snapshot(8))
 
 
+def test_the_newest_after_a_finite_step_is_kept(tmp_path, log):
+    manager = CheckpointManager(tmp_path, keep=2, log=log)
+    tallies = {2: {"skipped_in_a_row": 0}, 4: {"last_finite": True}}  # the first as 0.1.0 saved it
+    for step in range(1, 8):
+        unfinished = {"last_finite": False, "skipped_in_a_row": 0}
+        manager.save(snapshot(step), step=step, progress={"tally": tallies.get(step, unfinished)})
+    manager.close()
+    assert checkpoint_files.list_steps(tmp_path) == [4, 6, 7]
+
+
 def test_best_is_the_newest_if_none_was_validated(saved, log):
     folder = saved((4, None), (8, None))
     assert checkpoint_files.find_checkpoint(folder, which="best") == folder / "ckpt-00000008"

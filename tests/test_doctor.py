@@ -192,6 +192,35 @@ def test_memory(tmp_path):
     assert (found.state, found.text) == ("note", "1.0 GiB free")
 
 
+@pytest.mark.parametrize(
+    ("backend", "stored", "said"),
+    [
+        (None, None, None),
+        ("tensorflow", {"backend": "jax", "image_data_format": "channels_last"}, None),
+        ("", {"backend": "tensorflow"}, None),
+        (None, "not an object", None),
+        ("torch", {"backend": "tensorflow"}, "KERAS_BACKEND=torch"),
+        (None, {"backend": "jax"}, "backend=jax in {file}"),
+        ("torch", {"image_data_format": "x\n"}, r"KERAS_BACKEND=torch and image_data_format=x\n in {file}"),
+    ],
+)
+def test_settings_of_keras(tmp_path, backend, stored, said):
+    file = tmp_path / "keras.json"
+    if stored is not None:
+        file.write_text(json.dumps(stored))
+    found = checks.check_keras(tmp_path, backend=backend)
+    assert found.state == ("ok" if said is None else "note")
+    assert said is None or found.text == said.format(file=file)
+
+
+def test_a_keras_backend_of_the_environment_is_a_note(tmp_path):
+    command = [sys.executable, "-m", "hazeheal", "doctor", f"--workdir={tmp_path}"]
+    _, out, _ = processes.run(*command, variables={"KERAS_BACKEND": "torch", "KERAS_HOME": str(tmp_path)})
+    lines = {line[9:24].strip(): line for line in out.splitlines()}
+    assert lines["Keras"].startswith("note     Keras            KERAS_BACKEND=torch; HazeHeal uses tensorflow")
+    assert lines["tensorflow"].startswith("ok")
+
+
 def test_vgg19_weights(tmp_path):
     assert checks.check_vgg19(tmp_path).state == "note"
     (tmp_path / "models").mkdir()

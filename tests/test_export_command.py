@@ -32,7 +32,7 @@ assert not any(name.startswith("hazeheal.") for name in sys.modules)
 WITH_ITS_LAYERS = """
 import sys
 import numpy as np
-import keras, hazeheal.export.keras_layers
+import hazeheal.export.keras_layers, keras
 model = keras.saving.load_model(sys.argv[1])
 for name, batch in np.load(sys.argv[2]).items():
     np.save(f"{sys.argv[3]}/{name}.npy", model(batch))

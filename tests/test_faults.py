@@ -19,6 +19,7 @@ import tiny
 from jobs import TOTAL
 
 from hazeheal.data import records
+from hazeheal.distributed import placement, supervisor
 from hazeheal.runs import checkpoints
 
 
@@ -121,6 +122,29 @@ def test_a_silent_hang_is_noticed(unbroken, unbroken_alone, data, tmp_path, grou
         jobs.same_curves(tmp_path, unbroken_alone)
     else:
         same_in_both_groups(tmp_path, unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [0, 1])
+def test_a_failed_device_restarts_the_job(unbroken, data, tmp_path, group, capfd):
+    where, lines = placement.choose_placement(groups=2), []
+    fault = ["tests/faulty.py", "device", group, 40, tmp_path / "failed", "--", "train"]
+    command = [sys.executable, *map(str, fault), *jobs.flags(data, tmp_path), *where.flags()]
+
+    def start():
+        addresses = where.addresses()
+        return [(f"group_{place:02d}", command, where.environment(place, addresses)) for place in range(2)]
+
+    assert supervisor.Supervisor(start, max_restarts=3, hang_timeout=0, report=lines.append).run() == 0
+    (line,) = lines
+    assert f"group_{group:02d} (process " in line and "reported a failed device; restarting all processes" in line
+    err = capfd.readouterr().err
+    failure = (
+        "a device or the communication between devices failed (InternalError: uncorrectable ECC error encountered)"
+    )
+    assert f"hazeheal train: error: {failure}; rerun the command to resume from step 36 " in err
+    assert "resumed at step 36 from" in (tmp_path / "group_00/log.txt").read_text()
+    same_in_both_groups(tmp_path, unbroken)
 
 
 @pytest.mark.slow

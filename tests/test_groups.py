@@ -5,6 +5,7 @@ Kills, hangs and full disks are tested in test_faults.py.
 
 import json
 import shutil
+import socket
 
 import jobs
 import numpy as np
@@ -43,10 +44,22 @@ def one_process(data, run, *more, **overrides):
 
 
 @pytest.fixture(scope="module")
-def two_groups(data, tmp_path_factory):
+def proxy():
+    """A proxy that never answers, to which this module's variables send every connection that uses proxies."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.MonkeyPatch.context() as environment:
+        listener.setblocking(False)
+        for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+            environment.delenv(name, raising=False)
+        for name in ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy", "ALL_PROXY"):
+            environment.setenv(name, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        yield listener
+
+
+@pytest.fixture(scope="module")
+def two_groups(data, proxy, tmp_path_factory):
     """The reference run: two groups with one replica each."""
     run = tmp_path_factory.mktemp("groups") / "two groups, übrigens"
-    process = jobs.launch(data, run, **SHORT)
+    process = jobs.launch(data, run, "--hang_timeout=120", "--max_restarts=0", **SHORT)
     code, out, err = processes.finish(process)
     assert code == 0, err
     return run, out, err
@@ -84,6 +97,11 @@ def test_every_group_writes_its_own_files(two_groups, data):
     assert out.count("complete: 50 steps") == 1
     assert err.count("data      ") == 1
     assert err.count("step 50: validation PSNR") == 1
+
+
+def test_no_connection_goes_through_a_proxy(two_groups, proxy):
+    with pytest.raises(BlockingIOError):
+        proxy.accept()
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

@@ -77,7 +77,7 @@ def test_all_gpus_are_the_visible_ones(monkeypatch, machine, groups):
     )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "NoDevFiles")
     assert refusal(groups=groups, gpus="all").startswith(
-        "--gpus=all: CUDA_VISIBLE_DEVICES=NoDevFiles lists no GPU; omit --gpus"
+        "--gpus=all: CUDA_VISIBLE_DEVICES=NoDevFiles lists no GPU; check the driver"
     )
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     machine("")

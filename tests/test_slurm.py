@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -87,6 +88,7 @@ def test_every_node_gets_all_hosts_and_its_own_number(start, tmp_path):
             str(tmp_path / "a clone"),
             "--hosts=node1:10123,node2:10123",
             f"--index={node}",
+            "--gpus=all",
             "--config=rice1",
             "--workdir=two words",
         ]
@@ -95,7 +97,30 @@ def test_every_node_gets_all_hosts_and_its_own_number(start, tmp_path):
 
 def test_one_node_trains_alone(start, tmp_path):
     assert start(1, "--config=rice1").wait(30) == 0
-    assert told(tmp_path, 0)[1:] == ["--config=rice1"]
+    assert told(tmp_path, 0)[1:] == ["--gpus=all", "--config=rice1"]
+
+
+@pytest.mark.parametrize("devices", [["--cpu_replicas=2"], ["--cpu_replicas", "2"], ["--gpus=0,1"], ["--gpus", "0"]])
+def test_devices_that_are_asked_for_are_those_of_all_nodes(start, tmp_path, devices):
+    assert start(2, "--config=rice1", *devices).wait(30) == 0
+    for node in (0, 1):
+        assert told(tmp_path, node)[3:] == ["--config=rice1", *devices]
+
+
+def test_gpus_are_requested():
+    script = (ROOT / "launch/train_slurm.sbatch").read_text()
+    assert "\n#SBATCH --gpus-per-node=1\n" in script
+
+
+def test_a_node_without_a_gpu_stops_the_job(start, tmp_path):
+    (tmp_path / "a clone/launch/train_multigpu.sh").write_text(f'exec {sys.executable} -m hazeheal launch "$@"\n')
+    process = start(1, "--config=rice1", "--data_dir=d", "--workdir=w", PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert (
+        "--gpus=all: CUDA_VISIBLE_DEVICES= lists no GPU; check the driver and what the scheduler has allocated" in err
+    )
+    assert not (tmp_path / "requeued").exists()
 
 
 def begun(tmp_path):

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from step_states import COUNTERS, assert_equal_states, slots
+from step_states import assert_equal_states, slots
 
+from hazeheal.training.reports.accumulators import Accumulators
 from hazeheal.training.step import optimizer, step
 from hazeheal.training.step.layout import ROW
 from hazeheal.training.step.train_state import NETWORKS
@@ -48,10 +49,28 @@ def test_a_sum_that_overflows_skips_the_step_on_all_replicas(training, batches):
     assert metrics["skipped"][0] == 1
     for replica in range(2):
         after = trial.copies(replica)
-        assert_equal_states(before, after, but=COUNTERS | {"loss_scale"})
+        assert_equal_states(before, after, but={"step", "loss_scale"})
         assert after["loss_scale"] == optimizer.LOSS_SCALE_START / 2
-    skipped = trial.run(*(np.repeat(x, 24, axis=0) for x in batches(1)))["skipped"]
+    metrics = trial.run(*(np.repeat(x, 24, axis=0) for x in batches(1)))
+    skipped = metrics["skipped"]
     assert not skipped[-2:].any(), "it halves until the gradients fit"
+    tally = Accumulators(step.METRICS)
+    tally.add(np.stack(list(metrics.values()), axis=1))
+    assert (tally.skipped, tally.longest_skipped) == (skipped.sum(), 0), "the search is counted, but is no divergence"
+
+
+def test_overflows_at_the_lowest_scale_are_a_series_on_all_replicas_and_on_the_host(training, batches):
+    trial, tally = training(replicas=2, **HALF), Accumulators(step.METRICS)
+    hazy, clear = (np.repeat(x, 5, axis=0) for x in batches(1))
+    hazy[:, 0] = np.nan
+    trial.state.loss_scale.assign(4.0)
+    for in_a_row in (3, 8):  # two steps at the scales 4 and 2 search for one
+        tally.add(np.stack(list(trial.run(hazy, clear).values()), axis=1))
+        assert [trial.copies(replica)["skipped_in_a_row"] for replica in range(2)] == [in_a_row] * 2
+        assert tally.skipped_in_a_row == tally.longest_skipped == in_a_row
+    assert tally.skipped == 10
+    trial.run(*batches(1))
+    assert [trial.copies(replica)["skipped_in_a_row"] for replica in range(2)] == [0] * 2
 
 
 def test_one_replica_rounds_nothing(training, batches):

@@ -79,6 +79,7 @@ def test_the_killed_process_is_named_not_the_one_that_noticed(job):
     ("end", "said"),
     [
         ("sys.exit(69)", "lost another group"),
+        ("sys.exit(71)", "reported a failed device"),
         ("sys.exit(3)", "exited with code 3"),
         ("os.abort()", "was ended by SIGABRT"),
         ("kill(signal.SIGTERM)", "was ended by SIGTERM"),
@@ -107,6 +108,38 @@ def test_it_gives_up_after_restarts_without_a_new_step(job, monkeypatch):
         *[("0.03", "1"), ("0.06", "2"), ("0.1", "3"), ("0.1", "4")]
     ]
     assert one.lines[4].endswith("was ended by SIGKILL; giving up after 4 restarts without a new step")
+
+
+def test_it_gives_up_sooner_on_a_device_that_fails_at_the_same_step(job):
+    one = job("beat(7); sys.exit(71)")
+    assert one.run(max_restarts=10) == 71
+    assert one.attempts() == supervisor.MAX_DEVICE_RESTARTS + 1 == 4
+    assert one.lines[-1].endswith("reported a failed device; giving up after 3 restarts without a new step")
+
+
+def test_failed_devices_are_limited_by_max_restarts_too(job):
+    one = job("sys.exit(71)", "sys.exit(69)")
+    assert one.run(max_restarts=1) == 71
+    assert one.attempts() == 2
+
+
+def test_a_device_that_fails_at_new_steps_is_restarted(job):
+    one = job("beat(attempt)\nif attempt < 6: sys.exit(71)")
+    assert one.run(max_restarts=1) == 0
+    assert one.attempts() == 7
+
+
+def test_other_losses_do_not_count_as_failed_devices(job):
+    one = job("sys.exit(71 if attempt == 5 else 69)")
+    assert one.run(max_restarts=7) == 1
+    assert one.attempts() == 8
+
+
+def test_an_error_caused_by_a_failed_device_is_not_final(job):
+    one = job("if attempt == 0: sys.exit(71)", "if attempt == 0: until('group_00.attempt-0'); sys.exit(1)")
+    assert one.run() == 0
+    assert (one.attempts(0), one.attempts(1)) == (2, 2)
+    assert "group_00" in one.lines[0] and "reported a failed device; restarting all processes" in one.lines[0]
 
 
 def test_max_restarts_of_0_means_no_restart(job):

@@ -36,7 +36,7 @@ def reason(code):
     )
 
 
-@pytest.mark.parametrize("code", [1, 2])
+@pytest.mark.parametrize("code", [1, 2, 71])
 def test_an_error_on_one_host_ends_the_other(hosts, tmp_path, code):
     (here, there), note_arguments = hosts(FAILS.format(code), WAITS)
     with launched(there, note_arguments=note_arguments[1]) as other:

@@ -181,22 +181,13 @@ def test_load_refuses_another_model_names_the_variable_and_sets_nothing(pair, na
 # --- networks alone, for fine-tuning -------------------------------------------------------------------
 
 
-def test_load_networks_changes_only_the_networks_and_the_average(pair):
+def test_load_networks_changes_only_the_networks_and_starts_the_average_from_the_weights(pair):
     before = pair.reset().state.snapshot()
     values = noise_like(before, seed=4)
     assert pair.state.load_networks(values, source="x") == []
-    taken = ("generator/", "discriminator/", "ema/")
-    assert_holds(pair, {n: values[n] if n.startswith(taken) else before[n] for n in before})
-
-
-def test_load_networks_without_an_average_starts_it_from_the_weights(pair):
-    before = pair.reset().state.snapshot()
-    values = {n: v for n, v in noise_like(before, seed=5).items() if not n.startswith("ema/")}
-    pair.state.load_networks(values, source="x")
-    after = pair.state.snapshot()
-    for name in after:
-        if name.startswith("ema/"):
-            assert np.array_equal(after[name], values[name.removeprefix("ema/")]), name
+    weights = {n: values[n.removeprefix("ema/")] for n in before if n.startswith("ema/")}
+    networks = {n: values[n] for n in before if n.startswith(("generator/", "discriminator/"))}
+    assert_holds(pair, before | networks | weights)
 
 
 def test_load_networks_loads_the_discriminator_completely_or_not_at_all(pair):

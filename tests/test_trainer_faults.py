@@ -15,10 +15,11 @@ from refusals import refusal
 
 from hazeheal.data import records
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
-from hazeheal.errors import DataError, HazeHealError, UsageError
+from hazeheal.errors import DataError, DeviceFailedError, HazeHealError, UsageError
 from hazeheal.runs import checkpoints
 from hazeheal.runs.checkpoint_manager import CheckpointManager
 from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.runs.status import read_status
 from hazeheal.training.trainer import DehazeTrainer
 
 pytestmark = pytest.mark.usefixtures("restored_logger")
@@ -151,7 +152,47 @@ def test_non_finite_steps_roll_the_run_back_once(machine, tmp_path):
     with open(run / "group_00/training_log.set_aside.csv", newline="") as file:
         rows = [(row["step"], row["skipped_steps"], row["gen_l1_loss"] == "NA") for row in csv.DictReader(file)]
     assert rows == [("6", "1", False), ("9", "4", True)]
-    assert (run / "group_00/checkpoints/ckpt-00000008.set_aside").is_dir()
+
+
+EVERY_STEP = NOT_FINITE | {"train__save_every": "1 steps", "train__keep": 3}
+
+
+def test_nothing_is_saved_in_a_series_of_non_finite_steps(machine, tmp_path):
+    """With as many checkpoints kept as there are steps to a rollback, they would leave none to return to."""
+    result = machine.run(tmp_path, before={5: spoil(machine)}, **EVERY_STEP)
+    assert result["complete"]
+    assert "4 steps in a row were not finite (up to step 9): rolled back to step 5, with half" in log_of(tmp_path)
+    assert not list((tmp_path / "group_00/checkpoints").glob("*.set_aside"))
+
+
+def test_a_save_that_a_series_has_delayed_follows_when_it_ends(machine, tmp_path):
+    values = []
+
+    def mend():
+        machine.trainer.state.load(values[0] | {"step": machine.trainer.state.snapshot()["step"]}, source="the test")
+
+    def spoil_and_remember():
+        values.append(machine.trainer.state.snapshot())
+        spoil(machine)()
+
+    saved = {"train__save_every": "6 steps", "train__keep": 9, "train__log_every": "1 steps"}
+    machine.run(tmp_path, before={5: spoil_and_remember, 7: mend}, **NOT_FINITE | saved)
+    assert "rolled back" not in log_of(tmp_path)
+    assert tiny.steps(tmp_path) == [8, 12, 18, 22]
+
+
+def test_a_checkpoint_for_a_rollback_is_kept_where_a_signal_stops_a_series(machine, tmp_path):
+    fields = EVERY_STEP | {"train__keep": 1}
+    machine.stopped(tmp_path, 7, before={5: spoil(machine)}, **fields)
+    assert tiny.steps(tmp_path) == [5, 7]
+    assert machine.run(tmp_path, resumed_at=7, **fields)["complete"]
+    assert "4 steps in a row were not finite (up to step 9): rolled back to step 5, with half" in log_of(tmp_path)
+
+
+def test_a_run_that_ends_in_a_series_is_saved(machine, tmp_path):
+    short = {"train__steps": 7, "train__keep": 1}
+    assert machine.run(tmp_path, before={5: spoil(machine)}, **EVERY_STEP | short)["complete"]
+    assert tiny.steps(tmp_path) == [5, 7]
 
 
 def test_non_finite_steps_after_a_rollback_end_the_run(machine, tmp_path):
@@ -182,10 +223,28 @@ def test_out_of_memory_is_a_one_line_error(machine, tmp_path):
 
 def test_other_errors_are_raised_unchanged(machine, tmp_path):
     def broken():
-        raise tf.errors.InternalError(None, None, "a bug")
+        raise tf.errors.InvalidArgumentError(None, None, "a bug")
 
-    with pytest.raises(tf.errors.InternalError, match="a bug"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a bug"):
         machine.run(tmp_path, before={3: broken})
+
+
+def test_a_failed_device_is_reported_with_the_step_to_resume_from(machine, whole_run, tmp_path):
+    def fail():
+        raise tf.errors.InternalError(None, None, "uncorrectable ECC error")
+
+    with pytest.raises(DeviceFailedError) as caught:
+        machine.run(tmp_path, before={6: fail})
+    message = (
+        "a device or the communication between devices failed (InternalError: uncorrectable ECC error); rerun the "
+        "command to resume from step 4 (hazeheal launch does so)"
+    )
+    assert str(caught.value) == message
+    assert f" ended by an error: {message}\n" in log_of(tmp_path)
+    status = read_status(tmp_path)
+    assert (status["state"], status["exit_code"], status["reason"]) == ("failed", 71, message)
+    machine.run(tmp_path, resumed_at=4)
+    same_run(tmp_path, whole_run[0])
 
 
 def test_a_checkpoint_that_cannot_be_written(machine, whole_run, tmp_path, monkeypatch):

@@ -8,13 +8,13 @@ peak in the same way. Elementwise operations are limited by memory bandwidth and
 import math
 from typing import TYPE_CHECKING
 
-import keras
 import tensorflow as tf
 from ml_collections import ConfigDict
 
 from hazeheal.training.step.forward_backward import make_forward_backward
 from hazeheal.training.step.layout import ROW
 from hazeheal.training.step.train_state import Inputs, make_layouts
+from hazeheal.utils.import_keras import keras
 
 if TYPE_CHECKING:
     from hazeheal.models.networks import Networks

@@ -26,7 +26,7 @@ from hazeheal.utils import quiet_import
 
 HOW_TO_LOAD = {
     "saved_model": "hazeheal dehaze --model={path}, tf.saved_model.load, or TensorFlow Serving",
-    "keras": "import keras, hazeheal.export.keras_layers; keras.saving.load_model('{path}')",
+    "keras": "import hazeheal.export.keras_layers, keras; keras.saving.load_model('{path}')",
     "tflite": "ai_edge_litert.interpreter.Interpreter('{path}'), resize_tensor_input for each size",
     "onnx": "onnxruntime.InferenceSession('{path}')",
     "weights": "hazeheal dehaze --model={path}, or DehazeGAN.from_pretrained('{path}')",

@@ -1,6 +1,7 @@
 """Starts a training and keeps it running; converts the images first where needed.
 
-A process that is killed, hangs or loses the other processes is restarted and resumes from the last checkpoint.
+A process that is killed, hangs, or loses a device or the other processes is restarted and resumes from the last
+checkpoint.
 
 Examples:
   hazeheal launch
@@ -17,8 +18,8 @@ All other arguments go to `hazeheal train`: --config=NAME, --config.x.y=VALUE, -
 
 Rerun the same command to resume a run from its last checkpoint.
 
-exit codes: 0 done, 1 error or too many restarts, 2 bad usage, 75 stopped by SIGTERM after saving, 130 stopped by
-SIGINT after saving
+exit codes: 0 done, 1 error or too many restarts, 2 bad usage, 71 a device failed again and again, 75 stopped by
+SIGTERM after saving, 130 stopped by SIGINT after saving
 """
 
 import os

@@ -14,8 +14,9 @@ Examples:
 
 To train in several processes, use `hazeheal launch --groups=N`; it sets TF_CONFIG for each of them.
 
-exit codes: 0 done, 1 error, 2 bad usage, 69 another replica group was lost (restart all of them), 75 stopped by
-SIGTERM after saving, 130 stopped by SIGINT after saving; after 75 and 130 the same command resumes the run
+exit codes: 0 done, 1 error, 2 bad usage, 69 another replica group was lost (restart all of them), 71 a device failed,
+75 stopped by SIGTERM after saving, 130 stopped by SIGINT after saving; after 71, 75 and 130 the same command resumes
+the run
 """
 
 import argparse
@@ -33,6 +34,7 @@ from hazeheal.distributed import tf_config, xla_cache
 from hazeheal.distributed.preemption import exit_immediately_on_signals
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.runs import prometheus
+from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.utils import quiet_import
 
 PORT = number("a port number from 1 to 65535", int, 1, 65535)
@@ -137,8 +139,9 @@ def train(config: ConfigDict, flags: argparse.Namespace) -> dict:
         if num_groups > 1:
             address = f"group {number} of {num_groups} at {group.addresses[number]}"
             print(f"{address}: waiting for the other groups", file=sys.stderr)
-        stack.enter_context(failures.translate_lost_groups(num_groups))
         stack.enter_context(failures.report_error_to_groups(group))
+        checkpoints = RunDirectory(flags.workdir, group=number).checkpoints
+        stack.enter_context(failures.translate_failures(num_groups, checkpoints=checkpoints))
         port = flags.metrics_port if number == 0 else None
         stack.enter_context(prometheus.serve_metrics(flags.workdir, port=port, host=flags.metrics_host))
         runtime = choose_runtime(

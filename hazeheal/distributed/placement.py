@@ -151,7 +151,10 @@ def _select_gpus(numbers: Sequence[int] | str) -> list[str]:
     source = "nvidia-smi" if variable is None else f"{VISIBLE_DEVICES}={variable}"
     if numbers == "all":
         if not visible:
-            raise UsageError(f"--gpus=all: {source} lists no GPU; omit --gpus, or use --cpu_replicas=N")
+            raise UsageError(
+                f"--gpus=all: {source} lists no GPU; check the driver and what the scheduler has allocated, or use "
+                "--cpu_replicas=N to train on CPUs"
+            )
         return visible
     flag = f"--gpus={','.join(map(str, numbers))}"
     if len(set(numbers)) != len(numbers):

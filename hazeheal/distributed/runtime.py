@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 import hazeheal
-from hazeheal.distributed import rendezvous
+from hazeheal.distributed import proxies, rendezvous
 from hazeheal.distributed.tf_config import Cluster
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.utils.cpu import describe_cpu, usable_cores
@@ -142,6 +142,7 @@ def _connect(devices, cluster, *, on_gpu) -> tf.distribute.Strategy:
         use_nccl = on_gpu and len(devices) > 1
         ops = tf.distribute.NcclAllReduce() if use_nccl else tf.distribute.ReductionToOneDevice()
         return tf.distribute.MirroredStrategy(list(devices), cross_device_ops=ops)
+    proxies.bypass_proxies(cluster)
     rendezvous.wait_for_groups(cluster)
     implementations = tf.distribute.experimental.CommunicationImplementation
     options = tf.distribute.experimental.CommunicationOptions(

@@ -1,9 +1,10 @@
 """Starts a host's training processes, watches them, and restarts all of them when one is lost.
 
-A process is lost if a signal ended it, if it exited because another group is lost (exit code 69), or if it sends no
-heartbeat for too long. Then all processes are restarted, also by the launchers of other hosts, and resume from the
-last checkpoint. These end the job: an error that the user must act on (exit codes 1 and 2), here or on another host
-(`error_notes`); its completion; and a request to stop, of the launcher or of one of its processes.
+A process is lost if a signal ended it, if it exited because another group is lost (exit code 69) or a device failed
+(71), or if it sends no heartbeat for too long. Then all processes are restarted, also by the launchers of other hosts,
+and resume from the last checkpoint. These end the job: an error that the user must act on (exit codes 1 and 2) or a
+device that fails again and again (71), here or on another host (`error_notes`); its completion; and a request to stop,
+of the launcher or of one of its processes.
 """
 
 import contextlib
@@ -15,7 +16,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hazeheal.distributed.error_notes import ErrorNotes
 from hazeheal.distributed.worker import Worker
-from hazeheal.errors import EXIT_ERROR, EXIT_GROUP_LOST, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, EXIT_USAGE
+from hazeheal.errors import (
+    EXIT_DEVICE_FAILED,
+    EXIT_ERROR,
+    EXIT_GROUP_LOST,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_RESTART,
+    EXIT_USAGE,
+)
 from hazeheal.utils.signals import handle_signals
 
 FINAL = (EXIT_ERROR, EXIT_USAGE)
@@ -31,6 +40,8 @@ NOTES_SECONDS = 3.0
 # The first step takes longer than others, because the networks are built and compiled.
 START_FACTOR = 3
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
+# Restarts after failed devices without a new step. A device that fails at the same step every time needs a person.
+MAX_DEVICE_RESTARTS = 3
 
 
 class Supervisor:
@@ -61,7 +72,10 @@ class Supervisor:
         self._signals, self._workers = [], []
 
     def run(self) -> int:
-        """Runs the job and returns its exit code: 0, 1, 2, 75 or 130. After too many restarts it is 1."""
+        """Runs the job and returns its exit code: 0, 1, 2, 71, 75 or 130.
+
+        After too many restarts it is 71 if a device failed at last, else 1.
+        """
         signals = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
             signals.append(signal.SIGHUP)
@@ -82,7 +96,7 @@ class Supervisor:
         self._signals.append(signal.SIGTERM if number == signal.SIGHUP else number)
 
     def _run(self, folder):
-        furthest_step, restarts = -1, 0
+        furthest_step, restarts, device_failures = -1, 0, 0
         while not (self._signals or self._remote_error):
             self._workers = []
             for arguments in self._start():
@@ -95,11 +109,17 @@ class Supervisor:
             if code is not None:
                 return code
             step = max(worker.step() for worker in self._workers)
-            restarts = 1 if step > furthest_step else restarts + 1
-            furthest_step = max(furthest_step, step)
-            if restarts > self._max_restarts:
-                self._report(f"{reason}; giving up after {self._max_restarts} restarts without a new step")
-                return EXIT_ERROR
+            if step > furthest_step:
+                furthest_step, restarts, device_failures = step, 0, 0
+            has_device_failed = any(worker.code == EXIT_DEVICE_FAILED for worker in self._workers)
+            restarts, device_failures = restarts + 1, device_failures + has_device_failed
+            if restarts > self._max_restarts or device_failures > MAX_DEVICE_RESTARTS:
+                self._report(f"{reason}; giving up after {restarts - 1} restarts without a new step")
+                if not has_device_failed:
+                    return EXIT_ERROR
+                if self._notes is not None:  # the other hosts would wait for this one
+                    self._notes.write(EXIT_DEVICE_FAILED)
+                return EXIT_DEVICE_FAILED
             # The exponent is limited, as a float cannot hold any power of two.
             delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(restarts - 1, 20))
             restarted = "it" if len(self._workers) == 1 else "all processes"
@@ -157,7 +177,7 @@ class Supervisor:
         if reason is None and lost:
             # Preferably a process that was killed, not one that noticed the loss.
             reason = _describe_end(min(lost, key=lambda worker: worker.code == EXIT_GROUP_LOST))
-        return self._exit_code(was_killed=any(worker.code == -signal.SIGKILL for worker in others)), reason
+        return self._exit_code(was_lost=any(w.code in (-signal.SIGKILL, EXIT_DEVICE_FAILED) for w in others)), reason
 
     def _read_notes(self, *, now=False):
         """Returns whether another host's part ended with an error; reads the notes now or at their interval."""
@@ -166,15 +186,15 @@ class Supervisor:
             self._notes_read_at, self._remote_error = time.monotonic(), self._notes.read_new()
         return self._remote_error is not None
 
-    def _exit_code(self, *, was_killed):
+    def _exit_code(self, *, was_lost):
         """Returns the exit code of the job, or None if it must be restarted. All processes have ended."""
         codes = [worker.code for worker in self._workers]
         # Python exits with code 1 if it is interrupted while it starts.
         is_starting = max(worker.step() for worker in self._workers) < 0
         is_interrupted = signal.SIGINT in self._signals and is_starting
         for code in FINAL:
-            # If a process was killed, the error of another one is probably about that.
-            if code in codes and not was_killed and not is_interrupted:
+            # If a process was killed or lost a device, the error of another one is probably about that.
+            if code in codes and not was_lost and not is_interrupted:
                 return code
         if all(code == EXIT_OK for code in codes):
             return EXIT_OK
@@ -216,6 +236,8 @@ def _describe(worker):
 def _describe_end(worker):
     if worker.code == EXIT_GROUP_LOST:
         return f"{_describe(worker)} lost another group"
+    if worker.code == EXIT_DEVICE_FAILED:
+        return f"{_describe(worker)} reported a failed device"
     if worker.code >= 0:
         return f"{_describe(worker)} exited with code {worker.code}"
     names = {number.value: number.name for number in signal.Signals}

@@ -5,6 +5,7 @@ Modules that import NumPy are imported inside the checks, because NumPy may be w
 
 import dataclasses
 import importlib.metadata
+import json
 import os
 import pathlib
 import platform
@@ -13,6 +14,8 @@ import shutil
 import sys
 import tempfile
 
+import hazeheal
+from hazeheal.utils.console import one_line
 from hazeheal.utils.cpu import describe_cpu, usable_cores
 from hazeheal.utils.file_lock import try_lock
 from hazeheal.utils.gpus import query_gpus
@@ -63,6 +66,7 @@ def check_machine() -> list[Finding]:
         check_cpu(),
         check_memory(),
         check_ffmpeg(),
+        check_keras(),
         check_vgg19(),
     ]
 
@@ -136,14 +140,41 @@ def check_ffmpeg() -> Finding:
     return Finding("ffmpeg", OK, path)
 
 
+def check_keras(home: str | os.PathLike | None = None, *, backend: str | None = hazeheal.KERAS_BACKEND) -> Finding:
+    """Checks whether the user has chosen another backend or image format for Keras, which HazeHeal then overrides.
+
+    Args:
+        home: As for `check_vgg19`.
+        backend: The user's KERAS_BACKEND, None if it is not set.
+    """
+    path = _keras_home(home) / "keras.json"
+    try:
+        stored = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        stored = {}
+    if backend:  # which takes precedence over the file
+        stored.pop("backend", None)
+    others = [] if backend in (None, "", "tensorflow") else [f"KERAS_BACKEND={one_line(backend)}"]
+    for name, needed in (("backend", "tensorflow"), ("image_data_format", "channels_last")):
+        if stored.get(name, needed) != needed:
+            others.append(f"{name}={one_line(stored[name])} in {path}")
+    if others:
+        advice = "HazeHeal uses tensorflow and channels_last; import it before keras in your own programs"
+        return Finding("Keras", NOTE, " and ".join(others), advice)
+    return Finding("Keras", OK, "no setting of another backend or image format")
+
+
+def _keras_home(home):
+    return pathlib.Path(home or os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+
+
 def check_vgg19(home: str | os.PathLike | None = None) -> Finding:
     """Checks that the weights of the perceptual loss are in Keras's cache.
 
     Args:
         home: Keras's directory; by default KERAS_HOME or ~/.keras.
     """
-    home = home or os.environ.get("KERAS_HOME") or pathlib.Path("~/.keras").expanduser()
-    path = pathlib.Path(home, "models", VGG19)
+    path = _keras_home(home) / "models" / VGG19
     if not path.is_file():
         text = f"not in {path.parent}: the first training downloads them (80 MB)"
         advice = (

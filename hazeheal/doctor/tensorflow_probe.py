@@ -37,10 +37,10 @@ def probe(*, python: str = sys.executable) -> tuple[dict | None, str]:
 
 def facts() -> dict:
     """Returns versions, GPUs with compute capability, and what `auto` selects with the reason; imports TensorFlow."""
-    import keras
     import tensorflow as tf
 
     from hazeheal.distributed import runtime
+    from hazeheal.utils.import_keras import keras
 
     gpus = tf.config.list_physical_devices("GPU")
     titles = []

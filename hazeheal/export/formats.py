@@ -147,9 +147,8 @@ def _write_keras(gan, path, metadata):
 
 
 def _load_keras(path):
-    import keras
-
     import hazeheal.export.keras_layers  # noqa: F401 (registers the layers)
+    from hazeheal.utils.import_keras import keras
 
     model = keras.saving.load_model(str(path), compile=False)
     return lambda hazy: model(hazy, training=False).numpy()

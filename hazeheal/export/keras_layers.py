@@ -6,11 +6,11 @@
 Importing this module registers all layers of the .keras files of `hazeheal export` with Keras.
 """
 
-import keras
 import tensorflow as tf
 
 import hazeheal.models.generator  # noqa: F401 (registers its layers)
 from hazeheal.models.pixels import normalize, to_uint8
+from hazeheal.utils.import_keras import keras
 
 
 # `Normalise` and `ToPicture` are the names in .keras files of version 0.1.

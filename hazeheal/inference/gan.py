@@ -11,7 +11,6 @@ import os
 import pathlib
 from collections.abc import Mapping
 
-import keras
 import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
@@ -24,6 +23,7 @@ from hazeheal.inference.restorer import Model
 from hazeheal.models import pretrained
 from hazeheal.models.networks import build_networks
 from hazeheal.runs import checkpoints
+from hazeheal.utils.import_keras import keras
 
 
 class DehazeGAN(Model):

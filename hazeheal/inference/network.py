@@ -3,12 +3,12 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from hazeheal.models.averages import Collected, Given, averages_from
 from hazeheal.models.pixels import restore_pixels
+from hazeheal.utils.import_keras import keras
 
 # {type of the images: (type in which the device receives them, white)}. Few GPU operations support uint16.
 INPUT_TYPES = {"uint8": ("uint8", 255), "uint16": ("float32", 65535)}

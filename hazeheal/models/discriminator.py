@@ -1,12 +1,12 @@
 """The discriminator: a PatchGAN (Isola et al. 2017) with spectral normalization, conditioned on the hazy image."""
 
-import keras
 import tensorflow as tf
 
 from hazeheal.models import ops
 from hazeheal.models.input_gradient import record
 from hazeheal.models.layers import derived_seed, scaled_normal
 from hazeheal.models.rearrange import Shape
+from hazeheal.utils.import_keras import keras
 
 
 def build_discriminator(*, width: int = 64, dtype: str = "float32", seed: int = 0) -> keras.Model:

@@ -12,7 +12,6 @@ With a view_size, the same network runs on a reduced image (`view`):
 The names of the variables, such as `encoder_0/mbconv/expand/kernel`, are part of the checkpoint format.
 """
 
-import keras
 import tensorflow as tf
 
 from hazeheal.models import ops
@@ -20,6 +19,7 @@ from hazeheal.models.layers import NORMS, MBConv, Up, conv, halved, norm_layer, 
 from hazeheal.models.rearrange import CropTo, MirrorPad, Patches, Pixels, Shape
 from hazeheal.models.receptive_field import multiple
 from hazeheal.models.view import ApplyMaps, Maps, View
+from hazeheal.utils.import_keras import keras
 
 OUTPUTS = ("residual", "scattering")
 

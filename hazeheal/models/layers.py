@@ -8,12 +8,12 @@ process of a job starts from the same bits.
 import math
 import zlib
 
-import keras
 import tensorflow as tf
 
 from hazeheal.models import ops
 from hazeheal.models.averages import spatial_mean
 from hazeheal.models.rearrange import Shape
+from hazeheal.utils.import_keras import keras
 
 NORMS = ("none", "layer")
 EPSILON = 1e-6  # added to the variance in a norm

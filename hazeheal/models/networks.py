@@ -8,13 +8,13 @@ Training and the benchmarks use it directly; `hazeheal.DehazeGAN` adds loading o
 
 import dataclasses
 
-import keras
 import numpy as np
 from ml_collections import ConfigDict
 
 from hazeheal.models.discriminator import build_discriminator
 from hazeheal.models.generator import build_generator
 from hazeheal.models.perceptual import build_perceptual
+from hazeheal.utils.import_keras import keras
 
 
 @dataclasses.dataclass(frozen=True)

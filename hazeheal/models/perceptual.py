@@ -14,7 +14,7 @@ import numpy as np
 from hazeheal.errors import HazeHealError, UsageError
 
 if TYPE_CHECKING:
-    import keras
+    from hazeheal.utils.import_keras import keras
 
 DEFAULT_LAYER = "block3_conv3"
 _BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # channels and convolutions of each block
@@ -48,9 +48,8 @@ def build_perceptual(
     shapes = _kernel_shapes(layer)
     arrays = _imagenet(shapes) if str(weights) == "imagenet" else _read(pathlib.Path(weights), shapes)
 
-    import keras
-
     from hazeheal.models import ops
+    from hazeheal.utils.import_keras import keras
 
     image = keras.Input((None, None, 3), name="image", dtype="float32")
     x = keras.layers.Lambda(_to_vgg_input, name="bgr", dtype="float32")(image)
@@ -96,7 +95,7 @@ def _kernel_shapes(layer):
 
 def _imagenet(shapes):
     """As `_read`, from the weights that keras.applications downloads."""
-    import keras
+    from hazeheal.utils.import_keras import keras
 
     try:
         network = keras.applications.VGG19(include_top=False, weights="imagenet")

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-import keras
 import numpy as np
 import tensorflow as tf
+
+from hazeheal.utils.import_keras import keras
 
 Shape = tuple[int | None, ...]
 

@@ -9,10 +9,10 @@ The reduction is linear with a triangle filter as wide as a pixel of the view: o
 equal to `tf.image.resize(antialias=True)`. The enlargement is bilinear. Between equal sizes both are the identity.
 """
 
-import keras
 import tensorflow as tf
 
 from hazeheal.models.rearrange import to_pixels
+from hazeheal.utils.import_keras import keras
 
 
 def resampling(outputs: int | tf.Tensor, inputs: int | tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hazeheal.runs import checkpoints
-from hazeheal.runs.checkpoints import best_saved, checkpoint_path, list_steps
+from hazeheal.runs.checkpoints import best_saved, checkpoint_path, follows_finite_step, list_steps
 from hazeheal.utils.hashing import sha256_of_file
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 class CheckpointManager:
     """Saves one replica group's checkpoints, and keeps the newest ones and the best one by validation PSNR.
+
+    The newest one that follows a finite step is kept too, however many were saved since: a rollback needs it.
 
     Args:
         folder: The group's `checkpoints/` directory. It is created if it is missing, and the incomplete checkpoint
@@ -130,7 +132,8 @@ class CheckpointManager:
 
     def _remove_old(self):
         steps = list_steps(self._folder)
-        keep = {*steps[-self._keep :], best_saved(self._folder)[1]}
+        finite = (step for step in reversed(steps) if follows_finite_step(checkpoint_path(self._folder, step)))
+        keep = {*steps[-self._keep :], best_saved(self._folder)[1], next(finite, None)}
         for step in set(steps) - keep:
             shutil.rmtree(checkpoint_path(self._folder, step), ignore_errors=True)
 

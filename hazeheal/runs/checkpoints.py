@@ -71,6 +71,12 @@ def read_progress(path: str | pathlib.Path) -> dict[str, Any]:
     return _manifest_entry(path, "progress")
 
 
+def follows_finite_step(path: str | pathlib.Path) -> bool:
+    """Returns whether the last step before a checkpoint was finite: then a run can be rolled back to it."""
+    counts = read_progress(path).get("tally", {})
+    return bool(counts.get("last_finite", counts.get("skipped_in_a_row", 1) == 0))  # 0.1.0 saved no `last_finite`
+
+
 def validation_psnr(path: str | pathlib.Path) -> float:
     """Returns the validation PSNR in dB that was saved with a checkpoint; -inf if there is none, or it is NaN."""
     psnr = read_metrics(path).get("psnr")

@@ -147,10 +147,7 @@ class Status:
             self._end("stopped", "second SIGINT: stopped without saving", EXIT_INTERRUPTED)
             raise
         except BaseException as error:
-            reason = str(error)
-            if not isinstance(error, HazeHealError | OSError):
-                reason = f"{type(error).__name__}: {reason.strip()}".splitlines()[0]
-            self._end("failed", one_line(reason), getattr(error, "exit_code", EXIT_ERROR))
+            self._end("failed", failure_reason(error), getattr(error, "exit_code", EXIT_ERROR))
             raise
 
     def _end(self, state, reason, exit_code, *, step=None):
@@ -187,6 +184,14 @@ class Status:
             if not self._has_warned:
                 self._has_warned = True
                 LOG.warning("%s; training continues, and further failures are not logged", error)
+
+
+def failure_reason(error: BaseException) -> str:
+    """Returns why a run failed, in one line: the message of an error, with its type if that is not for the user."""
+    reason = str(error)
+    if not isinstance(error, HazeHealError | OSError):
+        reason = f"{type(error).__name__}: {reason.strip()}".splitlines()[0]
+    return one_line(reason)
 
 
 def read_status(run: str | pathlib.Path) -> dict[str, Any] | None:

@@ -126,11 +126,16 @@ def find_networks(source: str | pathlib.Path, *, config: ConfigDict) -> pathlib.
 def read_networks(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict]:
     """Reads the checkpoint or weights file that `find_networks` has found.
 
+    From a checkpoint with a moving average, the generator is that average: it is what was validated, and a new average
+    forgets the values that it starts from within a few steps.
+
     Returns:
         ({name: array} as in a checkpoint, plain JSON values that record where the run started from).
     """
     if path.suffix != pretrained.SUFFIX:
-        return checkpoint_files.read_variables(path), {"checkpoint": str(path)}
+        values = checkpoint_files.read_variables(path)
+        average = {name.removeprefix("ema/"): value for name, value in values.items() if name.startswith("ema/")}
+        return values | average, {"checkpoint": str(path), "moving_average": bool(average)}
     file = weights.read(path)
     values = {f"generator/{name}": value.astype("float32") for name, value in file.values.items()}
     record = {name: file.metadata[name] for name in ("run", "checkpoint", "step", "sha256")}

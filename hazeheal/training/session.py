@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from hazeheal.distributed.groups import Groups
 from hazeheal.errors import HazeHealError
 from hazeheal.runs.checkpoint_manager import CheckpointManager
-from hazeheal.runs.checkpoints import check_data_set, checkpoint_path, find_damage, list_steps, read_progress
+from hazeheal.runs.checkpoints import check_data_set, checkpoint_path, find_damage, follows_finite_step, list_steps
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.training.restore import Restored, read_networks, restore_newest
 from hazeheal.training.step.train_state import TrainState, local
@@ -67,8 +67,9 @@ class Session:
         elif networks_from is not None:
             values, self._started_from = read_networks(networks_from)
             missing = self._state.load_networks(values, source=networks_from)
+            average = ", the generator from its moving average" if self._started_from.get("moving_average") else ""
             suffix = f" ({len(missing)} variables keep their initial values)" if missing else ""
-            LOG.info("networks loaded from %s%s", networks_from, suffix)
+            LOG.info("networks loaded from %s%s%s", networks_from, average, suffix)
         self._save_config(0 if restored is None else restored.step)
         return restored
 
@@ -139,8 +140,7 @@ class Session:
         self._checkpoints.wait()
         for step in reversed(list_steps(self._directory.checkpoints)):
             path = checkpoint_path(self._directory.checkpoints, step)
-            counts = read_progress(path).get("tally", {"skipped_in_a_row": 1})
-            if not counts["skipped_in_a_row"] and find_damage(path) is None:
+            if follows_finite_step(path) and find_damage(path) is None:
                 return step
         return -1
 

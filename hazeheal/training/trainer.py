@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from hazeheal import config as configs
 from hazeheal.data.pipeline.cache_builder import CacheBuilder, choose_directory
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
-from hazeheal.distributed.failures import translate_errors, translate_lost_groups
+from hazeheal.distributed.failures import translate_errors, translate_failures
 from hazeheal.distributed.groups import Groups
 from hazeheal.distributed.preemption import STOP_SIGNALS, StopSignals
 from hazeheal.distributed.runtime import Runtime, choose_runtime
@@ -168,6 +168,7 @@ class DehazeTrainer:
         Raises:
             HazeHealError: A record is damaged, too many steps in a row were not finite, or another process uses the
                 directory.
+            DeviceFailedError: A device failed, or replicas differ; the same call in a new process resumes the run.
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._directory.locked())
@@ -176,7 +177,8 @@ class DehazeTrainer:
             for line in self.describe().splitlines():
                 LOG.info("%s", line)
             reporter = stack.enter_context(self._open_reporter())
-            stack.enter_context(translate_lost_groups(self._groups.count))
+            failures = translate_failures(self._groups.count, checkpoints=self._directory.checkpoints)
+            stack.enter_context(failures)
             session = stack.enter_context(contextlib.closing(self._open_session()))
             stack.enter_context(self._build_caches())
 
@@ -191,7 +193,7 @@ class DehazeTrainer:
             if restored is None:
                 self._sample(step, reporter)
 
-            due, batches = self._schedule, self._batches_from(step)
+            due, batches, save_due = self._schedule, self._batches_from(step), False
             profiler = Profiler(self.config, self._directory.summaries / "train")
             while step < self.total_steps:
                 signal, count = self._agree(signals)
@@ -207,7 +209,7 @@ class DehazeTrainer:
                 if reporter.longest_skipped >= self.config.optimizer.max_skipped:
                     restored = session.roll_back(step, skipped=reporter.longest_skipped)
                     step, quality = restored.step, self._start_from(restored, reporter)
-                    batches = self._batches_from(step)
+                    batches, save_due = self._batches_from(step), False
                     continue
                 if due.log.due(step):
                     reporter.log(step, bad_records=len(self._data.bad_records))
@@ -217,8 +219,11 @@ class DehazeTrainer:
                     self._sample(step, reporter)
                 if due.epoch.due(step):
                     reporter.epoch(step, quality=quality)
-                if due.save.due(step) or session.is_best(quality):
+                save_due = save_due or due.save.due(step) or session.is_best(quality)
+                # Checkpoints of a series of non-finite steps would take the place of those that a rollback may need.
+                if save_due and (not reporter.is_skipping or step == self.total_steps):
                     self._save(step, quality, session, reporter)
+                    save_due = False
                 reporter.beat(step)
             profiler.stop()
 

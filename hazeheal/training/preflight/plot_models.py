@@ -21,10 +21,10 @@ def plot_models(config: ConfigDict, *, directory: str | os.PathLike) -> list[pat
     Raises:
         HazeHealError: pydot or Graphviz is missing, or a file cannot be written.
     """
-    import keras
     import tensorflow as tf
 
     from hazeheal.models.networks import build_networks
+    from hazeheal.utils.import_keras import keras
 
     config = config.copy_and_resolve_references()
     config.loss.perceptual_weight = 0.0  # VGG19 is not drawn, and its weights may be missing

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hazeheal.training.step.optimizer import LOSS_SCALE_MIN
+
 SPANS = ("log", "epoch")  # since the last log line, and since the epoch began
 
 
@@ -15,27 +17,31 @@ class Accumulators:
 
     Attributes:
         skipped: Number of non-finite steps of the whole run.
-        skipped_in_a_row: Number of non-finite steps since the last finite one.
-        longest_skipped: Length of the longest series of non-finite steps, as far as the last call of `add` went.
+        skipped_in_a_row: Number of non-finite steps since the last finite one. Steps above the lowest loss scale do not
+            count: they are the search for the scale.
+        longest_skipped: Length of the longest such series, as far as the last call of `add` went.
+        last_finite: Whether the last step was finite.
     """
 
     def __init__(self, names: Sequence[str]):
-        """Starts at zero; `names` are the metrics, one of which is `skipped`."""
+        """Starts at zero; `names` are the metrics, with `skipped` and `loss_scale` among them."""
         self._names = tuple(names)
         self._sums = {span: np.zeros(len(self._names)) for span in SPANS}
         self._steps = dict.fromkeys(SPANS, 0)
         self.skipped = 0
         self.skipped_in_a_row = 0
         self.longest_skipped = 0
+        self.last_finite = True
 
     def add(self, rows: np.ndarray) -> None:
         """Adds `[steps, metrics]` float32 rows; skipped steps are counted but left out of the means."""
-        skipped = self._names.index("skipped")
+        skipped, loss_scale = self._names.index("skipped"), self._names.index("loss_scale")
         self.longest_skipped = 0
         for row in rows.astype(np.float64):
+            self.last_finite = not row[skipped]
             if row[skipped]:
                 self.skipped += 1
-                self.skipped_in_a_row += 1
+                self.skipped_in_a_row += int(row[loss_scale] <= LOSS_SCALE_MIN)
                 self.longest_skipped = max(self.longest_skipped, self.skipped_in_a_row)
                 continue
             self.skipped_in_a_row = 0
@@ -56,6 +62,7 @@ class Accumulators:
             "steps": dict(self._steps),
             "skipped": self.skipped,
             "skipped_in_a_row": self.skipped_in_a_row,
+            "last_finite": self.last_finite,
         }
 
     def load_json(self, saved: dict) -> None:
@@ -64,6 +71,7 @@ class Accumulators:
         self._steps = dict(saved["steps"])
         self.skipped = saved["skipped"]
         self.skipped_in_a_row = saved["skipped_in_a_row"]
+        self.last_finite = saved.get("last_finite", not self.skipped_in_a_row)  # 0.1.0 did not save it
 
 
 class Clock:

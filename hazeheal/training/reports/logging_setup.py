@@ -34,9 +34,14 @@ def setup_logging(path: pathlib.Path, *, group: int = 0) -> None:
 
 
 class _Console(logging.Handler):
-    """Writes messages to stderr, above the progress line. A closed stderr is not an error."""
+    """Writes messages to stderr, above the progress line. A closed stderr is not an error.
+
+    Messages with `extra={"in_console": False}` are left to log.txt.
+    """
 
     def emit(self, record):
+        if not getattr(record, "in_console", True):
+            return
         with contextlib.suppress(OSError, ValueError):  # ValueError: stderr is closed
             # One write, so that the messages of several processes do not mix.
             tqdm.write(f"{self.format(record)}\n", file=sys.stderr, end="")

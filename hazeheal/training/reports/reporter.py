@@ -12,7 +12,7 @@ from hazeheal.data.images import image_io
 from hazeheal.distributed.heartbeat import Heartbeat
 from hazeheal.errors import OutputError
 from hazeheal.runs.run_dir import RunDirectory
-from hazeheal.runs.status import Status
+from hazeheal.runs.status import Status, failure_reason
 from hazeheal.training.reports import tensorboard_plugins
 from hazeheal.training.reports.accumulators import Accumulators, Clock
 from hazeheal.training.reports.progress import ProgressLine
@@ -76,8 +76,16 @@ class Reporter:
         return self
 
     def __exit__(self, *error) -> bool | None:
+        if isinstance(error[1], Exception):
+            # The program prints it too.
+            LOG.error("ended by an error: %s", failure_reason(error[1]), extra={"in_console": False})
         self._csv.flush()
         return self._exits.__exit__(*error)
+
+    @property
+    def is_skipping(self) -> bool:
+        """Whether a series of non-finite steps is in progress."""
+        return self._accumulators.skipped_in_a_row > 0
 
     @property
     def images_per_second(self) -> float | None:

@@ -10,6 +10,7 @@ import math
 import tensorflow as tf
 
 LOSS_SCALE_START = 2.0**15
+LOSS_SCALE_MIN = 1.0  # that of a training without a loss scale
 LOSS_SCALE_MAX = 2.0**24
 LOSS_SCALE_PERIOD = 2000  # finite steps before the scale doubles
 EMA_RAMP = 0.05  # largest half-life of the moving average, as a share of the images seen
@@ -110,6 +111,6 @@ def next_loss_scale(scale: tf.Tensor, good_steps: tf.Tensor, *, finite: tf.Tenso
     up = tf.where(grown, tf.minimum(scale * 2, LOSS_SCALE_MAX), scale)
     count = tf.where(grown, tf.zeros_like(good_steps), good_steps + 1)
     return (
-        tf.where(finite, up, tf.maximum(scale / 2, 1.0)),
+        tf.where(finite, up, tf.maximum(scale / 2, LOSS_SCALE_MIN)),
         tf.where(finite, count, tf.zeros_like(good_steps)),
     )

@@ -67,7 +67,7 @@ class TrainState:
             such a network.
         step: int64, number of steps done, skipped ones included; the position in the data.
         updates: int64, number of updates applied.
-        skipped_in_a_row: int64, non-finite steps since the last finite one.
+        skipped_in_a_row: int64, non-finite steps since the last finite one, without those of the search for the loss scale.
         loss_scale: float32, used with float16 only.
         good_steps: int64, finite steps since the loss scale last changed.
         rate_factor: float32 factor of the learning rates: 1, and less after a rollback.
@@ -197,9 +197,9 @@ class TrainState:
             self._assign(prefix, values)
 
     def load_networks(self, values: dict[str, np.ndarray], *, source: str) -> list[str]:
-        """Loads the networks and the moving average alone, for fine-tuning; all else keeps its initial values.
+        """Loads the networks alone, for fine-tuning; all else keeps its initial values.
 
-        The discriminator is loaded completely or not at all. A missing average starts from the generator's weights.
+        The discriminator is loaded completely or not at all. The moving average starts from the generator's weights.
         Returns the names of the variables that `values` does not contain.
 
         Raises:
@@ -214,10 +214,7 @@ class TrainState:
             self._assign("discriminator/", values)
         else:
             missing += self._shapes("discriminator/")
-        if self.ema is not None and not self._mismatches(["ema/generator/"], values):
-            self._assign("ema/generator/", values)
-        elif self.ema is not None:
-            missing += self._shapes("ema/generator/")
+        if self.ema is not None:
             self.ema.assign(self.layouts["generator"].to_vector(values, prefix="generator/"))
         return missing
 

@@ -81,7 +81,9 @@ def make_update(
                 assign(state.slots[slot][name], value)
         assign(state.spectral, spectral)
         assign(state.updates, updates + 1)
-        in_a_row = read(state.skipped_in_a_row) + 1
+        # Above its minimum, a lower scale may be all that the step needs: the search for the scale is no divergence.
+        diverges = tf.cast(scale <= optimizer.LOSS_SCALE_MIN, tf.int64)
+        in_a_row = read(state.skipped_in_a_row) + diverges
         local(state.skipped_in_a_row, replica).assign(tf.where(finite, tf.zeros_like(in_a_row), in_a_row))
         if scaled:
             new_scale, good_steps = optimizer.next_loss_scale(scale, read(state.good_steps), finite=finite)
