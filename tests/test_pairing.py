@@ -124,6 +124,26 @@ def test_other_files_are_ignored_and_counted(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    "system",
+    (
+        *("@eaDir/1.png/", "#recycle/", "@Recycle/", "__MACOSX/", "$RECYCLE.BIN/", "System Volume Information/"),
+        *("lost+found/", ".Trash-1000/", ".ipynb_checkpoints/", "part/@eaDir/", "@EADIR/", "._", "part/._"),
+    ),
+)
+def test_folders_of_the_system_are_never_paired(tmp_path, system):
+    names = ["1.png", "part/2.png"]
+    hazy, clear = two(tmp_path, [*names, f"{system}9.png"], [*names, f"{system}9.png"])
+    result = pair_folders(hazy, clear)
+    assert joined(result) == {name: name for name in names}
+    assert result.leftovers == 0
+
+
+def test_ignored_folders_of_the_system_are_named(tmp_path):
+    result = pair_folders(*two(tmp_path, ["1.png", "@eaDir/x.png", "._1.png", ".Trash/2.png"], ["1.png"]))
+    assert result.notes[1] == "hazy_dir: ignored 3 entries that are not images (2 hidden, 1 @eaDir)"
+
+
 def test_circular_links_are_ignored(tmp_path):
     hazy, clear = two(tmp_path, ["s/1.png"], ["s/1.png"])
     (hazy / "s" / "again").symlink_to(hazy, target_is_directory=True)

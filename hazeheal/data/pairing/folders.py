@@ -1,4 +1,8 @@
-"""Lists the image files of a folder and its subfolders, following links, with relative names and `/`."""
+"""Lists the image files of a folder and its subfolders, following links, with relative names and `/`.
+
+`is_system` is the one rule for what is never an image of the user's: hidden files and folders, and the folders in which
+operating systems, file servers and archives keep thumbnails, deleted files and metadata.
+"""
 
 import collections
 import os
@@ -10,6 +14,20 @@ from hazeheal.utils.console import first_few
 
 # Maximum number of paths to one folder through links. If many folders link to each other, the number explodes.
 MAX_PATHS = 1000
+
+# In lower case. Hidden ones (.Trash, .snapshot, .@__thumb, ._name.png, ...) need no entry.
+SYSTEM_FOLDERS = frozenset(
+    (
+        *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "@synoresource", "#recycle", "#snapshot"),
+        *("~snapshot", "lost+found", "lost.dir", "found.000", "$recycle.bin", "recycler", "recycled"),
+        *("system volume information", "__macosx", "network trash folder", "temporary items"),
+    )
+)
+
+
+def is_system(name: str) -> bool:
+    """Returns whether a file or folder of this name is hidden, or is a folder of a file server or operating system."""
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
 def find_folder(folder: str | os.PathLike, flag: str) -> pathlib.Path:
@@ -44,8 +62,8 @@ def list_images(folder: pathlib.Path, flag: str, *, other: pathlib.Path | None =
             raise DataError(f"{flag}: folder {path} cannot be read ({error.strerror}); check it") from error
         for entry in entries:
             suffix = os.path.splitext(entry.name)[1].lower()
-            if entry.name.startswith("."):
-                ignored["hidden"] += 1
+            if is_system(entry.name):
+                ignored["hidden" if entry.name.startswith(".") else entry.name] += 1
             elif _is_folder(entry):  # through links too, but never in a cycle
                 this = identity(entry.path)
                 paths[this] += this not in parents
