@@ -5,12 +5,14 @@ operating systems, file servers and archives keep thumbnails, deleted files and 
 """
 
 import collections
+import itertools
 import os
 import pathlib
+from collections.abc import Callable
 
 from hazeheal.data.images.image_io import IMAGE_SUFFIXES
 from hazeheal.errors import DataError, UsageError
-from hazeheal.utils.console import first_few
+from hazeheal.utils.console import first_few, progress_bar
 
 # Maximum number of paths to one folder through links. If many folders link to each other, the number explodes.
 MAX_PATHS = 1000
@@ -50,14 +52,38 @@ def list_images(folder: pathlib.Path, flag: str, *, other: pathlib.Path | None =
     Raises:
         DataError: The folder has no images or cannot be read, or a name is not valid UTF-8.
     """
+    with progress_bar(lines=True, desc=f"scanning {flag}", unit="file", leave=False, delay=1) as bar:
+        names, notes, ignored = _scan(folder, flag, other, advance=bar.update)
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{flag}: the name {os.fsencode(name)!r} is not valid UTF-8; rename the file") from None
+    kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
+    text = first_few([f"{count} {kind}" for kind, count in kinds], 6)
+    if not names:
+        suffixes = " ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"{flag}={folder} has no images (found: {text or 'nothing'}); image suffixes are {suffixes}")
+    if text:
+        notes.append(f"{flag}: ignored {sum(ignored.values())} entries that are not images ({text})")
+    return sorted(names), sorted(notes)
+
+
+def _scan(
+    folder: pathlib.Path, flag: str, other: pathlib.Path | None, *, advance: Callable[[int], object]
+) -> tuple[list[str], list[str], collections.Counter]:
+    """Returns the names of the images in any order, notes, and the number of other entries by kind."""
     names, notes, ignored, paths = [], [], collections.Counter(), collections.Counter()
     other_identity = other and identity(other)
     pending = [(os.fspath(folder), "", frozenset([identity(folder)]))]
     while pending:  # No recursion: folders can be nested deeper than Python calls.
         path, prefix, parents = pending.pop()
+        entries = []
         try:
             with os.scandir(path) as opened:
-                entries = list(opened)
+                while block := list(itertools.islice(opened, 1000)):
+                    entries += block
+                    advance(len(block))
         except OSError as error:
             raise DataError(f"{flag}: folder {path} cannot be read ({error.strerror}); check it") from error
         for entry in entries:
@@ -81,19 +107,7 @@ def list_images(folder: pathlib.Path, flag: str, *, other: pathlib.Path | None =
                 names.append(prefix + entry.name)
             else:
                 ignored[suffix or "without suffix"] += 1
-    for name in names:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"{flag}: the name {os.fsencode(name)!r} is not valid UTF-8; rename the file") from None
-    kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
-    text = first_few([f"{count} {kind}" for kind, count in kinds], 6)
-    if not names:
-        suffixes = " ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"{flag}={folder} has no images (found: {text or 'nothing'}); image suffixes are {suffixes}")
-    if text:
-        notes.append(f"{flag}: ignored {sum(ignored.values())} entries that are not images ({text})")
-    return sorted(names), sorted(notes)
+    return names, notes, ignored
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
