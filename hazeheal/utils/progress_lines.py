@@ -14,7 +14,7 @@ class ProgressLines:
     Short work prints nothing. A closed stderr ends the lines, not the work.
 
     Attributes:
-        n: Number of units that are done.
+        n, total: Number of units that are done, and of all units, None if unknown.
     """
 
     def __init__(self, *, desc: str = "", unit: str = "unit", total: int | None = None, initial: int = 0, **_: Any):
@@ -27,7 +27,8 @@ class ProgressLines:
             _: Other settings of tqdm, which have no meaning here.
         """
         self.n = initial
-        self._text, self._units, self._total = desc, f"{unit.strip()}s", total
+        self.total = total
+        self._text, self._units = desc, f"{unit.strip()}s"
         self._first, self._start = initial, time.monotonic()
         self._pause = FIRST_SECONDS
         self._next = self._start + self._pause
@@ -46,7 +47,7 @@ class ProgressLines:
             return
         self._pause = min(2 * self._pause, MAX_SECONDS)
         self._next = now + self._pause
-        done = f"{self.n:,}" if self._total is None else f"{self.n:,} of {self._total:,}"
+        done = f"{self.n:,}" if self.total is None else f"{self.n:,} of {self.total:,}"
         rate = (self.n - self._first) / (now - self._start)
         with contextlib.suppress(OSError):
             sys.stderr.write(f"{self._text}: {done} {self._units}, {rate:,.1f}/s\n")
