@@ -195,7 +195,7 @@ def test_an_unfinished_extraction_of_other_data_is_refused(source, converted, tm
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_signal_leaves_whole_files_and_the_same_command_resumes(tmp_path, number, code):
-    source = write_pairs(tmp_path / "in", scenes=150, versions=1, kind="bmp", height=120, width=160)
+    source = write_pairs(tmp_path / "in", scenes=100, versions=1, kind="bmp", height=80, width=120)
     assert convert(source, tmp_path / "out") == 0
     command = [sys.executable, "-m", "tfrecords_tools", "extract", str(tmp_path / "out")]
     process = processes.start(*command, f"--output_dir={tmp_path / 'files'}")

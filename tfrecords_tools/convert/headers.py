@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from hazeheal.data.images import image_io
 from hazeheal.errors import HazeHealError
+from hazeheal.utils.garbage import no_cycle_collection
 from hazeheal.utils.parallel import map_in_threads
 from tfrecords_tools import pool
 from tfrecords_tools.convert.pair_records import SourcePair
@@ -63,7 +64,7 @@ def check_headers(pairs: Sequence[SourcePair], *, workers: int = 1) -> HeaderChe
 
 def read_headers(files: Sequence[tuple[str, str]], progress: Callable[[int], object]) -> list[Header]:
     """Reads the headers of files (path, name in errors), and reports the number of further ones to `progress`."""
-    with image_io.strict():
+    with image_io.strict(), no_cycle_collection():
         return map_in_threads(_read_header, files, advance=progress)
 
 

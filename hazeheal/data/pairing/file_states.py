@@ -21,10 +21,11 @@ UNREADABLE = FileState(0, 0, None)  # as of a dangling link; reading the file re
 
 def read_states(folder: pathlib.Path, names: Iterable[str]) -> dict[str, FileState]:
     """Returns {name: state} of files with these names relative to a folder."""
+    base = os.path.join(folder, "")
 
     def read_state(name: str) -> FileState:
         try:
-            status = os.stat(os.path.join(folder, name))
+            status = os.stat(base + name)
         except OSError:
             return UNREADABLE
         return FileState(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
