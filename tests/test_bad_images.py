@@ -39,6 +39,22 @@ def test_reduced_copies_in_a_tiff_are_not_pages():
     np.testing.assert_array_equal(load_rgb(data[:at] + b"\1" + data[at + 1 :])[0], RGB)
 
 
+@pytest.mark.parametrize("tags", [{254: 1}, {254: 1, 330: 8}, {50706: b"\1\4\0\0"}], ids=["reduced", "NEF", "DNG"])
+def test_the_preview_in_a_camera_raw_file_is_not_taken_for_the_image(tags):
+    data = saved(IMAGE, "TIFF", tiffinfo=tags)
+    with pytest.raises(DataError, match="camera raw file"):
+        load_rgb(data)
+    canon = bytearray(saved(IMAGE, "TIFF", tiffinfo={254: 0}))
+    assert load_rgb(bytes(canon))[0].shape == RGB.shape
+    canon[4:8] = len(canon).to_bytes(4, "little")  # the first directory moves to the end, and `CR` takes its place
+    directory = int.from_bytes(saved(IMAGE, "TIFF", tiffinfo={254: 0})[4:8], "little")
+    entries = int.from_bytes(canon[directory : directory + 2], "little")
+    canon += canon[directory : directory + 2 + 12 * entries + 4]
+    canon[8:10] = b"CR"
+    with pytest.raises(DataError, match="camera raw file"):
+        load_rgb(bytes(canon))
+
+
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(monkeypatch):
     data = png_header(60000, 50000) + chunk(b"IDAT") + chunk(b"IEND")
     with pytest.raises(DataError, match=r"too large to decode .*3000000000 pixels"):

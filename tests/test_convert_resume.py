@@ -191,3 +191,14 @@ def test_an_unfinished_conversion_with_other_options_is_refused(source, tmp_path
     assert convert(source, tmp_path / "out", "--seed=5") == 2
     assert "seed=0 there, 5 now" in capsys.readouterr().err
     assert convert(source, tmp_path / "out") == 0
+
+
+def test_sigterm_ends_the_conversion_and_leaves_nothing_incomplete(big_source, tmp_path):
+    flags = ("--num_shards=6", "--encoding=png")
+    process = start(big_source, tmp_path / "out", *flags, "--workers=2")
+    wait_for_a_finished_shard(process, tmp_path / "out")
+    os.killpg(process.pid, signal.SIGTERM)  # as a job scheduler does
+    assert process.wait(20) == 143
+    assert process.stderr.read() == "hazeheal-tfrecords: stopped by SIGTERM; rerun the command to resume\n"
+    assert not list((tmp_path / "out").glob("*.part*"))
+    assert list((tmp_path / "out").glob(".*.done.json"))

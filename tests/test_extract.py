@@ -1,10 +1,14 @@
 """Extraction restores the files of a data set under their names, and only in the output directory."""
 
+import contextlib
 import os
 import pathlib
 import shutil
+import signal
+import sys
 
 import numpy as np
+import processes
 import pytest
 from converting import convert, image, write_pairs
 from PIL import Image
@@ -135,3 +139,88 @@ def test_control_characters_in_names_are_escaped_in_messages_and_kept_in_file_na
     damaged.write_bytes(data)
     assert main(["verify", copy, "--workers=1"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Killed(BaseException):
+    """Ends a run at once, as SIGKILL does."""
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 23])
+@pytest.mark.parametrize("how", [Killed, KeyboardInterrupt, OSError])
+def test_an_extraction_that_ends_early_resumes(converted, tmp_path, monkeypatch, capsys, count, how):
+    output, real, made = tmp_path / "files", extract.atomic_path, []
+
+    def end(path, **options):
+        if len(made) == count:
+            raise how("the end")
+        made.append(path)
+        return real(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract, "atomic_path", end)
+        with contextlib.suppress(Killed):
+            assert main(["extract", str(converted), f"--output_dir={output}"]) in (1, 130)
+    found = files(output)
+    assert len(found) == (count + 1 if count else 0)  # with the mark of an unfinished extraction
+    if count:
+        (output / "hazy/.12-0a1b2c.part.jpg").write_bytes(b"half an image")
+    times = {path: path.stat().st_mtime_ns for path in made}
+    assert main(["extract", str(converted), f"--output_dir={output}"]) == 0
+    assert (f"after {count} file" in capsys.readouterr().out) == bool(count)
+    assert {path: path.stat().st_mtime_ns for path in made} == times, "a finished file was written again"
+    assert main(["extract", str(converted), f"--output_dir={tmp_path / 'expected'}"]) == 0
+    assert files(output) == files(tmp_path / "expected")
+
+
+def test_an_unfinished_extraction_of_other_data_is_refused(source, converted, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(extract, "progress_bar", lambda **_: contextlib.closing(None))
+        with contextlib.suppress(AttributeError):
+            main(["extract", str(converted), f"--output_dir={tmp_path / 'files'}"])
+    assert (tmp_path / "files" / extract.STATE).exists()
+    before = files(tmp_path / "files")
+    assert convert(source, tmp_path / "other", "--seed=5") == 0
+    for arguments in ([str(tmp_path / "other")], [str(converted), "--split=val"]):
+        assert main(["extract", *arguments, f"--output_dir={tmp_path / 'files'}"]) == 2
+        assert "an unfinished extraction of other data" in capsys.readouterr().err
+    assert files(tmp_path / "files") == before
+    (tmp_path / "files" / extract.STATE).write_text("{")
+    assert main(["extract", str(converted), f"--output_dir={tmp_path / 'files'}"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_signal_leaves_whole_files_and_the_same_command_resumes(tmp_path, number, code):
+    source = write_pairs(tmp_path / "in", scenes=100, versions=1, kind="bmp", height=80, width=120)
+    assert convert(source, tmp_path / "out") == 0
+    command = [sys.executable, "-m", "tfrecords_tools", "extract", str(tmp_path / "out")]
+    process = processes.start(*command, f"--output_dir={tmp_path / 'files'}")
+    processes.wait_for(lambda: len(list((tmp_path / "files").rglob("*.png"))) > 5, process)
+    process.send_signal(number)
+    assert process.wait(20) == code
+    assert "Traceback" not in process.stderr.read()
+    if number != signal.SIGKILL:
+        assert not [path.name for path in (tmp_path / "files").rglob(".*") if path.name != extract.STATE]
+    assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'expected'}"]) == 0
+    expected = files(tmp_path / "expected")
+    for name, data in files(tmp_path / "files").items():
+        assert pathlib.Path(name).name.startswith(".") or data == expected[name]
+    assert main(["extract", str(tmp_path / "out"), f"--output_dir={tmp_path / 'files'}"]) == 0
+    assert files(tmp_path / "files") == expected
+
+
+def test_records_that_are_repaired_are_extracted_later(converted, tmp_path, capsys):
+    copy = pathlib.Path(shutil.copytree(converted, tmp_path / "copy"))
+    shard = next(copy.glob("set-train.tfrecord-00000*"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    assert main(["extract", str(copy), f"--output_dir={tmp_path / 'files'}"]) == 1
+    assert "left out: damaged record" in capsys.readouterr().out
+    shard.write_bytes(whole)
+    assert main(["extract", str(copy), f"--output_dir={tmp_path / 'files'}"]) == 0
+    assert main(["extract", str(copy), f"--output_dir={tmp_path / 'expected'}"]) == 0
+    assert files(tmp_path / "files") == files(tmp_path / "expected")

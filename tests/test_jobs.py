@@ -63,6 +63,16 @@ def test_files_and_globs(tree):
     assert [job.output.name for job in jobs] == ["x[1].png", "noending.png"], "a named file is not a glob"
 
 
+def test_folders_of_the_system_are_never_searched(tree):
+    system = ["@eaDir/a.jpg/THUMB_M.jpg", "#recycle/b.png", "__MACOSX/._a.jpg", "System Volume Information/c.png"]
+    touch(tree, *system, "$RECYCLE.BIN/d.png", "lost+found/e.png", "deep/.Trash-1000/f.png", "deep/@EADIR/g.png")
+    for inputs, expected in ((["in"], 4), (["in/*"], 4), (["in/**/*"], 4), (["in/*/*"], 2)):
+        jobs, _ = find_jobs(inputs, output="out")
+        assert len(jobs) == expected, [str(job.source) for job in jobs]
+    jobs, _ = find_jobs([tree / "@eaDir"], output="out")  # named by the user
+    assert len(jobs) == 1
+
+
 def test_results_are_not_inputs(tree):
     touch(tree, "out/a.jpg", "outer/e.png")
     jobs, _ = find_jobs([tree], output=tree / "out")

@@ -99,6 +99,29 @@ def test_two_clear_files_with_one_key_are_ambiguous(tmp_path):
         assert name in line
 
 
+@pytest.mark.parametrize("rule", ["auto", "same_name", "dense_haze"])
+def test_the_same_formats_on_both_sides_pair_by_format_and_are_one_scene(tmp_path, rule):
+    end = ("_hazy", "_GT") if rule == "dense_haze" else ("", "")
+    hazy, clear = ([f"1{one}.png", f"1{one}.JPG", f"x/2{one}.png", f"x/2{one}.tif"] for one in end)
+    result = pair_folders(*two(tmp_path, hazy, [name.replace("JPG", "jpg") for name in clear]), rule=rule)
+    assert joined(result) == {name: other.replace("JPG", "jpg") for name, other in zip(hazy, clear, strict=True)}
+    assert result.leftovers == 0 and len({pair.key for pair in result.pairs}) == 4
+    scenes = {pair.hazy: pair.scene for pair in result.pairs}
+    assert scenes[hazy[0]] == scenes[hazy[1]] != scenes[hazy[2]] == scenes[hazy[3]]
+
+
+def test_formats_that_only_the_clear_side_has_stay_ambiguous(tmp_path):
+    hazy = ["1_hazy.png", "2_hazy.png", "2_hazy.jpg", "2_hazy.tif"]
+    with pytest.raises(DataError, match=r"key '1': clear 1_GT\.jpg or 1_GT\.png, for hazy 1_hazy\.png"):
+        pair_folders(*two(tmp_path, hazy, ["1_GT.png", "1_GT.jpg", "2_GT.png", "2_GT.jpg"]), rule="dense_haze")
+
+
+def test_orphans_whose_key_is_in_another_folder_are_described(tmp_path):
+    result = pair_folders(*two(tmp_path, ["a/1.png", "b/2.png", "3.png"], ["a/1.png", "c/2.png"]))
+    assert joined(result) == {"a/1.png": "a/1.png"}
+    assert result.describe_orphans() == ["3.png", "b/2.png (its key is that of c/2.png, in another folder)"]
+
+
 def test_missing_and_empty_folders_are_named(tmp_path):
     hazy, clear = two(tmp_path, ["1.png"], ["1.png"])
     with pytest.raises(UsageError, match=r"hazy_dir='.*nowhere' is not an existing folder"):
@@ -122,6 +145,26 @@ def test_other_files_are_ignored_and_counted(tmp_path):
     assert result.notes[1:] == [
         "hazy_dir: ignored 7 entries that are not images (3 hidden, 2 .txt, 1 .db, 1 without suffix)"
     ]
+
+
+@pytest.mark.parametrize(
+    "system",
+    (
+        *("@eaDir/1.png/", "#recycle/", "@Recycle/", "__MACOSX/", "$RECYCLE.BIN/", "System Volume Information/"),
+        *("lost+found/", ".Trash-1000/", ".ipynb_checkpoints/", "part/@eaDir/", "@EADIR/", "._", "part/._"),
+    ),
+)
+def test_folders_of_the_system_are_never_paired(tmp_path, system):
+    names = ["1.png", "part/2.png"]
+    hazy, clear = two(tmp_path, [*names, f"{system}9.png"], [*names, f"{system}9.png"])
+    result = pair_folders(hazy, clear)
+    assert joined(result) == {name: name for name in names}
+    assert result.leftovers == 0
+
+
+def test_ignored_folders_of_the_system_are_named(tmp_path):
+    result = pair_folders(*two(tmp_path, ["1.png", "@eaDir/x.png", "._1.png", ".Trash/2.png"], ["1.png"]))
+    assert result.notes[1] == "hazy_dir: ignored 3 entries that are not images (2 hidden, 1 @eaDir)"
 
 
 def test_circular_links_are_ignored(tmp_path):

@@ -127,8 +127,28 @@ def test_bad_rules_are_named(tmp_path, rule):
 def test_without_any_pair_the_error_shows_names_of_both_folders(tmp_path):
     with pytest.raises(DataError, match=r"fog_a\.png.*sun_b\.png.*regular expression"):
         pair_folders(*two(tmp_path, ["fog_a.png"], ["sun_b.png"]))
-    with pytest.raises(DataError, match="rule its pairs any"):
+    with pytest.raises(DataError, match="rule its pairs none of the 1 hazy files"):
         pair_folders(tmp_path / "hazy", tmp_path / "GT", rule="its")
+
+
+@pytest.mark.parametrize("rule", ["auto", "ots"])
+def test_without_any_pair_the_error_names_keys_that_agree_in_other_folders(tmp_path, rule):
+    folders = two(tmp_path, ["part1/0001_0.8_0.1.jpg", "part2/0002_1_0.2.jpg"], ["all/0001.jpg", "all/0002.jpg"])
+    with pytest.raises(DataError) as raised:
+        pair_folders(*folders, rule=rule)
+    text = str(raised.value)
+    assert "by rule sots_outdoor part1/0001_0.8_0.1.jpg and all/0001.jpg have the same key" in text
+    assert text.endswith(f"give --gt_dir={folders[1]}/all")
+    assert joined(pair_folders(folders[0], folders[1] / "all", rule=rule)) == {
+        "part1/0001_0.8_0.1.jpg": "0001.jpg",
+        "part2/0002_1_0.2.jpg": "0002.jpg",
+    }
+
+
+def test_without_any_pair_the_error_offers_a_table_if_no_folder_fits(tmp_path):
+    folders = two(tmp_path, ["a/fog/1.png", "b/fog/2.png"], ["a/gt/1.png", "b/gt/2.png"])
+    with pytest.raises(DataError, match=r"by rule same_name a/fog/1\.png and a/gt/1\.png have .* --pairs`$"):
+        pair_folders(*folders)
 
 
 @pytest.mark.parametrize(

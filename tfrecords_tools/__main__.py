@@ -1,6 +1,6 @@
 """Command line of `hazeheal-tfrecords`: `synthesize`, `convert`, `verify`, `info` and `extract`.
 
-Exit codes: 0 done, 1 error (of verify: or damage found), 2 bad usage, 130 interrupted.
+Exit codes: 0 done, 1 error (of verify: or damage found), 2 bad usage, 130 interrupted, 143 stopped by SIGTERM.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, HazeHealError
 from hazeheal.utils.console import CommandParser, escape_unencodable_output, one_line
+from hazeheal.utils.signals import exit_on_sigterm
 from tfrecords_tools.convert.command import convert
 from tfrecords_tools.convert.options import Options as ConvertOptions
 from tfrecords_tools.extract import extract
@@ -22,7 +23,7 @@ from tfrecords_tools.verify import verify
 
 PROGRAM = "hazeheal-tfrecords"
 
-_EXIT_CODES = "exit codes: 0 done, 1 error, 2 bad usage, 130 interrupted (Ctrl-C)"
+_EXIT_CODES = "exit codes: 0 done, 1 error, 2 bad usage, 130 interrupted (Ctrl-C), 143 stopped (SIGTERM)"
 _OVERVIEW = f"""\
 Run `{PROGRAM} COMMAND --help` or `{PROGRAM} help COMMAND` for the flags of a command.
 
@@ -66,19 +67,25 @@ _VERIFY = """\
 Reads a whole data set again and names everything that is damaged: checks CRCs, SHA-256 hashes and sizes, and decodes all
 images. Exits with 1 if something is damaged."""
 _INFO = "Prints the counts, sizes, resolutions and formats of a data set, and the PSNR of its hazy images."
-_EXTRACT = "Writes the pairs of a data set as image files, in the folders hazy/ and GT/."
+_EXTRACT = """\
+Writes the pairs of a data set as image files, in the folders hazy/ and GT/. Run the same command again to resume an
+interrupted extraction."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command of `argv`, by default that of the process, and returns the exit code."""
     escape_unencodable_output()
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
+        with exit_on_sigterm():
+            code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # here, so that a closed pipe is handled below
         return code
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted; rerun the command to resume", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except SystemExit as end:  # raised by `exit_on_sigterm`
+        print(f"{PROGRAM}: stopped by SIGTERM; rerun the command to resume", file=sys.stderr)
+        return end.code
     except BrokenPipeError:  # as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR

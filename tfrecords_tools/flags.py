@@ -26,6 +26,8 @@ def flag(
     group: str | None = None,
     choices: Sequence[str] | None = None,
     parse: Callable[[str], Any] | None = None,
+    required: bool = False,
+    replaces: Sequence[str] = (),
 ) -> Any:
     """Declares a dataclass field that is also a command-line flag of the same name.
 
@@ -36,14 +38,17 @@ def flag(
         group: Title of the group in `--help` that starts with this flag; None continues the group of the flag before.
         choices: Allowed values.
         parse: Converts the flag's text. By default the field's annotated type does.
+        required: Whether the flag is required although the field has a default.
+        replaces: Earlier flags that are not required if this one is given.
     """
     metadata = {"metavar": metavar, "help": help, "group": group, "choices": choices, "parse": parse}
+    metadata |= {"required": required, "replaces": replaces}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def add_flags(parser: argparse.ArgumentParser, options: type) -> None:
     """Adds a flag to `parser` for each field that `flag` declares; a `bool` field is a flag without a value."""
-    group = parser
+    group, actions = parser, {}
     for field in _flag_fields(options):
         settings = field.metadata
         if settings["group"]:
@@ -51,16 +56,30 @@ def add_flags(parser: argparse.ArgumentParser, options: type) -> None:
         if field.type is bool:
             group.add_argument(f"--{field.name}", action="store_true", help=settings["help"])
             continue
-        required = field.default is dataclasses.MISSING
-        group.add_argument(
+        has_default = field.default is not dataclasses.MISSING
+        actions[field.name] = group.add_argument(
             f"--{field.name}",
-            required=required,
-            default=None if required else field.default,
+            action=_Replace if settings["replaces"] else "store",
+            required=settings["required"] or not has_default,
+            default=field.default if has_default else None,
             type=settings["parse"] or _value_type(field.type),
             choices=settings["choices"],
             metavar=settings["metavar"],
             help=settings["help"],
         )
+        if settings["replaces"]:
+            actions[field.name].replaced = [actions[name] for name in settings["replaces"]]
+
+
+class _Replace(argparse.Action):
+    """Stores a value, and makes other flags optional."""
+
+    replaced: Sequence[argparse.Action] = ()
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, values)
+        for action in self.replaced:
+            action.required = False
 
 
 def read_flags(options: type[T], args: argparse.Namespace, **others: Any) -> T:

@@ -16,8 +16,8 @@ def describe(directory: str) -> dict:
     """Returns what `info --json` prints.
 
     Returns:
-        `name`, `fingerprint`, `options`, `reencoded`, `skipped`, `provenance`, and for each of `splits`: `records`,
-        `shards`, `bytes`, `formats`, `resolutions` ({"WxH": count}, the most frequent first), `smallest` and `largest`
+        `name`, `fingerprint`, `options`, `added`, `reencoded`, `skipped`, `provenance`, and for each of `splits`:
+        `records`, `scenes` (None in data sets of version 0.1), `shards`, `bytes`, `formats`, `resolutions` ({"WxH": count}, the most frequent first), `smallest` and `largest`
         side in pixels, `psnr` (mean in dB over pairs of different images; None if there are none), `psnr_min`,
         `psnr_max`, and `identical`, the number of pairs of equal images.
 
@@ -25,9 +25,10 @@ def describe(directory: str) -> dict:
         DataError: The manifest, an index or a shard is missing or damaged.
     """
     manifest = records.load_manifest(directory)
-    copied = ("name", "fingerprint", "options", "reencoded", "skipped", "provenance")
+    copied = ("name", "fingerprint", "options", "added", "reencoded", "skipped", "provenance")
+    scenes = manifest.get("provenance", {}).get("scenes", {})
     splits = {
-        name: _describe_split(records.open_split(directory, name).index, entry)
+        name: _describe_split(records.open_split(directory, name).index, entry) | {"scenes": scenes.get(name)}
         for name, entry in manifest["splits"].items()
     }
     return {key: manifest.get(key) for key in copied} | {"splits": splits}
@@ -66,8 +67,9 @@ def info(directory: str, *, as_json: bool = False) -> int:
         print(f"re-encoded: {plural(count, 'image')}: {reason}")
     if description["skipped"]:
         print(f"skipped: {plural(description['skipped'], 'pair')}, see skipped.txt")
-    options = {key: value for key, value in description["options"].items() if value is not None}
-    print("options: " + ", ".join(f"{key}={value}" for key, value in options.items()))
+    for title, entry in {"": description, **(description["added"] or {})}.items():
+        options = [f"{key}={value}" for key, value in entry["options"].items() if value is not None]
+        print(f"{f'added {title}: ' if title else ''}options: {', '.join(options)}")
     print(f"fingerprint: {description['fingerprint']}")
     provenance = description["provenance"] or {}
     print(f"created: {provenance.get('time')} by: {provenance.get('command')}")
@@ -77,7 +79,8 @@ def info(directory: str, *, as_json: bool = False) -> int:
 
 
 def _print_split(name: str, split: dict) -> None:
-    size = f"{plural(split['records'], 'pair')} in {plural(split['shards'], 'shard')}, {format_bytes(split['bytes'])}"
+    scenes = "" if split["scenes"] is None else f", {plural(split['scenes'], 'scene')}"
+    size = f"{plural(split['records'], 'pair')} in {plural(split['shards'], 'shard')}{scenes}, {format_bytes(split['bytes'])}"
     print(f"{name}: {size}, sides from {split['smallest']} to {split['largest']} pixels")
     for resolution, count in list(split["resolutions"].items())[:TOP_RESOLUTIONS]:
         print(f"  {resolution:>11}  {count:7d}  {100 * count / split['records']:5.1f} %")

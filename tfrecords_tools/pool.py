@@ -20,6 +20,8 @@ from hazeheal.utils.console import progress_bar
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from hazeheal.utils.progress_lines import ProgressLines
+
 _POLL_SECONDS = 0.2
 
 
@@ -35,6 +37,8 @@ def run_tasks(
     total: int,
     already: int = 0,
     unit: str,
+    desc: str = "",
+    leave: bool = True,
     stop_after: Callable[[Any], bool] = lambda result: False,
 ) -> list:
     """Calls `function(task, progress)` for every task.
@@ -45,6 +49,7 @@ def run_tasks(
         tasks: Picklable tasks.
         workers: Number of processes. With 1 everything runs in this process.
         total, already, unit: Units of the progress bar, those that were done before, and their name.
+        desc, leave: What the bar says is done, and whether it stays on the terminal.
         stop_after: Called with each result. If it returns true, all later tasks are stopped.
 
     Returns:
@@ -57,7 +62,7 @@ def run_tasks(
     tasks = list(tasks)
     workers = min(workers, len(tasks))
     finished = []
-    with progress_bar(total=total, initial=already, unit=unit) as bar:
+    with progress_bar(lines=True, total=total, initial=already, unit=unit, desc=desc, leave=leave) as bar:
         if workers > 1:
             results = _run_processes(function, tasks, workers, bar)
         else:
@@ -70,7 +75,7 @@ def run_tasks(
     return finished
 
 
-def _run_processes(function: Callable, tasks: list, workers: int, bar: "tqdm") -> Iterator:
+def _run_processes(function: Callable, tasks: list, workers: int, bar: "tqdm | ProgressLines") -> Iterator:
     """Yields the results in the order of the tasks. Running tasks are stopped if the generator is closed."""
     context = multiprocessing.get_context("spawn")
     # One counter for each task, written by one process: no lock that a killed process could leave locked.
@@ -100,7 +105,8 @@ _worker = {}  # in a worker process: the arguments of `_start_worker`
 
 
 def _start_worker(counters: Any, stop: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and sets `stop`
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the parent sets `stop`
+        signal.signal(number, signal.SIG_IGN)
     _worker.update(counters=counters, stop=stop)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 

@@ -14,11 +14,12 @@ import numpy as np
 from hazeheal.data import records, tfrecord
 from hazeheal.data.images import image_io
 from hazeheal.errors import DataError, HazeHealError, UsageError
-from hazeheal.utils.console import one_line
+from hazeheal.utils.console import first_few, one_line, plural
 from hazeheal.utils.cpu import usable_cores
 from tfrecords_tools import pool
 from tfrecords_tools.convert import shard, tfds_metadata
 from tfrecords_tools.convert.pair_records import FOLDERS
+from tfrecords_tools.convert.scenes import find_shared_images
 from tfrecords_tools.text import format_bytes
 
 
@@ -61,14 +62,20 @@ def find_problems(directory: str | pathlib.Path, manifest: dict, *, workers: int
     """Returns one line for each problem, in the order of splits, shards and records."""
     directory = pathlib.Path(directory)
     problems, checks, places = [], [], []
-    hashes = manifest.get("provenance", {}).get("tfds_sha256", {})
+    provenance = manifest.get("provenance", {})
+    # While a split is added, both the old and the new metadata are valid.
+    hashes, following = (provenance.get(name, {}) for name in ("tfds_sha256", "next_tfds_sha256"))
     for name in tfds_metadata.FILES:
         if name in hashes:
-            problems += _check_file(directory / name, hashes[name])
+            damage = _check_file(directory / name, hashes[name])
+            problems += damage and _check_file(directory / name, following.get(name, hashes[name]))
         else:
             problems.append(f"{directory / name}: {records.MANIFEST} lacks its SHA-256")
+    readable = True
     for name, entry in manifest["splits"].items():
-        problems += _check_file(directory / entry["sources"], entry["sources_sha256"])
+        damage = _check_file(directory / entry["sources"], entry["sources_sha256"])
+        problems += damage
+        readable &= not damage
         damage = _check_file(directory / entry["index"], entry["index_sha256"])
         problems += [f"{line} (the records of its shards cannot be checked one by one)" for line in damage]
         index = None if damage else np.load(directory / entry["index"], allow_pickle=False)
@@ -80,6 +87,8 @@ def find_problems(directory: str | pathlib.Path, manifest: dict, *, workers: int
             checks.append(ShardCheck(paths[number], one, rows))
             places.append((split, first))
             first += one["records"]
+    if readable and (shared := find_shared_images(directory, manifest)):
+        problems.append(f"{directory}: splits share {plural(len(shared), 'clear image')} ({first_few(shared)})")
     results = pool.run_tasks(
         check_shard,
         checks,

@@ -128,7 +128,7 @@ def load_manifest(directory: str | os.PathLike) -> dict:
 
     It has `schema`, `name`, `options` (of the conversion), `splits` ({split: {`records`, `shards`: [{`file`, `records`,
     `bytes`, `sha256`}], `index`, `index_sha256`, `sources`, `sources_sha256`}}), `fingerprint`, and `provenance`
-    (command, versions, time).
+    (command, versions, time). `added` has {split: {`options`, `inputs`}} of splits that were added to a data set.
 
     Raises:
         DataError: It is missing, unreadable, of another schema, or was modified.
@@ -159,7 +159,9 @@ def _is_well_formed(manifest: dict) -> bool:
         provenance, entries = manifest.get("provenance", {}), [*manifest["splits"].values()]
         shards = [shard for entry in entries for shard in entry["shards"]]
         maps = [manifest["options"], manifest["splits"], manifest.get("reencoded", {}), provenance]
-        maps += [provenance.get(name, {}) for name in ("versions", "tfds_sha256")]
+        maps += [provenance.get(name, {}) for name in ("versions", "tfds_sha256", "next_tfds_sha256", "scenes")]
+        added, sources = manifest.get("added", {}), [provenance, *provenance.get("added", {}).values()]
+        maps += [added, *sources, *added.values(), *(one["options"] for one in added.values())]
         formats = [entry.get("formats", {}) for entry in entries]
         maps += [*formats, *(counts for sides in formats for counts in sides.values())]
         counts = [part["records"] for part in [*entries, *shards]] + [shard["bytes"] for shard in shards]
@@ -167,10 +169,13 @@ def _is_well_formed(manifest: dict) -> bool:
         files += [shard["file"] for shard in shards] + [*provenance.get("tfds_sha256", {})]
         hashes = [entry[name] for entry in entries for name in ("index_sha256", "sources_sha256")]
         hashes += [shard["sha256"] for shard in shards] + [*provenance.get("tfds_sha256", {}).values()]
+        lists = [source.get("state_blocks", []) for source in sources]
     except (KeyError, TypeError, AttributeError):
         return False
     return (
         all(isinstance(value, dict) for value in maps)
+        and all(isinstance(value, list) for value in lists)
+        and added.keys() <= manifest["splits"].keys()
         and all(type(count) is int and count >= 0 for count in counts)
         and all(isinstance(text, str) for text in [manifest.get("name"), *files, *hashes])
         and all(name == pathlib.PurePath(name).name for name in files)  # within the data set's directory

@@ -81,7 +81,7 @@ def from_folders(
     """
     result = pair_folders(hazy_dir, gt_dir, rule=pairing)
     if result.leftovers and not allow_orphans:
-        files = [*result.orphans_hazy, *result.orphans_clear, *result.ambiguous]
+        files = [*result.describe_orphans(), *result.orphans_clear, *result.ambiguous]
         raise DataError(
             f"{result.leftovers} files or keys of {hazy_dir} and {gt_dir} have no partner ({first_few(files)}); "
             "choose another --pairing, or ignore them with --allow_orphans"

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from PIL import Image
 
 from hazeheal.data.images.image_io import IMAGE_SUFFIXES
+from hazeheal.data.pairing.folders import is_system
 from hazeheal.errors import UsageError
 
 # {suffix of a result: Pillow's name of its format}
@@ -137,6 +138,8 @@ def _expand(text):
     wildcard = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
     files = []
     for match in map(pathlib.Path, sorted(glob.glob(text, recursive=True))):
+        if any(is_system(part) for part in match.parts[wildcard:]):
+            continue
         if match.is_file():
             files.append(match)
         elif "**" not in path.parts:
@@ -145,10 +148,10 @@ def _expand(text):
 
 
 def _walk(folder):
-    """Returns the files of a folder and its subfolders, without hidden ones."""
+    """Returns the files of a folder and its subfolders, without those of the system (`is_system`)."""
     files = []
     for directory, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (pathlib.Path(directory, name) for name in sorted(names) if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_system(name))
+        paths = (pathlib.Path(directory, name) for name in sorted(names) if not is_system(name))
         files += [path for path in paths if path.is_file()]
     return files

@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hazeheal.errors import UsageError
+from hazeheal.utils.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -103,8 +104,15 @@ class CommandParser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def progress_bar(**options: Any) -> "tqdm":
-    """Returns a tqdm bar on stderr, which is displayed only on a terminal. `options` override its settings."""
+def progress_bar(*, lines: bool = False, **options: Any) -> "tqdm | ProgressLines":
+    """Returns a tqdm bar on stderr, which is displayed only on a terminal.
+
+    Args:
+        lines: Whether to print plain lines elsewhere (`ProgressLines`), for long work.
+        options: Settings of tqdm.
+    """
+    if lines and not sys.stderr.isatty():
+        return ProgressLines(**options)
     from tqdm import tqdm  # its import takes longer than `--help`
 
     # A fixed width, because some terminals (containers, `script`) report a width of 0.

@@ -10,22 +10,23 @@ changed, and writes the others.
 """
 
 import dataclasses
-import os
 import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from hazeheal.data import records
+from hazeheal.data.pairing.pair_table import SPLITS
 from hazeheal.errors import DataError, HazeHealError, UsageError
-from hazeheal.utils.console import one_line, plural
+from hazeheal.utils.console import one_line, plural, progress_bar
 from hazeheal.utils.cpu import usable_cores
 from tfrecords_tools import pool
-from tfrecords_tools.convert import beam, finalize, output_dir, plan
+from tfrecords_tools.convert import beam, finalize, output_dir, plan, scenes
+from tfrecords_tools.convert.headers import HeaderCheck, check_headers
 from tfrecords_tools.convert.options import Options
-from tfrecords_tools.convert.pair_records import SourcePair
 from tfrecords_tools.convert.shard import ShardSpec, is_finished, write_shard
+from tfrecords_tools.convert.val_keys import read_val_keys
 from tfrecords_tools.output_lock import lock_output_dir
 from tfrecords_tools.text import format_bytes, print_list
 
@@ -43,66 +44,135 @@ def convert(options: Options) -> int:
     """
     if options.runner is not None:
         beam.check_runner(options.runner, options.beam_options)
-    sources = plan.find_sources(hazy_dir=options.hazy_dir, gt_dir=options.gt_dir, rule=options.pairing)
+    directory = pathlib.Path(options.output_dir)
+    extended = _find_extended(options, directory)
+    sources = plan.find_sources(
+        hazy_dir=options.hazy_dir,
+        gt_dir=options.gt_dir,
+        rule=options.pairing,
+        table=options.pairs,
+        scene=options.scene,
+        prefix="" if extended is None else f"{options.split}/",  # the other splits may have the same keys
+    )
+    if sources.splits and (options.divides or options.split):
+        raise UsageError(
+            f"--pairs={options.pairs} has a column split, which excludes --split, --val_fraction and --val_keys"
+        )
     val_scenes = None
     if options.val_keys is not None:
-        val_scenes = plan.read_val_keys(options.val_keys, sources.pairs)
-    described = _described_options(options, sources.pairing.rule, val_scenes)
-    settings = {"name": options.name, **described}
-    folders = {name: str(pathlib.Path(getattr(options, name)).resolve()) for name in ("hazy_dir", "gt_dir")}
-    output = pathlib.Path(options.output_dir)
-    if os.path.exists(output / records.MANIFEST) and output_dir.is_complete(output, settings, folders, sources):
-        print(f"{output} is complete; nothing to do")
+        sources = sources.with_joined_scenes()
+        val_scenes = read_val_keys(options.val_keys, sources.pairs, folders=(sources.hazy_dir, sources.gt_dir))
+    described = _described_options(options, sources, val_scenes)
+    name = options.name if extended is None else extended["name"]
+    conversion = output_dir.Conversion(directory, name, described, sources, options.split)
+    if output_dir.has_manifest(directory) and output_dir.is_complete(conversion):
+        if output_dir.is_untidy(conversion):
+            with lock_output_dir(directory):
+                output_dir.tidy(conversion)
+        print(f"{directory} is complete; nothing to do")
         return 0
+    if options.val_keys is None:
+        sources = sources.with_joined_scenes()
     checked = _check_headers(options, sources)
-    splits, total_bytes = _plan_shards(options, checked.readable, val_scenes)
+    splits, total_bytes = plan.plan_shards(options, name, checked.readable, sources.splits, val_scenes)
     specs = [spec for shards in splits.values() for spec in shards]
-    with lock_output_dir(output):
-        if output_dir.is_complete(output, settings, folders, sources):
-            print(f"{output} is complete; nothing to do")  # another process has just finished it
+    if options.dry_run:
+        _print_plan(options, sources, checked, splits, specs, total_bytes)
+        print("dry run: nothing was written")
+        return 0
+    with lock_output_dir(directory):
+        if output_dir.is_complete(conversion):
+            output_dir.tidy(conversion)
+            print(f"{directory} is complete; nothing to do")  # another process has just finished it
             return 0
+        if extended is not None:
+            extended = records.load_manifest(directory)
+            others = {split: entry for split, entry in extended["splits"].items() if split != options.split}
+            compare_names = sources.has_named_scenes and "scene" in extended["options"]
+            scenes.refuse_shared(checked.readable, directory, others, compare_names=compare_names)
+        elif output_dir.has_manifest(directory):
+            raise HazeHealError(
+                f"another process has just finished the data set {directory}; rerun the command to add to it"
+            )
         start = time.monotonic()
-        missing = [spec for spec in specs if not is_finished(spec, skip_bad=options.skip_bad)]
+        missing = _find_missing(specs, skip_bad=options.skip_bad)
         num_bytes = total_bytes * _count_pairs(missing) // len(checked.readable)
-        workers = _print_plan(options, sources.pairing.rule, checked, splits, missing, num_bytes)
-        output_dir.remove_leftovers(output, options.name, specs)
-        output_dir.write_state(output, settings, folders)
+        workers = _print_plan(options, sources, checked, splits, missing, num_bytes)
+        output_dir.remove_leftovers(conversion, splits if extended else SPLITS, specs)
+        output_dir.write_state(conversion)
         _write_shards(options, missing, workers, total=_count_pairs(specs))
+        times = {"state": sources.state, "state_blocks": sources.state_blocks}
         manifest = finalize.assemble(
-            output_dir=output,
-            name=options.name,
+            output_dir=directory,
+            name=name,
             splits=splits,
             described={"options": described, "inputs": sources.inputs},
             skipped=checked.unreadable,
-            provenance={"command": options.command, "state": sources.state, **folders},
+            provenance={"command": options.command, **times, **conversion.folders},
+            extended=extended,
         )
-        output_dir.remove_notes(output)
-    _print_summary(output, manifest, time.monotonic() - start)
+        output_dir.remove_notes(directory, manifest)
+    _print_summary(directory, manifest, splits, time.monotonic() - start)
     return 0
 
 
-def _described_options(options: Options, rule: str, val_scenes: set[str] | None) -> dict:
+def _find_extended(options: Options, directory: pathlib.Path) -> dict | None:
+    """Returns the manifest of the data set that `--split` adds to; None if it is the first split, or is not given."""
+    if options.split is None or not output_dir.has_manifest(directory):
+        return None
+    manifest = records.load_manifest(directory)
+    if manifest["options"].get("split") == options.split:
+        return None
+    if options.is_named and options.name != manifest["name"]:
+        raise UsageError(
+            f"--name={options.name} is not the name of the data set {directory}, which is {manifest['name']}"
+        )
+    return manifest
+
+
+def _described_options(options: Options, sources: plan.Sources, val_scenes: set[str] | None) -> dict:
     """Returns the options that decide the data set's contents, for the manifest."""
-    return dataclasses.asdict(options.record_options) | {
+    is_divided_at_random = val_scenes is None and not options.split and not sources.splits
+    described = dataclasses.asdict(options.record_options) | {
         "num_shards": options.num_shards or "auto",
-        "pairing": rule,
+        "pairing": sources.pairing.rule,
         "seed": options.seed,
-        "val_fraction": options.val_fraction if val_scenes is None else None,
+        "val_fraction": options.val_fraction if is_divided_at_random else None,
         "val_scenes_sha256": val_scenes and records.sha256("\n".join(sorted(val_scenes)).encode()),
     }
+    # The others are not in the manifests, and fingerprints, of conversions without them.
+    others = {
+        "scene": options.scene or ("table" if sources.has_named_scenes else None),
+        "split": options.split,
+        "assignments_sha256": sources.assignments,
+    }
+    return described | {key: value for key, value in others.items() if value is not None}
 
 
-def _check_headers(options: Options, sources: plan.Sources) -> plan.HeaderCheck:
+def _find_missing(specs: Sequence[ShardSpec], *, skip_bad: bool) -> list[ShardSpec]:
+    """Returns the shards that an earlier run has not finished."""
+    missing = []
+    with progress_bar(lines=True, total=len(specs), desc="finished shards", unit="shard", leave=False, delay=1) as bar:
+        for spec in specs:
+            if not is_finished(spec, skip_bad=skip_bad):
+                missing.append(spec)
+            bar.update()
+    return missing
+
+
+def _check_headers(options: Options, sources: plan.Sources) -> HeaderCheck:
     """Reads all headers, and lists everything that does not fit before it refuses what the options do not allow."""
     for note in sources.pairing.notes:
         print(one_line(note))
-    checked = plan.check_headers(sources.pairs)
+    if options.split is None and not sources.splits and (note := scenes.describe_videos(sources.pairs)):
+        print(one_line(note))
+    checked = check_headers(sources.pairs, workers=options.workers or usable_cores())
     pairing, refused = sources.pairing, []
     unreadable = [pair["reason"] for pair in checked.unreadable]
     orphans = (options.allow_orphans, "--allow_orphans")
     sizes = (options.size_mismatch != "error", "--size_mismatch=center_crop or resize")
     for title, names, (allowed, flag) in (
-        ("hazy images without a clear image", pairing.orphans_hazy, orphans),
+        ("hazy images without a clear image", pairing.describe_orphans(), orphans),
         ("clear images without a hazy image", pairing.orphans_clear, orphans),
         ("ambiguous names", pairing.ambiguous, orphans),
         ("pairs of different sizes", checked.mismatched, sizes),
@@ -122,50 +192,10 @@ def _check_headers(options: Options, sources: plan.Sources) -> plan.HeaderCheck:
     return checked
 
 
-def _plan_shards(
-    options: Options, pairs: Sequence[SourcePair], val_scenes: set[str] | None
-) -> tuple[dict[str, list[ShardSpec]], int]:
-    """Returns the shards of each split, and the approximate size of all in bytes."""
-    if val_scenes is None:
-        val_scenes = plan.split_scenes(pairs, val_fraction=options.val_fraction, seed=options.seed)
-        if not val_scenes and options.val_fraction:
-            print("all pairs share one clear image: there is no validation split")
-    parts = {
-        "train": [pair for pair in pairs if pair.scene not in val_scenes],
-        "val": [pair for pair in pairs if pair.scene in val_scenes],
-    }
-    train_pairs = len(parts["train"])
-    if not train_pairs:
-        raise DataError("all pairs that can be read are in the validation split; nothing is left to train on")
-    if options.num_shards is not None and options.num_shards > train_pairs:
-        raise UsageError(
-            f"--num_shards={options.num_shards} is more than the {train_pairs} pairs of split train; give fewer"
-        )
-    total_bytes = plan.estimate_bytes(pairs, options.record_options)
-    splits = {}
-    for split, part in parts.items():
-        if not part:
-            continue
-        if options.num_shards is None:
-            num_shards = plan.auto_shards(len(part), num_bytes=total_bytes * len(part) // len(pairs))
-        else:
-            num_shards = max(1, round(options.num_shards * len(part) / train_pairs))
-        splits[split] = [
-            ShardSpec(
-                output_dir=str(options.output_dir),
-                file=records.shard_name(options.name, split, number, num_shards),
-                pairs=shard_pairs,
-                options=options.record_options,
-            )
-            for number, shard_pairs in enumerate(plan.divide(part, num_shards))
-        ]
-    return splits, total_bytes
-
-
 def _print_plan(
     options: Options,
-    rule: str,
-    checked: plan.HeaderCheck,
+    sources: plan.Sources,
+    checked: HeaderCheck,
     splits: dict[str, list[ShardSpec]],
     missing: list[ShardSpec],
     num_bytes: int,
@@ -177,18 +207,21 @@ def _print_plan(
     """
     workers = options.workers or min(usable_cores(), 1 + num_bytes // _BYTES_PER_WORKER)
     workers = max(1, min(workers, len(missing)))
-    scenes = len({pair.scene for pair in checked.readable})
+    pairs = checked.readable
+    counts = f"{plural(len(pairs), 'pair')} of {plural(len({pair.scene for pair in pairs}), 'scene')}"
+    images = plural(len({pair.clear for pair in pairs}), "clear image")
     skipped = f", {len(checked.unreadable)} skipped" if checked.unreadable else ""
-    print(f"{plural(len(checked.readable), 'pair')} of {plural(scenes, 'clear image')}, rule {rule}{skipped}")
+    print(f"{counts}, {images}, rule {sources.pairing.rule}{skipped}")
     for split, shards in splits.items():
-        print(f"  {split}: {plural(_count_pairs(shards), 'pair')} in {plural(len(shards), 'shard')}")
+        print(f"  {split}: {_describe_split(shards)} in {plural(len(shards), 'shard')}")
     record = options.record_options
     print(f"  encoding: {record.encoding}" + (f" of quality {record.quality}" if record.quality else ""))
     num_shards = sum(map(len, splits.values()))
     if len(missing) < num_shards:
         print(f"  resuming: {num_shards - len(missing)} of {plural(num_shards, 'shard')} already finished")
     runner = f"in a pipeline of {options.runner}" if options.runner else f"with {plural(workers, 'worker')}"
-    free = shutil.disk_usage(options.output_dir).free
+    disk = pathlib.Path(options.output_dir).absolute()
+    free = shutil.disk_usage(next(path for path in (disk, *disk.parents) if path.exists())).free
     size = f"{format_bytes(num_bytes)} to write to {options.output_dir} ({format_bytes(free)} free)"
     print(f"  about {size}, {runner}", flush=True)
     if free < _FREE_FRACTION * num_bytes:
@@ -197,6 +230,11 @@ def _print_plan(
             "needed; free some space, or choose another disk"
         )
     return workers
+
+
+def _describe_split(shards: list[ShardSpec]) -> str:
+    count = len({pair.scene for spec in shards for pair in spec.pairs})
+    return f"{plural(_count_pairs(shards), 'pair')} of {plural(count, 'scene')}"
 
 
 def _count_pairs(specs: list[ShardSpec]) -> int:
@@ -231,14 +269,18 @@ def _write_shards(options: Options, specs: list[ShardSpec], workers: int, *, tot
         )
 
 
-def _print_summary(output: pathlib.Path, manifest: dict, seconds: float) -> None:
-    splits = manifest["splits"].values()
+def _print_summary(output: pathlib.Path, manifest: dict, written: Container[str], seconds: float) -> None:
+    splits = [entry for split, entry in manifest["splits"].items() if split in written]
     total = sum(entry["records"] for entry in splits)
     size = sum(one["bytes"] for entry in splits for one in entry["shards"])
     print(f"wrote {plural(total, 'record')}, {format_bytes(size)}, in {seconds:.0f} s to {output}")
+    for split, entry in manifest["splits"].items():
+        count = manifest["provenance"]["scenes"].get(split)
+        print(f"  {split}: {plural(entry['records'], 'record')}" + (f" of {plural(count, 'scene')}" if count else ""))
     if manifest["options"]["encoding"] == "keep":
         changed = sum(manifest["reencoded"].values())
-        print(f"  {2 * total - changed} images stored byte for byte, {changed} re-encoded as PNG")
+        stored = 2 * sum(entry["records"] for entry in manifest["splits"].values()) - changed
+        print(f"  {stored} images stored byte for byte, {changed} re-encoded as PNG")
     if manifest["skipped"]:
         print(f"  {manifest['skipped']} pairs skipped, listed in {output / finalize.SKIPPED}")
     print(f"  fingerprint {manifest['fingerprint'][:16]}; check it with: hazeheal-tfrecords verify {output}")

@@ -12,12 +12,15 @@ import pathlib
 import numpy as np
 
 from hazeheal.data import records
+from hazeheal.data.pairing.pair_table import SPLITS
 from hazeheal.errors import DataError
 from hazeheal.utils.atomic import atomic_path, atomic_write
 from hazeheal.utils.console import one_line
 from hazeheal.utils.versions import installed_versions
 from tfrecords_tools.convert import shard
+from tfrecords_tools.convert.output_dir import write_manifest
 from tfrecords_tools.convert.pair_records import FOLDERS
+from tfrecords_tools.convert.scenes import scene_of
 from tfrecords_tools.convert.shard import ShardSpec
 from tfrecords_tools.convert.tfds_metadata import tfds_files
 
@@ -33,6 +36,7 @@ def assemble(
     described: dict,
     skipped: list[dict],
     provenance: dict,
+    extended: dict | None = None,
 ) -> dict:
     """Writes all files of a data set except the shards, which are finished.
 
@@ -41,43 +45,62 @@ def assemble(
         described: Further entries of the manifest, which the fingerprint covers.
         skipped: `key`, `hazy`, `clear` and `reason` of pairs that are in no shard.
         provenance: Entries of the manifest's provenance, which the fingerprint does not cover.
+        extended: The manifest of a complete data set, which is valid at any time while the one split of `splits` is
+            added to it; None to write a new one.
 
     Returns:
         The manifest.
     """
-    skipped, reencoded, entries = list(skipped), collections.Counter(), {}
+    skipped, reencoded, entries, scenes = list(skipped), collections.Counter(), {}, {}
     for split, specs in splits.items():
-        entries[split] = _assemble_split(output_dir, name, split, specs, skipped, reencoded)
-    _write_skipped(output_dir / SKIPPED, skipped)
-    metadata = tfds_files(name, entries)
-    for file, text in metadata.items():
-        atomic_write(output_dir / file, text, durable=True)
-    manifest = {
-        "schema": records.SCHEMA_VERSION,
-        "name": name,
-        **described,
-        "splits": entries,
+        entries[split], scenes[split] = _assemble_split(output_dir, name, split, specs, skipped, reencoded)
+    manifest = {"schema": records.SCHEMA_VERSION, "name": name, **described, "skipped": len(skipped)}
+    provenance = {**provenance, "scenes": scenes}
+    if extended is not None:
+        (split,) = splits
+        manifest = {
+            **extended,
+            "added": {**extended.get("added", {}), split: described},
+            "skipped": len(skipped) + extended.get("skipped", 0),
+        }
+        entries = {**extended["splits"], **entries}
+        reencoded.update(extended.get("reencoded", {}))
+        scenes = {**extended["provenance"].get("scenes", {}), **scenes}
+        added = {**extended["provenance"].get("added", {}), split: provenance}
+        provenance = {**extended["provenance"], "added": added, "scenes": scenes}
+    manifest |= {
+        "splits": {split: entries[split] for split in SPLITS if split in entries},
         "reencoded": dict(sorted(reencoded.items())),
-        "skipped": len(skipped),
     }
     manifest["fingerprint"] = records.fingerprint(manifest)
+    metadata = tfds_files(name, manifest["splits"])
+    hashes = {file: records.sha256(text.encode()) for file, text in metadata.items()}
     manifest["provenance"] = {
         **provenance,
         "versions": installed_versions(*_PACKAGES),
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "tfds_sha256": {file: records.sha256(text.encode()) for file, text in metadata.items()},
+        "tfds_sha256": hashes,
     }
-    text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-    atomic_write(output_dir / records.MANIFEST, text, durable=True)
+    _write_skipped(output_dir / SKIPPED, skipped, extend=extended is not None)
+    if extended is not None:  # `verify` accepts the metadata before and after
+        extended = {**extended, "provenance": {**extended["provenance"], "next_tfds_sha256": hashes}}
+        write_manifest(output_dir, extended)
+    for file, text in metadata.items():
+        atomic_write(output_dir / file, text, durable=True)
+    write_manifest(output_dir, manifest)
     return manifest
 
 
-def _write_skipped(path: pathlib.Path, skipped: list[dict]) -> None:
+def _write_skipped(path: pathlib.Path, skipped: list[dict], *, extend: bool) -> None:
+    known = path.read_text(encoding="utf-8").split("\n")[1:-1] if extend and path.exists() else []
+    if not skipped and known:
+        return
     if not skipped:
         path.unlink(missing_ok=True)
         return
     columns = ("key", "hazy", "clear", "reason")
-    lines = sorted("\t".join(one_line(pair[column]) for column in columns) for pair in skipped)
+    lines = {"\t".join(one_line(pair[column]) for column in columns) for pair in skipped}
+    lines = sorted(lines.union(known))
     atomic_write(path, "\n".join(["# key, hazy file, clear file, reason", *lines, ""]), durable=True)
 
 
@@ -88,13 +111,13 @@ def _assemble_split(
     specs: list[ShardSpec],
     skipped: list[dict],
     reencoded: collections.Counter,
-) -> dict:
+) -> tuple[dict, int]:
     """Writes the index and the sources of a split, and adds to `skipped` and `reencoded`.
 
     Returns:
-        The split's entry in the manifest.
+        The split's entry in the manifest, and its number of scenes.
     """
-    rows, shards = [], []
+    rows, shards, scenes = [], [], set()
     formats = {side: collections.Counter() for side in FOLDERS}
     sources_path = output_dir / f"{name}-{split}.sources.jsonl"
     with (
@@ -106,6 +129,7 @@ def _assemble_split(
             if note is None:
                 raise DataError(f"shard {spec.path} changed during the conversion; rerun the command")
             lines.writelines(json.dumps(source, ensure_ascii=False) + "\n" for source in note["sources"])
+            scenes.update(map(scene_of, note["sources"]))
             rows.append(note["rows"])
             shards.append({key: note[key] for key in ("file", "records", "bytes", "sha256")})
             skipped += note["skipped"]
@@ -119,7 +143,7 @@ def _assemble_split(
     np.save(buffer, index, allow_pickle=False)
     index_path = output_dir / f"{name}-{split}.index.npy"
     atomic_write(index_path, buffer.getvalue(), durable=True)
-    return {
+    entry = {
         "records": len(index),
         "shards": shards,
         "index": index_path.name,
@@ -128,3 +152,4 @@ def _assemble_split(
         "sources_sha256": shard.hash_file(sources_path),
         "formats": {side: dict(sorted(counter.items())) for side, counter in formats.items()},
     }
+    return entry, len(scenes)

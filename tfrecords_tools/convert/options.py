@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 
 from hazeheal.data.images import image_io
+from hazeheal.data.pairing.pair_table import SPLITS
 from hazeheal.data.pairing.rules import ALIASES, RULES
 from hazeheal.errors import UsageError
 from tfrecords_tools.convert.pair_records import JPEG_QUALITY, RecordOptions
+from tfrecords_tools.convert.scenes import compile_scene
 from tfrecords_tools.flags import flag
 
 VAL_FRACTION = 0.1
@@ -30,13 +32,16 @@ class Options:
 
     Attributes:
         command: The command line, for the manifest's provenance.
+        is_named, divides: Whether `name` was given, and whether a flag that divides the pairs into splits was.
 
     Raises:
         UsageError: A flag has an invalid value, or two flags exclude each other.
     """
 
-    hazy_dir: str = flag("DIR", "directory of the hazy images", group="input and output")
-    gt_dir: str = flag("DIR", "directory of the clear (ground-truth) images; may be the same directory")
+    hazy_dir: str | None = flag("DIR", "directory of the hazy images", None, group="input and output", required=True)
+    gt_dir: str | None = flag(
+        "DIR", "directory of the clear (ground-truth) images; may be the same directory", None, required=True
+    )
     output_dir: str = flag("DIR", "data set to write: a new or empty directory")
     name: str | None = flag(
         None,
@@ -50,16 +55,36 @@ class Options:
         "directories and matches the pair's key",
         "auto",
     )
+    pairs: str | None = flag(
+        "FILE",
+        "CSV file that lists the pairs instead, for any layout of folders: a header with the columns hazy and clear, and "
+        "optionally split (train, val or test) and scene. The names are relative to the file's own directory, or to "
+        "--hazy_dir and --gt_dir, which are not required then",
+        None,
+        replaces=("hazy_dir", "gt_dir"),
+    )
     val_fraction: float | None = flag(
         "F",
         f"fraction of the pairs that is used for validation, selected by a hash (default: {VAL_FRACTION})",
         None,
-        group="validation split (all hazy versions of a clear image stay in one split)",
+        group="splits (all pairs of one scene stay in one split: of one clear file, or of equal clear files)",
     )
     val_keys: str | None = flag(
         "FILE",
-        "text file that lists the validation pairs instead: one pair key or clear file name on each line",
+        "text file that lists the validation pairs instead: a pair key or the name of a hazy or clear file on each line",
         None,
+    )
+    scene: str | None = flag(
+        "REGEX",
+        "regular expression whose first group is the scene, searched in the name of the hazy file with its subfolders, "
+        "or else of the clear file. Pairs of equal scenes stay in one split: '^(.+)/' for folders that are videos",
+        None,
+    )
+    split: str | None = flag(
+        None,
+        "put all pairs into this split. If --output_dir is a data set without it, the split is added",
+        None,
+        choices=SPLITS,
     )
     seed: int = flag("N", "seed of the split; another seed gives another split (default: %(default)s)", 0)
     encoding: str | None = flag(
@@ -121,18 +146,23 @@ class Options:
         None,
     )
     beam_options: str = flag("FLAGS", "flags of the pipeline in one string: '--project=P --region=R'", "")
+    dry_run: bool = flag(None, "check all images' headers, print the plan and write nothing", False)
     command: str = ""
 
     def __post_init__(self) -> None:
+        self.is_named, self.divides = self.name is not None, self.val_fraction is not None or self.val_keys is not None
         self.name = self.name or default_name(self.output_dir)
         for problem in self._problems():
             raise UsageError(problem)
+        if self.scene is not None:
+            compile_scene(self.scene)
         check_quality(self.quality, self.encoding)
         if self.val_fraction is None:
             self.val_fraction = VAL_FRACTION
         if self.runner is not None:  # its workers may run in other directories
-            for name in ("hazy_dir", "gt_dir", "output_dir"):
-                setattr(self, name, os.path.abspath(getattr(self, name)))
+            for name in ("hazy_dir", "gt_dir", "output_dir", "pairs"):
+                if getattr(self, name) is not None:
+                    setattr(self, name, os.path.abspath(getattr(self, name)))
 
     def _problems(self) -> Iterator[str]:
         """Yields a message for each invalid value and for each pair of flags that exclude each other."""
@@ -156,6 +186,12 @@ class Options:
                     f"--encoding=keep stores the files' bytes, but --{name} changes the images; use --encoding=png "
                     "(lossless) or jpeg"
                 )
+        if self.pairs is None and (missing := [name for name in ("hazy_dir", "gt_dir") if getattr(self, name) is None]):
+            yield f"--{missing[0]} is missing; give --hazy_dir and --gt_dir, or a table with --pairs"
+        if self.pairs is not None and self.pairing != "auto":
+            yield f"--pairs={self.pairs} and --pairing={self.pairing} exclude each other; give one of them"
+        if self.split is not None and self.divides:
+            yield f"--split={self.split} takes all pairs; it excludes --val_fraction and --val_keys"
         if self.val_fraction is not None and self.val_keys is not None:
             yield "--val_fraction and --val_keys exclude each other; give one of them"
         if self.val_fraction is not None and not 0 <= self.val_fraction < 1:

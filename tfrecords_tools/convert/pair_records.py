@@ -147,6 +147,8 @@ def make_records(
             "hazy_sha256": sources["hazy"].sha256,
             "clear_sha256": sources["clear"].sha256,
         }
+        if pair.scene != pair.clear:
+            source["scene"] = pair.scene
         yield PairRecord(record, source, encoded, image_ops.psnr(*map(np.asarray, tile.values())))
 
 

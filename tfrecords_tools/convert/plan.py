@@ -3,27 +3,31 @@
 A plan depends only on the images and the options: not on the number of workers, on times, or on the directories' paths.
 """
 
-import concurrent.futures
 import dataclasses
 import hashlib
 import itertools
-import json
+import json.encoder
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
+from hazeheal.data import records
 from hazeheal.data.images import image_io
 from hazeheal.data.pairing import pairing
-from hazeheal.errors import HazeHealError, UsageError
-from tfrecords_tools.convert import pair_records
+from hazeheal.data.pairing.pair_table import SPLITS, read_pair_table
+from hazeheal.errors import DataError, HazeHealError, UsageError
+from hazeheal.utils.garbage import no_cycle_collection
+from tfrecords_tools.convert import pair_records, scenes
+from tfrecords_tools.convert.options import Options
 from tfrecords_tools.convert.pair_records import RecordOptions, SourcePair
+from tfrecords_tools.convert.shard import ShardSpec
 
 SHARD_BYTES = 128 * 2**20
 # Small data sets get more and smaller shards, so that several processes have work.
 SMALL_SET_SHARDS, SMALL_SET_PAIRS = 16, 16
 _SAMPLED_PAIRS = 8
 _RECORD_OVERHEAD = 500  # bytes of a record besides its images
-_THREADS, _BLOCK = 8, 512  # files that are read at the same time, and submitted at the same time
+_STATE_BLOCK = 1000  # pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,81 +39,161 @@ class Sources:
         pairing: Result of `pair_folders`, with the images that are not paired.
         inputs: Hash of keys, names and file sizes. It is part of the manifest's fingerprint.
         state: Hash of the same and of modification times. It is part of the provenance only.
+        state_blocks: As `state`, of each block of `_STATE_BLOCK` pairs, so that a few newer files are found.
+        hazy_dir, gt_dir: The two directories.
+        splits: {pair key: split} of a table that has them.
+        assignments: Hash of the splits and scenes of such a table, or None.
+        has_named_scenes: Whether the user named the scenes, by an expression or in a table.
     """
 
     pairs: tuple[SourcePair, ...]
     pairing: pairing.Pairing
     inputs: str
     state: str
+    state_blocks: list[str]
+    hazy_dir: pathlib.Path
+    gt_dir: pathlib.Path
+    splits: dict[str, str]
+    assignments: str | None
+    has_named_scenes: bool
+
+    def block(self, number: int) -> tuple[SourcePair, ...]:
+        """Returns the pairs of a block of `state_blocks`."""
+        return self.pairs[number * _STATE_BLOCK : (number + 1) * _STATE_BLOCK]
+
+    def with_joined_scenes(self) -> "Sources":
+        """Returns the same with the scenes of equal clear files joined, which are read if their sizes are equal."""
+        return dataclasses.replace(self, pairs=scenes.join_scenes(self.pairs))
 
 
-def find_sources(*, hazy_dir: str | pathlib.Path, gt_dir: str | pathlib.Path, rule: str) -> Sources:
-    """Pairs the files of two directories and reads every file's size and modification time.
+@no_cycle_collection()
+def find_sources(
+    *,
+    hazy_dir: str | pathlib.Path | None,
+    gt_dir: str | pathlib.Path | None,
+    rule: str,
+    table: str | None = None,
+    scene: str | None = None,
+    prefix: str = "",
+) -> Sources:
+    """Pairs the files of two directories by a rule or a table, with every file's size and modification time.
 
-    Raises the errors of `pair_folders`.
+    Args:
+        hazy_dir, gt_dir: The directories. With a table they may be None, for the table's own.
+        rule, table, scene: The flags `--pairing`, `--pairs` and `--scene`.
+        prefix: What the keys of all pairs begin with.
+
+    Raises the errors of `pair_folders`, `read_pair_table` and `label_scenes`.
     """
-    paired = pairing.pair_folders(hazy_dir, gt_dir, rule=rule)
+    splits, assignments, has_scenes = {}, None, scene is not None
+    if table is None:
+        paired = pairing.pair_folders(hazy_dir, gt_dir, rule=rule)
+        hazy_dir, gt_dir = pathlib.Path(hazy_dir), pathlib.Path(gt_dir)
+    else:
+        read = read_pair_table(table, hazy_dir=hazy_dir, gt_dir=gt_dir)
+        paired, splits, hazy_dir, gt_dir = read.pairing, read.splits, read.hazy_dir, read.gt_dir
+        if scene is not None and read.has_scenes:
+            raise UsageError(f"--pairs={table} has a column scene, which excludes --scene={scene}; give one of them")
+        has_scenes |= read.has_scenes
+        if splits or read.has_scenes:
+            rows = [(pair.key, splits.get(pair.key), pair.scene) for pair in paired.pairs]
+            assignments = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    names = paired.pairs if scene is None else scenes.label_scenes(paired.pairs, scene)
+    hazy_base, clear_base = os.path.join(hazy_dir, ""), os.path.join(gt_dir, "")
+    hazy_states, clear_states = (
+        {name: state[:2] for name, state in states.items()} for states in (paired.hazy_states, paired.clear_states)
+    )
+    pairs = [
+        SourcePair(
+            prefix + pair.key,
+            pair.hazy,
+            pair.clear,
+            pair.scene,
+            hazy_base + pair.hazy,
+            clear_base + pair.clear,
+            hazy_states[pair.hazy],
+            clear_states[pair.clear],
+        )
+        for pair in names
+    ]
+    inputs, state, blocks = _hash_states(pairs)
+    return Sources(
+        pairs=tuple(pairs),
+        pairing=paired,
+        inputs=inputs,
+        state=state,
+        state_blocks=blocks,
+        hazy_dir=hazy_dir,
+        gt_dir=gt_dir,
+        splits=splits,
+        assignments=assignments,
+        has_named_scenes=has_scenes,
+    )
 
-    def add_state(pair: pairing.PairName) -> SourcePair:
-        paths = os.path.join(hazy_dir, pair.hazy), os.path.join(gt_dir, pair.clear)
-        return SourcePair(*dataclasses.astuple(pair), *paths, *map(_file_state, paths))
 
-    pairs = tuple(_map_in_threads(add_state, paired.pairs))
-    inputs, state = hashlib.sha256(), hashlib.sha256()
-    for pair in pairs:
-        names = [pair.key, pair.hazy, pair.clear, pair.hazy_state[0], pair.clear_state[0]]
-        inputs.update(json.dumps(names).encode())
-        state.update(json.dumps([*names, pair.hazy_state[1], pair.clear_state[1]]).encode())
-    return Sources(pairs, paired, inputs.hexdigest(), state.hexdigest())
-
-
-def _map_in_threads(function: Callable, items: Sequence) -> Iterator:
-    """Maps in threads, because network file systems answer slowly. Works in blocks to bound the memory of results."""
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(items), _BLOCK):
-            yield from pool.map(function, items[start : start + _BLOCK])
+def _hash_states(pairs: Sequence[SourcePair]) -> tuple[str, str, list[str]]:
+    """Returns `inputs`, `state` and `state_blocks` of `Sources`."""
+    inputs, state, blocks = hashlib.sha256(), hashlib.sha256(), []
+    quote = json.encoder.encode_basestring_ascii  # as `json.dumps` of a text, in a fifth of the time
+    for number, pair in enumerate(pairs):
+        if number % _STATE_BLOCK == 0:
+            blocks.append(hashlib.sha256())
+        (hazy_size, hazy_time), (clear_size, clear_time) = pair.hazy_state, pair.clear_state
+        # As JSON writes a list.
+        names = f"[{quote(pair.key)}, {quote(pair.hazy)}, {quote(pair.clear)}, {hazy_size}, {clear_size}"
+        inputs.update(f"{names}]".encode())
+        timed = f"{names}, {hazy_time}, {clear_time}]".encode()
+        state.update(timed)
+        blocks[-1].update(timed)
+    return inputs.hexdigest(), state.hexdigest(), [block.hexdigest() for block in blocks]
 
 
-def _file_state(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return (0, 0)  # a dangling link; reading it reports the error
-    return (status.st_size, status.st_mtime_ns)
+def plan_shards(
+    options: Options,
+    name: str,
+    pairs: Sequence[SourcePair],
+    given: dict[str, str],
+    val_scenes: set[str] | None,
+) -> tuple[dict[str, list[ShardSpec]], int]:
+    """Returns the shards of each split, and the approximate size of all in bytes.
 
-
-@dataclasses.dataclass(frozen=True)
-class HeaderCheck:
-    """The pairs whose headers can be read, the others with reasons, and one line for each pair of different sizes."""
-
-    readable: tuple[SourcePair, ...]
-    unreadable: list[dict[str, str]]
-    mismatched: list[str]
-
-
-def check_headers(pairs: Sequence[SourcePair]) -> HeaderCheck:
-    """Reads the header of every image without decoding the pixels."""
-
-    def read_sizes(pair: SourcePair) -> tuple[list[tuple[int, int]], list[str]]:
-        sizes, problems = [], []
-        for path, name in ((pair.hazy_path, pair.hazy), (pair.clear_path, pair.clear)):
-            try:
-                sizes.append(image_io.read_size(path, name=name))
-            except HazeHealError as error:
-                problems.append(str(error))
-        return sizes, problems
-
-    readable, unreadable, mismatched = [], [], []
-    with image_io.strict():
-        for pair, (sizes, problems) in zip(pairs, _map_in_threads(read_sizes, pairs), strict=True):
-            if problems:
-                unreadable.append(pair.describe_problem("; ".join(problems)))
-                continue
-            readable.append(pair)
-            if sizes[0] != sizes[1]:
-                (h, w), (ch, cw) = sizes
-                mismatched.append(f"{pair.hazy} is {w}x{h}, {pair.clear} is {cw}x{ch}")
-    return HeaderCheck(tuple(readable), unreadable, mismatched)
+    `given` has the split of each pair by key, if a table has them.
+    """
+    if options.split:
+        given = {pair.key: options.split for pair in pairs}
+    if not given:
+        if val_scenes is None:
+            val_scenes = split_scenes(pairs, val_fraction=options.val_fraction, seed=options.seed)
+            if not val_scenes and options.val_fraction:
+                print("all pairs are of one scene: there is no validation split")
+        given = {pair.key: "val" if pair.scene in val_scenes else "train" for pair in pairs}
+        if "train" not in given.values():
+            raise DataError("all pairs that can be read are in the validation split; nothing is left to train on")
+    parts = {split: [pair for pair in pairs if given[pair.key] == split] for split in SPLITS}
+    parts = {split: part for split, part in parts.items() if part}
+    scenes.refuse_divided(parts)
+    first, count = next((split, len(part)) for split, part in parts.items())
+    if options.num_shards is not None and options.num_shards > count:
+        raise UsageError(
+            f"--num_shards={options.num_shards} is more than the {count} pairs of split {first}; give fewer"
+        )
+    total_bytes = estimate_bytes(pairs, options.record_options)
+    splits = {}
+    for split, part in parts.items():
+        if options.num_shards is None:
+            num_shards = auto_shards(len(part), num_bytes=total_bytes * len(part) // len(pairs))
+        else:
+            num_shards = max(1, round(options.num_shards * len(part) / count))
+        splits[split] = [
+            ShardSpec(
+                output_dir=str(options.output_dir),
+                file=records.shard_name(name, split, number, num_shards),
+                pairs=shard_pairs,
+                options=options.record_options,
+            )
+            for number, shard_pairs in enumerate(divide(part, num_shards))
+        ]
+    return splits, total_bytes
 
 
 def split_scenes(pairs: Sequence[SourcePair], *, val_fraction: float, seed: int) -> set[str]:
@@ -133,32 +217,6 @@ def split_scenes(pairs: Sequence[SourcePair], *, val_fraction: float, seed: int)
             chosen.append(scene)
             taken += counts[scene]
     return set(chosen or [min(order, key=counts.get)])
-
-
-def read_val_keys(path: str | pathlib.Path, pairs: Sequence[SourcePair]) -> set[str]:
-    """Reads a file that lists the validation split: one key or scene on each line; `#` starts a comment line.
-
-    Returns the scenes. Raises UsageError if the file cannot be read, is empty, names unknown keys, or lists all scenes.
-    """
-    try:
-        # Split at line feeds only: file names may contain other characters that `splitlines` splits at.
-        lines = pathlib.Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--val_keys={path} cannot be read ({error}); give a text file of keys") from error
-    keys = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not keys:
-        raise UsageError(f"--val_keys={path} lists no keys; list one on each line, or give --val_fraction=0")
-    scenes = {pair.key: pair.scene for pair in pairs} | {pair.scene: pair.scene for pair in pairs}
-    unknown = [key for key in keys if key not in scenes]
-    if unknown:
-        raise UsageError(
-            f"--val_keys={path} lists {len(unknown)} unknown keys ({', '.join(unknown[:20])}); a key is the name of a "
-            f"hazy file without its suffix ({pairs[0].key}), a scene is the name of a clear file ({pairs[0].scene})"
-        )
-    chosen = {scenes[key] for key in keys}
-    if chosen >= set(scenes.values()):
-        raise UsageError(f"--val_keys={path} lists every scene; nothing is left to train on")
-    return chosen
 
 
 def estimate_bytes(pairs: Sequence[SourcePair], options: RecordOptions) -> int:

@@ -37,7 +37,10 @@ class ShardSpec:
     @functools.cached_property
     def digest(self) -> str:
         """Hash of everything that decides the bytes. It differs if a source file or an option has changed."""
-        sources = [(pair.key, pair.hazy, pair.clear, pair.hazy_state, pair.clear_state) for pair in self.pairs]
+        sources = []
+        for pair in self.pairs:
+            source = [pair.key, pair.hazy, pair.clear, pair.hazy_state, pair.clear_state]
+            sources.append(source if pair.scene == pair.clear else [*source, pair.scene])
         described = [dataclasses.asdict(self.options), sources]
         return records.sha256(json.dumps([records.SCHEMA_VERSION, self.file, described]).encode())
 
@@ -154,6 +157,8 @@ def is_finished(spec: ShardSpec, *, skip_bad: bool) -> bool:
 
 def read_sources(directory: pathlib.Path, entry: dict) -> Iterator[dict]:
     """Yields `key`, `hazy`, `clear`, `hazy_sha256` and `clear_sha256` of each record of a split.
+
+    An entry has `scene` too if the scene of the pair is not its clear file.
 
     `entry` is the split's entry in the manifest. Raises DataError if the list is missing or damaged.
     """

@@ -13,6 +13,7 @@ How `load_rgb` treats each kind of image:
     CMYK, YCbCr, LAB, ...  converted to RGB. ICC profiles are not applied, as decoders in training do not apply them
     EXIF orientation       applied
     float, 32-bit integer  refused: the white level is unknown
+    camera raw             refused: its first image is a small preview
     animation, many pages  refused. The extra images of an MPO photograph, reduced copies in a TIFF and the layers of
                            a PSD do not count as pages: the main image is used
 """
@@ -149,6 +150,10 @@ def _decode(image, data, extract) -> tuple[Image.Image, Passthrough, Any]:
     _check_size(image)
     if image.format == "EPS":
         raise to_rgb.UnsupportedImageError("EPS files need an interpreter; save the image as PNG")
+    if to_rgb.is_preview(image, data):
+        raise to_rgb.UnsupportedImageError(
+            "a camera raw file, or a preview of one; develop it and save it as TIFF or PNG"
+        )
     passthrough = inspect_file(data, format=image.format or "unknown")
     frames = to_rgb.count_frames(image)
     if frames > 1:

@@ -16,7 +16,8 @@ _UPRIGHT = {
 SIDEWAYS = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 _TIFF_BITS_PER_SAMPLE = 258
 _TIFF_NEW_SUBFILE_TYPE = 254
-_REDUCED_COPY_OR_MASK = 0b101
+_REDUCED_COPY, _REDUCED_COPY_OR_MASK = 0b001, 0b101
+_DNG_VERSION = 50706
 
 
 class UnsupportedImageError(Exception):
@@ -36,6 +37,15 @@ def count_frames(image: Image.Image) -> int:
         pages += not image.tag_v2.get(_TIFF_NEW_SUBFILE_TYPE, 0) & _REDUCED_COPY_OR_MASK
     image.seek(0)
     return pages
+
+
+def is_preview(image: Image.Image, data: bytes) -> bool:
+    """Returns whether a file's first image is only a preview: a camera raw file, or a TIFF with a reduced copy first."""
+    if image.format != "TIFF":
+        return False
+    kind = image.tag_v2.get(_TIFF_NEW_SUBFILE_TYPE, 0)
+    is_reduced = isinstance(kind, int) and bool(kind & _REDUCED_COPY)
+    return is_reduced or _DNG_VERSION in image.tag_v2 or data[8:10] == b"CR"  # Canon CR2
 
 
 def upright_transpose(image: Image.Image) -> Image.Transpose | None:

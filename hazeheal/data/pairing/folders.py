@@ -1,15 +1,35 @@
-"""Lists the image files of a folder and its subfolders, following links, with relative names and `/`."""
+"""Lists the image files of a folder and its subfolders, following links, with relative names and `/`.
+
+`is_system` is the one rule for what is never an image of the user's: hidden files and folders, and the folders in which
+operating systems, file servers and archives keep thumbnails, deleted files and metadata.
+"""
 
 import collections
+import itertools
 import os
 import pathlib
+from collections.abc import Callable
 
 from hazeheal.data.images.image_io import IMAGE_SUFFIXES
 from hazeheal.errors import DataError, UsageError
-from hazeheal.utils.console import first_few
+from hazeheal.utils.console import first_few, progress_bar
 
 # Maximum number of paths to one folder through links. If many folders link to each other, the number explodes.
 MAX_PATHS = 1000
+
+# In lower case. Hidden ones (.Trash, .snapshot, .@__thumb, ._name.png, ...) need no entry.
+SYSTEM_FOLDERS = frozenset(
+    (
+        *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "@synoresource", "#recycle", "#snapshot"),
+        *("~snapshot", "lost+found", "lost.dir", "found.000", "$recycle.bin", "recycler", "recycled"),
+        *("system volume information", "__macosx", "network trash folder", "temporary items"),
+    )
+)
+
+
+def is_system(name: str) -> bool:
+    """Returns whether a file or folder of this name is hidden, or is a folder of a file server or operating system."""
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
 def find_folder(folder: str | os.PathLike, flag: str) -> pathlib.Path:
@@ -32,20 +52,44 @@ def list_images(folder: pathlib.Path, flag: str, *, other: pathlib.Path | None =
     Raises:
         DataError: The folder has no images or cannot be read, or a name is not valid UTF-8.
     """
+    with progress_bar(lines=True, desc=f"scanning {flag}", unit="file", leave=False, delay=1) as bar:
+        names, notes, ignored = _scan(folder, flag, other, advance=bar.update)
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{flag}: the name {os.fsencode(name)!r} is not valid UTF-8; rename the file") from None
+    kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
+    text = first_few([f"{count} {kind}" for kind, count in kinds], 6)
+    if not names:
+        suffixes = " ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"{flag}={folder} has no images (found: {text or 'nothing'}); image suffixes are {suffixes}")
+    if text:
+        notes.append(f"{flag}: ignored {sum(ignored.values())} entries that are not images ({text})")
+    return sorted(names), sorted(notes)
+
+
+def _scan(
+    folder: pathlib.Path, flag: str, other: pathlib.Path | None, *, advance: Callable[[int], object]
+) -> tuple[list[str], list[str], collections.Counter]:
+    """Returns the names of the images in any order, notes, and the number of other entries by kind."""
     names, notes, ignored, paths = [], [], collections.Counter(), collections.Counter()
     other_identity = other and identity(other)
     pending = [(os.fspath(folder), "", frozenset([identity(folder)]))]
     while pending:  # No recursion: folders can be nested deeper than Python calls.
         path, prefix, parents = pending.pop()
+        entries = []
         try:
             with os.scandir(path) as opened:
-                entries = list(opened)
+                while block := list(itertools.islice(opened, 1000)):
+                    entries += block
+                    advance(len(block))
         except OSError as error:
             raise DataError(f"{flag}: folder {path} cannot be read ({error.strerror}); check it") from error
         for entry in entries:
             suffix = os.path.splitext(entry.name)[1].lower()
-            if entry.name.startswith("."):
-                ignored["hidden"] += 1
+            if is_system(entry.name):
+                ignored["hidden" if entry.name.startswith(".") else entry.name] += 1
             elif _is_folder(entry):  # through links too, but never in a cycle
                 this = identity(entry.path)
                 paths[this] += this not in parents
@@ -63,19 +107,7 @@ def list_images(folder: pathlib.Path, flag: str, *, other: pathlib.Path | None =
                 names.append(prefix + entry.name)
             else:
                 ignored[suffix or "without suffix"] += 1
-    for name in names:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"{flag}: the name {os.fsencode(name)!r} is not valid UTF-8; rename the file") from None
-    kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
-    text = first_few([f"{count} {kind}" for kind, count in kinds], 6)
-    if not names:
-        suffixes = " ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"{flag}={folder} has no images (found: {text or 'nothing'}); image suffixes are {suffixes}")
-    if text:
-        notes.append(f"{flag}: ignored {sum(ignored.values())} entries that are not images ({text})")
-    return sorted(names), sorted(notes)
+    return names, notes, ignored
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

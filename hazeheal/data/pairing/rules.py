@@ -4,8 +4,27 @@ import dataclasses
 import re
 import unicodedata
 import warnings
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from hazeheal.errors import UsageError
+
+
+class FileName(NamedTuple):
+    """The name of a file, relative to its folder and with `/`; its subfolder with composed accents; its stem."""
+
+    name: str
+    folder: str
+    stem: str
+
+
+def split_names(names: Iterable[str]) -> list[FileName]:
+    """Splits names once for all rules. macOS writes accents decomposed and other systems composed."""
+    split = []
+    for name in names:
+        folder, _, base = name.rpartition("/")
+        split.append(FileName(name, unicodedata.normalize("NFC", folder), base.rpartition(".")[0]))
+    return split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,21 +46,17 @@ class Rule:
     two_folders: bool = False
     ignore_case: bool = True
 
-    def keys(self, names: list[str], *, hazy: bool) -> dict[str, tuple[str, str]]:
-        """Returns {name: (folder, key)} of the file names (relative, with `/`) that match the pattern.
-
-        Accents are composed: macOS writes them decomposed and other systems composed.
-        """
+    def keys(self, names: Iterable[FileName], *, hazy: bool) -> dict[str, tuple[str, str]]:
+        """Returns {name: (folder, key)} of the files whose stems match the pattern, with composed accents."""
         # DOTALL, because a name may contain a line break. A user's own expression is not changed.
         flags = re.IGNORECASE | re.DOTALL if self.ignore_case else 0
         pattern = re.compile(self.hazy if hazy else self.clear, flags)
         group = "key" if "key" in pattern.groupindex else 1
         keys = {}
-        for name in names:
-            folder, _, base = name.rpartition("/")
-            match = pattern.search(base.rpartition(".")[0])
-            if match and match[group]:
-                keys[name] = unicodedata.normalize("NFC", folder), unicodedata.normalize("NFC", match[group])
+        for name, folder, stem in names:
+            match = pattern.search(stem)
+            if match and (key := match[group]):
+                keys[name] = folder, key if key.isascii() else unicodedata.normalize("NFC", key)
         return keys
 
 
