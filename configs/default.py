@@ -91,11 +91,11 @@ def get_config() -> ConfigDict:
     config.train.steps_per_loop = 0  # steps between two returns to Python; 0: as many as take about a second
     config.train.precision = "auto"  # auto | float32 | mixed_bfloat16 | mixed_float16
     config.train.xla = "auto"  # auto | on | off
-    # Intervals: "N steps", "N epochs" or "never".
-    config.train.log_every = "50 steps"
-    config.train.sample_every = "10 epochs"
-    config.train.validate_every = "5 epochs"
-    config.train.save_every = "1 epochs"
+    # Intervals: "N steps", "N epochs", "N minutes" or "never". Minutes stretch where an activity takes long.
+    config.train.log_every = "0.1 minutes"
+    config.train.sample_every = "10 minutes"
+    config.train.validate_every = "2 minutes"
+    config.train.save_every = "5 minutes"
     config.train.keep = 3  # number of newest checkpoints to keep; the best one is kept too
 
     config.samples = ConfigDict()

@@ -19,7 +19,4 @@ def get_config() -> ConfigDict:
     config.optimizer.warmup = "10 epochs"
     config.optimizer.decay = "cosine"
     config.train.epochs = 2000.0  # of a small data set
-    config.train.sample_every = "100 epochs"
-    config.train.validate_every = "50 epochs"
-    config.train.save_every = "20 epochs"
     return config

@@ -20,7 +20,4 @@ def get_config() -> ConfigDict:
     config.optimizer.ema_half_life = 10_000.0
     config.train.batch_size = 16
     config.train.epochs = 30.0
-    config.train.sample_every = "1 epochs"
-    config.train.validate_every = "1 epochs"
-    config.train.save_every = "1000 steps"
     return config

@@ -29,18 +29,20 @@ class Field:
         kind: int, float, bool or str. An integer is valid for a float.
         least, most: The range of a number; least=None: `HazeSettings` checks it. An integer is at most `LARGEST_INTEGER`.
         choices: The valid values; empty: all.
-        is_interval, per_host: Whether it holds an interval ("5 epochs"), and may differ between the groups of a job.
+        units: The units of an interval ("5 epochs"); empty: the field holds none.
+        per_host: Whether it may differ between the groups of a job.
     """
 
     kind: type
     least: float | None = None
     most: float = math.inf
     choices: tuple[str, ...] = ()
-    is_interval: bool = False
+    units: tuple[str, ...] = ()
     per_host: bool = False
 
 
-INTERVAL = Field(str, is_interval=True)
+LENGTH = Field(str, units=("step", "epoch"))
+INTERVAL = Field(str, units=("step", "epoch", "minute"))
 WEIGHT = Field(float, least=0.0)
 SHARE = Field(float, least=0.0, most=1.0)
 # In the order of configs/default.py, which explains each field.
@@ -78,7 +80,7 @@ FIELDS = {
     "optimizer.beta1": Field(float, least=0.0, most=0.999999),
     "optimizer.beta2": Field(float, least=0.0, most=0.999999),
     "optimizer.epsilon": Field(float, least=1e-12),
-    "optimizer.warmup": INTERVAL,
+    "optimizer.warmup": LENGTH,
     "optimizer.decay": Field(str, choices=("constant", "cosine", "linear")),
     "optimizer.clip_norm": Field(float, least=0.0),
     "optimizer.accumulate": Field(int, least=1),
@@ -177,8 +179,8 @@ def _check_field(key, value, field):
             raise UsageError(f"--config.{key}={value} was removed; {advice}")
         choices = ", ".join(field.choices)
         raise UsageError(f"--config.{key}={shorten(value)} is not valid; use one of {choices}")
-    if field.is_interval:
-        parse_interval(value, source=f"--config.{key}: ")
+    if field.units:
+        parse_interval(value, units=field.units, source=f"--config.{key}: ")
     if field.least is not None:
         _check_range(key, value, field)
 
@@ -234,13 +236,19 @@ def profile_steps(config: "ConfigDict") -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def parse_interval(text: str, *, source: str = "") -> tuple[fractions.Fraction, str]:
-    """Parses '10 epochs' or '500 steps' as (number, 'epoch' or 'step'), and 'never' as (0, 'step').
+def parse_interval(
+    text: str, *, units: tuple[str, ...] = INTERVAL.units, source: str = ""
+) -> tuple[fractions.Fraction, str]:
+    """Parses '10 epochs', '500 steps' or '2.5 minutes' as (number, unit), and 'never' as (0, 'step').
 
     Raises:
-        UsageError: The text is neither; the message begins with `source`.
+        UsageError: The text is not an interval, or not in one of `units`; the message begins with `source`.
     """
-    match = re.fullmatch(r"\s*(?:(never)|([0-9]{1,18}(?:\.[0-9]{1,30})?)\s*(step|epoch)s?)\s*", str(text))
+    match = re.fullmatch(r"\s*(?:(never)|([0-9]{1,18}(?:\.[0-9]{1,30})?)\s*(step|epoch|minute)s?)\s*", str(text))
+    valid = ", ".join(f"'N {unit}s'" for unit in units) + " or 'never'"
     if match is None:
-        raise UsageError(f"{source}{text!r} is not an interval; use 'N steps', 'N epochs' or 'never'")
-    return (fractions.Fraction(0), "step") if match[1] else (fractions.Fraction(match[2]), match[3])
+        raise UsageError(f"{source}{text!r} is not an interval; use {valid}")
+    number, unit = (0, "step") if match[1] else (match[2], match[3])
+    if unit not in units:
+        raise UsageError(f"{source}{text!r} is in {unit}s; use {valid}")
+    return fractions.Fraction(number), unit

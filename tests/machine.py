@@ -14,6 +14,7 @@ import tiny
 from trainings import graphs_as_they_are
 
 from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.training.result import RATES
 from hazeheal.training.schedule import Schedule
 from hazeheal.training.trainer import DehazeTrainer
 
@@ -27,7 +28,7 @@ KEYS = [
     "ssim_input",
     "ssim",
     "steps",
-    "images_per_second",
+    *RATES,
     "replicas",
     "precision",
     "xla",
@@ -45,9 +46,15 @@ class Machine:
     def __init__(self, data, runtime, workdir):
         self.trainer = DehazeTrainer(tiny.config(**EVERY), data_dir=data, workdir=workdir, runtime=runtime)
         self.initial = self.trainer.state.snapshot()
-        loop = self.trainer._loop
+        loop, open_session = self.trainer._loop, self.trainer._open_session
+
+        def opened():
+            self.session = open_session()
+            return self.session
 
         def recorded(iterator, count):
+            if self.waits_for_writes:
+                self.session._checkpoints.wait()
             for action in self.before.pop(self.at, []):
                 action()
             begin = time.perf_counter()
@@ -61,14 +68,21 @@ class Machine:
                     action()
             return tf.constant(rows), waited
 
-        self.trainer._loop = recorded
+        self.trainer._loop, self.trainer._open_session = recorded, opened
 
-    def run(self, workdir, *, resumed_at=0, before=(), after=(), restore_from=None, **overrides):
+    def run(self, workdir, *, resumed_at=0, before=(), after=(), restore_from=None, waits_for_writes=True, **overrides):
         """Trains in `workdir` with overrides that do not change what is compiled.
 
-        `before` and `after`: {step: action}, called before the loop goes on at that step, or when it is
-        done (`after`: or is past it).
+        Args:
+            workdir: The run's directory.
+            resumed_at: The step at which it begins.
+            before, after: {step: action}, called before the loop goes on at that step, or when it is done (`after`: or
+                is past it).
+            restore_from: Networks that a new run starts with.
+            waits_for_writes: Whether every checkpoint is on the disk before the next step, so that no save is skipped.
+            overrides: Of the configuration.
         """
+        self.waits_for_writes = waits_for_writes
         trainer = self.trainer
         trainer.state.load(self.initial, source="the test")
         trainer.config = tiny.config(**EVERY | overrides)
@@ -109,5 +123,6 @@ def same_run(run, other, *, step=TOTAL):
     assert ours == theirs
     figures = [json.loads((r / "result.json").read_text()) for r in (run, other)]
     for result in figures:
-        result.pop("images_per_second")
+        for name in RATES:
+            result.pop(name)
     assert figures[0] == figures[1]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hazeheal.training.reports.accumulators import Accumulators, Clock
+from hazeheal.training.reports.accumulators import RATES, Accumulators, Clock
 
 NAMES = ("loss", "skipped", "norm", "loss_scale")
 
@@ -112,28 +112,48 @@ def test_saved_accumulators_are_a_copy():
 
 def test_the_clock_leaves_out_the_first_call_which_compiles():
     clock = Clock(batch_size=4)
-    clock.add(3, seconds=100.0, waited=50.0)
-    assert clock.take() == dict.fromkeys(("images_per_second", "step_seconds", "input_wait_share"))
-    assert clock.images_per_second() is None
+    clock.add(3, begin=0.0, end=100.0, waited=50.0)
+    assert clock.take() == clock.total() == dict.fromkeys(RATES)
 
 
-def test_the_clock_rates_are_those_of_the_calls_since_the_last_take():
+def test_the_rates_are_those_of_the_calls_since_the_last_take():
     clock = Clock(batch_size=4)
-    clock.add(1, seconds=100.0, waited=50.0)
-    clock.add(3, seconds=1.0, waited=0.25)
-    clock.add(5, seconds=3.0, waited=0.75)
-    assert clock.take() == {"images_per_second": 8.0, "step_seconds": 0.5, "input_wait_share": 0.25}
-    clock.add(4, seconds=4.0, waited=0.0)
-    assert clock.take() == {"images_per_second": 4.0, "step_seconds": 1.0, "input_wait_share": 0.0}
-    assert clock.images_per_second() == 12 * 4 / 8.0
+    clock.add(1, begin=0.0, end=100.0, waited=50.0)
+    clock.add(3, begin=100.0, end=101.0, waited=0.25)
+    clock.add(5, begin=101.0, end=104.0, waited=0.75)
+    assert clock.take() == dict(zip(RATES, (8.0, 8.0, 0.5, 0.25, 0.0), strict=True))
+    clock.add(4, begin=104.0, end=108.0, waited=0.0)
+    assert clock.take() == dict(zip(RATES, (4.0, 4.0, 1.0, 0.0, 0.0), strict=True))
+    assert clock.total()["images_per_second"] == 12 * 4 / 8.0
+    assert clock.total()["input_wait_share"] == 1 / 8
     assert clock.take()["step_seconds"] is None
 
 
+def test_the_overhead_is_the_time_between_the_calls_after_the_first_one():
+    clock = Clock(batch_size=2)
+    clock.add(1, begin=10.0, end=70.0, waited=0.0)  # compiles
+    clock.add(4, begin=71.0, end=74.0, waited=0.0)  # a second after it
+    assert clock.take() == dict(zip(RATES, (8 / 3, 2.0, 0.75, 0.0, 0.25), strict=True))
+    clock.add(6, begin=80.0, end=86.0, waited=0.0)  # six seconds after it: a blocked save
+    assert clock.take()["overhead_share"] == 0.5
+    assert clock.total()["overhead_share"] == 7 / 16
+    assert clock.total()["images_per_second_wall"] == 20 / 16
+    assert clock.total()["images_per_second"] == 20 / 9
+
+
 def test_the_clock_of_a_resumed_run():
+    before, clock = Clock(batch_size=2), Clock(batch_size=2)
+    before.add(1, begin=0.0, end=9.0, waited=0.0)
+    before.add(100, begin=12.0, end=22.0, waited=5.0)
+    clock.load_json(json.loads(json.dumps(before.to_json())))
+    clock.add(7, begin=1000.0, end=1060.0, waited=0.0)  # compiles again
+    assert clock.total() == before.total()
+    clock.add(10, begin=1061.0, end=1071.0, waited=0.0)
+    assert clock.to_json() == {"steps": 110, "seconds": 20.0, "waited": 5.0, "outside": 4.0}
+    assert clock.total() == dict(zip(RATES, (11.0, 220 / 24, 20 / 110, 0.25, 4 / 24), strict=True))
+
+
+def test_the_clock_of_a_run_of_version_0_1():
     clock = Clock(batch_size=2)
     clock.load_json({"seconds": 10.0, "steps": 100})
-    clock.add(7, seconds=60.0, waited=0.0)  # compiles again
-    assert clock.images_per_second() == 20.0
-    clock.add(10, seconds=10.0, waited=0.0)
-    assert clock.images_per_second() == 11.0
-    assert json.loads(json.dumps(clock.to_json())) == {"seconds": 20.0, "steps": 110}
+    assert clock.total()["images_per_second"] == clock.total()["images_per_second_wall"] == 20.0

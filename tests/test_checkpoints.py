@@ -139,14 +139,28 @@ def test_save_does_not_wait_for_the_disk(tmp_path, log, slow_writes):
     assert checkpoint_files.list_steps(tmp_path) == [1]
 
 
-def test_a_second_save_waits_for_the_first_and_close_for_the_last(tmp_path, log, slow_writes):
+def test_a_second_save_queues_behind_the_first_and_close_waits_for_both(tmp_path, log, slow_writes):
     checkpoints = CheckpointManager(tmp_path, keep=3, log=log)
+    assert checkpoints.pending() == 0
     checkpoints.save(snapshot(1), step=1)
-    threading.Timer(0.2, slow_writes.set).start()
     checkpoints.save(snapshot(2), step=2)
-    assert 1 in checkpoint_files.list_steps(tmp_path)
+    assert checkpoints.pending() == 2
+    assert checkpoint_files.list_steps(tmp_path) == []
+    threading.Timer(0.2, slow_writes.set).start()
     checkpoints.close()
     assert checkpoint_files.list_steps(tmp_path) == [1, 2]
+    assert checkpoints.pending() == 0
+
+
+def test_wait_returns_whether_the_last_of_several_saves_succeeded(tmp_path, log, monkeypatch):
+    succeeds = iter([True, False, False, True])
+    monkeypatch.setattr(CheckpointManager, "_write", lambda *_: next(succeeds))
+    checkpoints = CheckpointManager(tmp_path, keep=3, log=log)
+    assert checkpoints.wait()
+    for expected in (False, True):
+        checkpoints.save({}, step=1)
+        checkpoints.save({}, step=2)
+        assert checkpoints.wait() == checkpoints.wait() == expected
 
 
 def test_an_existing_step_is_not_written_again(saved, log):

@@ -44,9 +44,11 @@ def test_the_metrics_are_those_of_status_json(tmp_path, port):
         status = Status(directory, total_steps=100, facts={"replicas": 2, "data_dir": 'd"\\'})
         status.begin()
         assert scraped(port)["hazeheal_state", "starting"] == 1.0
+        status.saving(40, {"psnr": 21.5, "ssim": 0.9})
         status.validated(40, {"psnr": 21.5, "ssim": 0.9})
         status._written_at = -1e9
-        status.log(40, losses={"gen_l1_loss": 0.25, "disc_loss": float("nan")}, images_per_second=41.0)
+        rates = {"images_per_second": 41.0, "images_per_second_wall": 40.0, "overhead_share": 0.02}
+        status.log(40, losses={"gen_l1_loss": 0.25, "disc_loss": float("nan")}, rates=rates)
         found = scraped(port)
         plain = {name: value for (name, label), value in found.items() if label is None}
         assert plain.pop("hazeheal_age_seconds") >= 0
@@ -54,6 +56,8 @@ def test_the_metrics_are_those_of_status_json(tmp_path, port):
             "hazeheal_step": 40,
             "hazeheal_steps_wanted": 100,
             "hazeheal_images_per_second": 41.0,
+            "hazeheal_images_per_second_wall": 40.0,
+            "hazeheal_overhead_share": 0.02,
             "hazeheal_best_psnr_db": 21.5,
             "hazeheal_best_step": 40,
             "hazeheal_replicas": 2,

@@ -32,8 +32,8 @@ def make_run(path, *, step=20, state="training"):
     with directory.locked():
         status.begin()
         status.beat(10)
-        status.validated(step, {"psnr": 21.5})
-        status.log(step, losses={}, images_per_second=41.04)
+        status.log(step, losses={}, rates={"images_per_second": 41.04, "overhead_share": 0.0123})
+        status.saving(step, {"psnr": 21.5})
         status.enter(state, step=step)
     return directory, status
 
@@ -57,12 +57,13 @@ def test_a_table(tmp_path, monkeypatch, capsys):
         "best",
         "PSNR",
         "images/s",
+        "overhead",
         "updated",
         "data",
         "set",
     ]
     assert lines[1].split()[:7] == ["runs/alive", "training", "20/40", "1:01:40", "21.50", "dB", "@20"]
-    assert lines[1].endswith("records/rice1") and " 41.0  " in lines[1]
+    assert lines[1].endswith("records/rice1") and " 41.0      1.2%  " in lines[1]
     assert lines[2].split()[:3] == ["runs/b/done", "complete", "40/40"]
     assert lines[3].split()[:4] == ["runs/b/stopped", "preempted", "24/40", "-"]
     assert len(lines) == 4
@@ -92,7 +93,7 @@ def test_a_run_without_a_readable_status_is_unknown(tmp_path, capsys, text):
     assert rows == {str(tmp_path / "run"): dict.fromkeys(FACTS) | {"state": "unknown"}}
     code, out, _ = call(capsys, tmp_path)
     assert code == 0
-    assert out.splitlines()[1].split()[1:] == ["unknown", "-/-", *["-"] * 5]
+    assert out.splitlines()[1].split()[1:] == ["unknown", "-/-", *["-"] * 6]
 
 
 def test_each_run_is_listed_once(tmp_path, monkeypatch, capsys):

@@ -17,6 +17,7 @@ from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.runs.status import ACTIVE, Status, is_locked, read_status
 
 LOSSES = {"disc_loss": 1.25, "gen_l1_loss": 0.5}
+RATES = {"images_per_second": 41.0, "images_per_second_wall": 40.0, "overhead_share": 0.02}
 QUALITY = {"psnr": 21.5, "psnr_input": 15.0, "ssim": 0.9, "ssim_input": 0.7, "val_disc_loss": 1.5}
 # A run's process: takes the lock, writes a state and waits.
 HOLD = """
@@ -86,25 +87,23 @@ def test_the_status_during_a_run(directory, clock):
     status.beat(10)
     assert written(directory)["state"] == "training"  # the first steps are written at once
     clock[0] += 20
-    status.log(30, losses=LOSSES, images_per_second=41.0)
+    status.log(30, losses=LOSSES, rates=RATES)
     at_30 = written(directory)
-    assert (at_30["step"], at_30["epoch"], at_30["losses"], at_30["images_per_second"]) == (
-        30,
-        1,
-        LOSSES,
-        41.0,
-    )
+    assert (at_30["step"], at_30["epoch"], at_30["losses"]) == (30, 1, LOSSES)
+    assert {name: at_30[name] for name in RATES} == RATES
     assert at_30["eta_seconds"] == 70.0  # one step per second, without the compilation
     status.enter("validating", step=30)
     assert written(directory)["state"] == "validating"
     status.validated(30, QUALITY)
+    assert written(directory)["validation"] == {"step": 30} | QUALITY
+    assert (written(directory)["state"], written(directory)["best_psnr"]) == ("training", None)  # not saved yet
+    status.saving(30, QUALITY)
     status.validated(60, QUALITY | {"psnr": 20.0})
-    at_60 = written(directory)
-    assert (at_60["state"], at_60["best_psnr"], at_60["best_step"]) == ("training", 21.5, 30)
-    assert at_60["validation"]["psnr"] == 20.0 and at_60["validation"]["step"] == 60
     (directory.checkpoints / "ckpt-00000060").mkdir(parents=True)
-    status.enter("saving", step=60)
-    assert (written(directory)["state"], written(directory)["checkpoint_step"]) == ("saving", 60)
+    status.saving(60, QUALITY | {"psnr": 20.0})
+    at_60 = written(directory)
+    assert (at_60["state"], at_60["best_psnr"], at_60["best_step"]) == ("saving", 21.5, 30)
+    assert (at_60["validation"]["psnr"], at_60["checkpoint_step"]) == (20.0, 60)
     status.complete(100)
     end = written(directory)
     assert (end["state"], end["step"], end["exit_code"], end["eta_seconds"]) == ("complete", 100, 0, None)
@@ -118,7 +117,7 @@ def test_new_figures_are_written_at_an_interval(directory, clock, monkeypatch):
     status.begin()
     for step in range(1, 1921):  # 64 steps per second, each of them logged
         clock[0] += 1 / 64
-        status.log(step, losses=LOSSES, images_per_second=64.0)
+        status.log(step, losses=LOSSES, rates=RATES)
         status.beat(step)
     assert moments == [1000.0 + i for i in range(31)]
     assert written(directory)["step"] == 1920
@@ -156,8 +155,9 @@ def test_nan_and_infinity_are_written_as_null(directory):
     status = Status(directory, total_steps=100)
     status.begin()
     status.validated(5, QUALITY | {"psnr": math.nan})
+    status.saving(5, QUALITY | {"psnr": math.nan})
     status._written_at = -math.inf
-    status.log(5, losses={"a": math.inf, "b": None}, images_per_second=None)
+    status.log(5, losses={"a": math.inf, "b": None}, rates={})
     found = read_status(directory.path)
     assert found["losses"] == {"a": None, "b": None}
     assert found["best_psnr"] is None and found["validation"]["psnr"] is None

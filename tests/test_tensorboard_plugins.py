@@ -18,11 +18,11 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from train_calls import flags
 
 from hazeheal import config as configs
-from hazeheal.training.reports import tensorboard_plugins
+from hazeheal.training.reports import accumulators, tensorboard_plugins
 from hazeheal.training.step import step
 
 FACTS = {"data_dir": "records/rice1/", "groups": 1, "replicas": 2, "precision": "mixed_bfloat16"}
-RATES = {"images_per_second", "step_seconds", "input_wait_share", "skipped_steps", "bad_records"}
+RATES = {*accumulators.RATES, "skipped_steps", "bad_records"}
 QUALITY = {"psnr", "psnr_input", "ssim", "ssim_input"}
 
 

@@ -1,6 +1,7 @@
 """`hazeheal train` as users run it: processes that are killed and resumed, and the public names in a script."""
 
 import json
+import math
 import pathlib
 import random
 import re
@@ -20,6 +21,7 @@ from hazeheal.__main__ import main
 from hazeheal.data.images import image_io
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.runs import status
+from hazeheal.training.result import RATES
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def test_a_run_ends_with_a_summary_of_its_results_and_files(unbroken):
     result = json.loads((run / "result.json").read_text())
     assert list(result) == [
         *("psnr_input", "psnr", "ssim_input", "ssim"),
-        *("steps", "images_per_second", "replicas", "precision", "xla"),
+        *("steps", *RATES, "replicas", "precision", "xla"),
     ]
     lines = out.splitlines()
     assert re.fullmatch(r"complete: 96 steps, [\d.]+ images/s on 2 replica\(s\), float32, XLA off", lines[0])
@@ -96,15 +98,15 @@ def test_killed_again_and_again_it_is_the_same_run(unbroken, data, tmp_path):
     ]
     for name in names:
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
-    assert tiny.steps(run) == tiny.steps(other)
-    for step in tiny.steps(run):
+    assert tiny.newest(run) == tiny.newest(other) == TOTAL
+    for step in {*tiny.steps(run)} & {*tiny.steps(other)}:  # a save during a slow write is skipped
         assert tiny.tensors(run, step) == tiny.tensors(other, step)
     places = [event[:3] for event in tiny.events(run)]
     assert len(places) == len(set(places))
     assert tiny.timeless(run) == tiny.timeless(other)
     results = [json.loads((r / "result.json").read_text()) for r in (run, other)]
     for result in results:
-        assert result.pop("images_per_second") > 0
+        assert all(0 <= result.pop(name) < math.inf for name in RATES)
     assert results[0] == results[1]
     assert "rolled back" not in log.read_text()
     assert "damaged" not in log.read_text()

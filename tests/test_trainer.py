@@ -6,6 +6,7 @@ Stops and restarts are in test_trainer_resume.py, invalid input and faults in te
 import json
 import math
 import re
+import threading
 import time
 
 import numpy as np
@@ -35,7 +36,8 @@ def test_result_json_has_exactly_its_documented_entries(whole_run):
     assert all(0 < result[key] <= 1 for key in ("ssim", "ssim_input"))
     assert 5 < result["psnr_input"] < 40
     assert result["psnr"] != result["psnr_input"]
-    assert result["images_per_second"] > 0
+    assert result["images_per_second"] >= result["images_per_second_wall"] > 0
+    assert 0 <= result["input_wait_share"] <= 1 and 0 <= result["overhead_share"] < 1
 
 
 def test_the_input_psnr_is_that_of_the_images(whole_run, data):
@@ -103,10 +105,12 @@ def test_each_epoch_has_one_row_with_the_means_over_its_steps(whole_run):
         means = rows[first:last].astype(np.float64).sum(0) / (last - first)
         for name in (*LOSSES, "learning_rate"):
             assert float(row[name]) == pytest.approx(means[step.METRICS.index(name)], rel=1e-12), name
-        assert (row["val_psnr"] != "NA") == (last in (20, 22))  # where a validation fell on the epoch's end
-    validation = {e[1]: e[3] for e in tiny.events(run) if e[0] == "val" and e[2] == 22 and type(e[3]) is float}
-    for name in LOSSES:
-        assert float(written[-1][f"val_{name}"]) == pytest.approx(validation[f"val_{name}"], rel=1e-6)
+        assert (row["val_psnr"] != "NA") == (last in (11, 20, 22))  # validated at steps 10, 20 and 22
+    shown = {e[1:3]: e[3] for e in tiny.events(run) if e[0] == "val" and type(e[3]) is float}
+    for row, validated in ((written[3], 10), (written[6], 20), (written[7], 22)):
+        for name in LOSSES:
+            assert float(row[f"val_{name}"]) == pytest.approx(shown[f"val_{name}", validated], rel=1e-6)
+        assert float(row["val_psnr"]) == pytest.approx(shown["psnr", validated], rel=1e-6)
     assert float(written[-1]["val_psnr"]) == whole_run[1]["psnr"]
     assert float(written[-1]["val_ssim"]) == whole_run[1]["ssim"]
 
@@ -220,15 +224,12 @@ def test_the_best_checkpoint_is_kept_when_later_validations_are_worse(machine, t
 
 
 def test_a_checkpoint_has_the_weights_of_its_own_step(machine, whole_run, tmp_path, monkeypatch):
-    """Every write is delayed until the run has continued."""
-    write = CheckpointManager._write
-
-    def slow(*args):
-        time.sleep(0.3)
-        return write(*args)
-
-    monkeypatch.setattr(CheckpointManager, "_write", slow)
-    machine.run(tmp_path, train__validate_every="never", train__sample_every="never")
+    """The write is delayed until the run has continued."""
+    continued, write = threading.Event(), CheckpointManager._write
+    monkeypatch.setattr(CheckpointManager, "_write", lambda *args: continued.wait(60) and write(*args))
+    options = {"train__save_every": "16 steps", "train__validate_every": "never", "train__sample_every": "never"}
+    machine.run(tmp_path, after={19: continued.set}, waits_for_writes=False, **options)
+    assert tiny.steps(tmp_path) == [16, TOTAL]
     for number in tiny.steps(tmp_path):
         assert tiny.tensors(tmp_path, number) == tiny.tensors(whole_run[0], number)
 
@@ -245,6 +246,11 @@ def test_rates_are_those_of_the_loop_alone(machine, tmp_path, monkeypatch):
     clock = checkpoints.read_progress(checkpoints.find_checkpoint(tmp_path / "group_00/checkpoints"))["clock"]
     assert clock["steps"] == first + later
     assert result["images_per_second"] == (first + later) * 4 / clock["seconds"]
+    # Two of the three validations are between the first and the last step.
+    whole = clock["seconds"] + clock["outside"]
+    assert clock["outside"] >= 1.0
+    assert result["overhead_share"] == clock["outside"] / whole
+    assert result["images_per_second_wall"] == (first + later) * 4 / whole
     assert sum(seconds) <= clock["seconds"] < sum(seconds) + 0.4  # validation alone took 1.5 seconds
     shown = [e[3] for e in tiny.events(tmp_path) if e[1] == "step_seconds"]
     assert max(shown) < max(seconds) + 0.2

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny
 from disks import flip
-from machine import EPOCH_ENDS, EVERY, csv_rows, log_of, same_run
+from machine import EPOCH_ENDS, EVERY, LOSSES, csv_rows, log_of, same_run
 
 from hazeheal.data.pipeline import cache_builder
 from hazeheal.data.pipeline.pixel_cache import cache_path, is_complete
@@ -26,6 +26,7 @@ from hazeheal.runs.checkpoint_manager import CheckpointManager
 from hazeheal.training.restore import find_networks
 from hazeheal.training.trainer import DehazeTrainer
 
+VALIDATION = [*(f"val_{name}" for name in LOSSES), "val_psnr", "val_ssim"]
 pytestmark = pytest.mark.usefixtures("restored_logger")
 
 
@@ -155,7 +156,10 @@ def test_a_complete_run_is_extended(machine, tmp_path):
     assert json.loads((tmp_path / "longer/config.json").read_text())["train"]["steps"] == 17
     assert "the configuration has changed: train.steps: 12 -> 17" in log_of(tmp_path / "longer")
     assert tiny.tensors(tmp_path / "straight", 17) == tiny.tensors(tmp_path / "longer", 17)
-    logs = [(r / "group_00/training_log.csv").read_bytes() for r in (tmp_path / "straight", tmp_path / "longer")]
+    logs = [csv_rows(r) for r in (tmp_path / "straight", tmp_path / "longer")]
+    # The shorter run was validated at its end, in the epoch that ends at step 14.
+    for name in VALIDATION:
+        assert logs[0][4].pop(name) == "NA" != logs[1][4].pop(name)
     assert logs[0] == logs[1]
 
 

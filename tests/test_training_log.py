@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import struct
+import types
 
 import pytest
 from disks import full_disk
@@ -14,7 +15,7 @@ from places import SHARED
 
 from hazeheal.errors import HazeHealError
 from hazeheal.training.reports.training_log import COLUMNS, HEADER, TrainingLog
-from hazeheal.utils import atomic
+from hazeheal.utils import atomic, pace
 
 REFERENCE = SHARED / "reference/original_training_log.csv"
 
@@ -200,3 +201,22 @@ def test_rows_in_quick_succession_are_written_together(tmp_path):
     for epoch in range(3):
         immediate.append({"epoch": epoch, "step": 10 + 10 * epoch})
     assert path.read_bytes() == immediate.path.read_bytes()
+
+
+def test_on_a_slow_disk_writes_are_rarer(tmp_path, monkeypatch):
+    now, moments, write = [0.0], [], TrainingLog._write
+
+    def slow(log):
+        moments.append(now[0])
+        now[0] += 0.5
+        write(log)
+
+    monkeypatch.setattr(pace, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(TrainingLog, "_write", slow)
+    log = TrainingLog(tmp_path / "log.csv", min_seconds=1.0)
+    for epoch in range(300):
+        log.append({"epoch": epoch, "step": epoch + 1})
+        now[0] += 1
+    assert moments == [0.0, 100.5, 201.0]  # 0.5 % of the time
+    log.flush()
+    assert len(rows_of(log.path)) == 300

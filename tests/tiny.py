@@ -14,6 +14,7 @@ from disks import flip
 from hazeheal import config as configs
 from hazeheal.data.synthesis import synthetic_pairs
 from hazeheal.runs import checkpoints
+from hazeheal.training.reports import accumulators
 from tfrecords_tools import __main__ as tools
 
 # 11 training pairs in batches of 4: an epoch is no whole number of steps, and no interval a multiple of a loop.
@@ -37,7 +38,7 @@ OVERRIDES = {
     "samples.max_side": 64,
 }
 # Scalars that depend on the clock: two equal runs differ in them.
-OF_THE_CLOCK = {"images_per_second", "step_seconds", "input_wait_share"}
+OF_THE_CLOCK = {*accumulators.RATES}
 
 
 def data_set(folder, *, name="tiny", seed=0, size=40):

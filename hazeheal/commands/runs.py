@@ -64,9 +64,9 @@ def main(argv: Sequence[str]) -> int:
 
 def table(rows: Sequence[dict]) -> str:
     """Returns a table of runs, each as `listing.describe` and its directory `run`, with a line for each problem."""
-    head = ("run", "state", "step", "left", "best PSNR", "images/s", "updated", "data set")
+    head = ("run", "state", "step", "left", "best PSNR", "images/s", "overhead", "updated", "data set")
     problems = [f"{one_line(row['run'])}: {_problem(row)}" for row in rows if row["state"] in PROBLEMS]
-    return "\n".join([align([head, *map(_cells, rows)], left=(0, 1, 6, 7)), *problems])
+    return "\n".join([align([head, *map(_cells, rows)], left=(0, 1, 7, 8)), *problems])
 
 
 def _cells(row):
@@ -84,6 +84,7 @@ def _cells(row):
         "-" if left is None else str(datetime.timedelta(seconds=round(left))),
         psnr,
         to_text("images_per_second", "{:.1f}"),
+        to_text("overhead_share", "{:.1%}"),
         (row["updated"] or "-")[:19].replace("T", " "),
         one_line(row["data_dir"] or "-"),
     )

@@ -3,6 +3,7 @@
 A checkpoint is written to a temporary directory, flushed to the disk and renamed, so that it is complete or absent.
 """
 
+import collections
 import concurrent.futures
 import itertools
 import json
@@ -38,7 +39,8 @@ class CheckpointManager:
         self._keep = keep
         self._log = log
         self._executor = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self._last_save = None
+        self._saves = collections.deque()  # futures of the saves whose result was not taken yet
+        self._last_succeeded = True
         self._folder.mkdir(parents=True, exist_ok=True)
         for entry in self._folder.glob(".writing-*"):
             shutil.rmtree(entry, ignore_errors=True)
@@ -74,7 +76,7 @@ class CheckpointManager:
         metrics: Mapping[str, float] | None = None,
         progress: Mapping[str, Any] | None = None,
     ) -> None:
-        """Starts writing a checkpoint in the background, after the previous write has finished.
+        """Starts writing a checkpoint in the background, when those before it are written; returns at once.
 
         If it cannot be written (a full disk), a warning is logged and the earlier checkpoints stay intact.
 
@@ -83,15 +85,22 @@ class CheckpointManager:
             step: Number of completed steps. A checkpoint that exists already is not written again.
             metrics, progress: Validation metrics, and the host's counters, of JSON values.
         """
-        self.wait()
-        self._last_save = self._executor.submit(self._write, variables, step, metrics or {}, progress or {})
+        self._saves.append(self._executor.submit(self._write, variables, step, metrics or {}, progress or {}))
+
+    def pending(self) -> int:
+        """Returns the number of saves that have not finished."""
+        while self._saves and self._saves[0].done():
+            self._last_succeeded = self._saves.popleft().result()
+        return len(self._saves)
 
     def wait(self) -> bool:
-        """Waits until the last save has finished. Returns whether it succeeded."""
-        return self._last_save is None or self._last_save.result()
+        """Waits until all saves have finished. Returns whether the last one succeeded."""
+        while self._saves:
+            self._last_succeeded = self._saves.popleft().result()
+        return self._last_succeeded
 
     def close(self) -> None:
-        """Waits until the last save has finished, and ends the writer thread."""
+        """Waits until all saves have finished, and ends the writer thread."""
         self._executor.shutdown()
         self.wait()
 

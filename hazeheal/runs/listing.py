@@ -8,11 +8,11 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from hazeheal.runs.status import read_status
+from hazeheal.runs.status import RATES, read_status
 
 # The facts that describe a run. A fact that is not known is None.
 FACTS = (
-    *("state", "reason", "exit_code", "alive", "step", "steps", "epoch", "eta_seconds", "images_per_second"),
+    *("state", "reason", "exit_code", "alive", "step", "steps", "epoch", "eta_seconds", *RATES),
     *("best_psnr", "best_step", "checkpoint_step", "data_dir", "groups", "replicas", "precision"),
     *("host", "pid", "started", "updated", "age_seconds"),
 )

@@ -22,7 +22,15 @@ GAUGES = {
     "step": ("hazeheal_step", "Steps done"),
     "steps": ("hazeheal_steps_wanted", "Steps at which the run is complete"),
     "epoch": ("hazeheal_epoch", "Epochs completed"),
-    "images_per_second": ("hazeheal_images_per_second", "Images per second over the last log interval"),
+    "images_per_second": (
+        "hazeheal_images_per_second",
+        "Images per second of the training loop over the last log interval",
+    ),
+    "images_per_second_wall": (
+        "hazeheal_images_per_second_wall",
+        "Images per second over the last log interval, with validation, samples, saves and reports",
+    ),
+    "overhead_share": ("hazeheal_overhead_share", "Share of the last log interval outside of the training loop"),
     "eta_seconds": ("hazeheal_eta_seconds", "Estimated seconds until the run is complete"),
     "best_psnr": ("hazeheal_best_psnr_db", "Best validation PSNR"),
     "best_step": ("hazeheal_best_step", "Step of the best validation PSNR"),

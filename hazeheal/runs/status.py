@@ -3,7 +3,7 @@
     status = Status(directory, total_steps=2000, facts={"replicas": 2})
     with status.record_failure():
         status.begin()
-        status.log(60, losses={"gen_l1_loss": 0.1}, images_per_second=41.0)
+        status.log(60, losses={"gen_l1_loss": 0.1}, rates={"images_per_second": 41.0})
     read_status("RUN")                                  # {"state": "killed", ...}
 
 A killed process cannot write its final state. `read_status` checks the lock of the run (`run_dir`), which the
@@ -32,9 +32,10 @@ from hazeheal.utils.file_lock import try_lock
 
 LOG = logging.getLogger("hazeheal")
 
+RATES = ("images_per_second", "images_per_second_wall", "overhead_share")
 # In the order of the file; `facts` follow. A value that is not known is null.
 _FIELDS = (
-    *("state", "reason", "exit_code", "step", "steps", "epoch", "images_per_second", "eta_seconds"),
+    *("state", "reason", "exit_code", "step", "steps", "epoch", *RATES, "eta_seconds"),
     *("best_psnr", "best_step", "losses", "validation", "checkpoint_step"),
     *("host", "boot", "pid", "started", "updated"),
 )
@@ -111,20 +112,27 @@ class Status:
             self._set_step(step)
         self._write(min_seconds=WRITE_SECONDS)
 
-    def log(self, step: int, *, losses: Mapping[str, float | None], images_per_second: float | None) -> None:
-        """Records the mean losses and the rate since the last log interval."""
+    def log(self, step: int, *, losses: Mapping[str, float | None], rates: Mapping[str, float | None]) -> None:
+        """Records the mean losses and the rates (`RATES`; others are ignored) since the last log interval."""
         self._facts["losses"] = {name: _finite(value) for name, value in losses.items()}
-        self._facts["images_per_second"] = _finite(images_per_second)
+        self._facts |= {name: _finite(rates.get(name)) for name in RATES}
         self._set_step(step)
         self._write(min_seconds=WRITE_SECONDS)
 
     def validated(self, step: int, quality: Mapping[str, float]) -> None:
-        """Records the figures of a validation; `psnr` (dB) among them decides which step is best."""
+        """Records the figures of a validation."""
         self._facts["validation"] = {"step": step} | {name: _finite(v) for name, v in quality.items()}
-        best = self._facts["best_psnr"]
-        if math.isfinite(quality["psnr"]) and (best is None or quality["psnr"] > best):
-            self._facts |= {"best_psnr": quality["psnr"], "best_step": step}
         self.enter("training", step=step)
+
+    def saving(self, step: int, quality: Mapping[str, float] | None = None) -> None:
+        """Records that a checkpoint is being saved, with the figures of a validation or None.
+
+        The `psnr` (dB) among them decides which step is best: a step that was not saved cannot be used.
+        """
+        psnr, best = (quality or {}).get("psnr"), self._facts["best_psnr"]
+        if _finite(psnr) is not None and (best is None or psnr > best):
+            self._facts |= {"best_psnr": psnr, "best_step": step}
+        self.enter("saving", step=step)
 
     def stopped(self, signal: str, step: int) -> None:
         """Records that the run saved a checkpoint at `step` and ends because of `signal`, SIGINT or SIGTERM."""

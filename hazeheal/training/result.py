@@ -3,10 +3,12 @@
 import pathlib
 import shlex
 import sys
+from collections.abc import Mapping
 
 from hazeheal.distributed.groups import Groups
 from hazeheal.runs.run_dir import RunDirectory
 
+RATES = ("images_per_second", "images_per_second_wall", "input_wait_share", "overhead_share")
 QUALITY = ("psnr_input", "psnr", "ssim_input", "ssim")
 
 
@@ -24,7 +26,7 @@ def save_result(
     groups: Groups,
     step: int,
     quality: dict | None,
-    images_per_second: float | None,
+    rates: Mapping[str, float | None],
     facts: dict,
 ) -> dict:
     """Writes result.json, once on every file system that the groups use. All groups must call it.
@@ -32,7 +34,7 @@ def save_result(
     Args:
         directory, groups, step: As for `complete_result`.
         quality: The figures of the last validation; None without validation.
-        images_per_second: The rate of the training loop over the whole run.
+        rates: `RATES` over the whole run.
         facts: `replicas`, `precision` and `xla`.
 
     Returns:
@@ -41,7 +43,7 @@ def save_result(
     result = {
         **{name: (quality or {}).get(name) for name in QUALITY},
         "steps": step,
-        "images_per_second": images_per_second,
+        **{name: rates[name] for name in RATES},
         **facts,
     }
     if groups.is_first:

@@ -44,6 +44,7 @@ class Session:
         self._started_from = None
         self._checkpoints = CheckpointManager(directory.checkpoints, keep=config.train.keep, log=LOG)
         self._best = None
+        self._has_skipped = False  # since the last save
 
     def restore(self, *, networks_from: pathlib.Path | None = None) -> Restored | None:
         """Loads the newest intact checkpoint of the job into the state, or starts a new run.
@@ -92,6 +93,25 @@ class Session:
         """Returns whether a validation, None where there was none, is better than that of all saved checkpoints."""
         return quality is not None and quality["psnr"] > self._best
 
+    def can_save(self, step: int, *, quality: dict | None) -> bool:
+        """Returns whether a save now would not wait for earlier ones, in any group. All groups must call it.
+
+        A save that would wait is skipped, which is logged once for each write that takes too long. Only the best
+        validation so far may queue behind one other save, because its weights cannot be saved later; if it has to be
+        skipped, it does not count as the best.
+        """
+        pending = int(self._groups.gather([self._checkpoints.pending()]).max())
+        if pending < (2 if self.is_best(quality) else 1):
+            return True
+        if not self._has_skipped:
+            LOG.warning(
+                "step %d is not saved, because an earlier checkpoint is still being written; use a faster disk for "
+                "--workdir, or a longer --config.train.save_every",
+                step,
+            )
+        self._has_skipped = True
+        return False
+
     def save(self, step: int, *, quality: dict | None, progress: dict) -> None:
         """Starts to write the checkpoint of `step`. Call it when all reports up to that step are on the disk.
 
@@ -100,6 +120,9 @@ class Session:
         """
         # A checkpoint of any group then implies that the reports of all groups are complete.
         self._groups.barrier()
+        self._has_skipped = False
+        if self._checkpoints.pending() > 1:
+            self._checkpoints.wait()  # at most two copies of the state in memory
         if quality is not None:
             self._best = max(self._best, quality["psnr"])
         self._checkpoints.save(

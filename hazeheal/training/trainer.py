@@ -212,23 +212,26 @@ class DehazeTrainer:
                     batches, save_due = self._batches_from(step), False
                     continue
                 if due.log.due(step):
-                    reporter.log(step, bad_records=len(self._data.bad_records))
+                    with due.log.measured():
+                        reporter.log(step, bad_records=len(self._data.bad_records))
                 if due.validate.due(step):
-                    quality = self._validate(step, reporter)
+                    with due.validate.measured():
+                        quality = self._validate(step, reporter)
                 if due.sample.due(step):
-                    self._sample(step, reporter)
+                    with due.sample.measured():
+                        self._sample(step, reporter)
                 if due.epoch.due(step):
-                    reporter.epoch(step, quality=quality)
+                    reporter.epoch(step)
                 save_due = save_due or due.save.due(step) or session.is_best(quality)
                 # Checkpoints of a series of non-finite steps would take the place of those that a rollback may need.
                 if save_due and (not reporter.is_skipping or step == self.total_steps):
-                    self._save(step, quality, session, reporter)
+                    self._save(step, quality, session, reporter, is_last=step == self.total_steps)
                     save_due = False
                 reporter.beat(step)
             profiler.stop()
 
             if step < self.total_steps:
-                self._save(step, quality, session, reporter)
+                self._save(step, quality, session, reporter, is_last=True)
             reporter.saving(step)
             session.wait(step)
             if step < self.total_steps:
@@ -241,7 +244,7 @@ class DehazeTrainer:
                 groups=self._groups,
                 step=step,
                 quality=quality,
-                images_per_second=reporter.images_per_second,
+                rates=reporter.rates,
                 facts=self._facts(),
             )
             reporter.complete(step)
@@ -270,6 +273,7 @@ class DehazeTrainer:
 
     def _start_from(self, restored, reporter):
         """Resumes reports and data from a checkpoint, None for a new run; returns the figures of its validation."""
+        self._schedule.start(None if restored is None else restored.progress.get("schedule"))
         if restored is None:
             reporter.start(0, progress=None)
             return None
@@ -286,9 +290,13 @@ class DehazeTrainer:
         return iter(strategy.distribute_datasets_from_function(lambda _: self._data.dataset(step, orient=False)))
 
     def _agree(self, signals):
-        """Returns the signal that any group has received, or None, and how many steps all groups run next."""
-        names = (None, *STOP_SIGNALS)
-        table = self._groups.gather([names.index(signals.received), self._loop_length.wanted()])
+        """Returns the signal that any group has received, or None, and how many steps all groups run next.
+
+        Intervals in minutes are over when they are by the clock of group 0.
+        """
+        names, over = (None, *STOP_SIGNALS), self._schedule.due_by_clock()
+        table = self._groups.gather([names.index(signals.received), self._loop_length.wanted(), *over])
+        self._schedule.agree(table[0, 2:])
         return names[int(table[:, 0].max())], int(table[:, 1].min())
 
     def _run_steps(self, batches, step, stop, reporter):
@@ -296,9 +304,9 @@ class DehazeTrainer:
             begin = time.perf_counter()
             metrics, waited = self._loop(batches, tf.constant(stop - step))
             metrics, waited = metrics.numpy(), float(waited)
-            seconds = time.perf_counter() - begin
-        self._loop_length.add(stop - step, seconds=seconds)
-        reporter.add(step, metrics, seconds=seconds, waited=waited)
+            end = time.perf_counter()
+        self._loop_length.add(stop - step, seconds=end - begin)
+        reporter.add(step, metrics, begin=begin, end=end, waited=waited)
 
     def _validate(self, step, reporter):
         if self._validator is None:
@@ -316,11 +324,15 @@ class DehazeTrainer:
         if rows:
             reporter.samples(step, rows)
 
-    def _save(self, step, quality, session, reporter):
-        reporter.saving(step)
-        progress = {**reporter.to_json(), "bad_records": list(self._data.bad_records)}
-        self._data.log_bad_records()  # A run that resumes from this checkpoint does not log those in it again.
-        session.save(step, quality=quality, progress=progress)
+    def _save(self, step, quality, session, reporter, *, is_last):
+        if not is_last and not session.can_save(step, quality=quality):
+            return
+        with self._schedule.save.measured():
+            reporter.saving(step, quality)
+            bad_records = list(self._data.bad_records)
+            progress = {**reporter.to_json(), "schedule": self._schedule.to_json(), "bad_records": bad_records}
+            self._data.log_bad_records()  # A run that resumes from this checkpoint does not log those in it again.
+            session.save(step, quality=quality, progress=progress)
 
     def _facts(self):
         runtime = self.runtime

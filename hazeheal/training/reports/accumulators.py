@@ -1,4 +1,4 @@
-"""What the host accumulates between two reports: means of metrics and the speed of the loop.
+"""What the host accumulates between two reports: means of metrics, and the speed with and without overhead.
 
 Both are saved with every checkpoint, so that a resumed run reports the same means, bit for bit.
 """
@@ -10,6 +10,8 @@ import numpy as np
 from hazeheal.training.step.optimizer import LOSS_SCALE_MIN
 
 SPANS = ("log", "epoch")  # since the last log line, and since the epoch began
+RATES = ("images_per_second", "images_per_second_wall", "step_seconds", "input_wait_share", "overhead_share")
+_SUMS = ("steps", "seconds", "waited", "outside")
 
 
 class Accumulators:
@@ -75,47 +77,58 @@ class Accumulators:
 
 
 class Clock:
-    """Measures images per second, seconds per step and the share of time spent waiting for input.
+    """Measures the speed of the training loop, and how much of the time is spent outside of it.
 
-    Only the training loop is timed. Validation, samples and saves between two calls of the loop do not count, nor
-    does the first call, which compiles.
+    Time counts from the end of a process's first call of the loop, which compiles, to the end of its last one. What
+    happens between two calls (validation, samples, saves, reports) is the overhead.
     """
 
     def __init__(self, batch_size: int):
         """Starts at zero; `batch_size` is the global batch."""
         self._batch_size = batch_size
-        self._compiled = False
-        self._seconds, self._steps, self._waited = 0.0, 0, 0.0
-        self._total_seconds, self._total_steps = 0.0, 0
+        self._last_end = None  # of a call of the loop
+        self._recent, self._total = dict.fromkeys(_SUMS, 0.0), dict.fromkeys(_SUMS, 0.0)
 
-    def add(self, steps: int, *, seconds: float, waited: float) -> None:
-        """Counts a call of the loop: `steps` in `seconds`, of which it waited `waited` seconds for input."""
-        if self._compiled:
-            self._seconds += seconds
-            self._steps += steps
-            self._waited += waited
-            self._total_seconds += seconds
-            self._total_steps += steps
-        self._compiled = True
+    def add(self, steps: int, *, begin: float, end: float, waited: float) -> None:
+        """Counts a call of the loop.
+
+        Args:
+            steps: Number of steps.
+            begin, end: When the call began and ended, in seconds of any one clock.
+            waited: Seconds of it spent waiting for input.
+        """
+        if self._last_end is not None:
+            values = {"steps": steps, "seconds": end - begin, "waited": waited, "outside": begin - self._last_end}
+            for sums in (self._recent, self._total):
+                for name in _SUMS:
+                    sums[name] += values[name]
+        self._last_end = end
 
     def take(self) -> dict[str, float | None]:
-        """Returns the rates since the last call, None where nothing was measured, and starts again."""
-        seconds, steps, waited = self._seconds, self._steps, self._waited
-        self._seconds, self._steps, self._waited = 0.0, 0, 0.0
-        return {
-            "images_per_second": steps * self._batch_size / seconds if steps else None,
-            "step_seconds": seconds / steps if steps else None,
-            "input_wait_share": min(1.0, waited / seconds) if steps else None,
-        }
+        """Returns the rates since the last call, None where nothing was measured, and starts again.
 
-    def images_per_second(self) -> float | None:
-        """Returns the rate of the whole run, including what was measured before a restart."""
-        return self._total_steps * self._batch_size / self._total_seconds if self._total_steps else None
+        `images_per_second`, `step_seconds` and `input_wait_share` are those of the loop alone; `overhead_share` is the
+        share of the time outside of it, and `images_per_second_wall` the rate over all of the time.
+        """
+        sums, self._recent = self._recent, dict.fromkeys(_SUMS, 0.0)
+        return self._rates(sums)
+
+    def total(self) -> dict[str, float | None]:
+        """Returns the same rates for the whole run, including what was measured before a restart."""
+        return self._rates(self._total)
+
+    def _rates(self, sums):
+        steps, seconds, waited, outside = (sums[name] for name in _SUMS)
+        if not steps:
+            return dict.fromkeys(RATES)
+        images = steps * self._batch_size
+        values = (images / seconds, images / (seconds + outside), seconds / steps)
+        return dict(zip(RATES, (*values, min(1.0, waited / seconds), outside / (seconds + outside)), strict=True))
 
     def to_json(self) -> dict:
         """Returns plain JSON values."""
-        return {"seconds": self._total_seconds, "steps": self._total_steps}
+        return dict(self._total)
 
     def load_json(self, saved: dict) -> None:
-        """Restores the values of `to_json`."""
-        self._total_seconds, self._total_steps = saved["seconds"], saved["steps"]
+        """Restores the values of `to_json`; those of version 0.1 have `seconds` and `steps` only."""
+        self._total = dict.fromkeys(_SUMS, 0.0) | saved

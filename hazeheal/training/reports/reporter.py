@@ -67,6 +67,7 @@ class Reporter:
         self._summaries = SummaryWriters(directory.summaries, max_side=config.samples.max_side)
         self._csv = TrainingLog(directory.training_log, min_seconds=CSV_SECONDS)
         self._line = None
+        self._validated = None  # the figures of the last validation in this epoch
         self.longest_skipped = 0
         self._exits = contextlib.ExitStack()
 
@@ -88,13 +89,17 @@ class Reporter:
         return self._accumulators.skipped_in_a_row > 0
 
     @property
-    def images_per_second(self) -> float | None:
-        """The rate of the training loop over the whole run."""
-        return self._clock.images_per_second()
+    def rates(self) -> dict[str, float | None]:
+        """The speed over the whole run, see `Clock`."""
+        return self._clock.total()
 
     def to_json(self) -> dict:
         """Returns what a checkpoint must hold so that a resumed run reports the same means."""
-        return {"tally": self._accumulators.to_json(), "clock": self._clock.to_json()}
+        return {
+            "tally": self._accumulators.to_json(),
+            "clock": self._clock.to_json(),
+            "validated": self._validated,
+        }
 
     def start(self, step: int, *, progress: dict | None) -> None:
         """Begins or resumes reporting at `step`; reports of later steps are superseded.
@@ -106,6 +111,7 @@ class Reporter:
         if progress is not None:
             self._accumulators.load_json(progress["tally"])
             self._clock.load_json(progress["clock"])
+        self._validated = None if progress is None else progress.get("validated")
         restored_step = -1 if progress is None else step
         self._csv.rewind_to(restored_step)
         self._summaries.rewind_to(restored_step)
@@ -128,7 +134,7 @@ class Reporter:
             ]
         self._summaries.write("", summaries, step=0)
 
-    def add(self, step: int, metrics: np.ndarray, *, seconds: float, waited: float) -> None:
+    def add(self, step: int, metrics: np.ndarray, *, begin: float, end: float, waited: float) -> None:
         """Accumulates the metrics of one call of the loop, and appends the rows of the epochs that end within it.
 
         An epoch that ends with the last of the steps is left to `epoch`: it may be validated first.
@@ -136,18 +142,17 @@ class Reporter:
         Args:
             step: Number of steps before the call.
             metrics: `[steps, len(METRICS)]` float32.
-            seconds: Duration of the call.
-            waited: Seconds of it spent waiting for input.
+            begin, end, waited: As for `Clock.add`.
         """
-        self._clock.add(len(metrics), seconds=seconds, waited=waited)
+        self._clock.add(len(metrics), begin=begin, end=end, waited=waited)
         stop, self.longest_skipped = step + len(metrics), 0
         while step < stop:
-            end = min(stop, self._schedule.epoch.next(step))
-            self._accumulators.add(metrics[: end - step])
+            epoch_end = min(stop, self._schedule.epoch.next(step))
+            self._accumulators.add(metrics[: epoch_end - step])
             self.longest_skipped = max(self.longest_skipped, self._accumulators.longest_skipped)
-            step, metrics = end, metrics[end - step :]
+            step, metrics = epoch_end, metrics[epoch_end - step :]
             if step < stop:
-                self.epoch(step, quality=None)
+                self.epoch(step)
 
     def beat(self, step: int | None = None) -> None:
         """Signals to the launcher and to status.json that the run is alive, with `step` steps done."""
@@ -169,10 +174,10 @@ class Reporter:
             losses={name: value for name, value in losses.items() if value is not None},
             images_per_second=rates["images_per_second"],
         )
-        self._status.log(step, losses=losses, images_per_second=rates["images_per_second"])
+        self._status.log(step, losses=losses, rates=rates)
 
-    def epoch(self, step: int, *, quality: dict | None) -> None:
-        """Appends the row of the epoch that ends at `step`; `quality` is None where it was not validated then."""
+    def epoch(self, step: int) -> None:
+        """Appends the row of the epoch that ends at `step`, with the last validation during the epoch."""
         means = self._accumulators.take("epoch")
         row = {
             "epoch": self._schedule.epochs_done(step) - 1,
@@ -182,6 +187,7 @@ class Reporter:
             "skipped_steps": self._accumulators.skipped,
         }
         row |= {name: means[name] for name in LOSSES}
+        quality, self._validated = self._validated, None
         if quality is not None:
             row |= {f"val_{name}": quality[f"val_{name}"] for name in LOSSES}
             row |= {"val_psnr": quality["psnr"], "val_ssim": quality["ssim"]}
@@ -193,6 +199,7 @@ class Reporter:
 
     def validation(self, step: int, quality: dict[str, float]) -> None:
         """Reports the figures of `Validator.run`."""
+        self._validated = quality
         self._summaries.scalars("val", quality, step=step)
         LOG.info(
             "step %d: validation PSNR %.2f dB (hazy input %.2f), SSIM %.4f (%.4f)",
@@ -211,9 +218,12 @@ class Reporter:
             LOG.warning("the sample sheet %s could not be written (%s); training continues", path, error)
         self._summaries.images("val", rows, step=step)
 
-    def saving(self, step: int) -> None:
-        """Records that a checkpoint is about to be saved, and puts all reports up to `step` on the disk."""
-        self._status.enter("saving", step=step)
+    def saving(self, step: int, quality: dict[str, float] | None = None) -> None:
+        """Records that a checkpoint is about to be saved, and puts all reports up to `step` on the disk.
+
+        `quality` are the figures of the validation that are saved with it.
+        """
+        self._status.saving(step, quality)
         self._csv.flush()
         self._summaries.flush()
 

@@ -35,9 +35,10 @@ CHARTS = {
         "SSIM, restored and hazy input": ("ssim", "ssim_input"),
     },
     "Speed": {
-        "images per second": ("images_per_second",),
+        "images per second, of the loop and of all the time": ("images_per_second", "images_per_second_wall"),
         "seconds per step": ("step_seconds",),
         "share of the time spent waiting for input": ("input_wait_share",),
+        "share of the time outside of the training loop": ("overhead_share",),
     },
     "Health": {
         "gradient norms": ("gen_grad_norm", "disc_grad_norm"),

@@ -6,13 +6,12 @@ log.append({"epoch": 2, "step": 60, "disc_loss": 1.38})
 """
 
 import logging
-import math
 import pathlib
-import time
 from collections.abc import Mapping
 
 from hazeheal.errors import HazeHealError, OutputError
 from hazeheal.utils.atomic import atomic_write
+from hazeheal.utils.pace import Pace
 
 LOG = logging.getLogger("hazeheal")
 LOSSES = ("disc_loss", "gen_gan_loss", "gen_l1_loss", "gen_perceptual_loss", "gen_total_loss")
@@ -21,6 +20,7 @@ ORIGINAL_COLUMNS = ("epoch", *LOSSES, *(f"val_{name}" for name in LOSSES))
 COLUMNS = (*ORIGINAL_COLUMNS, "step", "images", "val_psnr", "val_ssim", "learning_rate", "skipped_steps")
 HEADER = ",".join(COLUMNS) + "\n"
 MISSING = "NA"
+SHARE = 0.005  # of the time that writes may take, other than those before a checkpoint
 
 
 class TrainingLog:
@@ -38,20 +38,20 @@ class TrainingLog:
         Args:
             path: The file.
             min_seconds: A row that follows the last write sooner is written with the next one, or by `flush`: small data
-                sets have several epochs per second.
+                sets have several epochs per second. On a slow disk writes are rarer. 0: every row is written at once.
 
         Raises:
             HazeHealError: The file has other columns, or cannot be read.
         """
         self.path = path
         self._min_seconds = min_seconds
-        self._last_write = -math.inf
+        self._pace = Pace(min_seconds, share=SHARE)
         self._is_complete = True
         self._has_warned = False
         self._rows = _read(path)  # {step: line}
 
     def append(self, row: Mapping[str, int | float | None]) -> None:
-        """Adds one row, and writes it unless the last write was less than `min_seconds` ago.
+        """Adds one row, and writes it unless the last write is too recent.
 
         Args:
             row: The values by column; `step` is required. Missing columns and None become NA.
@@ -60,16 +60,16 @@ class TrainingLog:
         line = ",".join(MISSING if value is None else str(value) for value in values) + "\n"
         self._rows[row["step"]] = line
         self._is_complete = False
-        if time.monotonic() - self._last_write >= self._min_seconds:
+        if not self._min_seconds or self._pace.is_due():
             self.flush()
 
     def flush(self) -> None:
         """Writes all rows and waits until the disk has them."""
         if self._is_complete:
             return
-        self._last_write = time.monotonic()
         try:
-            self._write()
+            with self._pace.measured():
+                self._write()
             self._is_complete = True
         except OutputError as error:
             if not self._has_warned:
