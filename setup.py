@@ -70,6 +70,7 @@ setup(
         "readers": ["tfrecord"],  # reads shards without TensorFlow, see docs/datasets.md
         "onnx": ["tf2onnx", "onnx", "onnxruntime"],
         "beam": ["apache-beam"],
+        "ray": ["ray[default,train]>=2.51"],  # for launch/train_ray.py
         "metrics": ["prometheus-client>=0.19"],  # for `hazeheal train --metrics_port`
     },
     entry_points={

@@ -7,6 +7,7 @@ import pathlib
 import re
 import shlex
 
+import ray_jobs
 from places import ROOT
 
 from hazeheal import config as configs
@@ -64,6 +65,9 @@ def check(words) -> None:
         _check_script(arguments)
     elif re.fullmatch(r"python[0-9.]*", name):
         _check_python(arguments)
+    elif name == "ray":
+        if "--" in arguments:  # Ray's own flags are not checked
+            check(arguments[arguments.index("--") + 1 :])
     elif name == "docker":
         _check_docker(arguments)
     else:
@@ -115,10 +119,20 @@ def _check_python(arguments):
     else:
         path, arguments = ROOT / arguments[0], arguments[1:]
     source = path.read_text(encoding="utf-8")
+    if path.name == "train_ray.py":
+        _check_ray(arguments)
+        return
     for word in arguments:
         flag = word.partition("=")[0]
         if flag.startswith("--") and not flag.startswith("--config"):
             assert f'"{flag}"' in source, f"{path.name} has no {flag}"
+
+
+def _check_ray(arguments):
+    ours, rest = configs.split_argv(arguments)
+    _, rest = ray_jobs.load().parser().parse_known_args(rest)
+    importlib.import_module("hazeheal.commands.train").parser().parse_args(rest)
+    configs.load(ours)
 
 
 def _check_docker(arguments):

@@ -121,6 +121,7 @@ def test_the_index_links_to_every_page():
         ("bash launch/train.sh", "launch/train.sh"),
         ("A=1 hazehal train | head", "hazehal"),
         ("python recipes/ablation.py --stps=3", "--stps"),
+        ("ray job submit -- python launch/train_ray.py --worker=3 --config=default", "--worker=3"),
         ("hazeheal evaluate --data_dir=d \\\n  --spilt=val  # a comment", "--spilt"),
     ],
 )

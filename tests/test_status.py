@@ -275,6 +275,14 @@ def test_readers_do_not_block_a_run(directory):
             kill(watcher)
 
 
+def test_each_group_has_its_own_lock(directory):
+    other = RunDirectory(directory.path, group=1)
+    with other.locked():
+        assert is_locked(directory.path, group=1)
+        assert not is_locked(directory.path)
+    assert not is_locked(directory.path, group=1)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"state": "training", "step": 1, "steps": 2, "updated": "?"}'])
 def test_an_unreadable_status_is_none(directory, text):
     directory.path.mkdir()

@@ -142,6 +142,20 @@ def test_an_error_caused_by_a_failed_device_is_not_final(job):
     assert "group_00" in one.lines[0] and "reported a failed device; restarting all processes" in one.lines[0]
 
 
+@pytest.mark.parametrize("end", ["kill()", "sys.exit(69)"])
+def test_restarts_may_be_left_to_the_caller(job, end):
+    one = job(f"beat(3); {end}")
+    assert one.run(max_restarts=None) == 69
+    assert one.attempts() == 1
+    (line,) = one.lines
+    assert re.fullmatch(r"group_00 \(process \d+\) (was ended by SIGKILL|lost another group)", line)
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 75])
+def test_other_ends_are_the_same_if_restarts_are_left_to_the_caller(job, code):
+    assert job(f"sys.exit({code})").run(max_restarts=None) == code
+
+
 def test_max_restarts_of_0_means_no_restart(job):
     one = job("beat(3); kill()")
     assert one.run(max_restarts=0) == 1

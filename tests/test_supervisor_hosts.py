@@ -62,6 +62,15 @@ def test_a_process_that_noticed_the_error_is_not_restarted(hosts, tmp_path):
     assert there.attempts() == 1
 
 
+def test_an_error_is_awaited_before_the_caller_restarts(hosts):
+    """The process of this host notices the end of the other one before that host writes its note."""
+    (here, _), note_arguments = hosts("sys.exit(69)", "pass")
+    other = ErrorNotes(note_arguments[1][0], group_name=note_arguments[1][1])
+    own = ErrorNotes(note_arguments[0][0], group_name=note_arguments[0][1])
+    here.lines = type("", (), {"append": lambda _, line: other.write(2)})()  # the line on the loss
+    assert here.run(notes=own, max_restarts=None) == 2
+
+
 def test_a_note_ends_the_delay_before_a_restart(hosts, tmp_path):
     (here, there), note_arguments = hosts(FAILS.format(1), "sys.exit(69)")
     with launched(there, note_arguments=note_arguments[1], FIRST_DELAY=40.0) as other:

@@ -1,5 +1,6 @@
 """The supervisor: stop signals to the launcher and to its processes."""
 
+import concurrent.futures
 import signal
 import time
 
@@ -26,6 +27,18 @@ def test_a_signal_is_forwarded_once_and_ends_the_job(job, name, code, received):
         assert one.notes(place) == ["ready", received]
         assert one.attempts(place) == 1
     assert not list(one.folder.glob("hazeheal-launch-*"))
+
+
+def test_a_program_may_stop_a_supervisor_that_runs_in_a_thread(job):
+    one = job(STOPS)
+    watched = supervisor.Supervisor(one.start, max_restarts=3, hang_timeout=0)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(watched.run)
+        while not one.is_ready():
+            time.sleep(0.01)
+        watched.stop(signal.SIGTERM)
+        assert running.result(PATIENCE) == 75
+    assert one.notes() == ["ready", "SIGTERM"]
 
 
 def test_sigint_is_handled_even_if_it_was_ignored(job):

@@ -49,7 +49,8 @@ class Supervisor:
 
     Args:
         start: Called for each attempt; returns [(name, command, environment), ...] for `Worker`.
-        max_restarts: Number of restarts in a row without a new step after which it gives up.
+        max_restarts: Number of restarts in a row without a new step after which it gives up. None: the caller restarts
+            the job, and `run` returns 69 when that is needed.
         hang_timeout: Seconds without a heartbeat after which a process counts as hung; 0 disables the check.
         notes: Exchanges errors with the launchers of other hosts; None if there are none.
         report: Called with each line for the user; prints to stderr by default.
@@ -59,7 +60,7 @@ class Supervisor:
         self,
         start: Callable[[], Sequence[tuple[str, Sequence[str], Mapping[str, str]]]],
         *,
-        max_restarts: int,
+        max_restarts: int | None,
         hang_timeout: float,
         notes: ErrorNotes | None = None,
         report: Callable[[str], None] | None = None,
@@ -74,13 +75,14 @@ class Supervisor:
     def run(self) -> int:
         """Runs the job and returns its exit code: 0, 1, 2, 71, 75 or 130.
 
-        After too many restarts it is 71 if a device failed at last, else 1.
+        After too many restarts it is 71 if a device failed at last, else 1. Signals of this process are handled only in
+        the main thread; elsewhere, call `stop`.
         """
         signals = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
             signals.append(signal.SIGHUP)
         with (
-            handle_signals(self._record_signal, *signals),
+            handle_signals(lambda number, frame: self.stop(number), *signals),
             tempfile.TemporaryDirectory(prefix="hazeheal-launch-") as folder,
         ):
             try:
@@ -90,8 +92,8 @@ class Supervisor:
                     worker.send(signal.SIGKILL)
                     worker.process.wait()
 
-    def _record_signal(self, number, frame):
-        del frame
+    def stop(self, number: int) -> None:
+        """Ends the job as a signal with this number to the launcher does. May be called in any thread."""
         # Closing the terminal (SIGHUP) also stops and saves.
         self._signals.append(signal.SIGTERM if number == signal.SIGHUP else number)
 
@@ -108,6 +110,13 @@ class Supervisor:
                 break
             if code is not None:
                 return code
+            if self._max_restarts is None:
+                self._report(reason)
+                # The cause may be an error on another host, whose launcher is about to write a note.
+                self._sleep(FIRST_DELAY)
+                if not (self._signals or self._read_notes(now=True)):
+                    return EXIT_GROUP_LOST
+                break
             step = max(worker.step() for worker in self._workers)
             if step > furthest_step:
                 furthest_step, restarts, device_failures = step, 0, 0

@@ -231,10 +231,10 @@ def read_status(run: str | pathlib.Path) -> dict[str, Any] | None:
     return status | {"state": state, "alive": alive, "age_seconds": round(age, 1)}
 
 
-def is_locked(run: str | pathlib.Path) -> bool | None:
-    """Returns whether a process holds the run's lock, or None if the file system does not support locks."""
+def is_locked(run: str | pathlib.Path, *, group: int = 0) -> bool | None:
+    """Returns whether a process holds the lock of a group, or None if the file system does not support locks."""
     try:
-        with open(RunDirectory(run).group / ".lock", encoding="utf-8") as file:
+        with open(RunDirectory(run, group=group).group / ".lock", encoding="utf-8") as file:
             # Shared, so that two readers do not take each other for the run.
             return not try_lock(file.fileno(), shared=True)
     except FileNotFoundError:
