@@ -86,7 +86,7 @@ class Machine:
         trainer = self.trainer
         trainer.state.load(self.initial, source="the test")
         trainer.config = tiny.config(**EVERY | overrides)
-        trainer._schedule = Schedule(trainer.config, num_pairs=trainer._data.num_images)
+        trainer._schedule = Schedule(trainer.config, num_pairs=trainer._data.train.num_images)
         trainer._directory = RunDirectory(workdir)
         trainer._networks_from = restore_from
         self.rows, self.seconds, self.at = [], [], resumed_at

@@ -119,11 +119,13 @@ def test_the_same_losses_as_one_group(two_groups, data, tmp_path, replicas):
 
 @pytest.mark.slow
 def test_a_run_that_changes_its_groups_and_replicas(two_groups, data, tmp_path):
-    complete(jobs.launch(data, tmp_path, **SHORT | {"train__steps": 17}))
-    complete(one_process(data, tmp_path, "--cpu_replicas=2", train__steps=34))
+    cache = {"data__cache": tmp_path / "caches"}
+    complete(jobs.launch(data, tmp_path, **SHORT | cache | {"train__steps": 17}))
+    complete(one_process(data, tmp_path, "--cpu_replicas=2", **cache, train__steps=34))
     assert checkpoints.list_steps(tmp_path / "group_00/checkpoints")[-1] == 34
     assert checkpoints.list_steps(tmp_path / "group_01/checkpoints")[-1] == 17
-    complete(jobs.launch(data, tmp_path, **SHORT))
+    complete(jobs.launch(data, tmp_path, **SHORT | cache))
+    assert len(list((tmp_path / "caches").glob("*.pixels"))) == 2
     # Group 1 did not run from step 17 to 34: it restores the other group's checkpoint, and saves its own.
     log = (tmp_path / "group_01/log.txt").read_text()
     assert f"resumed at step 34 from {tmp_path}/group_00/checkpoints/ckpt-00000034" in log

@@ -179,7 +179,7 @@ def test_the_run_is_repeated_bit_for_bit(machine, whole_run, tmp_path):
 
 
 def test_without_validation(machine, tmp_path, monkeypatch):
-    monkeypatch.setattr(machine.trainer, "_val_data", None)
+    monkeypatch.setattr(machine.trainer._data, "val", None)
     monkeypatch.setattr(machine.trainer, "_validator", None)
     result = machine.run(tmp_path, train__steps=9, data__val_split="")
     assert {key: result[key] for key in KEYS[:4]} == dict.fromkeys(KEYS[:4])

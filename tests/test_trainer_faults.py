@@ -106,9 +106,9 @@ def test_a_damaged_record_is_named(machine, data, tmp_path, monkeypatch, split):
     options = {"crop_size": 16, "num_replicas": 2} if split == "train" else {}
     processor = DehazeDataProcessor(copy, split=split, batch_size=4, **options)
     if split == "train":
-        monkeypatch.setattr(machine.trainer, "_data", processor)
+        monkeypatch.setattr(machine.trainer._data, "train", processor)
     else:
-        monkeypatch.setattr(machine.trainer, "_val_data", processor)
+        monkeypatch.setattr(machine.trainer._data, "val", processor)
         monkeypatch.setattr(machine.trainer._validator, "_processor", processor)
     with pytest.raises(DataError) as caught:
         machine.run(tmp_path / "run", samples__count=0)

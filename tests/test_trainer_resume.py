@@ -76,10 +76,10 @@ def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(machine,
 @pytest.fixture
 def decoding(machine, monkeypatch, tmp_path):
     """The machine with an empty directory of caches, which is returned."""
-    for processor in (machine.trainer._data, machine.trainer._val_data):
+    for processor in (machine.trainer._data.train, machine.trainer._data.val):
         monkeypatch.setattr(processor, "_source", RecordSource(processor._records))
     directory = tmp_path / "caches"
-    monkeypatch.setattr(machine.trainer, "_cache_directory", directory)
+    monkeypatch.setattr(machine.trainer._data, "_cache_directory", directory)
     return directory
 
 
@@ -93,24 +93,24 @@ def test_a_run_changes_to_the_cache_when_it_is_complete_and_gives_the_same(
         return write(path, processor, stop=stop)
 
     def finish():
-        sources.append(type(machine.trainer._data._source))
+        sources.append(type(machine.trainer._data.train._source))
         complete.set()
-        path = cache_path(decoding, machine.trainer._data.split)
-        while not is_complete(path, machine.trainer._data.split):
+        path = cache_path(decoding, machine.trainer._data.train.split)
+        while not is_complete(path, machine.trainer._data.train.split):
             time.sleep(0.01)
 
     monkeypatch.setattr(cache_builder, "_write", write_later)
     machine.run(tmp_path / "run", after={7: finish})
-    assert [*sources, type(machine.trainer._data._source)] == [RecordSource, CacheSource]
-    assert type(machine.trainer._val_data._source) is CacheSource
+    assert [*sources, type(machine.trainer._data.train._source)] == [RecordSource, CacheSource]
+    assert type(machine.trainer._data.val._source) is CacheSource
     assert "decoded them in" in log_of(tmp_path / "run")
     same_run(tmp_path / "run", whole_run[0])
 
 
 def test_a_run_without_a_cache_gives_the_same(machine, whole_run, tmp_path, decoding, monkeypatch):
-    monkeypatch.setattr(machine.trainer, "_cache_directory", None)
+    monkeypatch.setattr(machine.trainer._data, "_cache_directory", None)
     machine.run(tmp_path / "run")
-    assert type(machine.trainer._data._source) is RecordSource and not decoding.exists()
+    assert type(machine.trainer._data.train._source) is RecordSource and not decoding.exists()
     assert "no cache of decoded images: " in log_of(tmp_path / "run")
     same_run(tmp_path / "run", whole_run[0])
 

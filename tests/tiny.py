@@ -21,6 +21,7 @@ from tfrecords_tools import __main__ as tools
 OVERRIDES = {
     "data.crop_size": 16,
     "data.workers": 2,
+    "data.cache": "off",  # a cache would hide damage to copies of the data set; its own tests switch it on
     "model.width": 4,
     "model.depth": 1,
     "model.disc_width": 4,

@@ -8,7 +8,6 @@ save. A checkpoint is written last, so that all reports up to its step are on th
 """
 
 import contextlib
-import functools
 import gc
 import logging
 import pathlib
@@ -18,14 +17,13 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from hazeheal import config as configs
-from hazeheal.data.pipeline.cache_builder import CacheBuilder, choose_directory
-from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.distributed.failures import translate_errors, translate_failures
 from hazeheal.distributed.groups import Groups
 from hazeheal.distributed.preemption import STOP_SIGNALS, StopSignals
 from hazeheal.distributed.runtime import Runtime, choose_runtime
 from hazeheal.models.networks import Networks
 from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.training.data import TrainingData
 from hazeheal.training.preflight.checks import check_run
 from hazeheal.training.profiler import Profiler
 from hazeheal.training.reports.logging_setup import setup_logging
@@ -36,7 +34,6 @@ from hazeheal.training.schedule import LoopLength, Schedule
 from hazeheal.training.session import Session
 from hazeheal.training.step.step import make_loop, make_state
 from hazeheal.training.validator import Validator
-from hazeheal.utils.cpu import usable_cores
 
 LOG = logging.getLogger("hazeheal")
 
@@ -79,17 +76,13 @@ class DehazeTrainer:
         configs.check_batch(config, replicas=self.runtime.replicas)
         self.config = config
         self._data_dir = data_dir
-        self._on_bad_record = on_bad_record
         self._directory = RunDirectory(workdir, group=self.runtime.group)
         found = check_run(config, data_dir=data_dir, directory=self._directory, restore_from=restore_from)
         self._fingerprint, self._networks_from = found.fingerprint, found.networks_from
-        self._data = self._open_split(config.data.train_split)
-        self._val_data = self._open_split(config.data.val_split) if config.data.val_split else None
+        self._data = TrainingData(config, data_dir, runtime=self.runtime, on_bad_record=on_bad_record)
         with self._directory.locked():
             pass  # refuses a directory that is in use, before anything is built
-        splits = [data.split for data in (self._data, self._val_data) if data is not None]
-        self._cache_directory, self._no_cache = choose_directory(config.data.cache, splits)
-        self._schedule = Schedule(config, num_pairs=self._data.num_images)
+        self._schedule = Schedule(config, num_pairs=self._data.train.num_images)
         self._loop_length = LoopLength(config.train.steps_per_loop)
         self._groups = Groups(self.runtime)
         facts = {"the data set": self._fingerprint, "--on_bad_record": on_bad_record}
@@ -103,11 +96,11 @@ class DehazeTrainer:
             total_steps=self._schedule.total_steps,
             warmup_steps=self._schedule.warmup_steps,
         )
-        images = self._val_data or self._data
+        images = self._data.val or self._data.train
         self._sampler = Sampler(self.state, count=config.samples.count, processor=images, groups=self._groups)
         self._validator = None
-        if self._val_data is not None:
-            self._validator = Validator(self.state, config=config, runtime=self.runtime, processor=self._val_data)
+        if self._data.val is not None:
+            self._validator = Validator(self.state, config=config, runtime=self.runtime, processor=self._data.val)
 
     @property
     def networks(self) -> Networks:
@@ -120,28 +113,6 @@ class DehazeTrainer:
         """The step at which the run is complete."""
         return self._schedule.total_steps
 
-    def _open_split(self, split):
-        devices, group = len(self.runtime.devices), self.runtime.group
-        return DehazeDataProcessor.from_config(
-            self.config,
-            self._data_dir,
-            split=split,
-            num_replicas=self.runtime.replicas,
-            local_replicas=range(group * devices, (group + 1) * devices),
-            workers=self.config.data.workers or max(1, usable_cores() // self.runtime.groups_on_host),
-            on_bad_record=self._on_bad_record,
-        )
-
-    def _build_caches(self):
-        """Returns a context in which the decoded images of both splits are written to the cache, if there is one."""
-        if self._cache_directory is None:
-            LOG.info("no cache of decoded images: %s", self._no_cache)
-            return contextlib.nullcontext()
-        names = [name for name in (self.config.data.train_split, self.config.data.val_split) if name]
-        # Processors of its own: those of the training count the damaged records that they skip.
-        open_split = functools.partial(DehazeDataProcessor.from_config, self.config, self._data_dir)
-        return CacheBuilder(self._cache_directory, [open_split(split=name) for name in names])
-
     def describe(self) -> str:
         """Returns devices, networks, data and length of the run in a few lines."""
         counts = self.state.networks.parameter_counts()
@@ -152,7 +123,7 @@ class DehazeTrainer:
                 f"networks  generator {counts['generator']:,} parameters, "
                 f"discriminator {counts['discriminator']:,}; perceptual loss "
                 + ("on" if self.state.networks.perceptual is not None else "off"),
-                f"data      {self._data_dir}: {self._data.num_images} training, {validation} pairs",
+                f"data      {self._data_dir}: {self._data.train.num_images} training, {validation} pairs",
                 f"training  {self.total_steps} steps of {self.config.train.batch_size} images "
                 f"({float(self.total_steps / self._schedule.steps_per_epoch):.4g} epochs)",
             ]
@@ -180,7 +151,7 @@ class DehazeTrainer:
             failures = translate_failures(self._groups.count, checkpoints=self._directory.checkpoints)
             stack.enter_context(failures)
             session = stack.enter_context(contextlib.closing(self._open_session()))
-            stack.enter_context(self._build_caches())
+            stack.enter_context(self._data.build_caches())
 
             restored = session.restore(networks_from=self._networks_from)
             step = 0 if restored is None else restored.step
@@ -193,15 +164,15 @@ class DehazeTrainer:
             if restored is None:
                 self._sample(step, reporter)
 
-            due, batches, save_due = self._schedule, self._batches_from(step), False
+            due, batches, save_due = self._schedule, self._data.batches_from(step), False
             profiler = Profiler(self.config, self._directory.summaries / "train")
             while step < self.total_steps:
                 signal, count = self._agree(signals)
                 if signal:
                     break
                 profiler.update(step)
-                if self._opens_cache(self._data):
-                    batches = self._batches_from(step)
+                if self._data.open_cache(self._data.train):
+                    batches = self._data.batches_from(step)
                 stop = min(step + count, due.next_stop(step), profiler.next(step))
                 self._run_steps(batches, step, stop, reporter)
                 step, quality = stop, None
@@ -209,11 +180,11 @@ class DehazeTrainer:
                 if reporter.longest_skipped >= self.config.optimizer.max_skipped:
                     restored = session.roll_back(step, skipped=reporter.longest_skipped)
                     step, quality = restored.step, self._start_from(restored, reporter)
-                    batches, save_due = self._batches_from(step), False
+                    batches, save_due = self._data.batches_from(step), False
                     continue
                 if due.log.due(step):
                     with due.log.measured():
-                        reporter.log(step, bad_records=len(self._data.bad_records))
+                        reporter.log(step, bad_records=len(self._data.train.bad_records))
                 if due.validate.due(step):
                     with due.validate.measured():
                         quality = self._validate(step, reporter)
@@ -277,17 +248,9 @@ class DehazeTrainer:
         if restored is None:
             reporter.start(0, progress=None)
             return None
-        self._data.note_bad_records(restored.progress.get("bad_records", ()))
+        self._data.train.note_bad_records(restored.progress.get("bad_records", ()))
         reporter.start(restored.step, progress=restored.progress)
         return restored.metrics or None
-
-    def _opens_cache(self, data):
-        return self._cache_directory is not None and data.open_cache(self._cache_directory)
-
-    def _batches_from(self, step):
-        self._opens_cache(self._data)
-        strategy = self.runtime.strategy
-        return iter(strategy.distribute_datasets_from_function(lambda _: self._data.dataset(step, orient=False)))
 
     def _agree(self, signals):
         """Returns the signal that any group has received, or None, and how many steps all groups run next.
@@ -300,7 +263,7 @@ class DehazeTrainer:
         return names[int(table[:, 0].max())], int(table[:, 1].min())
 
     def _run_steps(self, batches, step, stop, reporter):
-        with translate_errors(processor=self._data, devices=self.runtime.devices):
+        with translate_errors(processor=self._data.train, devices=self.runtime.devices):
             begin = time.perf_counter()
             metrics, waited = self._loop(batches, tf.constant(stop - step))
             metrics, waited = metrics.numpy(), float(waited)
@@ -312,14 +275,14 @@ class DehazeTrainer:
         if self._validator is None:
             return None
         reporter.validating(step)
-        self._opens_cache(self._val_data)
-        with translate_errors(processor=self._val_data, devices=self.runtime.devices):
+        self._data.open_cache(self._data.val)
+        with translate_errors(processor=self._data.val, devices=self.runtime.devices):
             quality = self._validator.run(tick=reporter.beat)
         reporter.validation(step, quality)
         return quality
 
     def _sample(self, step, reporter):
-        with translate_errors(processor=self._val_data or self._data, devices=self.runtime.devices):
+        with translate_errors(processor=self._data.val or self._data.train, devices=self.runtime.devices):
             rows = self._sampler.run()
         if rows:
             reporter.samples(step, rows)
@@ -329,9 +292,9 @@ class DehazeTrainer:
             return
         with self._schedule.save.measured():
             reporter.saving(step, quality)
-            bad_records = list(self._data.bad_records)
+            bad_records = list(self._data.train.bad_records)
             progress = {**reporter.to_json(), "schedule": self._schedule.to_json(), "bad_records": bad_records}
-            self._data.log_bad_records()  # A run that resumes from this checkpoint does not log those in it again.
+            self._data.train.log_bad_records()  # A run that resumes from this checkpoint does not log those in it again.
             session.save(step, quality=quality, progress=progress)
 
     def _facts(self):
