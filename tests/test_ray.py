@@ -19,7 +19,6 @@ import tiny
 from places import ROOT
 
 from hazeheal.distributed import ray_worker
-from hazeheal.errors import UsageError
 from hazeheal.runs.run_dir import RunDirectory
 
 train_ray = ray_jobs.load()
@@ -193,18 +192,80 @@ def test_notes_of_replaced_workers_do_not_apply_to_new_ones():
     board.note("a", error=(2, "group_01"))
     board.stop()
     assert board.has_started()
-    assert board.read("a") == {"stop": True, "error": (2, "group_01")}
-    assert board.read("b") == {"stop": True}
+    board.end("a", 0, 2)
+    assert board.read("a") == {"stop": True, "is_over": True, "error": (2, "group_01")}
+    assert board.read("b") == {"stop": True, "is_over": False}
 
 
 def test_the_exit_code_is_that_of_the_last_attempt():
     """In the first one a worker was killed, and worker 0 has saved."""
     board = ray_worker.Board()
     assert board.exit_code() is None
-    board.note("a", exit_code=75)
-    board.note("b", reports=1)
-    board.note("b", exit_code=0)
+    board.end("a", 0, 75)
+    board.end("b", 1, 0)
+    board.end("b", 0, 0)
     assert board.exit_code() == 0
+
+
+@pytest.mark.parametrize(("codes", "expected"), [((0, 1), 1), ((75, 2), 2), ((75, 75), 75), ((2, 0), 2), ((75, 0), 75)])
+def test_the_exit_code_of_a_job_is_that_of_an_error_in_any_worker(codes, expected):
+    board = ray_worker.Board()
+    for rank, code in enumerate(codes):
+        board.end("a", rank, code)
+    assert board.exit_code() == expected
+
+
+@pytest.fixture
+def reported(board, monkeypatch):
+    """What is reported to Ray: [(metrics, contents of the pointer or None), ...]."""
+    found = []
+
+    def report(values, checkpoint):
+        found.append((values, checkpoint))
+
+    def from_directory(folder):
+        return json.loads(pathlib.Path(folder, ray_worker.POINTER).read_text())
+
+    sys.modules["ray"].train = types.SimpleNamespace(
+        report=report, Checkpoint=types.SimpleNamespace(from_directory=from_directory)
+    )
+    monkeypatch.setattr(ray_worker, "REPORT_SECONDS", 0.0)
+    return found
+
+
+def write_status(run, **values):
+    status = {"state": "training", "step": 0, "steps": 100, "pid": 1, "updated": "2026-01-01T00:00:00+00:00"} | values
+    run.mkdir(exist_ok=True)
+    (run / "status.json").write_text(json.dumps(status))
+
+
+def test_worker_0_reports_new_losses_and_each_checkpoint_once(board, reported, tmp_path):
+    run = tmp_path / "run"
+    write_status(run, step=7, losses={"l": 7.0}, checkpoint_step=6)  # of a process that has been killed
+    notes = ray_worker._Notes(Remote(board), attempt="a", name="group_00")
+    reports = ray_worker._Reports(str(run), notes)
+    reports.send(is_final=False)
+    write_status(run, pid=2, step=6, losses={}, checkpoint_step=6)
+    reports.send(is_final=False)
+    assert reported == []
+    write_status(run, pid=2, step=10, losses={"l": 1.0}, checkpoint_step=6)
+    for _ in range(2):
+        reports.send(is_final=False)
+    pointer = {"workdir": str(run), "step": 6}
+    assert reported == [({"step": 10, "l": 1.0}, pointer)]
+    write_status(run, pid=2, step=12, losses={"l": 1.0}, checkpoint_step=6)
+    reports.send(is_final=False)
+    assert reported[1:] == [({"step": 12, "l": 1.0}, None)]
+    reports.send(is_final=True)
+    assert reported[2:] == [({"step": 12, "l": 1.0}, pointer)]
+    assert board.read("a")["reports"] == 3
+
+
+def test_other_workers_report_as_often_as_worker_0(board, reported, tmp_path):
+    reports = ray_worker._Reports(str(tmp_path), None)
+    for count in (0, 2, 2, 3):
+        reports.follow({"reports": count} if count else {})
+        assert reported == [({}, None)] * count
 
 
 class Remote:
@@ -228,7 +289,8 @@ def board(monkeypatch):
 def worker(board, monkeypatch, tmp_path):
     """Returns worker(code, stop_when=None): the exit code of a worker whose training runs this shell code."""
     monkeypatch.setattr(ray_worker, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(ray_worker, "_Reports", lambda *_: types.SimpleNamespace(send=lambda *_, **__: None))
+    nothing = types.SimpleNamespace(send=lambda **_: None, follow=lambda _: None)
+    monkeypatch.setattr(ray_worker, "_Reports", lambda *_: nothing)
 
     def run(code, *, rank=0):
         program = tmp_path / "python"
@@ -246,7 +308,6 @@ def worker(board, monkeypatch, tmp_path):
             board=Remote(board),
         )
         notes = ray_worker._Notes(job.board, attempt="a", name=f"group_{rank:02d}")
-        ray_worker._prepare(job, rank)
         return ray_worker._watch(job, rank, notes)
 
     return run
@@ -304,7 +365,7 @@ def test_other_workers_stay_for_the_last_reports_of_worker_0(worker, board):
     def read(attempt):
         reads.append(attempt)
         if len(reads) == 20:
-            board.note("a", exit_code=0)
+            board.end("a", 0, 0)
         return original(attempt)
 
     board.read = read
@@ -312,14 +373,15 @@ def test_other_workers_stay_for_the_last_reports_of_worker_0(worker, board):
     assert len(reads) == 20
 
 
-def test_a_workdir_that_is_not_shared_is_refused(worker, tmp_path, monkeypatch):
+def test_a_workdir_that_is_not_shared_is_refused(worker, board, tmp_path, monkeypatch, capfd):
     """On this node there is a directory of the same name, of another job."""
     monkeypatch.setattr(ray_worker, "mark", lambda _: "another")
     (tmp_path / "run/ray").mkdir(parents=True)
     for prepare in (lambda: None, lambda: (tmp_path / "run/ray/job_id").write_text("old")):
         prepare()
-        with pytest.raises(UsageError, match="is not the same directory on"):
-            worker("touch started")
+        assert worker("touch started") == 2
+        assert "is not the same directory on" in capfd.readouterr().err
+        assert board.read("a")["error"][0] == 2
     assert not (tmp_path / "started").exists()
 
 
@@ -359,7 +421,7 @@ class Fit:
             pass
         if self.error:
             raise self.error
-        self.board.note("a", exit_code=self.code)
+        self.board.end("a", 0, self.code)
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 75])

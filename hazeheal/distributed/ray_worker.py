@@ -31,7 +31,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hazeheal.distributed.supervisor import Supervisor
-from hazeheal.errors import EXIT_GROUP_LOST, EXIT_OK, EXIT_RESTART, HazeHealError, UsageError
+from hazeheal.errors import EXIT_ERROR, EXIT_GROUP_LOST, EXIT_OK, EXIT_RESTART, EXIT_USAGE, HazeHealError, UsageError
 from hazeheal.runs.status import is_locked, read_status
 from hazeheal.utils.atomic import atomic_write
 from hazeheal.utils.console import one_line
@@ -82,7 +82,7 @@ class Board:
     def __init__(self):
         self._stop = False
         self._notes = {}
-        self._exit_code = None
+        self._codes = {}
 
     def stop(self) -> None:
         """Asks all workers to save and end."""
@@ -91,15 +91,20 @@ class Board:
     def note(self, attempt: str, **values: Any) -> None:
         """Sets values for all workers of an attempt."""
         self._notes.setdefault(attempt, {}).update(values)
-        self._exit_code = values.get("exit_code", self._exit_code)
+
+    def end(self, attempt: str, rank: int, code: int) -> None:
+        """Sets the exit code of a worker."""
+        self._codes.setdefault(attempt, {})[rank] = code
 
     def read(self, attempt: str) -> dict[str, Any]:
-        """Returns `stop`, and the values that were noted for the attempt."""
-        return {"stop": self._stop, **self._notes.get(attempt, {})}
+        """Returns the noted values, `stop`, and `is_over`: whether worker 0 of the attempt has ended."""
+        is_over = 0 in self._codes.get(attempt, {})
+        return {"stop": self._stop, "is_over": is_over, **self._notes.get(attempt, {})}
 
     def exit_code(self) -> int | None:
-        """Returns the exit code that worker 0 of the last attempt has noted; None if it has not ended."""
-        return self._exit_code
+        """Returns the exit code of the last attempt, after it has ended: that of its first error, if there is one."""
+        codes = list(self._codes.values())[-1].values() if self._codes else ()
+        return next((code for code in (EXIT_ERROR, EXIT_USAGE, EXIT_RESTART, EXIT_OK) if code in codes), None)
 
     def has_started(self) -> bool:
         """Returns whether workers have started."""
@@ -131,7 +136,7 @@ def metrics(status: Mapping[str, Any]) -> dict[str, Any]:
 def run_group(config: Mapping[str, Job]) -> None:
     """Runs the replica group of this Ray worker to its end; the training function of Ray Train.
 
-    The exit code of the job, 0, 1, 2 or 75, is noted on its board.
+    The exit code, 0, 1, 2 or 75, is set on the job's board.
 
     Args:
         config: `{"job": Job}`.
@@ -144,15 +149,7 @@ def run_group(config: Mapping[str, Job]) -> None:
 
     job, rank = config["job"], train.get_context().get_world_rank()
     notes = _Notes(job.board, attempt=broadcast_from_rank_zero(uuid.uuid4().hex), name=f"group_{rank:02d}")
-    try:
-        _prepare(job, rank)
-        code = _watch(job, rank, notes)
-    except HazeHealError as error:
-        _print(f"error: {one_line(error)}")
-        code = error.exit_code
-        notes.write(code)
-    if rank == 0:
-        notes.add(exit_code=code)
+    notes.end(rank, _watch(job, rank, notes))
 
 
 def _print(line):
@@ -171,6 +168,11 @@ class _Notes:
         import ray
 
         ray.get(self._board.note.remote(self._attempt, **values))
+
+    def end(self, rank, exit_code):
+        import ray
+
+        ray.get(self._board.end.remote(self._attempt, rank, exit_code))
 
     def read(self):
         import ray
@@ -222,9 +224,19 @@ def _watch(job, rank, notes):
         notes=notes,
         report=report,
     )
-    reports, is_stopping = _Reports(job.workdir, rank, notes), False
+
+    def run():
+        try:
+            _prepare(job, rank)
+            return watched.run()
+        except HazeHealError as error:
+            _print(f"error: {one_line(error)}")
+            notes.write(error.exit_code)
+            return error.exit_code
+
+    reports, is_stopping = _Reports(job.workdir, notes), False
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        running = pool.submit(watched.run)
+        running = pool.submit(run)
         try:
             while True:
                 has_ended = running.done()
@@ -234,11 +246,12 @@ def _watch(job, rank, notes):
                 if seen["stop"] and not is_stopping:
                     is_stopping = True
                     watched.stop(signal.SIGTERM)
-                # After an error the other workers may have ended already.
-                is_final = has_ended and running.result() in (EXIT_OK, EXIT_RESTART)
-                if is_final or not has_ended:
-                    reports.send(seen, is_final=is_final)
-                if has_ended and (rank == 0 or "exit_code" in seen):
+                if rank:
+                    reports.follow(seen)
+                elif not has_ended or running.result() in (EXIT_OK, EXIT_RESTART):
+                    reports.send(is_final=has_ended)
+                # Worker 0 needs the others for its reports.
+                if has_ended and (rank == 0 or seen["is_over"]):
                     return running.result()
                 time.sleep(POLL_SECONDS)
         except BaseException:
@@ -253,26 +266,26 @@ class _Reports:
     before it makes one, and the others follow.
     """
 
-    def __init__(self, workdir, rank, notes):
-        self._workdir, self._rank, self._notes = workdir, rank, notes
+    def __init__(self, workdir, notes):
+        self._workdir, self._notes = workdir, notes
         self._count, self._last, self._reported_at = 0, {}, 0.0
         self._checkpoint_step = None
         self._old = self._process(read_status(workdir))
 
-    def send(self, seen, *, is_final):
-        if self._rank:
-            while self._count < seen.get("reports", 0):
-                self._report({}, None)
-            return
+    def follow(self, seen):
+        while self._count < seen.get("reports", 0):
+            self._report({}, None)
+
+    def send(self, *, is_final):
         status = read_status(self._workdir)
         if status is None or not (is_final or self._is_due(status)):
             return
         self._reported_at, self._last = time.monotonic(), metrics(status)
         # Ray keeps metrics only with a checkpoint.
-        is_saved = status["checkpoint_step"] not in (None, self._checkpoint_step)
-        self._checkpoint_step = status["checkpoint_step"]
+        step, previous = status.get("checkpoint_step"), self._checkpoint_step
+        self._checkpoint_step = step
         self._notes.add(reports=self._count + 1)
-        self._report(self._last, status["checkpoint_step"] if is_saved or is_final else None)
+        self._report(self._last, step if is_final or step != previous else None)
 
     def _is_due(self, status):
         is_new = self._process(status) != self._old and status.get("losses") and metrics(status) != self._last
