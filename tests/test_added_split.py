@@ -2,14 +2,18 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 
 import pytest
 from converting import all_records, contents, convert, hazed, image
+from miniature_sets import plant
 from PIL import Image
+from places import ROOT
 
 from hazeheal.data import records
+from hazeheal.data.pairing.public_sets import PUBLIC_SETS
 from tfrecords_tools.__main__ import main
 from tfrecords_tools.convert import finalize, output_dir, shard
 
@@ -243,3 +247,19 @@ def test_sigterm_while_a_split_is_added_leaves_the_data_set(official, base, monk
         assert convert(official["valid"], base, "--split=val") == 143
     (base / output_dir.STATE).unlink()
     assert contents(base) == before
+
+
+def test_the_commands_of_the_docs(tmp_path, monkeypatch):
+    (one,) = (one for one in PUBLIC_SETS if one.name == "satehaze1k_thin")
+    text = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in text.splitlines() if line.endswith("--output_dir=records/thin")]
+    monkeypatch.chdir(tmp_path)
+    plant(one, tmp_path)
+    assert len(commands) == 3
+    for command in commands:
+        assert main([*command[1:], "--workers=1"]) == 0
+    assert {split: entry["records"] for split, entry in records.load_manifest("records/thin")["splits"].items()} == {
+        "train": 2,
+        "val": 2,
+        "test": 2,
+    }

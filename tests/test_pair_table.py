@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
+import shlex
 import unicodedata
 
 import pytest
 from converting import all_records, convert, hazed, image, write_pairs
 from PIL import Image
+from places import ROOT
 
 from hazeheal.data import records
 from tfrecords_tools.__main__ import main
@@ -63,6 +66,29 @@ def test_any_layout_can_be_expressed(tmp_path, layout):
         assert clear["train"] and clear["val"] and not clear["train"] & clear["val"]
     assert main(["verify", str(tmp_path / "out"), "--workers=1"]) == 0
     assert convert_table(tmp_path / "D/pairs.csv", tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize("layout", ["FRIDA", "BeDDE"])
+def test_without_a_table_these_layouts_are_refused_with_a_way_out(tmp_path, layout, capsys):
+    folder = write_images(tmp_path / "D", dict.fromkeys(name for row in LAYOUTS[layout] for name in row[:2]))
+    folders = [f"--hazy_dir={folder}", f"--gt_dir={folder}"]
+    assert main(["convert", *folders, f"--output_dir={tmp_path}/out"]) == 1
+    assert "list the pairs in a table for `hazeheal-tfrecords convert --pairs`" in capsys.readouterr().err
+
+
+def test_the_tables_and_commands_of_the_docs(tmp_path, monkeypatch):
+    for layout in ("FRIDA", "BeDDE"):
+        write_images(tmp_path / layout, dict.fromkeys(name for row in LAYOUTS[layout] for name in row[:2]))
+    text = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
+    section = text[text.index("## A table of pairs") : text.index("## Layouts")]
+    python, bash = re.findall(r"```(?:python|bash)\n(.*?)```", section, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(python, {})
+    for line in bash.splitlines():
+        assert main([*shlex.split(line)[1:], "--workers=1"]) == 0
+    for layout, output in (("FRIDA", "records/frida"), ("BeDDE", "records/bedde")):
+        expected = {row[:2] for row in LAYOUTS[layout]}
+        assert set().union(*pairs_of(tmp_path / output).values()) == expected
 
 
 FORMS = {

@@ -61,7 +61,10 @@ the same directory, the command waits for it to finish and uses its data set."""
 _CONVERT_EXAMPLES = """\
 convert --hazy_dir=RICE1/cloud --gt_dir=RICE1/label --output_dir=records/rice1
 convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/mine --pairing='^(\\d+)'
-convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/tiles --tile_size=512"""
+convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/tiles --tile_size=512
+convert --hazy_dir=D/hazy --gt_dir=D/GT --output_dir=records/clips --scene='^(.+)/'
+convert --hazy_dir=D/valid/hazy --gt_dir=D/valid/GT --output_dir=records/mine --split=val
+convert --pairs=D/pairs.csv --output_dir=records/listed"""
 
 _VERIFY = """\
 Reads a whole data set again and names everything that is damaged: checks CRCs, SHA-256 hashes and sizes, and decodes all
@@ -147,8 +150,13 @@ def _parser() -> argparse.ArgumentParser:
         "extract records/mine --output_dir=pairs\nextract records/mine --output_dir=validation --split=val",
     )
     command.add_argument("data_dir", **data_dir)
-    command.add_argument("--output_dir", required=True, metavar="OUT", help="new or empty directory for hazy/ and GT/")
-    command.add_argument("--split", metavar="NAME", help="split to extract: train or val (default: both)")
+    command.add_argument(
+        "--output_dir",
+        required=True,
+        metavar="OUT",
+        help="new or empty directory for hazy/ and GT/, or an unfinished one",
+    )
+    command.add_argument("--split", metavar="NAME", help="split to extract: train, val or test (default: all)")
     command.set_defaults(run=lambda args: extract(args.data_dir, output_dir=args.output_dir, split=args.split))
     return parser
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hazeheal.data.images import image_io
+from hazeheal.data.images.plain_size import read_plain_size
 from hazeheal.errors import HazeHealError
 from hazeheal.utils.garbage import no_cycle_collection
 from hazeheal.utils.parallel import map_in_threads
@@ -71,6 +72,6 @@ def read_headers(files: Sequence[tuple[str, str]], progress: Callable[[int], obj
 def _read_header(file: tuple[str, str]) -> Header:
     path, name = file
     try:
-        return Header(image_io.read_size(path, name=name), None)
+        return Header(read_plain_size(path) or image_io.read_size(path, name=name), None)
     except HazeHealError as error:
         return Header(None, str(error))

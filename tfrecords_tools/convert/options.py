@@ -67,7 +67,7 @@ class Options:
         "F",
         f"fraction of the pairs that is used for validation, selected by a hash (default: {VAL_FRACTION})",
         None,
-        group="splits (all pairs of one scene stay in one split: of one clear file, or of equal clear files)",
+        group="splits (pairs of one clear image, or of equal ones, stay together)",
     )
     val_keys: str | None = flag(
         "FILE",
