@@ -26,6 +26,7 @@ from hazeheal.models.networks import Networks
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.training.preflight.checks import check_run
 from hazeheal.training.profiler import Profiler
+from hazeheal.training.replica_check import ReplicaCheck
 from hazeheal.training.reports.logging_setup import setup_logging
 from hazeheal.training.reports.reporter import Reporter
 from hazeheal.training.result import complete_result, save_result
@@ -98,6 +99,7 @@ class DehazeTrainer:
             total_steps=self._schedule.total_steps,
             warmup_steps=self._schedule.warmup_steps,
         )
+        self._replica_check = ReplicaCheck(self.state, runtime=self.runtime, groups=self._groups)
         images = self._val_data or self._data
         self._sampler = Sampler(self.state, count=config.samples.count, processor=images, groups=self._groups)
         self._validator = None
@@ -293,6 +295,7 @@ class DehazeTrainer:
             reporter.samples(step, rows)
 
     def _save(self, step, quality, session, reporter):
+        self._replica_check.run(step, checkpoints=self._directory.checkpoints)
         reporter.saving(step)
         progress = {**reporter.to_json(), "bad_records": list(self._data.bad_records)}
         self._data.log_bad_records()  # A run that resumes from this checkpoint does not log those in it again.
