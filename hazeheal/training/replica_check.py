@@ -66,8 +66,8 @@ class ReplicaCheck:
         table = self._groups.gather([int(value) & _EXACT for value in self._on_all_devices()])
         if different := self._name_different(table):
             raise DeviceFailedError(
-                f"the replicas differ at step {step}: {different}; a device computed or stored a wrong value, and this step "
-                f"was not saved; {resume_advice(checkpoints)}"
+                f"the replicas differ at step {step}: {different}; a device computed or stored a wrong value, and this "
+                f"step was not saved; {resume_advice(checkpoints)}"
             )
 
     def _run_on_all_devices(self):
@@ -94,9 +94,9 @@ class ReplicaCheck:
 
 
 def checksum(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns an int64 scalar: the sum of the bits of all values, each times an odd weight by its position, modulo 2^64.
+    """Returns an int64 scalar: the bits of all values as integers, weighted by position and summed modulo 2^64.
 
-    Odd weights, because a change of one value then changes the sum whatever bits it is in.
+    The weights are odd, so that a change of one value changes the sum whatever bits it is in.
 
     Args:
         tensors: float32 or int64, of up to two dimensions.
