@@ -8,6 +8,7 @@ The faults are put in from outside, so that no code of the project knows of them
     full FOLDER STEP            from the checkpoint of that step on nothing more fits into the files of this process
     damage SHARD OFFSET STEP    at that step a bit of that byte of the shard flips
     device GROUP STEP FILE      at that step a device of that group fails, unless FILE exists, which it then does
+    flip GROUP STEP FILE        the same, but a bit of the parameters flips
 """
 
 import pathlib
@@ -64,7 +65,7 @@ def clock(seconds):
 
 
 def at_step(number, action):
-    """Calls `action` when the loop is about to go on at that step or later."""
+    """Calls `action(trainer)` when the loop is about to go on at that step or later."""
     from hazeheal.training import trainer
 
     run, done = trainer.DehazeTrainer._run_steps, []
@@ -72,7 +73,7 @@ def at_step(number, action):
     def watched(self, *arguments):
         if not done and self.state.step.numpy() >= int(number):
             done.append(True)
-            action()
+            action(self)
         return run(self, *arguments)
 
     trainer.DehazeTrainer._run_steps = watched
@@ -87,7 +88,7 @@ def full(step):
         managers[:] = [self]
         save(self, *arguments, **options)
 
-    def fill():
+    def fill(trainer):
         for manager in managers:
             manager.wait()
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
@@ -97,21 +98,36 @@ def full(step):
 
 
 def damage(shard, offset, step):
-    at_step(step, lambda: disks.flip(pathlib.Path(shard), int(offset)))
+    at_step(step, lambda trainer: disks.flip(pathlib.Path(shard), int(offset)))
 
 
-def device(group, step, file):
-    import tensorflow as tf
-
+def once(action, group, step, file):
     from hazeheal.distributed import tf_config
 
-    def fail():
+    def act(trainer):
         path = pathlib.Path(file)
         if tf_config.from_environment().group == int(group) and not path.exists():
             path.touch()
-            raise tf.errors.InternalError(None, None, "uncorrectable ECC error encountered")
+            action(trainer)
 
-    at_step(step, fail)
+    at_step(step, act)
+
+
+def device(trainer):
+    import tensorflow as tf
+
+    raise tf.errors.InternalError(None, None, "uncorrectable ECC error encountered")
+
+
+def flip(trainer):
+    import tensorflow as tf
+
+    from hazeheal.training.step.train_state import local
+
+    variable = local(trainer.state.parameters["generator"], 0)
+    bits = tf.bitcast(variable, tf.int32)
+    changed = tf.range(bits.shape[0])[:, tf.newaxis] == 3
+    variable.assign(tf.bitcast(tf.where(changed, bits ^ 1, bits), tf.float32))
 
 
 if __name__ == "__main__":
@@ -119,8 +135,10 @@ if __name__ == "__main__":
     name, *values = sys.argv[1:border]
     if name in ("nan", "inf"):
         not_finite(name, *values)
+    elif name in ("device", "flip"):
+        once({"device": device, "flip": flip}[name], *values)
     else:
-        {"clock": clock, "full": full, "damage": damage, "device": device}[name](*values)
+        {"clock": clock, "full": full, "damage": damage}[name](*values)
     from hazeheal.__main__ import main
 
     sys.exit(main(sys.argv[border + 1 :]))

@@ -42,6 +42,7 @@ def test_cpu_replicas(replicas):
     assert runtime.devices == tuple(f"CPU:{i}" for i in range(replicas))
     assert not runtime.on_gpu and not runtime.xla
     assert (runtime.group, runtime.num_groups) == (0, 1)
+    assert len(runtime.device_kinds) == replicas and len(set(runtime.device_kinds)) == 1
     devices = [tf.DeviceSpec.from_string(d) for d in runtime.strategy.extended.worker_devices]
     assert [(d.device_type, d.device_index) for d in devices] == [("CPU", i) for i in range(replicas)]
 
@@ -72,6 +73,7 @@ def test_all_gpus_or_the_requested_ones_are_used(gpus, monkeypatch):
     assert runtime.devices == ("GPU:0", "GPU:1"), "numbered as TensorFlow sees them then"
     assert used == [([found[2], found[0]], "GPU"), (found[2], True), (found[0], True)]
     assert (runtime.precision, runtime.xla, runtime.on_gpu) == ("mixed_bfloat16", True, True)
+    assert len(set(runtime.device_kinds)) == 2, "of compute capability 9.0 and 8.0"
     assert runtime.reasons == {"precision": "compute capability 8.0", "xla": "GPU"}
     assert runtimes.choose_runtime().devices == ("GPU:0", "GPU:1", "GPU:2")
     assert runtimes.choose_runtime(gpus=[1]).devices == ("GPU:0",)

@@ -129,6 +129,14 @@ def test_a_device_that_fails_at_new_steps_is_restarted(job):
     assert one.attempts() == 7
 
 
+def test_a_device_error_beside_a_killed_process_does_not_count(job):
+    """The communication fails because of the killed process."""
+    one = job("if attempt < 5: sys.exit(71)", "if attempt < 5: kill()")
+    assert one.run(max_restarts=10) == 0
+    assert one.attempts() == 6
+    assert all("group_01" in line and "SIGKILL; restarting all" in line for line in one.lines)
+
+
 def test_other_losses_do_not_count_as_failed_devices(job):
     one = job("sys.exit(71 if attempt == 5 else 69)")
     assert one.run(max_restarts=7) == 1

@@ -19,6 +19,7 @@ from hazeheal.runs import checkpoints
 from hazeheal.runs.checkpoint_manager import CheckpointManager
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.runs.status import read_status
+from hazeheal.training.step.train_state import local
 from hazeheal.training.trainer import DehazeTrainer
 
 pytestmark = pytest.mark.usefixtures("restored_logger")
@@ -233,7 +234,7 @@ def test_a_failed_device_is_reported_with_the_step_to_resume_from(machine, whole
         raise tf.errors.InternalError(None, None, "uncorrectable ECC error")
 
     with pytest.raises(DeviceFailedError) as caught:
-        machine.run(tmp_path, before={6: fail})
+        machine.run(tmp_path, before={5: fail})
     message = (
         "a device or the communication between devices failed (InternalError: uncorrectable ECC error); rerun the "
         "command to resume from step 4 (hazeheal launch does so)"
@@ -242,6 +243,18 @@ def test_a_failed_device_is_reported_with_the_step_to_resume_from(machine, whole
     assert f" ended by an error: {message}\n" in log_of(tmp_path)
     status = read_status(tmp_path)
     assert (status["state"], status["exit_code"], status["reason"]) == ("failed", 71, message)
+    machine.run(tmp_path, resumed_at=4)
+    same_run(tmp_path, whole_run[0])
+
+
+def test_replicas_that_differ_are_not_saved(machine, whole_run, tmp_path):
+    def spoil_one():
+        ema = local(machine.trainer.state.ema, 1)
+        ema.assign(tf.where(tf.range(ema.shape[0])[:, tf.newaxis] == 3, ema * (1 + 2**-20), ema))
+
+    with pytest.raises(DeviceFailedError, match=r"the replicas differ at step 8: CPU:0 and CPU:1; .* from step 4 \("):
+        machine.run(tmp_path, before={5: spoil_one})
+    assert tiny.steps(tmp_path) == [4]
     machine.run(tmp_path, resumed_at=4)
     same_run(tmp_path, whole_run[0])
 

@@ -71,7 +71,7 @@ def parser() -> CommandParser:
     port = placement.DEFAULT_PORT
     add("--hosts", metavar="HOST:PORT,...", help=f"all hosts of the job, as in h1:{port},h2:{port}")
     add("--index", type=natural, metavar="I", help="position of this host in --hosts, from 0")
-    restarts_help = "give up after N restarts in a row without a new step (default: 10)"
+    restarts_help = "give up after N restarts in a row without a new step, or 3 because of failed devices (default: 10)"
     add("--max_restarts", type=natural, default=10, metavar="N", help=restarts_help)
     hang_help = (
         "restart a process that shows no progress for this long, three times this long before its first step; "

@@ -58,9 +58,7 @@ class Groups:
         Raises:
             GroupsDisagreeError: A fact differs; raised in every group.
         """
-        # float64 represents 48-bit integers exactly.
-        hashes = [hashlib.sha256(json.dumps(v, sort_keys=True).encode()).digest()[:6] for v in facts.values()]
-        table = self.gather([int.from_bytes(h, "big") for h in hashes])
+        table = self.gather([_hash(value) for value in facts.values()])
         for column, (name, value) in enumerate(facts.items()):
             different = [g for g in range(self.count) if table[g, column] != table[self.number, column]]
             if different:
@@ -68,6 +66,10 @@ class Groups:
                     f"the replica groups do not agree on {name}: it is {value} in group {self.number} and different in "
                     f"group {', '.join(map(str, different))}; start all groups with the same command"
                 )
+
+    def have_same(self, value: Any) -> bool:
+        """Returns whether all groups have the same JSON value."""
+        return bool(np.ptp(self.gather([_hash(value)])) == 0)
 
     def broadcast(
         self, content: tuple[dict[str, np.ndarray], Any], *, source: int
@@ -100,6 +102,11 @@ class Groups:
             return context.all_reduce(tf.distribute.ReduceOp.SUM, summand)
 
         return self._strategy.experimental_local_results(self._strategy.run(contribute))[0]
+
+
+def _hash(value):
+    """Returns a hash of a JSON value: an integer of 48 bits, which float64 represents exactly."""
+    return int.from_bytes(hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()[:6], "big")
 
 
 def _pack(content):

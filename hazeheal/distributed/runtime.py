@@ -25,6 +25,7 @@ class Runtime:
         xla: Whether the training step is compiled with XLA.
         group, num_groups: Number of this process's replica group, from 0, and of all groups of the job.
         groups_on_host: Number of groups on this host, which share its cores.
+        device_kinds: What kind of GPU or CPU each device is. Devices of one kind compute the same bits.
         reasons: {"precision": reason, "xla": reason} of the choices, for the log.
     """
 
@@ -35,6 +36,7 @@ class Runtime:
     group: int = 0
     num_groups: int = 1
     groups_on_host: int = 1
+    device_kinds: tuple[str, ...] = ()
     reasons: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -130,8 +132,20 @@ def choose_runtime(
         group=0 if cluster is None else cluster.group,
         num_groups=1 if cluster is None else cluster.num_groups,
         groups_on_host=1 if cluster is None else cluster.groups_on_host,
+        device_kinds=_device_kinds(selected) or (_cpu_kind(),) * len(devices),
         reasons={"precision": precision_reason, "xla": xla_reason},
     )
+
+
+def _device_kinds(gpus):
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    return tuple(f"{d.get('device_name')} {d.get('compute_capability')}" for d in details)
+
+
+def _cpu_kind():
+    # With another number of cores, sums are divided differently.
+    name, flags = describe_cpu()
+    return f"{name}, {usable_cores()} cores, {' '.join(sorted(flags or ()))}"
 
 
 def _connect(devices, cluster, *, on_gpu) -> tf.distribute.Strategy:

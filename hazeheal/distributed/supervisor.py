@@ -29,6 +29,7 @@ from hazeheal.utils.signals import handle_signals
 
 FINAL = (EXIT_ERROR, EXIT_USAGE)
 STOPPED = (EXIT_RESTART, EXIT_INTERRUPTED)
+_NOTICED = (EXIT_DEVICE_FAILED, EXIT_GROUP_LOST)  # codes that the loss of another process may have caused
 POLL_SECONDS = 0.1
 # How long the other processes have to notice a loss by themselves and print the reason; usually one second.
 SECONDS_TO_FOLLOW = 30.0
@@ -103,7 +104,7 @@ class Supervisor:
             self._workers = []
             for arguments in self._start():
                 self._workers.append(Worker(*arguments, folder))
-            code, reason = self._watch()
+            code, reason, has_device_failed = self._watch()
             if code in FINAL and self._notes is not None:
                 self._notes.write(code)
             if code not in (EXIT_OK, *FINAL) and self._read_notes(now=code is None):
@@ -120,7 +121,6 @@ class Supervisor:
             step = max(worker.step() for worker in self._workers)
             if step > furthest_step:
                 furthest_step, restarts, device_failures = step, 0, 0
-            has_device_failed = any(worker.code == EXIT_DEVICE_FAILED for worker in self._workers)
             restarts, device_failures = restarts + 1, device_failures + has_device_failed
             if restarts > self._max_restarts or device_failures > MAX_DEVICE_RESTARTS:
                 self._report(f"{reason}; giving up after {restarts - 1} restarts without a new step")
@@ -147,9 +147,11 @@ class Supervisor:
         """Waits until all processes have ended.
 
         Returns:
-            (exit code of the job, or None if it must be restarted; why the first process was lost, or None).
+            (exit code of the job, or None if it must be restarted; why the first process was lost, or None; whether a
+            failed device is the reason).
         """
         reason, num_forwarded, stop_requested_at, failed_at, killed = None, 0, None, None, []
+        has_device_failed = False
         while any(worker.code is None for worker in self._workers):
             now = time.monotonic()
             for number in self._signals[num_forwarded:]:
@@ -184,9 +186,11 @@ class Supervisor:
         others = [worker for worker in self._workers if worker not in killed]
         lost = [worker for worker in others if _is_lost(worker.code)]
         if reason is None and lost:
-            # Preferably a process that was killed, not one that noticed the loss.
-            reason = _describe_end(min(lost, key=lambda worker: worker.code == EXIT_GROUP_LOST))
-        return self._exit_code(was_lost=any(w.code in (-signal.SIGKILL, EXIT_DEVICE_FAILED) for w in others)), reason
+            # Preferably a process that was killed, not one that noticed the loss or lost a connection by it.
+            first = min(lost, key=lambda worker: _NOTICED.index(worker.code) + 1 if worker.code in _NOTICED else 0)
+            reason, has_device_failed = _describe_end(first), first.code == EXIT_DEVICE_FAILED
+        was_lost = any(worker.code in (-signal.SIGKILL, EXIT_DEVICE_FAILED) for worker in others)
+        return self._exit_code(was_lost=was_lost), reason, has_device_failed
 
     def _read_notes(self, *, now=False):
         """Returns whether another host's part ended with an error; reads the notes now or at their interval."""

@@ -26,6 +26,7 @@ from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.training.data import TrainingData
 from hazeheal.training.preflight.checks import check_run
 from hazeheal.training.profiler import Profiler
+from hazeheal.training.replica_check import ReplicaCheck
 from hazeheal.training.reports.logging_setup import setup_logging
 from hazeheal.training.reports.reporter import Reporter
 from hazeheal.training.result import complete_result, save_result
@@ -96,6 +97,7 @@ class DehazeTrainer:
             total_steps=self._schedule.total_steps,
             warmup_steps=self._schedule.warmup_steps,
         )
+        self._replica_check = ReplicaCheck(self.state, runtime=self.runtime, groups=self._groups)
         images = self._data.val or self._data.train
         self._sampler = Sampler(self.state, count=config.samples.count, processor=images, groups=self._groups)
         self._validator = None
@@ -291,6 +293,7 @@ class DehazeTrainer:
         if not is_last and not session.can_save(step, quality=quality):
             return
         with self._schedule.save.measured():
+            self._replica_check.run(step, checkpoints=self._directory.checkpoints)
             reporter.saving(step, quality)
             bad_records = list(self._data.train.bad_records)
             progress = {**reporter.to_json(), "schedule": self._schedule.to_json(), "bad_records": bad_records}

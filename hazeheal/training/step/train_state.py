@@ -67,7 +67,8 @@ class TrainState:
             such a network.
         step: int64, number of steps done, skipped ones included; the position in the data.
         updates: int64, number of updates applied.
-        skipped_in_a_row: int64, non-finite steps since the last finite one, without those of the search for the loss scale.
+        skipped_in_a_row: int64, non-finite steps since the last finite one, without those that search for the loss
+            scale.
         loss_scale: float32, used with float16 only.
         good_steps: int64, finite steps since the loss scale last changed.
         rate_factor: float32 factor of the learning rates: 1, and less after a rollback.
