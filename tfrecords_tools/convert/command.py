@@ -22,7 +22,7 @@ from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.utils.console import one_line, plural
 from hazeheal.utils.cpu import usable_cores
 from tfrecords_tools import pool
-from tfrecords_tools.convert import beam, finalize, output_dir, plan
+from tfrecords_tools.convert import beam, finalize, output_dir, pair_check, plan
 from tfrecords_tools.convert.options import Options
 from tfrecords_tools.convert.pair_records import SourcePair
 from tfrecords_tools.convert.shard import ShardSpec, is_finished, write_shard
@@ -73,7 +73,7 @@ def convert(options: Options) -> int:
             name=options.name,
             splits=splits,
             described={"options": described, "inputs": sources.inputs},
-            skipped=checked.unreadable,
+            skipped=[*checked.unreadable, *checked.unfit],
             provenance={"command": options.command, "state": sources.state, **folders},
         )
         output_dir.remove_notes(output)
@@ -83,7 +83,7 @@ def convert(options: Options) -> int:
 
 def _described_options(options: Options, rule: str, val_scenes: set[str] | None) -> dict:
     """Returns the options that decide the data set's contents, for the manifest."""
-    return dataclasses.asdict(options.record_options) | {
+    return options.record_options.described() | {
         "num_shards": options.num_shards or "auto",
         "pairing": rule,
         "seed": options.seed,
@@ -96,17 +96,19 @@ def _check_headers(options: Options, sources: plan.Sources) -> plan.HeaderCheck:
     """Reads all headers, and lists everything that does not fit before it refuses what the options do not allow."""
     for note in sources.pairing.notes:
         print(one_line(note))
-    checked = plan.check_headers(sources.pairs)
+    checked = plan.check_headers(sources.pairs, options.record_options)
     pairing, refused = sources.pairing, []
-    unreadable = [pair["reason"] for pair in checked.unreadable]
+    unreadable, unfit = ([pair["reason"] for pair in pairs] for pairs in (checked.unreadable, checked.unfit))
     orphans = (options.allow_orphans, "--allow_orphans")
     sizes = (options.size_mismatch != "error", "--size_mismatch=center_crop or resize")
+    bad = (options.skip_bad, "--skip_bad")
     for title, names, (allowed, flag) in (
         ("hazy images without a clear image", pairing.orphans_hazy, orphans),
         ("clear images without a hazy image", pairing.orphans_clear, orphans),
         ("ambiguous names", pairing.ambiguous, orphans),
         ("pairs of different sizes", checked.mismatched, sizes),
-        ("pairs with an image that cannot be read", unreadable, (options.skip_bad, "--skip_bad")),
+        ("pairs whose sizes differ too much", unfit, bad),
+        ("pairs with an image that cannot be read", unreadable, bad),
     ):
         if not names:
             continue
@@ -118,7 +120,7 @@ def _check_headers(options: Options, sources: plan.Sources) -> plan.HeaderCheck:
     if refused:
         raise DataError(f"{'; '.join(refused)}: they are listed above; nothing was converted")
     if not checked.readable:
-        raise DataError(f"none of the {len(sources.pairs)} pairs can be read; they are listed above")
+        raise DataError(f"none of the {len(sources.pairs)} pairs can be converted; they are listed above")
     return checked
 
 
@@ -178,7 +180,8 @@ def _print_plan(
     workers = options.workers or min(usable_cores(), 1 + num_bytes // _BYTES_PER_WORKER)
     workers = max(1, min(workers, len(missing)))
     scenes = len({pair.scene for pair in checked.readable})
-    skipped = f", {len(checked.unreadable)} skipped" if checked.unreadable else ""
+    left_out = len(checked.unreadable) + len(checked.unfit)
+    skipped = f", {left_out} skipped" if left_out else ""
     print(f"{plural(len(checked.readable), 'pair')} of {plural(scenes, 'clear image')}, rule {rule}{skipped}")
     for split, shards in splits.items():
         print(f"  {split}: {plural(_count_pairs(shards), 'pair')} in {plural(len(shards), 'shard')}")
@@ -239,6 +242,10 @@ def _print_summary(output: pathlib.Path, manifest: dict, seconds: float) -> None
     if manifest["options"]["encoding"] == "keep":
         changed = sum(manifest["reencoded"].values())
         print(f"  {2 * total - changed} images stored byte for byte, {changed} re-encoded as PNG")
+    for profile, count in manifest.get("converted_to_srgb", {}).items():
+        print(f"  {plural(count, 'image')} converted to sRGB from the color profile {one_line(profile)}")
     if manifest["skipped"]:
         print(f"  {manifest['skipped']} pairs skipped, listed in {output / finalize.SKIPPED}")
+    for line in pair_check.summary(output, manifest):
+        print(f"  {line}")
     print(f"  fingerprint {manifest['fingerprint'][:16]}; check it with: hazeheal-tfrecords verify {output}")

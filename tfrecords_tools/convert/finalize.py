@@ -45,9 +45,10 @@ def assemble(
     Returns:
         The manifest.
     """
-    skipped, reencoded, entries = list(skipped), collections.Counter(), {}
+    skipped, entries = list(skipped), {}
+    counts = {"reencoded": collections.Counter(), "profiles": collections.Counter(), "darker": 0}
     for split, specs in splits.items():
-        entries[split] = _assemble_split(output_dir, name, split, specs, skipped, reencoded)
+        entries[split] = _assemble_split(output_dir, name, split, specs, skipped, counts)
     _write_skipped(output_dir / SKIPPED, skipped)
     metadata = tfds_files(name, entries)
     for file, text in metadata.items():
@@ -57,14 +58,17 @@ def assemble(
         "name": name,
         **described,
         "splits": entries,
-        "reencoded": dict(sorted(reencoded.items())),
+        "reencoded": dict(sorted(counts["reencoded"].items())),
         "skipped": len(skipped),
     }
+    if counts["profiles"]:
+        manifest["converted_to_srgb"] = dict(sorted(counts["profiles"].items()))
     manifest["fingerprint"] = records.fingerprint(manifest)
     manifest["provenance"] = {
         **provenance,
         "versions": installed_versions(*_PACKAGES),
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "hazy_darker": counts["darker"],
         "tfds_sha256": {file: records.sha256(text.encode()) for file, text in metadata.items()},
     }
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
@@ -87,9 +91,9 @@ def _assemble_split(
     split: str,
     specs: list[ShardSpec],
     skipped: list[dict],
-    reencoded: collections.Counter,
+    counts: dict,
 ) -> dict:
-    """Writes the index and the sources of a split, and adds to `skipped` and `reencoded`.
+    """Writes the index and the sources of a split, and adds to `skipped` and to the `counts` of the shards' notes.
 
     Returns:
         The split's entry in the manifest.
@@ -109,7 +113,9 @@ def _assemble_split(
             rows.append(note["rows"])
             shards.append({key: note[key] for key in ("file", "records", "bytes", "sha256")})
             skipped += note["skipped"]
-            reencoded.update(note["reencoded"])
+            counts["reencoded"].update(note["reencoded"])
+            counts["profiles"].update(note["profiles"])
+            counts["darker"] += note["darker"]
             for side, counter in formats.items():
                 counter.update(note["formats"][side])
     index = np.concatenate(rows)

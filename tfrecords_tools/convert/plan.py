@@ -12,7 +12,7 @@ import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
-from hazeheal.data.images import image_io
+from hazeheal.data.images import image_io, image_ops
 from hazeheal.data.pairing import pairing
 from hazeheal.errors import HazeHealError, UsageError
 from tfrecords_tools.convert import pair_records
@@ -80,36 +80,48 @@ def _file_state(path: str) -> tuple[int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class HeaderCheck:
-    """The pairs whose headers can be read, the others with reasons, and one line for each pair of different sizes."""
+    """What the headers of all images show.
+
+    Attributes:
+        readable: The pairs that can be converted.
+        unreadable: Those with an image whose header cannot be read, with reasons.
+        unfit: Those whose sizes differ by more than `--size_mismatch` may change, with reasons.
+        mismatched: One line for each other pair of different sizes.
+    """
 
     readable: tuple[SourcePair, ...]
     unreadable: list[dict[str, str]]
+    unfit: list[dict[str, str]]
     mismatched: list[str]
 
 
-def check_headers(pairs: Sequence[SourcePair]) -> HeaderCheck:
+def check_headers(pairs: Sequence[SourcePair], options: RecordOptions) -> HeaderCheck:
     """Reads the header of every image without decoding the pixels."""
 
     def read_sizes(pair: SourcePair) -> tuple[list[tuple[int, int]], list[str]]:
         sizes, problems = [], []
         for path, name in ((pair.hazy_path, pair.hazy), (pair.clear_path, pair.clear)):
             try:
-                sizes.append(image_io.read_size(path, name=name))
+                sizes.append(image_io.read_size(path, name=name, options=options.pixels))
             except HazeHealError as error:
                 problems.append(str(error))
         return sizes, problems
 
-    readable, unreadable, mismatched = [], [], []
+    readable, unreadable, unfit, mismatched = [], [], [], []
     with image_io.strict():
         for pair, (sizes, problems) in zip(pairs, _map_in_threads(read_sizes, pairs), strict=True):
             if problems:
                 unreadable.append(pair.describe_problem("; ".join(problems)))
                 continue
-            readable.append(pair)
             if sizes[0] != sizes[1]:
                 (h, w), (ch, cw) = sizes
-                mismatched.append(f"{pair.hazy} is {w}x{h}, {pair.clear} is {cw}x{ch}")
-    return HeaderCheck(tuple(readable), unreadable, mismatched)
+                text = f"{pair.hazy} is {w}x{h}, {pair.clear} is {cw}x{ch}"
+                if problem := image_ops.size_problem(*sizes, mode=options.size_mismatch):
+                    unfit.append(pair.describe_problem(f"{text}: {problem}"))
+                    continue
+                mismatched.append(text)
+            readable.append(pair)
+    return HeaderCheck(tuple(readable), unreadable, unfit, mismatched)
 
 
 def split_scenes(pairs: Sequence[SourcePair], *, val_fraction: float, seed: int) -> set[str]:

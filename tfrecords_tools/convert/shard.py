@@ -38,7 +38,7 @@ class ShardSpec:
     def digest(self) -> str:
         """Hash of everything that decides the bytes. It differs if a source file or an option has changed."""
         sources = [(pair.key, pair.hazy, pair.clear, pair.hazy_state, pair.clear_state) for pair in self.pairs]
-        described = [dataclasses.asdict(self.options), sources]
+        described = [self.options.described(), sources]
         return records.sha256(json.dumps([records.SCHEMA_VERSION, self.file, described]).encode())
 
     @property
@@ -90,7 +90,7 @@ class _Contents:
         self._number = int(file.rsplit("-", 3)[1])
         self._rows, self._sources = [], []
         self._formats = {side: collections.Counter() for side in FOLDERS}
-        self._reencoded = collections.Counter()
+        self._reencoded, self._profiles, self._darker = collections.Counter(), collections.Counter(), 0
         self._bytes, self._digest = 0, hashlib.sha256()
 
     def add(self, record: PairRecord) -> bytes:
@@ -106,6 +106,8 @@ class _Contents:
             self._formats[side][image.format] += 1
             if image.reencoded:
                 self._reencoded[image.reencoded] += 1
+        self._profiles.update(record.profiles)
+        self._darker += record.is_darker
         self._bytes += len(frame)
         self._digest.update(frame)
         return frame
@@ -119,6 +121,8 @@ class _Contents:
             "sha256": self._digest.hexdigest(),
             "formats": self._formats,
             "reencoded": self._reencoded,
+            "profiles": self._profiles,
+            "darker": self._darker,
             "rows": base64.b64encode(rows.tobytes()).decode(),
             "sources": self._sources,
         }
@@ -128,8 +132,8 @@ def read_note(spec: ShardSpec) -> dict | None:
     """Reads the note of a finished shard.
 
     Returns:
-        `file`, `records`, `bytes`, `sha256`, `formats`, `reencoded`, `rows` (an array of `records.INDEX_DTYPE`),
-        `sources` and `skipped`. None if the shard is not finished, if its source files or options have changed since,
+        `file`, `records`, `bytes`, `sha256`, `formats`, `reencoded`, `profiles`, `darker`, `rows` (an array of
+        `records.INDEX_DTYPE`), `sources` and `skipped`. None if the shard is not finished, if its source files or options have changed since,
         or if the note is damaged.
     """
     try:

@@ -63,7 +63,8 @@ def synthesize(options: Options) -> int:
         f"{time.monotonic() - start:.0f} s"
     )
     print(f"{output_dir / MANIFEST} describes the haze of each image. Convert the pairs with:")
-    print(f"  hazeheal-tfrecords convert --hazy_dir={hazy} --gt_dir={clear} --output_dir=RECORDS")
+    pixels = options.pixels.flags()
+    print(f"  hazeheal-tfrecords convert --hazy_dir={hazy} --gt_dir={clear} --output_dir=RECORDS{pixels}")
     return 0
 
 

@@ -1,0 +1,292 @@
+"""Reads what a TIFF contains (`read_layout`), and bands of its samples (`read_bands`), through tifffile.
+
+Pillow decodes the common kinds of 8 bits (`Layout.is_plain`), with compressions of libtiff. It misreads or refuses others:
+16 bits with separate planes, inverted gray, more than four bands, signed and float samples. Those are decoded segment by
+segment (strip or tile), so that only the chosen bands are in memory.
+"""
+
+import dataclasses
+import functools
+import importlib.util
+import io
+import os
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from hazeheal.data.images.to_rgb import UnsupportedImageError
+
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
+MINISWHITE, MINISBLACK, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
+PLANAR = 2
+ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of alpha among the extra samples; the former multiplies the colors
+_PHOTOMETRICS = {MINISWHITE: "MINISWHITE", MINISBLACK: "MINISBLACK", RGB: "RGB", SEPARATED: "CMYK"}
+_RAW_PHOTOMETRICS = (32803, 34892)  # CFA and LinearRaw, of DNG
+_REDUCED_COPY, _MASK = 0b001, 0b100  # of the tag NewSubfileType
+_ORIENTATION, _SUB_IFDS, _ICC_PROFILE, _NO_DATA, _DNG_VERSION = 274, 330, 34675, 42113, 50706
+_GEO_TAGS = {33550, 33922, 34264, 34735, 42112, _NO_DATA}
+_EXIF_TAGS = {34665, 34853}
+
+Source = str | os.PathLike | bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What the header of a TIFF says of its image.
+
+    Attributes:
+        height, width: Size in pixels, as stored.
+        bands: Samples per pixel, alpha included.
+        dtype: Type of the samples; None if none fits them.
+        bits: Bits per sample.
+        photometric, planar, orientation: Values of the tags.
+        alpha: Number of the alpha band, from 0, or None.
+        premultiplied: Whether the colors are multiplied by alpha.
+        compression: Its name.
+        can_decode: Whether the installed codecs of tifffile can decode it.
+        no_data: The value of samples without data, or None.
+        icc: The ICC profile, or b"".
+        has_mask: Whether a further page is a mask of this one.
+        is_geo, has_exif: Whether there are tags of GeoTIFF or GDAL, and of EXIF.
+    """
+
+    height: int
+    width: int
+    bands: int
+    dtype: np.dtype | None
+    bits: int
+    photometric: int
+    planar: int
+    orientation: int
+    alpha: int | None
+    premultiplied: bool
+    compression: str
+    can_decode: bool
+    no_data: float | None
+    icc: bytes
+    has_mask: bool
+    is_geo: bool
+    has_exif: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the samples are colors of 8 bits or fewer, and alpha, as Pillow decodes them."""
+        if self.dtype is not None and self.dtype.kind not in "ub":
+            return False
+        if self.bits > 8 or (self.planar == PLANAR and self.bands > 1):
+            return False
+        colors = self.bands - (self.alpha is not None)
+        expected = {MINISWHITE: 1, MINISBLACK: 1, RGB: 3, PALETTE: 1, SEPARATED: 4, CIELAB: 3}
+        if self.photometric == RGB and self.bits != 8:
+            return False
+        return self.photometric == YCBCR or colors == expected.get(self.photometric)
+
+    @property
+    def is_for_pillow(self) -> bool:
+        """Whether Pillow decodes the image. It knows nothing of pixels without data, which gray and RGB may have."""
+        return self.is_plain and (self.no_data is None or self.photometric not in (MINISBLACK, RGB))
+
+    @property
+    def full(self) -> int | None:
+        """The largest value of unsigned samples of up to 16 bits, or None (`white_level.find_white`)."""
+        return 2**self.bits - 1 if self.dtype.kind == "u" and self.bits <= 16 else None
+
+    @property
+    def bytes(self) -> int:
+        """Size of the decoded samples of all bands."""
+        return self.height * self.width * self.bands * (self.dtype.itemsize if self.dtype is not None else 1)
+
+    def __str__(self) -> str:
+        kind = _PHOTOMETRICS.get(self.photometric, f"photometric {self.photometric}")
+        bands = "1 band" if self.bands == 1 else f"{self.bands} bands"
+        return f"{'GeoTIFF' if self.is_geo else 'TIFF'} of {bands} of {self.dtype}, {kind}"
+
+    def choose_bands(self, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+        """Returns the numbers, from 0, of the bands to read: one gray band, or red, green and blue.
+
+        `wanted` is `PixelOptions.bands`. It does not apply to a TIFF with fewer bands that declares its colors.
+
+        Raises:
+            UnsupportedImageError: They are not known, or a band does not exist.
+        """
+        colors = self.bands - (self.alpha is not None)
+        if wanted and max(wanted) <= self.bands:
+            return tuple(number - 1 for number in wanted)
+        if self.photometric == RGB and colors >= 3:
+            return (0, 1, 2)
+        if self.photometric == SEPARATED and colors == 4 and not wanted:
+            return (0, 1, 2, 3)
+        flag = f"--bands={','.join(map(str, wanted))}" if wanted else ""
+        if flag:
+            raise UnsupportedImageError(f"{flag} names a band that this {self} does not have")
+        if colors in (1, 3) and self.photometric in (MINISWHITE, MINISBLACK):
+            return tuple(band for band in range(self.bands) if band != self.alpha)
+        raise UnsupportedImageError(
+            f"{self}: name the bands of red, green and blue, such as --bands=4,3,2, or one gray band, such as --bands=1"
+        )
+
+
+def is_tiff(head: bytes) -> bool:
+    """Returns whether a file begins as a TIFF."""
+    return head[:4] in SIGNATURES
+
+
+def read_layout(source: Source) -> Layout:
+    """Reads the header of a TIFF.
+
+    Raises:
+        UnsupportedImageError: It has several pages, or is of a kind that is not supported.
+        Exception: It is damaged.
+    """
+    with tifffile.TiffFile(_opened(source)) as tiff:
+        kinds = [page.subfiletype for page in tiff.pages]
+        page = tiff.pages[0]
+        pages = sum(not kind & (_REDUCED_COPY | _MASK) for kind in kinds)
+        if pages > 1:
+            raise UnsupportedImageError(f"animated or multi-page ({pages} frames); save one frame as an image")
+        is_preview = kinds[0] & _REDUCED_COPY and _SUB_IFDS in page.tags
+        if page.photometric in _RAW_PHOTOMETRICS or _DNG_VERSION in page.tags or is_preview:
+            raise UnsupportedImageError("raw data of a camera (DNG or similar); develop it to TIFF or PNG")
+        extra = [int(kind) for kind in page.extrasamples]
+        alpha = next((i for i, kind in enumerate(extra) if kind in (ASSOCIATED, UNASSOCIATED)), None)
+        bits = page.bitspersample
+        has_one_type = isinstance(bits, int) and page.sampleformat in (1, 2, 3)  # tuples if the bands differ
+        return Layout(
+            height=page.imagelength,
+            width=page.imagewidth,
+            bands=page.samplesperpixel,
+            dtype=page.dtype if has_one_type else None,
+            bits=bits if isinstance(bits, int) else max(bits),
+            photometric=int(page.photometric),
+            planar=int(page.planarconfig),
+            orientation=_integer(page.tags.valueof(_ORIENTATION), 1),
+            alpha=None if alpha is None else page.samplesperpixel - len(extra) + alpha,
+            premultiplied=alpha is not None and extra[alpha] == ASSOCIATED,
+            compression=getattr(page.compression, "name", str(page.compression)),
+            can_decode=_can_decode(page),
+            no_data=_no_data(page),
+            icc=_bytes(page.tags.valueof(_ICC_PROFILE)),
+            has_mask=any(kind & _MASK for kind in kinds),
+            is_geo=any(tag in page.tags for tag in _GEO_TAGS),
+            has_exif=any(tag in page.tags for tag in _EXIF_TAGS),
+        )
+
+
+def _opened(source):
+    return io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)
+
+
+def _integer(value, default):
+    return value if isinstance(value, int) else default
+
+
+def _bytes(value):
+    return value if isinstance(value, bytes) else b""
+
+
+def _can_decode(page):
+    codecs = tifffile.TIFF
+    return (
+        page.compression in codecs.DECOMPRESSORS
+        and page.predictor in codecs.UNPREDICTORS
+        and (page.bitspersample in (1, 8, 16, 32, 64) or importlib.util.find_spec("imagecodecs") is not None)
+    )
+
+
+def _no_data(page):
+    """The value of GDAL's tag, if a sample can have it."""
+    try:
+        value = float(page.tags.valueof(_NO_DATA).strip("\0 "))
+        # A value such as -9999 of unsigned samples means nothing.
+        return value if page.dtype.kind == "f" or page.dtype.type(value) == value else None
+    except (AttributeError, ValueError, OverflowError):
+        return None
+
+
+def check_readable(layout: Layout, bands: tuple[int, ...]) -> None:
+    """Raises UnsupportedImageError if bands of a TIFF that is not plain cannot be decoded; reads no pixels."""
+    known = layout.photometric in _PHOTOMETRICS
+    if layout.dtype is None or not known or (layout.photometric == SEPARATED and layout.dtype.kind != "u"):
+        raise UnsupportedImageError(f"{layout}: not supported; save it as RGB with 8 or 16 bits")
+    if not (layout.can_decode or _has_rasterio() or _pillow_decodes(layout, bands)):
+        raise UnsupportedImageError(
+            f"{layout} in {layout.bits} bits: its compression {layout.compression} needs the package imagecodecs; "
+            "pip install 'hazeheal[tiff]'"
+        )
+
+
+@functools.cache
+def _has_rasterio() -> bool:
+    return importlib.util.find_spec("rasterio") is not None
+
+
+def _pillow_decodes(layout, bands):
+    """Whether Pillow, with libtiff, returns exactly the samples of these bands."""
+    if layout.dtype.kind != "u" or layout.planar == PLANAR:
+        return False
+    is_gray = layout.bands == 1 and layout.photometric == MINISBLACK and layout.bits in (8, 12, 16)
+    colors = (0, 1, 2, 3) if layout.alpha == 3 and not layout.premultiplied else (0, 1, 2)
+    return is_gray or (layout.photometric == RGB and layout.bits == 8 and bands in (colors, (0, 1, 2)))
+
+
+def read_bands(source: Source, layout: Layout, bands: tuple[int, ...]) -> np.ndarray:
+    """Reads bands of a TIFF as `[H, W, len(bands)]`, not upright, of the type of the file.
+
+    Raises:
+        UnsupportedImageError: The compression cannot be decoded.
+        Exception: The file is damaged.
+    """
+    check_readable(layout, bands)
+    if layout.can_decode:
+        return _read_by_tifffile(source, layout, bands)
+    if _has_rasterio():
+        return _read_by_rasterio(source, bands)
+    with Image.open(_opened(source)) as image:
+        samples = np.asarray(image)
+        return samples[..., None] if samples.ndim == 2 else samples[..., : len(bands)]
+
+
+def _read_by_tifffile(source, layout, bands):
+    shape = layout.height, layout.width, len(bands)
+    samples = np.zeros(shape, layout.dtype)
+    with tifffile.TiffFile(_opened(source)) as tiff:
+        page = tiff.pages[0]
+        per_plane = max(1, len(page.dataoffsets) // (layout.bands if layout.planar == PLANAR else 1))
+        options: dict[str, Any] = {"_fullsize": page.is_tiled}
+        if page.compression in (6, 7, 34892, 33007):
+            options |= {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+        for number, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+            plane = number // per_plane
+            if layout.planar == PLANAR and plane not in bands:
+                continue
+            data = None
+            if count:  # a sparse file leaves out empty segments
+                tiff.filehandle.seek(offset)
+                data = tiff.filehandle.read(count)
+                if len(data) < count:
+                    raise ValueError(f"the file ends {count - len(data):,} bytes before the end of segment {number}")
+            segment, (_, _, top, left, _), part = page.decode(data, number, **options)
+            height, width = min(part[1], layout.height - top), min(part[2], layout.width - left)
+            target = samples[top : top + height, left : left + width]
+            if segment is None:
+                target[:] = layout.no_data or 0
+            elif layout.planar == PLANAR:
+                for channel in (i for i, band in enumerate(bands) if band == plane):
+                    target[..., channel] = segment[0, :height, :width, 0]
+            else:
+                target[:] = segment[0, :height, :width, list(bands)].transpose(1, 2, 0)
+    return samples
+
+
+def _read_by_rasterio(source, bands):
+    import rasterio
+    from rasterio.io import MemoryFile
+
+    indexes = [band + 1 for band in bands]
+    if not isinstance(source, bytes):
+        with rasterio.open(source) as dataset:
+            return np.moveaxis(dataset.read(indexes), 0, 2)
+    with MemoryFile(source) as file, file.open() as dataset:
+        return np.moveaxis(dataset.read(indexes), 0, 2)
