@@ -133,7 +133,7 @@ def decode(
             if not head:
                 raise DataError(f"{name}: the file is empty (0 bytes); replace it")
             layout = _tiff_layout(data or source) if tiff.is_tiff(head) else None
-            if layout is not None and (options.bands or not layout.is_for_pillow):
+            if layout is not None and not (layout.is_for_pillow and not layout.has_choice(options.bands)):
                 decoded = decode_tiff(data or source, layout, options, extract, max_pixels=MAX_PIXELS)
             else:
                 data = data or _read(source)
@@ -188,7 +188,7 @@ def read_size(
         if os.path.isfile(path):  # Opening a pipe would wait for a writer.
             head = _read(path, 64)
             layout = _tiff_layout(path) if tiff.is_tiff(head) else None
-            if layout is not None and (options.bands or not layout.is_for_pillow):
+            if layout is not None and not (layout.is_for_pillow and not layout.has_choice(options.bands)):
                 return _tiff_size(path, layout, options, name)
             plugins.register(head)
             with strict(), Image.open(path) as image:

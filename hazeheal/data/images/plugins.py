@@ -1,6 +1,9 @@
 """Formats that need a further package: HEIC and JPEG XL are images, and the raw data of cameras is not."""
 
 import importlib
+from collections.abc import Sequence
+
+from hazeheal.utils.console import first_few, plural
 
 # {format: (package, its import, extra of HazeHeal)}
 _PACKAGES = {
@@ -12,6 +15,12 @@ SUFFIXES = frozenset(".heic .heif .hif .jxl".split())
 RAW_SUFFIXES = frozenset(".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .x3f .3fr .iiq".split())
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
 _JXL_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
+
+
+def describe_raw(names: Sequence[str]) -> str:
+    """Returns a note that names files of raw camera data, which are left out."""
+    count = plural(len(names), "camera raw file")
+    return f"left out {count} ({first_few(names)}); develop them and save them as TIFF or PNG"
 
 
 def register(head: bytes) -> str:

@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import io
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of alpha among the extra samples; the f
 _PHOTOMETRICS = {MINISWHITE: "MINISWHITE", MINISBLACK: "MINISBLACK", RGB: "RGB", SEPARATED: "CMYK"}
 _RAW_PHOTOMETRICS = (32803, 34892)  # CFA and LinearRaw, of DNG
 _REDUCED_COPY, _MASK = 0b001, 0b100  # of the tag NewSubfileType
-_ORIENTATION, _SUB_IFDS, _ICC_PROFILE, _NO_DATA, _DNG_VERSION = 274, 330, 34675, 42113, 50706
-_GEO_TAGS = {33550, 33922, 34264, 34735, 42112, _NO_DATA}
+_ORIENTATION, _ICC_PROFILE, _GDAL_METADATA, _NO_DATA, _DNG_VERSION = 274, 34675, 42112, 42113, 50706
+_GEO_TAGS = {33550, 33922, 34264, 34735, _GDAL_METADATA, _NO_DATA}
+_RGB_NAMES = ("red", "green", "blue")
 _EXIF_TAGS = {34665, 34853}
 
 Source = str | os.PathLike | bytes
@@ -42,10 +44,13 @@ class Layout:
         dtype: Type of the samples; None if none fits them.
         bits: Bits per sample.
         photometric, planar, orientation: Values of the tags.
+        is_tiled: Whether it has tiles instead of strips.
         alpha: Number of the alpha band, from 0, or None.
         premultiplied: Whether the colors are multiplied by alpha.
         compression: Its name.
         can_decode: Whether the installed codecs of tifffile can decode it.
+        extra: Kinds of the extra samples.
+        colors: Numbers, from 0, of the bands that GDAL's metadata calls red, green and blue; None if it does not.
         no_data: The value of samples without data, or None.
         icc: The ICC profile, or b"".
         has_mask: Whether a further page is a mask of this one.
@@ -60,10 +65,13 @@ class Layout:
     photometric: int
     planar: int
     orientation: int
+    is_tiled: bool
     alpha: int | None
     premultiplied: bool
     compression: str
     can_decode: bool
+    extra: tuple[int, ...]
+    colors: tuple[int, int, int] | None
     no_data: float | None
     icc: bytes
     has_mask: bool
@@ -103,6 +111,10 @@ class Layout:
         bands = "1 band" if self.bands == 1 else f"{self.bands} bands"
         return f"{'GeoTIFF' if self.is_geo else 'TIFF'} of {bands} of {self.dtype}, {kind}"
 
+    def has_choice(self, wanted: tuple[int, ...] | None) -> bool:
+        """Whether `PixelOptions.bands` applies: the TIFF has these bands, and they are samples of gray or colors."""
+        return bool(wanted) and max(wanted) <= self.bands and self.photometric in (MINISWHITE, MINISBLACK, RGB)
+
     def choose_bands(self, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
         """Returns the numbers, from 0, of the bands to read: one gray band, or red, green and blue.
 
@@ -111,17 +123,19 @@ class Layout:
         Raises:
             UnsupportedImageError: They are not known, or a band does not exist.
         """
-        colors = self.bands - (self.alpha is not None)
-        if wanted and max(wanted) <= self.bands:
+        count = self.bands - (self.alpha is not None)
+        if self.has_choice(wanted):
             return tuple(number - 1 for number in wanted)
-        if self.photometric == RGB and colors >= 3:
-            return (0, 1, 2)
-        if self.photometric == SEPARATED and colors == 4 and not wanted:
+        if self.photometric in (RGB, YCBCR) and count >= 3:
+            return self.colors or (0, 1, 2)
+        if self.photometric == SEPARATED and count == 4:
             return (0, 1, 2, 3)
-        flag = f"--bands={','.join(map(str, wanted))}" if wanted else ""
-        if flag:
+        if wanted:
+            flag = f"--bands={','.join(map(str, wanted))}"
             raise UnsupportedImageError(f"{flag} names a band that this {self} does not have")
-        if colors in (1, 3) and self.photometric in (MINISWHITE, MINISBLACK):
+        if self.colors:
+            return self.colors
+        if count in (1, 3) and self.photometric in (MINISWHITE, MINISBLACK):
             return tuple(band for band in range(self.bands) if band != self.alpha)
         raise UnsupportedImageError(
             f"{self}: name the bands of red, green and blue, such as --bands=4,3,2, or one gray band, such as --bands=1"
@@ -146,9 +160,13 @@ def read_layout(source: Source) -> Layout:
         pages = sum(not kind & (_REDUCED_COPY | _MASK) for kind in kinds)
         if pages > 1:
             raise UnsupportedImageError(f"animated or multi-page ({pages} frames); save one frame as an image")
-        is_preview = kinds[0] & _REDUCED_COPY and _SUB_IFDS in page.tags
-        if page.photometric in _RAW_PHOTOMETRICS or _DNG_VERSION in page.tags or is_preview:
-            raise UnsupportedImageError("raw data of a camera (DNG or similar); develop it to TIFF or PNG")
+        tiff.filehandle.seek(8)
+        is_canon = tiff.filehandle.read(2) == b"CR"
+        is_raw = page.photometric in _RAW_PHOTOMETRICS or _DNG_VERSION in page.tags or is_canon
+        if is_raw or kinds[0] & _REDUCED_COPY:
+            raise UnsupportedImageError(
+                "a camera raw file, or a preview of one; develop it and save it as TIFF or PNG"
+            )
         extra = [int(kind) for kind in page.extrasamples]
         alpha = next((i for i, kind in enumerate(extra) if kind in (ASSOCIATED, UNASSOCIATED)), None)
         bits = page.bitspersample
@@ -162,10 +180,13 @@ def read_layout(source: Source) -> Layout:
             photometric=int(page.photometric),
             planar=int(page.planarconfig),
             orientation=_integer(page.tags.valueof(_ORIENTATION), 1),
+            is_tiled=page.is_tiled,
             alpha=None if alpha is None else page.samplesperpixel - len(extra) + alpha,
             premultiplied=alpha is not None and extra[alpha] == ASSOCIATED,
             compression=getattr(page.compression, "name", str(page.compression)),
             can_decode=_can_decode(page),
+            extra=tuple(extra),
+            colors=_colors(page),
             no_data=_no_data(page),
             icc=_bytes(page.tags.valueof(_ICC_PROFILE)),
             has_mask=any(kind & _MASK for kind in kinds),
@@ -193,6 +214,13 @@ def _can_decode(page):
         and page.predictor in codecs.UNPREDICTORS
         and (page.bitspersample in (1, 8, 16, 32, 64) or importlib.util.find_spec("imagecodecs") is not None)
     )
+
+
+def _colors(page):
+    """The bands that GDAL's metadata calls red, green and blue, or None."""
+    items = re.findall(r'<Item name="COLORINTERP" sample="(\d+)"[^>]*>(\w+)<', str(page.tags.valueof(_GDAL_METADATA)))
+    bands = {color.lower(): int(sample) for sample, color in items if int(sample) < page.samplesperpixel}
+    return tuple(bands[color] for color in _RGB_NAMES) if bands.keys() >= set(_RGB_NAMES) else None
 
 
 def _no_data(page):

@@ -5,6 +5,7 @@ import os
 import pathlib
 
 from hazeheal.data.images.image_io import IMAGE_SUFFIXES
+from hazeheal.data.images.plugins import RAW_SUFFIXES, describe_raw
 from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.console import first_few
 
@@ -32,7 +33,7 @@ def list_images(folder: pathlib.Path, flag: str, *, other: pathlib.Path | None =
     Raises:
         DataError: The folder has no images or cannot be read, or a name is not valid UTF-8.
     """
-    names, notes, ignored, paths = [], [], collections.Counter(), collections.Counter()
+    names, notes, raw, ignored, paths = [], [], [], collections.Counter(), collections.Counter()
     other_identity = other and identity(other)
     pending = [(os.fspath(folder), "", frozenset([identity(folder)]))]
     while pending:  # No recursion: folders can be nested deeper than Python calls.
@@ -63,6 +64,8 @@ def list_images(folder: pathlib.Path, flag: str, *, other: pathlib.Path | None =
                 names.append(prefix + entry.name)
             else:
                 ignored[suffix or "without suffix"] += 1
+                if suffix in RAW_SUFFIXES:
+                    raw.append(prefix + entry.name)
     for name in names:
         try:
             name.encode()
@@ -72,7 +75,10 @@ def list_images(folder: pathlib.Path, flag: str, *, other: pathlib.Path | None =
     text = first_few([f"{count} {kind}" for kind, count in kinds], 6)
     if not names:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"{flag}={folder} has no images (found: {text or 'nothing'}); image suffixes are {suffixes}")
+        found = f"{text or 'nothing'}" + (f"; {describe_raw(sorted(raw))}" if raw else "")
+        raise DataError(f"{flag}={folder} has no images (found: {found}); image suffixes are {suffixes}")
+    if raw:
+        notes.append(f"{flag}: {describe_raw(sorted(raw))}")
     if text:
         notes.append(f"{flag}: ignored {sum(ignored.values())} entries that are not images ({text})")
     return sorted(names), sorted(notes)
