@@ -13,9 +13,8 @@ from PIL import Image, ImageCms
 from tiff_files import written
 
 from hazeheal.data.images.image_io import decode, load_rgb
-from hazeheal.data.images.pixel_options import PixelOptions
+from hazeheal.data.images.pixel_options import TO_SRGB
 
-CONVERT = PixelOptions(color="convert")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 # Primaries to XYZ of D50, in columns red, green, blue.
 TO_XYZ = {
@@ -63,7 +62,7 @@ def test_colors_are_converted_by_the_profile(name, format):
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}.get(format, {})
     data = saved(CALM, format, icc_profile=profile(name), **options)
     stored, passthrough = load_rgb(data)
-    decoded = decode(data, options=CONVERT)
+    decoded = decode(data, options=TO_SRGB)
     converted = np.asarray(decoded.image)
     assert np.abs(converted - to_srgb(stored, name)).max() <= 1
     assert np.abs(converted.astype(int) - stored).max() > 8
@@ -75,7 +74,7 @@ def test_colors_are_converted_by_the_profile(name, format):
 
 def test_samples_of_16_bits_are_converted_too():
     wide = CALM.astype(np.uint16) * 257
-    image = load_rgb(written(wide, planar=True, iccprofile=profile("Display P3")), options=CONVERT)[0]
+    image = load_rgb(written(wide, planar=True, iccprofile=profile("Display P3")), options=TO_SRGB)[0]
     assert np.abs(image - to_srgb(CALM, "Display P3")).max() <= 1
 
 
@@ -84,7 +83,7 @@ def test_a_profile_applies_to_the_modes_of_its_space(mode):
     image = Image.fromarray(CALM).convert(mode)
     data = saved(image, "PNG", icc_profile=profile("Adobe RGB"))
     stored = load_rgb(data)[0]
-    converted = load_rgb(data, options=CONVERT)[0]
+    converted = load_rgb(data, options=TO_SRGB)[0]
     expected = stored if mode == "L" else to_srgb(stored, "Adobe RGB")
     assert np.abs(converted - expected).max() <= 1
 
@@ -92,7 +91,7 @@ def test_a_profile_applies_to_the_modes_of_its_space(mode):
 def test_gray_is_converted_by_a_gray_profile():
     gray = np.arange(256, dtype=np.uint8)[None]
     data = saved(gray, "PNG", icc_profile=profile("Gray", gamma=1.0, space=b"GRAY"))
-    converted = load_rgb(data, options=CONVERT)[0].astype(int)
+    converted = load_rgb(data, options=TO_SRGB)[0].astype(int)
     linear = gray / 255
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     assert np.abs(converted - np.rint(255 * encoded)[..., None]).max() <= 2
@@ -101,6 +100,6 @@ def test_gray_is_converted_by_a_gray_profile():
 @pytest.mark.parametrize("icc", [SRGB, b"damaged", profile("Adobe RGB")[:200]], ids=["sRGB", "damaged", "truncated"])
 def test_srgb_and_damaged_profiles_change_nothing(icc):
     data = saved(RGB, "PNG", icc_profile=icc)
-    image, passthrough = load_rgb(data, options=CONVERT)
+    image, passthrough = load_rgb(data, options=TO_SRGB)
     np.testing.assert_array_equal(image, RGB)
     assert passthrough.reusable

@@ -15,7 +15,7 @@ from tiff_files import colors, extra_samples, to_uint8, written
 from hazeheal.data.images import image_io, tiff
 from hazeheal.data.images.image_io import load_rgb
 from hazeheal.data.images.pixel_options import PixelOptions
-from hazeheal.errors import DataError
+from hazeheal.errors import DataError, OptionNeededError
 
 NEEDS_CODECS = pytest.mark.skipif(
     importlib.util.find_spec("imagecodecs") is None, reason="needs the package imagecodecs, of the extra tiff"
@@ -69,7 +69,7 @@ def test_types_without_a_known_white_need_the_flag(dtype):
     white = 1.0 if dtype.startswith("float") else 4000
     samples = colors(dtype=dtype, white=white)
     data = written(samples)
-    message = refusal(DataError, load_rgb, data, name="a.tif")
+    message = refusal(OptionNeededError, load_rgb, data, name="a.tif")
     assert message.startswith("a.tif: ") and "--white=" in message and "damaged" not in message
     image, _ = load_rgb(data, options=PixelOptions(white=white))
     np.testing.assert_array_equal(image, to_uint8(samples, white))
@@ -86,7 +86,7 @@ def test_three_gray_bands_are_red_green_and_blue():
 def test_bands_without_a_meaning_need_the_flag(bands, planar):
     samples = colors(bands)
     data = written(samples, planar=planar, photometric="minisblack", **extra_samples(bands - 1))
-    message = refusal(DataError, load_rgb, data, name="scene.tif")
+    message = refusal(OptionNeededError, load_rgb, data, name="scene.tif")
     assert f"scene.tif: TIFF of {bands} bands of uint16, MINISBLACK" in message
     assert "--bands=4,3,2" in message and "--bands=1" in message and "damaged" not in message
     image, _ = load_rgb(data, options=PixelOptions(bands=(2,)))
@@ -104,7 +104,7 @@ def test_bands_apply_to_a_tiff_that_declares_colors_if_it_has_them():
     rgb = colors(3, dtype="uint8")
     np.testing.assert_array_equal(load_rgb(written(rgb), options=PixelOptions(bands=(4, 3, 2)))[0], rgb)
     gray = written(colors(3), photometric="minisblack", **extra_samples(2))
-    message = refusal(DataError, load_rgb, gray, options=PixelOptions(bands=(4, 3, 2)))
+    message = refusal(OptionNeededError, load_rgb, gray, options=PixelOptions(bands=(4, 3, 2)))
     assert "--bands=4,3,2 names a band that this TIFF of 3 bands" in message
 
 
@@ -131,14 +131,16 @@ def test_alpha_is_dropped_and_transparent_pixels_are_black():
     assert "multiplied by its alpha" in message
 
 
-@pytest.mark.parametrize(("dtype", "no_data"), [("uint16", 0), ("uint16", 65535), ("float32", "nan"), ("float32", -9999)])
+@pytest.mark.parametrize(
+    ("dtype", "no_data"), [("uint16", 0), ("uint16", 65535), ("float32", "nan"), ("float32", -9999)]
+)
 def test_pixels_without_data_are_black_and_do_not_decide_white(dtype, no_data):
     white = 4000 if dtype == "uint16" else 0.5
     samples = colors(dtype=dtype, white=white)
     samples[:20] = no_data
     data = written(samples, extratags=[(42113, 2, 0, str(no_data), True)])
     if dtype == "uint16":
-        assert "far below" in refusal(DataError, load_rgb, data)
+        assert "far below" in refusal(OptionNeededError, load_rgb, data)
     expected = to_uint8(np.nan_to_num(samples), white)
     expected[:20] = 0
     np.testing.assert_array_equal(load_rgb(data, options=PixelOptions(white=white))[0], expected)
@@ -167,7 +169,9 @@ def test_a_sparse_segment_has_no_data():
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         counts, offsets = file.pages[0].tags[325], file.pages[0].tags[324]
     for tag in (counts, offsets):
-        data[tag.valueoffset : tag.valueoffset + tag.valuebytecount // tag.count] = bytes(tag.valuebytecount // tag.count)
+        data[tag.valueoffset : tag.valueoffset + tag.valuebytecount // tag.count] = bytes(
+            tag.valuebytecount // tag.count
+        )
     expected = to_uint8(samples, 65535)
     expected[:32, :32] = 0
     np.testing.assert_array_equal(load_rgb(bytes(data))[0], expected)
@@ -236,7 +240,7 @@ def test_sizes_are_read_from_the_header(tmp_path):
     (tmp_path / "a.tif").write_bytes(written(colors(3), extratags=[(274, 3, 1, 6, True)]))
     assert image_io.read_size(tmp_path / "a.tif") == (70, 50)
     (tmp_path / "b.tif").write_bytes(written(colors(13), photometric="minisblack", **extra_samples(12)))
-    assert "--bands=" in refusal(DataError, image_io.read_size, tmp_path / "b.tif")
+    assert "--bands=" in refusal(OptionNeededError, image_io.read_size, tmp_path / "b.tif")
     assert image_io.read_size(tmp_path / "b.tif", options=PixelOptions(bands=(4, 3, 2))) == (50, 70)
 
 
@@ -248,5 +252,6 @@ def test_libraries_write_nothing_to_stderr(capfd):
     for at in range(100, 140):
         lzw[at] ^= 0x55
     for data in (bytes(fax), bytes(lzw), written(colors(8), photometric="minisblack", **extra_samples(7))):
-        assert refusal(DataError, load_rgb, data, name="a.tif").startswith("a.tif: ")
+        with pytest.raises(DataError, match=r"^a\.tif: "):
+            load_rgb(data, name="a.tif")
     assert capfd.readouterr().err == ""

@@ -12,7 +12,7 @@ from tiff_files import colors, to_uint8, written
 
 from hazeheal.data.images.image_io import load_rgb
 from hazeheal.data.images.pixel_options import PixelOptions, parse_bands, parse_white
-from hazeheal.errors import DataError
+from hazeheal.errors import OptionNeededError
 
 PNG_COLORS = {1: 0, 2: 4, 3: 2, 4: 6}  # color type of a PNG by its number of channels
 
@@ -44,7 +44,7 @@ def test_all_16_bits_count(write, bands):
 def test_fewer_bits_in_a_16_bit_file_need_the_flag(write, bands, bits):
     white = 2**bits - 1
     samples = colors(bands, white=white)
-    message = refusal(DataError, load_rgb, write(samples), name="a")
+    message = refusal(OptionNeededError, load_rgb, write(samples), name="a")
     assert message.startswith("a: 16-bit samples far below the white level of 65535")
     assert f"to {white})" in message and f"--white={white}" in message and "--white=65535" in message
     expected = to_uint8(samples, white)
@@ -56,13 +56,13 @@ def test_fewer_bits_in_a_16_bit_file_need_the_flag(write, bands, bits):
 def test_reflectance_with_clouds_needs_the_flag():
     samples = colors(3, white=3000)
     samples[:10] = 20000
-    assert "far below" in refusal(DataError, load_rgb, tif(samples))
+    assert "far below" in refusal(OptionNeededError, load_rgb, tif(samples))
 
 
 def test_single_bright_pixels_do_not_hide_a_dark_image():
     samples = colors(3, height=200, width=200, white=4095)
     samples[::70, ::70] = 65535
-    assert "far below" in refusal(DataError, load_rgb, png(samples))
+    assert "far below" in refusal(OptionNeededError, load_rgb, png(samples))
 
 
 def test_a_dark_photograph_with_lamps_is_read():
@@ -101,15 +101,17 @@ def test_a_percentile_is_the_white_of_the_image():
     image, _ = load_rgb(tif(samples), options=PixelOptions(white="p99"))
     np.testing.assert_array_equal(image, to_uint8(samples, value))
     black = np.zeros((8, 8, 3), np.uint16)
-    assert "white must be positive" in refusal(DataError, load_rgb, tif(black), options=PixelOptions(white="p99"))
+    assert "white must be positive" in refusal(
+        OptionNeededError, load_rgb, tif(black), options=PixelOptions(white="p99")
+    )
 
 
 def test_a_white_that_does_not_fit_the_image_is_refused():
     full = colors(3)
-    message = refusal(DataError, load_rgb, tif(full), options=PixelOptions(white=4095))
+    message = refusal(OptionNeededError, load_rgb, tif(full), options=PixelOptions(white=4095))
     assert "% of its samples are above --white=4095" in message
     dark = colors(3, white=30)
-    message = refusal(DataError, load_rgb, tif(dark), options=PixelOptions(white=4095))
+    message = refusal(OptionNeededError, load_rgb, tif(dark), options=PixelOptions(white=4095))
     assert "far below --white=4095" in message
 
 
@@ -130,7 +132,7 @@ def test_16_bit_jpeg_2000_far_below_white_is_refused(bands):
         data = jpeg2k_encode(samples, level=0)
     else:
         data = saved(Image.fromarray(samples[..., 0]), "JPEG2000")
-    assert "far below" in refusal(DataError, load_rgb, data)
+    assert "far below" in refusal(OptionNeededError, load_rgb, data)
     assert load_rgb(data, options=PixelOptions(white=65535))[0].shape == (50, 70, 3)
 
 
@@ -138,7 +140,7 @@ def test_float_pfm_needs_the_flag():
     samples = colors(1, dtype="float32", white=1.0)
     buffer = io.BytesIO()
     Image.fromarray(samples[..., 0]).save(buffer, "PPM")
-    assert "float samples without a known white level" in refusal(DataError, load_rgb, buffer.getvalue())
+    assert "float samples without a known white level" in refusal(OptionNeededError, load_rgb, buffer.getvalue())
     image, _ = load_rgb(buffer.getvalue(), options=PixelOptions(white=1))
     np.testing.assert_array_equal(image, to_uint8(samples, 1))
 
@@ -146,7 +148,10 @@ def test_float_pfm_needs_the_flag():
 def test_flags_are_parsed():
     assert [parse_white(text) for text in ("4095", "1.0", "0.5", "p99.5", "p100")] == [4095, 1, 0.5, "p99.5", "p100"]
     assert [parse_bands(text) for text in ("4,3,2", "1")] == [(4, 3, 2), (1,)]
-    for parse, texts in ((parse_white, ("0", "-1", "nan", "inf", "p", "p101", "p20", "white", "")), (parse_bands, ("", "0", "1,2", "a,b,c", "1,2,3,4", "-1", "１"))):
+    for parse, texts in (
+        (parse_white, ("0", "-1", "nan", "inf", "p", "p101", "p20", "white", "")),
+        (parse_bands, ("", "0", "1,2", "a,b,c", "1,2,3,4", "-1", "１")),
+    ):
         for text in texts:
             with pytest.raises(argparse.ArgumentTypeError, match="must be"):
                 parse(text)

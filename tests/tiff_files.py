@@ -26,7 +26,7 @@ def written(samples, *, planar=False, photometric="rgb", **options):
         samples = np.moveaxis(samples, 2, 0) if planar else samples
     else:
         samples = samples[..., 0]
-    tifffile.imwrite(buffer, samples, photometric=photometric, metadata=None, **options)
+    tifffile.imwrite(buffer, samples, photometric=photometric, metadata=None, software=False, **options)
     return buffer.getvalue()
 
 

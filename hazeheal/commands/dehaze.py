@@ -93,9 +93,7 @@ def main(argv: Sequence[str]) -> int:
     scenes = [job for job in missing if not job.is_video and is_scene(job.source)]
     images = [job for job in missing if job not in videos and job not in scenes]
     with exit_on_sigterm(), progress_bar(total=len(missing), unit="file") as bar:
-        outcome = restore_images(
-            images, restorer, options=options, overwrite=flags.overwrite, on_finished=bar.update
-        )
+        outcome = restore_images(images, restorer, options=options, overwrite=flags.overwrite, on_finished=bar.update)
         for job in scenes:
             restore_one_scene(job, restorer, options, outcome, overwrite=flags.overwrite)
             bar.update()

@@ -39,7 +39,7 @@ def add_pixel_flags(parse: CommandParser, *, color: bool = False) -> None:
     add("--white", type=parse_white, metavar="V", help=WHITE_HELP)
     add("--bands", type=parse_bands, metavar="R,G,B", help=BANDS_HELP)
     if color:
-        add("--color", choices=COLORS, default="convert", help=COLOR_HELP)
+        add("--color", choices=COLORS, help=COLOR_HELP)
 
 
 def numbers(text: str) -> list[int]:

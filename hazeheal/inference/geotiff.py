@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from hazeheal.data.images import tiff
+from hazeheal.data.images import libtiff_errors, tiff
 from hazeheal.data.images.decoder import find_valid
 from hazeheal.data.images.pixel_options import PixelOptions
 from hazeheal.data.images.to_rgb import UnsupportedImageError
@@ -118,17 +118,22 @@ class Scene:
         ]
 
     def read(self, rows: slice, columns: slice) -> Window:
-        """Reads one window."""
+        """Reads one window; raises DataError if the file is damaged."""
+        from rasterio.errors import RasterioError
         from rasterio.windows import Window as Part
 
-        part = Part.from_slices(rows, columns)
+        part, mask = Part.from_slices(rows, columns), None
         bands = self.bands if self._alpha is None else (*self.bands, self._alpha)
-        samples = np.moveaxis(self._dataset.read([band + 1 for band in bands], window=part), 0, 2)
+        try:
+            samples = np.moveaxis(self._dataset.read([band + 1 for band in bands], window=part), 0, 2)
+            if self._has_mask:
+                mask = self._dataset.read_masks(self.bands[0] + 1, window=part) > 0
+        except RasterioError as error:
+            raise DataError(f"{self._dataset.name}: truncated or damaged ({_reason(error)}); replace it") from error
         alpha = None if self._alpha is None else samples[..., -1]
         samples = samples[..., : len(self.bands)]
         valid = find_valid(samples, alpha, self._layout.no_data)
-        if self._has_mask:
-            mask = self._dataset.read_masks(self.bands[0] + 1, window=part) > 0
+        if mask is not None:
             valid = mask if valid is None else valid & mask
         return Window(rows, columns, samples, None if valid is None or valid.all() else valid)
 
@@ -186,7 +191,7 @@ def restore_scene(
         with (
             warnings.catch_warnings(category=NotGeoreferencedWarning, action="ignore"),  # of the temporary file
             rasterio.Env(**settings),
-            rasterio.open(job.source) as dataset,
+            _open_scene(job.source) as dataset,
             _work_folder(job.output) as folder,
         ):
             scene = Scene(dataset, layout, options)
@@ -203,7 +208,25 @@ def restore_scene(
     except UnsupportedImageError as error:
         raise DataError(f"{job.source}: {error}") from None
     except RasterioError as error:
-        raise DataError(f"{job.source}: cannot be restored ({error_text(error)})") from error
+        raise OutputError(f"{job.output} cannot be written: {_reason(error)}") from error
+
+
+def _open_scene(path):
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    libtiff_errors.silence(rasterio._base.__file__)
+    try:
+        return rasterio.open(path)
+    except RasterioError as error:
+        raise DataError(f"{path}: truncated or damaged ({_reason(error)}); replace it") from error
+
+
+def _reason(error):
+    """The message of GDAL, which rasterio's refers to."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error_text(error)
 
 
 @contextlib.contextmanager

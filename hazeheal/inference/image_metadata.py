@@ -30,7 +30,7 @@ from PIL import ExifTags, Image
 
 from hazeheal.data.images import image_io, tiff, to_rgb
 from hazeheal.data.images.passthrough import PNG_SIGNATURE
-from hazeheal.data.images.pixel_options import PixelOptions
+from hazeheal.data.images.pixel_options import AS_STORED, PixelOptions
 from hazeheal.data.images.wide import WideImage, luma
 from hazeheal.data.images.wide_pillow import visible
 from hazeheal.errors import DataError
@@ -60,7 +60,7 @@ class ImageFile:
     """An upright image and the metadata of its file.
 
     Attributes:
-        rgb: `[H, W, 3]`, uint8 or uint16, as the network gets it.
+        rgb: `[H, W, 3]`, uint8 or uint16, scaled so that white is the largest value of the type.
         wide: The stored samples, if they are not those of `rgb`: of other types or white levels, or with pixels that the
             network must not see; else None.
         tiff: The TIFF that `tiff_file` writes again, or None.
@@ -85,8 +85,12 @@ class ImageFile:
     tags: Image.Exif | None = None
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    def for_network(self) -> np.ndarray:
+        """Returns `rgb` with the colors around them in place of transparent pixels and those without data."""
+        return self.rgb if self.wide is None else fill_invalid(self.rgb, self.wide.valid)
 
-def read(path: str | os.PathLike, options: PixelOptions = PixelOptions()) -> ImageFile:
+
+def read(path: str | os.PathLike, options: PixelOptions = AS_STORED) -> ImageFile:
     """Reads one file. The color profile is not applied, whatever `options` say.
 
     Raises:
@@ -110,7 +114,7 @@ def read(path: str | os.PathLike, options: PixelOptions = PixelOptions()) -> Ima
     if fields.get("wide") is None and valid is not None:
         fields["wide"] = WideImage(fields["rgb"], 255, alpha=fields["alpha"], valid=valid)
     if fields.get("wide") is not None:
-        fields["rgb"] = fill_invalid(fields["wide"].for_network(), fields["wide"].valid)
+        fields["rgb"] = fields["wide"].for_network()
     return ImageFile(**fields)
 
 

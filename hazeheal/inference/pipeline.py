@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from hazeheal.data.images.pixel_options import PixelOptions
+from hazeheal.data.images.pixel_options import AS_STORED, PixelOptions
 from hazeheal.errors import DataError, OutputError
 from hazeheal.inference import image_metadata
 from hazeheal.inference.jobs import FORMATS, Job
@@ -34,7 +34,7 @@ def restore_images(
     jobs: Iterable[Job],
     restorer: Restorer,
     *,
-    options: PixelOptions = PixelOptions(),
+    options: PixelOptions = AS_STORED,
     overwrite: bool = False,
     on_finished: Callable[[], None] = lambda: None,
 ) -> Outcome:
@@ -59,7 +59,7 @@ def restore_images(
                 fail(job, image)
             else:
                 hazy.append((job, image))
-                yield image.rgb
+                yield image.for_network()
 
     def results():
         for restored in restorer.restore_all(hazy_images()):

@@ -103,8 +103,9 @@ def _enlarged(maps, positions, side, *, axis):
 
 
 def fill_invalid(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-    """Returns an image `[H, W, 3]` whose invalid pixels continue the colors around them, so that they do not look like a
-    part of the scene to a network; the image itself if `valid` is None.
+    """Returns an image `[H, W, 3]` whose invalid pixels continue the colors around them.
+
+    A network would take a black or white border for a part of the scene. Returns the image itself if `valid` is None.
     """
     if valid is None:
         return image

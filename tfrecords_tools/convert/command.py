@@ -9,7 +9,6 @@ A conversion can be killed at any time. Every file is written atomically, and a 
 changed, and writes the others.
 """
 
-import dataclasses
 import os
 import pathlib
 import shutil
@@ -143,7 +142,7 @@ def _plan_shards(
         raise UsageError(
             f"--num_shards={options.num_shards} is more than the {train_pairs} pairs of split train; give fewer"
         )
-    total_bytes = plan.estimate_bytes(pairs, options.record_options)
+    total_bytes = plan.estimate_bytes(pairs, options.record_options, skip_bad=options.skip_bad)
     splits = {}
     for split, part in parts.items():
         if not part:

@@ -11,8 +11,9 @@ from PIL import Image
 
 from hazeheal.data import records
 from hazeheal.data.images import image_io, image_ops
+from hazeheal.data.images.pair_pixels import options_of_clear
 from hazeheal.data.images.passthrough import Passthrough
-from hazeheal.data.images.pixel_options import PixelOptions
+from hazeheal.data.images.pixel_options import TO_SRGB, PixelOptions
 from hazeheal.data.pairing.pairing import PairName
 from hazeheal.errors import DataError
 from hazeheal.utils.hashing import sha256_of_file
@@ -32,7 +33,7 @@ class RecordOptions:
     tile_size: int | None = None
     tile_overlap: int = 0
     size_mismatch: str = "error"
-    pixels: PixelOptions = PixelOptions(color="convert")
+    pixels: PixelOptions = TO_SRGB
 
     def described(self) -> dict:
         """Returns the options as JSON types. Those of `pixels` are included if they are not the defaults."""
@@ -74,7 +75,6 @@ class SourceImage:
         passthrough: Whether they can be stored as they are.
         profile: Name of the color profile by which the image was converted to sRGB, or "".
         white: The value of white of an image with more than 8 bits per sample, or None.
-        is_float: Whether its samples are float.
     """
 
     image: Image.Image
@@ -83,7 +83,6 @@ class SourceImage:
     passthrough: Passthrough
     profile: str = ""
     white: float | None = None
-    is_float: bool = False
 
 
 def load_source(path: str | pathlib.Path, name: str, pixels: PixelOptions) -> SourceImage:
@@ -104,7 +103,6 @@ def load_source(path: str | pathlib.Path, name: str, pixels: PixelOptions) -> So
         passthrough=decoded.passthrough,
         profile=decoded.profile,
         white=decoded.white,
-        is_float=decoded.is_float,
     )
 
 
@@ -131,7 +129,7 @@ class PairRecord(NamedTuple):
         source: Its line in the list of sources.
         images: Its images by side.
         psnr: PSNR of the hazy image in dB.
-        is_darker: Whether the hazy image is darker than the clear one.
+        is_darker: Whether the hazy image is darker than the clear one, by more than a level.
         profiles: Names of the color profiles by which its images were converted to sRGB.
     """
 
@@ -193,24 +191,16 @@ def make_records(
         if isinstance(options.pixels.white, str) and white is not None:
             source["white"] = white
         pixels = [np.asarray(tile[side]) for side in ("hazy", "clear")]
-        is_darker = bool(pixels[0].mean() < pixels[1].mean())
+        is_darker = bool(pixels[0].mean() < pixels[1].mean() - 1)
         yield PairRecord(record, source, encoded, image_ops.psnr(*pixels), is_darker, profiles)
 
 
 def _load_pair(
     pair: SourcePair, pixels: PixelOptions, load_clear: Callable[[str, str, PixelOptions], SourceImage]
 ) -> dict[str, SourceImage]:
-    """Loads both images of a pair. A percentile of `--white` is that of the hazy image, and holds for both."""
+    """Loads both images of a pair, with one value of white."""
     hazy = load_source(pair.hazy_path, pair.hazy, pixels)
-    of_clear = pixels
-    if isinstance(pixels.white, str) and hazy.white is not None:
-        of_clear = dataclasses.replace(pixels, white=hazy.white)
-    clear = load_clear(pair.clear_path, pair.clear, of_clear)
-    if pixels.white is not None and None not in (hazy.white, clear.white) and hazy.is_float != clear.is_float:
-        raise DataError(
-            f"{pair.hazy} and {pair.clear}: one has float samples and the other integers, for which --white="
-            f"{pixels.white} cannot hold; save both with the same type"
-        )
+    clear = load_clear(pair.clear_path, pair.clear, options_of_clear(pixels, hazy.white))
     return {"hazy": hazy, "clear": clear}
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hazeheal.data.images import image_io, image_ops
 from hazeheal.data.pairing import pairing
-from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.errors import HazeHealError, OptionNeededError, UsageError
 from tfrecords_tools.convert import pair_records
 from tfrecords_tools.convert.pair_records import RecordOptions, SourcePair
 
@@ -173,8 +173,12 @@ def read_val_keys(path: str | pathlib.Path, pairs: Sequence[SourcePair]) -> set[
     return chosen
 
 
-def estimate_bytes(pairs: Sequence[SourcePair], options: RecordOptions) -> int:
-    """Returns the approximate size of all records: converts up to 8 pairs and extrapolates to all pairs."""
+def estimate_bytes(pairs: Sequence[SourcePair], options: RecordOptions, *, skip_bad: bool) -> int:
+    """Returns the approximate size of all records: converts up to 8 pairs and extrapolates to all pairs.
+
+    Raises OptionNeededError, unless `skip_bad`, if the samples of an image need an option: a directory with an unfinished
+    conversion could not be converted with another one.
+    """
     count = min(_SAMPLED_PAIRS, len(pairs))
     sample = [pairs[i * len(pairs) // count] for i in range(count)]
     source_bytes, record_bytes = 0, 0
@@ -182,6 +186,10 @@ def estimate_bytes(pairs: Sequence[SourcePair], options: RecordOptions) -> int:
         try:
             with image_io.strict():
                 made = list(pair_records.make_records(pair, options))
+        except OptionNeededError:
+            if not skip_bad:
+                raise
+            continue
         except HazeHealError:  # reported when the pair's shard is written
             continue
         source_bytes += pair.source_bytes

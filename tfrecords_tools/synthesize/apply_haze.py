@@ -5,16 +5,15 @@ import filecmp
 import os
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image
 
 from hazeheal.data.images import image_io, to_rgb
 from hazeheal.data.images.passthrough import PNG_SIGNATURE
 from hazeheal.data.images.pixel_options import PixelOptions
 from hazeheal.data.synthesis import scattering
-from hazeheal.errors import DataError
+from hazeheal.errors import DataError, OptionNeededError
 from hazeheal.utils.atomic import atomic_path
 from tfrecords_tools.convert.pair_records import FOLDERS, load_source
 from tfrecords_tools.synthesize.options import Options
@@ -72,6 +71,17 @@ def check_headers(task: Task) -> str | None:
     except DataError as error:
         return str(error)
     return None
+
+
+def check_samples(tasks: Sequence[Task]) -> None:
+    """Raises OptionNeededError if the samples of the first image need an option, which is a setting of all images."""
+    try:
+        for task in tasks[:1]:
+            load_source(task.source, task.clear, task.options.pixels)
+    except OptionNeededError:
+        raise
+    except DataError:  # `run_task` reports it
+        pass
 
 
 def run_task(task: Task, progress: Callable[[int], object]) -> str | None:

@@ -46,7 +46,6 @@ class Decoded:
         passthrough: Whether the bytes of its file can stand for it.
         profile: Name of the color profile by which it was converted to sRGB, or "".
         white: The value of white of an image with more than 8 bits per sample, or None.
-        is_float: Whether its samples are float.
         extracted: What the function of `image_io.load` returned.
     """
 
@@ -54,7 +53,6 @@ class Decoded:
     passthrough: Passthrough
     profile: str = ""
     white: float | None = None
-    is_float: bool = False
     extracted: Any = None
 
 
@@ -96,7 +94,7 @@ def decode_by_pillow(data: bytes, options: PixelOptions, extract: Extract, *, ma
             rgb = rgb.transpose(transpose)
         if profile and passthrough.reusable:
             passthrough = Passthrough(False, passthrough.format, "its colors were converted to sRGB")
-        return Decoded(rgb, passthrough, profile, *_scale(wide), extracted)
+        return Decoded(rgb, passthrough, profile, _white(wide), extracted)
 
 
 def decode_tiff(
@@ -117,7 +115,7 @@ def decode_tiff(
         extracted = extract(Opened(None, b"", None if wide is None else wide.transposed(transpose), layout))
     rgb, profile = _to_srgb(colors, layout.icc, options)
     rgb = rgb if transpose is None else rgb.transpose(transpose)
-    return Decoded(rgb, passthrough, profile, *_scale(wide), extracted)
+    return Decoded(rgb, passthrough, profile, _white(wide), extracted)
 
 
 def read_tiff(source: tiff.Source, layout: tiff.Layout, options: PixelOptions) -> WideImage:
@@ -169,8 +167,5 @@ def _to_srgb(image, icc, options):
     return to_rgb.to_rgb(image), profile
 
 
-def _scale(wide):
-    """The fields `white` and `is_float` of `Decoded`."""
-    if wide is None or wide.samples.dtype == np.uint8:
-        return None, False
-    return wide.white, wide.samples.dtype.kind == "f"
+def _white(wide):
+    return None if wide is None or wide.samples.dtype == np.uint8 else wide.white

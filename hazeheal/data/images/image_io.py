@@ -39,9 +39,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from hazeheal.data.images import plugins, tiff, to_rgb
 from hazeheal.data.images.decoder import Decoded, Opened, check_size, decode_by_pillow, decode_tiff
 from hazeheal.data.images.passthrough import Passthrough
-from hazeheal.data.images.pixel_options import PixelOptions
-from hazeheal.data.images.to_rgb import UnsupportedImageError
-from hazeheal.errors import DataError, UsageError
+from hazeheal.data.images.pixel_options import AS_STORED, PixelOptions
+from hazeheal.data.images.to_rgb import UnknownSamplesError, UnsupportedImageError
+from hazeheal.errors import DataError, OptionNeededError, UsageError
 from hazeheal.utils.atomic import atomic_path
 from hazeheal.utils.console import error_text
 
@@ -95,7 +95,7 @@ def strict() -> Iterator[None]:
 
 
 def load_rgb(
-    source: ImageSource, *, name: str | None = None, options: PixelOptions = PixelOptions()
+    source: ImageSource, *, name: str | None = None, options: PixelOptions = AS_STORED
 ) -> tuple[np.ndarray, Passthrough]:
     """Reads one image: an upright uint8 RGB array `[H, W, 3]`, and whether its file's bytes can be reused.
 
@@ -105,8 +105,9 @@ def load_rgb(
         options: How its samples become RGB.
 
     Raises:
-        DataError: The file is missing, empty, truncated, damaged, animated, too large or not an image, or its white level
-            or its bands are not known. The message contains the name and the reason.
+        DataError: The file is missing, empty, truncated, damaged, animated, too large or not an image. The message
+            contains the name and the reason.
+        OptionNeededError: Its white level or its bands are not known. The message contains the flag too.
     """
     decoded = decode(source, name=name, options=options)
     return np.array(decoded.image, dtype=np.uint8), decoded.passthrough
@@ -117,7 +118,7 @@ def decode(
     extract: Callable[[Opened], Any] | None = None,
     *,
     name: str | None = None,
-    options: PixelOptions = PixelOptions(),
+    options: PixelOptions = AS_STORED,
 ) -> Decoded:
     """Reads one image as `load_rgb`, but as a Pillow image of mode RGB without metadata.
 
@@ -140,6 +141,8 @@ def decode(
                 decoded = decode_by_pillow(data, options, extract, max_pixels=MAX_PIXELS)
     except DataError:
         raise
+    except UnknownSamplesError as error:
+        raise OptionNeededError(f"{name}: {error}") from None
     except UnsupportedImageError as error:
         raise DataError(f"{name}: {error}") from None
     except (Image.DecompressionBombError, MemoryError) as error:
@@ -176,7 +179,7 @@ def _tiff_layout(source):
 
 
 def read_size(
-    path: str | os.PathLike, *, name: str | None = None, options: PixelOptions = PixelOptions()
+    path: str | os.PathLike, *, name: str | None = None, options: PixelOptions = AS_STORED
 ) -> tuple[int, int]:
     """Returns the upright (height, width) of an image file from its header, without decoding it.
 

@@ -24,6 +24,12 @@ def collect() -> Iterator[list[str]]:
         _collected.lines = None
 
 
+def silence(library: str) -> None:
+    """Makes another libtiff, which is linked to the library at this path, write nothing to stderr."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(library).TIFFSetErrorHandler(None)
+
+
 def _receive(module, form, arguments):
     lines = getattr(_collected, "lines", None)
     if lines is not None and len(lines) < 10:  # a damaged image may have an error in every row

@@ -1,7 +1,7 @@
 """How the samples of an image file become RGB: the white level, the bands and the color profile.
 
-    options = PixelOptions(white=parse_white("p99.5"), bands=parse_bands("4,3,2"), color="convert")
-    image, _ = load_rgb("scene.tif", options=options)
+options = PixelOptions(white=parse_white("p99.5"), bands=parse_bands("4,3,2"), color="convert")
+image, _ = load_rgb("scene.tif", options=options)
 """
 
 import argparse
@@ -50,6 +50,10 @@ class PixelOptions:
         """Returns the same settings as flags, each after a space."""
         bands = self.bands and ",".join(map(str, self.bands))
         return "".join(f" --{name}={bands if name == 'bands' else value}" for name, value in self.described().items())
+
+
+AS_STORED = PixelOptions()
+TO_SRGB = PixelOptions(color="convert")
 
 
 def parse_white(text: str) -> float | str:

@@ -10,9 +10,28 @@ _PACKAGES = {
     "HEIC": ("pillow-heif", "pillow_heif", "heic"),
     "JPEG XL": ("pillow-jxl-plugin", "pillow_jxl", "jxl"),
 }
-SUFFIXES = frozenset(".heic .heif .hif .jxl".split())
+SUFFIXES = frozenset([".heic", ".heif", ".hif", ".jxl"])
 # Suffixes of raw data, which lists of ignored files name.
-RAW_SUFFIXES = frozenset(".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .x3f .3fr .iiq".split())
+RAW_SUFFIXES = frozenset(
+    [
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".crw",
+        ".nef",
+        ".nrw",
+        ".arw",
+        ".srf",
+        ".sr2",
+        ".orf",
+        ".rw2",
+        ".raf",
+        ".pef",
+        ".x3f",
+        ".3fr",
+        ".iiq",
+    ]
+)
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
 _JXL_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 
@@ -40,7 +59,9 @@ def register(head: bytes) -> str:
     try:
         plugin = importlib.import_module(module)
     except ImportError:
-        return f"{format} needs the package {package}; pip install 'hazeheal[{extra}]', or save the image as JPEG or PNG"
+        return (
+            f"{format} needs the package {package}; pip install 'hazeheal[{extra}]', or save the image as JPEG or PNG"
+        )
     if format == "HEIC":
         plugin.register_heif_opener()
     return ""

@@ -17,7 +17,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from hazeheal.data.images.to_rgb import UnsupportedImageError
+from hazeheal.data.images.to_rgb import UnknownSamplesError, UnsupportedImageError
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 MINISWHITE, MINISBLACK, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
@@ -121,7 +121,7 @@ class Layout:
         `wanted` is `PixelOptions.bands`. It does not apply to a TIFF with fewer bands that declares its colors.
 
         Raises:
-            UnsupportedImageError: They are not known, or a band does not exist.
+            UnknownSamplesError: They are not known, or a band does not exist.
         """
         count = self.bands - (self.alpha is not None)
         if self.has_choice(wanted):
@@ -132,12 +132,12 @@ class Layout:
             return (0, 1, 2, 3)
         if wanted:
             flag = f"--bands={','.join(map(str, wanted))}"
-            raise UnsupportedImageError(f"{flag} names a band that this {self} does not have")
+            raise UnknownSamplesError(f"{flag} names a band that this {self} does not have")
         if self.colors:
             return self.colors
         if count in (1, 3) and self.photometric in (MINISWHITE, MINISBLACK):
             return tuple(band for band in range(self.bands) if band != self.alpha)
-        raise UnsupportedImageError(
+        raise UnknownSamplesError(
             f"{self}: name the bands of red, green and blue, such as --bands=4,3,2, or one gray band, such as --bands=1"
         )
 
@@ -164,9 +164,7 @@ def read_layout(source: Source) -> Layout:
         is_canon = tiff.filehandle.read(2) == b"CR"
         is_raw = page.photometric in _RAW_PHOTOMETRICS or _DNG_VERSION in page.tags or is_canon
         if is_raw or kinds[0] & _REDUCED_COPY:
-            raise UnsupportedImageError(
-                "a camera raw file, or a preview of one; develop it and save it as TIFF or PNG"
-            )
+            raise UnsupportedImageError("a camera raw file, or a preview of one; develop it and save it as TIFF or PNG")
         extra = [int(kind) for kind in page.extrasamples]
         alpha = next((i for i, kind in enumerate(extra) if kind in (ASSOCIATED, UNASSOCIATED)), None)
         bits = page.bitspersample

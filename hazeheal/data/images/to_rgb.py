@@ -31,6 +31,10 @@ class UnsupportedImageError(Exception):
     """An image that Pillow can open and HazeHeal does not accept; the message is the reason."""
 
 
+class UnknownSamplesError(UnsupportedImageError):
+    """The white level or the bands of an image are not known; the message names the flag that gives them."""
+
+
 def count_frames(image: Image.Image) -> int:
     """Returns the number of images in the file, without those that belong to the first one."""
     if image.format in ("MPO", "PSD"):

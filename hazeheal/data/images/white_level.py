@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from hazeheal.data.images.to_rgb import UnsupportedImageError
+from hazeheal.data.images.to_rgb import UnknownSamplesError
 
 _SAMPLED = 1 << 22  # pixels from which the percentiles are taken
 
@@ -28,7 +28,7 @@ def find_white(values: np.ndarray, *, full: int | None, white: float | str | Non
         white: `PixelOptions.white`, which holds for samples of more than 8 bits.
 
     Raises:
-        UnsupportedImageError: It is not given, and cannot be known.
+        UnknownSamplesError: It is not given, and cannot be known.
     """
     if full is not None and full <= 255:
         return full
@@ -41,9 +41,9 @@ def find_white(values: np.ndarray, *, full: int | None, white: float | str | Non
     if full is None:
         bits, kind = 8 * values.dtype.itemsize, values.dtype.kind
         name = {"f": "float", "i": f"signed {bits}-bit integer", "u": f"{bits}-bit integer"}[kind]
-        raise UnsupportedImageError(f"{name} samples without a known white level{_range(values)}; {_advice(values)}")
+        raise UnknownSamplesError(f"{name} samples without a known white level{_range(values)}; {_advice(values)}")
     if full == 65535 and values.size and _is_far_below(values, full):
-        raise UnsupportedImageError(
+        raise UnknownSamplesError(
             f"16-bit samples far below the white level of 65535{_range(values)}; {_advice(values)}, or --white=65535 if "
             "the image is this dark"
         )
@@ -57,7 +57,7 @@ def _check_given(values: np.ndarray, white: float) -> None:
     above, high = float((values > white).mean()), float(np.percentile(values, 99.9))
     if above > 0.5 or high < white / 100:
         problem = f"{100 * above:.0f} % of its samples are above" if above > 0.5 else "all of its samples are far below"
-        raise UnsupportedImageError(f"{problem} --white={white:g}{_range(values)}; convert it with another --white")
+        raise UnknownSamplesError(f"{problem} --white={white:g}{_range(values)}; convert it with another --white")
 
 
 def _is_far_below(values: np.ndarray, white: int) -> bool:
@@ -72,7 +72,7 @@ def _is_far_below(values: np.ndarray, white: int) -> bool:
 def _percentile(values: np.ndarray, percent: float, *, flag: str) -> float:
     value = float(np.percentile(values, percent, method="higher")) if values.size else 0.0
     if value <= 0:
-        raise UnsupportedImageError(f"its value at --white={flag} is {value:g}, but white must be positive")
+        raise UnknownSamplesError(f"its value at --white={flag} is {value:g}, but white must be positive")
     return int(value) if value.is_integer() else value
 
 

@@ -1,8 +1,8 @@
 """Images with more than 8 bits per sample, or with bands to choose from, and their conversion to 8 bits.
 
-    wide.to_uint8()                # [H, W, 3] for a record
-    wide.for_network()             # [H, W, 3] uint8 or uint16 for `Restorer`
-    wide.from_network(restored)    # back to the samples of the file
+wide.to_uint8()                # [H, W, 3] for a record
+wide.for_network()             # [H, W, 3] uint8 or uint16 for `Restorer`
+wide.from_network(restored)    # back to the samples of the file
 """
 
 import dataclasses
