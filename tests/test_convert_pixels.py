@@ -143,7 +143,7 @@ def test_images_that_do_not_fit_are_refused(tmp_path, capsys, mode, size, said):
     source = write(tmp_path / "in", **{name: saved(pixels, "PNG") for name, pixels in files.items()})
     assert convert(source, tmp_path / "out", f"--size_mismatch={mode}") == 1
     error = capsys.readouterr().err
-    assert said in error and "1 pairs whose sizes differ too much (--skip_bad to continue)" in error
+    assert said in error and "1 pairs of different sizes (--skip_bad to continue)" in error
     assert not (tmp_path / "out").exists()
     assert convert(source, tmp_path / "set", f"--size_mismatch={mode}", "--skip_bad", ONE) == 0
     assert list(decoded(tmp_path / "set")) == ["b"]

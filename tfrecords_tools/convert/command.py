@@ -106,7 +106,7 @@ def _check_headers(options: Options, sources: plan.Sources) -> plan.HeaderCheck:
         ("clear images without a hazy image", pairing.orphans_clear, orphans),
         ("ambiguous names", pairing.ambiguous, orphans),
         ("pairs of different sizes", checked.mismatched, sizes),
-        ("pairs whose sizes differ too much", unfit, bad),
+        ("pairs of different sizes", unfit, bad),
         ("pairs with an image that cannot be read", unreadable, bad),
     ):
         if not names:

@@ -7,6 +7,7 @@ image, _ = load_rgb("scene.tif", options=options)
 import argparse
 import dataclasses
 import math
+import re
 
 COLORS = ("convert", "keep")
 WHITE_HELP = (
@@ -64,14 +65,16 @@ def parse_white(text: str) -> float | str:
         number = math.nan
     if text.startswith("p") and 50 <= number <= 100:
         return f"p{number:g}"
-    if not text.startswith("p") and 0 < number < math.inf:
+    if not text.startswith("p") and 0 < number < 2**32:
         return int(number) if number.is_integer() else number
-    raise argparse.ArgumentTypeError(f"must be a positive number or a percentile from p50 to p100, got {text!r}")
+    raise argparse.ArgumentTypeError(
+        f"must be a positive number below 2^32 or a percentile from p50 to p100, got {text!r}"
+    )
 
 
 def parse_bands(text: str) -> tuple[int, ...]:
     """Parses `4,3,2` as (4, 3, 2)."""
     parts = text.split(",")
-    if len(parts) not in (1, 3) or not all(part.isascii() and part.isdecimal() and int(part) for part in parts):
+    if len(parts) not in (1, 3) or not all(re.fullmatch("[1-9][0-9]{0,4}", part) for part in parts):
         raise argparse.ArgumentTypeError(f"must be three band numbers from 1 such as 4,3,2, or one, got {text!r}")
     return tuple(map(int, parts))
