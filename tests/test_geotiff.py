@@ -20,7 +20,7 @@ from rasterio.transform import from_origin  # noqa: E402
 
 from hazeheal.data.images.pixel_options import AS_STORED, PixelOptions  # noqa: E402
 from hazeheal.errors import DataError, OutputError  # noqa: E402
-from hazeheal.inference import geotiff  # noqa: E402
+from hazeheal.inference import geotiff, scene  # noqa: E402
 from hazeheal.inference.jobs import Job  # noqa: E402
 from hazeheal.inference.restorer import Restorer  # noqa: E402
 
@@ -35,7 +35,7 @@ def gan():
 
 @pytest.fixture
 def small_windows(monkeypatch):
-    monkeypatch.setattr(geotiff, "WINDOW", 64)
+    monkeypatch.setattr(scene, "WINDOW", 64)
 
 
 def bands(count=3, *, dtype="uint16", white=65535):

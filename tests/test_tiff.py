@@ -12,7 +12,7 @@ from PIL import Image
 from refusals import refusal
 from tiff_files import colors, extra_samples, to_uint8, written
 
-from hazeheal.data.images import image_io, tiff
+from hazeheal.data.images import image_io, tiff, tiff_bands
 from hazeheal.data.images.image_io import load_rgb
 from hazeheal.data.images.pixel_options import PixelOptions
 from hazeheal.errors import DataError, OptionNeededError
@@ -211,7 +211,7 @@ def test_a_missing_codec_is_named_with_the_package(monkeypatch, tmp_path):
     layout = tiff.read_layout(path)
     missing = dataclasses.replace(layout, can_decode=False, compression="LZW")
     monkeypatch.setattr(tiff, "read_layout", lambda source: missing)
-    monkeypatch.setattr(tiff, "_has_rasterio", lambda: False)
+    monkeypatch.setattr(tiff_bands, "_has_rasterio", lambda: False)
     options = PixelOptions(bands=(3, 2, 1))
     for read in (load_rgb, image_io.read_size):
         message = refusal(DataError, read, path, name="a.tif", options=options)
@@ -230,10 +230,10 @@ def test_rasterio_reads_the_same_samples(tmp_path, kind):
     (tmp_path / "a.tif").write_bytes(written(samples, **options))
     layout = tiff.read_layout(tmp_path / "a.tif")
     bands = (0,) if kind == "miniswhite" else (3, 1, 0)
-    expected = tiff.read_bands(tmp_path / "a.tif", layout, bands)
+    expected = tiff_bands.read_bands(tmp_path / "a.tif", layout, bands)
     unreadable = dataclasses.replace(layout, can_decode=False)
     for source in (tmp_path / "a.tif", (tmp_path / "a.tif").read_bytes()):
-        np.testing.assert_array_equal(tiff.read_bands(source, unreadable, bands), expected)
+        np.testing.assert_array_equal(tiff_bands.read_bands(source, unreadable, bands), expected)
 
 
 def test_sizes_are_read_from_the_header(tmp_path):

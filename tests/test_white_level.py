@@ -136,6 +136,21 @@ def test_16_bit_jpeg_2000_far_below_white_is_refused(bands):
     assert load_rgb(data, options=PixelOptions(white=65535))[0].shape == (50, 70, 3)
 
 
+@pytest.mark.parametrize("bits", [10, 12, 15])
+def test_the_bits_that_a_jpeg_2000_declares_count(bits):
+    encode = pytest.importorskip("imagecodecs", reason="Pillow writes 8 and 16 bits only").jpeg2k_encode
+    samples = colors(1, white=2**bits - 1)
+    image, _ = load_rgb(encode(samples[..., 0], level=0, bitspersample=bits))
+    np.testing.assert_array_equal(image, to_uint8(samples, 2**bits - 1))
+    dark = samples // 8  # as Sentinel-2, which declares 15 bits
+    assert f"{bits}-bit samples far below" in refusal(
+        OptionNeededError, load_rgb, encode(dark[..., 0], level=0, bitspersample=bits)
+    )
+    data = encode(dark[..., 0], level=0, bitspersample=bits)
+    white = int(dark.max())
+    np.testing.assert_array_equal(load_rgb(data, options=PixelOptions(white=white))[0], to_uint8(dark, white))
+
+
 def test_float_pfm_needs_the_flag():
     samples = colors(1, dtype="float32", white=1.0)
     buffer = io.BytesIO()

@@ -16,30 +16,25 @@ import shutil
 import tempfile
 import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hazeheal.data.images import libtiff_errors, tiff
-from hazeheal.data.images.decoder import find_valid
 from hazeheal.data.images.pixel_options import PixelOptions
 from hazeheal.data.images.to_rgb import UnsupportedImageError
-from hazeheal.data.images.white_level import find_white, sampling_step
-from hazeheal.data.images.wide import WideImage, luma, store, to_range
+from hazeheal.data.images.wide import WideImage
 from hazeheal.errors import DataError, OutputError
 from hazeheal.inference.jobs import Job
 from hazeheal.inference.restorer import Restorer
+from hazeheal.inference.scene import Scene, Window, root_message
 from hazeheal.inference.windows import MaskedView, apply_maps, fill_invalid
 from hazeheal.utils.atomic import atomic_path
-from hazeheal.utils.console import error_text
 
 if TYPE_CHECKING:
-    from rasterio.io import DatasetReader
     from tqdm import tqdm
 
 LARGE = 1 << 30  # bytes of decoded samples from which on a TIFF without tags of GeoTIFF is restored in windows too
-WINDOW = 1024  # about the sides of a window, in pixels
 COMPARED = 2048  # the longest side of each image in a comparison
 _CACHE = 256  # MiB of decoded blocks that GDAL keeps
 _TILE = 512  # of the temporary file
@@ -64,106 +59,6 @@ def is_scene(path: str | os.PathLike) -> bool:
     # GDAL does not keep EXIF.
     is_photograph = layout.is_for_pillow and layout.has_exif and not layout.has_mask
     return layout.has_mask or layout.bytes > LARGE or (layout.is_geo and not is_photograph)
-
-
-class Window(NamedTuple):
-    """A part of a scene.
-
-    Attributes:
-        rows, columns: Its position.
-        samples: The chosen bands `[h, w, 1 or 3]`, of the type of the file.
-        valid: `[h, w]` bool: the pixels with data; None if all have.
-    """
-
-    rows: slice
-    columns: slice
-    samples: np.ndarray
-    valid: np.ndarray | None
-
-
-class Scene:
-    """The chosen bands of an opened scene.
-
-    Attributes:
-        height, width: Its size.
-        bands: Their numbers, from 0.
-        white: The value of white.
-        inverted: Whether 0 is white.
-    """
-
-    def __init__(self, dataset: "DatasetReader", layout: tiff.Layout, options: PixelOptions) -> None:
-        """Finds the bands and white, for which it may read the scene once."""
-        self._dataset, self._layout = dataset, layout
-        self.height, self.width = dataset.height, dataset.width
-        self.bands = layout.choose_bands(options.bands)
-        self.inverted = layout.photometric == tiff.MINISWHITE
-        self._alpha = None if layout.alpha in self.bands else layout.alpha
-        from rasterio.enums import MaskFlags
-
-        flags = dataset.mask_flag_enums[self.bands[0]]
-        self._has_mask = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
-        self.white = find_white(self._sample(), full=layout.full, white=options.white)
-
-    def positions(self) -> list[tuple[slice, slice]]:
-        """Returns the rows and columns of the windows, each of whole blocks of the file."""
-        height, width = self._dataset.block_shapes[0]
-        if width >= self.width:  # strips
-            rows, columns = max(1, WINDOW * WINDOW // self.width // height) * height, self.width
-        else:
-            rows, columns = (max(1, WINDOW // side) * side for side in (height, width))
-        return [
-            (slice(top, min(top + rows, self.height)), slice(left, min(left + columns, self.width)))
-            for top in range(0, self.height, rows)
-            for left in range(0, self.width, columns)
-        ]
-
-    def read(self, rows: slice, columns: slice) -> Window:
-        """Reads one window; raises DataError if the file is damaged."""
-        from rasterio.errors import RasterioError
-        from rasterio.windows import Window as Part
-
-        part, mask = Part.from_slices(rows, columns), None
-        bands = self.bands if self._alpha is None else (*self.bands, self._alpha)
-        try:
-            samples = np.moveaxis(self._dataset.read([band + 1 for band in bands], window=part), 0, 2)
-            if self._has_mask:
-                mask = self._dataset.read_masks(self.bands[0] + 1, window=part) > 0
-        except RasterioError as error:
-            raise DataError(f"{self._dataset.name}: truncated or damaged ({_reason(error)}); replace it") from error
-        alpha = None if self._alpha is None else samples[..., -1]
-        samples = samples[..., : len(self.bands)]
-        valid = find_valid(samples, alpha, self._layout.no_data)
-        if mask is not None:
-            valid = mask if valid is None else valid & mask
-        return Window(rows, columns, samples, None if valid is None or valid.all() else valid)
-
-    def windows(self) -> Iterator[Window]:
-        """Reads one window after another."""
-        for rows, columns in self.positions():
-            yield self.read(rows, columns)
-
-    def in_unit_range(self, window: Window) -> np.ndarray:
-        """Returns a window as `[h, w, 3]` float32 in [0, 1], where 0 is black."""
-        values = np.nan_to_num(to_range(window.samples, white=self.white, inverted=self.inverted) / self.white)
-        return np.broadcast_to(values, (*values.shape[:2], 3)).astype(np.float32)
-
-    def stored(self, restored: np.ndarray, window: Window) -> np.ndarray:
-        """Returns restored pixels in [0, 1] as samples of the file. Pixels without data stay as they are."""
-        values = restored.astype(np.float64)
-        values = luma(values) if len(self.bands) == 1 else values
-        samples = store(values * self.white, window.samples, white=self.white, inverted=self.inverted)
-        return samples if window.valid is None else np.where(window.valid[..., None], samples, window.samples)
-
-    def _sample(self):
-        """Valid samples from which white is found: every k-th pixel of every k-th row."""
-        if self._layout.full is not None and self._layout.full <= 255:
-            return np.zeros(0, self._layout.dtype)
-        step, found = sampling_step(self.height, self.width), []
-        for window in self.windows():
-            top, left = -window.rows.start % step, -window.columns.start % step
-            samples = window.samples[top::step, left::step]
-            found.append(samples if window.valid is None else samples[window.valid[top::step, left::step]])
-        return np.concatenate([part.reshape(-1) for part in found])
 
 
 def restore_scene(
@@ -208,7 +103,7 @@ def restore_scene(
     except UnsupportedImageError as error:
         raise DataError(f"{job.source}: {error}") from None
     except RasterioError as error:
-        raise OutputError(f"{job.output} cannot be written: {_reason(error)}") from error
+        raise OutputError(f"{job.output} cannot be written: {root_message(error)}") from error
 
 
 def _open_scene(path):
@@ -219,14 +114,7 @@ def _open_scene(path):
     try:
         return rasterio.open(path)
     except RasterioError as error:
-        raise DataError(f"{path}: truncated or damaged ({_reason(error)}); replace it") from error
-
-
-def _reason(error):
-    """The message of GDAL, which rasterio's refers to."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error_text(error)
+        raise DataError(f"{path}: truncated or damaged ({root_message(error)}); replace it") from error
 
 
 @contextlib.contextmanager

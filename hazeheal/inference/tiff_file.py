@@ -10,7 +10,7 @@ import os
 import numpy as np
 import tifffile
 
-from hazeheal.data.images import tiff, to_rgb
+from hazeheal.data.images import tiff, tiff_bands, to_rgb
 from hazeheal.data.images.pixel_options import PixelOptions
 
 # Tags that describe how the pixels are stored, point to other directories, or are written as arguments.
@@ -52,7 +52,7 @@ def encode(restored: np.ndarray, source: TiffSource) -> bytes:
     layout = source.layout
     samples = restored
     if source.bands != tuple(range(layout.bands)):
-        samples = tiff.read_bands(source.path, layout, tuple(range(layout.bands)))
+        samples = tiff_bands.read_bands(source.path, layout, tuple(range(layout.bands)))
         samples = to_rgb.transpose_array(samples, to_rgb.transpose_of(layout.orientation)).copy()
         samples[..., list(source.bands)] = restored
     samples = _in_full_bits(samples, layout.bits)

@@ -21,7 +21,7 @@ from tfrecords_tools.convert.pair_records import RecordOptions, SourcePair
 SHARD_BYTES = 128 * 2**20
 # Small data sets get more and smaller shards, so that several processes have work.
 SMALL_SET_SHARDS, SMALL_SET_PAIRS = 16, 16
-_SAMPLED_PAIRS = 8
+_SAMPLED_PAIRS, _SAMPLED_BYTES = 8, 1 << 29  # scenes of hundreds of megapixels take as long to sample as to convert
 _RECORD_OVERHEAD = 500  # bytes of a record besides its images
 _THREADS, _BLOCK = 8, 512  # files that are read at the same time, and submitted at the same time
 
@@ -183,6 +183,8 @@ def estimate_bytes(pairs: Sequence[SourcePair], options: RecordOptions, *, skip_
     sample = [pairs[i * len(pairs) // count] for i in range(count)]
     source_bytes, record_bytes = 0, 0
     for pair in sample[:1] + sample:  # the first one twice, as in 0.1: the number of shards depends on it
+        if source_bytes > _SAMPLED_BYTES:
+            break
         try:
             with image_io.strict():
                 made = list(pair_records.make_records(pair, options))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hazeheal.data.images import color_profile, libtiff_errors, plugins, tiff, to_rgb, wide_pillow
+from hazeheal.data.images import color_profile, libtiff_errors, plugins, tiff, tiff_bands, to_rgb, wide_pillow
 from hazeheal.data.images.passthrough import Passthrough, inspect_file
 from hazeheal.data.images.pixel_options import PixelOptions
 from hazeheal.data.images.to_rgb import UnsupportedImageError
@@ -105,7 +105,7 @@ def decode_tiff(
     passthrough, transpose = Passthrough(False, "tiff", _TIFF_REASON), to_rgb.transpose_of(layout.orientation)
     bands = layout.choose_bands(options.bands)
     if layout.photometric == tiff.SEPARATED and len(bands) == 4:
-        inks = from_samples(tiff.read_bands(source, layout, bands), full=layout.full, white=options.white)
+        inks = from_samples(tiff_bands.read_bands(source, layout, bands), full=layout.full, white=options.white)
         colors, wide = Image.fromarray(inks.to_uint8(), "CMYK"), None
     else:
         wide = read_tiff(source, layout, options)
@@ -122,7 +122,7 @@ def read_tiff(source: tiff.Source, layout: tiff.Layout, options: PixelOptions) -
     """Reads the chosen bands of a TIFF, and which pixels have data; not upright."""
     bands = layout.choose_bands(options.bands)
     has_alpha = layout.alpha is not None and layout.alpha not in bands
-    samples = tiff.read_bands(source, layout, (*bands, layout.alpha) if has_alpha else bands)
+    samples = tiff_bands.read_bands(source, layout, (*bands, layout.alpha) if has_alpha else bands)
     samples, alpha = (samples[..., :-1], samples[..., -1]) if has_alpha else (samples, None)
     if layout.premultiplied and has_alpha and ((alpha != 0) & (alpha != layout.full)).any():
         raise UnsupportedImageError(f"{layout}: its colors are multiplied by its alpha; save it without alpha")

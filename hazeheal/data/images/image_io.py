@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from hazeheal.data.images import plugins, tiff, to_rgb
+from hazeheal.data.images import plugins, tiff, tiff_bands, to_rgb
 from hazeheal.data.images.decoder import Decoded, Opened, check_size, decode_by_pillow, decode_tiff
 from hazeheal.data.images.passthrough import Passthrough
 from hazeheal.data.images.pixel_options import AS_STORED, PixelOptions
@@ -137,7 +137,9 @@ def decode(
             if layout is not None and not (layout.is_for_pillow and not layout.has_choice(options.bands)):
                 decoded = decode_tiff(data or source, layout, options, extract, max_pixels=MAX_PIXELS)
             else:
-                data = data or _read(source)
+                if not data:
+                    _check_bytes(os.path.getsize(source), MAX_PIXELS, name)
+                    data = _read(source)
                 decoded = decode_by_pillow(data, options, extract, max_pixels=MAX_PIXELS)
     except DataError:
         raise
@@ -213,7 +215,7 @@ def read_size(
 
 def _tiff_size(path, layout, options, name):
     _check_bytes(os.path.getsize(path), layout.width * layout.height, name, least=2 * layout.bytes)
-    tiff.check_readable(layout, layout.choose_bands(options.bands))
+    tiff_bands.check_readable(layout, layout.choose_bands(options.bands))
     check_size(layout.width, layout.height, MAX_PIXELS)
     is_sideways = to_rgb.transpose_of(layout.orientation) in to_rgb.SIDEWAYS
     return (layout.width, layout.height) if is_sideways else (layout.height, layout.width)

@@ -1,21 +1,16 @@
-"""Reads what a TIFF contains (`read_layout`), and bands of its samples (`read_bands`), through tifffile.
+"""What a TIFF contains, by its header: size, type and meaning of its samples, and which bands are red, green and blue.
 
-Pillow decodes the common kinds of 8 bits (`Layout.is_plain`), with compressions of libtiff. It misreads or refuses others:
-16 bits with separate planes, inverted gray, more than four bands, signed and float samples. Those are decoded segment by
-segment (strip or tile), so that only the chosen bands are in memory.
+Pillow decodes the common kinds of 8 bits (`Layout.is_plain`), and `tiff_bands` all others.
 """
 
 import dataclasses
-import functools
 import importlib.util
 import io
 import os
 import re
-from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import Image
 
 from hazeheal.data.images.to_rgb import UnknownSamplesError, UnsupportedImageError
 
@@ -23,7 +18,7 @@ SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIF
 MINISWHITE, MINISBLACK, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
 PLANAR = 2
 ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of alpha among the extra samples; the former multiplies the colors
-_PHOTOMETRICS = {MINISWHITE: "MINISWHITE", MINISBLACK: "MINISBLACK", RGB: "RGB", SEPARATED: "CMYK"}
+PHOTOMETRICS = {MINISWHITE: "MINISWHITE", MINISBLACK: "MINISBLACK", RGB: "RGB", SEPARATED: "CMYK"}
 _RAW_PHOTOMETRICS = (32803, 34892)  # CFA and LinearRaw, of DNG
 _REDUCED_COPY, _MASK = 0b001, 0b100  # of the tag NewSubfileType
 _ORIENTATION, _ICC_PROFILE, _GDAL_METADATA, _NO_DATA, _DNG_VERSION = 274, 34675, 42112, 42113, 50706
@@ -107,7 +102,7 @@ class Layout:
         return self.height * self.width * self.bands * (self.dtype.itemsize if self.dtype is not None else 1)
 
     def __str__(self) -> str:
-        kind = _PHOTOMETRICS.get(self.photometric, f"photometric {self.photometric}")
+        kind = PHOTOMETRICS.get(self.photometric, f"photometric {self.photometric}")
         bands = "1 band" if self.bands == 1 else f"{self.bands} bands"
         return f"{'GeoTIFF' if self.is_geo else 'TIFF'} of {bands} of {self.dtype}, {kind}"
 
@@ -154,7 +149,7 @@ def read_layout(source: Source) -> Layout:
         UnsupportedImageError: It has several pages, or is of a kind that is not supported.
         Exception: It is damaged.
     """
-    with tifffile.TiffFile(_opened(source)) as tiff:
+    with tifffile.TiffFile(opened(source)) as tiff:
         kinds = [page.subfiletype for page in tiff.pages]
         page = tiff.pages[0]
         pages = sum(not kind & (_REDUCED_COPY | _MASK) for kind in kinds)
@@ -193,7 +188,8 @@ def read_layout(source: Source) -> Layout:
         )
 
 
-def _opened(source):
+def opened(source: Source) -> io.BytesIO | str:
+    """Returns what tifffile and Pillow open of a source."""
     return io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source)
 
 
@@ -229,90 +225,3 @@ def _no_data(page):
         return value if page.dtype.kind == "f" or page.dtype.type(value) == value else None
     except (AttributeError, ValueError, OverflowError):
         return None
-
-
-def check_readable(layout: Layout, bands: tuple[int, ...]) -> None:
-    """Raises UnsupportedImageError if bands of a TIFF that is not plain cannot be decoded; reads no pixels."""
-    known = layout.photometric in _PHOTOMETRICS
-    if layout.dtype is None or not known or (layout.photometric == SEPARATED and layout.dtype.kind != "u"):
-        raise UnsupportedImageError(f"{layout}: not supported; save it as RGB with 8 or 16 bits")
-    if not (layout.can_decode or _has_rasterio() or _pillow_decodes(layout, bands)):
-        raise UnsupportedImageError(
-            f"{layout} in {layout.bits} bits: its compression {layout.compression} needs the package imagecodecs; "
-            "pip install 'hazeheal[tiff]'"
-        )
-
-
-@functools.cache
-def _has_rasterio() -> bool:
-    return importlib.util.find_spec("rasterio") is not None
-
-
-def _pillow_decodes(layout, bands):
-    """Whether Pillow, with libtiff, returns exactly the samples of these bands."""
-    if layout.dtype.kind != "u" or layout.planar == PLANAR:
-        return False
-    is_gray = layout.bands == 1 and layout.photometric == MINISBLACK and layout.bits in (8, 12, 16)
-    colors = (0, 1, 2, 3) if layout.alpha == 3 and not layout.premultiplied else (0, 1, 2)
-    return is_gray or (layout.photometric == RGB and layout.bits == 8 and bands in (colors, (0, 1, 2)))
-
-
-def read_bands(source: Source, layout: Layout, bands: tuple[int, ...]) -> np.ndarray:
-    """Reads bands of a TIFF as `[H, W, len(bands)]`, not upright, of the type of the file.
-
-    Raises:
-        UnsupportedImageError: The compression cannot be decoded.
-        Exception: The file is damaged.
-    """
-    check_readable(layout, bands)
-    if layout.can_decode:
-        return _read_by_tifffile(source, layout, bands)
-    if _has_rasterio():
-        return _read_by_rasterio(source, bands)
-    with Image.open(_opened(source)) as image:
-        samples = np.asarray(image)
-        return samples[..., None] if samples.ndim == 2 else samples[..., : len(bands)]
-
-
-def _read_by_tifffile(source, layout, bands):
-    shape = layout.height, layout.width, len(bands)
-    samples = np.zeros(shape, layout.dtype)
-    with tifffile.TiffFile(_opened(source)) as tiff:
-        page = tiff.pages[0]
-        per_plane = max(1, len(page.dataoffsets) // (layout.bands if layout.planar == PLANAR else 1))
-        options: dict[str, Any] = {"_fullsize": page.is_tiled}
-        if page.compression in (6, 7, 34892, 33007):
-            options |= {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
-        for number, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
-            plane = number // per_plane
-            if layout.planar == PLANAR and plane not in bands:
-                continue
-            data = None
-            if count:  # a sparse file leaves out empty segments
-                tiff.filehandle.seek(offset)
-                data = tiff.filehandle.read(count)
-                if len(data) < count:
-                    raise ValueError(f"the file ends {count - len(data):,} bytes before the end of segment {number}")
-            segment, (_, _, top, left, _), part = page.decode(data, number, **options)
-            height, width = min(part[1], layout.height - top), min(part[2], layout.width - left)
-            target = samples[top : top + height, left : left + width]
-            if segment is None:
-                target[:] = layout.no_data or 0
-            elif layout.planar == PLANAR:
-                for channel in (i for i, band in enumerate(bands) if band == plane):
-                    target[..., channel] = segment[0, :height, :width, 0]
-            else:
-                target[:] = segment[0, :height, :width, list(bands)].transpose(1, 2, 0)
-    return samples
-
-
-def _read_by_rasterio(source, bands):
-    import rasterio
-    from rasterio.io import MemoryFile
-
-    indexes = [band + 1 for band in bands]
-    if not isinstance(source, bytes):
-        with rasterio.open(source) as dataset:
-            return np.moveaxis(dataset.read(indexes), 0, 2)
-    with MemoryFile(source) as file, file.open() as dataset:
-        return np.moveaxis(dataset.read(indexes), 0, 2)

@@ -42,10 +42,10 @@ def find_white(values: np.ndarray, *, full: int | None, white: float | str | Non
         bits, kind = 8 * values.dtype.itemsize, values.dtype.kind
         name = {"f": "float", "i": f"signed {bits}-bit integer", "u": f"{bits}-bit integer"}[kind]
         raise UnknownSamplesError(f"{name} samples without a known white level{_range(values)}; {_advice(values)}")
-    if full == 65535 and values.size and _is_far_below(values, full):
+    if values.size and _is_far_below(values, full):
         raise UnknownSamplesError(
-            f"16-bit samples far below the white level of 65535{_range(values)}; {_advice(values)}, or --white=65535 if "
-            "the image is this dark"
+            f"{full.bit_length()}-bit samples far below the white level of {full}{_range(values)}; {_advice(values)}, or "
+            f"--white={full} if the image is this dark"
         )
     return full
 

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from hazeheal.data.images.passthrough import PNG_SIGNATURE
-from hazeheal.data.images.to_rgb import UnsupportedImageError
+from hazeheal.data.images.to_rgb import UnknownSamplesError
 from hazeheal.data.images.wide import WideImage, from_samples
 
+_CODESTREAM = b"\xff\x4f\xff\x51"  # begins JPEG 2000: start and size markers
 # Color types of a PNG, and for those of several samples the raw mode that returns the lower byte of each. The raw mode
 # of gray with alpha returns both bytes of both.
 _PNG_GRAY, _PNG_GRAY_ALPHA = 0, 4
@@ -28,17 +29,21 @@ def read_wide(image: Image.Image, data: bytes, *, white: float | str | None) -> 
         white: `PixelOptions.white`.
 
     Raises:
-        UnsupportedImageError: The white level is unknown.
+        UnknownSamplesError: The white level is unknown.
     """
     if data.startswith(PNG_SIGNATURE):
         return _read_png(image, data, white) if data[24] == 16 else None
     if image.format == "PPM" and data[:2] in (b"P5", b"P6"):
         return _read_pnm(image, data, white)
-    if image.mode.startswith("I") or image.mode == "F":  # 16-bit gray, and plain PNM, which Pillow scales to 16 bits
-        is_16_bit = image.mode.startswith("I;16") or image.format == "PPM"
-        samples = np.asarray(image).astype(np.uint16) if is_16_bit and image.mode != "F" else np.asarray(image)
-        return from_samples(samples[..., None], full=65535 if samples.dtype == np.uint16 else None, white=white)
-    if _is_16_bit_color(data):
+    if image.mode.startswith("I") or image.mode == "F":
+        samples, full = np.asarray(image)[..., None], None
+        # Pillow scales JPEG 2000 of 9 to 15 bits, and plain PNM of any maximum, to 16 bits.
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+            bits = _jpeg_2000_bits(data) or 16
+            samples, full = samples.astype(np.uint16) >> (16 - bits), 2**bits - 1
+        return from_samples(samples, full=full, white=white)
+    is_sgi_of_16_bits = data.startswith(b"\x01\xda") and data[3:4] == b"\x02"
+    if is_sgi_of_16_bits or _jpeg_2000_bits(data) > 8:
         _check_upper_bytes(image, white)
     return None
 
@@ -79,23 +84,24 @@ def _read_pnm(image, data, white):
     return from_samples(samples, full=full, white=white)
 
 
-def _is_16_bit_color(data):
-    """Whether the file is JPEG 2000 of more than 8 bits, by the size marker of its codestream, or 16-bit SGI."""
-    size = data.find(b"\xff\x4f\xff\x51", 0, 1 << 16) + 2
-    is_jpeg_2000 = data[4:8] == b"jP  " or data.startswith(b"\xff\x4f\xff\x51")
-    if is_jpeg_2000 and size >= 2 and len(data) > size + 40:
-        return data[size + 40] & 0x7F >= 8  # the number of bits minus 1, and a sign
-    return data.startswith(b"\x01\xda") and data[3:4] == b"\x02"
+def _jpeg_2000_bits(data):
+    """The bits per sample of JPEG 2000, by the size marker of its codestream; 0 for other formats."""
+    if not data.startswith((b"\0\0\0\x0cjP  ", _CODESTREAM)):
+        return 0
+    start = data.find(_CODESTREAM, 0, 1 << 16)
+    # The number of bits minus 1, and a sign, follow the sizes of the image and its tiles.
+    return (data[start + 42] & 0x7F) + 1 if 0 <= start < len(data) - 42 else 0
 
 
 def _check_upper_bytes(image, white):
-    """Raises UnsupportedImageError unless white is 65535."""
+    """Raises UnknownSamplesError unless white is 65535."""
     try:
         if white not in (None, 65535):
-            raise UnsupportedImageError(f"--white={white} cannot be applied to 16-bit {image.format}")
+            raise UnknownSamplesError(f"--white={white} cannot be applied to 16-bit {image.format}")
         samples = np.asarray(image.convert("RGB")).astype(np.uint16) * 257
         from_samples(samples, full=65535, white=white)
-    except UnsupportedImageError as error:
-        raise UnsupportedImageError(
-            f"{str(error).partition(';')[0]}; save it as TIFF or PNG, to which --white applies"
+    except UnknownSamplesError as error:
+        raise UnknownSamplesError(
+            f"{str(error).partition(';')[0]}; save it as TIFF or PNG, to which --white applies, or give --white=65535 if "
+            "the image is this dark"
         ) from None
