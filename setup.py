@@ -49,6 +49,7 @@ setup(
         "pillow",
         "scikit-image",  # CIEDE2000 and Y in `hazeheal evaluate`
         "scipy",
+        "tifffile",  # the TIFFs that Pillow misreads: 16 bits, separate planes, more than four bands
         "tensorboard",
         "ml-collections",
         "tqdm",
@@ -56,12 +57,17 @@ setup(
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.20"],
         "video": ["imageio-ffmpeg"],  # for machines without ffmpeg
+        "geo": ["rasterio>=1.3"],  # GeoTIFF window by window in `hazeheal dehaze`
+        "tiff": ["imagecodecs"],  # LZW, Zstandard, JPEG, ... in TIFFs that Pillow misreads; 80 MB
+        "heic": ["pillow-heif"],
+        "jxl": ["pillow-jxl-plugin"],
         "notebook": ["jupyterlab", "matplotlib"],
         "test": [
             *("pytest", "pytest-xdist>=3", "hypothesis", "ruff", "imageio-ffmpeg"),
             *("ipykernel", "matplotlib", "nbclient", "prometheus-client"),
             "dill",  # used by tfds.testing
             "setuptools",  # to check the contents of a wheel
+            *("rasterio", "imagecodecs", "pillow-heif"),  # tests of these formats skip without them
             "tensorflow-serving-api",  # to check the SavedModels of `hazeheal export`
         ],
         "benchmarks": ["torch", "opencv-python-headless", "jax"],

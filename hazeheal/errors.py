@@ -31,6 +31,10 @@ class DataError(HazeHealError):
     """A shard, an index, a record or an image is missing or damaged."""
 
 
+class OptionNeededError(DataError):
+    """An image needs an option, such as its white level, before it can be read."""
+
+
 class OutputError(HazeHealError):
     """A file cannot be written, or exists and must not be overwritten."""
 

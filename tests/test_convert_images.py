@@ -94,14 +94,14 @@ def test_resizing(source, tmp_path):
 
 def test_size_mismatch(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=4, versions=1, kind="png")
-    large = image(2, 50, 60)
+    large = image(2, 42, 58)
     Image.fromarray(large).save(source / "GT/0002.png")
     assert convert(source, tmp_path / "out") == 1
     error = capsys.readouterr().err
-    assert "0002_0.8_1.png is 56x40, 0002.png is 60x50" in error and "--size_mismatch" in error
+    assert "0002_0.8_1.png is 56x40, 0002.png is 58x42" in error and "--size_mismatch" in error
     assert convert(source, tmp_path / "crop", "--size_mismatch=center_crop", "--val_fraction=0") == 0
     pair = {p.clear_source: p for p, _ in all_records(tmp_path / "crop", "train")}["0002.png"]
-    np.testing.assert_array_equal(Image.open(io.BytesIO(pair.clear)), large[5:45, 2:58])
+    np.testing.assert_array_equal(Image.open(io.BytesIO(pair.clear)), large[1:41, 1:57])
     assert pair.hazy == (source / "hazy/0002_0.8_1.png").read_bytes()
     assert convert(source, tmp_path / "resize", "--size_mismatch=resize", "--val_fraction=0") == 0
     pair = {p.clear_source: p for p, _ in all_records(tmp_path / "resize", "train")}["0002.png"]
@@ -112,14 +112,14 @@ def test_one_report_lists_orphans_and_all_other_problems(tmp_path, capsys):
     source = write_pairs(tmp_path / "in", scenes=4, versions=1, kind="png")
     (source / "GT/0001.png").unlink()
     Image.fromarray(image(9)).save(source / "GT/0099.png")
-    Image.fromarray(image(2, 50, 60)).save(source / "GT/0002.png")
+    Image.fromarray(image(2, 42, 58)).save(source / "GT/0002.png")
     (source / "hazy/0003_0.8_1.png").write_bytes(b"")
     assert convert(source, tmp_path / "out") == 1
     error = capsys.readouterr().err
     for name in (
         "0001_0.8_1.png",
         "0099.png",
-        "0002.png is 60x50",
+        "0002.png is 58x42",
         "0003_0.8_1.png",
         "--allow_orphans",
         "--skip_bad",

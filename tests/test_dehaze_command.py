@@ -5,7 +5,9 @@ import pathlib
 import checkpoints_made
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
+from tiff_files import colors, extra_samples, written
 
 from hazeheal import __main__ as program
 from hazeheal.data.images import image_io
@@ -104,6 +106,38 @@ def test_mirror(run, folder, capsys):
     wanted = Restorer(DehazeGAN.from_run(run), mirror=True).restore(load(folder / "a.png"))
     assert np.array_equal(load("out/a.png"), wanted)
     assert not np.array_equal(load("plain/a.png"), wanted)
+
+
+def test_tiffs_of_16_bits_and_of_more_bands(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hazy = colors(5, white=4095)
+    pathlib.Path("a.tif").write_bytes(written(hazy, photometric="minisblack", planar=True, **extra_samples(4)))
+    dark = np.rint(colors(3, white=4095)).astype(np.uint16)
+    pathlib.Path("b.tif").write_bytes(written(dark))
+    code, said, wrong = dehaze(capsys, "a.tif", "b.tif", f"--model={run}", "--output=out")
+    assert (code, said) == (1, "restored 0 to out\n")
+    assert "a.tif: TIFF of 5 bands of uint16" in wrong and "--bands=4,3,2" in wrong
+    assert "b.tif: 16-bit samples far below the white level" in wrong and "--white=4095" in wrong
+    flags = ["--bands=4,3,1", "--white=4095", f"--model={run}", "--output=out"]
+    assert dehaze(capsys, "a.tif", "b.tif", *flags)[0] == 0
+    restored = np.moveaxis(tifffile.imread("out/a.tif"), 0, 2)
+    np.testing.assert_array_equal(restored[..., [1, 4]], hazy[..., [1, 4]])
+    gan = DehazeGAN.from_run(run)
+    for result, source in ((restored[..., [3, 2, 0]], hazy[..., [3, 2, 0]]), (tifffile.imread("out/b.tif"), dark)):
+        assert result.dtype == np.uint16
+        wide = np.floor(source * (65535 / 4095) + 0.5).astype(np.uint16)
+        assert np.abs(result - gan.restore(wide) * (4095 / 65535)).max() <= 1
+    for flag in ("--white=0", "--bands=1,2", "--color=keep"):
+        assert dehaze(capsys, "a.tif", flag, "--output=out2")[0] == 2
+
+
+def test_raw_files_in_a_folder_are_named(run, folder, capsys):
+    pathlib.Path("in/photo.dng").write_bytes(b"II*\0")
+    code, said, _ = dehaze(capsys, folder, f"--model={run}", "--output=out")
+    assert code == 0
+    assert said.startswith("left out 1 camera raw file (in/photo.dng); develop them")
+    code, _, wrong = dehaze(capsys, "in/photo.dng", f"--model={run}", "--output=out")
+    assert code == 1 and "in/photo.dng: " in wrong
 
 
 def test_a_video(run, tmp_path, capsys, monkeypatch):

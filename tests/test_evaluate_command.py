@@ -207,18 +207,18 @@ def write(folder, name, size, seed=0):
 
 def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
     write(tmp_path / "hazy", "1.png", (20, 30))
-    write(tmp_path / "GT", "1.png", (24, 30))
+    write(tmp_path / "GT", "1.png", (22, 30))
     flags = [*flags_of({"hazy": tmp_path / "hazy", "GT": tmp_path / "GT"}), "--no_model"]
     code, _, err = call(capsys, *flags)
     assert code == 1
-    assert err.startswith("images of different sizes in 1 pair (1.png 30x20, 1.png 30x24); crop both images to")
+    assert err.startswith("images of different sizes in 1 pair (1.png 30x20, 1.png 30x22); crop both images to")
     code, _, err = call(capsys, *flags, "--size_mismatch=center_crop", f"--output={tmp_path / 'out'}")
     assert (code, err) == (0, "")
     with open(tmp_path / "out/scores.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["width"], row["height"]) == ("30", "20")
     hazy, clear = (image_io.load_rgb(tmp_path / kind / "1.png")[0] for kind in ("hazy", "GT"))
-    assert float(row["input_psnr"]) == pytest.approx(psnr(hazy, np.ascontiguousarray(clear[2:22])))
+    assert float(row["input_psnr"]) == pytest.approx(psnr(hazy, np.ascontiguousarray(clear[1:21])))
     write(tmp_path / "hazy", "2.png", (20, 30))
     code, _, err = call(capsys, *flags, "--size_mismatch=center_crop")
     assert code == 1 and "have no partner (2.png)" in err and "--allow_orphans" in err
@@ -237,6 +237,7 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
         ],
         (["--hazy_dir=b"], "--hazy_dir and --gt_dir belong together; --gt_dir is missing"),
         (["--data_dir=a", "--pairing=rice"], "--pairing cannot be combined with --data_dir"),
+        (["--data_dir=a", "--white=4095"], "--white cannot be combined with --data_dir"),
         (["--hazy_dir=a", "--gt_dir=b", "--split=val"], "--split cannot be combined with --hazy_dir"),
         (["--data_dir=a", "--overwrite"], "--overwrite needs --output"),
         (["--data_dir=a", "--output="], "--output='' is not a folder; name a folder, which may be new"),

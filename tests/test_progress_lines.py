@@ -13,6 +13,7 @@ from hazeheal.data.pairing.pairing import pair_folders
 from hazeheal.utils import progress_lines
 from hazeheal.utils.console import progress_bar
 from tfrecords_tools.convert import headers, plan
+from tfrecords_tools.convert.pair_records import RecordOptions
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_each_file_is_opened_once_for_its_header(tmp_path):
     opened = collections.Counter()
     # An audit hook cannot be removed: it goes on counting, and nobody looks.
     sys.addaudithook(lambda event, args: opened.update([args[0]]) if event == "open" else None)
-    checked = headers.check_headers(pairs)
+    checked = headers.check_headers(pairs, RecordOptions())
     files = {str(path): 1 for path in source.rglob("*.jpg")}
     assert len(checked.readable) == 15 and len(files) == 18
     assert {path: count for path, count in opened.items() if path in files} == files
@@ -98,7 +99,7 @@ def test_a_bad_clear_image_is_reported_for_each_of_its_pairs(tmp_path):
     source = write_pairs(tmp_path / "in", scenes=2, versions=3)
     (source / "GT/0001.jpg").write_bytes(b"no image")
     pairs = plan.find_sources(hazy_dir=source / "hazy", gt_dir=source / "GT", rule="auto").pairs
-    checked = headers.check_headers(pairs)
+    checked = headers.check_headers(pairs, RecordOptions())
     assert [pair["key"] for pair in checked.unreadable] == ["0001_0.8_1", "0001_0.8_2", "0001_0.8_3"]
     assert all("0001.jpg: not an image" in pair["reason"] for pair in checked.unreadable)
     assert [pair.key for pair in checked.readable] == ["0002_0.8_1", "0002_0.8_2", "0002_0.8_3"]
@@ -108,10 +109,10 @@ def test_headers_in_processes_are_those_of_one_process(tmp_path, monkeypatch):
     source = write_pairs(tmp_path / "in", scenes=4, versions=3)
     (source / "hazy/0002_0.8_2.jpg").write_bytes(b"")
     pairs = plan.find_sources(hazy_dir=source / "hazy", gt_dir=source / "GT", rule="auto").pairs
-    expected = headers.check_headers(pairs)
+    expected = headers.check_headers(pairs, RecordOptions())
     monkeypatch.setattr(headers, "_FILES_PER_PROCESS", 4)
     monkeypatch.setattr(headers, "_FILES_PER_TASK", 3)
-    assert headers.check_headers(pairs, workers=2) == expected
+    assert headers.check_headers(pairs, RecordOptions(), workers=2) == expected
 
 
 def test_states_of_files_are_those_of_the_system(tmp_path):

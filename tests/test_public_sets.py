@@ -40,7 +40,7 @@ def test_the_files_pair_by_their_rule_and_by_auto(one, tmp_path):
 
 @SETS
 def test_the_command_in_the_docs_converts_the_files(one, tmp_path, monkeypatch):
-    made = plant(one, tmp_path, border=10 if one.size_mismatch == "center_crop" else 0)
+    made = plant(one, tmp_path, border=1 if one.size_mismatch == "center_crop" else 0)
     folders = next(iter(one.splits.values()))  # what is trained on
     (command,) = (c for c in COMMANDS if (flag(c, "hazy_dir"), flag(c, "gt_dir")) == folders)
     assert find_rule(flag(command, "pairing")).name == one.rule

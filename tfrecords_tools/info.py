@@ -7,6 +7,7 @@ import numpy as np
 
 from hazeheal.data import records
 from hazeheal.utils.console import plural
+from tfrecords_tools.convert.pair_check import describe_psnr, format_psnr
 from tfrecords_tools.text import format_bytes
 
 TOP_RESOLUTIONS = 5
@@ -37,8 +38,6 @@ def describe(directory: str) -> dict:
 def _describe_split(index: np.ndarray, entry: dict) -> dict:
     sizes = collections.Counter(zip(index["width"].tolist(), index["height"].tolist(), strict=True))
     by_frequency = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
-    psnr = index["psnr"].astype(np.float64)
-    finite = psnr[np.isfinite(psnr)]
     return {
         "records": len(index),
         "shards": len(entry["shards"]),
@@ -47,10 +46,7 @@ def _describe_split(index: np.ndarray, entry: dict) -> dict:
         "resolutions": {f"{width}x{height}": count for (width, height), count in by_frequency},
         "smallest": min(map(min, sizes), default=0),
         "largest": max(map(max, sizes), default=0),
-        "psnr": float(finite.mean()) if len(finite) else None,
-        "psnr_min": float(finite.min()) if len(finite) else None,
-        "psnr_max": float(finite.max()) if len(finite) else None,
-        "identical": len(psnr) - len(finite),
+        **describe_psnr(index["psnr"]),
     }
 
 
@@ -89,7 +85,6 @@ def _print_split(name: str, split: dict) -> None:
     for side, formats in split["formats"].items():
         print(f"  {side}: " + ", ".join(f"{count} {kind}" for kind, count in formats.items()))
     if split["psnr"] is not None:
-        extremes = f"({split['psnr_min']:.2f} to {split['psnr_max']:.2f})"
-        print(f"  PSNR of the hazy images: mean {split['psnr']:.2f} dB {extremes}")
+        print(f"  {format_psnr(split)}")
     if split["identical"]:
         print(f"  {split['identical']} pairs hold two equal images (infinite PSNR, not included in the mean)")

@@ -80,7 +80,13 @@ def find_problems(directory: str | pathlib.Path, manifest: dict, *, workers: int
         problems += [f"{line} (the records of its shards cannot be checked one by one)" for line in damage]
         index = None if damage else np.load(directory / entry["index"], allow_pickle=False)
         paths = tuple(directory / one["file"] for one in entry["shards"])
-        split = records.Split(name=name, shards=paths, index=index, sources=directory / entry["sources"])
+        split = records.Split(
+            name=name,
+            shards=paths,
+            index=index,
+            sources=directory / entry["sources"],
+            fingerprint=records.split_fingerprint(entry),
+        )
         first = 0
         for number, one in enumerate(entry["shards"]):
             rows = None if index is None else index[index["shard"] == number]

@@ -4,13 +4,14 @@ Examples:
   hazeheal dehaze hazy.jpg --output=restored
   hazeheal dehaze hazy.jpg --model=fast --output=restored
   hazeheal dehaze scans 'more/**/*.png' --model=runs/rice1 --output=restored --compare
+  hazeheal dehaze scene.tif --bands=4,3,2 --white=10000 --output=restored
   hazeheal dehaze film.mp4 --model=runs/rice1/group_00/checkpoints/ckpt-00001000 --output=restored
 
 The networks best and fast are included; docs/model_card.md lists their training data, scores and limits.
 
-Folders are searched recursively, and the results keep their structure. Format, EXIF, color profile, alpha channel and
-the 16 bits of a PNG are preserved (docs/inference.md). Existing results are skipped, so the same command resumes an
-interrupted one.
+Folders are searched recursively, and the results keep their structure. Format, EXIF, color profile, alpha channel, the
+16 bits of a PNG or TIFF and its other bands are preserved (docs/inference.md). A GeoTIFF of any size is restored window by
+window (pip install 'hazeheal[geo]'). Existing results are skipped, so the same command resumes an interrupted one.
 
 exit codes: 0 done, 1 a file could not be restored (each one is listed; all others are restored), 2 bad usage
 """
@@ -23,6 +24,7 @@ from hazeheal.commands.parsing import (
     MODEL_HELP,
     CommandParser,
     add_model_flags,
+    add_pixel_flags,
     command_parser,
     count,
     numbers,
@@ -34,6 +36,7 @@ from hazeheal.utils.console import one_line, progress_bar
 from hazeheal.utils.signals import exit_on_sigterm
 
 if TYPE_CHECKING:
+    from hazeheal.data.images.pixel_options import PixelOptions
     from hazeheal.inference.jobs import Job
     from hazeheal.inference.pipeline import Outcome
     from hazeheal.inference.restorer import Restorer
@@ -48,6 +51,7 @@ def parser() -> CommandParser:
     add("--compare", action="store_true", help="also write hazy | restored as NAME.compare.*")
     add("--overwrite", action="store_true", help="replace existing results")
     add_model_flags(parse, default=pretrained.DEFAULT, help=MODEL_HELP)
+    add_pixel_flags(parse)
     add = parse.add_argument_group("devices").add_argument
     add("--gpus", type=numbers, metavar="0,1", help="numbers of the GPUs to use (default: all)")
     precision_help = "auto: bfloat16 or float16 where the device computes faster with it (default: float32)"
@@ -60,10 +64,13 @@ def parser() -> CommandParser:
 def main(argv: Sequence[str]) -> int:
     """Runs `hazeheal dehaze` with these arguments; returns the exit code or raises `HazeHealError`."""
     flags = parser().parse_args(argv)
-    from hazeheal.inference.jobs import find_jobs
+    from hazeheal.data.images.plugins import describe_raw
+    from hazeheal.inference.jobs import find_jobs, raw_files
 
     jobs, others = find_jobs(flags.inputs, output=flags.output, compare=flags.compare)
     missing = [job for job in jobs if flags.overwrite or not job.is_done]
+    if raw := raw_files(flags.inputs):
+        print(describe_raw(raw))
     if others:
         print(f"skipped {others} files whose names are neither of images nor of videos")
     if len(missing) < len(jobs):
@@ -71,7 +78,9 @@ def main(argv: Sequence[str]) -> int:
     if not missing:
         return EXIT_OK
     quiet_import.import_tensorflow()
+    from hazeheal.data.images.pixel_options import PixelOptions
     from hazeheal.distributed.runtime import choose_runtime
+    from hazeheal.inference.geotiff import is_scene
     from hazeheal.inference.load_model import open_model
     from hazeheal.inference.pipeline import restore_images
     from hazeheal.inference.restorer import Restorer
@@ -79,9 +88,15 @@ def main(argv: Sequence[str]) -> int:
     runtime = choose_runtime(gpus=flags.gpus, precision=flags.precision, xla="off")
     model = open_model(flags.model, which=flags.which, precision=runtime.precision)
     restorer = Restorer(model, tile_size=flags.tile_size, devices=runtime.devices, mirror=flags.mirror)
-    images, videos = ([job for job in missing if job.is_video == kind] for kind in (False, True))
+    options = PixelOptions(white=flags.white, bands=flags.bands)
+    videos = [job for job in missing if job.is_video]
+    scenes = [job for job in missing if not job.is_video and is_scene(job.source)]
+    images = [job for job in missing if job not in videos and job not in scenes]
     with exit_on_sigterm(), progress_bar(total=len(missing), unit="file") as bar:
-        outcome = restore_images(images, restorer, overwrite=flags.overwrite, on_finished=bar.update)
+        outcome = restore_images(images, restorer, options=options, overwrite=flags.overwrite, on_finished=bar.update)
+        for job in scenes:
+            restore_one_scene(job, restorer, options, outcome, overwrite=flags.overwrite)
+            bar.update()
         for job in videos:
             restore_video(job, restorer, outcome, overwrite=flags.overwrite)
             bar.update()
@@ -97,6 +112,20 @@ def main(argv: Sequence[str]) -> int:
     if outcome.failed:
         raise HazeHealError(f"{len(outcome.failed)} could not be restored completely")
     return EXIT_OK
+
+
+def restore_one_scene(
+    job: "Job", restorer: "Restorer", options: "PixelOptions", outcome: "Outcome", *, overwrite: bool
+) -> None:
+    """Restores one GeoTIFF and adds the result to `outcome`; a progress bar counts the windows."""
+    from hazeheal.inference.geotiff import restore_scene
+
+    try:
+        with progress_bar(total=1, unit="window", desc=job.source.name, leave=False) as bar:
+            restore_scene(job, restorer, options, overwrite=overwrite, bar=bar)
+        outcome.restored += 1
+    except (DataError, OutputError) as error:
+        outcome.failed[job.source] = str(error)
 
 
 def restore_video(job: "Job", restorer: "Restorer", outcome: "Outcome", *, overwrite: bool) -> None:

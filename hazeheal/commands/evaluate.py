@@ -26,11 +26,13 @@ from hazeheal.commands.parsing import (
     MODEL_HELP,
     CommandParser,
     add_model_flags,
+    add_pixel_flags,
     command_parser,
     count,
     name_runs,
     natural,
 )
+from hazeheal.data.images.pixel_options import PixelOptions
 from hazeheal.errors import EXIT_OK, UsageError
 from hazeheal.evaluation import dark_channel, html_report, pairs, results
 from hazeheal.metrics import lpips
@@ -59,6 +61,7 @@ def parser() -> CommandParser:
     add("--size_mismatch", choices=("error", "center_crop"), help=size_help)
     add("--allow_orphans", action="store_true", help="skip images without a partner")
     add("--limit", type=count, metavar="N", help="use only the first N pairs by key")
+    add_pixel_flags(parse, color=True)
     add_model_flags(parse, action="append", default=[], help=f"{MODEL_HELP}; may be repeated")
     add = parse.add_argument_group("scores").add_argument
     add("--no_model", action="store_true", help="score only the hazy input and the dark channel prior")
@@ -138,7 +141,7 @@ def _check(flags) -> None:
     if flags.no_model and flags.model:
         raise UsageError(f"--no_model and --model={flags.model[0]} exclude each other; give one of them")
     given = "--hazy_dir" if flags.data_dir is None else "--data_dir"
-    of_folders = ("gt_dir", "pairing", "size_mismatch", "allow_orphans")
+    of_folders = ("gt_dir", "pairing", "size_mismatch", "allow_orphans", "white", "bands", "color")
     for name in of_folders if given == "--data_dir" else ("split",):
         if getattr(flags, name):
             raise UsageError(f"--{name} cannot be combined with {given}")
@@ -166,6 +169,7 @@ def _find_pairs(flags):
             size_mismatch=flags.size_mismatch or "error",
             allow_orphans=flags.allow_orphans,
             limit=flags.limit,
+            pixels=PixelOptions(white=flags.white, bands=flags.bands, color=flags.color or "convert"),
             advance=bar.update,
         )
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from hazeheal.data.images.pixel_options import BANDS_HELP, COLOR_HELP, COLORS, WHITE_HELP, parse_bands, parse_white
 from hazeheal.errors import UsageError
 from hazeheal.models import pretrained
 from hazeheal.utils.console import CommandParser, one_line
@@ -30,6 +31,15 @@ def add_model_flags(parse: CommandParser, **model: Any) -> None:
     add("--which", default="best", metavar="WHICH", help=WHICH_HELP)
     mirror_help = "average with the restored mirror image: slightly better, twice the time"
     add("--mirror", action="store_true", help=mirror_help)
+
+
+def add_pixel_flags(parse: CommandParser, *, color: bool = False) -> None:
+    """Adds the flags that say how samples become RGB; `color` adds the one of the color profile."""
+    add = parse.add_argument_group("samples of images").add_argument
+    add("--white", type=parse_white, metavar="V", help=WHITE_HELP)
+    add("--bands", type=parse_bands, metavar="R,G,B", help=BANDS_HELP)
+    if color:
+        add("--color", choices=COLORS, help=COLOR_HELP)
 
 
 def numbers(text: str) -> list[int]:

@@ -123,6 +123,11 @@ def fingerprint(manifest: dict) -> str:
     return sha256(json.dumps(described, sort_keys=True).encode())
 
 
+def split_fingerprint(entry: dict) -> str:
+    """Returns the hash of the manifest's entry of a split."""
+    return sha256(json.dumps(entry, sort_keys=True).encode())
+
+
 def load_manifest(directory: str | os.PathLike) -> dict:
     """Reads and checks the manifest of a data set.
 
@@ -273,7 +278,7 @@ def open_split(directory: str | os.PathLike, split: str) -> Split:
         shards=tuple(shards),
         index=index,
         sources=directory / entry["sources"],
-        fingerprint=sha256(json.dumps(entry, sort_keys=True).encode()),
+        fingerprint=split_fingerprint(entry),
     )
 
 

@@ -16,6 +16,8 @@ import numpy as np
 
 from hazeheal.data import records
 from hazeheal.data.images import image_io, image_ops
+from hazeheal.data.images.pair_pixels import load_pair
+from hazeheal.data.images.pixel_options import TO_SRGB, PixelOptions
 from hazeheal.data.pairing.pairing import pair_folders
 from hazeheal.errors import DataError
 from hazeheal.utils.console import first_few, plural
@@ -61,6 +63,7 @@ def from_folders(
     size_mismatch: str = "error",
     allow_orphans: bool = False,
     limit: int | None = None,
+    pixels: PixelOptions = TO_SRGB,
     advance: Callable[[], object] = lambda: None,
 ) -> Pairs:
     """Pairs the images of two folders and compares their sizes, which are read from the file headers.
@@ -73,6 +76,7 @@ def from_folders(
             size (RESIDE's indoor set needs it: its clear images have a margin that the hazy ones lack).
         allow_orphans: Whether to ignore files without a partner.
         limit: Number of pairs to keep, the first by key; None for all.
+        pixels: How samples become RGB. A percentile is taken from each hazy image and holds for its clear image too.
         advance: Called after each pair whose sizes were read.
 
     Raises:
@@ -89,10 +93,12 @@ def from_folders(
     pairs, mismatched = [], []
     for pair in result.pairs[:limit]:
         files = pathlib.Path(hazy_dir, pair.hazy), pathlib.Path(gt_dir, pair.clear)
-        (h, w), (height, width) = (image_io.read_size(file) for file in files)
+        (h, w), (height, width) = (image_io.read_size(file, options=pixels) for file in files)
         if (h, w) != (height, width):
             mismatched.append(f"{pair.hazy} {w}x{h}, {pair.clear} {width}x{height}")
-        load = functools.partial(_load_files, *files, crop=size_mismatch == "center_crop")
+            if problem := image_ops.size_problem((h, w), (height, width), mode=size_mismatch):
+                raise DataError(f"{mismatched[-1]}: {problem}")
+        load = functools.partial(_load_files, *files, crop=size_mismatch == "center_crop", pixels=pixels)
         pairs.append(EvaluationPair(pair.key, pair.hazy, pair.clear, load))
         advance()
     if mismatched and size_mismatch == "error":
@@ -101,13 +107,13 @@ def from_folders(
             "to the common size with --size_mismatch=center_crop, or resize them"
         )
     description = {"hazy_dir": str(hazy_dir), "gt_dir": str(gt_dir), "pairing": result.rule}
-    description |= {"left_out": result.leftovers, "center_cropped": len(mismatched)}
+    description |= {"left_out": result.leftovers, "center_cropped": len(mismatched), **pixels.described()}
     return _limited(pairs, description, f"{hazy_dir} and {gt_dir}", total=len(result.pairs))
 
 
-def _load_files(hazy, clear, *, crop):
-    images = image_io.load_rgb(hazy)[0], image_io.load_rgb(clear)[0]
-    return image_ops.center_crop(*images) if crop else images
+def _load_files(hazy, clear, *, crop, pixels):
+    images = [np.asarray(decoded.image) for decoded in load_pair(hazy, clear, pixels)]
+    return image_ops.center_crop(*images) if crop else tuple(images)
 
 
 def from_records(data_dir: str | os.PathLike, *, split: str = "val", limit: int | None = None) -> Pairs:

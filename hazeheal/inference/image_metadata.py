@@ -5,14 +5,17 @@
 
 What is kept:
 
-    16-bit PNG      stays 16-bit (by tf.io, as Pillow has no 16-bit color). All other formats get 8 bits per channel
+    16 bits         of a PNG (by tf.io, as Pillow has no 16-bit color) and of a TIFF, whose type of samples is kept too.
+                    All other formats get 8 bits per channel
     gray            stays gray: the luma of the restored image
-    alpha           unchanged, in formats that have it (JPEG does not)
+    alpha           unchanged, in formats that have it (JPEG does not). The network does not see transparent pixels,
+                    and they stay as they are
     EXIF            byte for byte, except for the orientation and the thumbnail. The orientation is applied to the
                     pixels and set to 1. The thumbnail, which shows the haze, is removed. XMP is left out, as it may
                     contain an orientation too
     ICC profile     unchanged; left out if it is for another color space than the result's (CMYK)
-    TIFF            resolution, description, dates, camera and place, GeoTIFF tags, and lossless compression
+    TIFF            resolution, description, dates, camera and place, GeoTIFF tags, and lossless compression; bands
+                    that are not restored, and pixels without data (`tiff_file`)
 """
 
 import dataclasses
@@ -25,10 +28,14 @@ import numpy as np
 import tensorflow as tf
 from PIL import ExifTags, Image
 
-from hazeheal.data.images import image_io, to_rgb
+from hazeheal.data.images import image_io, tiff, to_rgb
 from hazeheal.data.images.passthrough import PNG_SIGNATURE
+from hazeheal.data.images.pixel_options import AS_STORED, PixelOptions
+from hazeheal.data.images.wide import WideImage, luma
+from hazeheal.data.images.wide_pillow import visible
 from hazeheal.errors import DataError
-from hazeheal.inference import png_chunks
+from hazeheal.inference import png_chunks, tiff_file
+from hazeheal.inference.windows import fill_invalid
 
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
@@ -53,7 +60,10 @@ class ImageFile:
     """An upright image and the metadata of its file.
 
     Attributes:
-        rgb: `[H, W, 3]`, uint8 or uint16.
+        rgb: `[H, W, 3]`, uint8 or uint16, scaled so that white is the largest value of the type.
+        wide: The stored samples, if they are not those of `rgb`: of other types or white levels, or with pixels that the
+            network must not see; else None.
+        tiff: The TIFF that `tiff_file` writes again, or None.
         alpha: `[H, W]` of the same type, or None.
         gray: Whether the file has one gray channel.
         exif, icc: EXIF data with an orientation of 1, and the ICC profile; b"" if the file has none.
@@ -64,6 +74,8 @@ class ImageFile:
     """
 
     rgb: np.ndarray
+    wide: WideImage | None = None
+    tiff: tiff_file.TiffSource | None = None
     alpha: np.ndarray | None = None
     gray: bool = False
     exif: bytes = b""
@@ -73,45 +85,69 @@ class ImageFile:
     tags: Image.Exif | None = None
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    def for_network(self) -> np.ndarray:
+        """Returns `rgb` with the colors around them in place of transparent pixels and those without data."""
+        return self.rgb if self.wide is None else fill_invalid(self.rgb, self.wide.valid)
 
-def read(path: str | os.PathLike) -> ImageFile:
-    """Reads one file.
+
+def read(path: str | os.PathLike, options: PixelOptions = AS_STORED) -> ImageFile:
+    """Reads one file. The color profile is not applied, whatever `options` say.
 
     Raises:
         DataError: The image or its metadata cannot be read (`data.images.image_io.load_rgb`).
     """
 
-    def extract(image, data):
+    def extract(opened):
+        if opened.image is None:
+            return _of_tiff(path, opened, options)
         try:
-            return _metadata(image, data)
+            return _metadata(opened)
         except Exception as error:  # Pillow has decoded the image, so only the metadata can be damaged
             raise DataError(
                 f"{path}: damaged metadata ({type(error).__name__}: {error}); save the image again"
             ) from error
 
-    rgb, _, metadata = image_io.load(path, extract)
-    return ImageFile(**{"rgb": rgb} | metadata)
+    _refuse_mask(path)
+    decoded = image_io.decode(path, extract, options=dataclasses.replace(options, color="keep"))
+    fields = {"rgb": np.array(decoded.image)} | decoded.extracted
+    valid = visible(fields.get("alpha"))
+    if fields.get("wide") is None and valid is not None:
+        fields["wide"] = WideImage(fields["rgb"], 255, alpha=fields["alpha"], valid=valid)
+    if fields.get("wide") is not None:
+        fields["rgb"] = fields["wide"].for_network()
+    return ImageFile(**fields)
 
 
-def _metadata(image, data):
-    """The fields of `ImageFile` of a decoded image and its file. `rgb` is included only for 16 bits."""
+def _refuse_mask(path):
+    """Raises DataError for a TIFF with a mask, which only `geotiff` keeps."""
+    try:
+        has_mask = image_io.is_tiff_file(path) and tiff.read_layout(path).has_mask
+    except Exception:  # `image_io.decode` reports it
+        return
+    if has_mask:
+        raise DataError(f"{path}: a TIFF with a mask, which would be lost; pip install 'hazeheal[geo]' to restore it")
+
+
+def _of_tiff(path, opened, options):
+    """The fields of `ImageFile` of a TIFF that tifffile has decoded."""
+    if opened.wide is None:  # CMYK
+        return {"icc": b"", "options": {"compression": "tiff_adobe_deflate"}}
+    return {"wide": opened.wide, "tiff": tiff_file.TiffSource.of(path, opened.layout, options)}
+
+
+def _metadata(opened):
+    """The fields of `ImageFile` of a file that Pillow has decoded. `wide` is included only for 16 bits."""
+    image, data = opened.image, opened.data
     transpose = to_rgb.upright_transpose(image)
-
-    def upright(channel):
-        return channel if transpose is None else np.asarray(Image.fromarray(channel).transpose(transpose))
-
     fields = {"gray": image.mode in _GRAY_MODES, "options": {}}
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        fields["alpha"] = upright(np.asarray(image.convert("RGBA").getchannel("A")))
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+        fields["alpha"] = to_rgb.transpose_array(alpha, transpose)
+    if opened.wide is not None:
+        fields["wide"] = opened.wide
+        fields |= {"alpha": opened.wide.alpha} if opened.wide.alpha is not None else {}
     if data.startswith(PNG_SIGNATURE):
         fields |= {"gray": png_chunks.is_gray(data), "chunks": png_chunks.metadata_chunks(data)}
-        if png_chunks.bit_depth(data) == 16:
-            channels = 4 if "alpha" in fields else 3
-            values = tf.io.decode_png(data, channels=channels, dtype=tf.uint16).numpy()
-            values = [upright(values[..., channel]) for channel in range(channels)]
-            fields["rgb"] = np.dstack(values[:3])
-            if "alpha" in fields:
-                fields["alpha"] = values[3]
     icc = image.info.get("icc_profile") or b""
     if icc[16:20] == (b"GRAY" if fields["gray"] else b"RGB "):
         fields["icc"] = icc
@@ -158,16 +194,22 @@ def encode(restored: np.ndarray, original: ImageFile, *, format: str) -> bytes:
     """Encodes a restored image with the metadata of the hazy one.
 
     Args:
-        restored: `[H, W, 3]`, uint8 or uint16.
+        restored: `[H, W, 3]`, of the type of `original.rgb`.
         original: The hazy image as `read` returned it. Its alpha must have the size of the restored image.
         format: Pillow's name of the format: PNG, JPEG, TIFF, WEBP, ...
 
     Raises:
         OSError, ValueError: The format cannot store the image. A JPEG, for example, has at most 65500 pixels per side.
     """
-    pixels = restored
-    if original.gray:
-        pixels = np.rint(restored @ np.array([0.299, 0.587, 0.114])).astype(restored.dtype)  # luma
+    if original.tiff is not None and format == "TIFF":
+        return tiff_file.encode(original.wide.from_network(restored), original.tiff)
+    pixels, wide = restored, original.wide
+    if wide is not None and (restored.dtype == np.uint8 or (format == "PNG" and wide.samples.dtype == np.uint16)):
+        pixels = wide.from_network(restored)
+    if original.gray and pixels.shape[2] == 3:
+        pixels = np.rint(luma(pixels)).astype(restored.dtype)
+    if pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
     if original.alpha is not None and format in ("PNG", "TIFF", "WEBP", "AVIF", "JPEG2000"):
         pixels = np.dstack([pixels, original.alpha])
     if pixels.dtype == np.uint16 and format == "PNG":

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from PIL import Image
 
 from hazeheal.data.images.image_io import IMAGE_SUFFIXES
+from hazeheal.data.images.plugins import RAW_SUFFIXES
 from hazeheal.data.pairing.folders import is_system
 from hazeheal.errors import UsageError
 
@@ -104,6 +105,15 @@ def find_jobs(
                 raise UsageError(f"{source} would become {path}, which is an input; use another --output")
         jobs.append(job)
     return jobs, others
+
+
+def raw_files(inputs: Iterable[str | os.PathLike]) -> list[str]:
+    """Returns the names of the files with raw data of cameras that `find_jobs` leaves out of folders and globs."""
+    found = []
+    for text in map(os.fspath, inputs):
+        others = (path for path in _expand(text)[1] if path != pathlib.Path(text))
+        found += [str(path) for path in others if path.suffix.lower() in RAW_SUFFIXES]
+    return found
 
 
 def _is_media(path):

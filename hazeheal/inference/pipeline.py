@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from hazeheal.data.images.pixel_options import AS_STORED, PixelOptions
 from hazeheal.errors import DataError, OutputError
 from hazeheal.inference import image_metadata
 from hazeheal.inference.jobs import FORMATS, Job
@@ -33,13 +34,14 @@ def restore_images(
     jobs: Iterable[Job],
     restorer: Restorer,
     *,
+    options: PixelOptions = AS_STORED,
     overwrite: bool = False,
     on_finished: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Restores image files. A file that cannot be read or written is recorded, and the next ones are restored.
 
-    Outputs that exist are left as they are, unless `overwrite` is set. `on_finished` is called after every job,
-    whether it succeeded or failed.
+    Outputs that exist are left as they are, unless `overwrite` is set. `options` give the white level and the bands.
+    `on_finished` is called after every job, whether it succeeded or failed.
 
     Raises:
         HazeHealError: The device has too little memory.
@@ -51,12 +53,13 @@ def restore_images(
         on_finished()
 
     def hazy_images():
-        for job, image in ordered_map(_read, jobs, threads=THREADS, ahead=READ_AHEAD):
+        read = functools.partial(_read, options=options)
+        for job, image in ordered_map(read, jobs, threads=THREADS, ahead=READ_AHEAD):
             if isinstance(image, DataError):
                 fail(job, image)
             else:
                 hazy.append((job, image))
-                yield image.rgb
+                yield image.for_network()
 
     def results():
         for restored in restorer.restore_all(hazy_images()):
@@ -73,11 +76,17 @@ def restore_images(
     return outcome
 
 
-def _read(job) -> image_metadata.ImageFile | DataError:
+def _read(job, *, options) -> image_metadata.ImageFile | DataError:
     try:
-        return image_metadata.read(job.source)
+        return image_metadata.read(job.source, options)
     except DataError as error:
         return error
+
+
+def _for_comparison(image):
+    """The metadata of the hazy image beside the restored one, which has the samples of the network."""
+    alpha = None if image.alpha is None else np.concatenate([image.alpha] * 2, axis=1)
+    return dataclasses.replace(image, alpha=alpha, wide=None, tiff=None)
 
 
 def _write(result, *, overwrite) -> OutputError | None:
@@ -87,9 +96,7 @@ def _write(result, *, overwrite) -> OutputError | None:
             continue
         pixels, original = restored, image
         if path == job.compare:
-            pixels = np.concatenate([image.rgb, restored], axis=1)
-            if image.alpha is not None:
-                original = dataclasses.replace(image, alpha=np.concatenate([image.alpha] * 2, axis=1))
+            pixels, original = np.concatenate([image.rgb, restored], axis=1), _for_comparison(image)
         try:
             data = image_metadata.encode(pixels, original, format=FORMATS[path.suffix.lower()])
             with atomic_path(path, overwrite=overwrite) as temporary:

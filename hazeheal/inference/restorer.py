@@ -124,6 +124,18 @@ class Restorer:
             mirrored = next(restored)[:, ::-1]
             yield np.rint((image.astype(np.float32) + mirrored) / 2).astype(image.dtype)
 
+    def maps(self, view: np.ndarray) -> list[np.ndarray]:
+        """Returns the maps of an image from its view, and with `mirror` also those from the mirrored view, mirrored back.
+
+        Only for a generator with a view. The restored image is the mean of those that the maps give (`windows`).
+
+        Args:
+            view: `[view_size, view_size, 3]` float32 in [-1, 1].
+        """
+        views = [view, view[:, ::-1]] if self.mirror else [view]
+        maps = [maps for _, maps in self._map(lambda network, view: network.maps(view[None]), views)]
+        return [maps[0], *(mirrored[:, ::-1] for mirrored in maps[1:])]
+
     def _restore_all(self, images):
         for in_strips, group in itertools.groupby(images, key=self._needs_strips):
             restore = self._in_strips if in_strips else self._in_tiles

@@ -9,7 +9,6 @@ A conversion can be killed at any time. Every file is written atomically, and a 
 changed, and writes the others.
 """
 
-import dataclasses
 import pathlib
 import shutil
 import sys
@@ -22,7 +21,7 @@ from hazeheal.errors import DataError, HazeHealError, UsageError
 from hazeheal.utils.console import one_line, plural, progress_bar
 from hazeheal.utils.cpu import usable_cores
 from tfrecords_tools import pool
-from tfrecords_tools.convert import beam, finalize, output_dir, plan, scenes
+from tfrecords_tools.convert import beam, finalize, output_dir, pair_check, plan, scenes
 from tfrecords_tools.convert.headers import HeaderCheck, check_headers
 from tfrecords_tools.convert.options import Options
 from tfrecords_tools.convert.shard import ShardSpec, is_finished, write_shard
@@ -107,7 +106,7 @@ def convert(options: Options) -> int:
             name=name,
             splits=splits,
             described={"options": described, "inputs": sources.inputs},
-            skipped=checked.unreadable,
+            skipped=[*checked.unreadable, *checked.unfit],
             provenance={"command": options.command, **times, **conversion.folders},
             extended=extended,
         )
@@ -133,7 +132,7 @@ def _find_extended(options: Options, directory: pathlib.Path) -> dict | None:
 def _described_options(options: Options, sources: plan.Sources, val_scenes: set[str] | None) -> dict:
     """Returns the options that decide the data set's contents, for the manifest."""
     is_divided_at_random = val_scenes is None and not options.split and not sources.splits
-    described = dataclasses.asdict(options.record_options) | {
+    described = options.record_options.described() | {
         "num_shards": options.num_shards or "auto",
         "pairing": sources.pairing.rule,
         "seed": options.seed,
@@ -166,17 +165,19 @@ def _check_headers(options: Options, sources: plan.Sources) -> HeaderCheck:
         print(one_line(note))
     if options.split is None and not sources.splits and (note := scenes.describe_videos(sources.pairs)):
         print(one_line(note))
-    checked = check_headers(sources.pairs, workers=options.workers or usable_cores())
+    checked = check_headers(sources.pairs, options.record_options, workers=options.workers or usable_cores())
     pairing, refused = sources.pairing, []
-    unreadable = [pair["reason"] for pair in checked.unreadable]
+    unreadable, unfit = ([pair["reason"] for pair in pairs] for pairs in (checked.unreadable, checked.unfit))
     orphans = (options.allow_orphans, "--allow_orphans")
     sizes = (options.size_mismatch != "error", "--size_mismatch=center_crop or resize")
+    bad = (options.skip_bad, "--skip_bad")
     for title, names, (allowed, flag) in (
         ("hazy images without a clear image", pairing.describe_orphans(), orphans),
         ("clear images without a hazy image", pairing.orphans_clear, orphans),
         ("ambiguous names", pairing.ambiguous, orphans),
         ("pairs of different sizes", checked.mismatched, sizes),
-        ("pairs with an image that cannot be read", unreadable, (options.skip_bad, "--skip_bad")),
+        ("pairs of different sizes", unfit, bad),
+        ("pairs with an image that cannot be read", unreadable, bad),
     ):
         if not names:
             continue
@@ -188,7 +189,7 @@ def _check_headers(options: Options, sources: plan.Sources) -> HeaderCheck:
     if refused:
         raise DataError(f"{'; '.join(refused)}: they are listed above; nothing was converted")
     if not checked.readable:
-        raise DataError(f"none of the {len(sources.pairs)} pairs can be read; they are listed above")
+        raise DataError(f"none of the {len(sources.pairs)} pairs can be converted; they are listed above")
     return checked
 
 
@@ -210,7 +211,8 @@ def _print_plan(
     pairs = checked.readable
     counts = f"{plural(len(pairs), 'pair')} of {plural(len({pair.scene for pair in pairs}), 'scene')}"
     images = plural(len({pair.clear for pair in pairs}), "clear image")
-    skipped = f", {len(checked.unreadable)} skipped" if checked.unreadable else ""
+    left_out = len(checked.unreadable) + len(checked.unfit)
+    skipped = f", {left_out} skipped" if left_out else ""
     print(f"{counts}, {images}, rule {sources.pairing.rule}{skipped}")
     for split, shards in splits.items():
         print(f"  {split}: {_describe_split(shards)} in {plural(len(shards), 'shard')}")
@@ -281,6 +283,10 @@ def _print_summary(output: pathlib.Path, manifest: dict, written: Container[str]
         changed = sum(manifest["reencoded"].values())
         stored = 2 * sum(entry["records"] for entry in manifest["splits"].values()) - changed
         print(f"  {stored} images stored byte for byte, {changed} re-encoded as PNG")
+    for profile, count in manifest.get("converted_to_srgb", {}).items():
+        print(f"  {plural(count, 'image')} converted to sRGB from the color profile {one_line(profile)}")
     if manifest["skipped"]:
         print(f"  {manifest['skipped']} pairs skipped, listed in {output / finalize.SKIPPED}")
+    for line in pair_check.summary(output, manifest, splits=written):
+        print(f"  {line}")
     print(f"  fingerprint {manifest['fingerprint'][:16]}; check it with: hazeheal-tfrecords verify {output}")

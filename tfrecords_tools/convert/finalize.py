@@ -51,11 +51,12 @@ def assemble(
     Returns:
         The manifest.
     """
-    skipped, reencoded, entries, scenes = list(skipped), collections.Counter(), {}, {}
+    skipped, entries, scenes = list(skipped), {}, {}
+    counts = {name: collections.Counter() for name in ("reencoded", "profiles", "darker")}
     for split, specs in splits.items():
-        entries[split], scenes[split] = _assemble_split(output_dir, name, split, specs, skipped, reencoded)
+        entries[split], scenes[split] = _assemble_split(output_dir, name, split, specs, skipped, counts)
     manifest = {"schema": records.SCHEMA_VERSION, "name": name, **described, "skipped": len(skipped)}
-    provenance = {**provenance, "scenes": scenes}
+    provenance = {**provenance, "scenes": scenes, "hazy_darker": dict(counts["darker"])}
     if extended is not None:
         (split,) = splits
         manifest = {
@@ -64,14 +65,21 @@ def assemble(
             "skipped": len(skipped) + extended.get("skipped", 0),
         }
         entries = {**extended["splits"], **entries}
-        reencoded.update(extended.get("reencoded", {}))
-        scenes = {**extended["provenance"].get("scenes", {}), **scenes}
-        added = {**extended["provenance"].get("added", {}), split: provenance}
-        provenance = {**extended["provenance"], "added": added, "scenes": scenes}
+        counts["reencoded"].update(extended.get("reencoded", {}))
+        counts["profiles"].update(extended.get("converted_to_srgb", {}))
+        earlier = extended["provenance"]
+        provenance = {
+            **earlier,
+            "added": {**earlier.get("added", {}), split: provenance},
+            "scenes": {**earlier.get("scenes", {}), **scenes},
+            "hazy_darker": {**earlier.get("hazy_darker", {}), **counts["darker"]},
+        }
     manifest |= {
         "splits": {split: entries[split] for split in SPLITS if split in entries},
-        "reencoded": dict(sorted(reencoded.items())),
+        "reencoded": dict(sorted(counts["reencoded"].items())),
     }
+    if counts["profiles"]:
+        manifest["converted_to_srgb"] = dict(sorted(counts["profiles"].items()))
     manifest["fingerprint"] = records.fingerprint(manifest)
     metadata = tfds_files(name, manifest["splits"])
     hashes = {file: records.sha256(text.encode()) for file, text in metadata.items()}
@@ -110,9 +118,9 @@ def _assemble_split(
     split: str,
     specs: list[ShardSpec],
     skipped: list[dict],
-    reencoded: collections.Counter,
+    counts: dict[str, collections.Counter],
 ) -> tuple[dict, int]:
-    """Writes the index and the sources of a split, and adds to `skipped` and `reencoded`.
+    """Writes the index and the sources of a split, and adds to `skipped` and to the `counts` of the shards' notes.
 
     Returns:
         The split's entry in the manifest, and its number of scenes.
@@ -133,7 +141,9 @@ def _assemble_split(
             rows.append(note["rows"])
             shards.append({key: note[key] for key in ("file", "records", "bytes", "sha256")})
             skipped += note["skipped"]
-            reencoded.update(note["reencoded"])
+            counts["reencoded"].update(note["reencoded"])
+            counts["profiles"].update(note["profiles"])
+            counts["darker"][split] += note["darker"]
             for side, counter in formats.items():
                 counter.update(note["formats"][side])
     index = np.concatenate(rows)

@@ -6,6 +6,15 @@ import re
 from collections.abc import Iterator
 
 from hazeheal.data.images import image_io
+from hazeheal.data.images.pixel_options import (
+    BANDS_HELP,
+    COLOR_HELP,
+    COLORS,
+    WHITE_HELP,
+    PixelOptions,
+    parse_bands,
+    parse_white,
+)
 from hazeheal.data.pairing.pair_table import SPLITS
 from hazeheal.data.pairing.rules import ALIASES, RULES
 from hazeheal.errors import UsageError
@@ -112,10 +121,14 @@ class Options:
     size_mismatch: str = flag(
         None,
         "for pairs of images of different sizes: error (default) lists the pairs and stops; center_crop crops "
-        "both images to their common size; resize resizes the clear image to the size of the hazy image",
+        "both images to their common size, by at most 10%% of a side; resize resizes the clear image to the size of "
+        "the hazy image, whose aspect ratio may differ by at most 2%%",
         "error",
         choices=("error", "center_crop", "resize"),
     )
+    white: float | str | None = flag("V", WHITE_HELP, None, parse=parse_white)
+    bands: tuple[int, ...] | None = flag("R,G,B", BANDS_HELP, None, parse=parse_bands)
+    color: str = flag(None, COLOR_HELP, "convert", choices=COLORS)
     allow_orphans: bool = flag(
         None,
         "leave out images without a partner and images with ambiguous names",
@@ -227,6 +240,7 @@ class Options:
             tile_size=self.tile_size,
             tile_overlap=self.tile_overlap or 0,
             size_mismatch=self.size_mismatch,
+            pixels=PixelOptions(white=self.white, bands=self.bands, color=self.color),
         )
 
 

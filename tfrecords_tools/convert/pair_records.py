@@ -11,9 +11,12 @@ from PIL import Image
 
 from hazeheal.data import records
 from hazeheal.data.images import image_io, image_ops
+from hazeheal.data.images.pair_pixels import options_of_clear
 from hazeheal.data.images.passthrough import Passthrough
+from hazeheal.data.images.pixel_options import TO_SRGB, PixelOptions
 from hazeheal.data.pairing.pairing import PairName
 from hazeheal.errors import DataError
+from hazeheal.utils.hashing import sha256_of_file
 
 FOLDERS = {"hazy": "hazy", "clear": "GT"}  # where each image of a pair is stored as a file
 JPEG_QUALITY = 95
@@ -30,6 +33,13 @@ class RecordOptions:
     tile_size: int | None = None
     tile_overlap: int = 0
     size_mismatch: str = "error"
+    pixels: PixelOptions = TO_SRGB
+
+    def described(self) -> dict:
+        """Returns the options as JSON types. Those of `pixels` are included if they are not the defaults."""
+        found = dataclasses.asdict(self)
+        del found["pixels"]
+        return found | self.pixels.described()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,26 +63,47 @@ class SourcePair(PairName):
 
 @dataclasses.dataclass(frozen=True)
 class SourceImage:
-    """A loaded image file: its upright RGB image, its bytes, their SHA-256, and whether they can be stored as they are.
+    """A loaded image file.
 
     The image stays a Pillow image from the file to the record: each conversion to an array and back takes a fifth of
     the decoding time.
+
+    Attributes:
+        image: The upright RGB image.
+        data: The bytes of the file; b"" for a TIFF, which is never stored as it is and may be large.
+        sha256: Their SHA-256.
+        passthrough: Whether they can be stored as they are.
+        profile: Name of the color profile by which the image was converted to sRGB, or "".
+        white: The value of white of an image with more than 8 bits per sample, or None.
     """
 
     image: Image.Image
     data: bytes
     sha256: str
     passthrough: Passthrough
+    profile: str = ""
+    white: float | None = None
 
 
-def load_source(path: str | pathlib.Path, name: str) -> SourceImage:
+def load_source(path: str | pathlib.Path, name: str, pixels: PixelOptions) -> SourceImage:
     """Loads an image file; raises DataError, which starts with `name`, if it cannot be read or decoded."""
     try:
-        data = pathlib.Path(path).read_bytes()
+        if image_io.is_tiff_file(path):
+            data, sha256 = b"", sha256_of_file(path)
+        else:
+            data = pathlib.Path(path).read_bytes()
+            sha256 = records.sha256(data)
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
-    image, passthrough = image_io.load_image(data, name=name)
-    return SourceImage(image=image, data=data, sha256=records.sha256(data), passthrough=passthrough)
+    decoded = image_io.decode(data or path, name=name, options=pixels)
+    return SourceImage(
+        image=decoded.image,
+        data=data,
+        sha256=sha256,
+        passthrough=decoded.passthrough,
+        profile=decoded.profile,
+        white=decoded.white,
+    )
 
 
 class EncodedImage(NamedTuple):
@@ -91,19 +122,30 @@ class EncodedImage(NamedTuple):
 
 
 class PairRecord(NamedTuple):
-    """One record, its line in the list of sources, its images by side, and the PSNR of the hazy image in dB."""
+    """One record.
+
+    Attributes:
+        pair: Its contents.
+        source: Its line in the list of sources.
+        images: Its images by side.
+        psnr: PSNR of the hazy image in dB.
+        is_darker: Whether the hazy image is darker than the clear one, by more than a level.
+        profiles: Names of the color profiles by which its images were converted to sRGB.
+    """
 
     pair: records.Pair
-    source: dict[str, str]
+    source: dict[str, str | float]
     images: dict[str, EncodedImage]
     psnr: float
+    is_darker: bool
+    profiles: tuple[str, ...]
 
 
 def make_records(
     pair: SourcePair,
     options: RecordOptions,
     *,
-    load_clear: Callable[[str, str], SourceImage] = load_source,
+    load_clear: Callable[[str, str, PixelOptions], SourceImage] = load_source,
 ) -> Iterator[PairRecord]:
     """Yields the records of one pair: one, or one for each tile. Call it within `image_io.strict()`.
 
@@ -116,10 +158,8 @@ def make_records(
     Raises:
         DataError: An image cannot be read, or the sizes differ and `options` does not allow it.
     """
-    sources = {
-        "hazy": load_source(pair.hazy_path, pair.hazy),
-        "clear": load_clear(pair.clear_path, pair.clear),
-    }
+    sources = _load_pair(pair, options.pixels, load_clear)
+    profiles = tuple(source.profile for source in sources.values() if source.profile)
     hazy, clear = _match_sizes(sources["hazy"].image, sources["clear"].image, options.size_mismatch)
     height, width = output_size(hazy.height, hazy.width, options)
     images = {"hazy": _resize(hazy, (width, height)), "clear": _resize(clear, (width, height))}
@@ -149,7 +189,21 @@ def make_records(
         }
         if pair.scene != pair.clear:
             source["scene"] = pair.scene
-        yield PairRecord(record, source, encoded, image_ops.psnr(*map(np.asarray, tile.values())))
+        white = sources["hazy"].white or sources["clear"].white
+        if isinstance(options.pixels.white, str) and white is not None:
+            source["white"] = white
+        pixels = [np.asarray(tile[side]) for side in ("hazy", "clear")]
+        is_darker = bool(pixels[0].mean() < pixels[1].mean() - 1)
+        yield PairRecord(record, source, encoded, image_ops.psnr(*pixels), is_darker, profiles)
+
+
+def _load_pair(
+    pair: SourcePair, pixels: PixelOptions, load_clear: Callable[[str, str, PixelOptions], SourceImage]
+) -> dict[str, SourceImage]:
+    """Loads both images of a pair, with one value of white."""
+    hazy = load_source(pair.hazy_path, pair.hazy, pixels)
+    clear = load_clear(pair.clear_path, pair.clear, options_of_clear(pixels, hazy.white))
+    return {"hazy": hazy, "clear": clear}
 
 
 def output_size(height: int, width: int, options: RecordOptions) -> tuple[int, int]:
@@ -190,12 +244,16 @@ def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def _match_sizes(hazy: Image.Image, clear: Image.Image, size_mismatch: str) -> tuple[Image.Image, Image.Image]:
     if hazy.size == clear.size:
         return hazy, clear
+    problem = image_ops.size_problem(hazy.size[::-1], clear.size[::-1], mode=size_mismatch)
+    sizes = f"the hazy image is {hazy.width}x{hazy.height}, the clear image is {clear.width}x{clear.height}"
+    if problem:
+        raise DataError(f"{sizes}: {problem}")
     if size_mismatch == "resize":
         return hazy, _resize(clear, hazy.size)
     if size_mismatch == "center_crop":
         width, height = map(min, hazy.size, clear.size)
         return _center_crop(hazy, width, height), _center_crop(clear, width, height)
-    raise DataError(f"the hazy image is {hazy.width}x{hazy.height}, the clear image is {clear.width}x{clear.height}")
+    raise DataError(sizes)
 
 
 def _center_crop(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -15,7 +15,7 @@ from hazeheal.data import records
 from hazeheal.data.images import image_io
 from hazeheal.data.pairing import pairing
 from hazeheal.data.pairing.pair_table import SPLITS, read_pair_table
-from hazeheal.errors import DataError, HazeHealError, UsageError
+from hazeheal.errors import DataError, HazeHealError, OptionNeededError, UsageError
 from hazeheal.utils.garbage import no_cycle_collection
 from tfrecords_tools.convert import pair_records, scenes
 from tfrecords_tools.convert.options import Options
@@ -25,7 +25,7 @@ from tfrecords_tools.convert.shard import ShardSpec
 SHARD_BYTES = 128 * 2**20
 # Small data sets get more and smaller shards, so that several processes have work.
 SMALL_SET_SHARDS, SMALL_SET_PAIRS = 16, 16
-_SAMPLED_PAIRS = 8
+_SAMPLED_PAIRS, _SAMPLED_BYTES = 8, 1 << 29  # scenes of hundreds of megapixels take as long to sample as to convert
 _RECORD_OVERHEAD = 500  # bytes of a record besides its images
 _STATE_BLOCK = 1000  # pairs
 
@@ -177,7 +177,7 @@ def plan_shards(
         raise UsageError(
             f"--num_shards={options.num_shards} is more than the {count} pairs of split {first}; give fewer"
         )
-    total_bytes = estimate_bytes(pairs, options.record_options)
+    total_bytes = estimate_bytes(pairs, options.record_options, skip_bad=options.skip_bad)
     splits = {}
     for split, part in parts.items():
         if options.num_shards is None:
@@ -219,15 +219,25 @@ def split_scenes(pairs: Sequence[SourcePair], *, val_fraction: float, seed: int)
     return set(chosen or [min(order, key=counts.get)])
 
 
-def estimate_bytes(pairs: Sequence[SourcePair], options: RecordOptions) -> int:
-    """Returns the approximate size of all records: converts up to 8 pairs and extrapolates to all pairs."""
+def estimate_bytes(pairs: Sequence[SourcePair], options: RecordOptions, *, skip_bad: bool) -> int:
+    """Returns the approximate size of all records: converts up to 8 pairs and extrapolates to all pairs.
+
+    Raises OptionNeededError, unless `skip_bad`, if the samples of an image need an option: a directory with an unfinished
+    conversion could not be converted with another one.
+    """
     count = min(_SAMPLED_PAIRS, len(pairs))
     sample = [pairs[i * len(pairs) // count] for i in range(count)]
     source_bytes, record_bytes = 0, 0
     for pair in sample[:1] + sample:  # the first one twice, as in 0.1: the number of shards depends on it
+        if source_bytes > _SAMPLED_BYTES:
+            break
         try:
             with image_io.strict():
                 made = list(pair_records.make_records(pair, options))
+        except OptionNeededError:
+            if not skip_bad:
+                raise
+            continue
         except HazeHealError:  # reported when the pair's shard is written
             continue
         source_bytes += pair.source_bytes

@@ -41,7 +41,7 @@ class ShardSpec:
         for pair in self.pairs:
             source = [pair.key, pair.hazy, pair.clear, pair.hazy_state, pair.clear_state]
             sources.append(source if pair.scene == pair.clear else [*source, pair.scene])
-        described = [dataclasses.asdict(self.options), sources]
+        described = [self.options.described(), sources]
         return records.sha256(json.dumps([records.SCHEMA_VERSION, self.file, described]).encode())
 
     @property
@@ -93,7 +93,7 @@ class _Contents:
         self._number = int(file.rsplit("-", 3)[1])
         self._rows, self._sources = [], []
         self._formats = {side: collections.Counter() for side in FOLDERS}
-        self._reencoded = collections.Counter()
+        self._reencoded, self._profiles, self._darker = collections.Counter(), collections.Counter(), 0
         self._bytes, self._digest = 0, hashlib.sha256()
 
     def add(self, record: PairRecord) -> bytes:
@@ -109,6 +109,8 @@ class _Contents:
             self._formats[side][image.format] += 1
             if image.reencoded:
                 self._reencoded[image.reencoded] += 1
+        self._profiles.update(record.profiles)
+        self._darker += record.is_darker
         self._bytes += len(frame)
         self._digest.update(frame)
         return frame
@@ -122,6 +124,8 @@ class _Contents:
             "sha256": self._digest.hexdigest(),
             "formats": self._formats,
             "reencoded": self._reencoded,
+            "profiles": self._profiles,
+            "darker": self._darker,
             "rows": base64.b64encode(rows.tobytes()).decode(),
             "sources": self._sources,
         }
@@ -131,16 +135,16 @@ def read_note(spec: ShardSpec) -> dict | None:
     """Reads the note of a finished shard.
 
     Returns:
-        `file`, `records`, `bytes`, `sha256`, `formats`, `reencoded`, `rows` (an array of `records.INDEX_DTYPE`),
-        `sources` and `skipped`. None if the shard is not finished, if its source files or options have changed since,
-        or if the note is damaged.
+        `file`, `records`, `bytes`, `sha256`, `formats`, `reencoded`, `profiles`, `darker`, `rows` (an array of
+        `records.INDEX_DTYPE`), `sources` and `skipped`. None if the shard is not finished, if its source files or
+        options have changed since, or if the note is damaged or of version 0.1, which did not convert colors.
     """
     try:
         digest, text = records.read_file(spec.note_path).decode().split("\n", 1)
         if records.sha256(text.encode()) != digest:
             return None
         note = json.loads(text)
-        if note["digest"] != spec.digest or spec.path.stat().st_size != note["bytes"]:
+        if note["digest"] != spec.digest or "profiles" not in note or spec.path.stat().st_size != note["bytes"]:
             return None
     except (OSError, ValueError):
         return None

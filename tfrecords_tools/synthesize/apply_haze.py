@@ -4,15 +4,16 @@ import dataclasses
 import filecmp
 import os
 import pathlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image
 
 from hazeheal.data.images import image_io, to_rgb
 from hazeheal.data.images.passthrough import PNG_SIGNATURE
+from hazeheal.data.images.pixel_options import PixelOptions
 from hazeheal.data.synthesis import scattering
-from hazeheal.errors import DataError
+from hazeheal.errors import DataError, OptionNeededError
 from hazeheal.utils.atomic import atomic_path
 from tfrecords_tools.convert.pair_records import FOLDERS, load_source
 from tfrecords_tools.synthesize.options import Options
@@ -64,12 +65,23 @@ class Task:
 def check_headers(task: Task) -> str | None:
     """Returns what the headers of a task's image and depth map show to be wrong, with the file's name, or None."""
     try:
-        size = image_io.read_size(task.source, name=task.clear)
+        size = image_io.read_size(task.source, name=task.clear, options=task.options.pixels)
         if task.depth is not None:
             _check_depth_size(task, image_io.read_size(task.depth_path), size)
     except DataError as error:
         return str(error)
     return None
+
+
+def check_samples(tasks: Sequence[Task]) -> None:
+    """Raises OptionNeededError if the samples of the first image need an option, which is a setting of all images."""
+    try:
+        for task in tasks[:1]:
+            load_source(task.source, task.clear, task.options.pixels)
+    except OptionNeededError:
+        raise
+    except DataError:  # `run_task` reports it
+        pass
 
 
 def run_task(task: Task, progress: Callable[[int], object]) -> str | None:
@@ -85,13 +97,13 @@ def run_task(task: Task, progress: Callable[[int], object]) -> str | None:
         OutputError: A file cannot be written.
     """
     try:
-        clear = load_source(task.source, task.clear)
+        clear = load_source(task.source, task.clear, task.options.pixels)
         depth = None if task.depth is None else _load_depth(task, (clear.image.height, clear.image.width))
     except DataError as error:
         return str(error)
     if not task.copy.exists():
         with atomic_path(task.copy, overwrite=False) as temporary:
-            temporary.write_bytes(clear.data)
+            shutil.copyfile(task.source, temporary)
             os.utime(temporary, ns=2 * (task.source.stat().st_mtime_ns,))
     pixels = np.asarray(clear.image)
     for path, haze in task.missing():
@@ -130,20 +142,22 @@ def read_depth(path: pathlib.Path) -> np.ndarray:
         DataError: The file cannot be read, or is not such an image.
     """
 
-    def to_gray(image: Image.Image, data: bytes) -> np.ndarray:
+    def to_gray(opened: image_io.Opened) -> np.ndarray:
+        image = opened.image
+        if image is None:
+            raise DataError(f"{path}: {problem}; this file is a {opened.layout}; save it as a gray PNG")
         turn = to_rgb.upright_transpose(image)
         image = image if turn is None else image.transpose(turn)
         if image.mode == "L":
             return np.asarray(image, np.float32) / np.float32(255)
-        if image.mode.startswith("I") and data.startswith(PNG_SIGNATURE):
+        if image.mode.startswith("I") and opened.data.startswith(PNG_SIGNATURE):
             return np.asarray(image).astype(np.float32) / np.float32(65535)
         if image.mode in ("RGB", "RGBA", "LA"):  # gray that a program has stored as color
             samples = np.asarray(image)[..., : len(image.mode.rstrip("A"))]
             if (samples == samples[..., :1]).all():
                 return samples[..., 0].astype(np.float32) / np.float32(255)
-        raise DataError(
-            f"{path}: a depth map must be an 8-bit gray image or a 16-bit gray PNG; this file is {image.format or ''} "
-            f"{image.mode}; save it as a gray PNG"
-        )
+        raise DataError(f"{path}: {problem}; this file is {image.format or ''} {image.mode}; save it as a gray PNG")
 
-    return image_io.load(path, to_gray)[2]
+    problem = "a depth map must be an 8-bit gray image or a 16-bit gray PNG"
+    # The white of a depth map is 65535, however near its scene is.
+    return image_io.decode(path, to_gray, options=PixelOptions(white=65535)).extracted

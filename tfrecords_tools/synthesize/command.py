@@ -22,7 +22,7 @@ from hazeheal.utils.cpu import usable_cores
 from tfrecords_tools import pool
 from tfrecords_tools.convert.pair_records import FOLDERS
 from tfrecords_tools.output_lock import LOCK, lock_output_dir
-from tfrecords_tools.synthesize.apply_haze import Task, check_headers, run_task
+from tfrecords_tools.synthesize.apply_haze import Task, check_headers, check_samples, run_task
 from tfrecords_tools.synthesize.options import Options
 from tfrecords_tools.synthesize.plan import plan
 from tfrecords_tools.text import describe_differences, print_list
@@ -45,6 +45,7 @@ def synthesize(options: Options) -> int:
         missing = [task for task in tasks if task.missing() or not task.copy.exists()]
         with concurrent.futures.ThreadPoolExecutor(8) as threads:  # network file systems answer slowly
             _refuse_problems(threads.map(check_headers, missing), "nothing was written")
+        check_samples(missing)
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
         atomic_write(output_dir / MANIFEST, text, durable=True)
         if not missing:
@@ -63,7 +64,8 @@ def synthesize(options: Options) -> int:
         f"{time.monotonic() - start:.0f} s"
     )
     print(f"{output_dir / MANIFEST} describes the haze of each image. Convert the pairs with:")
-    print(f"  hazeheal-tfrecords convert --hazy_dir={hazy} --gt_dir={clear} --output_dir=RECORDS")
+    pixels = options.pixels.flags()
+    print(f"  hazeheal-tfrecords convert --hazy_dir={hazy} --gt_dir={clear} --output_dir=RECORDS{pixels}")
     return 0
 
 

@@ -4,6 +4,15 @@ import argparse
 import dataclasses
 import os
 
+from hazeheal.data.images.pixel_options import (
+    BANDS_HELP,
+    COLOR_HELP,
+    COLORS,
+    WHITE_HELP,
+    PixelOptions,
+    parse_bands,
+    parse_white,
+)
 from hazeheal.data.synthesis import scattering
 from hazeheal.errors import UsageError
 from tfrecords_tools.convert.options import check_quality
@@ -99,6 +108,9 @@ class Options:
         "largest difference between red and blue in A: bluish or dusty haze; 0 is gray (default: %(default)s)",
         _RANGES.tint,
     )
+    white: float | str | None = flag("V", WHITE_HELP, None, group="samples of the clear images", parse=parse_white)
+    bands: tuple[int, ...] | None = flag("R,G,B", BANDS_HELP, None, parse=parse_bands)
+    color: str = flag(None, COLOR_HELP, "convert", choices=COLORS)
     encoding: str = flag(
         None,
         "encoding of the hazy images (default: %(default)s)",
@@ -136,6 +148,11 @@ class Options:
         self.depth_scale = self.depth_scale or _DEPTH_SCALE
         self.quality = self.quality or JPEG_QUALITY
 
+    @property
+    def pixels(self) -> PixelOptions:
+        """How the samples of the clear images become RGB."""
+        return PixelOptions(white=self.white, bands=self.bands, color=self.color)
+
     def settings(self) -> dict:
         """Returns everything besides the images that decides the pixels, for haze.json."""
         depth = {"values": self.depth_values, "scale": self.depth_scale}
@@ -147,4 +164,5 @@ class Options:
             "depth": depth if self.depth_dir is not None else None,
             "encoding": self.encoding,
             "quality": self.quality if self.encoding == "jpeg" else None,
+            **self.pixels.described(),
         }

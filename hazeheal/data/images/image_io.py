@@ -8,18 +8,24 @@ How `load_rgb` treats each kind of image:
     gray, 1-bit, palette   each pixel gets the color that it displays
     alpha                  dropped, and the stored colors are used. Compositing would need a background, which is
                            neither haze nor scene. The readers of TensorFlow and OpenCV drop alpha too
-    16-bit gray            scaled so that 65535 (4095 in a 12-bit TIFF) becomes 255, and rounded. Of 16-bit colors
-                           Pillow returns the upper 8 bits
-    CMYK, YCbCr, LAB, ...  converted to RGB. ICC profiles are not applied, as decoders in training do not apply them
+    more than 8 bits       scaled so that white becomes 255, and rounded. White is `PixelOptions.white`, or else 65535
+                           (4095 in a 12-bit TIFF). 16-bit samples that stay far below it are refused (`white_level`)
+    float, signed, 32-bit  refused without `PixelOptions.white`
+    more than three bands  of a TIFF: its declared colors, or `PixelOptions.bands`; refused without either
+    CMYK, YCbCr, LAB, ...  converted to RGB
+    ICC profile            applied with `PixelOptions.color="convert"`. By default it is not, as decoders in training
+                           do not apply it
+    no data                of a GeoTIFF, NaN and pixels of a TIFF with an alpha of 0 become black
     EXIF orientation       applied
-    float, 32-bit integer  refused: the white level is unknown
     camera raw             refused: its first image is a small preview
     animation, many pages  refused. The extra images of an MPO photograph, reduced copies in a TIFF and the layers of
                            a PSD do not count as pages: the main image is used
+    HEIC, JPEG XL          read with the extras `heic` and `jxl`, and refused without them
 """
 
 import contextlib
 import io
+import logging
 import os
 import pathlib
 import stat
@@ -31,9 +37,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from hazeheal.data.images import to_rgb
-from hazeheal.data.images.passthrough import Passthrough, inspect_file
-from hazeheal.errors import DataError, UsageError
+from hazeheal.data.images import plugins, tiff, tiff_bands, to_rgb
+from hazeheal.data.images.decoder import Decoded, Opened, check_size, decode_by_pillow, decode_tiff
+from hazeheal.data.images.passthrough import Passthrough
+from hazeheal.data.images.pixel_options import AS_STORED, PixelOptions
+from hazeheal.data.images.to_rgb import UnknownSamplesError, UnsupportedImageError
+from hazeheal.errors import DataError, OptionNeededError, UsageError
 from hazeheal.utils.atomic import atomic_path
 from hazeheal.utils.console import error_text
 
@@ -46,7 +55,11 @@ _SUFFIXES = """
     .png .apng .jpg .jpeg .jpe .jfif .mpo .bmp .dib .tif .tiff .webp .gif .avif .jp2 .j2k .jpx .jpf
     .ppm .pgm .pbm .pnm .pcx .tga .sgi .psd .ras .qoi
 """
-IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
+IMAGE_SUFFIXES = frozenset(_SUFFIXES.split()) | plugins.SUFFIXES
+
+# Warnings about damaged tags would appear in the program's output without a file name.
+for _library in ("PIL", "tifffile", "rasterio"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 _lock = threading.Lock()
 _active = 0  # number of threads inside `strict`
@@ -82,110 +95,108 @@ def strict() -> Iterator[None]:
                 filters.__exit__(None, None, None)
 
 
-def load_rgb(source: ImageSource, *, name: str | None = None) -> tuple[np.ndarray, Passthrough]:
+def load_rgb(
+    source: ImageSource, *, name: str | None = None, options: PixelOptions = AS_STORED
+) -> tuple[np.ndarray, Passthrough]:
     """Reads one image: an upright uint8 RGB array `[H, W, 3]`, and whether its file's bytes can be reused.
 
     Args:
         source: A path, or the file's bytes.
         name: Name of the image in errors; its path by default.
+        options: How its samples become RGB.
 
     Raises:
         DataError: The file is missing, empty, truncated, damaged, animated, too large or not an image. The message
             contains the name and the reason.
+        OptionNeededError: Its white level or its bands are not known. The message contains the flag too.
     """
-    return load(source, name=name)[:2]
+    decoded = decode(source, name=name, options=options)
+    return np.array(decoded.image, dtype=np.uint8), decoded.passthrough
 
 
-def load(
+def decode(
     source: ImageSource,
-    extract: Callable[[Image.Image, bytes], Any] | None = None,
+    extract: Callable[[Opened], Any] | None = None,
     *,
     name: str | None = None,
-) -> tuple[np.ndarray, Passthrough, Any]:
-    """Reads one image as `load_rgb`, and returns the result of `extract` as well.
+    options: PixelOptions = AS_STORED,
+) -> Decoded:
+    """Reads one image as `load_rgb`, but as a Pillow image of mode RGB without metadata.
 
-    `extract` is called with the decoded image as Pillow opened it (not upright, of any mode) and the file's bytes. It
-    may raise DataError.
+    `extract` is called with the opened file, and its result is `Decoded.extracted`. It may raise DataError.
     """
-    upright, passthrough, extracted = _load(source, extract, name)
-    return np.array(upright, dtype=np.uint8), passthrough, extracted
-
-
-def load_image(source: ImageSource, *, name: str | None = None) -> tuple[Image.Image, Passthrough]:
-    """Reads one image as `load_rgb`, but as a Pillow image of mode RGB without metadata."""
-    image, passthrough, _ = _load(source, None, name)
-    image.info = {}  # Encoders would write some of it.
-    return image, passthrough
-
-
-def _load(source, extract, name) -> tuple[Image.Image, Passthrough, Any]:
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        data = bytes(source)
-        name = name or f"image of {len(data)} bytes"
-    else:
-        name = name or os.fsdecode(source)
-        data = _read(source, name)
-    if not data:
-        raise DataError(f"{name}: the file is empty (0 bytes); replace it")
+    name = name or (f"image of {len(source)} bytes" if _is_bytes(source) else os.fsdecode(source))
+    data = bytes(source) if _is_bytes(source) else b""
     try:
-        with strict(), Image.open(io.BytesIO(data)) as image:
-            return _decode(image, data, extract)
-    except DataError:  # from `extract`
+        with strict():
+            if not _is_bytes(source):
+                _check_file(source, name)
+            head = data[:64] if _is_bytes(source) else _read(source, 64)
+            if not head:
+                raise DataError(f"{name}: the file is empty (0 bytes); replace it")
+            layout = _tiff_layout(data or source) if tiff.is_tiff(head) else None
+            if layout is not None and not (layout.is_for_pillow and not layout.has_choice(options.bands)):
+                decoded = decode_tiff(data or source, layout, options, extract, max_pixels=MAX_PIXELS)
+            else:
+                if not data:
+                    _check_bytes(os.path.getsize(source), MAX_PIXELS, name)
+                    data = _read(source)
+                decoded = decode_by_pillow(data, options, extract, max_pixels=MAX_PIXELS)
+    except DataError:
         raise
-    except to_rgb.UnsupportedImageError as error:
+    except UnknownSamplesError as error:
+        raise OptionNeededError(f"{name}: {error}") from None
+    except UnsupportedImageError as error:
         raise DataError(f"{name}: {error}") from None
     except (Image.DecompressionBombError, MemoryError) as error:
         raise DataError(f"{name}: too large to decode ({error_text(error)}); reduce its size") from error
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{name}: not an image, or its header is truncated or damaged (it begins with {data[:8]!r}); "
+            f"{name}: not an image, or its header is truncated or damaged (it begins with {head[:8]!r}); "
             "remove or replace it"
         ) from error
     # Decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
     except Exception as error:
         raise DataError(f"{name}: truncated or damaged ({error_text(error)}); replace it") from error
+    decoded.image.info = {}  # Encoders would write some of it.
+    return decoded
 
 
-def _decode(image, data, extract) -> tuple[Image.Image, Passthrough, Any]:
-    _check_size(image)
-    if image.format == "EPS":
-        raise to_rgb.UnsupportedImageError("EPS files need an interpreter; save the image as PNG")
-    if to_rgb.is_preview(image, data):
-        raise to_rgb.UnsupportedImageError(
-            "a camera raw file, or a preview of one; develop it and save it as TIFF or PNG"
-        )
-    passthrough = inspect_file(data, format=image.format or "unknown")
-    frames = to_rgb.count_frames(image)
-    if frames > 1:
-        raise to_rgb.UnsupportedImageError(f"animated or multi-page ({frames} frames); save one frame as an image")
-    white = to_rgb.white_level(image)
-    image.load()
-    _check_size(image)  # Some containers contain the true size only in the data.
-    transpose = to_rgb.upright_transpose(image)
-    if passthrough.reusable and transpose is not None:
-        passthrough = Passthrough(False, passthrough.format, "its EXIF orientation had to be applied")
-    extracted = None if extract is None else extract(image, data)
-    rgb = to_rgb.to_rgb(image, white)
-    return rgb if transpose is None else rgb.transpose(transpose), passthrough, extracted
+def is_tiff_file(path: str | os.PathLike) -> bool:
+    """Returns whether a file begins as a TIFF; raises OSError if it cannot be read."""
+    return tiff.is_tiff(_read(path, 4))
 
 
-def _check_size(image: Image.Image) -> None:
-    pixels = image.width * image.height
-    if pixels > MAX_PIXELS:
-        raise to_rgb.UnsupportedImageError(
-            f"{pixels:,} pixels are more than the {MAX_PIXELS:,} allowed; reduce its size"
-        )
+def _is_bytes(source):
+    return isinstance(source, (bytes, bytearray, memoryview))
 
 
-def read_size(path: str | os.PathLike, *, name: str | None = None) -> tuple[int, int]:
+def _tiff_layout(source):
+    """The layout of a TIFF, or None if its header is damaged, which Pillow reports."""
+    try:
+        return tiff.read_layout(source)
+    except UnsupportedImageError:
+        raise
+    except Exception:
+        return None
+
+
+def read_size(
+    path: str | os.PathLike, *, name: str | None = None, options: PixelOptions = AS_STORED
+) -> tuple[int, int]:
     """Returns the upright (height, width) of an image file from its header, without decoding it.
 
     Raises:
-        DataError: The header cannot be read, or the image is too large.
+        DataError: The header cannot be read, the image is too large, or its bands or its compression are not known.
     """
     name = name or os.fsdecode(path)
     try:
         if os.path.isfile(path):  # Opening a pipe would wait for a writer.
+            head = _read(path, 64)
+            layout = _tiff_layout(path) if tiff.is_tiff(head) else None
+            if layout is not None and not (layout.is_for_pillow and not layout.has_choice(options.bands)):
+                return _tiff_size(path, layout, options, name)
+            plugins.register(head)
             with strict(), Image.open(path) as image:
                 width, height = image.size
                 # A PNG may store its EXIF after the pixels, and Pillow would decode them to find it.
@@ -197,29 +208,44 @@ def read_size(path: str | os.PathLike, *, name: str | None = None) -> tuple[int,
                 return (width, height) if transpose in to_rgb.SIDEWAYS else (height, width)
     except DataError:
         raise
-    except Exception:  # `load_rgb` reports the reason.
+    except Exception:  # `decode` reports the reason.
         pass
-    return load_rgb(path, name=name)[0].shape[:2]
+    image = decode(path, name=name, options=options).image
+    return image.height, image.width
 
 
-def _check_bytes(size: int, pixels: int, name: str) -> None:
-    """Refuses a file of more than 8 bytes per pixel (16-bit RGBA, uncompressed) and 64 MiB of metadata."""
-    if size > 2**26 + 8 * pixels:
+def _tiff_size(path, layout, options, name):
+    _check_bytes(os.path.getsize(path), layout.width * layout.height, name, least=2 * layout.bytes)
+    tiff_bands.check_readable(layout, layout.choose_bands(options.bands))
+    check_size(layout.width, layout.height, MAX_PIXELS)
+    is_sideways = to_rgb.transpose_of(layout.orientation) in to_rgb.SIDEWAYS
+    return (layout.width, layout.height) if is_sideways else (layout.height, layout.width)
+
+
+def _check_bytes(size: int, pixels: int, name: str, *, least: int = 0) -> None:
+    """Refuses a file of more than `least` or 8 bytes per pixel (16-bit RGBA, uncompressed) and 64 MiB of metadata."""
+    if size > 2**26 + max(least, 8 * pixels):
         raise DataError(f"{name}: {size:,} bytes are too many for {pixels:,} pixels; save it again")
 
 
-def _read(source: str | os.PathLike, name: str) -> bytes:
-    """Reads the whole file, so that no handle stays open when a decoder fails."""
+def _check_file(source: str | os.PathLike, name: str) -> None:
+    """Raises DataError if a path is not that of a file of a possible size."""
     try:
         status = os.stat(source)
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{name}: not a regular file; give an image file")
-        _check_bytes(status.st_size, MAX_PIXELS, name)
-        return pathlib.Path(os.fsdecode(source)).read_bytes()
+        if not tiff.is_tiff(_read(source, 4)):  # The size of a TIFF depends on its bands.
+            _check_bytes(status.st_size, MAX_PIXELS, name)
     except FileNotFoundError:
         raise DataError(f"{name}: the file does not exist") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{name}: cannot be read ({error_text(error)})") from error
+
+
+def _read(source: str | os.PathLike, count: int = -1) -> bytes:
+    """Reads the whole file or its beginning, so that no handle stays open when a decoder fails."""
+    with open(os.fsdecode(source), "rb") as file:
+        return file.read(count)
 
 
 def encode(image: np.ndarray, *, format: str = "png", quality: int = 95) -> bytes:

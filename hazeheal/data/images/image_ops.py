@@ -1,10 +1,34 @@
-"""Operations on decoded images in NumPy: a common crop, and the peak signal-to-noise ratio."""
+"""Operations on decoded images: a common size, and the peak signal-to-noise ratio."""
 
 import numpy as np
 
 from hazeheal.errors import UsageError
 
+# A crop or a resize beyond these has another reason than a border or rounding: images that do not belong together, or of
+# another resolution.
+MAX_CROP = 0.10  # of a side
+MAX_STRETCH = 0.02  # of the aspect ratio
+
 _BLOCK = 1 << 15  # Values at a time: they stay in the cache, and a uint32 holds the sum of their squares.
+
+
+def size_problem(hazy: tuple[int, int], clear: tuple[int, int], *, mode: str) -> str:
+    """Returns why two images of these (height, width) cannot get a common size, or "".
+
+    Args:
+        hazy, clear: Sizes in pixels.
+        mode: `center_crop` crops both to their common size; `resize` resizes the clear image. Any other mode does
+            nothing.
+    """
+    if mode == "center_crop":
+        crop = max(1 - min(a, b) / max(a, b) for a, b in zip(hazy, clear, strict=True))
+        return f"center_crop would cut off {100 * crop:.0f} % of a side (at most 10 %)" if crop > MAX_CROP else ""
+    if mode != "resize":
+        return ""
+    one, other = hazy[0] * clear[1], hazy[1] * clear[0]
+    stretch = max(one, other) / min(one, other) - 1
+    change = f"resize would change the aspect ratio by {100 * stretch:.0f} % (at most 2 %)"
+    return change if stretch > MAX_STRETCH else ""
 
 
 def center_crop(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,8 @@
 """Converts an image that Pillow has opened to upright 8-bit RGB; `image_io` describes the rules for users."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
@@ -12,16 +15,29 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ARRAYS = {
+    Image.Transpose.FLIP_LEFT_RIGHT: lambda array: array[:, ::-1],
+    Image.Transpose.ROTATE_180: lambda array: array[::-1, ::-1],
+    Image.Transpose.FLIP_TOP_BOTTOM: lambda array: array[::-1],
+    Image.Transpose.TRANSPOSE: lambda array: array.swapaxes(0, 1),
+    Image.Transpose.ROTATE_270: lambda array: np.rot90(array, -1),
+    Image.Transpose.TRANSVERSE: lambda array: array[::-1, ::-1].swapaxes(0, 1),
+    Image.Transpose.ROTATE_90: np.rot90,
+}
 # Those that exchange height and width.
 SIDEWAYS = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
-_TIFF_BITS_PER_SAMPLE = 258
-_TIFF_NEW_SUBFILE_TYPE = 254
-_REDUCED_COPY, _REDUCED_COPY_OR_MASK = 0b001, 0b101
-_DNG_VERSION = 50706
+_NEW_SUBFILE_TYPE = 254
+REDUCED_COPY, MASK = 0b001, 0b100  # of the tag NewSubfileType
+_PHOTOMETRIC, _DNG_VERSION = 262, 50706
+_RAW_PHOTOMETRICS = (32803, 34892)  # CFA and LinearRaw, of DNG
 
 
 class UnsupportedImageError(Exception):
     """An image that Pillow can open and HazeHeal does not accept; the message is the reason."""
+
+
+class UnknownSamplesError(UnsupportedImageError):
+    """The white level or the bands of an image are not known; the message names the flag that gives them."""
 
 
 def count_frames(image: Image.Image) -> int:
@@ -34,18 +50,23 @@ def count_frames(image: Image.Image) -> int:
     pages = 0
     for number in range(frames):
         image.seek(number)
-        pages += not image.tag_v2.get(_TIFF_NEW_SUBFILE_TYPE, 0) & _REDUCED_COPY_OR_MASK
+        pages += not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & (REDUCED_COPY | MASK)
     image.seek(0)
     return pages
 
 
-def is_preview(image: Image.Image, data: bytes) -> bool:
-    """Returns whether a file's first image is only a preview: a camera raw file, or a TIFF with a reduced copy first."""
-    if image.format != "TIFF":
-        return False
-    kind = image.tag_v2.get(_TIFF_NEW_SUBFILE_TYPE, 0)
-    is_reduced = isinstance(kind, int) and bool(kind & _REDUCED_COPY)
-    return is_reduced or _DNG_VERSION in image.tag_v2 or data[8:10] == b"CR"  # Canon CR2
+def refuse_camera_raw(tag: Callable[[int], Any], head: bytes) -> None:
+    """Raises UnsupportedImageError for raw data, and if the first image of a TIFF is only a preview.
+
+    Args:
+        tag: Returns the value of a tag of the first image, or None.
+        head: The first bytes of the file.
+    """
+    kind = tag(_NEW_SUBFILE_TYPE)
+    is_reduced = isinstance(kind, int) and bool(kind & REDUCED_COPY)
+    is_dng = tag(_PHOTOMETRIC) in _RAW_PHOTOMETRICS or tag(_DNG_VERSION) is not None
+    if is_reduced or is_dng or head[8:10] == b"CR":  # Canon CR2
+        raise UnsupportedImageError("a camera raw file, or a preview of one; develop it and save it as TIFF or PNG")
 
 
 def upright_transpose(image: Image.Image) -> Image.Transpose | None:
@@ -54,31 +75,23 @@ def upright_transpose(image: Image.Image) -> Image.Transpose | None:
     To turn pixels, call it after loading the image: Pillow turns TIFF and AVIF images upright itself and then removes the tag.
     """
     try:
-        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
+        return transpose_of(image.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # The metadata is damaged and the image is not: treat it as upright.
         return None
 
 
-def white_level(image: Image.Image) -> int | None:
-    """Returns the largest value of integer samples of more than 8 bits, or None if it is unknown."""
-    bits = image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (1,))[0] if image.format == "TIFF" else 16
-    return 2**bits - 1 if bits <= 16 else None
+def transpose_of(orientation: int | None) -> Image.Transpose | None:
+    """Returns the transposition that brings an image of this EXIF orientation upright, or None."""
+    return _UPRIGHT.get(orientation)
 
 
-def to_rgb(image: Image.Image, white: int | None) -> Image.Image:
-    """Converts a loaded image of any mode to mode RGB. `white` is its `white_level` before it was loaded.
+def transpose_array(array: np.ndarray, transpose: Image.Transpose | None) -> np.ndarray:
+    """Returns an array `[H, W, ...]` transposed as Pillow transposes an image; None leaves it as it is."""
+    return array if transpose is None else _ARRAYS[transpose](array)
 
-    Raises:
-        UnsupportedImageError: The samples are float or 32-bit integers, or exceed the white level.
-    """
-    if image.mode == "F" or (image.mode == "I" and white is None):
-        kind = "float" if image.mode == "F" else "32-bit integer"
-        raise UnsupportedImageError(f"{kind} samples without a known white level; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int32)
-        if values.min() < 0 or values.max() > white:
-            raise UnsupportedImageError(f"gray values {values.min()} to {values.max()} are outside 0 to {white}")
-        return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8)).convert("RGB")
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Converts a loaded image of 8 bits per sample and of any mode to mode RGB."""
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.applyTransform(image, ImageCms.buildTransform(lab, srgb, "LAB", "RGB"))

@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Callable
 
 from hazeheal.data.images.image_io import IMAGE_SUFFIXES
+from hazeheal.data.images.plugins import RAW_SUFFIXES, describe_raw
 from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.console import first_few, progress_bar
 
@@ -53,7 +54,7 @@ def list_images(folder: pathlib.Path, flag: str, *, other: pathlib.Path | None =
         DataError: The folder has no images or cannot be read, or a name is not valid UTF-8.
     """
     with progress_bar(lines=True, desc=f"scanning {flag}", unit="file", leave=False, delay=1) as bar:
-        names, notes, ignored = _scan(folder, flag, other, advance=bar.update)
+        names, notes, ignored, raw = _scan(folder, flag, other, advance=bar.update)
     for name in names:
         try:
             name.encode()
@@ -63,7 +64,10 @@ def list_images(folder: pathlib.Path, flag: str, *, other: pathlib.Path | None =
     text = first_few([f"{count} {kind}" for kind, count in kinds], 6)
     if not names:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"{flag}={folder} has no images (found: {text or 'nothing'}); image suffixes are {suffixes}")
+        found = f"{text or 'nothing'}" + (f"; {describe_raw(sorted(raw))}" if raw else "")
+        raise DataError(f"{flag}={folder} has no images (found: {found}); image suffixes are {suffixes}")
+    if raw:
+        notes.append(f"{flag}: {describe_raw(sorted(raw))}")
     if text:
         notes.append(f"{flag}: ignored {sum(ignored.values())} entries that are not images ({text})")
     return sorted(names), sorted(notes)
@@ -71,9 +75,9 @@ def list_images(folder: pathlib.Path, flag: str, *, other: pathlib.Path | None =
 
 def _scan(
     folder: pathlib.Path, flag: str, other: pathlib.Path | None, *, advance: Callable[[int], object]
-) -> tuple[list[str], list[str], collections.Counter]:
-    """Returns the names of the images in any order, notes, and the number of other entries by kind."""
-    names, notes, ignored, paths = [], [], collections.Counter(), collections.Counter()
+) -> tuple[list[str], list[str], collections.Counter, list[str]]:
+    """Returns the names of the images in any order, notes, the number of other entries by kind, and camera raw files."""
+    names, notes, raw, ignored, paths = [], [], [], collections.Counter(), collections.Counter()
     other_identity = other and identity(other)
     pending = [(os.fspath(folder), "", frozenset([identity(folder)]))]
     while pending:  # No recursion: folders can be nested deeper than Python calls.
@@ -107,7 +111,9 @@ def _scan(
                 names.append(prefix + entry.name)
             else:
                 ignored[suffix or "without suffix"] += 1
-    return names, notes, ignored
+                if suffix in RAW_SUFFIXES:
+                    raw.append(prefix + entry.name)
+    return names, notes, ignored, raw
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from hazeheal.data.images import image_io, image_ops
+from hazeheal.data.images.pixel_options import TO_SRGB
 from hazeheal.data.pairing.pairing import PairName, pair_folders
 from hazeheal.data.pairing.public_sets import PUBLIC_SETS, PublicSet
 from hazeheal.errors import DataError, UsageError
@@ -94,5 +95,5 @@ class HazyPairs(tfds.core.GeneratorBasedBuilder):
 def _read(path: pathlib.Path) -> tuple[np.ndarray, io.BytesIO | None]:
     """Returns the image, and its file if TensorFlow decodes that to the same pixels."""
     data = path.read_bytes()
-    image, passthrough = image_io.load_rgb(data, name=str(path))
+    image, passthrough = image_io.load_rgb(data, name=str(path), options=TO_SRGB)
     return image, io.BytesIO(data) if passthrough.reusable else None
