@@ -1,12 +1,14 @@
-"""A map over threads that keeps the order and holds only a few items at a time."""
+"""Maps over threads that keep the order and hold only a few items at a time."""
 
 import collections
 import concurrent.futures
+import queue
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Worker = TypeVar("Worker")
 
 
 def ordered_map(
@@ -32,3 +34,33 @@ def ordered_map(
                 yield item, future.result()
         for item, future in pending:
             yield item, future.result()
+
+
+class Workers(Generic[Worker]):
+    """Objects that can each do one thing at a time, such as copies of a network on several devices."""
+
+    def __init__(self, workers: Iterable[Worker], *, on_result: Callable[[], None] = lambda: None):
+        """Takes the workers; `on_result` is called in the caller's thread before each result is yielded."""
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()  # the workers that no thread uses
+        self._count = 0
+        self._on_result = on_result
+        for worker in workers:
+            self._idle.put(worker)
+            self._count += 1
+
+    def map(self, function: Callable[[Worker, Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
+        """Yields (item, function(worker, item)) in order, while the workers are busy with the next items.
+
+        Several maps may be in use at the same time; `items` may come from another one.
+        """
+
+        def run(item):
+            worker = self._idle.get()
+            try:
+                return function(worker, item)
+            finally:
+                self._idle.put(worker)
+
+        for item, result in ordered_map(run, items, threads=self._count, ahead=2 * self._count):
+            self._on_result()
+            yield item, result
