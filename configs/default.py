@@ -26,6 +26,8 @@ def get_config() -> ConfigDict:
     # auto | local | gfile (for gs:// and other file systems that cannot be memory-mapped)
     config.data.reader = "auto"
     config.data.max_val_pictures = 0  # 0: the whole split
+    # N: validation and samples restore images of more than NxN pixels part by part; 0: 1536, or more for a depth above 5.
+    config.data.val_tile_size = 0
 
     # Synthetic haze on clear images, drawn again for each use of a pair; docs/haze_augmentation.md explains the fields.
     config.data.fresh_haze = ConfigDict()

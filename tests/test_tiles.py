@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hazeheal.errors import UsageError
-from hazeheal.models.tiles import plan_tiles, smallest_tile
 from hazeheal.models.receptive_field import receptive_field
+from hazeheal.models.tiles import plan_tiles, smallest_tile
 
 
 def plan(height, width, *, tile_size, depth):

@@ -36,14 +36,14 @@ def psnr(a: tf.Tensor | np.ndarray, b: tf.Tensor | np.ndarray) -> tf.Tensor:
     batch, height, width, _ = tf.unstack(tf.shape(a))
     rows = tf.clip_by_value(STRIP // (batch * width), 1, height)
 
-    def squares(strip):
+    def errors(strip):
         positions = strip * rows + tf.range(rows)
         first = tf.minimum(positions[0], height - rows)  # the last strip begins earlier and counts its new rows alone
-        one, other = (tf.cast(x[:, first : first + rows], tf.float64) for x in (a, b))
         is_new = tf.cast(first + tf.range(rows) >= positions[0], tf.float64)
+        one, other = (tf.cast(_strip(x, first, rows), tf.float64) for x in (a, b))
         return tf.reduce_sum(tf.square(one - other), axis=[2, 3]) @ is_new[:, tf.newaxis]
 
-    total = _sum(squares, -(-height // rows), batch)
+    total = _sum(errors, -(-height // rows), batch)
     error = total / tf.cast(tf.reduce_prod(tf.shape(a)[1:]), tf.float64)
     return 20.0 * np.log10(255.0) - 10.0 * tf.math.log(error) / np.log(10.0)
 
@@ -66,13 +66,15 @@ def ssim(a: tf.Tensor | np.ndarray, b: tf.Tensor | np.ndarray) -> tf.Tensor:
     rows, columns = _Windows(height), _Windows(width)
     across, counted_across = columns.blocks(tf.range(columns.num_blocks))
     per_strip = tf.clip_by_value(STRIP // (batch * rows.block * width), 1, rows.num_blocks)
+    length = tf.minimum(height, per_strip * rows.block + 2 * _RADIUS)
 
     def similarities(strip):
         down, counted_down = rows.blocks(strip * per_strip + tf.range(per_strip))
+        first = tf.minimum(down[0, 0], height - length)
 
         def blocks(x):
             # [B, rows of blocks, rows, columns of blocks, columns, C], then the pixels of a block last
-            x = tf.gather(tf.gather(x, down, axis=1), across, axis=3)
+            x = tf.gather(tf.gather(_strip(x, first, length), down - first, axis=1), across, axis=3)
             return tf.cast(tf.transpose(x, [0, 1, 3, 5, 2, 4]), tf.float64)
 
         def blur(x):
@@ -110,14 +112,16 @@ class _Windows:
 
     def __init__(self, side):
         self._side = side
-        self._margin = tf.where(side < SSIM_WINDOW, _RADIUS, 0)  # by which a side shorter than the window is extended
+        # By how much a side shorter than the window is extended. Minima of integers are computed on the host, where they
+        # decide shapes; a GPU would have to send the result of a selection.
+        self._margin = _RADIUS * tf.clip_by_value(SSIM_WINDOW - side, 0, 1)
         self.count = side + 2 * self._margin - 2 * _RADIUS
         self.block = tf.minimum(_BLOCK, self.count)
         self.num_blocks = -(-self.count // self.block)
         window = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
-        window = tf.constant([*(window / window.sum()), 0.0], tf.float64)
+        window = tf.constant([0.0, *(window / window.sum()), 0.0], tf.float64)
         tap = tf.range(self.block + 2 * _RADIUS) - tf.range(self.block)[:, tf.newaxis]
-        self.weights = tf.gather(window, tf.where((tap < 0) | (tap >= SSIM_WINDOW), SSIM_WINDOW, tap))
+        self.weights = tf.gather(window, tf.clip_by_value(tap + 1, 0, SSIM_WINDOW + 1))
 
     def blocks(self, numbers):
         """Returns the pixels of some blocks and which of their positions count.
@@ -136,6 +140,11 @@ class _Windows:
         counted = tf.cast(begin + tf.range(self.block) >= first, tf.float64)
         positions = (begin - self._margin + tf.range(self.block + 2 * _RADIUS)) % (2 * self._side)
         return tf.minimum(positions, 2 * self._side - 1 - positions), counted
+
+
+def _strip(x, first, rows):
+    # GPUs have few operations on uint8. float32 holds the same values.
+    return tf.cast(x[:, first : first + rows], tf.float32 if x.dtype == tf.uint8 else tf.float64)
 
 
 def _sum(value: Callable[[tf.Tensor], tf.Tensor], count, batch):

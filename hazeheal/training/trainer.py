@@ -24,6 +24,7 @@ from hazeheal.distributed.preemption import STOP_SIGNALS, StopSignals
 from hazeheal.distributed.runtime import Runtime, choose_runtime
 from hazeheal.models.networks import Networks
 from hazeheal.runs.run_dir import RunDirectory
+from hazeheal.training.image_restorer import ImageRestorer
 from hazeheal.training.preflight.checks import check_run
 from hazeheal.training.profiler import Profiler
 from hazeheal.training.reports.logging_setup import setup_logging
@@ -98,11 +99,14 @@ class DehazeTrainer:
             total_steps=self._schedule.total_steps,
             warmup_steps=self._schedule.warmup_steps,
         )
+        self._restorer = ImageRestorer(self.state, config=config)
         images = self._val_data or self._data
-        self._sampler = Sampler(self.state, count=config.samples.count, processor=images, groups=self._groups)
+        self._sampler = Sampler(self._restorer, count=config.samples.count, processor=images, groups=self._groups)
         self._validator = None
         if self._val_data is not None:
-            self._validator = Validator(self.state, config=config, runtime=self.runtime, processor=self._val_data)
+            self._validator = Validator(
+                self._restorer, config=config, runtime=self.runtime, groups=self._groups, processor=self._val_data
+            )
 
     @property
     def networks(self) -> Networks:
@@ -211,7 +215,8 @@ class DehazeTrainer:
                 reporter.stopped(step, signal)
                 return {"complete": False, "signal": signal, "steps": step}
             if quality is None and self._validator is not None:
-                quality = self._validator.run()  # `train.steps` was lowered to a step that is already reached
+                with self._translate_errors_of(self._val_data):
+                    quality = self._validator.run(tick=reporter.beat)  # `train.steps` was lowered to a step already reached
             result = save_result(
                 self._directory,
                 groups=self._groups,
@@ -276,16 +281,18 @@ class DehazeTrainer:
         if self._validator is None:
             return None
         reporter.validating(step)
-        with translate_errors(processor=self._val_data, devices=self.runtime.devices):
+        with self._translate_errors_of(self._val_data):
             quality = self._validator.run(tick=reporter.beat)
         reporter.validation(step, quality)
         return quality
 
     def _sample(self, step, reporter):
-        with translate_errors(processor=self._val_data or self._data, devices=self.runtime.devices):
-            rows = self._sampler.run()
-        if rows:
-            reporter.samples(step, rows)
+        with self._translate_errors_of(self._val_data or self._data):
+            reporter.samples(step, self._sampler.run(tick=reporter.beat))
+
+    def _translate_errors_of(self, images):
+        advice = self._restorer.memory_advice
+        return translate_errors(processor=images, devices=self.runtime.devices, memory_advice=advice)
 
     def _save(self, step, quality, session, reporter):
         reporter.saving(step)
