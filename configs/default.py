@@ -28,6 +28,8 @@ def get_config() -> ConfigDict:
     # Decoded images, kept in memory-mapped files: auto (in ~/.cache/hazeheal, if they fit) | off | a directory
     config.data.cache = "auto"
     config.data.max_val_pictures = 0  # 0: the whole split
+    # N: validation and samples restore images of more than NxN pixels part by part; 0: 1536, or more for a depth above 5.
+    config.data.val_tile_size = 0
 
     # Synthetic haze on clear images, drawn again for each use of a pair; docs/haze_augmentation.md explains the fields.
     config.data.fresh_haze = ConfigDict()

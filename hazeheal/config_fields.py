@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 from hazeheal.data.pipeline.haze_settings import HazeSettings
 from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.models.receptive_field import tiling
+from hazeheal.models.tiles import smallest_tile
 from hazeheal.utils.console import shorten
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 LARGEST_INTEGER = 2**63 - 1
+SMALLEST_PART = 64  # of data.val_tile_size, for networks with a view, which need no tiles
 KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -58,6 +61,7 @@ FIELDS = {
     "data.reader": Field(str, choices=("auto", "local", "gfile"), per_host=True),
     "data.cache": Field(str, per_host=True),
     "data.max_val_pictures": Field(int, least=0),
+    "data.val_tile_size": Field(int, least=0),
     **{f"data.fresh_haze.{field.name}": Field(field.type) for field in dataclasses.fields(HazeSettings)},
     "model.width": Field(int, least=2),
     "model.depth": Field(int, least=1, most=12),
@@ -157,6 +161,7 @@ def check(config: "ConfigDict") -> None:
             "exactly one of them must be above 0; set the other to 0"
         )
     _check_networks(config.model, crop_size=config.data.crop_size)
+    _check_tile(config.model, size=config.data.val_tile_size)
     profile_steps(config)
 
 
@@ -205,6 +210,15 @@ def _check_networks(model, *, crop_size):
             )
     if model.width % 2:
         raise UsageError(f"--config.model.width={model.width} is odd; the stem needs an even number")
+
+
+def _check_tile(model, *, size):
+    least = SMALLEST_PART if model.view_size else smallest_tile(**tiling(model.depth, model.patch_size))
+    if 0 < size < least:
+        raise UsageError(
+            f"--config.data.val_tile_size={size} is too small for --config.model.depth={model.depth} and "
+            f"--config.model.patch_size={model.patch_size}; use {least} or more, or 0 to let the network decide"
+        )
 
 
 def check_model_fields(config: "ConfigDict", *, source: object) -> None:

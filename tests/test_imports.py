@@ -171,7 +171,7 @@ def test_new_folders_need_a_layer():
             "hazeheal.data.pairing.pairing",
         ),
         *("hazeheal.data.synthesis.scattering", "hazeheal.runs.checkpoints", "hazeheal.runs.listing"),
-        *("hazeheal.inference.jobs", "hazeheal.inference.tiles", "hazeheal.inference.video"),
+        *("hazeheal.inference.jobs", "hazeheal.models.tiles", "hazeheal.inference.video"),
         *("hazeheal.evaluation.dark_channel", "hazeheal.evaluation.pairs", "hazeheal.export.formats"),
         *(f"hazeheal.commands.{name}" for name in sorted(COMMANDS)),
         *("tfrecords_tools.__main__", "tfrecords_tools.synthesize.command"),

@@ -91,6 +91,19 @@ def test_open_sizes_in_a_graph_and_xla_give_the_same():
     np.testing.assert_allclose(compiled, eager[1], atol=1e-9)
 
 
+@pytest.mark.parametrize(("height", "width"), [(110, 90), (43, 97)])
+@pytest.mark.parametrize("strip", [1, 7000])
+def test_strips_of_a_large_image_give_the_values_of_the_whole_image(monkeypatch, strip, height, width):
+    """Sides of several blocks, the last one of which overlaps the one before it, in one strip and in many."""
+    monkeypatch.setattr(psnr_ssim, "STRIP", strip)
+    images = [scene(height, width, i) for i in range(2)]
+    pairs = [(image, noisy(image, 5 + 20 * i)) for i, image in enumerate(images)]
+    a, b = (np.stack(side) for side in zip(*pairs, strict=True))
+    wanted = np.array([reference(x, y) for x, y in pairs])
+    np.testing.assert_allclose(psnr_ssim.psnr(a, b), wanted[:, 0], atol=1e-9)
+    np.testing.assert_allclose(psnr_ssim.ssim(a, b), wanted[:, 1], atol=1e-9)
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (10, 10), (4, 20), (20, 7)])
 def test_sides_shorter_than_the_window_are_mirrored(height, width):
     """scikit-image refuses such images. Compares with scipy: short sides are mirrored, long sides are cropped."""

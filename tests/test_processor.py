@@ -1,5 +1,7 @@
 """DehazeDataProcessor: order, replicas, resume, evaluation and invalid arguments."""
 
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,6 +17,7 @@ from record_sets import (
     write_dataset,
 )
 
+from hazeheal.data.pipeline import processor as processor_module
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.data.pipeline.shuffle import shuffled_numbers
 from hazeheal.errors import DataError, UsageError
@@ -121,6 +124,26 @@ def test_evaluation_is_shared_between_replicas(ten_pairs):
         [int(element["number"]) for element in processor.evaluation_dataset(replica=r, replicas=4)] for r in range(4)
     ]
     assert found == [[0, 4, 8], [1, 5, 9], [2, 6], [3, 7]]
+
+
+@pytest.mark.parametrize(("pairs", "ahead"), [(100, 4), (2.5, 2), (0.1, 1)])
+def test_few_large_pairs_are_decoded_ahead(ten_pairs, monkeypatch, pairs, ahead):
+    """`pairs` of the largest size may be decoded ahead; there are 4 workers."""
+    decode, decoded = processor_module.decode_image, []
+
+    def counted(*args):
+        tf.py_function(lambda: decoded.append(None), [], [])
+        return decode(*args)
+
+    monkeypatch.setattr(processor_module, "decode_image", counted)
+    monkeypatch.setattr(processor_module, "DECODED_PIXELS", int(pairs * max(h * w for h, w in SIZES)))
+    images = iter(DehazeDataProcessor(ten_pairs, batch_size=1, workers=4).evaluation_dataset())
+    next(images)
+    deadline = time.monotonic() + 30
+    while len(decoded) < 2 * (1 + ahead) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert len(decoded) == 2 * (1 + ahead), "two images of each pair, and of the one that was taken"
 
 
 # --------------------------------------------------------------------------------------------- refusal

@@ -132,12 +132,12 @@ def test_order_and_batches(monkeypatch):
     restorer = Restorer(gan, tile_size=160)
     images = [noise(*size, seed=i) for i, size in enumerate([(40, 48)] * 12 + [(200, 200)] + [(20, 30)] * 3)]
     expected, sizes = [restorer.restore(p) for p in images], []
-    network = restorer._idle.get()
+    network = restorer._networks._idle.get()
     restore = network.restore
     monkeypatch.setattr(
         network, "restore", lambda batch, averages: sizes.append(len(batch)) or restore(batch, averages)
     )
-    restorer._idle.put(network)
+    restorer._networks._idle.put(network)
 
     for restored, wanted in zip(restorer.restore_all(iter(images)), expected, strict=True):
         assert apart(restored, wanted).max() <= 1

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hazeheal.errors import UsageError
-from hazeheal.inference.tiles import plan_tiles, smallest_tile
 from hazeheal.models.receptive_field import receptive_field
+from hazeheal.models.tiles import plan_tiles, smallest_tile
 
 
 def plan(height, width, *, tile_size, depth):
@@ -55,10 +55,19 @@ def test_tiles_cover_a_side_and_obey_the_rules():
     assert several > 100
 
 
-def test_the_shares_of_the_tiles_sum_to_one():
-    made = plan(1500, 1100, tile_size=600, depth=3)
+def test_the_shares_of_the_tiles_sum_to_one_and_their_cores_cover_the_image_once():
+    made = plan(1500, 1101, tile_size=600, depth=3)
     assert len(made.tiles) > 4
     assert sum(made.share(*tile) for tile in made.tiles) == pytest.approx(1)
+    covered = np.zeros([1500, 1101], int)
+    for tile in made.tiles:
+        rows, columns = made.core_in_image(*tile)
+        assert rows.stop <= 1500 and columns.stop <= 1101
+        covered[rows, columns] += 1
+        top, bottom, left, right = made.core(*tile)
+        assert bottom - top - 8 < rows.stop - rows.start <= bottom - top
+        assert right - left - 8 < columns.stop - columns.start <= right - left
+    assert (covered == 1).all()
 
 
 def test_weights_are_smooth():

@@ -221,6 +221,19 @@ def test_out_of_memory_is_a_one_line_error(machine, tmp_path):
         machine.run(tmp_path, before={3: exhausted})
 
 
+@pytest.mark.parametrize(("part", "method"), [("_validator", "_whole"), ("_sampler", "_read")])
+def test_out_of_memory_in_validation_or_samples_names_what_helps_there(machine, tmp_path, monkeypatch, part, method):
+    def exhausted(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\ntensor")
+
+    monkeypatch.setattr(getattr(machine.trainer, part), method, exhausted)
+    with pytest.raises(HazeHealError) as caught:
+        machine.run(tmp_path, train__steps=10)
+    assert str(caught.value).startswith("out of memory on CPU:0, CPU:1; validation and samples take at most 1536x1536")
+    assert "set --config.data.val_tile_size below 1536, or lower --config.model.width" in str(caught.value)
+    assert "batch_size" not in str(caught.value)
+
+
 def test_other_errors_are_raised_unchanged(machine, tmp_path):
     def broken():
         raise tf.errors.InvalidArgumentError(None, None, "a bug")

@@ -15,11 +15,10 @@ from hazeheal.data.pipeline import augment, decode
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.data.pipeline.random_bits import random_bits
 from hazeheal.errors import UsageError
-from hazeheal.inference import strips
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.load_model import open_model
 from hazeheal.inference.restorer import Restorer
-from hazeheal.models import view, weights
+from hazeheal.models import strips, view, weights
 from hazeheal.models.generator import build_generator
 from hazeheal.training.restore import find_networks
 
@@ -100,8 +99,8 @@ def test_invalid_values_are_refused(overrides, said):
 @pytest.mark.parametrize("output", ["residual", "scattering"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_large_image_in_strips_equals_the_whole_image(output, dtype, monkeypatch):
-    monkeypatch.setattr("hazeheal.inference.strips.STRIP", 2000)
-    monkeypatch.setattr("hazeheal.inference.strips.BLOCK", 150)
+    monkeypatch.setattr("hazeheal.models.strips.STRIP", 2000)
+    monkeypatch.setattr("hazeheal.models.strips.BLOCK", 150)
     gan = make_gan(**FIELDS | {"model__output": output})
     large = Restorer(gan, tile_size=64)
     for size in ((230, 211), (40, 700), (4, 4000), (5000, 3)):

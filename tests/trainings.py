@@ -2,6 +2,7 @@
 
 import contextlib
 
+import numpy as np
 import tensorflow as tf
 
 from hazeheal import config as configs
@@ -104,6 +105,17 @@ class Training:
             for variable in getattr(networks, name).variables:
                 variable.assign(values[f"{name}/{variable.path}"])
         return networks
+
+
+def moved(trial):
+    """Moves the weights and the averages of a training, each in its own way, and returns the training."""
+    generator = np.random.default_rng(0)
+    values = trial.state.snapshot()
+    for name in values:
+        if name.startswith(("generator/", "discriminator/", "ema/")) and not name.endswith("/u"):
+            values[name] = (values[name] + generator.normal(0, 0.05, values[name].shape)).astype("float32")
+    trial.state.load(values, source="noise")
+    return trial
 
 
 def separate(state, outputs):

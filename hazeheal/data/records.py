@@ -232,6 +232,10 @@ class Split:
         except (OSError, StopIteration, ValueError, KeyError, TypeError, RecursionError):
             return text
 
+    def largest_image(self) -> int:
+        """Returns the largest number of pixels of an image."""
+        return int((self.index["height"].astype(np.int64) * self.index["width"]).max())
+
     def check_crop(self, crop_size: int, *, setting: str = "crop_size") -> None:
         """Raises UsageError, with the name of the setting, if a crop is larger than an image of the split."""
         sides = np.minimum(self.index["height"], self.index["width"])

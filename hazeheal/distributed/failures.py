@@ -50,17 +50,28 @@ _DEVICE_ERRORS = (
 _MEMORY = re.compile("OUT_OF_MEMORY|ALLOC_FAILED|[Oo]ut of memory")
 _ABOUT_GROUPS = re.compile("ollective ops|heartbeat|remote process exited")  # the last one is NCCL's
 _PYTHON_TRACEBACK = "Traceback (most recent call last):"  # of a function that TensorFlow has called: a bug
+STEP_MEMORY_ADVICE = (
+    "lower --config.train.batch_size, --config.data.crop_size or --config.model.width, or raise "
+    "--config.optimizer.accumulate"
+)
 
 
 @contextlib.contextmanager
-def translate_errors(*, processor: "DehazeDataProcessor", devices: Sequence[str]) -> Iterator[None]:
+def translate_errors(
+    *, processor: "DehazeDataProcessor", devices: Sequence[str], memory_advice: str = STEP_MEMORY_ADVICE
+) -> Iterator[None]:
     """Translates TensorFlow's errors within the block that are about damaged data or too little memory.
 
-    At the end of the block, the damaged records that `processor` skipped are logged. `devices` are named in the error.
+    At the end of the block, the damaged records that `processor` skipped are logged.
+
+    Args:
+        processor: Reads the data.
+        devices: The devices, named in the error.
+        memory_advice: What to do if a device does not have enough memory; by default what helps a training step.
 
     Raises:
         DataError: A record is damaged; names shard, record and source.
-        HazeHealError: A device does not have enough memory; names the settings to lower.
+        HazeHealError: A device does not have enough memory; names the settings to change.
     """
     try:
         yield
@@ -69,10 +80,7 @@ def translate_errors(*, processor: "DehazeDataProcessor", devices: Sequence[str]
         if data_error is not None:
             raise DataError(str(data_error)) from error
         if _is_out_of_memory(error):
-            raise HazeHealError(
-                f"out of memory on {', '.join(devices)}; lower --config.train.batch_size, --config.data.crop_size "
-                "or --config.model.width, or raise --config.optimizer.accumulate"
-            ) from error
+            raise HazeHealError(f"out of memory on {', '.join(devices)}; {memory_advice}") from error
         raise
     finally:
         processor.log_bad_records()

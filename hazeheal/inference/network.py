@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from hazeheal.models.averages import Collected, Given, averages_from
+from hazeheal.models.averages import collect, with_averages
 from hazeheal.models.pixels import restore_pixels
 from hazeheal.utils.import_keras import keras
 
@@ -92,11 +92,10 @@ def make_functions(
         restore = functools.partial(restore_pixels, forward, white=white)
         functions[f"restore_{name}"] = _compiled(restore, batch)
         if not has_view and _has_squeeze_excite(generator):
-            collect = functools.partial(_collect, restore)
-            given = functools.partial(_restore_given, restore)
-            functions[f"restore_given_{name}"] = _compiled(given, batch, averages)
-            functions[f"collect_{name}"] = _compiled(collect, batch, core)
-            functions[f"collect_given_{name}"] = _compiled(collect, batch, core, averages)
+            collected = functools.partial(collect, restore)
+            functions[f"restore_given_{name}"] = _compiled(functools.partial(with_averages, restore), batch, averages)
+            functions[f"collect_{name}"] = _compiled(collected, batch, core)
+            functions[f"collect_given_{name}"] = _compiled(collected, batch, core, averages)
     if has_view:
         maps = keras.Model(generator.input, generator.get_layer("maps").output)
         size = generator.get_layer("view").size
@@ -107,18 +106,6 @@ def make_functions(
 
 def _has_squeeze_excite(generator):
     return any("/gate/" in variable.path for variable in generator.variables)
-
-
-def _restore_given(restore, batch, averages):
-    with averages_from(Given(averages)):
-        return restore(batch)
-
-
-def _collect(restore, batch, core, averages=None):
-    collected = Collected(tf.shape(batch)[1], core, None if averages is None else Given(averages))
-    with averages_from(collected):
-        restore(batch)
-    return collected.values()
 
 
 def _compiled(function, *signature):

@@ -12,9 +12,9 @@ from hazeheal.data.images.pixel_options import AS_STORED, PixelOptions
 from hazeheal.errors import DataError, OutputError
 from hazeheal.inference import image_metadata
 from hazeheal.inference.jobs import FORMATS, Job
-from hazeheal.inference.parallel import ordered_map
 from hazeheal.inference.restorer import Restorer
 from hazeheal.utils.atomic import atomic_path
+from hazeheal.utils.parallel import ordered_map
 
 THREADS = 2  # to read, and as many to write
 READ_AHEAD = 4  # images that are read before they are needed

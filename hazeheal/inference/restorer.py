@@ -10,8 +10,6 @@ After training, `DehazeGAN.restore`, `hazeheal dehaze` and `hazeheal evaluate` a
 
 import abc
 import itertools
-import math
-import queue
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -19,12 +17,12 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from hazeheal.errors import HazeHealError
-from hazeheal.inference import strips
 from hazeheal.inference.network import Network
-from hazeheal.inference.parallel import ordered_map
-from hazeheal.inference.tiles import Plan, plan_tiles
-from hazeheal.models.rearrange import mirrored_indices
-from hazeheal.models.receptive_field import is_local, multiple, receptive_field, uses_averages
+from hazeheal.models.large_images import cut_out, image_averages
+from hazeheal.models.receptive_field import is_local, tiling, uses_averages
+from hazeheal.models.strips import restored_strips
+from hazeheal.models.tiles import Plan, plan_tiles
+from hazeheal.utils.parallel import Workers
 
 _UNLIMITED = 1 << 30  # a tile size that no image reaches
 _LONGEST_SIDE = 16  # in tile sizes: the longest side of an image whose view is computed on the device
@@ -87,13 +85,9 @@ class Restorer:
         self.view_size = model.view_size
         self.local = is_local(se_ratio=model.se_ratio, view_size=model.view_size)
         self.uses_averages = uses_averages(se_ratio=model.se_ratio, view_size=model.view_size)
-        before, after = receptive_field(model.depth, model.patch_size)
-        self._field = {"multiple": multiple(model.depth, model.patch_size), "before": before, "after": after}
+        self._field = tiling(model.depth, model.patch_size)
         self.plan(1, 1)  # raises an error for a bad tile size now rather than at the first image
-        self._devices = len(devices)
-        self._idle = queue.SimpleQueue()  # the networks that no thread uses
-        for device in devices:
-            self._idle.put(gan.network(device=device, copy=len(devices) > 1))
+        self._networks = Workers([gan.network(device=device, copy=len(devices) > 1) for device in devices])
 
     def plan(self, height: int, width: int) -> Plan:
         """Returns the tiles of an image of this size."""
@@ -149,7 +143,10 @@ class Restorer:
 
     def _in_strips(self, images):
         def restore(network, image):
-            return strips.restore(network, image, view_size=self.view_size)
+            white, restored = np.iinfo(image.dtype).max, np.empty_like(image)
+            for rows, strip in restored_strips(network.maps, image, view_size=self.view_size):
+                restored[rows] = np.rint(np.clip((strip + 1) * np.float32(white / 2), 0, white))
+            return restored
 
         for _, restored in self._map(restore, images):
             yield restored
@@ -172,29 +169,18 @@ class Restorer:
             if self.uses_averages and len(canvas.plan.tiles) > 1:
                 canvas.averages = self._averages(image, canvas.plan)
             for tile in canvas.plan.tiles:
-                yield _cut_out(image, canvas.plan, *tile), canvas, tile
+                yield cut_out(image, canvas.plan, *tile), canvas, tile
 
     def _averages(self, image, plan):
-        """Returns the averages over an image that does not fit into the network, float32 `[N]`.
+        def collect(parts):
+            return (averages for _, averages in self._map(lambda network, part: network.collect(*part), parts))
 
-        First those of the image reduced to one tile; with these, those over the cores of all tiles. The first averages in
-        the network are then exact, and the next ones close (docs/inference.md).
-        """
-        small = _reduced(image, self.tile_size, self._field["multiple"])
-        whole = (0, small.shape[0], 0, small.shape[1])
-        ((_, averages),) = self._map(lambda network, _: network.collect(small, whole), [small])
-
-        def collect(network, tile):
-            return network.collect(_cut_out(image, plan, *tile), plan.core(*tile), averages)
-
-        total = sum(plan.share(*tile) * part for tile, part in self._map(collect, plan.tiles))
-        return total.astype(np.float32)
+        return image_averages(image, plan, collect, tile_size=self.tile_size, multiple=self._field["multiple"])
 
     def _map(self, function, items):
         """Yields (item, function(network, item)) in order, while the devices work on the next items."""
 
-        def run(item):
-            network = self._idle.get()
+        def run(network, item):
             try:
                 return function(network, item)
             except tf.errors.ResourceExhaustedError as error:
@@ -202,10 +188,8 @@ class Restorer:
                     f"not enough memory on {network.device or 'the device'} for tile_size={self.tile_size}; use a "
                     "smaller one"
                 ) from error
-            finally:
-                self._idle.put(network)
 
-        return ordered_map(run, items, threads=self._devices, ahead=2 * self._devices)
+        return self._networks.map(run, items)
 
 
 def _checked(image):
@@ -214,16 +198,6 @@ def _checked(image):
         raise ValueError(
             f"an image must be uint8 or uint16 [H, W, 3], H and W at least 1, not {image.dtype} {list(image.shape)}"
         )
-    return image
-
-
-def _cut_out(image, plan, row, column):
-    """Returns the pixels of a tile, mirrored beyond the image border. A single tile is the image itself."""
-    if len(plan.tiles) == 1:
-        return image
-    for axis, side, number in ((0, plan.rows, row), (1, plan.columns, column)):
-        positions = np.arange(side.size) + side.starts[number]
-        image = image.take(mirrored_indices(positions, image.shape[axis]), axis=axis)
     return image
 
 
@@ -238,19 +212,6 @@ def _batches(tiles, most_pixels):
         count = max(1, most_pixels // (shape[0] * shape[1]))
         while batch := list(itertools.islice(group, count)):
             yield batch
-
-
-def _reduced(image, tile_size, multiple):
-    """Returns an image reduced by a whole number to a tile's pixels, then mirrored to multiples of the stride."""
-    factor = math.ceil(math.sqrt(image.shape[0] * image.shape[1]) / tile_size)
-    down, across = (min(factor, side) for side in image.shape[:2])
-    height, width = image.shape[0] // down, image.shape[1] // across
-    blocks = image[: height * down, : width * across].reshape(height, down, width, across, 3)
-    small = np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(image.dtype)
-    for axis, side in enumerate((height, width)):
-        padded = -(-side // multiple) * multiple
-        small = small.take(mirrored_indices(np.arange(padded), side), axis=axis)
-    return small
 
 
 class _Canvas:

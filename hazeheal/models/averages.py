@@ -68,3 +68,26 @@ class Collected:
     def values(self) -> tf.Tensor:
         """Returns the collected averages, float32 `[N]`, in the order in which the network asked for them."""
         return tf.concat(self._collected, axis=0)
+
+
+def with_averages(function: Callable[[tf.Tensor], tf.Tensor], batch: tf.Tensor, averages: tf.Tensor) -> tf.Tensor:
+    """Returns function(batch), a network's result, with given averages, float32 `[N]`, in place of its own."""
+    with averages_from(Given(averages)):
+        return function(batch)
+
+
+def collect(
+    function: Callable[[tf.Tensor], tf.Tensor], batch: tf.Tensor, core: tf.Tensor, averages: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Returns the averages, float32 `[N]`, that a network takes over a part of an image, and not its result.
+
+    Args:
+        function: The network.
+        batch: One image, `[1, H, W, 3]`, in the function's type; H and W are multiples of the network's stride.
+        core: As for `Collected`.
+        averages: If given, the network uses these in place of its own.
+    """
+    collected = Collected(tf.shape(batch)[1], core, None if averages is None else Given(averages))
+    with averages_from(collected):
+        function(batch)
+    return collected.values()

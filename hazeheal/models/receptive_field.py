@@ -36,6 +36,12 @@ def _span(position, depth):
     return low - 1, high + 1  # the stem
 
 
+def tiling(depth: int, patch_size: int = 1) -> dict[str, int]:
+    """Returns the arguments `multiple`, `before` and `after` of `tiles.plan_tiles` and `tiles.smallest_tile`."""
+    before, after = receptive_field(depth, patch_size)
+    return {"multiple": multiple(depth, patch_size), "before": before, "after": after}
+
+
 def is_local(*, se_ratio: float, view_size: int = 0) -> bool:
     """Whether each restored pixel depends only on its receptive field, and on no average over the image."""
     return not se_ratio and not view_size

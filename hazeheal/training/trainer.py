@@ -24,6 +24,7 @@ from hazeheal.distributed.runtime import Runtime, choose_runtime
 from hazeheal.models.networks import Networks
 from hazeheal.runs.run_dir import RunDirectory
 from hazeheal.training.data import TrainingData
+from hazeheal.training.image_restorer import ImageRestorer
 from hazeheal.training.preflight.checks import check_run
 from hazeheal.training.profiler import Profiler
 from hazeheal.training.replica_check import ReplicaCheck
@@ -98,11 +99,14 @@ class DehazeTrainer:
             warmup_steps=self._schedule.warmup_steps,
         )
         self._replica_check = ReplicaCheck(self.state, runtime=self.runtime, groups=self._groups)
+        self._restorer = ImageRestorer(self.state, config=config)
         images = self._data.val or self._data.train
-        self._sampler = Sampler(self.state, count=config.samples.count, processor=images, groups=self._groups)
+        self._sampler = Sampler(self._restorer, count=config.samples.count, processor=images, groups=self._groups)
         self._validator = None
         if self._data.val is not None:
-            self._validator = Validator(self.state, config=config, runtime=self.runtime, processor=self._data.val)
+            self._validator = Validator(
+                self._restorer, config=config, runtime=self.runtime, groups=self._groups, processor=self._data.val
+            )
 
     @property
     def networks(self) -> Networks:
@@ -211,7 +215,9 @@ class DehazeTrainer:
                 reporter.stopped(step, signal)
                 return {"complete": False, "signal": signal, "steps": step}
             if quality is None and self._validator is not None:
-                quality = self._validator.run()  # `train.steps` was lowered to a step that is already reached
+                # `train.steps` was lowered to a step that is already reached.
+                with self._translate_errors_of(self._data.val):
+                    quality = self._validator.run(tick=reporter.beat)
             result = save_result(
                 self._directory,
                 groups=self._groups,
@@ -278,16 +284,18 @@ class DehazeTrainer:
             return None
         reporter.validating(step)
         self._data.open_cache(self._data.val)
-        with translate_errors(processor=self._data.val, devices=self.runtime.devices):
+        with self._translate_errors_of(self._data.val):
             quality = self._validator.run(tick=reporter.beat)
         reporter.validation(step, quality)
         return quality
 
     def _sample(self, step, reporter):
-        with translate_errors(processor=self._data.val or self._data.train, devices=self.runtime.devices):
-            rows = self._sampler.run()
-        if rows:
-            reporter.samples(step, rows)
+        with self._translate_errors_of(self._data.val or self._data.train):
+            reporter.samples(step, self._sampler.run(tick=reporter.beat))
+
+    def _translate_errors_of(self, images):
+        advice = self._restorer.memory_advice
+        return translate_errors(processor=images, devices=self.runtime.devices, memory_advice=advice)
 
     def _save(self, step, quality, session, reporter, *, is_last):
         if not is_last and not session.can_save(step, quality=quality):

@@ -32,6 +32,8 @@ from hazeheal.data.pipeline.sources import CacheSource, RecordSource
 from hazeheal.errors import DataError, UsageError
 from hazeheal.utils.cpu import usable_cores
 
+DECODED_PIXELS = 1 << 26  # of the pairs that an evaluation decodes ahead, at 6 bytes each
+
 
 class DehazeDataProcessor:
     """Reads one split of a data set made by `hazeheal-tfrecords convert`.
@@ -265,7 +267,8 @@ class DehazeDataProcessor:
     def evaluation_dataset(self, *, replica: int = 0, replicas: int = 1) -> tf.data.Dataset:
         """Returns the whole images one by one, in the order of the index, each once.
 
-        One of several replicas gets the records `replica`, `replica` + `replicas`, ...
+        One of several replicas gets the records `replica`, `replica` + `replicas`, ... As many pairs are decoded ahead as
+        there are workers, or fewer, so that pairs of the largest size have at most `DECODED_PIXELS`.
 
         Returns:
             Finite dataset of {`hazy`, `clear`: uint8 `[H, W, 3]` in [0, 255], of each pair's own size; `number`:
@@ -282,7 +285,8 @@ class DehazeDataProcessor:
 
         positions = tf.data.Dataset.range(replica, self.num_images, replicas)
         rows = positions.map(read, num_parallel_calls=self._records.concurrent_batches(1))
-        images = rows.map(make_pair, num_parallel_calls=self._workers).prefetch(1)
+        at_once = DECODED_PIXELS // self._split.largest_image()
+        images = rows.map(make_pair, num_parallel_calls=max(1, min(at_once, self._workers)))
         return images.with_options(self._records.options(workers=self._workers, batch_size=1))
 
     def translate_error(self, error: BaseException) -> DataError | None:

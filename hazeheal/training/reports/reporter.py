@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -16,7 +16,7 @@ from hazeheal.runs.status import Status, failure_reason
 from hazeheal.training.reports import tensorboard_plugins
 from hazeheal.training.reports.accumulators import Accumulators, Clock
 from hazeheal.training.reports.progress import ProgressLine
-from hazeheal.training.reports.sample_sheets import sample_sheet
+from hazeheal.training.reports.sample_sheets import psnr_captions, sample_sheet, shrink
 from hazeheal.training.reports.tensorboard import SummaryWriters
 from hazeheal.training.reports.training_log import TrainingLog
 from hazeheal.training.schedule import Schedule
@@ -208,15 +208,28 @@ class Reporter:
         )
         self._status.validated(step, quality)
 
-    def samples(self, step: int, rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
-        """Writes a sample sheet and TensorBoard's images; `rows` are (hazy, restored, clear), uint8 `[H, W, 3]`."""
+    def samples(self, step: int, rows: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+        """Writes a sample sheet and TensorBoard's images; nothing if there are no rows.
+
+        Args:
+            step: The step.
+            rows: (hazy, restored, clear), uint8 `[H, W, 3]`; only one row at a time is held at full size.
+        """
+        most = self._config.samples.max_side
+        side = min(SHEET_SIDE, most)
+        captions, on_sheet, in_summary = [], [], []
+        for row in rows:
+            captions.append(psnr_captions(*row))
+            on_sheet.append([shrink(image, side) for image in row])
+            in_summary.append([shrink(image, most) for image in row])
+        if not captions:
+            return
         path = self._directory.samples / f"step_{step:08d}.png"
-        side = min(SHEET_SIDE, self._config.samples.max_side)
         try:
-            image_io.save(sample_sheet(rows, max_side=side), path)
+            image_io.save(sample_sheet(on_sheet, captions=captions, max_side=side), path)
         except OutputError as error:
             LOG.warning("the sample sheet %s could not be written (%s); training continues", path, error)
-        self._summaries.images("val", rows, step=step)
+        self._summaries.images("val", in_summary, step=step)
 
     def saving(self, step: int, quality: dict[str, float] | None = None) -> None:
         """Records that a checkpoint is about to be saved, and puts all reports up to `step` on the disk.

@@ -22,6 +22,7 @@ def sample_sheet(
     rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     *,
     labels: Sequence[str] | None = None,
+    captions: Sequence[Sequence[str]] | None = None,
     max_side: int = 320,
 ) -> np.ndarray:
     """Draws rows of hazy | restored | clear, with the PSNR and its gain under them.
@@ -31,12 +32,13 @@ def sample_sheet(
     Args:
         rows: (hazy, restored, clear), uint8 `[H, W, 3]`; the three images of a row have the same size.
         labels: One text per row, such as a pair key, drawn under the clear image.
+        captions: `psnr_captions` of each row, if `rows` are scaled already.
         max_side: Longer side of an image on the sheet, in pixels; see `draw_sheet`.
 
     Returns:
         uint8 `[H, W, 3]`.
     """
-    captions = [_psnr_captions(*row) for row in rows]
+    captions = captions or [psnr_captions(*row) for row in rows]
     if labels is not None:
         captions = [[*pair, label] for pair, label in zip(captions, labels, strict=True)]
     titles = ("hazy", "restored", "clear")
@@ -109,8 +111,8 @@ def _text(text, *, width, height, font_size):
     return image
 
 
-def _psnr_captions(hazy, restored, clear):
-    """Returns the captions under the hazy and the restored image."""
+def psnr_captions(hazy: np.ndarray, restored: np.ndarray, clear: np.ndarray) -> list[str]:
+    """Returns the captions under the hazy and the restored image, uint8 `[H, W, 3]` each."""
     before, after = image_ops.psnr(hazy, clear), image_ops.psnr(restored, clear)
     gain = f" ({after - before:+.2f})" if np.isfinite([before, after]).all() else ""
     return [f"PSNR {before:.2f} dB", f"PSNR {after:.2f} dB{gain}"]

@@ -59,7 +59,7 @@ METRICS = (
 # The columns that are visible at first. The plugin shows five columns: those marked as differing, by name.
 VISIBLE_FIRST = ("data_set", "model.depth", "model.width", "optimizer.learning_rate", "train.batch_size")
 # Fields that change what is written, or how fast, but not what is learned.
-_NOT_COMPARED = ("data.workers", "data.reader", "data.max_val_pictures", "samples.", "profile.")
+_NOT_COMPARED = ("data.workers", "data.reader", "data.max_val_pictures", "data.val_tile_size", "samples.", "profile.")
 _NOT_COMPARED += ("train.steps_per_loop", "train.xla", "train.keep")
 _NOT_COMPARED += ("train.log_every", "train.sample_every", "train.validate_every", "train.save_every")
 

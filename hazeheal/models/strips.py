@@ -5,35 +5,37 @@ applying the enlarged maps to its pixels are the operations whose memory grows w
 on strips of rows. The result is that of the generator on the whole image, up to the rounding of float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
-
-from hazeheal.inference.network import Network
 
 STRIP = 1 << 20  # pixels in a strip
 BLOCK = 1 << 13  # columns that are reduced at once
 
 
-def restore(network: Network, image: np.ndarray, *, view_size: int) -> np.ndarray:
-    """Restores one image.
+def restored_strips(
+    maps: Callable[[np.ndarray], np.ndarray], image: np.ndarray, *, view_size: int, pixels: int | None = None
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Restores one image strip by strip.
 
     Args:
-        network: A generator with a view.
+        maps: From a view, `[1, S, S, 3]` float32 in [-1, 1], to the maps that the generator applies, `[S, S, C]`.
         image: `[H, W, 3]`, uint8 or uint16.
-        view_size: The `view_size` of the generator.
+        view_size: The `view_size` of the generator, S.
+        pixels: The largest number of pixels in a strip of several rows; None: `STRIP`.
+
+    Yields:
+        (rows, restored): restored is float32 `[len(rows), W, 3]`, white is 1 and black -1, not clipped. The strips have
+        about the same number of rows.
     """
     white, (height, width) = np.iinfo(image.dtype).max, image.shape[:2]
-    maps = network.maps(_normalized(_view(image, view_size), white)[None])
-    restored = np.empty_like(image)
-    for rows in _slices(height, max(1, STRIP // width)):
+    found = maps(_normalized(_view(image, view_size), white)[None])
+    for rows in _slices(height, max(1, (pixels or STRIP) // width)):
         positions = np.arange(height, dtype=np.float32)[rows]
-        strip = _enlarged(_enlarged(maps, positions, height, axis=0), np.arange(width), width, axis=1)
+        strip = _enlarged(_enlarged(found, positions, height, axis=0), np.arange(width), width, axis=1)
         hazy = _normalized(image[rows], white)
         # The same as `models.view.ApplyMaps`.
-        value = hazy + (strip if strip.shape[2] == 3 else strip[..., :3] * hazy - strip[..., 3:])
-        restored[rows] = np.rint(np.clip((value + 1) * np.float32(white / 2), 0, white))
-    return restored
+        yield rows, hazy + (strip if strip.shape[2] == 3 else strip[..., :3] * hazy - strip[..., 3:])
 
 
 def _view(image, view_size):
@@ -76,6 +78,7 @@ def _normalized(values, white):
     return values.astype(np.float32) / np.float32(white / 2) - 1
 
 
-def _slices(length: int, step: int) -> Iterator[slice]:
-    """Yields slices of at most `step` elements that together cover `length` elements."""
-    return (slice(start, min(start + step, length)) for start in range(0, length, step))
+def _slices(length: int, most: int) -> Iterator[slice]:
+    """Yields slices of at most `most` elements, all about as long, that together cover `length` elements."""
+    count = -(-length // most)
+    return (slice(i * length // count, (i + 1) * length // count) for i in range(count))

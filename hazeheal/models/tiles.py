@@ -68,6 +68,13 @@ class Plan:
         """Returns top, bottom, left and right of the tile's core, in its own pixels."""
         return (*self.rows.cores[row], *self.columns.cores[column])
 
+    def core_in_image(self, row: int, column: int) -> tuple[slice, slice]:
+        """Returns the rows and the columns of the image that the tile's core covers, without the padding."""
+        (top, bottom), (left, right) = self.rows.cores[row], self.columns.cores[column]
+        first_row, first_column = self.rows.starts[row], self.columns.starts[column]
+        rows = slice(first_row + top, min(first_row + bottom, self.height))
+        return rows, slice(first_column + left, min(first_column + right, self.width))
+
     def share(self, row: int, column: int) -> float:
         """Returns the share of the padded image that the tile's core covers; those of all tiles sum to 1."""
         top, bottom, left, right = self.core(row, column)
