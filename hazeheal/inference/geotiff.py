@@ -58,7 +58,8 @@ def is_scene(path: str | os.PathLike) -> bool:
         return False
     # GDAL does not keep EXIF.
     is_photograph = layout.is_for_pillow and layout.has_exif and not layout.has_mask
-    return layout.has_mask or layout.bytes > LARGE or (layout.is_geo and not is_photograph)
+    is_wanted = layout.has_mask or layout.bytes > LARGE or (layout.is_geo and not is_photograph)
+    return is_wanted and not layout.premultiplied
 
 
 def restore_scene(

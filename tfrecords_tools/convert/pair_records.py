@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from hazeheal.data import records
-from hazeheal.data.images import image_io, image_ops
+from hazeheal.data.images import image_io, image_ops, tiff
 from hazeheal.data.images.pair_pixels import options_of_clear
 from hazeheal.data.images.passthrough import Passthrough
 from hazeheal.data.images.pixel_options import TO_SRGB, PixelOptions
@@ -88,11 +88,10 @@ class SourceImage:
 def load_source(path: str | pathlib.Path, name: str, pixels: PixelOptions) -> SourceImage:
     """Loads an image file; raises DataError, which starts with `name`, if it cannot be read or decoded."""
     try:
-        if image_io.is_tiff_file(path):
-            data, sha256 = b"", sha256_of_file(path)
-        else:
-            data = pathlib.Path(path).read_bytes()
-            sha256 = records.sha256(data)
+        with open(path, "rb") as file:
+            head = file.read(4)
+            data = b"" if tiff.is_tiff(head) else head + file.read()
+        sha256 = records.sha256(data) if data else sha256_of_file(path)
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror or error})") from error
     decoded = image_io.decode(data or path, name=name, options=pixels)

@@ -192,17 +192,19 @@ def read_size(
     name = name or os.fsdecode(path)
     try:
         if os.path.isfile(path):  # Opening a pipe would wait for a writer.
-            head = _read(path, 64)
-            layout = _tiff_layout(path) if tiff.is_tiff(head) else None
-            if layout is not None and not (layout.is_for_pillow and not layout.has_choice(options.bands)):
-                return _tiff_size(path, layout, options, name)
-            plugins.register(head)
-            with strict(), Image.open(path) as image:
-                width, height = image.size
-                # A PNG may store its EXIF after the pixels, and Pillow would decode them to find it.
-                transpose = None
-                if image.format != "PNG" or "exif" in image.info:
-                    transpose = to_rgb.upright_transpose(image)
+            with strict(), open(path, "rb") as file:
+                head = file.read(64)
+                layout = _tiff_layout(path) if tiff.is_tiff(head) else None
+                if layout is not None and not (layout.is_for_pillow and not layout.has_choice(options.bands)):
+                    return _tiff_size(path, layout, options, name)
+                plugins.register(head)
+                file.seek(0)
+                with Image.open(file) as image:
+                    width, height = image.size
+                    # A PNG may store its EXIF after the pixels, and Pillow would decode them to find it.
+                    transpose = None
+                    if image.format != "PNG" or "exif" in image.info:
+                        transpose = to_rgb.upright_transpose(image)
             _check_bytes(os.path.getsize(path), width * height, name)
             if width * height <= MAX_PIXELS:
                 return (width, height) if transpose in to_rgb.SIDEWAYS else (height, width)
