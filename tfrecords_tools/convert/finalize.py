@@ -25,6 +25,7 @@ from tfrecords_tools.convert.shard import ShardSpec
 from tfrecords_tools.convert.tfds_metadata import tfds_files
 
 SKIPPED = "skipped.txt"
+_NEXT = "next_tfds_sha256"  # of the metadata that will be written
 _PACKAGES = ("tensorflow", "tensorflow-datasets", "numpy", "pillow")
 
 
@@ -58,6 +59,8 @@ def assemble(
     provenance = {**provenance, "scenes": scenes}
     if extended is not None:
         (split,) = splits
+        old = {key: value for key, value in extended.get("provenance", {}).items() if key != _NEXT}
+        extended = {**extended, "provenance": old}
         manifest = {
             **extended,
             "added": {**extended.get("added", {}), split: described},
@@ -65,9 +68,8 @@ def assemble(
         }
         entries = {**extended["splits"], **entries}
         reencoded.update(extended.get("reencoded", {}))
-        scenes = {**extended["provenance"].get("scenes", {}), **scenes}
-        added = {**extended["provenance"].get("added", {}), split: provenance}
-        provenance = {**extended["provenance"], "added": added, "scenes": scenes}
+        added = {**old.get("added", {}), split: provenance}
+        provenance = {**old, "added": added, "scenes": {**old.get("scenes", {}), **scenes}}
     manifest |= {
         "splits": {split: entries[split] for split in SPLITS if split in entries},
         "reencoded": dict(sorted(reencoded.items())),
@@ -83,8 +85,7 @@ def assemble(
     }
     _write_skipped(output_dir / SKIPPED, skipped, extend=extended is not None)
     if extended is not None:  # `verify` accepts the metadata before and after
-        extended = {**extended, "provenance": {**extended["provenance"], "next_tfds_sha256": hashes}}
-        write_manifest(output_dir, extended)
+        write_manifest(output_dir, {**extended, "provenance": {**old, _NEXT: hashes}})
     for file, text in metadata.items():
         atomic_write(output_dir / file, text, durable=True)
     write_manifest(output_dir, manifest)
