@@ -192,6 +192,7 @@ def test_an_addition_that_is_killed_at_any_time_leaves_a_valid_data_set(official
         assert convert(official["valid"], output, "--split=val") == 0
         assert contents(output) == expected
     assert ends > 6
+    assert "next_tfds_sha256" not in records.load_manifest(output)["provenance"]
 
 
 def test_an_addition_resumes_its_finished_shards(official, base, monkeypatch, capsys):

@@ -121,14 +121,9 @@ def test_a_data_set_without_blocks_is_hashed_once(images, output, capsys, hashed
     manifest = json.loads((output / "manifest.json").read_text())
     del manifest["provenance"]["state_blocks"]
     (output / "manifest.json").write_text(json.dumps(manifest))
-    assert is_complete(images, output, capsys) and hashed == []
     os.utime(images / "GT/0004.jpg")
     assert is_complete(images, output, capsys)
     assert len(hashed) == 12
-    hashed.clear()
-    os.utime(images / "GT/0005.jpg")
-    assert is_complete(images, output, capsys)
-    assert len(hashed) == 12  # one block
     assert is_complete(images, output, capsys) and len(hashed) == 12
 
 

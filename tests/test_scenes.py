@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from converting import convert, hazed, image, write_pairs
+from converting import contents, convert, hazed, image, write_pairs
 from PIL import Image
 
 from hazeheal.data import records
@@ -162,7 +162,8 @@ def test_a_data_set_of_an_older_version_that_divides_scenes_is_refused(tmp_path,
 
 def test_a_data_set_of_an_older_version_without_copies_is_complete(source, tmp_path, monkeypatch, capsys):
     output = old_data_set(source, tmp_path / "out", monkeypatch)
-    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    before = contents(output)
     assert convert(source, output, "--val_fraction=0.34") == 0
     assert "complete; nothing to do" in capsys.readouterr().out
-    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    assert contents(output) == before
+    assert records.load_manifest(output)["provenance"]["scenes"] == {"train": 5, "val": 3}

@@ -45,22 +45,7 @@ def convert(options: Options) -> int:
         beam.check_runner(options.runner, options.beam_options)
     directory = pathlib.Path(options.output_dir)
     extended = _find_extended(options, directory)
-    sources = plan.find_sources(
-        hazy_dir=options.hazy_dir,
-        gt_dir=options.gt_dir,
-        rule=options.pairing,
-        table=options.pairs,
-        scene=options.scene,
-        prefix="" if extended is None else f"{options.split}/",  # the other splits may have the same keys
-    )
-    if sources.splits and (options.divides or options.split):
-        raise UsageError(
-            f"--pairs={options.pairs} has a column split, which excludes --split, --val_fraction and --val_keys"
-        )
-    val_scenes = None
-    if options.val_keys is not None:
-        sources = sources.with_joined_scenes()
-        val_scenes = read_val_keys(options.val_keys, sources.pairs, folders=(sources.hazy_dir, sources.gt_dir))
+    sources, val_scenes = _find_sources(options, extended)
     described = _described_options(options, sources, val_scenes)
     name = options.name if extended is None else extended["name"]
     conversion = output_dir.Conversion(directory, name, described, sources, options.split)
@@ -87,7 +72,8 @@ def convert(options: Options) -> int:
         if extended is not None:
             extended = records.load_manifest(directory)
             others = {split: entry for split, entry in extended["splits"].items() if split != options.split}
-            compare_names = sources.has_named_scenes and "scene" in extended["options"]
+            named = any("scene" in one["options"] for one in (extended, *extended.get("added", {}).values()))
+            compare_names = sources.has_named_scenes and named
             scenes.refuse_shared(checked.readable, directory, others, compare_names=compare_names)
         elif output_dir.has_manifest(directory):
             raise HazeHealError(
@@ -127,6 +113,26 @@ def _find_extended(options: Options, directory: pathlib.Path) -> dict | None:
             f"--name={options.name} is not the name of the data set {directory}, which is {manifest['name']}"
         )
     return manifest
+
+
+def _find_sources(options: Options, extended: dict | None) -> tuple[plan.Sources, set[str] | None]:
+    """Returns the input files, and the scenes of `--val_keys`, for which clear files are compared."""
+    sources = plan.find_sources(
+        hazy_dir=options.hazy_dir,
+        gt_dir=options.gt_dir,
+        rule=options.pairing,
+        table=options.pairs,
+        scene=options.scene,
+        prefix="" if extended is None else f"{options.split}/",  # the other splits may have the same keys
+    )
+    if sources.splits and (options.divides or options.split):
+        raise UsageError(
+            f"--pairs={options.pairs} has a column split, which excludes --split, --val_fraction and --val_keys"
+        )
+    if options.val_keys is None:
+        return sources, None
+    sources = sources.with_joined_scenes()
+    return sources, read_val_keys(options.val_keys, sources.pairs, folders=(sources.hazy_dir, sources.gt_dir))
 
 
 def _described_options(options: Options, sources: plan.Sources, val_scenes: set[str] | None) -> dict:

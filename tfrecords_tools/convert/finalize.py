@@ -25,6 +25,7 @@ from tfrecords_tools.convert.shard import ShardSpec
 from tfrecords_tools.convert.tfds_metadata import tfds_files
 
 SKIPPED = "skipped.txt"
+_NEXT = "next_tfds_sha256"  # of the metadata that will be written
 _PACKAGES = ("tensorflow", "tensorflow-datasets", "numpy", "pillow")
 
 
@@ -59,6 +60,8 @@ def assemble(
     provenance = {**provenance, "scenes": scenes, "hazy_darker": dict(counts["darker"])}
     if extended is not None:
         (split,) = splits
+        old = {key: value for key, value in extended.get("provenance", {}).items() if key != _NEXT}
+        extended = {**extended, "provenance": old}
         manifest = {
             **extended,
             "added": {**extended.get("added", {}), split: described},
@@ -67,12 +70,11 @@ def assemble(
         entries = {**extended["splits"], **entries}
         counts["reencoded"].update(extended.get("reencoded", {}))
         counts["profiles"].update(extended.get("converted_to_srgb", {}))
-        earlier = extended["provenance"]
         provenance = {
-            **earlier,
-            "added": {**earlier.get("added", {}), split: provenance},
-            "scenes": {**earlier.get("scenes", {}), **scenes},
-            "hazy_darker": {**earlier.get("hazy_darker", {}), **counts["darker"]},
+            **old,
+            "added": {**old.get("added", {}), split: provenance},
+            "scenes": {**old.get("scenes", {}), **scenes},
+            "hazy_darker": {**old.get("hazy_darker", {}), **counts["darker"]},
         }
     manifest |= {
         "splits": {split: entries[split] for split in SPLITS if split in entries},
@@ -91,8 +93,7 @@ def assemble(
     }
     _write_skipped(output_dir / SKIPPED, skipped, extend=extended is not None)
     if extended is not None:  # `verify` accepts the metadata before and after
-        extended = {**extended, "provenance": {**extended["provenance"], "next_tfds_sha256": hashes}}
-        write_manifest(output_dir, extended)
+        write_manifest(output_dir, {**extended, "provenance": {**old, _NEXT: hashes}})
     for file, text in metadata.items():
         atomic_write(output_dir / file, text, durable=True)
     write_manifest(output_dir, manifest)

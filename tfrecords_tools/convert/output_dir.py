@@ -13,7 +13,7 @@ from hazeheal.errors import UsageError
 from hazeheal.utils.atomic import atomic_write, is_temporary
 from hazeheal.utils.console import first_few, progress_bar
 from tfrecords_tools.convert.plan import Sources
-from tfrecords_tools.convert.scenes import find_shared_images
+from tfrecords_tools.convert.scenes import count_scenes, find_shared_images
 from tfrecords_tools.convert.shard import ShardSpec, hash_file, read_sources
 from tfrecords_tools.output_lock import LOCK
 from tfrecords_tools.text import describe_differences
@@ -88,6 +88,11 @@ def is_complete(conversion: Conversion) -> bool:
             raise UsageError(f"{problem} an unfinished conversion with other options ({differences}); {_ADVICE}")
         return False
     manifest = records.load_manifest(directory)
+    if "scenes" not in manifest.get("provenance", {}) and (shared := find_shared_images(directory, manifest)):
+        raise UsageError(
+            f"{problem} a data set of version 0.1 whose splits share {len(shared)} clear images ({first_few(shared)}); "
+            f"{_ADVICE}"
+        )
     found = conversion.find(manifest)
     if found is None:
         if conversion.split in manifest["splits"]:
@@ -101,11 +106,6 @@ def is_complete(conversion: Conversion) -> bool:
         raise UsageError(f"{problem} a data set with other options ({differences}); {_ADVICE}")
     if entry.get("inputs") != conversion.sources.inputs:
         raise UsageError(f"{problem} a data set of other source files; choose another directory")
-    if "scenes" not in manifest.get("provenance", {}) and (shared := find_shared_images(directory, manifest)):
-        raise UsageError(
-            f"{problem} a data set of version 0.1 whose splits share {len(shared)} clear images ({first_few(shared)}); "
-            f"{_ADVICE}"
-        )
     for split in manifest["splits"]:
         records.open_split(directory, split)
     # Files that are only newer, because they were copied, are accepted.
@@ -165,8 +165,9 @@ def is_untidy(conversion: Conversion) -> bool:
     directory = conversion.directory
     manifest = records.load_manifest(directory)
     leftovers = [*_notes(directory, manifest), directory / LOCK]
-    untidy = bool(_newer_files(conversion, manifest)) or any(path.exists() for path in leftovers)
-    return untidy and os.access(directory, os.W_OK)
+    return (_forgets(conversion, manifest) or any(path.exists() for path in leftovers)) and os.access(
+        directory, os.W_OK
+    )
 
 
 def tidy(conversion: Conversion) -> None:
@@ -174,12 +175,23 @@ def tidy(conversion: Conversion) -> None:
 
     Call it for a complete data set whose lock is held.
     """
-    manifest = records.load_manifest(conversion.directory)
-    _, known = conversion.find(manifest)
-    if known.get("state") != conversion.sources.state:
-        known |= {"state": conversion.sources.state, "state_blocks": conversion.sources.state_blocks}
-        write_manifest(conversion.directory, manifest)
-    remove_notes(conversion.directory, manifest)
+    directory, sources = conversion.directory, conversion.sources
+    manifest = records.load_manifest(directory)
+    if _forgets(conversion, manifest):
+        _, known = conversion.find(manifest)
+        known |= {"state": sources.state, "state_blocks": sources.state_blocks}
+        if "scenes" not in manifest["provenance"]:
+            counts = {split: count_scenes(read_sources(directory, one)) for split, one in manifest["splits"].items()}
+            manifest["provenance"]["scenes"] = counts
+        write_manifest(directory, manifest)
+    remove_notes(directory, manifest)
+
+
+def _forgets(conversion: Conversion, manifest: dict) -> bool:
+    """Returns whether the provenance lacks what makes the next look at this data set fast."""
+    (_, known), sources = conversion.find(manifest), conversion.sources
+    remembers = known.get("state") == sources.state and known.get("state_blocks") == sources.state_blocks
+    return "provenance" in manifest and not (remembers and "scenes" in manifest["provenance"])
 
 
 def write_manifest(directory: pathlib.Path, manifest: dict) -> None:

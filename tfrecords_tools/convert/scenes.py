@@ -12,7 +12,7 @@ import pathlib
 import posixpath
 import re
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from hazeheal.data.pairing.pairing import PairName
 from hazeheal.errors import DataError, UsageError
@@ -207,3 +207,8 @@ def find_shared_images(directory: pathlib.Path, manifest: dict) -> list[str]:
 def scene_of(source: dict) -> str:
     """Returns the scene of an entry of the list of sources, which names it only where it is not the clear file."""
     return source.get("scene", source["clear"])
+
+
+def count_scenes(sources: Iterable[dict]) -> int:
+    """Returns the number of scenes in a list of sources."""
+    return len({scene_of(source) for source in sources})

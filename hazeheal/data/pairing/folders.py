@@ -22,7 +22,7 @@ MAX_PATHS = 1000
 SYSTEM_FOLDERS = frozenset(
     (
         *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "@synoresource", "#recycle", "#snapshot"),
-        *("~snapshot", "lost+found", "lost.dir", "found.000", "$recycle.bin", "recycler", "recycled"),
+        *("~snapshot", "lost+found", "lost.dir", "found.000", "$recycle.bin", "recycler"),
         *("system volume information", "__macosx", "network trash folder", "temporary items"),
     )
 )

@@ -143,7 +143,7 @@ def pair_names(
     if not best.pairs:  # report the rule whose keys agree, if folders keep its files apart
         found = [dataclasses.replace(p, elsewhere=_find_elsewhere(r, p)) for r, p in zip(rules, results, strict=True)]
         return max(found, key=lambda p: (len(p.elsewhere), len(p.ambiguous)))
-    rule = rules[results.index(best)]
+    rule = next(rule for rule, result in zip(rules, results, strict=True) if result is best)
     return dataclasses.replace(best, notes=[_explain_auto(results, best)], elsewhere=_find_elsewhere(rule, best))
 
 
