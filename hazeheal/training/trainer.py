@@ -91,13 +91,7 @@ class DehazeTrainer:
         self._groups.check_same(self.runtime.facts() | configs.shared(config) | facts)
 
         self.state = make_state(config, runtime=self.runtime)
-        self._loop = make_loop(
-            self.state,
-            config=config,
-            runtime=self.runtime,
-            total_steps=self._schedule.total_steps,
-            warmup_steps=self._schedule.warmup_steps,
-        )
+        self._loop = self._make_loop()
         images = self._val_data or self._data
         self._sampler = Sampler(self.state, count=config.samples.count, processor=images, groups=self._groups)
         self._validator = None
@@ -114,6 +108,15 @@ class DehazeTrainer:
     def total_steps(self) -> int:
         """The step at which the run is complete."""
         return self._schedule.total_steps
+
+    def _make_loop(self):
+        return make_loop(
+            self.state,
+            config=self.config,
+            runtime=self.runtime,
+            total_steps=self._schedule.total_steps,
+            warmup_steps=self._schedule.warmup_steps,
+        )
 
     def _open_split(self, split):
         devices, group = len(self.runtime.devices), self.runtime.group
