@@ -3,19 +3,23 @@
 import json
 import math
 import tempfile
+import time
 
 import pytest
+import tensorflow as tf
 import tiny
 from formulas import generator_flops, step_flops
 from trainings import graphs_as_they_are, make_config
 
 from hazeheal import config as configs
 from hazeheal.__main__ import main
-from hazeheal.benchmark import child, comm, convert, input, plan, step, suite
+from hazeheal.benchmark import child, comm, convert, input, loop, plan, step, suite
 from hazeheal.commands import benchmark as command
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.models.networks import build_networks
+from hazeheal.training.session import Session
 from hazeheal.training.step.layout import ROW
+from hazeheal.training.step.step import METRICS
 
 AUTO = {"precision": "float32", "xla": "off"}
 CPU = {"kind": "CPU", "count": 1, "cores": 2, "auto": AUTO}
@@ -78,11 +82,12 @@ def test_a_failure_leaves_nothing_behind(monkeypatch, here, capsys):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--what=speed"], "must be one or more of input,step,comm,convert,restore, got 'speed'"),
+        (["--what=speed"], "must be one or more of input,step,loop,comm,convert,restore, got 'speed'"),
         (["--xla=auto"], "must be one or more of off,on, got 'auto'"),
         (["--precision=float8"], "must be one or more of float32,mixed_bfloat16,mixed_float16, got 'float8'"),
         (["--seconds=0"], "--seconds=0 must be greater than 0"),
         (["--rounds=0"], "must be a positive integer, got '0'"),
+        (["--step_ms=0"], "must be a number of milliseconds from 0.1 to 60000, got '0'"),
         (["--pairs=0"], "must be a positive integer, got '0'"),
         (["--size=95"], "--size=95 is smaller than the crop of 96; use 96 or more"),
         (["--image=0x3"], "must be a size such as 550x412, got '0x3'"),
@@ -94,6 +99,10 @@ def test_a_failure_leaves_nothing_behind(monkeypatch, here, capsys):
         (["--json=no/where"], "no is not a writable directory"),
         (
             ["--what=step", "--config=default", "--config.loss.perceptual_weights=no.npz"],
+            "no.npz not found",
+        ),
+        (
+            ["--what=loop", "--config=default", "--config.loss.perceptual_weights=no.npz"],
             "no.npz not found",
         ),
     ],
@@ -164,6 +173,10 @@ STEP_KEYS = {
     *("fed_images_per_second", "input_wait_share", "peak_memory_bytes", "flops_per_image"),
     *("ratio", "share_of_peak"),
 }
+LOOP_KEYS = {
+    *("step_ms", "steps", "replicas", "batch_size", "wait_steps_per_second", "steps_per_second", "share_of_wait"),
+    *("input_wait_share", "overhead_share"),
+}
 RESTORE_KEYS = {
     *("precision", "height", "width", "images_per_second", "peak_memory_bytes", "flops_per_image"),
     *("share_of_peak", "ratio"),
@@ -202,6 +215,62 @@ def test_restoring_is_measured_through_the_command(capsys):
         assert shown in out
 
 
+@pytest.mark.usefixtures("restored_logger")
+def test_a_whole_training_is_measured_whose_steps_wait(data, monkeypatch):
+    config = tiny.config(train__steps=24, train__validate_every="never", samples__count=0)
+    spec = {"config": config.to_dict(), "cpu": True, "replicas": 1, "precision": "float32", "xla": "off", "step_ms": 20}
+    saved, save = [], Session.save
+    monkeypatch.setattr(Session, "save", lambda self, step, **o: (saved.append(step), save(self, step, **o))[1])
+    with graphs_as_they_are():
+        found = loop.measure(spec | SHORT | {"data_dir": str(data)})
+    assert set(found) == LOOP_KEYS - {"step_ms", "steps", "replicas", "batch_size"}
+    assert_plausible(found)
+    # No faster than the steps that wait, and slower because of what is between them.
+    (speed,), (share,), (overhead,) = (found[k] for k in ("steps_per_second", "share_of_wait", "overhead_share"))
+    assert 0 < speed <= 50 and 0 < overhead < 1
+    assert share == speed / max(found["wait_steps_per_second"])
+    assert saved[-1] == 24 and set(saved) <= {*range(4, 25, 4)}
+
+
+def test_a_loop_that_waits_takes_the_batches_and_the_time_of_one_that_trains(runtime):
+    numbers = tf.data.Dataset.range(1000).map(lambda i: {"number": i[tf.newaxis]})
+    iterator = step.distributed_iterator(runtime, numbers)  # each of two replicas gets the next element
+    train = loop.make_waiting_loop(runtime, seconds=0.01)
+    for count, following in ((1, 2), (5, 14), (8, 32)):
+        begin = time.perf_counter()
+        metrics, waited = train(iterator, tf.constant(count))
+        assert metrics.shape == (count, len(METRICS)) and metrics.dtype == tf.float32 and float(waited) >= 0
+        assert time.perf_counter() - begin >= 0.01 * count
+        assert not metrics[:, METRICS.index("skipped")].numpy().any()
+        shares = runtime.strategy.experimental_local_results(next(iterator))
+        assert [int(share["number"][0]) for share in shares] == [following, following + 1]
+
+
+def test_a_loop_that_waits_fetches_the_next_batch_meanwhile_and_needs_no_python(runtime):
+    numbers = tf.data.Dataset.range(9).map(lambda i: {"number": i[tf.newaxis]})
+    iterator = step.distributed_iterator(runtime, numbers)
+    train = loop.make_waiting_loop(runtime, seconds=0.01).train
+    graph = train.get_concrete_function(iterator, next(iterator), tf.constant(3)).graph
+    assert not {op.op for f in graph.as_graph_def().library.function for op in f.node_def} & {"PyFunc", "EagerPyFunc"}
+    (repeat,) = [op for op in graph.get_operations() if op.type == "While"]
+    body = graph._get_function(repeat.get_attr("body").name).graph
+    fetches = [op for op in body.get_operations() if op.type == "IteratorGetNext"]
+    assert len(fetches) == 3  # two replicas and the sleep
+    for op in fetches:
+        assert not ancestors(op) & {*fetches}
+
+
+def ancestors(op):
+    """The operations of a graph that must run before `op`."""
+    found, pending = set(), [op]
+    while pending:
+        current = pending.pop()
+        before = {*(t.op for t in current.inputs), *current.control_inputs} - found
+        found |= before
+        pending += before
+    return found
+
+
 @pytest.mark.slow
 def test_everything_through_the_command(capsys):
     found, out = benchmark(capsys, "--replicas=1,2", "--pairs=20", "--xla=off", "--image=20x20")
@@ -214,6 +283,8 @@ def test_everything_through_the_command(capsys):
     assert len(found["convert"][0]["seconds"]["values"]) == 1
     assert len(found["comm"][0]["seconds"]["values"]) == 2  # rounds
     assert found["comm"][0]["share_of_step"] > 0
+    assert [set(row) for row in found["loop"]] == [LOOP_KEYS] * 2
+    assert {row["steps"] for row in found["loop"]} == {plan.MIN_LOOP_STEPS}
     assert {row["precision"] for row in found["restore"]} == set(device["precisions"])
     assert_plausible(found)
     assert all(f"\n{kind}\n" in out for kind in plan.KINDS)

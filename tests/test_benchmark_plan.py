@@ -84,6 +84,8 @@ def test_plan_of_a_cpu():
         ("step", "float32", "off", 1, 12),
         ("step", "float32", "on", 1, 12),
         ("step", "float32", "off", 2, 12),
+        ("loop", 3.0, 1000, 1, 12),
+        ("loop", 3.0, 1000, 2, 12),
         ("comm", 2),
         ("convert", "keep", 256, 160),
         ("convert", "jpeg", 256, 160),
@@ -109,6 +111,17 @@ def test_the_spec_of_a_step_has_its_batch_size():
     flags = parse("--what=step", "--replicas=2", "--per_replica")
     tasks, _ = plan.make_tasks(make_config(train__batch_size=3), flags, device=CPU, data_sets={"keep": "a"})
     assert {task.spec["config"]["train"]["batch_size"] for task in tasks} == {6} == {t.of["batch_size"] for t in tasks}
+
+
+def test_a_training_whose_steps_wait_lasts_all_rounds():
+    flags = parse("--what=loop", "--replicas=2", "--per_replica", "--seconds=6", "--rounds=2", "--step_ms=4")
+    ((_, of, spec),), _ = plan.make_tasks(
+        make_config(train__batch_size=3), flags, device=GPU, data_sets={"keep": "a", "jpeg": "b"}
+    )
+    assert of == {"step_ms": 4.0, "steps": 3000, "replicas": 2, "batch_size": 6}
+    train = spec["config"]["train"]
+    assert (train["steps"], train["epochs"], train["batch_size"]) == (3000, 0.0, 6)
+    assert (spec["precision"], spec["xla"], spec["data_dir"]) == ("mixed_bfloat16", "off", "a")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def run(kind: str, spec: dict) -> dict:
     """Runs one measurement and waits for it.
 
     Args:
-        kind: `device`, `input`, `step`, `comm` or `restore`.
+        kind: `device`, `input`, `step`, `loop`, `comm` or `restore`.
         spec: Its arguments. With `cpu` true the process sees no GPU.
 
     Returns:

@@ -13,7 +13,8 @@ from hazeheal.data import records
 from hazeheal.errors import UsageError
 from hazeheal.models.perceptual import check_perceptual_weights
 
-KINDS = ("input", "step", "comm", "convert", "restore")
+KINDS = ("input", "step", "loop", "comm", "convert", "restore")
+MIN_LOOP_STEPS = 10  # the first call of the loop is not timed
 ENCODINGS = ("keep", "jpeg")
 
 
@@ -49,9 +50,11 @@ def check(config: ConfigDict, flags: argparse.Namespace) -> None:
     if flags.data_dir is not None:
         records.load_manifest(flags.data_dir)
         configs.check_crop(config, records.open_split(flags.data_dir, config.data.train_split))
+        if "loop" in flags.what and config.data.val_split:
+            records.open_split(flags.data_dir, config.data.val_split)
     elif flags.size < min_size:
         raise UsageError(f"--size={flags.size} is smaller than the crop of {crop}; use {min_size} or more")
-    if "step" in flags.what and config.loss.perceptual_weight:
+    if {"step", "loop"} & set(flags.what) and config.loss.perceptual_weight:
         check_perceptual_weights(config.loss.perceptual_weights, config.loss.perceptual_layer)
 
 
@@ -64,7 +67,7 @@ def make_tasks(
         config: The configuration.
         flags: What to measure.
         device: Result of `device.measure`.
-        data_sets: {name: directory} of the data sets for `input`; the first one is also used for `step`.
+        data_sets: {name: directory} of the data sets for `input`; the first one is also used for `step` and `loop`.
 
     Returns:
         (the tasks, {what is left out: why}).
@@ -95,6 +98,13 @@ def make_tasks(
         of = {"precision": precision, "xla": xla, "replicas": count, "batch_size": batch}
         with_batch = fields | {"train": fields["train"] | {"batch_size": batch}}
         add("step", of, config=with_batch, data_dir=next(iter(data_sets.values())))
+    steps = max(MIN_LOOP_STEPS, round(1000 * flags.seconds * flags.rounds / flags.step_ms))
+    for count in replicas:
+        batch = config.train.batch_size * (count if flags.per_replica else 1)
+        of = {"step_ms": flags.step_ms, "steps": steps, "replicas": count, "batch_size": batch}
+        train = fields["train"] | {"batch_size": batch, "epochs": 0.0, "steps": steps}
+        data_dir = next(iter(data_sets.values()))
+        add("loop", of, config=fields | {"train": train}, data_dir=data_dir, precision=chosen[0], xla="off")
     several = [count for count in replicas if count > 1]
     if "comm" in flags.what and not several:
         left_out["comm"] = "one replica has nothing to reduce"

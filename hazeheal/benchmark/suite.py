@@ -39,7 +39,7 @@ def run(config: ConfigDict, flags: argparse.Namespace) -> dict:
         device = child.run("device", timing | {"cpu": flags.cpu})
         device["peak"] = _to_spreads(device["peak"])
         synthetic = {}
-        if flags.data_dir is None and {"input", "step"} & set(flags.what):
+        if flags.data_dir is None and {"input", "step", "loop"} & set(flags.what):
             synthetic = {encoding: str(folder / encoding) for encoding in plan.ENCODINGS}
         data_sets = synthetic or {"data_dir": flags.data_dir}
         tasks, left_out = plan.make_tasks(config, flags, device=device, data_sets=data_sets)
@@ -48,7 +48,9 @@ def run(config: ConfigDict, flags: argparse.Namespace) -> dict:
             convert.write_pairs(folder / "images", pairs=flags.pairs, size=flags.size)
         for encoding, data_dir in synthetic.items():
             bar.set_description(f"records encoding={encoding}")
-            convert.run_conversion(folder / "images", data_dir, encoding=encoding)
+            # Only a whole training validates.
+            options = ["--val_fraction=0.1"] if "loop" in flags.what else []
+            convert.run_conversion(folder / "images", data_dir, encoding=encoding, options=options)
             bar.update()
         results = [{} for _ in tasks]
         for _ in range(flags.passes):

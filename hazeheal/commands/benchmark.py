@@ -4,9 +4,11 @@ Examples:
   hazeheal benchmark                                     everything at the sizes of the quickstart, in minutes
   hazeheal benchmark --what=step --config=rice1 --config.train.batch_size=8 --data_dir=records/rice1
   hazeheal benchmark --what=step,comm --replicas=1,2,4,8 --per_replica --passes=3
+  hazeheal benchmark --what=loop --step_ms=3 --seconds=60 --config=rice1 --data_dir=records/rice1
 
 Without --data_dir, synthetic pairs are made and removed again. Each figure is the median of --rounds times --passes
-values, printed with the lowest and the highest. Measurements that the device does not support are skipped and listed.
+values, printed with the lowest and the highest. The part loop is one training of --rounds times --seconds with all that
+surrounds the steps, which only wait. Measurements that the device does not support are skipped and listed.
 docs/benchmarks.md explains the figures and the fields of the JSON file.
 
 exit codes: 0 done, 1 error, 2 bad usage, 75 stopped by SIGTERM, 130 stopped by SIGINT
@@ -25,12 +27,13 @@ from collections.abc import Sequence
 import hazeheal
 from hazeheal import config as configs
 from hazeheal.benchmark import plan, report, suite
-from hazeheal.commands.parsing import CommandParser, choices, command_parser, count, numbers, seconds
+from hazeheal.commands.parsing import CommandParser, choices, command_parser, count, number, numbers, seconds
 from hazeheal.errors import EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.utils.signals import exit_on_sigterm
 
 SCHEMA = 2
 XLA = ("off", "on")
+STEP_MS = number("a number of milliseconds from 0.1 to 60000", float, 0.1, 60_000)
 PRECISIONS = configs.FIELDS["train.precision"].choices[1:]  # all but auto
 
 
@@ -40,11 +43,12 @@ def parser() -> CommandParser:
     add = parse.add_argument_group("what to measure").add_argument
     add("--what", type=choices(plan.KINDS), default=plan.KINDS, metavar="A,B", help=_listed(plan.KINDS))
     add("--config", metavar="NAME", help="and --config.x.y=VALUE, as in training (default: quickstart)")
-    add("--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`, for input and step")
+    add("--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`, for input, step, loop")
     add("--pairs", type=count, default=256, metavar="N", help="synthetic pairs to convert (default: 256)")
     add("--size", type=count, metavar="N", help="side of the synthetic images (default: 5/3 of the crop)")
     image_help = "size of the image to restore (default: 550x412)"
     add("--image", "--picture", type=_size, default=(412, 550), metavar="WxH", help=image_help)
+    add("--step_ms", type=STEP_MS, default=3.0, metavar="MS", help="duration of a step of loop (default: 3)")
     add = parse.add_argument_group("devices").add_argument
     add("--cpu", action="store_true", help="do not use the GPUs")
     replicas_help = "numbers of replicas (default: powers of two up to all GPUs; 1,2 on CPUs)"

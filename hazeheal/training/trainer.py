@@ -91,13 +91,7 @@ class DehazeTrainer:
         self._groups.check_same(self.runtime.facts() | configs.shared(config) | facts)
 
         self.state = make_state(config, runtime=self.runtime)
-        self._loop = make_loop(
-            self.state,
-            config=config,
-            runtime=self.runtime,
-            total_steps=self._schedule.total_steps,
-            warmup_steps=self._schedule.warmup_steps,
-        )
+        self._loop = self._make_loop()
         self._replica_check = ReplicaCheck(self.state, runtime=self.runtime, groups=self._groups)
         self._restorer = ImageRestorer(self.state, config=config)
         images = self._data.val or self._data.train
@@ -118,6 +112,15 @@ class DehazeTrainer:
     def total_steps(self) -> int:
         """The step at which the run is complete."""
         return self._schedule.total_steps
+
+    def _make_loop(self):
+        return make_loop(
+            self.state,
+            config=self.config,
+            runtime=self.runtime,
+            total_steps=self._schedule.total_steps,
+            warmup_steps=self._schedule.warmup_steps,
+        )
 
     def describe(self) -> str:
         """Returns devices, networks, data and length of the run in a few lines."""

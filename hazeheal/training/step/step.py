@@ -86,14 +86,6 @@ def make_loop(
         return strategy.experimental_local_results(strategy.run(replica_step, args=(batch,)))[0]
 
     @tf.function
-    def fetch(iterator):
-        requested = tf.timestamp()
-        with tf.control_dependencies([requested]):
-            batch = next(iterator)
-        with tf.control_dependencies(tf.nest.flatten(strategy.experimental_local_results(batch))):
-            return batch, tf.timestamp() - requested
-
-    @tf.function
     def train(iterator, first, num_steps):
         metrics = tf.TensorArray(tf.float32, size=num_steps, element_shape=[len(METRICS)])
         metrics = metrics.write(0, step(first))
@@ -111,7 +103,7 @@ def make_loop(
     # program from the persistent cache (distributed/xla_cache.py); if all start at once, each compiles. It has to be
     # called from a graph as in `train`: a direct call has another key in the cache.
     compiles_once = runtime.xla and len(runtime.devices) > 1
-    return TrainingLoop(fetch=fetch, train=train, before_first=compile_on_first_device if compiles_once else None)
+    return TrainingLoop(strategy, train=train, before_first=compile_on_first_device if compiles_once else None)
 
 
 class TrainingLoop:
@@ -121,8 +113,17 @@ class TrainingLoop:
         train: The tf.function (iterator, first batch, num_steps) -> metrics.
     """
 
-    def __init__(self, *, fetch: Callable, train: Callable, before_first: Callable | None):
-        """`fetch` returns a batch and the seconds waited for it; `before_first` gets the very first batch."""
+    def __init__(self, strategy: tf.distribute.Strategy, *, train: Callable, before_first: Callable | None = None):
+        """`strategy` distributes the batches; `before_first` gets the very first one."""
+
+        @tf.function
+        def fetch(iterator):
+            requested = tf.timestamp()
+            with tf.control_dependencies([requested]):
+                batch = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(strategy.experimental_local_results(batch))):
+                return batch, tf.timestamp() - requested
+
         self._fetch = fetch
         self.train = train
         self._before_first = before_first
