@@ -26,8 +26,8 @@ def measure(spec: dict) -> dict:
     """Trains once in a temporary directory, for as many steps as the configuration has.
 
     Args:
-        spec: `config`, `cpu`, `replicas`, `precision`, `xla`, `data_dir`, `step_ms`; `seconds` of a round, of which a second is
-            used, and `rounds` of the loop that is fed from memory.
+        spec: `config`, `cpu`, `replicas`, `precision`, `xla`, `data_dir`, `step_ms`; `seconds` of a round (at most
+            one is used) and `rounds` of the loop that is fed from memory.
 
     Returns:
         wait_steps_per_second in each round: of the loop fed from memory, which only sleeps. Of the training:
@@ -110,8 +110,8 @@ def make_waiting_loop(runtime: Runtime, *, seconds: float) -> Callable[[Any, tf.
 def make_sleep() -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns an operation for graphs: sleep_until(time) returns the time, a float64 scalar of `tf.timestamp`, then.
 
-    It is an iterator whose elements take until then. TensorFlow sleeps in a thread of its own, which needs neither a core
-    nor Python's interpreter lock; a sleep in Python would wait for that lock after every step.
+    It is an iterator whose elements take until then. TensorFlow sleeps in a thread of its own, which needs neither a
+    core nor Python's interpreter lock; a sleep in Python would wait for that lock after every step.
     """
     until = tf.Variable(0.0, dtype=tf.float64, trainable=False)
 
