@@ -17,6 +17,7 @@ from hazeheal.benchmark.step import batch_in_memory, distributed_iterator, open_
 from hazeheal.benchmark.timing import timed_rounds
 from hazeheal.distributed.runtime import Runtime
 from hazeheal.errors import HazeHealError
+from hazeheal.training.schedule import LOOP_SECONDS
 from hazeheal.training.step.step import METRICS, TrainingLoop
 from hazeheal.training.trainer import DehazeTrainer
 
@@ -25,8 +26,8 @@ def measure(spec: dict) -> dict:
     """Trains once in a temporary directory, for as many steps as the configuration has.
 
     Args:
-        spec: `config`, `cpu`, `replicas`, `precision`, `xla`, `data_dir`, `step_ms`; `seconds` of a round and `rounds` of
-            the loop that is fed from memory.
+        spec: `config`, `cpu`, `replicas`, `precision`, `xla`, `data_dir`, `step_ms`; `seconds` of a round (at most
+            one is used) and `rounds` of the loop that is fed from memory.
 
     Returns:
         wait_steps_per_second in each round: of the loop fed from memory, which only sleeps. Of the training:
@@ -41,7 +42,9 @@ def measure(spec: dict) -> dict:
     loop = make_waiting_loop(runtime, seconds=seconds)
     iterator = distributed_iterator(runtime, batch_in_memory(config, replicas=runtime.replicas))
     count, durations, _ = timed_rounds(
-        lambda n: loop(iterator, tf.constant(n))[0].numpy(), seconds=spec["seconds"], rounds=spec["rounds"]
+        lambda n: loop(iterator, tf.constant(n))[0].numpy(),
+        seconds=min(spec["seconds"], LOOP_SECONDS),  # as long as a call in the training
+        rounds=spec["rounds"],
     )
     with tempfile.TemporaryDirectory(prefix="hazeheal-benchmark-") as workdir:
         options = {"data_dir": spec["data_dir"], "workdir": workdir, "runtime": runtime}
@@ -107,8 +110,8 @@ def make_waiting_loop(runtime: Runtime, *, seconds: float) -> Callable[[Any, tf.
 def make_sleep() -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns an operation for graphs: sleep_until(time) returns the time, a float64 scalar of `tf.timestamp`, then.
 
-    It is an iterator whose elements take until then. TensorFlow sleeps in a thread of its own, which needs neither a core
-    nor Python's interpreter lock; a sleep in Python would wait for that lock after every step.
+    It is an iterator whose elements take until then. TensorFlow sleeps in a thread of its own, which needs neither a
+    core nor Python's interpreter lock; a sleep in Python would wait for that lock after every step.
     """
     until = tf.Variable(0.0, dtype=tf.float64, trainable=False)
 
