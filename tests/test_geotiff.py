@@ -269,8 +269,16 @@ def test_a_damaged_scene_and_a_full_disk_leave_nothing(gan, tmp_path, capfd):
     path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
     assert refusal(DataError, restore, gan, path).startswith(f"{path}: truncated or damaged (")
     path = write(tmp_path / "b.tif", bands(3), photometric="rgb")
-    with full_disk(100_000):
+    with full_disk(100_000):  # the temporary file does not fit
         assert "cannot be written" in refusal(OutputError, restore, gan, path)
+    path = write(tmp_path / "c.tif", bands(12), photometric="minisblack")
+    with full_disk(700_000):  # the result does not fit
+        assert "cannot be written" in refusal(OutputError, restore, gan, path, options=PixelOptions(bands=(2,)))
+    path = write(tmp_path / "d.tif", bands(6), photometric="minisblack", interleave="band", compress="deflate")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 3 // 4] + bytes(len(data) // 4))
+    message = refusal(OutputError, restore, gan, path, options=PixelOptions(bands=(1, 2, 3)))
+    assert f"{tmp_path / 'out/d.tif'} cannot be written" in message, "another band is damaged"
     assert not list((tmp_path / "out").iterdir())
     assert capfd.readouterr().err == ""
 

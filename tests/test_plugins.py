@@ -12,7 +12,7 @@ from refusals import refusal
 
 from hazeheal.data.images import image_io, plugins
 from hazeheal.data.pairing.folders import list_images
-from hazeheal.errors import DataError
+from hazeheal.errors import DataError, UsageError
 from hazeheal.inference import image_metadata
 from hazeheal.inference.jobs import find_jobs, raw_files
 
@@ -74,6 +74,7 @@ def test_raw_files_are_named(tmp_path):
     (tmp_path / "a.png").unlink()
     assert "(a.DNG, b.nef)" in refusal(DataError, list_images, tmp_path, "--hazy_dir")
     assert raw_files([tmp_path]) == [str(tmp_path / "a.DNG"), str(tmp_path / "b.nef")]
+    assert "b.nef); develop them" in refusal(UsageError, find_jobs, [tmp_path], output=tmp_path / "out")
     assert raw_files([tmp_path / "a.DNG"]) == [], "a file that was named is reported as a file that cannot be restored"
 
 

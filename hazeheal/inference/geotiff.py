@@ -19,6 +19,7 @@ import xml.etree.ElementTree as ElementTree
 from typing import TYPE_CHECKING
 
 import numpy as np
+import tifffile
 
 from hazeheal.data.images import libtiff_errors, tiff
 from hazeheal.data.images.pixel_options import PixelOptions
@@ -79,39 +80,49 @@ def restore_scene(
         OutputError: The result cannot be written.
     """
     import rasterio
+    from rasterio._err import CPLE_BaseError  # of GDAL, which rasterio does not always wrap
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     settings = {"GDAL_CACHEMAX": _CACHE, "GDAL_NUM_THREADS": "ALL_CPUS", "GDAL_TIFF_INTERNAL_MASK": True}
     try:
         layout = tiff.read_layout(job.source)
         with (
-            warnings.catch_warnings(category=NotGeoreferencedWarning, action="ignore"),  # of the temporary file
+            warnings.catch_warnings(),
             rasterio.Env(**settings),
             _open_scene(job.source) as dataset,
             _work_folder(job.output) as folder,
         ):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of the temporary file
             scene = Scene(dataset, layout, options)
             restored = folder / "restored.tif"
             with _open_bands(restored, scene, dataset) as bands:
                 for window, samples in _restore(scene, restorer, bar):
                     bands.write(np.moveaxis(samples, 2, 0), window=_part(window))
+            _check_complete(restored, name=job.output)
             if overwrite or not job.output.exists():
                 with atomic_path(job.output, overwrite=overwrite) as temporary:
                     _assemble(dataset, layout, scene.bands, restored, folder, temporary)
+                    _check_complete(temporary, name=job.output, overviews=dataset.overviews(1))
             if job.compare is not None and (overwrite or not job.compare.exists()):
                 with atomic_path(job.compare, overwrite=overwrite) as temporary:
                     _compare(dataset, scene, restored, temporary)
     except UnsupportedImageError as error:
         raise DataError(f"{job.source}: {error}") from None
-    except RasterioError as error:
+    except (RasterioError, CPLE_BaseError) as error:
         raise OutputError(f"{job.output} cannot be written: {root_message(error)}") from error
+
+
+def _libtiff_errors():
+    import rasterio
+
+    return libtiff_errors.collect_from(rasterio._base.__file__)
 
 
 def _open_scene(path):
     import rasterio
     from rasterio.errors import RasterioError
 
-    libtiff_errors.silence(rasterio._base.__file__)
+    _libtiff_errors().clear()
     try:
         return rasterio.open(path)
     except RasterioError as error:
@@ -218,6 +229,20 @@ def _assemble(dataset, layout, bands, restored, folder, output):
     if factors := dataset.overviews(1):
         with rasterio.open(output, "r+") as result:
             result.build_overviews(factors, Resampling.average)
+
+
+def _check_complete(path, *, name, overviews=()):
+    """Raises OutputError unless a TIFF holds all of its blocks. GDAL ignores a disk that is full when it closes a file."""
+    import rasterio
+
+    size = path.stat().st_size
+    with rasterio.open(path) as dataset, tifffile.TiffFile(path) as file:
+        blocks = [block for page in file.pages for block in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        is_complete = dataset.overviews(1) == list(overviews)
+    if errors := _libtiff_errors():
+        raise OutputError(f"{name} cannot be written: {errors[0]}")
+    if not is_complete or not all(count and offset + count <= size for offset, count in blocks):
+        raise OutputError(f"{name} cannot be written: it is incomplete; check that the disk is not full")
 
 
 def _replace_bands(virtual, bands, restored):

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from PIL import Image
 
 from hazeheal.data.images.image_io import IMAGE_SUFFIXES
-from hazeheal.data.images.plugins import RAW_SUFFIXES
+from hazeheal.data.images.plugins import RAW_SUFFIXES, describe_raw
 from hazeheal.data.pairing.folders import is_system
 from hazeheal.errors import UsageError
 
@@ -89,7 +89,9 @@ def find_jobs(
             files = [path for path in files if not _contains(output, path)]
         selected = [path for path in files if path == pathlib.Path(text) or _is_media(path)]
         if not selected:
-            raise UsageError(f"{text}: no image and no video found ({len(files)} other files)")
+            raw = [str(path) for path in files if path.suffix.lower() in RAW_SUFFIXES]
+            found = f"{len(files)} other files" + (f"; {describe_raw(raw)}" if raw else "")
+            raise UsageError(f"{text}: no image and no video found ({found})")
         others += len(files) - len(selected)
         for path in selected:
             sources.setdefault(path, path.relative_to(base))

@@ -1,51 +1,67 @@
-"""Collects what libtiff, inside Pillow, reports of a damaged TIFF, instead of letting it write to stderr.
+"""Collects what libtiff reports of a damaged file or a full disk, instead of letting it write to stderr.
 
-libtiff decodes damaged fax and JPEG data to garbage and only prints a line, without the name of the file. `collect` returns
-these lines to the thread that decodes, which refuses the image.
+libtiff, inside Pillow, decodes damaged fax and JPEG data to garbage, and inside GDAL it loses what a full disk does not take.
+In both cases it only prints a line, without the name of the file.
+
+    with collect() as errors:              # of Pillow, in this thread
+        image.load()
+    errors = collect_from(rasterio._base.__file__)      # of GDAL, in all threads
 """
 
 import contextlib
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from PIL import Image
 
-_collected = threading.local()
+_MOST = 10  # errors that are collected: a damaged image may have one in every row
+_of_thread = threading.local()
+_handlers = {}  # {path of a library: (its handler, which must not be freed, and its errors)}
 
 
 @contextlib.contextmanager
 def collect() -> Iterator[list[str]]:
-    """Yields a list that receives the errors of libtiff in this thread."""
-    _collected.lines = lines = []
+    """Yields a list that receives the errors of Pillow's libtiff in this thread."""
+    _of_thread.errors = errors = []
     try:
-        yield lines
+        yield errors
     finally:
-        _collected.lines = None
+        _of_thread.errors = None
 
 
-def silence(library: str) -> None:
-    """Makes another libtiff, which is linked to the library at this path, write nothing to stderr."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(library).TIFFSetErrorHandler(None)
+def collect_from(library: str) -> list[str]:
+    """Returns the list that receives the errors of the libtiff that is linked to a library.
+
+    It stays empty where this is not possible: on Windows, and if libtiff is a part of the library.
+    """
+    if library not in _handlers:
+        errors = []
+        _handlers[library] = _install(library, lambda: errors), errors
+    return _handlers[library][1]
 
 
-def _receive(module, form, arguments):
-    lines = getattr(_collected, "lines", None)
-    if lines is not None and len(lines) < 10:  # a damaged image may have an error in every row
-        text = ctypes.create_string_buffer(500)
-        _vsnprintf(text, len(text), form, arguments)
-        lines.append(text.value.decode("utf-8", "replace"))
+def _install(library: str, errors: Callable[[], list[str] | None]):
+    """Makes the libtiff of a library append its errors to the list that `errors` returns, if any."""
+
+    def receive(module, form, arguments):
+        found = errors()
+        if found is not None and len(found) < _MOST:
+            text = ctypes.create_string_buffer(500)
+            vsnprintf(text, len(text), form, arguments)
+            found.append(text.value.decode("utf-8", "replace"))
+
+    try:
+        linked = ctypes.CDLL(library)
+        vsnprintf = ctypes.CDLL(None).vsnprintf
+        vsnprintf.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p)
+        # The last argument is a va_list, which the common ABIs pass as a pointer.
+        handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)(receive)
+        linked.TIFFSetErrorHandler.argtypes = (ctypes.c_void_p,)
+        linked.TIFFSetErrorHandler(ctypes.cast(handler, ctypes.c_void_p))
+        return handler
+    except (AttributeError, OSError, TypeError):
+        return None
 
 
-try:
-    # The library of Pillow that has libtiff linked to it. On Windows it does not export libtiff's functions.
-    _library = ctypes.CDLL(Image.core.__file__)
-    _vsnprintf = ctypes.CDLL(None).vsnprintf
-    _vsnprintf.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p)
-    # The last argument is a va_list, which the common ABIs pass as a pointer.
-    _handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)(_receive)
-    _library.TIFFSetErrorHandler.argtypes = (ctypes.c_void_p,)
-    _library.TIFFSetErrorHandler(ctypes.cast(_handler, ctypes.c_void_p))
-except (AttributeError, OSError, TypeError):
-    pass
+_handlers[Image.core.__file__] = _install(Image.core.__file__, lambda: getattr(_of_thread, "errors", None)), []
