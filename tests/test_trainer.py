@@ -14,6 +14,7 @@ import pytest
 import tiny
 from machine import EPOCH_ENDS, KEYS, LOSSES, TOTAL, csv_rows, log_of, same_run
 from trainings import graphs_as_they_are
+from validations import restore_with
 
 from hazeheal import config as configs
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
@@ -208,13 +209,14 @@ def test_the_best_checkpoint_is_kept_when_later_validations_are_worse(machine, t
     # from_run restores what the trainer shows at that step: the average's weights.
     with graphs_as_they_are():
         trainer = machine.trainer
+        restore = restore_with(trainer, trainer.config)
         images = DehazeDataProcessor(data, split="val", batch_size=1).evaluation_dataset()
         hazy = [row["hazy"] for row in images.as_numpy_iterator()]
-        newest = [trainer._sampler._restore(image) for image in hazy]
+        newest = [restore(image) for image in hazy]
         trainer.state.load(checkpoints.read_variables(best), source=best)
-        wanted = [trainer._sampler._restore(image) for image in hazy]
+        wanted = [restore(image) for image in hazy]
         trainer.state.ema.assign(trainer.state.parameters["generator"])
-        raw = [trainer._sampler._restore(image) for image in hazy]
+        raw = [restore(image) for image in hazy]
         gan = DehazeGAN.from_run(tmp_path)
         assert all(np.array_equal(gan.restore(h), w) for h, w in zip(hazy, wanted, strict=True))
         gan = DehazeGAN.from_run(tmp_path, which="newest")
