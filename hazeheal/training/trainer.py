@@ -216,7 +216,9 @@ class DehazeTrainer:
                 return {"complete": False, "signal": signal, "steps": step}
             if quality is None and self._validator is not None:
                 with self._translate_errors_of(self._val_data):
-                    quality = self._validator.run(tick=reporter.beat)  # `train.steps` was lowered to a step already reached
+                    quality = self._validator.run(
+                        tick=reporter.beat
+                    )  # `train.steps` was lowered to a step already reached
             result = save_result(
                 self._directory,
                 groups=self._groups,
