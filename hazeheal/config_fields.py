@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from hazeheal.data.pipeline.haze_settings import HazeSettings
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.models.receptive_field import tiling
-from hazeheal.models.tiles import smallest_tile
 from hazeheal.utils.console import shorten
 
 if TYPE_CHECKING:
@@ -213,6 +212,8 @@ def _check_networks(model, *, crop_size):
 
 
 def _check_tile(model, *, size):
+    from hazeheal.models.tiles import smallest_tile  # NumPy, which launch does not need
+
     least = SMALLEST_PART if model.view_size else smallest_tile(**tiling(model.depth, model.patch_size))
     if 0 < size < least:
         raise UsageError(

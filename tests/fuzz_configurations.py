@@ -89,7 +89,7 @@ def commands(draw) -> Command:
         values = st.sampled_from(
             (
                 *KINDS[type(FIELDS[key])],
-                *(TIMES if configs.FIELDS[key].is_interval else ()),
+                *(TIMES if configs.FIELDS[key].units else ()),
                 *valid_values(key),
             )
         )

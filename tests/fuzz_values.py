@@ -163,7 +163,7 @@ def valid_values(key):
         return field.choices
     if key == "data.fresh_haze.kind":
         return haze_settings.KINDS
-    if field.is_interval:
+    if field.units:
         return ("5 steps", "1 epoch", "0.25 epochs")
     special = {"train.epochs": ("0",), "train.steps": ("5", "9"), "data.train_split": ("train",)}
     special |= {

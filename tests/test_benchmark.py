@@ -152,7 +152,7 @@ def test_the_reduction_has_the_bytes_of_the_gradients(networks):
 
 def test_input_is_measured(data):
     found = input.measure({"config": tiny.config(train__steps=1).to_dict(), "data_dir": str(data)} | SHORT)
-    assert set(found) == {"pairs_per_second", "cpu_ms_per_pair"}
+    assert set(found) == {"pairs_per_second", "cpu_ms_per_pair", "cached_pairs_per_second"}
     assert len(found["pairs_per_second"]) == 2
     assert min(found["pairs_per_second"]) > 0
     assert_plausible(found)

@@ -40,7 +40,7 @@ def test_a_shard_that_vanishes_during_training_is_named(tmp_path, kind, how):
     shard = data / "tiny-train.tfrecord-00002-of-00003"
     lose(shard, how)
     with pytest.raises(tf.errors.OpError) as caught:
-        for _ in range(30):
+        for _ in range(100):  # more than are read ahead
             next(iterator)
     error = processor.translate_error(caught.value)
     assert isinstance(error, DataError) and str(shard) in str(error) and "_hazy.png" in str(error)

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from hazeheal.data import records
 from tfrecords_tools.convert import output_dir
+from tfrecords_tools.extract import STATE
 
 pytestmark = pytest.mark.usefixtures("never_train")
 
@@ -168,7 +169,8 @@ def check_bytes(sets, run_tools=tools, run_hazeheal=hazeheal):
             assert word == "error" or changed, extracted
             assert not out.exists() or "all others were written" in extracted.err, extracted
         assert sorted(os.listdir(folder)) == ["data", *["out"] * out.exists()]
-        assert {path.read_bytes() for path in out.rglob("*") if path.is_file()} <= originals
+        files = (path for path in out.rglob("*") if path.is_file() and path.name != STATE)
+        assert {path.read_bytes() for path in files} <= originals
         argv = [
             "train",
             *tiny.arguments(train__steps=5),
@@ -233,7 +235,10 @@ def convert_again(sets, kind, data, before, changed) -> str:
     word = fuzz_oracle.judge(ended, fuzz_oracle.TOOLS)
     if kind == "whole":
         assert changed or word == "success", ended
-        assert fuzzing.snapshot(data) == before, ended
+        after = fuzzing.snapshot(data)
+        if changed:  # a damaged record of the sources' state is written again
+            after, before = ({n: v for n, v in s.items() if not n.endswith(b"manifest.json")} for s in (after, before))
+        assert after == before, ended
         return word
     assert changed or word == "success", ended
     if word == "success":

@@ -18,6 +18,7 @@ from record_sets import (
 )
 
 from hazeheal.data.pipeline import processor as processor_module
+from hazeheal.data.pipeline import sources
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.data.pipeline.shuffle import shuffled_numbers
 from hazeheal.errors import DataError, UsageError
@@ -129,13 +130,13 @@ def test_evaluation_is_shared_between_replicas(ten_pairs):
 @pytest.mark.parametrize(("pairs", "ahead"), [(100, 4), (2.5, 2), (0.1, 1)])
 def test_few_large_pairs_are_decoded_ahead(ten_pairs, monkeypatch, pairs, ahead):
     """`pairs` of the largest size may be decoded ahead; there are 4 workers."""
-    decode, decoded = processor_module.decode_image, []
+    decode, decoded = sources.decode_image, []
 
     def counted(*args):
         tf.py_function(lambda: decoded.append(None), [], [])
         return decode(*args)
 
-    monkeypatch.setattr(processor_module, "decode_image", counted)
+    monkeypatch.setattr(sources, "decode_image", counted)
     monkeypatch.setattr(processor_module, "DECODED_PIXELS", int(pairs * max(h * w for h, w in SIZES)))
     images = iter(DehazeDataProcessor(ten_pairs, batch_size=1, workers=4).evaluation_dataset())
     next(images)

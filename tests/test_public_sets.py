@@ -82,4 +82,4 @@ def test_the_commands_for_other_names_work_too(tmp_path, monkeypatch):
 def test_all_commands_of_the_docs_belong_to_a_set():
     of_sets = {folders for one in PUBLIC_SETS for folders in one.splits.values()}
     others = [c for c in COMMANDS if (flag(c, "hazy_dir"), flag(c, "gt_dir")) not in of_sets]
-    assert [flag(c, "output_dir") for c in others] == ["records/dhid", "records/mine", "records/photos"]
+    assert [flag(c, "output_dir") for c in others] == ["records/dhid", "records/mine", "records/s2", "records/photos"]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from hazeheal.inference.strips import resampling
+from hazeheal.models.strips import resampling
 
 _VIEW = 256  # of `fill_invalid`
 

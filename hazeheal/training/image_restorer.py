@@ -13,7 +13,6 @@ import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
@@ -27,6 +26,7 @@ from hazeheal.models.tiles import plan_tiles, smallest_tile
 from hazeheal.training.step.layout import ROW
 from hazeheal.training.step.train_state import Inputs, TrainState, local
 from hazeheal.utils.parallel import Workers
+from hazeheal.utils.import_keras import keras
 
 # If the configuration sets none. The public sets of 1600x1200 are restored whole, and tiles of a depth of 5 compute 1.5 to
 # 1.7 times the pixels of larger images; with 1024 it would be 2.5 times.
