@@ -25,8 +25,8 @@ from hazeheal.models.strips import restored_strips
 from hazeheal.models.tiles import plan_tiles, smallest_tile
 from hazeheal.training.step.layout import ROW
 from hazeheal.training.step.train_state import Inputs, TrainState, local
-from hazeheal.utils.parallel import Workers
 from hazeheal.utils.import_keras import keras
+from hazeheal.utils.parallel import Workers
 
 # If the configuration sets none. The public sets of 1600x1200 are restored whole, and tiles of a depth of 5 compute 1.5 to
 # 1.7 times the pixels of larger images; with 1024 it would be 2.5 times.
