@@ -8,8 +8,8 @@ from test_restorer import apart, make_gan, noise, whole
 from test_view import FIELDS, SIZE
 
 from hazeheal.inference.restorer import Restorer
-from hazeheal.models.strips import resampling
 from hazeheal.inference.windows import MaskedView, apply_maps, fill_invalid
+from hazeheal.models.strips import resampling
 
 
 def windows(height, width, rows, columns):
