@@ -164,7 +164,7 @@ def valid_values(key):
     if key == "data.fresh_haze.kind":
         return haze_settings.KINDS
     if field.units:
-        return ("5 steps", "1 epoch", "0.25 epochs")
+        return ("5 steps", "1 epoch", "0.25 epochs", *(("0.1 minutes",) if "minute" in field.units else ()))
     special = {"train.epochs": ("0",), "train.steps": ("5", "9"), "data.train_split": ("train",)}
     special |= {
         "data.val_split": ("val", ""),
@@ -174,6 +174,7 @@ def valid_values(key):
     special |= {"loss.perceptual_layer": ("block1_conv1", "block3_conv3"), "data.crop_size": ("16", "24")}
     special |= {"model.depth": ("1", "2"), "model.width": ("4", "6"), "samples.max_side": ("16", "99")}
     special["model.patch_size"] = ("1", "2")
+    special |= {"data.cache": ("auto", "off"), "data.val_tile_size": ("0", "2000")}
     special["model.view_size"] = ("0",)  # others go with some outputs alone
     special |= {
         "optimizer.accumulate": ("1", "2"),
