@@ -111,6 +111,7 @@ class DehazeDataProcessor:
         self._workers = workers or usable_cores()
         self._records = GraphReader(self._split, reader=reader, on_bad_record=on_bad_record)
         self._source: RecordSource | CacheSource = RecordSource(self._records)
+        self._evaluation_datasets: dict[tuple, tf.data.Dataset] = {}
 
     @classmethod
     def from_config(
@@ -274,7 +275,12 @@ class DehazeDataProcessor:
             Finite dataset of {`hazy`, `clear`: uint8 `[H, W, 3]` in [0, 255], of each pair's own size; `number`:
             int64 scalar}.
         """
+        key = (replica, replicas, self._source)
+        if key not in self._evaluation_datasets:  # tracing its functions takes longer than reading a few images
+            self._evaluation_datasets[key] = self._make_evaluation_dataset(replica, replicas)
+        return self._evaluation_datasets[key]
 
+    def _make_evaluation_dataset(self, replica, replicas):
         def read(position):
             candidates = (position + tf.range(self._records.num_candidates, dtype=tf.int64)) % self.num_images
             return {name: values[0] for name, values in self._source.read(candidates[tf.newaxis]).items()}
