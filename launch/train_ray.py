@@ -32,6 +32,7 @@ from hazeheal import config as configs
 from hazeheal.commands import launch
 from hazeheal.commands.parsing import count, natural, seconds
 from hazeheal.distributed import placement, ray_worker
+from hazeheal.distributed.ray_board import Board
 from hazeheal.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, HazeHealError, UsageError
 from hazeheal.utils import quiet_import
 from hazeheal.utils.console import CommandParser, escape_unencodable_output, one_line
@@ -114,7 +115,7 @@ def _main(argv):
     if ray_worker.is_locked(flags.workdir):
         raise HazeHealError(f"--workdir={flags.workdir} is in use by another run; wait until it ends, or use another")
     connect(flags)
-    board = ray.remote(num_cpus=0)(ray_worker.Board).remote()
+    board = ray.remote(num_cpus=0)(Board).remote()
     job = ray_worker.Job(
         arguments=tuple(arguments),
         workdir=flags.workdir,

@@ -19,6 +19,7 @@ import tiny
 from places import ROOT
 
 from hazeheal.distributed import ray_worker
+from hazeheal.distributed.ray_board import Board
 from hazeheal.runs.run_dir import RunDirectory
 
 train_ray = ray_jobs.load()
@@ -187,7 +188,7 @@ def test_the_status_of_a_run_becomes_metrics():
 
 
 def test_notes_of_replaced_workers_do_not_apply_to_new_ones():
-    board = ray_worker.Board()
+    board = Board()
     assert not board.has_started()
     board.note("a", error=(2, "group_01"))
     board.stop()
@@ -199,7 +200,7 @@ def test_notes_of_replaced_workers_do_not_apply_to_new_ones():
 
 def test_the_exit_code_is_that_of_the_last_attempt():
     """In the first one a worker was killed, and worker 0 has saved."""
-    board = ray_worker.Board()
+    board = Board()
     assert board.exit_code() is None
     board.end("a", 0, 75)
     board.end("b", 1, 0)
@@ -209,7 +210,7 @@ def test_the_exit_code_is_that_of_the_last_attempt():
 
 @pytest.mark.parametrize(("codes", "expected"), [((0, 1), 1), ((75, 2), 2), ((75, 75), 75), ((2, 0), 2), ((75, 0), 75)])
 def test_the_exit_code_of_a_job_is_that_of_an_error_in_any_worker(codes, expected):
-    board = ray_worker.Board()
+    board = Board()
     for rank, code in enumerate(codes):
         board.end("a", rank, code)
     assert board.exit_code() == expected
@@ -282,7 +283,7 @@ class Remote:
 def board(monkeypatch):
     """A board in this process, and a Ray that reads it."""
     monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(get=lambda value: value))
-    return ray_worker.Board()
+    return Board()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from hazeheal.errors import UsageError
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.load_model import open_model
 from hazeheal.inference.restorer import Restorer
-from hazeheal.models import strips, view, weights
+from hazeheal.models import view, weights, windows
 from hazeheal.models.generator import build_generator
 from hazeheal.training.restore import find_networks
 
@@ -32,7 +32,7 @@ SIZES = [(1, 1), (1, 40), (31, 50), (32, 32), (97, 41), (200, 260)]
 def test_resampling_equals_tensorflows_linear_resize(outputs, inputs):
     row = np.random.default_rng(0).random((1, inputs, 1, 1)).astype(np.float32)
     wanted = tf.image.resize(row, (outputs, 1), antialias=True).numpy().reshape(-1)
-    for resampling in (view.resampling, strips.resampling):
+    for resampling in (view.resampling, windows.resampling):
         matrix = np.asarray(resampling(outputs, inputs))
         assert matrix.dtype == np.float32
         np.testing.assert_allclose(matrix @ row.reshape(-1), wanted, atol=2e-6)
@@ -98,9 +98,8 @@ def test_invalid_values_are_refused(overrides, said):
 # ------------------------------------------------------------------------------------------- restoring
 @pytest.mark.parametrize("output", ["residual", "scattering"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_large_image_in_strips_equals_the_whole_image(output, dtype, monkeypatch):
-    monkeypatch.setattr("hazeheal.models.strips.STRIP", 2000)
-    monkeypatch.setattr("hazeheal.models.strips.BLOCK", 150)
+def test_a_large_image_in_windows_equals_the_whole_image(output, dtype, monkeypatch):
+    monkeypatch.setattr("hazeheal.models.windows.BLOCK", 2000)
     gan = make_gan(**FIELDS | {"model__output": output})
     large = Restorer(gan, tile_size=64)
     for size in ((230, 211), (40, 700), (4, 4000), (5000, 3)):

@@ -7,9 +7,9 @@ import pytest
 from test_restorer import apart, make_gan, noise, whole
 from test_view import FIELDS, SIZE
 
+from hazeheal.inference.invalid_pixels import fill_invalid
 from hazeheal.inference.restorer import Restorer
-from hazeheal.inference.windows import MaskedView, apply_maps, fill_invalid
-from hazeheal.models.strips import resampling
+from hazeheal.models.windows import WindowedView, apply_maps, resampling
 
 
 def windows(height, width, rows, columns):
@@ -21,12 +21,12 @@ def in_windows(restorer, image, *, rows, columns):
     height, width = image.shape[:2]
     white = np.iinfo(image.dtype).max
     unit, restored = image.astype(np.float32) / white, np.empty(image.shape)
-    view = MaskedView(height, width, size=restorer.view_size)
+    view = WindowedView(height, width, size=restorer.view_size)
     for part in windows(height, width, rows, columns):
-        view.add(unit[part], None, part[0].start, part[1].start)
+        view.add(unit[part], part[0].start, part[1].start)
     maps = restorer.maps(2 * view.filled() - 1)
     for part in windows(height, width, rows, columns):
-        restored[part] = apply_maps(maps, unit[part], *part, height, width)
+        restored[part] = apply_maps(maps, unit[part], part[0].start, part[1].start, height, width)
     return np.rint(restored * white).astype(image.dtype)
 
 
@@ -50,9 +50,9 @@ def test_the_view_is_the_mean_of_the_valid_pixels():
     image, valid = noise(90, 130) / 255, np.ones((90, 130), bool)
     valid[:, :50] = False
     valid[40:60, 70:80] = False
-    view = MaskedView(90, 130, size=SIZE)
+    view = WindowedView(90, 130, size=SIZE)
     for part in windows(90, 130, 32, 32):
-        view.add(image[part], valid[part], part[0].start, part[1].start)
+        view.add(image[part], part[0].start, part[1].start, valid=valid[part])
     down, across = resampling(SIZE, 90), resampling(SIZE, 130)
     share = down @ valid.astype(np.float32) @ across.T
     total = np.einsum("ih,hwc,jw->ijc", down, image * valid[..., None], across)
@@ -64,8 +64,8 @@ def test_the_view_is_the_mean_of_the_valid_pixels():
 
 
 def test_an_image_without_valid_pixels_has_a_view():
-    view = MaskedView(40, 40, size=SIZE)
-    view.add(np.ones((40, 40, 3)), np.zeros((40, 40), bool), 0, 0)
+    view = WindowedView(40, 40, size=SIZE)
+    view.add(np.ones((40, 40, 3)), 0, 0, valid=np.zeros((40, 40), bool))
     assert not view.filled().any()
 
 

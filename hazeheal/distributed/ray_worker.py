@@ -31,7 +31,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hazeheal.distributed.supervisor import Supervisor
-from hazeheal.errors import EXIT_ERROR, EXIT_GROUP_LOST, EXIT_OK, EXIT_RESTART, EXIT_USAGE, HazeHealError, UsageError
+from hazeheal.errors import EXIT_GROUP_LOST, EXIT_OK, EXIT_RESTART, HazeHealError, UsageError
 from hazeheal.runs.status import is_locked, read_status
 from hazeheal.utils.atomic import atomic_write
 from hazeheal.utils.console import one_line
@@ -60,7 +60,7 @@ class Job:
         defaults: The same, for those that the node does not set.
         hang_timeout: Seconds without a heartbeat after which a training process is ended; 0: never.
         id: Written to the run's directory by `mark`.
-        board: Handle of the job's `Board`.
+        board: Handle of the job's `ray_board.Board`.
     """
 
     arguments: tuple[str, ...]
@@ -71,44 +71,6 @@ class Job:
     hang_timeout: float
     id: str
     board: "ActorHandle"
-
-
-class Board:
-    """What the workers and the program that started them tell each other; a Ray actor.
-
-    The notes of an attempt are separate, as those of workers that Ray has replaced no longer apply.
-    """
-
-    def __init__(self):
-        self._stop = False
-        self._notes = {}
-        self._codes = {}
-
-    def stop(self) -> None:
-        """Asks all workers to save and end."""
-        self._stop = True
-
-    def note(self, attempt: str, **values: Any) -> None:
-        """Sets values for all workers of an attempt."""
-        self._notes.setdefault(attempt, {}).update(values)
-
-    def end(self, attempt: str, rank: int, code: int) -> None:
-        """Sets the exit code of a worker."""
-        self._codes.setdefault(attempt, {})[rank] = code
-
-    def read(self, attempt: str) -> dict[str, Any]:
-        """Returns the noted values, `stop`, and `is_over`: whether worker 0 of the attempt has ended."""
-        is_over = 0 in self._codes.get(attempt, {})
-        return {"stop": self._stop, "is_over": is_over, **self._notes.get(attempt, {})}
-
-    def exit_code(self) -> int | None:
-        """Returns the exit code of the last attempt, after it has ended: that of its first error, if there is one."""
-        codes = list(self._codes.values())[-1].values() if self._codes else ()
-        return next((code for code in (EXIT_ERROR, EXIT_USAGE, EXIT_RESTART, EXIT_OK) if code in codes), None)
-
-    def has_started(self) -> bool:
-        """Returns whether workers have started."""
-        return bool(self._notes)
 
 
 class ProcessLostError(Exception):

@@ -26,10 +26,11 @@ from hazeheal.data.images.pixel_options import PixelOptions
 from hazeheal.data.images.to_rgb import UnsupportedImageError
 from hazeheal.data.images.wide import WideImage
 from hazeheal.errors import DataError, OutputError
+from hazeheal.inference.invalid_pixels import fill_invalid
 from hazeheal.inference.jobs import Job
 from hazeheal.inference.restorer import Restorer
 from hazeheal.inference.scene import Scene, Window, root_message
-from hazeheal.inference.windows import MaskedView, apply_maps, fill_invalid
+from hazeheal.models.windows import WindowedView, apply_maps
 from hazeheal.utils.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -163,13 +164,13 @@ def _restore(scene, restorer, bar):
     if not restorer.view_size:
         yield from _restore_at_once(scene, restorer, counted(scene.windows(), 1))
         return
-    view = MaskedView(scene.height, scene.width, size=restorer.view_size)
+    view = WindowedView(scene.height, scene.width, size=restorer.view_size)
     for window in counted(scene.windows(), 2):
-        view.add(scene.in_unit_range(window), window.valid, window.rows.start, window.columns.start)
+        view.add(scene.in_unit_range(window), window.rows.start, window.columns.start, valid=window.valid)
     maps = restorer.maps(2 * view.filled() - 1)
     for window in scene.windows():
-        pixels = scene.in_unit_range(window)
-        restored = apply_maps(maps, pixels, window.rows, window.columns, scene.height, scene.width)
+        place = (window.rows.start, window.columns.start, scene.height, scene.width)
+        restored = apply_maps(maps, scene.in_unit_range(window), *place)
         yield window, scene.stored(restored, window)
         if bar is not None:
             bar.update()

@@ -35,7 +35,7 @@ from hazeheal.data.images.wide import WideImage, luma
 from hazeheal.data.images.wide_pillow import visible
 from hazeheal.errors import DataError
 from hazeheal.inference import png_chunks, tiff_file
-from hazeheal.inference.windows import fill_invalid
+from hazeheal.inference.invalid_pixels import fill_invalid
 
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")

@@ -1,4 +1,4 @@
-"""Restores images of any size with one generator: whole, in tiles or in strips; in batches, on several devices.
+"""Restores images of any size with one generator: whole, in tiles or in windows; in batches, on several devices.
 
     restorer = Restorer(gan, tile_size=1024)     # a DehazeGAN or an ExportedModel
     restored = restorer.restore(hazy)            # uint8 or uint16 [H, W, 3] -> the same
@@ -9,6 +9,7 @@ After training, `DehazeGAN.restore`, `hazeheal dehaze` and `hazeheal evaluate` a
 """
 
 import abc
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -20,8 +21,8 @@ from hazeheal.errors import HazeHealError
 from hazeheal.inference.network import Network
 from hazeheal.models.large_images import cut_out, image_averages
 from hazeheal.models.receptive_field import is_local, tiling, uses_averages
-from hazeheal.models.strips import restored_strips
 from hazeheal.models.tiles import Plan, plan_tiles
+from hazeheal.models.windows import apply_maps, view_of
 from hazeheal.utils.parallel import Workers
 
 _UNLIMITED = 1 << 30  # a tile size that no image reaches
@@ -55,8 +56,8 @@ class Restorer:
         local: Whether each restored pixel depends only on its neighborhood (`receptive_field.is_local`). Tiles then give
             the result of the whole image, up to rounding.
         uses_averages: Whether the generator takes averages over the image. All tiles then use averages of the whole image.
-        view_size: The `view_size` of the generator. If it is not 0, the generator needs no tiles, and large images
-            are restored in strips (`strips`).
+        view_size: The `view_size` of the generator. If it is not 0, the generator needs no tiles: it estimates maps from
+            the reduced image, which are applied to large images window by window (`models.windows`).
     """
 
     def __init__(
@@ -109,44 +110,58 @@ class Restorer:
         Consecutive images of the same size share a batch. The images are read a little ahead of the results.
         """
         images = map(_checked, images)
-        if not self.mirror:
+        if self.view_size or not self.mirror:
             yield from self._restore_all(images)
             return
         both = itertools.chain.from_iterable((image, image[:, ::-1]) for image in images)
         restored = self._restore_all(both)
         for image in restored:
             mirrored = next(restored)[:, ::-1]
-            yield np.rint((image.astype(np.float32) + mirrored) / 2).astype(image.dtype)
+            yield _mean(image, mirrored)
 
     def maps(self, view: np.ndarray) -> list[np.ndarray]:
         """Returns the maps of an image from its view, and with `mirror` also those from the mirrored view, mirrored back.
 
-        Only for a generator with a view. The restored image is the mean of those that the maps give (`windows`).
+        Only for a generator with a view. The restored image is the mean of those that the maps give (`models.windows`).
 
         Args:
             view: `[view_size, view_size, 3]` float32 in [-1, 1].
         """
+        return next(maps for _, maps in self._map(self._maps, [view]))
+
+    def estimate(self, image: np.ndarray) -> list[np.ndarray]:
+        """Returns the `maps` of an image, `[H, W, 3]` uint8 or uint16. `apply` restores this or a similar image with them."""
+        return next(maps for _, maps in self._map(self._estimate, [image]))
+
+    def apply(self, maps: Sequence[np.ndarray], image: np.ndarray) -> np.ndarray:
+        """Restores an image, `[H, W, 3]` uint8 or uint16, with maps of `estimate`."""
+        return next(restored for _, restored in self._map(functools.partial(self._apply, maps), [image]))
+
+    def _maps(self, network, view):
         views = [view, view[:, ::-1]] if self.mirror else [view]
-        maps = [maps for _, maps in self._map(lambda network, view: network.maps(view[None]), views)]
+        maps = [network.maps(view[np.newaxis]) for view in views]
         return [maps[0], *(mirrored[:, ::-1] for mirrored in maps[1:])]
 
+    def _estimate(self, network, image):
+        return self._maps(network, view_of(image, size=self.view_size, device=network.device))
+
+    def _apply(self, maps, network, image):
+        return apply_maps(maps, image, 0, 0, *image.shape[:2], device=network.device)
+
     def _restore_all(self, images):
-        for in_strips, group in itertools.groupby(images, key=self._needs_strips):
-            restore = self._in_strips if in_strips else self._in_tiles
+        for in_windows, group in itertools.groupby(images, key=self._needs_windows):
+            restore = self._in_windows if in_windows else self._in_tiles
             yield from restore(group)
 
-    def _needs_strips(self, image):
+    def _needs_windows(self, image):
         height, width = image.shape[:2]
         # On the device, the matrix that reduces an image to its view grows with the longest side.
         large = height * width > self.tile_size**2 or max(height, width) > _LONGEST_SIDE * self.tile_size
-        return bool(self.view_size) and large
+        return bool(self.view_size) and (large or self.mirror)
 
-    def _in_strips(self, images):
+    def _in_windows(self, images):
         def restore(network, image):
-            white, restored = np.iinfo(image.dtype).max, np.empty_like(image)
-            for rows, strip in restored_strips(network.maps, image, view_size=self.view_size):
-                restored[rows] = np.rint(np.clip((strip + 1) * np.float32(white / 2), 0, white))
-            return restored
+            return self._apply(self._estimate(network, image), network, image)
 
         for _, restored in self._map(restore, images):
             yield restored
@@ -199,6 +214,14 @@ def _checked(image):
             f"an image must be uint8 or uint16 [H, W, 3], H and W at least 1, not {image.dtype} {list(image.shape)}"
         )
     return image
+
+
+def _mean(image, other):
+    """The rounded mean of two images, computed row by row, as float32 needs four times the memory."""
+    mean = np.empty_like(image)
+    for row, a, b in zip(mean, image, other, strict=True):
+        row[:] = np.rint((a.astype(np.float32) + b) / 2)
+    return mean
 
 
 def _batches(tiles, most_pixels):

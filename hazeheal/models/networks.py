@@ -40,6 +40,15 @@ class Networks:
             if network is not None
         }
 
+    def describe(self) -> str:
+        """Returns the sizes of both networks, and whether there is a perceptual loss."""
+        counts = self.parameter_counts()
+        perceptual = "off" if self.perceptual is None else "on"
+        return (
+            f"generator {counts['generator']:,} parameters, discriminator {counts['discriminator']:,}; "
+            f"perceptual loss {perceptual}"
+        )
+
 
 def build_networks(config: ConfigDict, *, precision: str = "float32", for_training: bool = True) -> Networks:
     """Builds the networks of a configuration. Call it inside `strategy.scope()` to train on several replicas.

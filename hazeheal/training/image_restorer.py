@@ -5,11 +5,10 @@
     restored = restorer.restore(hazy, workers)         # uint8 [H, W, 3] -> the same
 
 The network gets at most `tile_size`^2 pixels at once, so its memory does not grow with the image. As in
-`hazeheal dehaze`, the parts of a large image are the cores of overlapping tiles, or strips if the network has a view of
+`hazeheal dehaze`, the parts of a large image are the cores of overlapping tiles, or windows if the network has a view of
 the whole image.
 """
 
-import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -21,8 +20,8 @@ from hazeheal.models import averages
 from hazeheal.models.large_images import cut_out, image_averages
 from hazeheal.models.pixels import normalize, restore_uint8
 from hazeheal.models.receptive_field import tiling, uses_averages
-from hazeheal.models.strips import restored_strips
 from hazeheal.models.tiles import plan_tiles, smallest_tile
+from hazeheal.models.windows import signed_blocks, view_of
 from hazeheal.training.step.layout import ROW
 from hazeheal.training.step.train_state import Inputs, TrainState, local
 from hazeheal.utils.import_keras import keras
@@ -100,9 +99,8 @@ class ImageRestorer:
             `[len(rows), len(columns), 3]` in about [-1, 1], not clipped.
         """
         if self._view_size:
-            maps = functools.partial(self._one, workers, "maps")
-            options = {"view_size": self._view_size, "pixels": self.tile_size**2}
-            for rows, values in restored_strips(lambda view: maps(view)[0], image, **options):
+            maps = self._one(workers, "maps", view_of(image, size=self._view_size)[np.newaxis])[0]
+            for rows, values in signed_blocks(maps, image, pixels=self.tile_size**2):
                 yield rows, slice(0, image.shape[1]), values
             return
         plan = self._plan(*image.shape[:2])

@@ -114,27 +114,18 @@ class DehazeTrainer:
         return self._schedule.total_steps
 
     def _make_loop(self):
-        return make_loop(
-            self.state,
-            config=self.config,
-            runtime=self.runtime,
-            total_steps=self._schedule.total_steps,
-            warmup_steps=self._schedule.warmup_steps,
-        )
+        steps = {"total_steps": self.total_steps, "warmup_steps": self._schedule.warmup_steps}
+        return make_loop(self.state, config=self.config, runtime=self.runtime, **steps)
 
     def describe(self) -> str:
         """Returns devices, networks, data and length of the run in a few lines."""
-        counts = self.state.networks.parameter_counts()
-        validation = f"{self._validator.num_images} validation" if self._validator else "no validation"
+        epochs = float(self.total_steps / self._schedule.steps_per_epoch)
         return "\n".join(
             [
                 f"devices   {self.runtime.describe()}",
-                f"networks  generator {counts['generator']:,} parameters, "
-                f"discriminator {counts['discriminator']:,}; perceptual loss "
-                + ("on" if self.state.networks.perceptual is not None else "off"),
-                f"data      {self._data_dir}: {self._data.train.num_images} training, {validation} pairs",
-                f"training  {self.total_steps} steps of {self.config.train.batch_size} images "
-                f"({float(self.total_steps / self._schedule.steps_per_epoch):.4g} epochs)",
+                f"networks  {self.state.networks.describe()}",
+                f"data      {self._data.describe()}",
+                f"training  {self.total_steps} steps of {self.config.train.batch_size} images ({epochs:.4g} epochs)",
             ]
         )
 
@@ -221,27 +212,16 @@ class DehazeTrainer:
                 # `train.steps` was lowered to a step that is already reached.
                 with self._translate_errors_of(self._data.val):
                     quality = self._validator.run(tick=reporter.beat)
-            result = save_result(
-                self._directory,
-                groups=self._groups,
-                step=step,
-                quality=quality,
-                rates=reporter.rates,
-                facts=self._facts(),
-            )
+            facts = {"quality": quality, "rates": reporter.rates, "facts": self._facts()}
+            result = save_result(self._directory, groups=self._groups, step=step, **facts)
             reporter.complete(step)
             return {**result, "complete": True, "signal": None}
 
     def _open_reporter(self):
         # Opened at the start of training, not with this object: until then nothing is written.
         facts = {"data_dir": str(self._data_dir), "groups": self._groups.count, **self._facts()}
-        return Reporter(
-            self._directory,
-            config=self.config,
-            schedule=self._schedule,
-            facts=facts,
-            is_first=self._groups.is_first,
-        )
+        options = {"config": self.config, "schedule": self._schedule, "is_first": self._groups.is_first}
+        return Reporter(self._directory, facts=facts, **options)
 
     def _open_session(self):
         return Session(

@@ -115,12 +115,7 @@ class DehazeDataProcessor:
 
     @classmethod
     def from_config(
-        cls,
-        config: ml_collections.ConfigDict,
-        data_dir: str | os.PathLike,
-        *,
-        split: str,
-        **options: Any,
+        cls, config: ml_collections.ConfigDict, data_dir: str | os.PathLike, *, split: str, **options: Any
     ) -> "DehazeDataProcessor":
         """Opens one split as a configuration describes it, with more options of the class.
 
@@ -289,16 +284,15 @@ class DehazeDataProcessor:
             images = {side: self._source.whole(row, side) for side in ("hazy", "clear")}
             return {**images, "number": row["number"]}
 
-        positions = tf.data.Dataset.range(replica, self.num_images, replicas)
-        rows = positions.map(read, num_parallel_calls=self._records.concurrent_batches(1))
-        at_once = DECODED_PIXELS // self._split.largest_image()
-        images = rows.map(make_pair, num_parallel_calls=max(1, min(at_once, self._workers)))
+        rows = tf.data.Dataset.range(replica, self.num_images, replicas)
+        rows = rows.map(read, num_parallel_calls=self._records.concurrent_batches(1))
+        at_once = max(1, min(DECODED_PIXELS // self._split.largest_image(), self._workers))
+        images = rows.map(make_pair, num_parallel_calls=at_once)
         return images.with_options(self._records.options(workers=self._workers, batch_size=1))
 
     def translate_error(self, error: BaseException) -> DataError | None:
         """Returns a DataError that names shard, record and source, or None if the data did not cause the error.
 
-        TensorFlow wraps errors inside a dataset in its own error and message, and its decoders do not know which
-        record they decode.
+        TensorFlow wraps errors inside a dataset in its own, and its decoders do not know which record they decode.
         """
         return self._records.translate_error(error)
