@@ -15,7 +15,7 @@ from disks import full_disk
 from record_sets import COUNT, SIZES, assert_equal, flip_byte, make_pair, take, write_dataset
 
 from hazeheal.data import records
-from hazeheal.data.pipeline import cache_builder
+from hazeheal.data.pipeline import cache_builder, pixel_cache
 from hazeheal.data.pipeline.cache_builder import CacheBuilder, build_cache, choose_directory
 from hazeheal.data.pipeline.haze_settings import HazeSettings
 from hazeheal.data.pipeline.pixel_cache import cache_bytes, cache_path, is_complete
@@ -65,6 +65,23 @@ def test_batches_are_the_same_bit_for_bit(jpeg_pairs, built, form, orient):
     found = take(cached.dataset(5, orient=orient), 10)
     assert_equal(found, expected)
     assert cached.dataset(orient=orient).element_spec == decoded.dataset(orient=orient).element_spec
+
+
+def test_memory_of_released_batches_is_used_again(jpeg_pairs, built, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        pixel_cache, "np", types.SimpleNamespace(**vars(np) | {"empty": lambda *a: made.append(a) or np.empty(*a)})
+    )
+    decoded, cached = (open_processor(jpeg_pairs, **PLAIN) for _ in range(2))
+    assert cached.open_cache(built)
+    expected = list(decoded.dataset(orient=False).take(60).as_numpy_iterator())
+    for batch, wanted in zip(cached.dataset(orient=False).take(60).as_numpy_iterator(), expected, strict=True):
+        assert_equal([batch], [wanted])
+    assert len(made) < 30
+    made.clear()
+    held = list(cached.dataset(orient=False).take(60))  # none of these may be written again
+    assert_equal([{name: value.numpy() for name, value in batch.items()} for batch in held], expected)
+    assert len(made) >= 60
 
 
 def test_whole_images_are_the_same(jpeg_pairs, built):
@@ -160,7 +177,7 @@ def test_two_builders_build_once(tmp_path, jpeg_pairs, monkeypatch):
 
 KILLED = """
 import sys, threading, pathlib
-from hazeheal.data.pipeline import cache_builder
+from hazeheal.data.pipeline import cache_builder, pixel_cache
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 
 class Processor:

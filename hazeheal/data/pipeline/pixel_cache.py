@@ -5,7 +5,10 @@ order are those of the index, so the file needs no header. Its name has the fing
 TensorFlow, whose decoder made the pixels. `cache_builder` renames it into place when it is complete.
 """
 
+import math
 import pathlib
+import sys
+import threading
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +17,7 @@ from hazeheal.data.pipeline.cache_files import SUFFIX
 from hazeheal.data.records import Split
 
 SIDES = ("hazy", "clear")
+_ALIGNMENT = 64  # bytes; TensorFlow copies arrays whose address is no multiple of it
 
 
 def cache_path(directory: pathlib.Path, split: Split) -> pathlib.Path:
@@ -76,10 +80,11 @@ class PixelCache:
             (hazy, clear), uint8 `[B, S, S, 3]`.
         """
         shape = [numbers.shape[0], crop_size, crop_size, 3]
+        buffers = _Buffers([2, *shape])
 
         @tf.autograph.experimental.do_not_convert
         def cut(numbers, windows):
-            crops = np.empty([2, *shape], np.uint8)
+            crops = buffers.take()
             for place, (number, window) in enumerate(zip(numbers.tolist(), windows.tolist(), strict=True)):
                 for side, name in enumerate(SIDES):
                     crops[side, place] = self._view(number, window, name)
@@ -94,6 +99,36 @@ class PixelCache:
         y, x, rows, columns = window
         image = self._pixels[start : start + 3 * height * width].reshape(height, width, 3)
         return image[y : y + rows, x : x + columns]
+
+
+class _Buffers:
+    """Arrays that are used again when TensorFlow has released them: filling new memory takes twice as long."""
+
+    def __init__(self, shape):
+        self._shape, self._size = shape, math.prod(shape)
+        self._owners = []
+        self._lock = threading.Lock()
+
+    def take(self) -> np.ndarray:
+        """Returns an uninitialized uint8 array that nothing refers to, and that TensorFlow takes over without a copy."""
+        with self._lock:
+            counts = _references(self._owners)
+            if _UNUSED in counts:
+                return self._array(self._owners[counts.index(_UNUSED)])
+            self._owners.append(np.empty(self._size + _ALIGNMENT, np.uint8))
+            return self._array(self._owners[-1])
+
+    def _array(self, owner):
+        start = -owner.ctypes.data % _ALIGNMENT
+        return owner[start : start + self._size].reshape(self._shape)
+
+
+def _references(arrays):
+    # Each array that is in use refers to the owner of its memory.
+    return [sys.getrefcount(array) for array in arrays]
+
+
+_UNUSED = _references([np.empty(0)])[0]
 
 
 def _image_bytes(split):
