@@ -6,12 +6,13 @@ import checkpoints_made
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from tiff_files import colors, extra_samples, written
 
 from hazeheal import __main__ as program
 from hazeheal.data.images import image_io
-from hazeheal.inference import video
+from hazeheal.errors import HazeHealError
+from hazeheal.inference import image_metadata, results_record, video
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.restorer import Restorer
 
@@ -47,7 +48,8 @@ def dehaze(capsys, *argv):
 
 
 def names(folder):
-    return sorted(str(p.relative_to(folder)) for p in pathlib.Path(folder).rglob("*") if p.is_file())
+    files = (p for p in pathlib.Path(folder).rglob("*") if p.is_file() and p.name != results_record.NAME)
+    return sorted(str(p.relative_to(folder)) for p in files)
 
 
 def load(path):
@@ -71,15 +73,94 @@ def test_a_folder(run, folder, capsys):
 
     before = {name: pathlib.Path("out", name).stat().st_mtime_ns for name in names("out")}
     pathlib.Path("out/a.png").unlink()
-    code, said, _ = dehaze(capsys, *flags, "--which=newest")
+    code, said, _ = dehaze(capsys, *flags)
     assert code == 0
     assert said == ("skipped 3 results that exist already; --overwrite replaces them\nrestored 1 to out\n")
     after = {name: pathlib.Path("out", name).stat().st_mtime_ns for name in names("out")}
     assert {name for name in before if before[name] != after[name]} == {"a.png"}, "nor was its a.compare.png"
+    assert np.array_equal(load("out/a.png"), gan.restore(load("in/a.png")))
+    assert dehaze(capsys, *flags, "--which=newest", "--overwrite")[0] == 0
     assert np.array_equal(load("out/a.png"), DehazeGAN.from_run(run, which=9).restore(load("in/a.png")))
     assert not np.array_equal(load("out/a.png"), gan.restore(load("in/a.png")))
-    assert dehaze(capsys, *flags, "--overwrite")[0] == 0
-    assert np.array_equal(load("out/a.png"), gan.restore(load("in/a.png")))
+
+
+def test_results_of_other_settings_are_refused(run, folder, capsys):
+    flags = [folder, f"--model={run}", "--output=out"]
+    assert dehaze(capsys, *flags)[0] == 0
+    before = {name: pathlib.Path("out", name).read_bytes() for name in names("out")}
+    for other, said in (
+        (["--which=newest"], "out/a.png was made with weights="),
+        (["--strength=0.5"], "out/a.png was made with strength=1.0 (now 0.5); replace it with --overwrite"),
+        (["--mirror"], "mirror=False (now True)"),
+        (["--quality=70"], "quality=None (now 70)"),
+    ):
+        code, said_out, wrong = dehaze(capsys, *flags, *other)
+        assert code == 2 and said in wrong and wrong.count("\n") == 1 and not said_out
+    assert before == {name: pathlib.Path("out", name).read_bytes() for name in names("out")}
+    pathlib.Path("out/b/d.png").unlink()
+    assert dehaze(capsys, folder / "b/d.png", f"--model={run}", "--output=out/b", "--strength=0.5")[0] == 0
+    assert "out/b/d.png, which" not in dehaze(capsys, folder / "a.png", *flags[1:])[2]
+    pathlib.Path("out/b/e.bmp").write_bytes(b"of the user")
+    (pathlib.Path("out") / results_record.NAME).unlink()
+    code, _, wrong = dehaze(capsys, *flags)
+    assert code == 2 and "out/a.png exists, but .hazeheal.jsonl does not list it as a result" in wrong
+    assert pathlib.Path("out/b/e.bmp").read_bytes() == b"of the user"
+
+
+def test_one_file_as_the_result(run, folder, capsys):
+    flags = [folder / "a.png", f"--model={run}"]
+    assert dehaze(capsys, *flags, "--output=new/b.tif")[0] == 0
+    assert names(".")[-1] == "new/b.tif" and not pathlib.Path("new", results_record.NAME).exists()
+    assert np.array_equal(load("new/b.tif"), DehazeGAN.from_run(run).restore(load("in/a.png")))
+    code, _, wrong = dehaze(capsys, *flags, "--output=new/b.tif")
+    assert code == 2 and "new/b.tif exists; replace it with --overwrite" in wrong
+    assert dehaze(capsys, *flags, "--output=new/b.tif", "--overwrite")[0] == 0
+    assert "is a file; name a folder" in dehaze(capsys, folder, f"--model={run}", "--output=new/b.tif")[2]
+
+
+def test_suffix_extension_quality_and_strength(run, folder, capsys):
+    flags = ["--suffix=_clear", "--ext=webp", "--quality=60", "--strength=0"]
+    assert dehaze(capsys, folder, f"--model={run}", f"--output={folder}", *flags)[0] == 0
+    results = ["a_clear.webp", "b/c_clear.webp", "b/d_clear.webp", "b/e_clear.webp"]
+    assert names(folder) == sorted(["a.png", "b/c.jpg", "b/d.png", "b/e.bmp", *results])
+    code, said, _ = dehaze(capsys, folder, f"--model={run}", f"--output={folder}", *flags)
+    assert (code, said) == (0, "skipped 4 results that exist already; --overwrite replaces them\n")
+    for strength in (0, 0.5, 1.5):
+        flags = [f"--strength={strength}", f"--output=s{strength}.png"]
+        assert dehaze(capsys, folder / "a.png", f"--model={run}", *flags)[0] == 0
+    hazy, restored = load("in/a.png"), DehazeGAN.from_run(run).restore(load("in/a.png"))
+    assert np.array_equal(load("s0.png"), hazy)
+    for strength in (0.5, 1.5):
+        wanted = np.rint(np.clip(hazy + strength * (restored.astype(float) - hazy), 0, 255))
+        assert np.array_equal(load(f"s{strength}.png"), wanted)
+    assert dehaze(capsys, folder, "--strength=2", "--output=out")[0] == 2
+
+
+def test_any_failure_costs_its_own_file_alone(run, folder, capsys, monkeypatch):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype[282], tags[282] = 2, "abc"
+    Image.new("RGB", (20, 20), (9, 90, 30)).save(folder / "odd.tif", tiffinfo=tags)
+    Image.new("RGB", (20, 20), (9, 90, 30)).save(folder / ("n" * 250 + ".gif"))
+    read, restore = image_metadata.read, Restorer.restore_all
+
+    def fail_to_read(path, options):
+        if path.name == "c.jpg":
+            raise RecursionError("of a library")
+        return read(path, options)
+
+    def fail_to_restore(self, images):
+        for image in restore(self, images):
+            if image.shape == (200, 190, 3):
+                raise HazeHealError("not enough memory")
+            yield image
+
+    monkeypatch.setattr(image_metadata, "read", fail_to_read)
+    monkeypatch.setattr(Restorer, "restore_all", fail_to_restore)
+    code, said, wrong = dehaze(capsys, folder, f"--model={run}", "--output=out")
+    assert code == 1 and said == "restored 3 to out\n"
+    assert names("out") == ["a.png", "b/e.bmp", "odd.tif"]
+    assert "in/b/c.jpg: cannot be read (RecursionError: of a library)" in wrong
+    assert "in/b/d.png: not enough memory" in wrong and "File name too long" in wrong
 
 
 def test_a_damaged_file_is_named_and_the_others_are_restored(run, folder, capsys):
@@ -168,6 +249,9 @@ def test_a_video(run, tmp_path, capsys, monkeypatch):
         (["--model=runs/none"], 1, "runs/none does not exist, and no pretrained network has that name"),
         (["--which=7"], 1, "has no intact checkpoint (7)"),
         (["--which=last"], 2, "'last' is not a checkpoint"),
+        (["--model=fast", "--which=best"], 2, "--model=fast is a single file of weights; omit --which"),
+        (["--gpus=0"], 2, "no GPU that TensorFlow can use; omit --gpus to use the CPU"),
+        (["--ext=gif"], 2, "--ext=gif is not a format that can be written"),
         (["--tile_size=32"], 2, "tile_size=32 is too small"),
         (["--gpus=0,0"], 2, "--gpus=0,0: this machine has"),
         (["--precision=float64"], 2, "invalid choice: 'float64'"),

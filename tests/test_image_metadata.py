@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
 
-from hazeheal.data.images import image_io
+from hazeheal.data.images import image_io, jpeg_2000
 from hazeheal.errors import DataError
-from hazeheal.inference import image_metadata, png_chunks
+from hazeheal.inference import encode_image, image_metadata, png_chunks, text_metadata
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -23,7 +23,7 @@ def pixels(channels=3, *, height=20, width=31, dtype=np.uint8):
 def through(path, *, format=None, change=lambda rgb: rgb):
     """Reads a file, changes its pixels, and returns the file and the result as Pillow opens it."""
     read = image_metadata.read(path)
-    data = image_metadata.encode(change(read.rgb), read, format=format or Image.open(path).format)
+    data = encode_image.encode(change(read.rgb), read, format=format or Image.open(path).format)
     result = Image.open(io.BytesIO(data))
     result.load()
     return read, result
@@ -130,7 +130,7 @@ def test_png_of_16_bits(tmp_path, channels):
     read = image_metadata.read(path)
     assert read.rgb.dtype == np.uint16
     assert read.rgb.shape == (31, 20, 3), "turned"
-    data = image_metadata.encode(read.rgb, read, format="PNG")
+    data = encode_image.encode(read.rgb, read, format="PNG")
     assert png_chunks.bit_depth(data) == 16
     again = tf.io.decode_png(data, dtype=tf.uint16).numpy()
     assert np.array_equal(again, np.rot90(values, 3))
@@ -149,7 +149,7 @@ def test_texts_of_a_png(tmp_path):
     texts.add_itxt("XML:com.adobe.xmp", "<x tiff:Orientation='6'/>")
     texts.add_text("Raw profile type exif", "0")
     _, result = through(saved(tmp_path, Image.fromarray(pixels()), "a.png", pnginfo=texts))
-    assert result.text == {"Author": "someone"}
+    assert result.text == {"Author": "someone", "XML:com.adobe.xmp": "<x tiff:Orientation='1'/>"}
 
 
 def test_geotiff(tmp_path):
@@ -191,7 +191,7 @@ def test_a_palette_becomes_colors(tmp_path):
 
 def test_16_bits_into_a_format_of_8():
     values = pixels(dtype=np.uint16)
-    data = image_metadata.encode(values, image_metadata.ImageFile(rgb=values), format="BMP")
+    data = encode_image.encode(values, image_metadata.ImageFile(rgb=values), format="BMP")
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), np.rint(values / 257).astype(np.uint8))
 
 
@@ -200,3 +200,130 @@ def test_a_damaged_file_is_refused(tmp_path):
     path.write_bytes(b"\x89PNG\r\n\x1a\nno")
     with pytest.raises(DataError, match=r"a\.png"):
         image_metadata.read(path)
+
+
+XMP = (
+    b"<x:xmpmeta><rdf:Description tiff:Orientation=\"6\" dc:title='Stra\xc3\x9fe'><tiff:Orientation>8</tiff:Orientation>"
+    b"<xmp:Thumbnails><rdf:li>haze</rdf:li></xmp:Thumbnails></rdf:Description></x:xmpmeta>"
+)
+UPRIGHT = (
+    XMP.replace(b'"6"', b'"1"').replace(b">8<", b">1<").replace(XMP[XMP.index(b"<xmp:") : XMP.index(b"</rdf:D")], b"")
+)
+
+
+def resource(number, content, name=b""):
+    name = bytes([len(name)]) + name + b"\0" * (1 - len(name) % 2)
+    return (
+        b"8BIM"
+        + struct.pack(">H", number)
+        + name
+        + struct.pack(">I", len(content))
+        + content
+        + b"\0" * (len(content) % 2)
+    )
+
+
+CAPTION = b"\x1c\x02\x78\x00\x05Stra\xdf"
+IPTC = resource(1028, CAPTION)
+RESOURCES = IPTC + resource(1036, b"preview of the haze", b"odd") + resource(1061, b"16 bytes of MD5.")
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_xmp_and_iptc_are_kept_in_every_format(tmp_path, format):
+    Image.init()
+    if format not in Image.SAVE:
+        pytest.skip(f"this Pillow has no {format}")
+    image, path = Image.fromarray(pixels(height=24)), tmp_path / "a.jpg"
+    image.save(path, quality=95)
+    path.write_bytes(text_metadata.add_to_jpeg(path.read_bytes(), xmp=XMP, photoshop=RESOURCES))
+    assert Image.open(path).info["photoshop"][1028] == CAPTION and Image.open(path).info["xmp"] == XMP
+    kept = IPTC + resource(1061, b"16 bytes of MD5.")
+    read, result = through(path, format=format)
+    assert read.photoshop == kept
+    if format == "TIFF":
+        assert (bytes(result.tag_v2[700]), bytes(result.tag_v2[34377])) == (UPRIGHT, kept)
+        (tmp_path / "b.tif").write_bytes(encode_image.encode(read.rgb, read, format="TIFF"))
+        read, result = through(tmp_path / "b.tif", format="JPEG")
+    found = result.info["xmp"]
+    assert (found.encode() if isinstance(found, str) else found) == UPRIGHT
+    if format in ("JPEG", "TIFF"):
+        assert result.info["photoshop"] == {1028: CAPTION, 1061: b"16 bytes of MD5."}
+        assert np.asarray(result).shape == (31, 24, 3), "turned, by the orientation of XMP"
+
+
+def test_damaged_resources_stay_as_they_are():
+    for damaged in (b"8BIM", b"no resource at all", IPTC + b"8BIM\4", IPTC[:-3]):
+        assert text_metadata.without_previews(damaged) in (damaged, IPTC + b"8BIM\4")
+    long = b"x" * 70000
+    data = text_metadata.add_to_jpeg(b"\xff\xd8\xff\xdb", xmp=long, photoshop=long)
+    assert data.count(b"x") == len(long), "the packet is left out, the resources take two segments"
+
+
+@pytest.mark.parametrize("text", ["Straße", "Dvořák", "東京"])
+def test_texts_of_a_tiff_keep_their_bytes(tmp_path, text):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[270], tags[315] = text.encode(), b"\xdf\xe4"
+    tags[ExifTags.IFD.Exif] = {ExifTags.Base.LensModel: text.encode()}
+    path = saved(tmp_path, Image.fromarray(pixels()), "a.tif", tiffinfo=tags)
+    data = encode_image.encode(pixels(), image_metadata.read(path), format="TIFF")
+    assert path.read_bytes().count(text.encode()) == data.count(text.encode()) == 2
+    assert b"\xdf\xe4\0" in data
+
+
+@pytest.mark.parametrize("resolution", [-0.5, "abc", 0.0, float("inf")])
+def test_a_tiff_with_an_odd_resolution_is_restored_without_it(tmp_path, resolution):
+    kind = {str: 2, float: 11}[type(resolution)]
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype[282], tags[282] = kind, resolution
+    path = saved(tmp_path, Image.fromarray(pixels()), "a.tif", tiffinfo=tags)
+    assert 282 in Image.open(path).tag_v2
+    _, result = through(path)
+    assert np.array_equal(np.asarray(result), pixels()) and 282 not in result.tag_v2
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_jpeg_2000_keeps_its_bits(tmp_path, bits, alpha):
+    pytest.importorskip("imagecodecs")
+    samples = pixels(3 + alpha, dtype=np.uint16) >> (16 - bits)
+    samples[0, 0] = 2**bits - 1
+    (tmp_path / "a.jp2").write_bytes(jpeg_2000.encode(samples, bits=bits))
+    read = image_metadata.read(tmp_path / "a.jp2")
+    assert read.rgb.dtype == np.uint16 and read.rgb.max() == 65535
+    data = encode_image.encode(read.rgb, read, format="JPEG2000")
+    assert jpeg_2000.bits_per_sample(data) == bits
+    visible = samples[..., 3] > 0 if alpha else np.ones(samples.shape[:2], bool)
+    assert np.array_equal(jpeg_2000.decode(data)[visible], samples[visible])
+    assert Image.open(io.BytesIO(data)).size == (31, 20)
+
+
+def test_jpeg_2000_of_16_bits_needs_imagecodecs(tmp_path, monkeypatch):
+    pytest.importorskip("imagecodecs")
+    (tmp_path / "a.jp2").write_bytes(jpeg_2000.encode(pixels(dtype=np.uint16), bits=16))
+    monkeypatch.setattr(jpeg_2000, "is_installed", lambda: False)
+    with pytest.raises(DataError, match=r"a.jp2: JPEG 2000 of 16 bits .* pip install 'hazeheal\[tiff\]'"):
+        image_metadata.read(tmp_path / "a.jp2")
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG2000", "JPEG"])
+def test_16_bits_in_another_format(tmp_path, format):
+    values = pixels(4, dtype=np.uint16)
+    values[:5, :, 3] = 0
+    (tmp_path / "a.png").write_bytes(tf.io.encode_png(values).numpy())
+    read = image_metadata.read(tmp_path / "a.png")
+    data = encode_image.encode(65535 - read.rgb, read, format=format)
+    (tmp_path / "b").write_bytes(data)
+    if format == "JPEG":
+        assert Image.open(tmp_path / "b").mode == "RGB"
+        return
+    again = image_metadata.read(tmp_path / "b")
+    assert np.array_equal(again.alpha, values[..., 3])
+    assert np.array_equal(again.rgb[5:], 65535 - values[5:, :, :3])
+    assert np.array_equal(again.rgb[:5], values[:5, :, :3]), "transparent pixels stay as they are"
+
+
+def test_quality(tmp_path):
+    path = saved(tmp_path, Image.fromarray(pixels(height=200, width=200)), "a.jpg", quality=95)
+    read = image_metadata.read(path)
+    sizes = [len(encode_image.encode(read.rgb, read, format="JPEG", quality=q)) for q in (30, 80, None, 100)]
+    assert sizes == sorted(sizes) and len(set(sizes)) == 4

@@ -13,8 +13,8 @@ from refusals import refusal
 from hazeheal.data.images import image_io, plugins
 from hazeheal.data.pairing.folders import list_images
 from hazeheal.errors import DataError, UsageError
-from hazeheal.inference import image_metadata
-from hazeheal.inference.jobs import find_jobs, raw_files
+from hazeheal.inference import encode_image, image_metadata
+from hazeheal.inference.jobs import find_jobs
 
 HEADS = {
     "heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40),
@@ -50,10 +50,10 @@ def test_heic_is_read(tmp_path):
     image, passthrough = image_io.load_rgb(tmp_path / "a.heic")
     assert np.abs(image.astype(int) - RGB).max() <= 3 and not passthrough.reusable
     assert image_io.read_size(tmp_path / "a.heic") == RGB.shape[:2]
-    jobs, _ = find_jobs([tmp_path / "a.heic"], output=tmp_path / "out")
+    jobs = find_jobs([tmp_path / "a.heic"], output=tmp_path / "out").jobs
     assert [job.output.name for job in jobs] == ["a.heic.png"]
     read = image_metadata.read(tmp_path / "a.heic")
-    result = Image.open(io.BytesIO(image_metadata.encode(read.rgb, read, format="PNG")))
+    result = Image.open(io.BytesIO(encode_image.encode(read.rgb, read, format="PNG")))
     assert np.array_equal(result, image) and result.getexif()[0x010F] == "Maker"
 
 
@@ -71,11 +71,13 @@ def test_raw_files_are_named(tmp_path):
     names, notes = list_images(tmp_path, "--hazy_dir")
     assert names == ["a.png"]
     assert any("left out 2 camera raw files (a.DNG, b.nef); develop them" in note for note in notes)
+    found = find_jobs([tmp_path], output=tmp_path / "out")
+    assert found.raw == [str(tmp_path / "a.DNG"), str(tmp_path / "b.nef")] and found.others == 2
     (tmp_path / "a.png").unlink()
     assert "(a.DNG, b.nef)" in refusal(DataError, list_images, tmp_path, "--hazy_dir")
-    assert raw_files([tmp_path]) == [str(tmp_path / "a.DNG"), str(tmp_path / "b.nef")]
     assert "b.nef); develop them" in refusal(UsageError, find_jobs, [tmp_path], output=tmp_path / "out")
-    assert raw_files([tmp_path / "a.DNG"]) == [], "a file that was named is reported as a file that cannot be restored"
+    named = find_jobs([tmp_path / "a.DNG"], output=tmp_path / "out")
+    assert len(named.jobs) == 1 and not named.raw, "reported as a file that cannot be restored"
 
 
 def test_avif_needs_no_plugin():

@@ -13,7 +13,7 @@ from tiff_files import colors, extra_samples, written
 
 from hazeheal.data.images.pixel_options import AS_STORED, PixelOptions
 from hazeheal.errors import DataError, OptionNeededError
-from hazeheal.inference import image_metadata
+from hazeheal.inference import encode_image, image_metadata
 
 HAS_CODECS = importlib.util.find_spec("imagecodecs") is not None
 ICC = b"\0\0\1\0none" + bytes(8) + b"RGB XYZ " + bytes(232)
@@ -22,7 +22,7 @@ ICC = b"\0\0\1\0none" + bytes(8) + b"RGB XYZ " + bytes(232)
 def through(path, *, options=AS_STORED, change=lambda rgb: rgb):
     """Reads a file, changes the image of the network, and returns (what was read, the page that was written, its samples)."""
     read = image_metadata.read(path, options)
-    data = image_metadata.encode(change(read.for_network()), read, format="TIFF")
+    data = encode_image.encode(change(read.for_network()), read, format="TIFF")
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages[0]
         samples = page.asarray()
@@ -148,7 +148,7 @@ def test_transparent_pixels_of_other_formats_are_hidden_and_kept(tmp_path, forma
     )
     read = image_metadata.read(tmp_path / "a")
     assert read.for_network()[:, :30].min() > 8
-    result = np.asarray(Image.open(io.BytesIO(image_metadata.encode(invert(read.for_network()), read, format=format))))
+    result = np.asarray(Image.open(io.BytesIO(encode_image.encode(invert(read.for_network()), read, format=format))))
     np.testing.assert_array_equal(result[:, :30], samples[:, :30])
     np.testing.assert_array_equal(result[:, 30:, :3], 255 - samples[:, 30:, :3])
 
@@ -199,5 +199,5 @@ def test_fewer_bits_of_a_png_stay_in_the_file(tmp_path):
     assert "--white=4095" in refusal(OptionNeededError, image_metadata.read, tmp_path / "a.png")
     read = image_metadata.read(tmp_path / "a.png", PixelOptions(white=4095))
     assert read.rgb.max() == 65535
-    result = image_metadata.encode(invert(read.rgb), read, format="PNG")
+    result = encode_image.encode(invert(read.rgb), read, format="PNG")
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(result))), 4095 - samples[..., 0])

@@ -89,14 +89,16 @@ def test_a_run_changes_to_the_cache_when_it_is_complete_and_gives_the_same(
     complete, write, sources = threading.Event(), cache_builder._write, []
 
     def write_later(path, processor, *, stop):
-        assert complete.wait(60)
+        assert complete.wait(600)
         return write(path, processor, stop=stop)
 
     def finish():
         sources.append(type(machine.trainer._data.train._source))
         complete.set()
         path = cache_path(decoding, machine.trainer._data.train.split)
+        end = time.monotonic() + 600
         while not is_complete(path, machine.trainer._data.train.split):
+            assert time.monotonic() < end
             time.sleep(0.01)
 
     monkeypatch.setattr(cache_builder, "_write", write_later)

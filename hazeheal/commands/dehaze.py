@@ -2,7 +2,7 @@
 
 Examples:
   hazeheal dehaze hazy.jpg --output=restored
-  hazeheal dehaze hazy.jpg --model=fast --output=restored
+  hazeheal dehaze hazy.jpg --model=fast --strength=0.8 --output=clear.png
   hazeheal dehaze scans 'more/**/*.png' --model=runs/rice1 --output=restored --compare
   hazeheal dehaze scene.tif --bands=4,3,2 --white=10000 --output=restored
   hazeheal dehaze film.mp4 --model=runs/rice1/group_00/checkpoints/ckpt-00001000 --output=restored
@@ -11,15 +11,19 @@ The networks best and fast are included; docs/model_card.md lists their training
 
 Folders are searched recursively, and the results keep their structure. Format, EXIF, color profile, alpha channel, the
 16 bits of a PNG or TIFF and its other bands are preserved (docs/inference.md). A GeoTIFF of any size is restored window by
-window (pip install 'hazeheal[geo]'). Existing results are skipped, so the same command resumes an interrupted one.
+window (pip install 'hazeheal[geo]'). Existing results of the same model and options are skipped, so the same command
+resumes an interrupted one; others are refused.
 
-exit codes: 0 done, 1 a file could not be restored (each one is listed; all others are restored), 2 bad usage
+exit codes: 0 done, 1 a file could not be restored (each one is listed; all others are restored), 2 bad usage, or results of
+other settings are in the way
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import hazeheal
 from hazeheal.commands.parsing import (
     MODEL_HELP,
     CommandParser,
@@ -27,9 +31,15 @@ from hazeheal.commands.parsing import (
     add_pixel_flags,
     command_parser,
     count,
+    number,
     numbers,
 )
-from hazeheal.errors import EXIT_OK, DataError, HazeHealError, OutputError
+from hazeheal.data.images.plugins import describe_raw
+from hazeheal.errors import EXIT_OK, DataError, HazeHealError, UsageError
+from hazeheal.inference.jobs import Naming, Outcome, find_jobs
+from hazeheal.inference.locate_model import locate_model
+from hazeheal.inference.results_record import ResultsRecord
+from hazeheal.inference.strength import LARGEST
 from hazeheal.models import pretrained
 from hazeheal.utils import quiet_import
 from hazeheal.utils.console import one_line, progress_bar
@@ -38,7 +48,6 @@ from hazeheal.utils.signals import exit_on_sigterm
 if TYPE_CHECKING:
     from hazeheal.data.images.pixel_options import PixelOptions
     from hazeheal.inference.jobs import Job
-    from hazeheal.inference.pipeline import Outcome
     from hazeheal.inference.restorer import Restorer
 
 
@@ -47,10 +56,18 @@ def parser() -> CommandParser:
     parse = command_parser("dehaze", __doc__)
     add = parse.add_argument_group("files").add_argument
     add("inputs", metavar="INPUT", nargs="+", help="files, folders, and globs in quotes")
-    add("--output", metavar="DIR", required=True, help="folder of the results; created if it does not exist")
+    add(
+        "--output", metavar="DIR", required=True, help="folder of the results, which may be new; FILE.png for one input"
+    )
+    add("--suffix", default="", metavar="TEXT", help="add to the names of the results: a.jpg becomes aTEXT.jpg")
+    add("--ext", default="", metavar="EXT", help="format of the results: png, jpg, tif, ...; mp4, mkv, ... for videos")
+    quality_help = "quality of JPEG, WebP and AVIF, and of JPEG 2000 where it is below 100, from 1 to 100 (default: 95)"
+    add("--quality", type=number("a quality", int, 1, 100), metavar="Q", help=quality_help)
     add("--compare", action="store_true", help="also write hazy | restored as NAME.compare.*")
     add("--overwrite", action="store_true", help="replace existing results")
-    add_model_flags(parse, default=pretrained.DEFAULT, help=MODEL_HELP)
+    add = add_model_flags(parse, default=pretrained.DEFAULT, help=MODEL_HELP)
+    strength_help = "how much of the change to apply: 0 none, 1 what the network estimates, at most 1.5 (default: 1)"
+    add("--strength", type=number("a strength", float, 0, LARGEST), default=1.0, metavar="S", help=strength_help)
     add_pixel_flags(parse)
     add = parse.add_argument_group("devices").add_argument
     add("--gpus", type=numbers, metavar="0,1", help="numbers of the GPUs to use (default: all)")
@@ -64,19 +81,51 @@ def parser() -> CommandParser:
 def main(argv: Sequence[str]) -> int:
     """Runs `hazeheal dehaze` with these arguments; returns the exit code or raises `HazeHealError`."""
     flags = parser().parse_args(argv)
-    from hazeheal.data.images.plugins import describe_raw
-    from hazeheal.inference.jobs import find_jobs, raw_files
+    record = ResultsRecord(flags.output, _settings(flags))
+    naming = Naming.of(suffix=flags.suffix, extension=flags.ext)
+    found = find_jobs(flags.inputs, output=flags.output, compare=flags.compare, naming=naming, is_result=record.has)
+    if found.is_file:
+        record = None  # the folder has other files of the user
+    missing = [job for job in found.jobs if flags.overwrite or not job.is_done]
+    if not flags.overwrite:
+        _check_existing([path for job in found.jobs for path in job.outputs], record)
+    if found.raw:
+        print(describe_raw(found.raw))
+    if found.others:
+        print(f"skipped {found.others} files whose names are neither of images nor of videos")
+    if len(missing) < len(found.jobs):
+        print(f"skipped {len(found.jobs) - len(missing)} results that exist already; --overwrite replaces them")
+    outcome = Outcome()
+    if missing:
+        _restore(missing, flags, record, outcome)
+    sys.stdout.flush()
+    failures = [f"{folder} cannot be listed: {reason}" for folder, reason in found.unreadable.items()]
+    failures += outcome.failed.values()
+    for reason in failures:
+        print(f"hazeheal dehaze: error: {one_line(reason)}", file=sys.stderr)
+    if failures:
+        raise HazeHealError(f"{len(failures)} could not be restored completely")
+    return EXIT_OK
 
-    jobs, others = find_jobs(flags.inputs, output=flags.output, compare=flags.compare)
-    missing = [job for job in jobs if flags.overwrite or not job.is_done]
-    if raw := raw_files(flags.inputs):
-        print(describe_raw(raw))
-    if others:
-        print(f"skipped {others} files whose names are neither of images nor of videos")
-    if len(missing) < len(jobs):
-        print(f"skipped {len(jobs) - len(missing)} results that exist already; --overwrite replaces them")
-    if not missing:
-        return EXIT_OK
+
+def _settings(flags):
+    """What determines the results, by the names of the flags."""
+    names = ("model", "mirror", "strength", "white", "bands", "quality", "precision")
+    settings = {name: value for name in names if (value := getattr(flags, name)) is not None}
+    weights = locate_model(flags.model, which=flags.which).identity
+    return settings | {"weights": weights, "hazeheal": hazeheal.__version__}
+
+
+def _check_existing(paths, record):
+    existing = [path for path in paths if os.path.lexists(path)]
+    if record is not None:
+        record.check(existing)
+    elif existing:
+        raise UsageError(f"{existing[0]} exists; replace it with --overwrite, or name another --output")
+
+
+def _restore(jobs, flags, record, outcome):
+    """Restores the files of these jobs and adds the results to `outcome`."""
     quiet_import.import_tensorflow()
     from hazeheal.data.images.pixel_options import PixelOptions
     from hazeheal.distributed.runtime import choose_runtime
@@ -87,18 +136,22 @@ def main(argv: Sequence[str]) -> int:
 
     runtime = choose_runtime(gpus=flags.gpus, precision=flags.precision, xla="off")
     model = open_model(flags.model, which=flags.which, precision=runtime.precision)
-    restorer = Restorer(model, tile_size=flags.tile_size, devices=runtime.devices, mirror=flags.mirror)
+    settings = {"tile_size": flags.tile_size, "mirror": flags.mirror, "strength": flags.strength}
+    restorer = Restorer(model, devices=runtime.devices, **settings)
     options = PixelOptions(white=flags.white, bands=flags.bands)
-    videos = [job for job in missing if job.is_video]
-    scenes = [job for job in missing if not job.is_video and is_scene(job.source)]
-    images = [job for job in missing if job not in videos and job not in scenes]
-    with exit_on_sigterm(), progress_bar(total=len(missing), unit="file") as bar:
-        outcome = restore_images(images, restorer, options=options, overwrite=flags.overwrite, on_finished=bar.update)
+    videos = [job for job in jobs if job.is_video]
+    scenes = [job for job in jobs if not job.is_video and is_scene(job.source)]
+    images = [job for job in jobs if job not in videos and job not in scenes]
+    common = {"overwrite": flags.overwrite, "record": record}
+    with exit_on_sigterm(), progress_bar(total=len(jobs), unit="file") as bar:
+        restore_images(
+            images, restorer, outcome, options=options, quality=flags.quality, on_finished=bar.update, **common
+        )
         for job in scenes:
-            restore_one_scene(job, restorer, options, outcome, overwrite=flags.overwrite)
+            restore_one_scene(job, restorer, options, outcome, **common)
             bar.update()
         for job in videos:
-            restore_video(job, restorer, outcome, overwrite=flags.overwrite)
+            restore_video(job, restorer, outcome, **common)
             bar.update()
     print(f"restored {outcome.restored} to {flags.output}")
     if outcome.tiled and not restorer.local:
@@ -106,29 +159,37 @@ def main(argv: Sequence[str]) -> int:
             f"{outcome.tiled} of them in tiles (--tile_size={flags.tile_size}). This network uses averages over the whole "
             "image, which are computed from the tiles (docs/inference.md)"
         )
-    sys.stdout.flush()
-    for reason in outcome.failed.values():
-        print(f"hazeheal dehaze: error: {one_line(reason)}", file=sys.stderr)
-    if outcome.failed:
-        raise HazeHealError(f"{len(outcome.failed)} could not be restored completely")
-    return EXIT_OK
 
 
 def restore_one_scene(
-    job: "Job", restorer: "Restorer", options: "PixelOptions", outcome: "Outcome", *, overwrite: bool
+    job: "Job",
+    restorer: "Restorer",
+    options: "PixelOptions",
+    outcome: Outcome,
+    *,
+    overwrite: bool,
+    record: ResultsRecord | None,
 ) -> None:
     """Restores one GeoTIFF and adds the result to `outcome`; a progress bar counts the windows."""
     from hazeheal.inference.geotiff import restore_scene
 
     try:
         with progress_bar(total=1, unit="window", desc=job.source.name, leave=False) as bar:
-            restore_scene(job, restorer, options, overwrite=overwrite, bar=bar)
+            restore_scene(job, restorer, options, overwrite=overwrite, record=record, bar=bar)
         outcome.restored += 1
-    except (DataError, OutputError) as error:
-        outcome.failed[job.source] = str(error)
+    except Exception as error:  # of a library, for a file that it does not expect: the others are restored
+        outcome.failed[job.source] = _describe(job, error)
 
 
-def restore_video(job: "Job", restorer: "Restorer", outcome: "Outcome", *, overwrite: bool) -> None:
+def _describe(job, error):
+    known = isinstance(error, HazeHealError)
+    text = str(error) if known else f"cannot be restored ({type(error).__name__}: {error})"
+    return text if str(job.source) in text else f"{job.source}: {text}"
+
+
+def restore_video(
+    job: "Job", restorer: "Restorer", outcome: Outcome, *, overwrite: bool, record: ResultsRecord | None
+) -> None:
     """Restores one video and adds the result to `outcome`; a progress bar counts the frames."""
     from hazeheal.inference import video
 
@@ -138,10 +199,12 @@ def restore_video(job: "Job", restorer: "Restorer", outcome: "Outcome", *, overw
             raise DataError(f"{job.source} needs ffmpeg; install it, or pip install 'hazeheal[video]'")
         stream = video.probe(job.source, ffmpeg=ffmpeg)
         with progress_bar(total=stream.frames, unit="frame", desc=job.source.name, leave=False) as bar:
-            frames, damage = video.restore_video(job, restorer, ffmpeg=ffmpeg, overwrite=overwrite, on_frame=bar.update)
+            frames, damage = video.restore_video(
+                job, restorer, ffmpeg=ffmpeg, overwrite=overwrite, record=record, on_frame=bar.update
+            )
         if damage:
             outcome.failed[job.source] = f"{job.source}: damaged; restored {frames} frames ({damage})"
         outcome.restored += 1
         outcome.tiled += len(restorer.plan(stream.height, stream.width).tiles) > 1
-    except (DataError, OutputError) as error:
-        outcome.failed[job.source] = str(error)
+    except Exception as error:
+        outcome.failed[job.source] = _describe(job, error)

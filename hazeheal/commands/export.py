@@ -39,7 +39,7 @@ def parser() -> CommandParser:
     add = parse.add_argument_group("model").add_argument
     model_help = "the directory of a run or of a checkpoint, an .npz weights file, best or fast"
     add("--model", metavar="MODEL", required=True, help=model_help)
-    add("--which", default="best", metavar="WHICH", help=WHICH_HELP)
+    add("--which", metavar="WHICH", help=WHICH_HELP)
     add = parse.add_argument_group("output").add_argument
     add("--output", metavar="DIR", required=True, help="a new directory; or FILE.npz, for --format=weights")
     format_help = f"one or more of {','.join(FORMATS)} (default: {FORMATS[0]})"
@@ -68,12 +68,13 @@ def main(argv: Sequence[str]) -> int:
     os.environ.setdefault(quiet_import.LOG_LEVEL, "3")
     quiet_import.import_tensorflow()
     from hazeheal.export import exporter, formats
-    from hazeheal.inference.load_model import ExportedModel, open_model
+    from hazeheal.inference.gan import DehazeGAN
+    from hazeheal.inference.load_model import open_model
 
     targets = formats.targets(flags.format, tflite_precision=flags.tflite_precision or PRECISIONS[:1])
     gan = open_model(flags.model, which=flags.which)
-    if isinstance(gan, ExportedModel):
-        raise HazeHealError(f"{flags.model} is a SavedModel, which cannot be exported; name the run it is from")
+    if not isinstance(gan, DehazeGAN):
+        raise HazeHealError(f"{flags.model} is an export, which cannot be exported; name the run it is from")
     print(f"{gan.checkpoint}: largest differences from it over {len(exporter.check.SIZES)} image sizes")
     if as_file:
         exporter.export_file(gan, *targets, output)

@@ -12,8 +12,8 @@ from hazeheal.models import pretrained
 from hazeheal.utils.console import CommandParser, one_line
 
 MODEL_HELP = (
-    "trained generator: best or fast (both included), the directory of a run, of a checkpoint or of an export, or an "
-    ".npz weights file; write ./best for a path (default: best)"
+    "trained generator: best or fast (both included), the directory of a run, of a checkpoint or of an export, or a .npz, "
+    ".keras or .onnx file of an export; write ./best for a path (default: best)"
 )
 WHICH_HELP = "checkpoint of a run: best by validation PSNR, newest, or a step (default: best)"
 
@@ -24,13 +24,17 @@ def command_parser(name: str, docstring: str) -> CommandParser:
     return CommandParser(prog=f"hazeheal {name}", description=description, epilog=f"examples:{examples}")
 
 
-def add_model_flags(parse: CommandParser, **model: Any) -> None:
-    """Adds the flags of a trained generator; `model` has the argparse settings of --model."""
+def add_model_flags(parse: CommandParser, **model: Any) -> Callable[..., argparse.Action]:
+    """Adds the flags of a trained generator, and returns the function that adds more to their group.
+
+    `model` has the argparse settings of --model.
+    """
     add = parse.add_argument_group("model").add_argument
     add("--model", metavar="MODEL", **model)
-    add("--which", default="best", metavar="WHICH", help=WHICH_HELP)
+    add("--which", metavar="WHICH", help=WHICH_HELP)
     mirror_help = "average with the restored mirror image: slightly better, twice the time"
     add("--mirror", action="store_true", help=mirror_help)
+    return add
 
 
 def add_pixel_flags(parse: CommandParser, *, color: bool = False) -> None:

@@ -180,8 +180,8 @@ def check_gpus(gpus: Sequence[int]) -> None:
     numbers, num_gpus = ",".join(map(str, gpus)), count_gpus()
     if not num_gpus:
         raise UsageError(
-            f"--gpus={numbers}: this machine has no GPU that TensorFlow can use; use --cpu_replicas=N, or install NVIDIA's "
-            "libraries: pip install '.[cuda]' in HazeHeal's repository"
+            f"--gpus={numbers}: this machine has no GPU that TensorFlow can use; omit --gpus to use the CPU, or install "
+            "NVIDIA's libraries: pip install '.[cuda]' in HazeHeal's repository"
         )
     if not gpus or not set(gpus) <= set(range(num_gpus)) or len(set(gpus)) != len(gpus):
         raise UsageError(f"--gpus={numbers}: this machine has GPUs 0 to {num_gpus - 1}; list each GPU at most once")

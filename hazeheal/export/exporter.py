@@ -12,7 +12,7 @@ from hazeheal import config as configs
 from hazeheal.errors import HazeHealError
 from hazeheal.export import check
 from hazeheal.export.formats import sha256_of_files
-from hazeheal.inference.load_model import SUMMARY
+from hazeheal.inference.locate_model import SUMMARY
 from hazeheal.runs import checkpoints
 from hazeheal.utils.atomic import atomic_path
 from hazeheal.utils.versions import installed_versions

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import pathlib
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from hazeheal.errors import HazeHealError
 from hazeheal.export.check import Difference
+from hazeheal.inference.locate_model import METADATA
 from hazeheal.utils.hashing import sha256_of_file
 
 if TYPE_CHECKING:
@@ -106,14 +108,14 @@ def write_saved_model(gan: "DehazeGAN", path: pathlib.Path, metadata: dict[str, 
     """Writes the directory, with the metadata and the SHA-256 of each other file in it."""
     import tensorflow as tf
 
-    from hazeheal.inference import load_model, network
+    from hazeheal.inference import network
 
     module, functions = _serving_module(gan.generator), network.make_functions(gan.generator)
     for name, function in functions.items():
         setattr(module, name, function)
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
     metadata = metadata | {"functions": list(functions), "files": sha256_of_files(path, relative_to=path)}
-    metadata_path = path / load_model.METADATA
+    metadata_path = path / METADATA
     metadata_path.parent.mkdir()
     metadata_path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
 
@@ -140,14 +142,16 @@ def _load_saved_model(path):
 
 
 def _write_keras(gan, path, metadata):
-    """Writes the file. It has no place for metadata, which are in the summary."""
-    from hazeheal.export.keras_layers import uint8_model
+    """Writes the file, a ZIP archive, with the metadata as another member that Keras ignores."""
+    from hazeheal.models.uint8_model import uint8_model
 
     uint8_model(gan.generator).save(str(path))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(METADATA.name, json.dumps(metadata, indent=2))
 
 
 def _load_keras(path):
-    import hazeheal.export.keras_layers  # noqa: F401 (registers the layers)
+    import hazeheal.models.uint8_model  # noqa: F401 (registers the layers)
     from hazeheal.utils.import_keras import keras
 
     model = keras.saving.load_model(str(path), compile=False)

@@ -29,6 +29,7 @@ from hazeheal.errors import DataError, OutputError
 from hazeheal.inference.invalid_pixels import fill_invalid
 from hazeheal.inference.jobs import Job
 from hazeheal.inference.restorer import Restorer
+from hazeheal.inference.results_record import ResultsRecord, recorded
 from hazeheal.inference.scene import Scene, Window, root_message
 from hazeheal.models.windows import WindowedView, apply_maps
 from hazeheal.utils.atomic import atomic_path
@@ -65,7 +66,13 @@ def is_scene(path: str | os.PathLike) -> bool:
 
 
 def restore_scene(
-    job: Job, restorer: Restorer, options: PixelOptions, *, overwrite: bool = False, bar: "tqdm | None" = None
+    job: Job,
+    restorer: Restorer,
+    options: PixelOptions,
+    *,
+    overwrite: bool = False,
+    record: ResultsRecord | None = None,
+    bar: "tqdm | None" = None,
 ) -> None:
     """Restores one scene. A comparison is written with 8 bits and reduced to `COMPARED` pixels per side.
 
@@ -74,6 +81,7 @@ def restore_scene(
         restorer: A generator without a view gets the chosen bands at once; one with a view gets windows.
         options: The white level and the bands.
         overwrite: Whether outputs that exist may be replaced.
+        record: Notes the results.
         bar: Counts the windows.
 
     Raises:
@@ -101,11 +109,11 @@ def restore_scene(
                     bands.write(np.moveaxis(samples, 2, 0), window=_part(window))
             _check_complete(restored, name=job.output)
             if overwrite or not job.output.exists():
-                with atomic_path(job.output, overwrite=overwrite) as temporary:
+                with recorded(record, job.output), atomic_path(job.output, overwrite=overwrite) as temporary:
                     _assemble(dataset, layout, scene.bands, restored, folder, temporary)
                     _check_complete(temporary, name=job.output, overviews=dataset.overviews(1))
             if job.compare is not None and (overwrite or not job.compare.exists()):
-                with atomic_path(job.compare, overwrite=overwrite) as temporary:
+                with recorded(record, job.compare), atomic_path(job.compare, overwrite=overwrite) as temporary:
                     _compare(dataset, scene, restored, temporary)
     except UnsupportedImageError as error:
         raise DataError(f"{job.source}: {error}") from None

@@ -1,58 +1,52 @@
-"""Reads an image file with its metadata, and writes a restored image with the same metadata.
+"""Reads an image file with its metadata, which `encode_image` writes with the restored image.
 
     original = read("scan.png")
     data = encode(restored, original, format="PNG")
 
 What is kept:
 
-    16 bits         of a PNG (by tf.io, as Pillow has no 16-bit color) and of a TIFF, whose type of samples is kept too.
-                    All other formats get 8 bits per channel
+    16 bits         of a PNG, TIFF or JPEG 2000; of a TIFF the type of samples too. All other formats get 8 bits per channel
     gray            stays gray: the luma of the restored image
     alpha           unchanged, in formats that have it (JPEG does not). The network does not see transparent pixels,
                     and they stay as they are
     EXIF            byte for byte, except for the orientation and the thumbnail. The orientation is applied to the
-                    pixels and set to 1. The thumbnail, which shows the haze, is removed. XMP is left out, as it may
-                    contain an orientation too
+                    pixels and set to 1. The thumbnail, which shows the haze, is removed
+    XMP, IPTC       as EXIF (`text_metadata`)
     ICC profile     unchanged; left out if it is for another color space than the result's (CMYK)
-    TIFF            resolution, description, dates, camera and place, GeoTIFF tags, and lossless compression; bands
+    TIFF            resolution, texts, dates, camera and place, GeoTIFF tags, and lossless compression; bands
                     that are not restored, and pixels without data (`tiff_file`)
 """
 
 import dataclasses
-import io
+import numbers
 import os
 import struct
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from PIL import ExifTags, Image
 
-from hazeheal.data.images import image_io, tiff, to_rgb
+from hazeheal.data.images import image_io, jpeg_2000, tiff, to_rgb
 from hazeheal.data.images.passthrough import PNG_SIGNATURE
 from hazeheal.data.images.pixel_options import AS_STORED, PixelOptions
-from hazeheal.data.images.wide import WideImage, luma
+from hazeheal.data.images.wide import WideImage
 from hazeheal.data.images.wide_pillow import visible
 from hazeheal.errors import DataError
-from hazeheal.inference import png_chunks, tiff_file
+from hazeheal.inference import png_chunks, text_metadata, tiff_file
 from hazeheal.inference.invalid_pixels import fill_invalid
 
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 _ORIENTATION, _EXIF_PREFIX = 0x0112, b"Exif\0\0"
-# Description, make, model, resolution, software, date, artist, copyright; EXIF, GPS; GeoTIFF and GDAL.
+# Description, make, model, resolution, software, date, artist, computer, copyright; EXIF, GPS; IPTC, Photoshop and XMP;
+# GeoTIFF and GDAL.
 _TIFF_TAGS = {
-    *(270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 34665, 34853),
+    *(269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 33432, 34665, 34853),
+    *(700, 33723, 34377),
     *(33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113),
 }
+_XMP, _PHOTOSHOP, _RESOLUTION = 700, 34377, (282, 283)
 _TIFF_LOSSLESS = {"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "lzma", "zstd"}
-# Options of Pillow's `save`.
-_QUALITY = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
-    "WEBP": {"quality": 95, "exact": True},
-    "AVIF": {"quality": 95},
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +60,10 @@ class ImageFile:
         tiff: The TIFF that `tiff_file` writes again, or None.
         alpha: `[H, W]` of the same type, or None.
         gray: Whether the file has one gray channel.
+        format: Pillow's name of the file's format.
+        bits: Bits per sample of a JPEG 2000.
         exif, icc: EXIF data with an orientation of 1, and the ICC profile; b"" if the file has none.
+        xmp, photoshop: XMP and Photoshop's image resources, with those of IPTC, upright and without previews; or b"".
         dpi: Resolution, or None.
         chunks: The metadata chunks of a PNG (`png_chunks`).
         tags: The tags of a TIFF that are kept, or None.
@@ -78,8 +75,12 @@ class ImageFile:
     tiff: tiff_file.TiffSource | None = None
     alpha: np.ndarray | None = None
     gray: bool = False
+    format: str = ""
+    bits: int = 16
     exif: bytes = b""
     icc: bytes = b""
+    xmp: bytes = b""
+    photoshop: bytes = b""
     dpi: tuple[float, float] | None = None
     chunks: bytes = b""
     tags: Image.Exif | None = None
@@ -102,6 +103,8 @@ def read(path: str | os.PathLike, options: PixelOptions = AS_STORED) -> ImageFil
             return _of_tiff(path, opened, options)
         try:
             return _metadata(opened)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
         except Exception as error:  # Pillow has decoded the image, so only the metadata can be damaged
             raise DataError(
                 f"{path}: damaged metadata ({type(error).__name__}: {error}); save the image again"
@@ -131,15 +134,19 @@ def _refuse_mask(path):
 def _of_tiff(path, opened, options):
     """The fields of `ImageFile` of a TIFF that tifffile has decoded."""
     if opened.wide is None:  # CMYK
-        return {"icc": b"", "options": {"compression": "tiff_adobe_deflate"}}
-    return {"wide": opened.wide, "tiff": tiff_file.TiffSource.of(path, opened.layout, options)}
+        return {"format": "TIFF", "icc": b"", "options": {"compression": "tiff_adobe_deflate"}}
+    icc = opened.layout.icc if opened.layout.icc[16:20] in (b"RGB ", b"GRAY") else b""
+    source = tiff_file.TiffSource.of(path, opened.layout, options)
+    fields = {"format": "TIFF", "wide": opened.wide, "tiff": source, "icc": icc, "gray": len(source.bands) == 1}
+    alpha = opened.wide.alpha
+    return fields | ({"alpha": alpha} if alpha is not None and alpha.dtype in (np.uint8, np.uint16) else {})
 
 
 def _metadata(opened):
     """The fields of `ImageFile` of a file that Pillow has decoded. `wide` is included only for 16 bits."""
     image, data = opened.image, opened.data
     transpose = to_rgb.upright_transpose(image)
-    fields = {"gray": image.mode in _GRAY_MODES, "options": {}}
+    fields = {"gray": image.mode in _GRAY_MODES, "format": image.format, "options": {}}
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         alpha = np.asarray(image.convert("RGBA").getchannel("A"))
         fields["alpha"] = to_rgb.transpose_array(alpha, transpose)
@@ -151,12 +158,17 @@ def _metadata(opened):
     icc = image.info.get("icc_profile") or b""
     if icc[16:20] == (b"GRAY" if fields["gray"] else b"RGB "):
         fields["icc"] = icc
+    if (bits := jpeg_2000.bits_per_sample(data)) > 8:
+        fields["bits"] = bits
+        if not jpeg_2000.is_installed():
+            raise DataError(f"JPEG 2000 of {bits} bits would lose the lower ones; pip install 'hazeheal[tiff]'")
+    xmp = image.info.get("xmp") or b""
+    fields["xmp"] = text_metadata.upright_xmp(xmp.encode() if isinstance(xmp, str) else xmp)
+    if image.format in ("JPEG", "MPO"):
+        fields["photoshop"] = text_metadata.read_photoshop(image.applist)
     if image.format == "TIFF":
-        tags = fields["tags"] = image.getexif()
-        for tag in set(tags) - _TIFF_TAGS:
-            del tags[tag]
-        for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            tags.get_ifd(directory)  # reads it while the file is open
+        fields["tags"] = _tiff_tags(image)
+        fields["photoshop"] = fields["tags"].get(_PHOTOSHOP, b"")
         if image.info.get("compression") in _TIFF_LOSSLESS:
             fields["options"]["compression"] = image.info["compression"]
     else:  # a TIFF has these among its tags; for one without a resolution, Pillow reports 1
@@ -165,6 +177,26 @@ def _metadata(opened):
     if image.format == "WEBP" and b"VP8L" in data[:64]:
         fields["options"]["lossless"] = True
     return fields
+
+
+def _tiff_tags(image):
+    """Returns the tags of a TIFF that are kept. Texts are bytes, as Pillow writes texts in ASCII only."""
+    tags = image.getexif()
+    for tag in set(tags) - _TIFF_TAGS:
+        del tags[tag]
+    is_sound = all(isinstance(tags.get(tag, 1), numbers.Real) and 0 < tags.get(tag, 1) < 1e9 for tag in _RESOLUTION)
+    for tag in _RESOLUTION if not is_sound else ():
+        tags.pop(tag, None)
+    if _XMP in tags:
+        tags[_XMP] = text_metadata.upright_xmp(bytes(tags[_XMP]))
+    if _PHOTOSHOP in tags:
+        tags[_PHOTOSHOP] = text_metadata.without_previews(bytes(tags[_PHOTOSHOP]))
+    # Reads the directories while the file is open.
+    for values in (tags, *(tags.get_ifd(directory) for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))):
+        for tag, value in list(values.items()):
+            if isinstance(value, str) and not value.isascii():
+                values[tag] = value.encode("latin-1")  # as Pillow decoded it
+    return tags
 
 
 def upright_exif(exif: bytes) -> bytes:
@@ -188,41 +220,3 @@ def upright_exif(exif: bytes) -> bytes:
     except struct.error:
         return b""
     return _EXIF_PREFIX + bytes(body)
-
-
-def encode(restored: np.ndarray, original: ImageFile, *, format: str) -> bytes:
-    """Encodes a restored image with the metadata of the hazy one.
-
-    Args:
-        restored: `[H, W, 3]`, of the type of `original.rgb`.
-        original: The hazy image as `read` returned it. Its alpha must have the size of the restored image.
-        format: Pillow's name of the format: PNG, JPEG, TIFF, WEBP, ...
-
-    Raises:
-        OSError, ValueError: The format cannot store the image. A JPEG, for example, has at most 65500 pixels per side.
-    """
-    if original.tiff is not None and format == "TIFF":
-        return tiff_file.encode(original.wide.from_network(restored), original.tiff)
-    pixels, wide = restored, original.wide
-    if wide is not None and (restored.dtype == np.uint8 or (format == "PNG" and wide.samples.dtype == np.uint16)):
-        pixels = wide.from_network(restored)
-    if original.gray and pixels.shape[2] == 3:
-        pixels = np.rint(luma(pixels)).astype(restored.dtype)
-    if pixels.shape[2] == 1:
-        pixels = pixels[..., 0]
-    if original.alpha is not None and format in ("PNG", "TIFF", "WEBP", "AVIF", "JPEG2000"):
-        pixels = np.dstack([pixels, original.alpha])
-    if pixels.dtype == np.uint16 and format == "PNG":
-        pixels = pixels if pixels.ndim == 3 else pixels[..., None]
-        return png_chunks.with_chunks(tf.io.encode_png(pixels).numpy(), original.chunks, exif=original.exif)
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    buffer = io.BytesIO()
-    if format == "PNG" and original.chunks:
-        Image.fromarray(pixels).save(buffer, "PNG")
-        return png_chunks.with_chunks(buffer.getvalue(), original.chunks, exif=original.exif)
-    exif = original.tags if format == "TIFF" and original.tags else original.exif
-    metadata = {"exif": exif, "icc_profile": original.icc, "dpi": original.dpi}
-    options = {key: value for key, value in metadata.items() if value} | _QUALITY.get(format, {})
-    Image.fromarray(pixels).save(buffer, format, **options | original.options)
-    return buffer.getvalue()

@@ -5,8 +5,8 @@ import zlib
 
 from hazeheal.data.images.passthrough import PNG_SIGNATURE
 
-# Color space and profile, resolution and time. XMP and ImageMagick's "Raw profile" texts are left out, as they may
-# contain an orientation that has been applied already. eXIf is written separately.
+# Color space and profile, resolution and time. XMP is written separately, and so is eXIf; ImageMagick's "Raw profile" texts
+# are left out, as they repeat them.
 _COPIED = {b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"tIME"}
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 _TEXTS_LEFT_OUT = (b"XML:com.adobe.xmp\0", b"Raw profile type ")
@@ -38,9 +38,16 @@ def metadata_chunks(data: bytes) -> bytes:
     return b"".join(chunks)
 
 
-def with_chunks(data: bytes, chunks: bytes, *, exif: bytes = b"") -> bytes:
-    """Inserts chunks, and EXIF data with or without the prefix `Exif`, after the header of a PNG."""
+def with_chunks(data: bytes, chunks: bytes, *, exif: bytes = b"", xmp: bytes = b"", icc: bytes = b"") -> bytes:
+    """Inserts chunks after the header of a PNG, and EXIF data (with or without the prefix `Exif`), XMP and a profile."""
     if exif:
-        body = b"eXIf" + exif.removeprefix(b"Exif\0\0")
-        chunks += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        chunks += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    if xmp:
+        chunks += _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+    if icc:
+        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
     return data[:_HEADER_END] + chunks + data[_HEADER_END:]
+
+
+def _chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

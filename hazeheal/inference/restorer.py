@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from hazeheal.errors import HazeHealError
 from hazeheal.inference.network import Network
+from hazeheal.inference.strength import blend
 from hazeheal.models.large_images import cut_out, image_averages
 from hazeheal.models.receptive_field import is_local, tiling, uses_averages
 from hazeheal.models.tiles import Plan, plan_tiles
@@ -33,6 +34,7 @@ class Model(abc.ABC):
     """A generator with the configuration of its run: a `DehazeGAN` or an `ExportedModel`."""
 
     config: ConfigDict
+    takes_parts = True  # whether its network restores tiles and applies maps; otherwise it only takes whole images
     _restorer: "Restorer | None" = None
 
     @abc.abstractmethod
@@ -53,6 +55,7 @@ class Restorer:
         tile_size: The network gets at most tile_size^2 pixels at once on each device. This alone bounds the
             memory of the device, whatever the size of the image.
         mirror: Whether the result is the mean with the restored mirror image.
+        strength: Factor of the change of each pixel (`strength.blend`); 1 is what the network was trained for.
         local: Whether each restored pixel depends only on its neighborhood (`receptive_field.is_local`). Tiles then give
             the result of the whole image, up to rounding.
         uses_averages: Whether the generator takes averages over the image. All tiles then use averages of the whole image.
@@ -67,6 +70,7 @@ class Restorer:
         tile_size: int = 1024,
         devices: Sequence[str | None] = (None,),
         mirror: bool = False,
+        strength: float = 1.0,
     ) -> None:
         """Prepares the devices. Each of them compiles at its first image.
 
@@ -76,6 +80,7 @@ class Restorer:
             devices: Names such as `GPU:0`. Each of several devices gets a copy of the current weights. A single
                 device uses the variables of `gan`, and sees later changes to them.
             mirror: As above. This doubles the time.
+            strength: As above, from 0 to 1.5.
 
         Raises:
             UsageError: The tile size is too small for this network.
@@ -83,7 +88,9 @@ class Restorer:
         model = gan.config.model
         self.tile_size = tile_size
         self.mirror = mirror
-        self.view_size = model.view_size
+        self.strength = strength
+        self._takes_parts = gan.takes_parts
+        self.view_size = model.view_size if gan.takes_parts else 0
         self.local = is_local(se_ratio=model.se_ratio, view_size=model.view_size)
         self.uses_averages = uses_averages(se_ratio=model.se_ratio, view_size=model.view_size)
         self._field = tiling(model.depth, model.patch_size)
@@ -92,7 +99,7 @@ class Restorer:
 
     def plan(self, height: int, width: int) -> Plan:
         """Returns the tiles of an image of this size."""
-        tile_size = _UNLIMITED if self.view_size else self.tile_size
+        tile_size = _UNLIMITED if self.view_size or not self._takes_parts else self.tile_size
         return plan_tiles(height, width, tile_size=tile_size, **self._field)
 
     def restore(self, image: np.ndarray) -> np.ndarray:
@@ -110,14 +117,12 @@ class Restorer:
         Consecutive images of the same size share a batch. The images are read a little ahead of the results.
         """
         images = map(_checked, images)
-        if self.view_size or not self.mirror:
+        if self.view_size:  # with mirror and strength in its maps
             yield from self._restore_all(images)
             return
-        both = itertools.chain.from_iterable((image, image[:, ::-1]) for image in images)
-        restored = self._restore_all(both)
-        for image in restored:
-            mirrored = next(restored)[:, ::-1]
-            yield _mean(image, mirrored)
+        images, originals = itertools.tee(images)
+        for hazy, restored in zip(originals, self._restore_mirrored(images), strict=True):
+            yield blend(hazy, restored, self.strength)
 
     def maps(self, view: np.ndarray) -> list[np.ndarray]:
         """Returns the maps of an image from its view, and with `mirror` also those from the mirrored view, mirrored back.
@@ -140,13 +145,23 @@ class Restorer:
     def _maps(self, network, view):
         views = [view, view[:, ::-1]] if self.mirror else [view]
         maps = [network.maps(view[np.newaxis]) for view in views]
-        return [maps[0], *(mirrored[:, ::-1] for mirrored in maps[1:])]
+        # What the maps add to a pixel is linear in them.
+        return [np.float32(self.strength) * part for part in (maps[0], *(part[:, ::-1] for part in maps[1:]))]
 
     def _estimate(self, network, image):
         return self._maps(network, view_of(image, size=self.view_size, device=network.device))
 
     def _apply(self, maps, network, image):
         return apply_maps(maps, image, 0, 0, *image.shape[:2], device=network.device)
+
+    def _restore_mirrored(self, images):
+        if not self.mirror:
+            yield from self._restore_all(images)
+            return
+        both = itertools.chain.from_iterable((image, image[:, ::-1]) for image in images)
+        restored = self._restore_all(both)
+        for image in restored:
+            yield _mean(image, next(restored)[:, ::-1])
 
     def _restore_all(self, images):
         for in_windows, group in itertools.groupby(images, key=self._needs_windows):
@@ -157,7 +172,7 @@ class Restorer:
         height, width = image.shape[:2]
         # On the device, the matrix that reduces an image to its view grows with the longest side.
         large = height * width > self.tile_size**2 or max(height, width) > _LONGEST_SIDE * self.tile_size
-        return bool(self.view_size) and (large or self.mirror)
+        return bool(self.view_size) and (large or self.mirror or self.strength != 1)
 
     def _in_windows(self, images):
         def restore(network, image):

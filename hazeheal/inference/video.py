@@ -23,6 +23,7 @@ import numpy as np
 
 from hazeheal.errors import DataError
 from hazeheal.inference.jobs import Job
+from hazeheal.inference.results_record import ResultsRecord, recorded
 from hazeheal.utils.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def restore_video(
     *,
     ffmpeg: str,
     overwrite: bool = False,
+    record: ResultsRecord | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> tuple[int, str]:
     """Restores one video. A damaged video is restored up to the last frame that can be decoded.
@@ -112,6 +114,7 @@ def restore_video(
         encoders = []
         for path in job.outputs:
             if overwrite or not path.exists():
+                stack.enter_context(recorded(record, path))
                 temporary = stack.enter_context(atomic_path(path, overwrite=overwrite))
                 width = stream.width * (2 if path == job.compare else 1)
                 encode = stack.enter_context(

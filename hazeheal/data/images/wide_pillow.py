@@ -1,7 +1,7 @@
 """The samples of images of 16 bits or more in formats that Pillow decodes: PNG, PNM and JPEG 2000.
 
-Of 16-bit colors Pillow returns the upper bytes. For PNG and PNM the lower ones are read too. For JPEG 2000 and SGI they
-are lost, so only the white level is checked.
+Of 16-bit colors Pillow returns the upper bytes. For PNG and PNM, and for JPEG 2000 with imagecodecs (`jpeg_2000`), the lower
+ones are read too. Otherwise they are lost, so only the white level is checked.
 """
 
 import io
@@ -9,11 +9,11 @@ import io
 import numpy as np
 from PIL import Image
 
+from hazeheal.data.images import jpeg_2000
 from hazeheal.data.images.passthrough import PNG_SIGNATURE
 from hazeheal.data.images.to_rgb import UnknownSamplesError
 from hazeheal.data.images.wide import WideImage, from_samples
 
-_CODESTREAM = b"\xff\x4f\xff\x51"  # begins JPEG 2000: start and size markers
 # Color types of a PNG, and for those of several samples the raw mode that returns the lower byte of each. The raw mode
 # of gray with alpha returns both bytes of both.
 _PNG_GRAY, _PNG_GRAY_ALPHA = 0, 4
@@ -35,15 +35,18 @@ def read_wide(image: Image.Image, data: bytes, *, white: float | str | None) -> 
         return _read_png(image, data, white) if data[24] == 16 else None
     if image.format == "PPM" and data[:2] in (b"P5", b"P6"):
         return _read_pnm(image, data, white)
+    bits = jpeg_2000.bits_per_sample(data)
     if image.mode.startswith("I") or image.mode == "F":
         samples, full = np.asarray(image)[..., None], None
         # Pillow scales JPEG 2000 of 9 to 15 bits, and plain PNM of any maximum, to 16 bits.
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-            bits = _jpeg_2000_bits(data) or 16
-            samples, full = samples.astype(np.uint16) >> (16 - bits), 2**bits - 1
+            stored = bits or 16
+            samples, full = samples.astype(np.uint16) >> (16 - stored), 2**stored - 1
         return from_samples(samples, full=full, white=white)
+    if bits > 8 and (wide := _read_jpeg_2000(data, bits, white)) is not None:
+        return wide
     is_sgi_of_16_bits = data.startswith(b"\x01\xda") and data[3:4] == b"\x02"
-    if is_sgi_of_16_bits or _jpeg_2000_bits(data) > 8:
+    if is_sgi_of_16_bits or bits > 8:
         _check_upper_bytes(image, white)
     return None
 
@@ -84,13 +87,14 @@ def _read_pnm(image, data, white):
     return from_samples(samples, full=full, white=white)
 
 
-def _jpeg_2000_bits(data):
-    """The bits per sample of JPEG 2000, by the size marker of its codestream; 0 for other formats."""
-    if not data.startswith((b"\0\0\0\x0cjP  ", _CODESTREAM)):
-        return 0
-    start = data.find(_CODESTREAM, 0, 1 << 16)
-    # The number of bits minus 1, and a sign, follow the sizes of the image and its tiles.
-    return (data[start + 42] & 0x7F) + 1 if 0 <= start < len(data) - 42 else 0
+def _read_jpeg_2000(data, bits, white):
+    samples, alpha = jpeg_2000.decode(data), None
+    if samples is None:
+        return None
+    if samples.shape[2] in (2, 4):
+        samples, alpha = samples[..., :-1], samples[..., -1]
+        alpha = alpha << (16 - bits) | alpha >> (2 * bits - 16) if bits < 16 else alpha
+    return from_samples(samples, full=2**bits - 1, white=white, alpha=alpha, valid=visible(alpha))
 
 
 def _check_upper_bytes(image, white):
