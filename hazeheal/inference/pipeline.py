@@ -63,10 +63,13 @@ def restore_images(
     read = functools.partial(_read, options=options)
     write = functools.partial(_write, quality=quality, overwrite=overwrite, record=record)
     for is_large, group in itertools.groupby(jobs, key=functools.partial(_is_large, options=options)):
-        threads, ahead, behind = (1, 0, 0) if is_large else (THREADS, READ_AHEAD, WRITE_BEHIND)
-        images = ordered_map(read, group, threads=threads, ahead=ahead)
+        if is_large:
+            for job in group:
+                finish(job, _restore_large(job, restorer, outcome, read=read, write=write))
+            continue
+        images = ordered_map(read, group, threads=THREADS, ahead=READ_AHEAD)
         results = _restored(images, restorer, outcome, on_failed=finish)
-        for (job, *_), error in ordered_map(write, results, threads=threads, ahead=behind):
+        for (job, *_), error in ordered_map(write, results, threads=THREADS, ahead=WRITE_BEHIND):
             finish(job, error)
 
 
@@ -76,6 +79,21 @@ def _is_large(job, *, options):
     except Exception:  # reported when the file is read
         return False
     return height * width > LARGE
+
+
+def _restore_large(job, restorer, outcome, *, read, write):
+    """Restores one image, while no other is in memory, and returns the error."""
+    image = read(job)
+    if isinstance(image, Exception):
+        return image
+    try:
+        restored = restorer.restore(image.for_network())
+    except _ERRORS as error:
+        return _named(job, error)
+    outcome.tiled += len(restorer.plan(*restored.shape[:2]).tiles) > 1
+    if image.wide is None and job.compare is None:
+        image = dataclasses.replace(image, rgb=restored[:0])  # encoders need the memory
+    return write((job, image, restored))
 
 
 def _restored(
@@ -113,9 +131,13 @@ def _restored(
                 restored = restorer.restore(hazy[0][1].for_network())
             except _ERRORS as error:
                 job, _ = hazy.popleft()
-                on_failed(job, error if str(job.source) in str(error) else f"{job.source}: {error}")
+                on_failed(job, _named(job, error))
             else:
                 yield result(restored)
+
+
+def _named(job, error):
+    return error if str(job.source) in str(error) else HazeHealError(f"{job.source}: {error}")
 
 
 def _read(job, *, options) -> image_metadata.ImageFile | Exception:

@@ -59,6 +59,8 @@ def add_to_jpeg(data: bytes, *, xmp: bytes = b"", photoshop: bytes = b"") -> byt
     for start in range(0, len(photoshop), most):
         content = _PHOTOSHOP + photoshop[start : start + most]
         segments.append(b"\xff\xed" + struct.pack(">H", len(content) + 2) + content)
+    if not segments:
+        return data
     position = 2
     while data[position] == 0xFF and 0xE0 <= data[position + 1] <= 0xEF:
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
