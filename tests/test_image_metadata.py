@@ -322,6 +322,11 @@ def test_16_bits_in_another_format(tmp_path, format):
     assert np.array_equal(again.rgb[:5], values[:5, :, :3]), "transparent pixels stay as they are"
 
 
+def test_the_comment_of_a_jpeg_is_kept(tmp_path):
+    path = saved(tmp_path, Image.fromarray(pixels()), "a.jpg", comment="Straße".encode())
+    assert through(path)[1].info["comment"] == "Straße".encode()
+
+
 def test_quality(tmp_path):
     path = saved(tmp_path, Image.fromarray(pixels(height=200, width=200)), "a.jpg", quality=95)
     read = image_metadata.read(path)

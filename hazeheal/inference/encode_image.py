@@ -129,6 +129,8 @@ def _encode_by_pillow(pixels, original, format, quality):
         metadata["exif"] = original.tags or _with_tags(original)
     if format in ("WEBP", "AVIF"):
         metadata["xmp"] = original.xmp
+    if format == "JPEG":
+        metadata["comment"] = original.comment
     Image.fromarray(pixels).save(
         buffer, format, **options, **{name: value for name, value in metadata.items() if value}
     )

@@ -64,6 +64,7 @@ class ImageFile:
         bits: Bits per sample of a JPEG 2000.
         exif, icc: EXIF data with an orientation of 1, and the ICC profile; b"" if the file has none.
         xmp, photoshop: XMP and Photoshop's image resources, with those of IPTC, upright and without previews; or b"".
+        comment: That of a JPEG.
         dpi: Resolution, or None.
         chunks: The metadata chunks of a PNG (`png_chunks`).
         tags: The tags of a TIFF that are kept, or None.
@@ -81,6 +82,7 @@ class ImageFile:
     icc: bytes = b""
     xmp: bytes = b""
     photoshop: bytes = b""
+    comment: bytes = b""
     dpi: tuple[float, float] | None = None
     chunks: bytes = b""
     tags: Image.Exif | None = None
@@ -166,6 +168,7 @@ def _metadata(opened):
     fields["xmp"] = text_metadata.upright_xmp(xmp.encode() if isinstance(xmp, str) else xmp)
     if image.format in ("JPEG", "MPO"):
         fields["photoshop"] = text_metadata.read_photoshop(image.applist)
+        fields["comment"] = image.info.get("comment") or b""
     if image.format == "TIFF":
         fields["tags"] = _tiff_tags(image)
         fields["photoshop"] = fields["tags"].get(_PHOTOSHOP, b"")
