@@ -61,7 +61,7 @@ def parser() -> CommandParser:
     )
     add("--suffix", default="", metavar="TEXT", help="add to the names of the results: a.jpg becomes aTEXT.jpg")
     add("--ext", default="", metavar="EXT", help="format of the results: png, jpg, tif, ...; mp4, mkv, ... for videos")
-    quality_help = "quality of JPEG, WebP and AVIF, and of JPEG 2000 where it is below 100, from 1 to 100 (default: 95)"
+    quality_help = "quality of JPEG, WebP and AVIF, from 1 to 100 (default: 95)"
     add("--quality", type=number("a quality", int, 1, 100), metavar="Q", help=quality_help)
     add("--compare", action="store_true", help="also write hazy | restored as NAME.compare.*")
     add("--overwrite", action="store_true", help="replace existing results")
