@@ -101,7 +101,7 @@ def test_names_are_escaped(tmp_path):
 
 CARDS = """[...document.querySelectorAll(".card")].map(v => {
     const b = v.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })"""
-SHAPES = {"landscape": (200, 300), "portrait": (300, 200), "panorama": (100, 500), "square": (90, 90)}
+SHAPES = {"landscape": (200, 300), "portrait": (300, 200), "panorama": (100, 400), "square": (90, 90)}
 
 
 @browser.needed
@@ -151,6 +151,17 @@ def with_files(tmp_path):
 CLICK = """const slider = document.querySelector(".view input"), box = slider.getBoundingClientRect();
     for (const type of ["pointerdown", "pointerup"]) slider.dispatchEvent(new PointerEvent(type,
         {clientX: box.left + box.width * 0.25, clientY: box.top + box.height * 0.75, bubbles: true}));"""
+
+
+def middles(panes, shown):
+    """The middle of each pane in a screenshot, which is taller than the window in which the script ran."""
+    top, (height, width) = panes[0][1], shown.shape[:2]
+    side_by_side = len({pane[1] for pane in panes}) == 1
+    size = (height - top if side_by_side else (height - top - 8) / 3), (width - 8) / 3 if side_by_side else width
+    steps = [(0, i) if side_by_side else (i, 0) for i in range(3)]
+    return [(int(top + i * (size[0] + 4) + size[0] / 2), int(j * (size[1] + 4) + size[1] / 2)) for i, j in steps]
+
+
 PANES = """[...document.querySelectorAll(".pane")].filter(p => p.clientWidth).map(v => {
     const b = v.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })"""
 
@@ -162,10 +173,9 @@ def test_a_click_shows_the_same_position_of_all_images_at_full_resolution(tmp_pa
     script = f"(() => {{ {CLICK} return [{PANES}, document.getElementById('zoom-percent').textContent]; }})()"
     (panes, percent), shown = browser.look(page, tmp_path / "page", script=script, size=size)
     assert percent == "100 %" and len(panes) == 3
-    for pane, blue in zip(panes, (0, 100, 200), strict=True):
-        middle = int(pane[0] + pane[2] / 2), int(pane[1] + pane[3] / 2)
+    for (y, x), blue in zip(middles(panes, shown), (0, 100, 200), strict=True):
         for dx, dy in ((0, 0), (-160, 0), (160, 80), (0, -80)):  # one pixel of the image is one of the screen
-            color = shown[middle[1] + dy, middle[0] + dx].astype(int)
+            color = shown[y + dy, x + dx].astype(int)
             assert np.abs(color - [(500 + dx) // 8, (1125 + dy) // 8, blue]).max() <= 1, (dx, dy)
 
 
@@ -182,10 +192,9 @@ def test_panes_move_and_zoom_together(tmp_path):
     )
     (panes, percent), shown = browser.look(page, tmp_path / "page", script=script, size=(1400, 900))
     assert percent == "200 %"
-    for pane, blue in zip(panes, (0, 100, 200), strict=True):
-        middle = int(pane[0] + pane[2] / 2), int(pane[1] + pane[3] / 2)
+    for (y, x), blue in zip(middles(panes, shown), (0, 100, 200), strict=True):
         for dx in (0, 160):
-            color = shown[middle[1], middle[0] + dx].astype(int)
+            color = shown[y, x + dx].astype(int)
             assert np.abs(color - [(540 + dx // 2) // 8, (1125 - 80) // 8, blue]).max() <= 1
 
 

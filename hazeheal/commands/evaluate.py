@@ -101,7 +101,7 @@ def parser() -> CommandParser:
         "also write the images of every method as --output/images/METHOD/KEY.png; the report shows them at 100 %%"
     )
     add("--save_images", action="store_true", help=save_help)
-    report_help = "number of images in the report, those with the lowest scores (default: 100)"
+    report_help = "number of images in the report, the worst (default: 100)"
     add("--report_pictures", type=natural, default=100, metavar="N", help=report_help)
     return parse
 

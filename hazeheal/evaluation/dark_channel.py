@@ -60,8 +60,8 @@ def dark_channel(image: np.ndarray) -> np.ndarray:
 def atmospheric_light(image: np.ndarray, dark: np.ndarray) -> np.ndarray:
     """Estimates the color of the haze: the brightest of the 0.1 % (at least one) pixels with the highest dark channel.
 
-    All pixels with the dark channel of the last of them are candidates too: which of them belong to the 0.1 % is not
-    defined.
+    Whole patches have one dark channel. Of the pixels with that of the last candidate, the first ones of the image are
+    candidates, so that the result does not depend on how a machine sorts.
 
     Args:
         image: uint8 `[H, W, 3]`.
@@ -71,7 +71,11 @@ def atmospheric_light(image: np.ndarray, dark: np.ndarray) -> np.ndarray:
         float `[3]` in [1/255, 1], so that it can be a divisor.
     """
     count = max(1, int(dark.size * BRIGHTEST))
-    colors = image[dark >= np.partition(dark, dark.size - count, axis=None)[-count]]
+    least = np.partition(dark, dark.size - count, axis=None)[-count]
+    missing = count - np.count_nonzero(dark > least)  # at least 1
+    last = np.searchsorted(np.cumsum(np.count_nonzero(dark == least, axis=1)), missing)  # the row of the last candidate
+    ties = np.flatnonzero(dark[: last + 1] == least)[:missing]
+    colors = np.concatenate([image[dark > least], image.reshape(-1, 3)[ties]])
     return np.maximum(colors[np.argmax(colors.sum(axis=1, dtype=np.uint16))] / 255.0, 1 / 255)
 
 
