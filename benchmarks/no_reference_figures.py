@@ -3,12 +3,10 @@
     python benchmarks/no_reference_figures.py --hazy_dir=D/hazy --gt_dir=D/GT
 
 For each figure: how many clear images it prefers to their hazy ones, and how many of the results of the dark channel
-prior and of a network it orders as PSNR does (against the input, and against each other). 50 % is chance. BRISQUE of the
-package `brisque` is measured too if it is installed.
+prior and of a network it orders as PSNR does (against the input, and against each other). 50 % is chance.
 """
 
 import argparse
-import importlib.util
 import pathlib
 import sys
 
@@ -18,21 +16,15 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import rounds  # noqa: E402
 from hazeheal.data.images import image_ops  # noqa: E402
 from hazeheal.evaluation import dark_channel, no_reference, pairs  # noqa: E402
+from hazeheal.evaluation.results import METRICS  # noqa: E402
 from hazeheal.inference.load_model import open_model  # noqa: E402
-
-LOWER_IS_BETTER = ("dark", "saturated", "brisque")
-
-
-def figures(image, hazy, brisque):
-    found = no_reference.measure(image, hazy)
-    return found | ({"brisque": brisque.score(image)} if brisque else {})
 
 
 def agreement(rows, figure, one, other):
     """The share of images for which the figure and PSNR prefer the same of two methods, in percent; ties are left out."""
-    sign = -1 if figure in LOWER_IS_BETTER else 1
-    pairs = [(sign * (row[one][figure] - row[other][figure]), row[one]["psnr"] - row[other]["psnr"]) for row in rows]
-    decided = [a * b > 0 for a, b in pairs if a * b]
+    sign = METRICS[figure].sign
+    changes = [(sign * (row[one][figure] - row[other][figure]), row[one]["psnr"] - row[other]["psnr"]) for row in rows]
+    decided = [a * b > 0 for a, b in changes if a * b]
     return 100 * sum(decided) / len(decided) if decided else float("nan")
 
 
@@ -44,17 +36,12 @@ def main(argv=None):
     parse.add_argument("--model", default="best")
     parse.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     flags = parse.parse_args(argv)
-    brisque = None
-    if importlib.util.find_spec("brisque"):
-        from brisque import BRISQUE
-
-        brisque = BRISQUE(url=False)
     restore, rows = open_model(flags.model).restore, []
     for pair in pairs.from_folders(flags.hazy_dir, flags.gt_dir, allow_orphans=True).pairs[:: flags.every]:
         hazy, clear = pair.load()
         images = {"input": hazy, "dark_channel": dark_channel.restore(hazy), "network": restore(hazy), "clear": clear}
         psnr = {name: min(image_ops.psnr(image, clear), 100.0) for name, image in images.items()}
-        rows.append({n: figures(image, hazy, brisque) | {"psnr": psnr[n]} for n, image in images.items()})
+        rows.append({n: no_reference.measure(image, hazy) | {"psnr": psnr[n]} for n, image in images.items()})
     comparisons = [("clear", "input"), ("dark_channel", "input"), ("network", "input"), ("network", "dark_channel")]
     print(f"{len(rows)} pairs of {flags.hazy_dir}: figures that agree with PSNR, in percent\n")
     print(

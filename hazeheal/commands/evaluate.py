@@ -64,8 +64,8 @@ FLAGS_OF_SOURCES = {
 def parser() -> CommandParser:
     """Returns the parser of the command's flags."""
     parse = command_parser("evaluate", __doc__)
-    title = "data: --data_dir, or --hazy_dir and --gt_dir, or --pairs, or --hazy_dir and --no_reference"
-    add = parse.add_argument_group(title).add_argument
+    sources = "Give --data_dir, or --pairs, or --hazy_dir and --gt_dir, or --hazy_dir and --no_reference."
+    add = parse.add_argument_group("data", sources).add_argument
     add("--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`")
     add("--hazy_dir", metavar="DIR", help="folder of hazy images")
     add("--gt_dir", metavar="DIR", help="folder of clear images; may be the same folder")

@@ -116,7 +116,7 @@ def _card(row, pictures, *, by, order):
     files = _escape(" | ".join([row["hazy"], *([row["clear"]] if "clear" in row else []), f"{width}x{height}"]))
     return (
         f'<figure class="card" data-quality="{quality:.6f}" data-gain="{quality - _quality(row, INPUT):.6f}" '
-        f'data-order="{order}" data-width="{width}" data-height="{height}" data-aspect="{width / height:.4f}">'
+        f'data-order="{order}" data-width="{width}" data-height="{height}">'
         f'<div class="view" style="aspect-ratio: {width} / {height}">{images}'
         f'<input type="range" min="0" max="100" step="0.1" value="50" aria-label="compare {key}">{button}'
         '<span class="tag left"></span><span class="tag right"></span></div>'

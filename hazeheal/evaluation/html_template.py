@@ -62,10 +62,10 @@ dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 dialog { width: 100vw; height: 100vh; max-width: none; max-height: none; margin: 0; padding: 0; border: 0;
   background: var(--paper); color: var(--ink); overflow: hidden; }
 dialog[open] { display: flex; flex-direction: column; }
+#zoom-methods { display: flex; flex-wrap: wrap; gap: 2px 14px; }
 .bar { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 18px; padding: 8px 12px; }
 #zoom-close { margin-left: auto; }
 .panes { flex: 1; min-height: 0; display: flex; gap: 4px; background: var(--line); cursor: grab; touch-action: none; }
-@media (max-aspect-ratio: 1) { .panes { flex-direction: column; } }
 .panes:active { cursor: grabbing; }
 .pane { position: relative; flex: 1; min-width: 0; min-height: 0; overflow: hidden; background: #555; }
 .pane img { position: absolute; left: 0; top: 0; transform-origin: 0 0; max-width: none; user-select: none; }
@@ -95,22 +95,20 @@ function sort() {
   grid.append(...cards);
   place();
 }
-// Columns without blanks: each card is placed where it is highest up. A wide image spans several columns.
+// Columns without blanks: each card is placed in the column that ends highest up. Wide images get wider columns.
 function place() {
-  const gap = 20, width = grid.clientWidth, count = Math.max(1, Math.floor((width + gap) / (440 + gap)));
+  const aspects = cards.map(card => card.dataset.width / card.dataset.height).sort((a, b) => a - b);
+  const least = 440 * Math.max(1, (aspects[aspects.length >> 1] || 1) / 2);
+  const gap = 20, width = grid.clientWidth, count = Math.max(1, Math.floor((width + gap) / (least + gap)));
   const column = (width - gap * (count - 1)) / count, bottoms = Array(count).fill(0);
-  const spans = cards.map(card => Math.min(count, Math.max(1, Math.round(card.dataset.aspect / 2))));
   grid.classList.add("placed");
-  cards.forEach((card, i) => card.style.width = spans[i] * (column + gap) - gap + "px");
+  for (const card of cards) card.style.width = column + "px";
   const heights = cards.map(card => card.offsetHeight);
   cards.forEach((card, i) => {
-    const top = first => Math.max(...bottoms.slice(first, first + spans[i]));
-    let best = 0;
-    for (let first = 1; first + spans[i] <= count; first++) if (top(first) < top(best)) best = first;
-    const y = top(best);
+    const best = bottoms.indexOf(Math.min(...bottoms));
     card.style.left = best * (column + gap) + "px";
-    card.style.top = y + "px";
-    bottoms.fill(y + heights[i] + gap, best, best + spans[i]);
+    card.style.top = bottoms[best] + "px";
+    bottoms[best] += heights[i] + gap;
   });
   grid.style.height = Math.max(0, ...bottoms) + "px";
 }
@@ -146,7 +144,7 @@ function openZoom(card, x, y) {
     const label = document.createElement("label"), box = document.createElement("input");
     const pane = document.createElement("div"), tag = document.createElement("span"), img = document.createElement("img");
     Object.assign(box, { type: "checkbox", checked: shown.has(small.dataset.method) });
-    box.addEventListener("change", () => { show(); update(); });
+    box.addEventListener("change", () => { show(); arrange(); });
     label.append(box, " " + small.alt);
     element("zoom-methods").append(label);
     Object.assign(pane, { className: "pane", hidden: false });
@@ -169,6 +167,14 @@ function openZoom(card, x, y) {
   zoom.x = x * zoom.width;
   zoom.y = y * zoom.height;
   zoom.scale = 1 / devicePixelRatio;  // 100 %: a pixel of the image is a pixel of the screen
+  arrange();
+}
+// Side by side, or one below the other if that shows much more of the images.
+function arrange() {
+  const area = document.querySelector(".panes"), count = panes().filter(pane => pane.style.display !== "none").length || 1;
+  const seen = (columns, rows) => Math.min(zoom.width * zoom.scale, area.clientWidth / columns)
+    * Math.min(zoom.height * zoom.scale, area.clientHeight / rows);
+  area.style.flexDirection = seen(1, count) > 1.3 * seen(count, 1) ? "column" : "row";
   update();
 }
 function update() {
@@ -231,7 +237,7 @@ element("zoom").addEventListener("keydown", e => {
   else return;
   e.preventDefault();
 });
-addEventListener("resize", () => { place(); if (element("zoom").open) update(); });
+addEventListener("resize", () => { place(); if (element("zoom").open) arrange(); });
 
 for (const id of ["left", "right"]) element(id).addEventListener("change", compare);
 element("sort").addEventListener("change", sort);

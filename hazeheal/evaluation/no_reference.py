@@ -29,8 +29,8 @@ PROTOCOL = {
     "mean": "over images, equally weighted",
 }
 NOTE = (
-    "Without ground truth, these figures show how a result differs from the hazy input, not whether it is right. A method "
-    "that darkens or sharpens the image, or adds noise, improves them too: look at the images."
+    "Without ground truth, these figures show how much haze a result has lost against the input, not which of two results is "
+    "better: too much contrast, darkening and noise improve them too. Look at the images."
 )
 _LEAST = 1 / 255  # gradient of the smallest difference
 

@@ -5,6 +5,7 @@ on first use. Most papers report AlexNet.
 """
 
 import importlib.util
+import warnings
 
 import numpy as np
 
@@ -66,7 +67,9 @@ class Lpips:
         self._backbone = backbone
         self._from_numpy = torch.from_numpy
         try:
-            self._network = lpips.LPIPS(net=backbone, verbose=False).requires_grad_(False)
+            with warnings.catch_warnings():  # torchvision warns of how the package `lpips` calls it
+                warnings.simplefilter("ignore", UserWarning)
+                self._network = lpips.LPIPS(net=backbone, verbose=False).requires_grad_(False)
         except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong checksum is a RuntimeError
             raise HazeHealError(
                 f"--lpips={backbone}: torchvision cannot download the weights of its backbone ({error}); connect to the "
