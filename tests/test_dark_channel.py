@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from hazeheal.data.images.image_io import load_rgb
 from hazeheal.data.images.image_ops import psnr
@@ -35,13 +36,25 @@ def test_dark_channel_is_the_minimum_over_channels_and_patch(size):
 
 
 def test_atmospheric_light_ignores_white_objects_in_front_of_the_haze():
-    image = np.full((60, 60, 3), 0.2)
-    image[:20] = 0.7, 0.75, 0.8  # haze
-    image[4, 30] = 0.72, 0.78, 0.83  # its brightest pixel
-    image[40:45, 40:45] = 1.0  # a car, smaller than a patch
-    dark = dark_channel.dark_channel(image)
-    dark[4, 30] += 1e-6  # otherwise any of the equal pixels may be among the 0.1 %
-    np.testing.assert_array_equal(dark_channel.atmospheric_light(image, dark), [0.72, 0.78, 0.83])
+    image = np.full((60, 60, 3), 50, "uint8")
+    image[:20] = 180, 190, 200  # haze
+    image[0, 2] = 185, 195, 210  # its brightest pixel, among the first 0.1 %
+    image[40:45, 40:45] = 255  # a car, smaller than a patch
+    light = dark_channel.atmospheric_light(image, dark_channel.dark_channel(image))
+    np.testing.assert_array_equal(light, np.array([185, 195, 210]) / 255)
+
+
+@pytest.mark.parametrize("height", [7, 40, 61])
+@pytest.mark.parametrize("levels", [256, 4, 1])
+def test_atmospheric_light_is_the_brightest_of_the_pixels_with_the_highest_dark_channel(height, levels):
+    """Few levels give many pixels of one dark channel, of which the first ones count."""
+    image = GENERATOR.integers(0, 256, (height, 97, 3), dtype="uint8")
+    dark = GENERATOR.integers(0, levels, (height, 97), dtype="uint8")
+    order = sorted(np.ndindex(dark.shape), key=lambda place: -int(dark[place]))  # stable
+    candidates = order[: max(1, int(dark.size * 0.001))]
+    brightest = max(candidates, key=lambda place: int(image[place].sum()))
+    light = dark_channel.atmospheric_light(image, dark)
+    assert 255 * light.sum() == pytest.approx(int(image[brightest].sum()))
 
 
 @pytest.mark.parametrize("radius", [1, 3, 60])
@@ -71,6 +84,46 @@ def test_guided_filter_is_ridge_regression_in_every_window():
     np.testing.assert_allclose(actual, expected, atol=1e-9)
 
 
+def whole(image):
+    """`restore` on the whole image, with linear algebra of NumPy: as the equations are written."""
+    hazy = image / 255.0
+    light = dark_channel.atmospheric_light(image, dark_channel.dark_channel(image))
+    t = 1 - dark_channel.OMEGA * dark_channel.dark_channel(hazy / light)
+    inside = ndimage.uniform_filter(np.ones(t.shape), 121, mode="constant")
+
+    def mean(x):
+        axes = (0, 1) if x.ndim == 2 else (0, 1, *[None] * (x.ndim - 2))
+        size = [121 if axis is not None else 1 for axis in axes]
+        return ndimage.uniform_filter(x, size, mode="constant") / inside.reshape(*t.shape, *[1] * (x.ndim - 2))
+
+    means = mean(hazy)
+    covariance = mean(hazy[..., None] * hazy[..., None, :]) - means[..., None] * means[..., None, :] + 1e-4 * np.eye(3)
+    cross = mean(hazy * t[..., None]) - means * mean(t)[..., None]
+    slope = np.linalg.solve(covariance, cross[..., None])[..., 0]
+    t = mean(mean(t) - (slope * means).sum(-1)) + (mean(slope) * hazy).sum(-1)
+    return np.round(255 * np.clip((hazy - light) / np.maximum(t, 0.1)[..., None] + light, 0, 1)).astype("uint8")
+
+
+@pytest.mark.parametrize("size", [(331, 293), (7, 401), (301, 1)])
+@pytest.mark.parametrize("side", [64, 150, 1000])
+def test_windows_give_the_image_that_is_restored_as_a_whole(monkeypatch, size, side):
+    monkeypatch.setattr(dark_channel, "WINDOW", side)
+    hazy = to_uint8(colorful(*size) * 0.5 + 0.45)
+    hazy = np.clip(hazy + GENERATOR.integers(-9, 10, hazy.shape), 0, 255).astype("uint8")
+    np.testing.assert_array_equal(dark_channel.restore(hazy), whole(hazy))
+
+
+def test_a_restored_pixel_depends_on_no_pixel_beyond_the_reach(monkeypatch):
+    monkeypatch.setattr(dark_channel, "atmospheric_light", lambda image, dark: np.array([0.9, 0.95, 1.0]))
+    hazy = to_uint8(colorful(300, 20) * 0.5 + 0.3)
+    other = hazy.copy()
+    other[:20] = other[:20] // 2
+    one, two = dark_channel.restore(hazy), dark_channel.restore(other)
+    first = 20 + dark_channel.REACH
+    np.testing.assert_array_equal(one[first:], two[first:])
+    assert (one[first - 60 : first] != two[first - 60 : first]).any()
+
+
 @pytest.mark.parametrize("t", [0.35, 0.6])
 def test_haze_of_the_equation_is_removed(t):
     clear, light = colorful(120, 150), np.array([0.9, 0.92, 0.95])
@@ -84,7 +137,9 @@ def test_haze_of_the_equation_is_removed(t):
 
 
 def test_omega_is_the_share_of_the_haze_that_is_removed():
-    hazy = to_uint8(colorful(60, 60) * 0.5 + 0.45)
+    clear = colorful(60, 60)
+    clear[:20, :20] = 0.9  # where only haze is visible
+    hazy = to_uint8(clear * 0.5 + 0.45)
     none, some, all_of_it = (dark_channel.restore(hazy, omega=omega) for omega in (0.0, 0.5, 1.0))
     np.testing.assert_array_equal(none, hazy)
     assert none.mean() > some.mean() > all_of_it.mean()

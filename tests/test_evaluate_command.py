@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 import os
 import pathlib
 import subprocess
@@ -13,31 +12,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from evaluations import call, flags_of, folders_of, write_run
 
-from hazeheal import config as configs
-from hazeheal.__main__ import main
 from hazeheal.commands import evaluate as command
 from hazeheal.commands.parsing import name_runs
 from hazeheal.data.images import image_io
 from hazeheal.data.images.image_ops import psnr
 from hazeheal.data.synthesis import synthetic_pairs
-from hazeheal.evaluation import dark_channel, evaluate
+from hazeheal.evaluation import dark_channel, scores
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.restorer import Restorer
-from hazeheal.runs.checkpoint_manager import CheckpointManager
 from hazeheal.utils import quiet_import
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SEE = "; see hazeheal evaluate --help"
 FILES = ["report.html", "scores.csv", "summary.json"]
-
-
-def call(capsys, *argv):
-    """(exit code, stdout, stderr) without the prefix of the command."""
-    capsys.readouterr()
-    code = main(["evaluate", *map(str, argv)])
-    out, err = capsys.readouterr()
-    return code, out, err.strip().removeprefix("hazeheal evaluate: error: ")
 
 
 @pytest.fixture(scope="module")
@@ -48,29 +37,12 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folders(data):
-    pair = data.with_name(f"{data.name}-images")
-    return {"hazy": pair / "hazy", "GT": pair / "GT"}
-
-
-def flags_of(folders):
-    return f"--hazy_dir={folders['hazy']}", f"--gt_dir={folders['GT']}"
+    return folders_of(data)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run's directory with two checkpoints of an untrained generator; the better is the older."""
-    path = tmp_path_factory.mktemp("runs") / "mine"
-    path.mkdir()
-    config = tiny.config(train__steps=8)
-    (path / "config.json").write_text(configs.to_json(config))
-    gan = DehazeGAN(config, for_training=False)
-    checkpoints = CheckpointManager(path / "group_00/checkpoints", keep=3, log=logging.getLogger("test"))
-    for step, score in ((4, 21.0), (8, 20.0)):
-        values = {f"generator/{v.path}": v.numpy() * (1 + step / 16) for v in gan.generator.variables}
-        checkpoints.save(values, step=step, metrics={"psnr": score})
-        assert checkpoints.wait()
-    checkpoints.close()
-    return path
+    return write_run(tmp_path_factory.mktemp("runs") / "mine")
 
 
 def test_folders_with_a_model(run, folders, tmp_path, capsys):
@@ -90,7 +62,7 @@ def test_folders_with_a_model(run, folders, tmp_path, capsys):
             ("mine", gan.restore(hazy)),
         ):
             assert float(row[f"{name}_psnr"]) == pytest.approx(psnr(image, clear), abs=1e-9)
-            assert float(row[f"{name}_ciede2000"]) == pytest.approx(evaluate.score(image, clear)["ciede2000"])
+            assert float(row[f"{name}_ciede2000"]) == pytest.approx(scores.score(image, clear)["ciede2000"])
     summary = json.loads((output / "summary.json").read_text())
     assert summary["images"] == 3
     mean = np.mean([float(row["mine_ssim_y"]) for row in rows])
@@ -116,18 +88,18 @@ def test_one_checkpoint_of_a_run(run, folders, capsys):
 
 def test_mirror(folders, tmp_path, capsys):
     run = checkpoints_made.write_run(tmp_path / "run", (5, 20.0))
-    scores = {}
+    found = {}
     for name, flags in (("plain", []), ("mirrored", ["--mirror"])):
         more = [f"--model={run}", "--no_baseline", "--limit=1", f"--output={tmp_path / name}"]
         assert call(capsys, *flags_of(folders), *more, *flags)[0] == 0
         summary = json.loads((tmp_path / name / "summary.json").read_text())
         assert summary["models"]["run"].get("mirror", False) == bool(flags)
-        scores[name] = summary["methods"]["run"]["psnr"]["mean"]
+        found[name] = summary["methods"]["run"]["psnr"]["mean"]
     first = sorted(folders["hazy"].iterdir())[0]
     hazy, clear = (image_io.load_rgb(folder / first.name)[0] for folder in folders.values())
     restored = Restorer(DehazeGAN.from_run(run), mirror=True).restore(hazy)
-    assert scores["mirrored"] == pytest.approx(psnr(restored, clear), abs=1e-6)
-    assert scores["plain"] != scores["mirrored"]
+    assert found["mirrored"] == pytest.approx(psnr(restored, clear), abs=1e-6)
+    assert found["plain"] != found["mirrored"]
 
 
 def test_records_are_scored_like_their_source_files(data, folders, capsys, tmp_path):
@@ -228,14 +200,32 @@ def test_pairs_of_two_sizes_and_orphans(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ([], f"one of the arguments --data_dir --hazy_dir is required{SEE}"),
-        (["--data_dir=a", "--hazy_dir=b"], f"argument --hazy_dir: not allowed with argument --data_dir{SEE}"),
+        ([], "no images are given; give --data_dir, or --hazy_dir and --gt_dir, or --pairs"),
+        (["--data_dir=a", "--hazy_dir=b"], "--hazy_dir cannot be combined with --data_dir"),
+        (["--data_dir=a", "--pairs=b.csv"], "--pairs cannot be combined with --data_dir"),
+        (["--pairs=b.csv", "--pairing=rice"], "--pairing cannot be combined with --pairs"),
+        (["--pairs=b.csv", "--allow_orphans"], "--allow_orphans cannot be combined with --pairs"),
+        (["--no_reference"], "--no_reference needs --hazy_dir, the folder of the images"),
+        (["--no_reference", "--data_dir=a"], "--data_dir cannot be combined with --no_reference"),
+        (["--no_reference", "--hazy_dir=a", "--gt_dir=b"], "--gt_dir cannot be combined with --no_reference"),
+        (
+            ["--no_reference", "--hazy_dir=a", "--lpips"],
+            "--lpips cannot be combined with --no_reference: it compares with clear images",
+        ),
+        (["--data_dir=a", "--save_images"], "--save_images needs --output"),
+        (
+            ["--data_dir=a", "--tile_size=0"],
+            f"argument --tile_size: must be a positive integer, got '0'{SEE}",
+        ),
         (["--data_dir=a", "--gt_dir=b"], "--gt_dir cannot be combined with --data_dir"),
         *[
             (["--data_dir=a", *removed], "--lpips_weights was removed; use --lpips=alex or --lpips=vgg")
             for removed in (["--lpips_weights=a.npz"], ["--lpips_weights", "a.npz"], ["--lpips_weights"])
         ],
-        (["--hazy_dir=b"], "--hazy_dir and --gt_dir belong together; --gt_dir is missing"),
+        (
+            ["--hazy_dir=b"],
+            "--hazy_dir needs --gt_dir, the folder of the clear images; for images without clear ones, give --no_reference",
+        ),
         (["--data_dir=a", "--pairing=rice"], "--pairing cannot be combined with --data_dir"),
         (["--data_dir=a", "--white=4095"], "--white cannot be combined with --data_dir"),
         (["--hazy_dir=a", "--gt_dir=b", "--split=val"], "--split cannot be combined with --hazy_dir"),

@@ -11,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from test_metrics import noise, noisy, scene
 
 from hazeheal.errors import HazeHealError
-from hazeheal.evaluation import evaluate, results
+from hazeheal.evaluation import evaluate, no_reference, results, scores, strips
 
 FIXED = {
     "a little noise": (scene(40, 53), noisy(scene(40, 53))),
@@ -48,7 +48,7 @@ def basicsr_ssim(a, b):
 @pytest.mark.parametrize("name", FIXED)
 def test_scores_are_those_of_basicsr(name):
     a, b = FIXED[name]
-    found = evaluate.score(a, b)
+    found = scores.score(a, b)
     assert found["psnr"] == pytest.approx(basicsr_psnr(a, b), abs=1e-9)
     assert found["ssim"] == pytest.approx(basicsr_ssim(a, b), abs=1e-9)
     # BasicSR computes Y in float32.
@@ -68,13 +68,28 @@ def test_scores_are_those_of_scikit_image(name):
         "ssim_y": structural_similarity(y_a, y_b, **settings),
         "ciede2000": color.deltaE_ciede2000(color.rgb2lab(a), color.rgb2lab(b)).mean(),
     }
-    assert evaluate.score(a, b) == pytest.approx(wanted, abs=1e-8)
+    assert scores.score(a, b) == pytest.approx(wanted, abs=1e-8)
+
+
+@pytest.mark.parametrize("size", [(163, 57), (12, 90), (11, 40), (10, 41), (1, 30), (40, 3)])
+@pytest.mark.parametrize("pixels", [1, 700, 4000])
+def test_strips_give_the_scores_of_the_whole_image(monkeypatch, size, pixels):
+    clear = scene(*size)
+    image = noisy(clear)
+    wanted = scores.score(image, clear)
+    if min(size) >= 11:
+        settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+        assert wanted["ssim"] == pytest.approx(
+            structural_similarity(image, clear, channel_axis=-1, **settings), abs=1e-9
+        )
+    monkeypatch.setattr(strips, "STRIP", pixels)
+    assert scores.score(image, clear) == pytest.approx(wanted, abs=1e-10)
 
 
 def test_equal_images_count_100_db():
     a = scene(20, 20)
     wanted = {"psnr": 100, "ssim": 1, "psnr_y": 100, "ssim_y": 1, "ciede2000": 0}
-    assert evaluate.score(a, a) == pytest.approx(wanted, abs=1e-12)
+    assert scores.score(a, a) == pytest.approx(wanted, abs=1e-12)
 
 
 def pair(key, hazy, clear):
@@ -86,10 +101,14 @@ def halfway(image):
     return (image // 2 + 64).astype("uint8")
 
 
+def keep(pair, name, image):
+    return pair.key, name, image.copy()
+
+
 def test_rows_contain_every_method_in_order():
     pairs = [pair("a", scene(20, 31), noisy(scene(20, 31))), pair("b", noise(15, 12), scene(15, 12))]
     methods = {"input": evaluate.unchanged, "halfway": halfway}
-    (first, _), (second, images) = evaluate.evaluate(pairs, methods)
+    (first, _), (second, kept) = evaluate.evaluate(pairs, methods, keep=keep)
     assert {k: v for k, v in first.items() if k != "scores"} == {
         "key": "a",
         "hazy": "a.png",
@@ -100,11 +119,21 @@ def test_rows_contain_every_method_in_order():
     assert list(first["scores"]) == ["input", "halfway"]
     hazy, clear = pairs[1].load()
     assert second["scores"] == {
-        "input": evaluate.score(hazy, clear),
-        "halfway": evaluate.score(halfway(hazy), clear),
+        "input": scores.score(hazy, clear),
+        "halfway": scores.score(halfway(hazy), clear),
     }
-    assert list(images) == ["input", "halfway", "clear"]
-    np.testing.assert_array_equal(images["halfway"], halfway(hazy))
+    assert list(kept) == ["input", "halfway", "clear"]
+    for name, image in {"input": hazy, "halfway": halfway(hazy), "clear": clear}.items():
+        assert kept[name][:2] == ("b", name)
+        np.testing.assert_array_equal(kept[name][2], image)
+
+
+def test_rows_without_ground_truth():
+    hazy = scene(20, 31)
+    methods = {"input": evaluate.unchanged, "halfway": halfway}
+    ((row, kept),) = evaluate.evaluate([pair("a", hazy, None)], methods, keep=keep)
+    assert list(row) == ["key", "hazy", "width", "height", "scores"] and list(kept) == ["input", "halfway"]
+    assert row["scores"]["halfway"] == no_reference.measure(halfway(hazy), hazy)
 
 
 @pytest.mark.parametrize(

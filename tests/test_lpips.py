@@ -85,6 +85,30 @@ def test_the_flag_of_version_0_1_names_its_replacement(capsys):
     assert "--lpips_weights was removed; use --lpips=alex or --lpips=vgg" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("backbone", "needed"), [("alex", "3.6 GB"), ("vgg", "36.0 GB")])
+def test_an_image_that_needs_more_memory_than_there_is_is_refused(monkeypatch, backbone, needed):
+    monkeypatch.setattr(lpips, "available_memory", lambda: 3_000_000_000)
+    message = refusal(HazeHealError, lpips.check_size, (3000, 4000), backbone, name="a/b")
+    assert message == (
+        f"a/b: --lpips={backbone} needs about {needed} of memory for an image of 4000x3000, and 3.0 GB are available; "
+        "leave out --lpips, or the image"
+    )
+    lpips.check_size((900, 1000), backbone)
+
+
+def test_sizes_are_checked_before_the_evaluation_starts(monkeypatch, tmp_path, capsys):
+    stub(monkeypatch)
+    monkeypatch.setattr(lpips, "check_installed", lambda: None)
+    for folder in ("hazy", "GT"):
+        (tmp_path / folder).mkdir()
+        for name, size in (("1", (40, 53)), ("2", (30, 53))):
+            Image.fromarray(scene(*size)).save(tmp_path / folder / f"{name}.png")
+    folders = [f"--hazy_dir={tmp_path / 'hazy'}", f"--gt_dir={tmp_path / 'GT'}"]
+    assert main(["evaluate", *folders, "--no_model", "--lpips", f"--output={tmp_path / 'out'}"]) == 1
+    assert "error: 2: an image of 53x30 is too small for --lpips=alex" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("error", [OSError("<urlopen error timed out>"), RuntimeError("invalid hash value")])
 def test_a_failed_download_says_what_to_do(monkeypatch, error):
     def fail(**_):

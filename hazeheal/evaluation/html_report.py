@@ -1,37 +1,38 @@
-"""The report of an evaluation: one HTML file with a before/after slider for each image, worst first.
+"""The report of an evaluation: an HTML file with a before/after slider for each image, worst first.
 
     gallery = Gallery(by="mine", size=100)
-    for row, images in evaluate(pairs, methods):
-        gallery.add(row, images)
+    for row, pictures in evaluate(pairs, methods, keep=Pictures([*methods], small=True).keep):
+        gallery.add(row, pictures)
     html = build(gallery, summary=summarize(rows), count=len(rows), source="D/hazy and D/GT", about={})
 
-Images are embedded as JPEG of limited size; the scores are those of the full images. Text from outside (file and run
-names) is escaped.
+Small images are embedded. Those at full resolution are files beside the page (`pictures`), which it links. Text from
+outside (file and run names) is escaped.
 """
 
 import base64
 import bisect
 import html
-import io
-
-import numpy as np
-from PIL import Image
+import urllib.parse
 
 from hazeheal.evaluation.html_template import PAGE, SCRIPT, STYLE
-from hazeheal.evaluation.results import CLEAR, INPUT, METRICS
+from hazeheal.evaluation.pictures import MAX_SIDE, Picture
+from hazeheal.evaluation.results import CLEAR, INPUT, METRICS, leading
 from hazeheal.utils.console import one_line, plural
 
-MAX_SIDE = 640
-QUALITY = 85
 TITLES = {INPUT: "hazy input", "dark_channel": "dark channel prior", CLEAR: "clear (ground truth)"}
+ZOOM_HINT = "Drag over an image to move its slider. Click it to see the images side by side at full resolution."
+NO_ZOOM_HINT = (
+    f"Drag over an image to move its slider. The images are reduced to {MAX_SIDE} pixels and compressed. To see them at full "
+    "resolution, run the command of this page with --save_images and --overwrite."
+)
 
 
 class Gallery:
-    """The images of the worst rows, encoded as JPEG. The others are dropped to bound memory and page size.
+    """The pictures of the worst rows. The others are dropped to bound memory and page size.
 
     Attributes:
-        by: The method whose PSNR ranks the rows.
-        worst: [(row, {METHOD or CLEAR: JPEG bytes})], lowest PSNR first. Of equal rows, the one added first comes first.
+        by: The method whose leading metric ranks the rows.
+        worst: [(row, {METHOD or CLEAR: picture})], the worst first. Of equal rows, the one added first comes first.
     """
 
     def __init__(self, *, by: str, size: int):
@@ -40,24 +41,15 @@ class Gallery:
         self.worst = []
         self._size = size
 
-    def add(self, row: dict, images: dict[str, np.ndarray]) -> None:
-        """Keeps a row and its images, as `evaluate` yields them, if it is among the worst added so far."""
+    def add(self, row: dict, pictures: dict[str, Picture]) -> None:
+        """Keeps a row and its pictures if it is among the worst added so far."""
         if not self._size:
             return
-        entry = row, {name: encode_jpeg(image) for name, image in images.items()}
-        bisect.insort(self.worst, entry, key=lambda entry: entry[0]["scores"][self.by]["psnr"])
+        bisect.insort(self.worst, (row, pictures), key=lambda entry: _quality(entry[0], self.by))
         del self.worst[self._size :]
 
 
-def encode_jpeg(image: np.ndarray) -> bytes:
-    """Encodes a uint8 `[H, W, 3]` RGB image as JPEG; its longer side is reduced to at most 640 pixels."""
-    small, buffer = Image.fromarray(image), io.BytesIO()
-    small.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    small.save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()
-
-
-def build(gallery: Gallery, *, summary: dict, count: int, source: str, about: dict) -> str:
+def build(gallery: Gallery, *, summary: dict, count: int, source: str, about: dict, note: str = "") -> str:
     """Builds the page.
 
     Args:
@@ -67,48 +59,66 @@ def build(gallery: Gallery, *, summary: dict, count: int, source: str, about: di
         source: The source of the pairs, as a phrase.
         about: {name: text, number or nested dict} for the list at the end of the page. The entries of `protocol` come
             first, each on its own line.
+        note: A remark on the figures.
 
     Returns:
         The HTML text.
     """
-    titles = {name: _title(name) for name in [*summary, CLEAR]}
-    right, orders = CLEAR, {"psnr 1": "worst first", "psnr -1": "best first", "order 1": "by name"}
+    lead, rows = leading(summary), [row for row, _ in gallery.worst]
+    has_clear = not rows or "clear" in rows[0]
+    titles = {name: _title(name) for name in [*summary, *([CLEAR] if has_clear else [])]}
+    right, orders = [*titles][-1], {"quality 1": "worst first", "quality -1": "best first", "order 1": "by name"}
     if gallery.by != INPUT:
         right = gallery.by
         orders |= {"gain 1": "smallest gain first", "gain -1": "largest gain first"}
-    keys = sorted(row["key"] for row, _ in gallery.worst)
-    cards = [_card(row, jpegs, by=gallery.by, order=keys.index(row["key"])) for row, jpegs in gallery.worst]
-    shown = plural(count, "pair") if len(cards) == count else f"the {len(cards)} worst of {plural(count, 'pair')}"
+    keys = sorted(row["key"] for row in rows)
+    cards = [_card(row, kept, by=gallery.by, order=keys.index(row["key"])) for row, kept in gallery.worst]
+    noun = "pair" if has_clear else "image"
+    shown = plural(count, noun) if len(cards) == count else f"the {len(cards)} worst of {plural(count, noun)}"
+    extreme = "highest" if METRICS[lead].lower_is_better else "lowest"
     details = about.get("protocol", {}) | {name: value for name, value in about.items() if name != "protocol"}
+    can_zoom = any(picture.file for _, kept in gallery.worst for picture in kept.values())
     return PAGE.substitute(
         title="HazeHeal: evaluation",
-        subtitle=_escape(f"{plural(count, 'pair')} of {source}"),
+        subtitle=_escape(f"{plural(count, noun)} of {source}"),
+        note=f'<p class="note">{_escape(note)}</p>' if note else "",
         style=STYLE,
         script=SCRIPT,
         summary=_summary_table(summary, count=count),
         left=_options(titles, selected=next(iter(summary))),
         right=_options(titles, selected=right),
-        orders=_options(orders, selected="psnr 1"),
-        shown=_escape(f"{shown}; worst means lowest PSNR of {_title(gallery.by)}"),
+        orders=_options(orders, selected="quality 1"),
+        shown=_escape(f"{shown}; worst means {extreme} {METRICS[lead].title} of {_title(gallery.by)}"),
+        hint=_escape(ZOOM_HINT if can_zoom else NO_ZOOM_HINT),
         cards="\n".join(cards),
         details="".join(f"<dt>{_escape(k)}</dt><dd>{_escape(_phrase(v))}</dd>" for k, v in details.items()),
     )
 
 
-def _card(row, jpegs, *, by, order):
+def _quality(row, name):
+    """The leading metric of a method, negated if lower is better."""
+    lead = leading(row["scores"])
+    return METRICS[lead].sign * row["scores"][name][lead]
+
+
+def _card(row, pictures, *, by, order):
     """One image pair: its images under a slider, its file names and its scores. The script fills in the tags."""
     images = "".join(
-        f'<img data-method="{_escape(name)}" alt="{_escape(_title(name))}" decoding="async" '
-        f'src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
-        for name, data in jpegs.items()
+        f'<img data-method="{_escape(name)}" alt="{_escape(_title(name))}" decoding="async"{_link(picture.file)} '
+        f'src="data:image/jpeg;base64,{base64.b64encode(picture.small).decode()}">'
+        for name, picture in pictures.items()
     )
-    psnr, psnr_input = (row["scores"][name]["psnr"] for name in (by, INPUT))
+    width, height, quality = row["width"], row["height"], _quality(row, by)
     key = _escape(row["key"])
-    files = _escape(f"{row['hazy']} | {row['clear']} | {row['width']}x{row['height']}")
+    button = ""
+    if any(picture.file for picture in pictures.values()):
+        button = f'<button type="button" aria-label="{key} at full resolution">100 %</button>'
+    files = _escape(" | ".join([row["hazy"], *([row["clear"]] if "clear" in row else []), f"{width}x{height}"]))
     return (
-        f'<figure class="card" data-psnr="{psnr:.6f}" data-gain="{psnr - psnr_input:.6f}" data-order="{order}">'
-        f'<div class="view" style="aspect-ratio: {row["width"]} / {row["height"]}">{images}'
-        f'<input type="range" min="0" max="100" step="0.1" value="50" aria-label="compare {key}">'
+        f'<figure class="card" data-quality="{quality:.6f}" data-gain="{quality - _quality(row, INPUT):.6f}" '
+        f'data-order="{order}" data-width="{width}" data-height="{height}">'
+        f'<div class="view" style="aspect-ratio: {width} / {height}">{images}'
+        f'<input type="range" min="0" max="100" step="0.1" value="50" aria-label="compare {key}">{button}'
         '<span class="tag left"></span><span class="tag right"></span></div>'
         f'<figcaption><strong>{key}</strong><p class="faint">{files}</p>'
         f'<div class="scroll">{_table(row["scores"])}</div></figcaption>'
@@ -116,15 +126,23 @@ def _card(row, jpegs, *, by, order):
     )
 
 
+def _link(file):
+    """The attribute with the address of an image at full resolution, relative to the page."""
+    return "" if file is None else f' data-full="{_escape(urllib.parse.quote(file))}"'
+
+
 def _summary_table(summary, *, count):
-    means = {name: {m: v["mean"] for m, v in metrics.items()} for name, metrics in summary.items()}
-    gains = {"PSNR gain, dB": {}, "better than the input": {}}
+    lead = leading(summary)
+    metric, means = METRICS[lead], {name: {m: v["mean"] for m, v in values.items()} for name, values in summary.items()}
+    change = f"{metric.title} {'change' if metric.lower_is_better else 'gain'}{metric.unit and ',' + metric.unit}"
+    gains = {change: {}, "better than the input": {}}
     for name, metrics in summary.items():
-        psnr = metrics["psnr"]
-        if "gain" in psnr:
-            stderr = "" if psnr["gain_stderr"] is None else f" ± {psnr['gain_stderr']:.2f}"
-            gains["PSNR gain, dB"][name] = f"{psnr['gain']:+.2f}{stderr}"
-            gains["better than the input"][name] = f"{psnr['better_than_input']} of {count}"
+        found = metrics[lead]
+        if "gain" in found:
+            digits = metric.decimals
+            stderr = "" if found["gain_stderr"] is None else f" ± {found['gain_stderr']:.{digits}f}"
+            gains[change][name] = f"{found['gain']:+.{digits}f}{stderr}"
+            gains["better than the input"][name] = f"{found['better_than_input']} of {count}"
     return _table(means, extra=gains if len(means) > 1 else {})
 
 

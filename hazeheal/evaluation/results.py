@@ -1,7 +1,7 @@
 """Results of an evaluation: metrics, their summary over images, and both as CSV, JSON and a table.
 
-A row is {`key`, `hazy`, `clear`, `width`, `height`, `scores`: {METHOD: {metric: value}}}. Every row contains the method
-`INPUT`.
+A row is {`key`, `hazy`, `clear`, `width`, `height`, `scores`: {METHOD: {metric: value}}}, without `clear` if there is no
+ground truth. Every row contains the method `INPUT`. The first metric of the scores is the leading one: it ranks images.
 """
 
 import csv
@@ -16,21 +16,37 @@ CLEAR = "clear"  # the ground truth; not a method
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """How a metric is displayed: the heading of its column, its decimal places, and whether lower is better."""
+    """How a metric is displayed: the heading of its column, its decimal places and unit, and whether lower is better."""
 
     title: str
     decimals: int
     lower_is_better: bool = False
+    unit: str = ""
+
+    @property
+    def sign(self) -> int:
+        """-1 if lower is better, or else 1."""
+        return -1 if self.lower_is_better else 1
 
 
 METRICS = {
-    "psnr": Metric("PSNR", 2),
+    "psnr": Metric("PSNR", 2, unit=" dB"),
     "ssim": Metric("SSIM", 4),
     "psnr_y": Metric("PSNR Y", 2),
     "ssim_y": Metric("SSIM Y", 4),
     "ciede2000": Metric("CIEDE2000", 2, lower_is_better=True),
     "lpips": Metric("LPIPS", 4, lower_is_better=True),  # only with --lpips
+    # Without ground truth (`no_reference`)
+    "dark": Metric("dark channel", 3, lower_is_better=True),
+    "edges": Metric("visible edges %", 1),
+    "gradient": Metric("gradient x", 2),
+    "saturated": Metric("saturated %", 2, lower_is_better=True),
 }
+
+
+def leading(scores: dict[str, dict]) -> str:
+    """Returns the leading metric of {METHOD: {metric: ...}}: PSNR, or the dark channel without ground truth."""
+    return next(iter(next(iter(scores.values()))))
 
 
 def summarize(rows: list[dict]) -> dict[str, dict[str, dict]]:
@@ -70,11 +86,10 @@ def compare(rows: list[dict], name: str, *, against: str) -> dict[str, dict]:
     compared = {}
     for metric in rows[0]["scores"][name]:
         gains = [row["scores"][name][metric] - row["scores"][against][metric] for row in rows]
-        sign = -1 if METRICS[metric].lower_is_better else 1
         compared[metric] = {
             "gain": statistics.fmean(gains),
             "gain_stderr": statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None,
-            "better": sum(sign * gain > 0 for gain in gains),
+            "better": sum(METRICS[metric].sign * gain > 0 for gain in gains),
         }
     return compared
 
@@ -96,18 +111,23 @@ def to_csv(rows: list[dict]) -> str:
 
 def table(summary: dict, *, count: int) -> str:
     """Returns the summary of `count` images as a table for a terminal, one line per method."""
-    width = max(map(len, summary))
-    head = "  ".join(f"{METRICS[metric].title:>9}" for metric in summary[INPUT])
-    lines = [f"{'':{width}}  {head}  PSNR better than the input's"]
+    width, metrics, lead = max(map(len, summary)), list(summary[INPUT]), leading(summary)
+    columns = [max(9, len(METRICS[metric].title)) for metric in metrics]
+    head = "  ".join(f"{METRICS[metric].title:>{size}}" for metric, size in zip(metrics, columns, strict=True))
+    lines = [f"{'':{width}}  {head}  {METRICS[lead].title} better than the input's"]
     for name, values in summary.items():
-        cells = "  ".join(f"{v['mean']:9.{METRICS[m].decimals}f}" for m, v in values.items())
-        better = values["psnr"].get("better_than_input")
+        means = [f"{values[metric]['mean']:.{METRICS[metric].decimals}f}" for metric in metrics]
+        cells = "  ".join(f"{mean:>{size}}" for mean, size in zip(means, columns, strict=True))
+        better = values[lead].get("better_than_input")
         lines.append(f"{name:{width}}  {cells}" + ("" if better is None else f"  {better} of {count}"))
     return "\n".join(lines)
 
 
 def comparison_line(name: str, against: str, comparison: dict, *, count: int) -> str:
     """Returns the result of `compare` on `count` images as one line for a terminal."""
-    psnr = comparison["psnr"]
-    spread = "" if psnr["gain_stderr"] is None else f" (standard error {psnr['gain_stderr']:.2f})"
-    return f"{name} against {against}: {psnr['gain']:+.2f} dB PSNR{spread}, better on {psnr['better']} of {count}"
+    lead = next(iter(comparison))
+    metric, found = METRICS[lead], comparison[lead]
+    stderr = found["gain_stderr"]
+    spread = "" if stderr is None else f" (standard error {stderr:.{metric.decimals}f})"
+    gain = f"{found['gain']:+.{metric.decimals}f}{metric.unit} {metric.title}"
+    return f"{name} against {against}: {gain}{spread}, better on {found['better']} of {count}"
