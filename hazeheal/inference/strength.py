@@ -1,0 +1,22 @@
+"""The strength of a restoration: less or more than what the network removes."""
+
+import numpy as np
+
+_STRIP = 1 << 20  # pixels that are computed at once as floats
+
+
+def blend(hazy: np.ndarray, restored: np.ndarray, strength: float) -> np.ndarray:
+    """Returns `hazy + strength * (restored - hazy)`, clipped and rounded.
+
+    Args:
+        hazy, restored: `[H, W, 3]` of one shape and type, uint8 or uint16.
+        strength: 0 gives the hazy image, 1 the restored one; up to 1.5.
+    """
+    result, white = np.empty_like(restored), np.iinfo(restored.dtype).max
+    rows = max(1, _STRIP // hazy.shape[1])
+    for start in range(0, len(hazy), rows):
+        part = slice(start, start + rows)
+        values = hazy[part].astype(np.float32)
+        values += np.float32(strength) * (restored[part] - values)
+        result[part] = np.rint(np.clip(values, 0, white))
+    return result
