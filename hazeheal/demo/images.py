@@ -109,7 +109,7 @@ class DemoImages:
         self._lock = threading.RLock()  # one image at a time: each may need half of the memory
 
     def add(self, path: str | pathlib.Path, *, session: str, name: str | None = None) -> DemoImage:
-        """Takes over an uploaded file, whose pixels are not read yet.
+        """Takes over an uploaded file. It is read once, so that a damaged one is refused now.
 
         Args:
             path: The file, which is moved.
@@ -124,16 +124,16 @@ class DemoImages:
         place.mkdir(parents=True)
         moved = place / _safe_name(name or os.fspath(path))
         try:
-            with _named(moved):
+            with _named(moved), self._lock:
                 try:
                     shutil.move(path, moved)
                 except (OSError, ValueError) as error:
                     raise DataError(f"{moved}: cannot be stored ({error_text(error)})") from error
                 image = self._checked(moved, key=key, session=session)
-                with self._lock:
-                    if len(self.of_session(session)) >= MAX_IMAGES:
-                        raise DataError(f"{moved}: the page holds {MAX_IMAGES} images; reload it to begin anew")
-                    self._images[key] = image
+                if len(self.of_session(session)) >= MAX_IMAGES:
+                    raise DataError(f"{moved}: the page holds {MAX_IMAGES} images; reload it to begin anew")
+                self._read(image)
+                self._images[key] = image
         except BaseException:
             shutil.rmtree(place)
             raise

@@ -31,7 +31,8 @@ THEME = gr.themes.Base(
     radius_size="lg",
 )
 CSS = """
-.gradio-container { max-width: 1200px !important; margin: 0 auto !important; }
+.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.html-container { padding: 0 !important; }
 header h1 { margin: 0; font-size: 1.7rem; font-weight: 650; letter-spacing: -0.02em; }
 header p { margin: 0.2rem 0 0; color: var(--body-text-color-subdued); }
 .problems { border-left: 4px solid #dc2626; background: #dc262614; border-radius: 6px; padding: 0.6rem 0.9rem; }
@@ -53,7 +54,8 @@ def build(images: DemoImages, *, models: Sequence[str]) -> gr.Blocks:
         models: The names to choose from; the first one is chosen.
     """
     events = _Events(images)
-    with gr.Blocks(title="HazeHeal", analytics_enabled=False, delete_cache=DELETE_CACHE) as page:
+    with gr.Blocks(title="HazeHeal", analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as page:
+        refused = gr.State([])  # sentences about the last upload
         gr.HTML(HEADER)
         problems = gr.HTML(visible=False, elem_id="problems")
         with gr.Row():
@@ -69,7 +71,8 @@ def build(images: DemoImages, *, models: Sequence[str]) -> gr.Blocks:
                 )
                 facts = gr.HTML(visible=False, elem_id="facts")
             with gr.Column(scale=2, min_width=260):
-                files = _Files(label="Images", file_count="multiple", height=150, elem_id="drop")
+                files = gr.File(label="Images", file_count="multiple", height=150, elem_id="drop")
+                files.preprocess = _paths_and_names
                 picker = gr.Dropdown(label="Shown image", choices=[], visible=False, elem_id="picker")
                 strength = gr.Slider(0, MAX_STRENGTH, 1, step=0.05, label="Strength", elem_id="strength")
                 model = gr.Radio(list(models), value=models[0], label="Network", elem_id="model")
@@ -79,8 +82,8 @@ def build(images: DemoImages, *, models: Sequence[str]) -> gr.Blocks:
         settings = {"show_progress_on": [slider, hint], "api_visibility": "private"}
         # One run of the network at a time.
         network = {"concurrency_limit": 1, "concurrency_id": "network"}
-        files.upload(events.upload, [files, picker], [files, picker, problems], api_visibility="private").then(
-            events.show_uploaded, [*choice, problems], shown, **settings, **network
+        files.upload(events.upload, [files, picker], [files, picker, refused], api_visibility="private").then(
+            events.show, [*choice, refused], shown, **settings, **network
         )
         picker.input(events.show, choice, shown, **settings, **network)
         model.input(events.show, choice, shown, **settings, **network)
@@ -97,15 +100,6 @@ def build(images: DemoImages, *, models: Sequence[str]) -> gr.Blocks:
     return page.queue(api_open=False)
 
 
-class _Files(gr.File):
-    """The drop zone. Its value is [(path, name that the user knows), ...]: Gradio removes characters from the name."""
-
-    is_template = True  # to the page it is a File
-
-    def preprocess(self, payload):
-        return [(file.path, file.orig_name or pathlib.PurePath(file.path).name) for file in payload or []]
-
-
 class _Events:
     """What the page calls. Every error becomes a sentence on the page."""
 
@@ -113,51 +107,52 @@ class _Events:
         self._images = images
 
     def upload(self, files: list[tuple[str, str]], shown: str | None, request: gr.Request):
-        """Takes over the uploaded files. Returns the values of the drop zone, the picker and the problems."""
-        added, problems = [], []
+        """Takes over the uploaded files. Returns the values of the drop zone, the picker and `refused`."""
+        added, refused = [], []
         for path, name in dict.fromkeys(files):
             try:
                 added.append(self._images.add(path, session=request.session_hash, name=name))
             except Exception as error:
-                problems.append(_sentence(error, name))
+                refused.append(_sentence(error, name))
         kept = self._images.of_session(request.session_hash)
         first = added[0].key if added else shown
         picker = gr.Dropdown(
             choices=[(image.path.name, image.key) for image in kept], value=first, visible=len(kept) > 1
         )
-        return None, picker, _problems(problems)
+        return None, picker, refused
 
-    def show_uploaded(self, key: str | None, model: str, strength: float, problems: str | None):
-        """As `show`, and leaves the problems of the uploads on the page."""
-        *values, problem = self.show(key, model, strength)
-        return *values, gr.skip() if problems else problem
-
-    def show(self, key: str | None, model: str, strength: float):
-        """Returns the values of slider, hint, facts, link and problems for one image."""
+    def show(self, key: str | None, model: str, strength: float, refused: Sequence[str] = ()):
+        """Returns the values of slider, hint, facts, link and problems for one image; `refused` are more problems."""
         if not key:
-            return _nothing(_problems([]))
+            return _nothing(refused)
         try:
             image = self._images.get(key)
             preview = self._images.preview(key, model=model, strength=strength)
             sides = {"hazy": preview.hazy, "restored": preview.restored}
             files = [_write(pixels, image.path.parent / f"{name}.preview.jpg") for name, pixels in sides.items()]
         except Exception as error:
-            return _nothing(_problems([_sentence(error, "the image")]))
+            return _nothing([*refused, _sentence(error, "the image")])
         return (
             gr.ImageSlider(value=tuple(files), visible=True),
             gr.HTML(visible=False),
             gr.HTML(f"<p class='facts'>{html.escape(_facts(image, preview.bits))}</p>", visible=True),
             gr.HTML(_link(image, model, strength), visible=True),
-            _problems([]),
+            _problems(refused),
         )
 
     def close(self, request: gr.Request):
         self._images.close(request.session_hash)
 
 
-def _nothing(problems):
+def _paths_and_names(payload):
+    """The value of the drop zone as [(path, name that the user knows), ...]: Gradio removes characters from the name."""
+    return [(file.path, file.orig_name or pathlib.PurePath(file.path).name) for file in payload or []]
+
+
+def _nothing(sentences):
+    """The values of `show` where there is no image to show."""
     hidden = gr.HTML(visible=False)
-    return gr.ImageSlider(value=None, visible=False), gr.HTML(visible=True), hidden, hidden, problems
+    return gr.ImageSlider(value=None, visible=False), gr.HTML(visible=True), hidden, hidden, _problems(sentences)
 
 
 def _problems(sentences):
