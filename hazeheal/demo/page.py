@@ -179,5 +179,5 @@ def _link(image, model, strength):
 
 
 def _write(pixels, path):
-    Image.fromarray(pixels).save(path, quality=PREVIEW_QUALITY)
+    Image.fromarray(pixels).save(path, quality=PREVIEW_QUALITY, subsampling=0)
     return str(path)
