@@ -40,7 +40,7 @@ from hazeheal.utils.memory import available_memory
 from hazeheal.utils.signals import exit_on_sigterm
 
 PORT = number("a port from 0 (any free one) to 65535", int, 0, 65535)
-MEGABYTE = 10**6
+MEGABYTE = 2**20
 # Neither Gradio nor the libraries that it uses may connect to other machines.
 OFFLINE = {
     "GRADIO_ANALYTICS_ENABLED": "False",
