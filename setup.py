@@ -61,6 +61,7 @@ setup(
         "tiff": ["imagecodecs"],  # LZW, Zstandard, JPEG, ... in TIFFs that Pillow misreads; 80 MB
         "heic": ["pillow-heif"],
         "jxl": ["pillow-jxl-plugin"],
+        "demo": ["gradio>=6"],  # for `hazeheal demo`; needs pillow<13, so it is not part of `test`
         "notebook": ["jupyterlab", "matplotlib"],
         "test": [
             *("pytest", "pytest-xdist>=3", "hypothesis", "ruff", "imageio-ffmpeg"),

@@ -24,6 +24,7 @@ GROUPS = {
     },
     "use": {
         "dehaze": "remove haze from images and videos with a trained generator",
+        "demo": "open a local page: drop images, compare before and after, download the results",
         "evaluate": "score restored images against ground truth and a classical baseline; HTML report",
         "export": "write a trained generator as SavedModel, .keras, TensorFlow Lite, ONNX or weights",
     },
@@ -31,7 +32,7 @@ GROUPS = {
         "runs": "list runs: state, step, best PSNR, speed, reason of a failure",
         "checkpoints": "list the checkpoints of a run: step, size, validation PSNR, intact or damaged",
         "cache": "list or remove the decoded images that trainings keep",
-        "doctor": "check whether this machine can train: versions, devices, limits, disk",
+        "doctor": "check whether this machine can train: versions, devices, memory, disk",
         "benchmark": "measure this machine: input, step, reduction, conversion, inference",
     },
 }

@@ -159,6 +159,22 @@ def from_dict(fields: Mapping) -> "ConfigDict":
     return ConfigDict(without_removed(fields)).lock()
 
 
+def load_stored(stored: "ConfigDict", overrides: Sequence[str]) -> "ConfigDict":
+    """Applies `--config.x.y=v` to a stored configuration, as `load` does to a named one.
+
+    A field that it lacks, because a later version has added it, gets the value of configs/default.py.
+
+    Raises:
+        UsageError: A field or value is unknown or invalid.
+    """
+    config = _run_file(_included()["default"], name="default")
+    with config.unlocked(), config.ignore_type():
+        config.update(stored)
+    _override(config, overrides)
+    check(config)
+    return config.lock()
+
+
 def to_json(config: "ConfigDict") -> str:
     """Returns the text of `config.json`."""
     return json.dumps(config.to_dict(), indent=2) + "\n"

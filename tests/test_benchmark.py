@@ -5,6 +5,7 @@ import math
 import tempfile
 import time
 
+import checkpoints_made
 import pytest
 import tensorflow as tf
 import tiny
@@ -13,9 +14,11 @@ from trainings import graphs_as_they_are, make_config
 
 from hazeheal import config as configs
 from hazeheal.__main__ import main
-from hazeheal.benchmark import child, comm, convert, input, loop, plan, step, suite
+from hazeheal.benchmark import child, comm, convert, flops, input, loop, model_config, plan, step, suite
 from hazeheal.commands import benchmark as command
 from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.inference.gan import DehazeGAN
+from hazeheal.models import pretrained
 from hazeheal.models.networks import build_networks
 from hazeheal.training.session import Session
 from hazeheal.training.step.layout import ROW
@@ -94,6 +97,11 @@ def test_a_failure_leaves_nothing_behind(monkeypatch, here, capsys):
         (["--replicas=1,3"], "--config.train.batch_size=8 does not divide over 3 replicas"),
         (["--replicas=0,1"], "--replicas=0,1: each number must be at least 1"),
         (["--config=nothing"], "neither a Python file nor a configuration"),
+        (["--model=best", "--config=best"], "--model=best and --config=NAME both name a configuration; give one"),
+        (["--model=best", "--config.model.widht=8"], "did you mean --config.model.width?"),
+        (["--model=nothing"], "nothing does not exist, and no pretrained network has that name"),
+        (["--model=temporary"], "temporary is not a run directory: it has no config.json"),
+        (["--model=there"], "there is"),
         (["--data_dir=nowhere"], "nowhere"),
         (["--json=there"], "--json=there already exists"),
         (["--json=no/where"], "no is not a writable directory"),
@@ -213,6 +221,31 @@ def test_restoring_is_measured_through_the_command(capsys):
     assert_plausible(found)
     for shown in ("images/s", "% of the peak", "GFLOP/s", "wrote found.json"):
         assert shown in out
+
+
+def test_a_pretrained_network_is_measured_in_place_of_a_configuration():
+    flags = ["--json=found.json", "--what=restore", "--precision=float32", "--image=21x18", "--model=fast"]
+    assert main(["benchmark", *TOY, *flags]) == 0
+    with open("found.json", encoding="utf-8") as file:
+        found = json.load(file)
+    gan = DehazeGAN.from_pretrained("fast")
+    assert found["config"]["model"] == gan.config.model.to_dict()
+    (row,) = found["restore"]
+    assert row["flops_per_image"] == flops.of_generator(gan.generator, height=18, width=21)
+
+
+def test_a_model_has_the_configuration_that_it_was_trained_with(here):
+    default = configs.load(["--config=default"])
+    best = model_config.load("best", ["--config.train.batch_size=3"])
+    stored = pretrained.load("best").metadata["config"]
+    assert best.model.to_dict() == stored["model"] and best.optimizer.to_dict() == stored["optimizer"]
+    assert best.train.batch_size == 3 != stored["train"]["batch_size"]
+    # A field that is newer than the file, and one that was removed.
+    assert "cache" not in stored["data"] and best.data.cache == default.data.cache
+    assert "weighting" in stored["loss"] and "weighting" not in best.loss
+    run = checkpoints_made.write_run(here / "run", (5, 20.0), train__batch_size=6)
+    for path in (run, run / "group_00/checkpoints/ckpt-00000005"):
+        assert model_config.load(str(path), []) == configs.from_dict(json.loads((run / "config.json").read_text()))
 
 
 @pytest.mark.usefixtures("restored_logger")

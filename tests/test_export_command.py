@@ -57,7 +57,7 @@ def exported(run):
 @pytest.fixture(scope="module")
 def wanted(run):
     """The images of the check, restored by the checkpoint."""
-    return check.reference(DehazeGAN.from_run(run).network())
+    return check.reference(DehazeGAN.from_run(run).network(), check.make_batches(0))
 
 
 def call(capsys, *argv):
@@ -92,14 +92,14 @@ def test_the_summary_describes_the_export(exported, run):
 
 @pytest.mark.parametrize(("code", "file"), [(WITHOUT_HAZEHEAL, FILES[0]), (WITH_ITS_LAYERS, FILES[1])])
 def test_exports_load_in_another_process(exported, wanted, tmp_path, code, file):
-    np.savez(tmp_path / "given.npz", *check.batches())
+    np.savez(tmp_path / "given.npz", *check.make_batches(0))
     ended, _, err = processes.run_python(code, exported / file, tmp_path / "given.npz", tmp_path)
     assert ended == 0, err
     for number, expected in enumerate(wanted):
         found = np.load(tmp_path / f"arr_{number}.npy")
         assert found.dtype == np.uint8
         assert np.abs(found.astype(int) - expected).max() <= 1
-    assert max(np.abs(w.astype(int) - b).mean() for w, b in zip(wanted, check.batches(), strict=True)) > 3
+    assert max(np.abs(w.astype(int) - b).mean() for w, b in zip(wanted, check.make_batches(0), strict=True)) > 3
 
 
 def test_layers_keep_their_registered_names():
@@ -131,9 +131,23 @@ def test_tflite_has_a_named_signature(exported, wanted, precision):
     assert bool(halves) == (precision == "float16")
     # The runner resizes for itself, larger and smaller.
     restore = interpreter.get_signature_runner("serving_default")
-    for batch, expected in list(zip(check.batches(), wanted, strict=True))[::-1]:
+    for batch, expected in list(zip(check.make_batches(0), wanted, strict=True))[::-1]:
         found = restore(hazy=batch)["restored"]
         assert np.abs(found.astype(int) - expected).max() <= (1 if precision == "float32" else 4)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_an_error_in_images_larger_than_the_view_alone_is_found(side):
+    batches = check.make_batches(256)
+
+    def restore(batch):
+        wrong = np.uint8(8 * (batch.shape[1:3][side] > 256))
+        return batch ^ wrong
+
+    assert check.compare(restore, batches, batches, name="it").largest == 8
+    without_view = check.make_batches(0)
+    assert check.compare(restore, without_view, without_view, name="it").largest == 0
+    assert any(min(batch.shape[1:3]) > 256 for batch in batches)
 
 
 def rounded_down(tensor):

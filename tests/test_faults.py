@@ -200,7 +200,7 @@ def test_gradients_that_are_not_finite_in_one_group_only(data, tmp_path):
         completed(process)
     for group in (0, 1):
         shown = {e[1:3]: e[3] for e in tiny.events(tmp_path / "few", group=group) if e[0] == "train"}
-        assert [shown["skipped_steps", n] for n in (31, 32, 34, 35, 120)] == [0, 1, 3, 3, 3]
+        assert [shown["health/skipped_steps", n] for n in (31, 32, 34, 35, 120)] == [0, 1, 3, 3, 3]
     states = [checkpoints.read_variables(tmp_path / f"few/group_{g:02d}/checkpoints/ckpt-00000120") for g in (0, 1)]
     assert states[0]["updates"] == 117
     assert all(value.tobytes() == states[1][name].tobytes() for name, value in states[0].items())
@@ -240,7 +240,7 @@ def test_a_shard_that_is_damaged_while_training(data, tmp_path):
     code, _, err = processes.run(sys.executable, "-m", "hazeheal", *arguments)
     assert code == 0, err
     assert err.count(f"skipped: damaged record: {shard}, record 4") == 1
-    counts = [e[3] for e in tiny.events(tmp_path / "skip") if e[1] == "bad_records"]
+    counts = [e[3] for e in tiny.events(tmp_path / "skip") if e[1] == "health/bad_records"]
     assert counts[-1] == 1
 
 

@@ -66,7 +66,7 @@ def two_groups(data, proxy, tmp_path_factory):
 
 
 def losses(run, group=0):
-    names = ("gen_total_loss", "disc_loss")
+    names = ("loss/gen_total_loss", "loss/disc_loss")
     return {e[1:3]: e[3] for e in tiny.events(run, group=group) if e[0] == "train" and e[1] in names}
 
 

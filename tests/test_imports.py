@@ -24,7 +24,7 @@ LAYERS = (
     ("hazeheal.distributed",),
     ("hazeheal.inference",),
     ("hazeheal.evaluation", "hazeheal.training"),
-    ("hazeheal.benchmark", "hazeheal.doctor", "hazeheal.export"),
+    ("hazeheal.benchmark", "hazeheal.demo", "hazeheal.doctor", "hazeheal.export"),
     ("hazeheal.commands",),
     ("hazeheal.__main__",),
 )

@@ -18,7 +18,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from train_calls import flags
 
 from hazeheal import config as configs
-from hazeheal.training.reports import accumulators, tensorboard_plugins
+from hazeheal.training.reports import accumulators, tags, tensorboard_plugins
 from hazeheal.training.step import step
 
 FACTS = {"data_dir": "records/rice1/", "groups": 1, "replicas": 2, "precision": "mixed_bfloat16"}
@@ -45,14 +45,15 @@ def session_of(summary):
 
 def test_every_scalar_of_a_run_has_a_chart_and_every_chart_a_scalar():
     training = {name for name in step.METRICS if name != "skipped"} | RATES
-    tags = training | QUALITY | {f"val_{name}" for name in step.LOSSES}
-    found = patterns()
-    for tag in tags:
+    flat = training | QUALITY | {f"val_{name}" for name in step.LOSSES}
+    grouped, found = {tags.tag(name) for name in flat}, patterns()
+    assert {tag.split("/")[0] for tag in grouped} == {"loss", "quality", "speed", "health"}
+    for tag in grouped | flat:  # those of version 0.1 too
         assert any(re.match(pattern, tag) for pattern in found), tag
     for pattern in found:
-        assert any(re.match(pattern, tag) for tag in tags), pattern
-    psnr = next(p for p in found if re.match(p, "psnr"))
-    assert not re.match(psnr, "psnr_input")
+        assert any(re.match(pattern, tag) for tag in grouped), pattern
+    psnr = next(p for p in found if re.match(p, "quality/psnr"))
+    assert not re.match(psnr, "quality/psnr_input")
 
 
 def test_the_table_has_the_fields_that_change_what_is_learned():
@@ -85,6 +86,8 @@ def test_the_most_important_columns_are_visible_first():
     numbers = {name for name, info in infos.items() if info.type == api_pb2.DATA_TYPE_FLOAT64}
     assert {"optimizer.learning_rate", "model.width", "replicas"} <= numbers
     assert not {"data.flip", "data_set", "model.norm"} & numbers
+    names = [(metric.name.group, metric.name.tag) for metric in experiment.metric_infos]
+    assert names[0] == ("val", "quality/psnr") and ("val", "loss/gen_l1_loss") in names
     assert [metric.display_name for metric in experiment.metric_infos] == [f[-1] for f in tensorboard_plugins.METRICS]
 
 
@@ -129,13 +132,13 @@ def test_tensorboard_shows_curves_charts_images_and_the_table(tmp_path):
         LivePage(tmp_path / "browser") as page,
     ):
         page.show(f"{address}#scalars")
-        page.until_text("disc_loss", "disc_grad_norm", *runs)
+        page.until_text("loss/disc_loss", "health/disc_grad_norm", *runs)
         page.until(f"{curves} >= 2")
         page.show(f"{address}#custom_scalars")
         page.until_text(
-            *tensorboard_plugins.CHARTS, "reconstruction (L1)", "gen_l1_loss (one/group_00/summaries/train)"
+            *tensorboard_plugins.CHARTS, "reconstruction (L1)", "loss/gen_l1_loss (one/group_00/summaries/train)"
         )
-        page.until_text("val_gen_l1_loss (two/group_00/summaries/val)")
+        page.until_text("loss/gen_l1_loss (two/group_00/summaries/val)")
         page.until(f"{curves} >= 4")
         page.show(f"{address}#images")
         page.until_text("hazy_restored_clear/00", *runs[1::2])

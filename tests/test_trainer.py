@@ -21,6 +21,7 @@ from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.runs import checkpoints
 from hazeheal.runs.checkpoint_manager import CheckpointManager
+from hazeheal.training.reports import tags
 from hazeheal.training.step import step
 
 pytestmark = pytest.mark.usefixtures("restored_logger")
@@ -85,7 +86,7 @@ def test_the_newest_checkpoints_and_the_best_one_are_kept(whole_run):
     folder = run / "group_00/checkpoints"
     scores = {s: checkpoints.validation_psnr(checkpoints.checkpoint_path(folder, s)) for s in present}
     # Every 4 steps, at the end, and where a validation was the best so far.
-    validations = {e[2]: e[3] for e in tiny.events(run) if e[:2] == ("val", "psnr")}
+    validations = {e[2]: e[3] for e in tiny.events(run) if e[:2] == ("val", "quality/psnr")}
     best = max(validations, key=validations.get)
     assert best in present
     assert scores[best] == pytest.approx(validations[best])
@@ -110,8 +111,8 @@ def test_each_epoch_has_one_row_with_the_means_over_its_steps(whole_run):
     shown = {e[1:3]: e[3] for e in tiny.events(run) if e[0] == "val" and type(e[3]) is float}
     for row, validated in ((written[3], 10), (written[6], 20), (written[7], 22)):
         for name in LOSSES:
-            assert float(row[f"val_{name}"]) == pytest.approx(shown[f"val_{name}", validated], rel=1e-6)
-        assert float(row["val_psnr"]) == pytest.approx(shown["psnr", validated], rel=1e-6)
+            assert float(row[f"val_{name}"]) == pytest.approx(shown[f"loss/{name}", validated], rel=1e-6)
+        assert float(row["val_psnr"]) == pytest.approx(shown["quality/psnr", validated], rel=1e-6)
     assert float(written[-1]["val_psnr"]) == whole_run[1]["psnr"]
     assert float(written[-1]["val_ssim"]) == whole_run[1]["ssim"]
 
@@ -131,11 +132,13 @@ def test_tensorboard_shows_everything_once(whole_run):
     for split, tag, at, _ in events:
         shown.setdefault((split, tag), []).append(at)
     logs = [5, 10, 15, 20, 22]
-    for tag in (*LOSSES, "learning_rate", "gen_grad_norm", "disc_grad_norm", "loss_scale", "skipped_steps"):
+    health = ("learning_rate", "gen_grad_norm", "disc_grad_norm", "loss_scale", "skipped_steps")
+    for tag in (*(f"loss/{name}" for name in LOSSES), *(f"health/{name}" for name in health)):
         assert shown.pop(("train", tag)) == logs, tag
     for tag in tiny.OF_THE_CLOCK:
         assert shown.pop(("train", tag)) == logs, tag
-    for tag in (*(f"val_{name}" for name in LOSSES), "psnr", "ssim", "psnr_input", "ssim_input"):
+    quality = ("psnr", "ssim", "psnr_input", "ssim_input")
+    for tag in (*(f"loss/{name}" for name in LOSSES), *(f"quality/{name}" for name in quality)):
         assert shown.pop(("val", tag)) == [10, 20, 22], tag
     for number in (0, 1):
         assert shown.pop(("val", f"hazy_restored_clear/{number:02d}")) == [0, 16, 22]
@@ -146,10 +149,10 @@ def test_tensorboard_shows_everything_once(whole_run):
     values = {e[1]: e[3] for e in events if e[0] == "train" and e[2] == 10}
     for name in (*LOSSES, "gen_grad_norm", "disc_grad_norm", "learning_rate", "loss_scale"):
         mean = rows[5:10, step.METRICS.index(name)].astype(np.float64).mean()
-        assert values[name] == pytest.approx(mean, rel=1e-6), name
-    assert values["gen_grad_norm"] > 0
-    assert values["disc_grad_norm"] > 0
-    assert 0 <= values["input_wait_share"] <= 1
+        assert values[tags.tag(name)] == pytest.approx(mean, rel=1e-6), name
+    assert values["health/gen_grad_norm"] > 0
+    assert values["health/disc_grad_norm"] > 0
+    assert 0 <= values["speed/input_wait_share"] <= 1
 
 
 def test_the_configuration_is_shown_as_text(whole_run):
@@ -254,5 +257,5 @@ def test_rates_are_those_of_the_loop_alone(machine, tmp_path, monkeypatch):
     assert result["overhead_share"] == clock["outside"] / whole
     assert result["images_per_second_wall"] == (first + later) * 4 / whole
     assert sum(seconds) <= clock["seconds"] < sum(seconds) + 0.4  # validation alone took 1.5 seconds
-    shown = [e[3] for e in tiny.events(tmp_path) if e[1] == "step_seconds"]
+    shown = [e[3] for e in tiny.events(tmp_path) if e[1] == "speed/step_seconds"]
     assert max(shown) < max(seconds) + 0.2

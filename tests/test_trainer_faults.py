@@ -147,7 +147,7 @@ def test_non_finite_steps_roll_the_run_back_once(machine, tmp_path):
     halve = machine.trainer.state.rate_factor.assign
     machine.run(other, before={4: lambda: halve(0.5)}, **NOT_FINITE)
     same_run(run, other)
-    rates = {e[2]: e[3] for e in tiny.events(run) if e[1] == "learning_rate"}
+    rates = {e[2]: e[3] for e in tiny.events(run) if e[1] == "health/learning_rate"}
     assert rates[22] == pytest.approx(0.5e-3)
     with open(run / "group_00/training_log.set_aside.csv", newline="") as file:
         rows = [(row["step"], row["skipped_steps"], row["gen_l1_loss"] == "NA") for row in csv.DictReader(file)]

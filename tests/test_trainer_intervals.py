@@ -43,7 +43,7 @@ def clock(monkeypatch):
 
 
 def validated(run):
-    return sorted({event[2] for event in tiny.events(run) if event[:1] == ("val",) and event[1] == "psnr"})
+    return sorted({event[2] for event in tiny.events(run) if event[:1] == ("val",) and event[1] == "quality/psnr"})
 
 
 def test_activities_are_due_by_the_clock(machine, tmp_path, clock, monkeypatch):

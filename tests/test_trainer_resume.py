@@ -23,6 +23,7 @@ from hazeheal.inference.gan import DehazeGAN
 from hazeheal.models import pretrained
 from hazeheal.runs import checkpoints
 from hazeheal.runs.checkpoint_manager import CheckpointManager
+from hazeheal.training.reports import reporter, tags
 from hazeheal.training.restore import find_networks
 from hazeheal.training.trainer import DehazeTrainer
 
@@ -58,6 +59,25 @@ def test_a_crashed_run_resumes_from_its_last_checkpoint(machine, whole_run, tmp_
     same_run(tmp_path, whole_run[0])
     with open(tmp_path / "group_00/training_log.set_aside.csv", newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["14"]
+
+
+def test_a_run_that_version_0_1_began_with_other_tags_resumes_with_charts_for_both(
+    machine, whole_run, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as version_0_1:
+        version_0_1.setattr(reporter, "tag", lambda name: name)
+        version_0_1.setattr(tags, "tag", lambda name: name)
+        version_0_1.setattr(tags, "pattern", lambda name: f"(val_)?{name}$")
+        done = machine.stopped(tmp_path, 13)["steps"]
+    machine.run(tmp_path, resumed_at=done)
+    first = {e[1]: e[2] for e in tiny.events(tmp_path) if e[0] in ("train", "val") and "/" not in e[1]}
+    assert {"gen_total_loss", "val_gen_l1_loss", "psnr"} <= first.keys() and max(first.values()) <= done
+    # From there on, scalars, charts and the table are those of any run.
+    later = [[e for e in tiny.timeless(run) if e[2] > done or e[0] == "summaries"] for run in (tmp_path, whole_run[0])]
+    assert [e for e in later[0] if "session_start" not in e[1]] == [e for e in later[1] if "session_start" not in e[1]]
+    assert len(list((tmp_path / "group_00/summaries").glob("events.out.set_aside.*"))) == 1
+    with open(tmp_path / "group_00/training_log.csv", newline="") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == EPOCH_ENDS
 
 
 def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(machine, whole_run, tmp_path):

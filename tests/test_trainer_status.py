@@ -27,7 +27,7 @@ def test_status_of_a_complete_run(whole_run):
         checkpoints.checkpoint_step(best),
     )
     last = {e[1]: e[3] for e in tiny.events(run) if e[:1] == ("train",) and e[2] == TOTAL}
-    assert found["losses"]["gen_l1_loss"] == pytest.approx(last["gen_l1_loss"])
+    assert found["losses"]["gen_l1_loss"] == pytest.approx(last["loss/gen_l1_loss"])
     assert found["validation"]["step"] == TOTAL and found["validation"]["psnr"] == result["psnr"]
     assert found["data_dir"].endswith("tiny")
 

@@ -5,6 +5,7 @@ Examples:
   hazeheal benchmark --what=step --config=rice1 --config.train.batch_size=8 --data_dir=records/rice1
   hazeheal benchmark --what=step,comm --replicas=1,2,4,8 --per_replica --passes=3
   hazeheal benchmark --what=loop --step_ms=3 --seconds=60 --config=rice1 --data_dir=records/rice1
+  hazeheal benchmark --what=restore --model=best --image=1920x1080
 
 Without --data_dir, synthetic pairs are made and removed again. Each figure is the median of --rounds times --passes
 values, printed with the lowest and the highest. The part loop is one training of --rounds times --seconds with all that
@@ -26,7 +27,7 @@ from collections.abc import Sequence
 
 import hazeheal
 from hazeheal import config as configs
-from hazeheal.benchmark import plan, report, suite
+from hazeheal.benchmark import model_config, plan, report, suite
 from hazeheal.commands.parsing import CommandParser, choices, command_parser, count, number, numbers, seconds
 from hazeheal.errors import EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.utils.signals import exit_on_sigterm
@@ -43,6 +44,11 @@ def parser() -> CommandParser:
     add = parse.add_argument_group("what to measure").add_argument
     add("--what", type=choices(plan.KINDS), default=plan.KINDS, metavar="A,B", help=_listed(plan.KINDS))
     add("--config", metavar="NAME", help="and --config.x.y=VALUE, as in training (default: quickstart)")
+    model_help = (
+        "in place of --config, the configuration of best or fast, of a run or of an .npz weights file. The weights are "
+        "not used: the speed does not depend on them"
+    )
+    add("--model", metavar="MODEL", help=model_help)
     add("--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`, for input, step, loop")
     add("--pairs", type=count, default=256, metavar="N", help="synthetic pairs to convert (default: 256)")
     add("--size", type=count, metavar="N", help="side of the synthetic images (default: 5/3 of the crop)")
@@ -69,8 +75,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs `hazeheal benchmark` with these arguments; returns the exit code or raises `HazeHealError`."""
     config_flags, rest = configs.split_argv(argv)
     flags = parser().parse_args(rest)
-    config_flags = config_flags if configs.is_named(config_flags) else ["--config=quickstart", *config_flags]
-    config = configs.load(config_flags)
+    config = _configuration(flags.model, config_flags)
     flags.size = flags.size or max(16, config.data.crop_size * 5 // 3)
     plan.check(config, flags)
     started = datetime.datetime.now().astimezone()
@@ -90,6 +95,15 @@ def main(argv: Sequence[str]) -> int:
         file.write(json.dumps(header | result, indent=1) + "\n")
     print(f"wrote {path}")
     return EXIT_OK
+
+
+def _configuration(model, config_flags):
+    if model is None:
+        named = configs.is_named(config_flags)
+        return configs.load(config_flags if named else ["--config=quickstart", *config_flags])
+    if configs.is_named(config_flags):
+        raise UsageError(f"--model={model} and --config=NAME both name a configuration; give one of them")
+    return model_config.load(model, config_flags)
 
 
 def _new_file(name):

@@ -75,7 +75,8 @@ def main(argv: Sequence[str]) -> int:
     gan = open_model(flags.model, which=flags.which)
     if not isinstance(gan, DehazeGAN):
         raise HazeHealError(f"{flags.model} is an export, which cannot be exported; name the run it is from")
-    print(f"{gan.checkpoint}: largest differences from it over {len(exporter.check.SIZES)} image sizes")
+    count = len(exporter.check.sizes(gan.config.model.view_size))
+    print(f"{gan.checkpoint}: largest differences from it over {count} image sizes")
     if as_file:
         exporter.export_file(gan, *targets, output)
     else:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hazeheal.inference.network import Network
 
 # [B, H, W]: single pixels, lines, odd sides, batches, and sides that are multiples of 2^depth.
-SIZES = ((1, 1, 1), (2, 1, 1), (1, 1, 50), (1, 37, 2), (1, 64, 64), (3, 33, 47), (2, 96, 131), (1, 200, 160))
+_SIZES = ((1, 1, 1), (2, 1, 1), (1, 1, 50), (1, 37, 2), (1, 64, 64), (3, 33, 47), (2, 96, 131), (1, 200, 160))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +36,23 @@ class Difference:
         return self.largest <= tolerance.largest and self.mean <= tolerance.mean
 
 
-def batches() -> list[np.ndarray]:
-    """Returns uint8 `[B, H, W, 3]` for each of SIZES: hazy scenes, noise, and black next to white."""
+def sizes(view_size: int) -> tuple[tuple[int, int, int], ...]:
+    """Returns [B, H, W] of the images of the check.
+
+    A generator with a view enlarges smaller images to it and reduces larger ones, by other weights. So one image is larger
+    than the view on both sides, and one on one side.
+
+    Args:
+        view_size: That of the generator; 0 for one without a view.
+    """
+    larger = ((1, view_size + 75, view_size + 131), (1, 37, view_size * 3)) if view_size else ()
+    return _SIZES + larger
+
+
+def make_batches(view_size: int) -> list[np.ndarray]:
+    """Returns uint8 `[B, H, W, 3]` for each of `sizes(view_size)`: hazy scenes, noise, and black next to white."""
     random, result = np.random.default_rng(0), []
-    for number, (count, height, width) in enumerate(SIZES):
+    for number, (count, height, width) in enumerate(sizes(view_size)):
         images = random.integers(0, 256, (count, height, width, 3)).astype(np.uint8)
         scene, _ = synthetic_pairs.make_pair(number, size=max(16, height, width))
         images[0] = scene[:height, :width]
@@ -48,14 +61,14 @@ def batches() -> list[np.ndarray]:
     return result
 
 
-def reference(network: "Network") -> list[np.ndarray]:
-    """Restores the images of the check with the checkpoint's network, to uint8 as `hazeheal dehaze` writes them.
+def reference(network: "Network", batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Restores `make_batches` with the checkpoint's network, to uint8 as `hazeheal dehaze` writes them.
 
     Raises:
         HazeHealError: A restored value is not finite, so a comparison would mean nothing.
     """
     result = []
-    for batch in batches():
+    for batch in batches:
         restored = network.restore(batch)
         if not np.isfinite(restored).all():
             raise HazeHealError(
@@ -65,18 +78,24 @@ def reference(network: "Network") -> list[np.ndarray]:
     return result
 
 
-def compare(restore: Callable[[np.ndarray], np.ndarray], expected: Sequence[np.ndarray], *, name: str) -> Difference:
+def compare(
+    restore: Callable[[np.ndarray], np.ndarray],
+    batches: Sequence[np.ndarray],
+    expected: Sequence[np.ndarray],
+    *,
+    name: str,
+) -> Difference:
     """Restores the images of the check with an export and compares them with those of the checkpoint.
 
     Args:
         restore: The export, a function from uint8 `[B, H, W, 3]` to the same. Errors call it `name`.
-        expected: The result of `reference`.
+        batches, expected: The images, and the result of `reference` for them.
 
     Raises:
         HazeHealError: The export fails on an image, or returns another shape or type.
     """
     largest, total, count = 0, 0.0, 0
-    for batch, expected_batch in zip(batches(), expected, strict=True):
+    for batch, expected_batch in zip(batches, expected, strict=True):
         try:
             restored = np.asarray(restore(batch))
         except Exception as error:  # the type depends on the runtime

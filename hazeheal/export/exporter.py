@@ -68,10 +68,10 @@ def export(gan: "DehazeGAN", targets: Sequence["Target"], output: pathlib.Path) 
             is written.
         OutputError: The directory cannot be written.
     """
-    metadata, expected = describe(gan), check.reference(gan.network())
+    metadata, images = describe(gan), _check_images(gan)
     with atomic_path(output) as temporary:
         temporary.mkdir()
-        entries = {target.file: _write(gan, target, temporary / target.file, metadata, expected) for target in targets}
+        entries = {target.file: _write(gan, target, temporary / target.file, metadata, images) for target in targets}
         summary = json.dumps(metadata | {"exports": entries}, indent=2)
         (temporary / SUMMARY).write_text(f"{summary}\n", encoding="utf-8")
 
@@ -79,13 +79,19 @@ def export(gan: "DehazeGAN", targets: Sequence["Target"], output: pathlib.Path) 
 def export_file(gan: "DehazeGAN", target: "Target", output: pathlib.Path) -> None:
     """As `export`, for one target as a single file, without a summary."""
     with atomic_path(output, overwrite=False) as temporary:
-        _write(gan, target, temporary, describe(gan), check.reference(gan.network()))
+        _write(gan, target, temporary, describe(gan), _check_images(gan))
 
 
-def _write(gan, target, path, metadata, expected) -> dict[str, Any]:
+def _check_images(gan):
+    """The images of the check, and their restorations by the checkpoint."""
+    batches = check.make_batches(gan.config.model.view_size)
+    return batches, check.reference(gan.network(), batches)
+
+
+def _write(gan, target, path, metadata, images) -> dict[str, Any]:
     """Writes and checks a target. Returns its entry in the summary."""
     target.write(gan, path, metadata)
-    difference = check.compare(target.load(path), expected, name=target.file)
+    difference = check.compare(target.load(path), *images, name=target.file)
     allowed = f"(allowed: {target.tolerance})"
     if not difference.within(target.tolerance):
         raise HazeHealError(

@@ -3,19 +3,23 @@
 import numpy as np
 
 LARGEST = 1.5
+_STRIP = 1 << 20  # pixels that are computed at once as floats
 
 
 def blend(hazy: np.ndarray, restored: np.ndarray, strength: float) -> np.ndarray:
-    """Returns hazy + strength (restored - hazy), rounded and clipped.
+    """Returns hazy + strength (restored - hazy), clipped and rounded.
 
     Args:
-        hazy, restored: Images of the same shape and type, uint8 or uint16.
+        hazy, restored: `[H, W, 3]` of one shape and type, uint8 or uint16.
         strength: 0 gives the hazy image, 1 the restored one, and above 1 more than it, up to `LARGEST`.
     """
     if strength == 1:
         return restored
-    white, blended = np.iinfo(hazy.dtype).max, np.empty_like(hazy)
-    for row, a, b in zip(blended, hazy, restored, strict=True):  # as float32 needs four times the memory
-        a = a.astype(np.float32)
-        row[:] = np.rint(np.clip(a + np.float32(strength) * (b - a), 0, white))
-    return blended
+    result, white = np.empty_like(restored), np.iinfo(restored.dtype).max
+    rows = max(1, _STRIP // hazy.shape[1])
+    for start in range(0, len(hazy), rows):
+        part = slice(start, start + rows)
+        values = hazy[part].astype(np.float32)
+        values += np.float32(strength) * (restored[part] - values)
+        result[part] = np.rint(np.clip(values, 0, white))
+    return result

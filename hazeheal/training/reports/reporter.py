@@ -17,6 +17,7 @@ from hazeheal.training.reports import tensorboard_plugins
 from hazeheal.training.reports.accumulators import Accumulators, Clock
 from hazeheal.training.reports.progress import ProgressLine
 from hazeheal.training.reports.sample_sheets import psnr_captions, sample_sheet, shrink
+from hazeheal.training.reports.tags import tag
 from hazeheal.training.reports.tensorboard import SummaryWriters
 from hazeheal.training.reports.training_log import TrainingLog
 from hazeheal.training.schedule import Schedule
@@ -115,23 +116,27 @@ class Reporter:
         restored_step = -1 if progress is None else step
         self._csv.rewind_to(restored_step)
         self._summaries.rewind_to(restored_step)
+        config = configs.flat(self._config)
         if progress is None:
-            self._describe_run()
+            self._summaries.config(config)
+        self._describe_run(config)
         self._status.restored(step)
         if self._line is None:
             self._line = ProgressLine(self._schedule.total_steps, initial_step=step, enabled=self._is_first)
             self._exits.callback(self._line.close)
 
-    def _describe_run(self):
-        config = configs.flat(self._config)
-        self._summaries.config(config)
+    def _describe_run(self, config):
+        """Writes TensorBoard's charts and the row of its table of runs, unless this version has written them."""
         summaries = [tensorboard_plugins.layout()]
+        if self._summaries.contains("", summaries[0]):
+            return
         if self._is_first:  # one row per job: all groups have the same figures
             values = tensorboard_plugins.hyperparameters(config, self._facts)
             summaries += [
                 tensorboard_plugins.experiment(values),
                 tensorboard_plugins.trial(values, run=self._directory.path),
             ]
+        self._summaries.set_aside("")  # what another version has written has other tags
         self._summaries.write("", summaries, step=0)
 
     def add(self, step: int, metrics: np.ndarray, *, begin: float, end: float, waited: float) -> None:
@@ -167,7 +172,7 @@ class Reporter:
         if bad_records:
             counts["bad_records"] = bad_records
         values = {name: value for name, value in means.items() if name != "skipped"}
-        self._summaries.scalars("train", {**values, **rates, **counts}, step=step)
+        self._scalars("train", {**values, **rates, **counts}, step=step)
         self._line.update(
             step,
             epoch=self._schedule.epochs_done(step),
@@ -193,6 +198,9 @@ class Reporter:
             row |= {"val_psnr": quality["psnr"], "val_ssim": quality["ssim"]}
         self._csv.append(row)
 
+    def _scalars(self, split, values, *, step):
+        self._summaries.scalars(split, {tag(name): value for name, value in values.items()}, step=step)
+
     def validating(self, step: int) -> None:
         """Records that a validation has started."""
         self._status.enter("validating", step=step)
@@ -200,7 +208,7 @@ class Reporter:
     def validation(self, step: int, quality: dict[str, float]) -> None:
         """Reports the figures of `Validator.run`."""
         self._validated = quality
-        self._summaries.scalars("val", quality, step=step)
+        self._scalars("val", quality, step=step)
         LOG.info(
             "step %d: validation PSNR %.2f dB (hazy input %.2f), SSIM %.4f (%.4f)",
             step,

@@ -2,7 +2,7 @@
 
     writers = SummaryWriters(run / "group_00/summaries")
     writers.rewind_to(restored_step)                        # before anything is written; -1: nothing was restored
-    writers.scalars("train", {"gen_l1_loss": 0.12}, step=100)
+    writers.scalars("train", {"loss/gen_l1_loss": 0.12}, step=100)
     writers.images("val", [(hazy, restored, clear)], step=100)
     writers.flush()                                         # before the checkpoint of that step is saved
 
@@ -55,8 +55,8 @@ class SummaryWriters:
         self._has_warned = False
 
     def scalars(self, split: str, values: Mapping[str, float | None], *, step: int) -> None:
-        """Writes `values` (name to number; None is left out) at `step`."""
-        summaries = [scalar_pb(name, float(v)) for name, v in values.items() if v is not None]
+        """Writes `values` (tag to number; None is left out) at `step`."""
+        summaries = [scalar_pb(tag, float(v)) for tag, v in values.items() if v is not None]
         self.write(split, summaries, step=step)
 
     def images(self, split: str, rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], *, step: int) -> None:
@@ -104,18 +104,31 @@ class SummaryWriters:
         """
         self._paths.clear()
         paths = list(self._directory.glob(f"*/{_PATTERN}"))
+        if step < 0:
+            # A restart event is not enough: the table of runs would show the hyperparameters of the discarded run.
+            for split in ("", *{path.parent.name for path in paths}):
+                self.set_aside(split)
+            return
         with self._warn_if_not_written():
-            if step < 0:
-                # Hidden from TensorBoard, which looks for "tfevents" in names. A restart event is not enough: the
-                # table of runs would show the hyperparameters of the discarded run.
-                for path in [*paths, *self._directory.glob(_PATTERN)]:
-                    path.rename(path.with_name(path.name.replace("tfevents", "set_aside")))
-                return
             session_log = SessionLog(status=SessionLog.START)
             restart = Event(wall_time=time.time(), step=step + 1, session_log=session_log)
             for split in sorted({path.parent.name for path in paths}):
                 # Twice: TensorBoard takes the first one in a split for the start of the run, and drops nothing.
                 self._append(split, [restart, restart])
+
+    def set_aside(self, split: str) -> None:
+        """Hides all events of a split from TensorBoard, which looks for "tfevents" in names; the files stay."""
+        self._paths.pop(split, None)
+        with self._warn_if_not_written():
+            for path in (self._directory / split).glob(_PATTERN):
+                path.rename(path.with_name(path.name.replace("tfevents", "set_aside")))
+
+    def contains(self, split: str, summary: Summary) -> bool:
+        """Whether the files of a split contain an event with exactly this message."""
+        content = summary.SerializeToString()
+        with contextlib.suppress(OSError):
+            return any(content in path.read_bytes() for path in (self._directory / split).glob(_PATTERN))
+        return False
 
     def _append(self, split, events):
         """Appends all events or, on an error, nothing: a torn event would hide all later ones."""

@@ -18,7 +18,9 @@ from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
-# {category: {chart: tags}}. A tag stands for itself and for its counterpart on the validation set.
+from hazeheal.training.reports import tags
+
+# {category: {chart: names of scalars}}. A name stands for the curves of training and of validation.
 CHARTS = {
     "Losses of the generator": {
         "total": ("gen_total_loss",),
@@ -47,12 +49,12 @@ CHARTS = {
         "loss scale": ("loss_scale",),
     },
 }
-# (folder below the summaries, tag, name in the table). The table shows the newest value.
+# (folder below the summaries, scalar, name in the table). The table shows the newest value.
 METRICS = (
     ("val", "psnr", "PSNR (dB)"),
     ("val", "ssim", "SSIM"),
     ("val", "psnr_input", "PSNR of the input (dB)"),
-    ("val", "val_gen_l1_loss", "L1 on validation"),
+    ("val", "gen_l1_loss", "L1 on validation"),
     ("train", "gen_total_loss", "total loss"),
     ("train", "images_per_second", "images/s"),
 )
@@ -67,11 +69,8 @@ _NOT_COMPARED += ("train.log_every", "train.sample_every", "train.validate_every
 def layout() -> Summary:
     """Returns the page of charts."""
 
-    def pattern(tag):  # matched from the start of a tag
-        return f"(val_)?{tag}$"
-
-    def chart(title, tags):
-        lines = layout_pb2.MultilineChartContent(tag=[pattern(tag) for tag in tags])
+    def chart(title, names):
+        lines = layout_pb2.MultilineChartContent(tag=[tags.pattern(name) for name in names])
         return layout_pb2.Chart(title=title, multiline=lines)
 
     pages = [
@@ -109,7 +108,7 @@ def _data_set_name(path):
 
 def experiment(values: Mapping[str, bool | float | str]) -> Summary:
     """Returns the columns of the table; `values` are the `hyperparameters` of any run."""
-    metrics = [hparams.Metric(tag, group=folder, display_name=name) for folder, tag, name in METRICS]
+    metrics = [hparams.Metric(tags.tag(name), group=folder, display_name=title) for folder, name, title in METRICS]
     summary = hparams.hparams_config_pb([hparams.HParam(name) for name in values], metrics)
     # The order of the columns and the type of numbers can only be set in the plugin data.
     plugin = summary.value[0].metadata.plugin_data
