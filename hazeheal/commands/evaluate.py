@@ -238,10 +238,18 @@ def _find_pairs(flags):
 def _load(run, flags, runtime: "Runtime"):
     """Returns (function that restores an image, description for summary.json) of one --model."""
     from hazeheal.inference.load_model import open_model
+    from hazeheal.inference.locate_model import locate_model
     from hazeheal.inference.restorer import Restorer
 
-    model = open_model(run, which=flags.which)
-    description = {"run": run, "which": flags.which, "checkpoint": model.checkpoint.name, "precision": "float32"}
+    # --which is for the runs among several models.
+    is_run = locate_model(run).kind == "run" or len(flags.model or ()) < 2
+    model = open_model(run, which=flags.which if is_run else None)
+    description = {
+        "run": run,
+        "which": flags.which or "best",
+        "checkpoint": model.checkpoint.name,
+        "precision": "float32",
+    }
     if "sha256" in (model.metadata or {}):  # of a weights file
         description["sha256"] = model.metadata["sha256"]
     restorer = Restorer(model, tile_size=flags.tile_size, devices=runtime.devices, mirror=flags.mirror)

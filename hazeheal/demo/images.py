@@ -30,6 +30,7 @@ from hazeheal.data.images.pixel_options import AS_STORED, PixelOptions
 from hazeheal.data.images.wide import luma
 from hazeheal.errors import DataError, HazeHealError, OutputError
 from hazeheal.inference import image_metadata
+from hazeheal.inference.encode_image import encode
 from hazeheal.inference.jobs import FORMATS, find_jobs
 from hazeheal.inference.strength import blend
 from hazeheal.utils.console import error_text, one_line
@@ -140,7 +141,7 @@ class DemoImages:
         return image
 
     def _checked(self, path, *, key, session):
-        ((job,), _) = find_jobs([path], output=path.parent / "restored")
+        (job,) = find_jobs([path], output=path.parent / "restored").jobs
         if job.is_video:
             raise DataError(f"{path}: a video; `hazeheal dehaze` restores it")
         height, width = image_io.read_size(path, options=self._options)
@@ -198,7 +199,7 @@ class DemoImages:
             pixels = blend(read.rgb, self._restore(image, read, model), strength)
             format = FORMATS[pathlib.PurePath(image.result).suffix.lower()]
             try:
-                return image.result, image_metadata.encode(pixels, read, format=format)
+                return image.result, encode(pixels, read, format=format)
             except (OSError, ValueError, MemoryError) as error:
                 raise OutputError(f"{image.path} cannot be written as {format}: {error_text(error)}") from error
 

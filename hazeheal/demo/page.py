@@ -11,10 +11,10 @@ from PIL import Image
 
 from hazeheal.demo.images import DemoImages
 from hazeheal.errors import HazeHealError
+from hazeheal.inference.strength import LARGEST
 from hazeheal.utils.console import error_text
 
 LOG = logging.getLogger("hazeheal")
-MAX_STRENGTH = 1.5
 PREVIEW_QUALITY = 92  # of the JPEGs that the page shows
 # Seconds: files of Gradio's cache are shown at once, and removed soon after.
 DELETE_CACHE = (30, 120)
@@ -74,7 +74,7 @@ def build(images: DemoImages, *, models: Sequence[str]) -> gr.Blocks:
                 files = gr.File(label="Images", file_count="multiple", height=150, elem_id="drop")
                 files.preprocess = _paths_and_names
                 picker = gr.Dropdown(label="Shown image", choices=[], visible=False, elem_id="picker")
-                strength = gr.Slider(0, MAX_STRENGTH, 1, step=0.05, label="Strength", elem_id="strength")
+                strength = gr.Slider(0, LARGEST, 1, step=0.05, label="Strength", elem_id="strength")
                 model = gr.Radio(list(models), value=models[0], label="Network", elem_id="model")
                 link = gr.HTML(visible=False, elem_id="download")
         shown = [slider, hint, facts, link, problems]

@@ -20,8 +20,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hazeheal.demo.images import DemoImages
-from hazeheal.demo.page import CSS, MAX_STRENGTH, THEME, build
+from hazeheal.demo.page import CSS, THEME, build
 from hazeheal.errors import HazeHealError
+from hazeheal.inference.strength import LARGEST
 
 HOST = "127.0.0.1"
 HOSTS = (HOST, "localhost")
@@ -78,7 +79,7 @@ def make_app(images: DemoImages, *, models: Sequence[str], max_upload: int) -> f
 
     @app.get("/result/{key}")
     def result(key: str, model: str, strength: float) -> Response:
-        if model not in models or not 0 <= strength <= MAX_STRENGTH:
+        if model not in models or not 0 <= strength <= LARGEST:
             return PlainTextResponse(f"model={model} or strength={strength:g} is not valid", status_code=400)
         try:
             name, data = images.result(key, model=model, strength=strength)
