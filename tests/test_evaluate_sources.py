@@ -149,6 +149,21 @@ def test_saved_images(folders, run, tmp_path, capsys):
     }
 
 
+def test_saved_images_never_replace_an_input(folders, tmp_path, capsys):
+    output = tmp_path / "scores"
+    flags = ["--no_model", "--no_baseline", "--limit=2", f"--output={output}", "--save_images"]
+    assert call(capsys, *flags_of(folders), *flags)[0] == 0
+    before = tiny.files(output)
+    saved = [f"--hazy_dir={output / 'images/input'}", f"--gt_dir={output / 'images/clear'}", "--overwrite"]
+    code, out, err = call(capsys, *saved, *flags)
+    assert (code, out) == (2, "") and "where --save_images writes; name another --output" in err
+    inside = [f"--hazy_dir={tmp_path}", "--no_reference", "--overwrite"]
+    code, out, err = call(capsys, *inside, *flags)
+    assert (code, out) == (2, "") and "where --save_images writes; name another --output" in err
+    assert tiny.files(output) == before
+    assert call(capsys, *saved, *flags[:3], f"--output={tmp_path / 'other'}", "--save_images")[0] == 0
+
+
 def test_tiles_of_the_given_size(folders, run, tmp_path, monkeypatch, capsys):
     sizes = []
     plain = Restorer.__init__

@@ -150,7 +150,7 @@ def with_files(tmp_path):
 
 CLICK = """const slider = document.querySelector(".view input"), box = slider.getBoundingClientRect();
     for (const type of ["pointerdown", "pointerup"]) slider.dispatchEvent(new PointerEvent(type,
-        {clientX: box.left + box.width * 0.25, clientY: box.top + box.height * 0.75, bubbles: true}));"""
+        {clientX: box.left + box.width * 0.25, clientY: box.top + box.height * 0.5, bubbles: true}));"""
 
 
 def middles(panes, shown):
@@ -176,7 +176,7 @@ def test_a_click_shows_the_same_position_of_all_images_at_full_resolution(tmp_pa
     for (y, x), blue in zip(middles(panes, shown), (0, 100, 200), strict=True):
         for dx, dy in ((0, 0), (-120, 0), (120, 80), (0, -80)):  # one pixel of the image is one of the screen
             color = shown[y + dy, x + dx].astype(int)
-            assert np.abs(color - [(500 + dx) // 8, (1125 + dy) // 8, blue]).max() <= 1, (dx, dy)
+            assert np.abs(color - [(500 + dx) // 8, (750 + dy) // 8, blue]).max() <= 1, (dx, dy)
 
 
 @browser.needed
@@ -195,7 +195,18 @@ def test_panes_move_and_zoom_together(tmp_path):
     for (y, x), blue in zip(middles(panes, shown), (0, 100, 200), strict=True):
         for dx in (0, 160):
             color = shown[y, x + dx].astype(int)
-            assert np.abs(color - [(540 + dx // 2) // 8, (1125 - 80) // 8, blue]).max() <= 1
+            assert np.abs(color - [(540 + dx // 2) // 8, (750 - 80) // 8, blue]).max() <= 1
+
+
+@browser.needed
+def test_a_click_at_the_border_shows_no_blanks(tmp_path):
+    page, corner = build(with_files(tmp_path)), CLICK.replace("0.25", "0").replace("0.5", "0")
+    panes, shown = browser.look(
+        page, tmp_path / "page", script=f"(() => {{ {corner} return {PANES}; }})()", size=(1400, 900)
+    )
+    top, left = int(panes[0][1]), int(panes[0][0])
+    assert np.abs(shown[top + 4, left + 4].astype(int) - [0, 0, 0]).max() <= 1
+    assert np.abs(shown[top + 100, left + 100].astype(int) - [12, 12, 0]).max() <= 1
 
 
 @browser.needed
@@ -265,4 +276,6 @@ def test_the_best_value_of_each_metric_is_bold():
     worse, better = ({"psnr": p, "ciede2000": c} for p, c in ((10.0, 3.0), (12.0, 5.0)))
     table = html_report._table({"input": worse, "mine": better})
     assert table.count('class="best"') == 2
+    figures = [{"dark": d, "edges": e, "gradient": 1.0, "saturated": 0.0} for d, e in ((0.5, 20.0), (0.2, 40.0))]
+    assert 'class="best"' not in html_report._table(dict(zip(("input", "mine"), figures, strict=True)))
     assert '<td class="best">12.00</td><td>5.00</td>' in table and '<td>10.00</td><td class="best">3.00</td>' in table

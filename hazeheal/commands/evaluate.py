@@ -115,6 +115,7 @@ def main(argv: Sequence[str]) -> int:
     for pair in source.pairs:
         if flags.save_images:
             pictures.check_key(pair.key)
+            _check_is_input(pair, source.description, flags.output)
         if flags.lpips:
             lpips.check_size(pair.size, flags.lpips, name=pair.key)
 
@@ -216,6 +217,16 @@ def _check_source(flags) -> None:
         raise UsageError(
             "--hazy_dir needs --gt_dir, the folder of the clear images; for images without clear ones, give --no_reference"
         )
+
+
+def _check_is_input(pair, description, output) -> None:
+    """Raises UsageError if a file of a pair is among the images of an earlier evaluation, which would be replaced."""
+    saved = os.path.realpath(os.path.join(output, pictures.FOLDER))
+    for folder, name in (("hazy_dir", pair.hazy), ("gt_dir", pair.clear)):
+        if folder in description and name is not None:
+            path = os.path.join(description[folder], name)
+            if os.path.realpath(path).startswith(saved + os.sep):
+                raise UsageError(f"{path} is in {saved}, where --save_images writes; name another --output")
 
 
 def _find_pairs(flags):

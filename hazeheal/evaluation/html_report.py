@@ -135,19 +135,20 @@ def _summary_table(summary, *, count):
     lead = leading(summary)
     metric, means = METRICS[lead], {name: {m: v["mean"] for m, v in values.items()} for name, values in summary.items()}
     change = f"{metric.title} {'change' if metric.lower_is_better else 'gain'}{metric.unit and ',' + metric.unit}"
-    gains = {change: {}, "better than the input": {}}
+    better = f"{metric.better} than the input"
+    gains = {change: {}, better: {}}
     for name, metrics in summary.items():
         found = metrics[lead]
         if "gain" in found:
             digits = metric.decimals
             stderr = "" if found["gain_stderr"] is None else f" ± {found['gain_stderr']:.{digits}f}"
             gains[change][name] = f"{found['gain']:+.{digits}f}{stderr}"
-            gains["better than the input"][name] = f"{found['better_than_input']} of {count}"
+            gains[better][name] = f"{found['better_than_input']} of {count}"
     return _table(means, extra=gains if len(means) > 1 else {})
 
 
 def _table(scores, *, extra=None):
-    """A table of {METHOD: {metric: value}}, one row per method, the best value of each metric in bold.
+    """A table of {METHOD: {metric: value}}, one row per method, the best value of each quality in bold.
 
     `extra` adds columns: {heading: {METHOD: text}}.
     """
@@ -161,7 +162,8 @@ def _table(scores, *, extra=None):
     for name, values in scores.items():
         cells = f"<td>{_escape(_title(name))}</td>"
         for m in best:
-            bold = ' class="best"' if len(scores) > 1 and values[m] == best[m] else ""
+            is_best = METRICS[m].is_quality and len(scores) > 1 and values[m] == best[m]
+            bold = ' class="best"' if is_best else ""
             cells += f"<td{bold}>{values[m]:.{METRICS[m].decimals}f}</td>"
         cells += "".join(f"<td>{texts.get(name, '')}</td>" for texts in extra.values())
         lines.append(f"<tr>{cells}</tr>")

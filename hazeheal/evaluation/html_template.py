@@ -179,8 +179,9 @@ function arrange() {
 }
 function update() {
   zoom.scale = Math.min(16, Math.max(zoom.scale, Math.min(0.02, fitting())));
-  zoom.x = Math.min(zoom.width, Math.max(0, zoom.x));
-  zoom.y = Math.min(zoom.height, Math.max(0, zoom.y));
+  const within = (x, size, half) => size < 2 * half ? size / 2 : Math.min(size - half, Math.max(half, x));
+  zoom.x = within(zoom.x, zoom.width, visible().clientWidth / 2 / zoom.scale);
+  zoom.y = within(zoom.y, zoom.height, visible().clientHeight / 2 / zoom.scale);
   const percent = 100 * zoom.scale * devicePixelRatio;
   element("zoom-percent").textContent = percent.toFixed(percent < 10 ? 1 : 0) + " %";
   for (const pane of panes()) {

@@ -17,8 +17,8 @@ PROTOCOL = {
     "dark": f"mean of the dark channel (He et al. 2009), the minimum over the channels and {PATCH}x{PATCH} pixels, with "
     "white = 1: what is not black there is haze, or a bright surface such as sky. Lower is less haze",
     "edges": f"share of the pixels at visible edges, in percent: those with a contrast of at least {VISIBLE}. Contrast is "
-    "the magnitude of the Sobel gradient of the gray image, divided by its maximum in 3x3 pixels. Higher shows more "
-    "detail, or more noise",
+    "the magnitude of the Sobel gradient of the gray image, divided by the brightest gray value in 3x3 pixels. Higher "
+    "shows more detail, or more noise",
     "gradient": "geometric mean, over the visible edges of the result, of its gradient divided by that of the input (r of "
     "Hautière et al. 2008). Gradients below 1/255 count as 1/255. Higher is more contrast",
     "saturated": "share of the pixels that are black or white in all channels, and are not in the input, in percent (sigma "

@@ -16,12 +16,26 @@ CLEAR = "clear"  # the ground truth; not a method
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """How a metric is displayed: the heading of its column, its decimal places and unit, and whether lower is better."""
+    """How a metric is displayed.
+
+    Attributes:
+        title: The heading of its column.
+        decimals: Its decimal places.
+        lower_is_better: Whether a lower value is better, or shows less haze.
+        unit: Its unit, after a space.
+        is_quality: Whether it shows which of two results is better.
+    """
 
     title: str
     decimals: int
     lower_is_better: bool = False
     unit: str = ""
+    is_quality: bool = True
+
+    @property
+    def better(self) -> str:
+        """The word for a better value; for a figure that is no quality, the direction of less haze."""
+        return "better" if self.is_quality else "lower" if self.lower_is_better else "higher"
 
     @property
     def sign(self) -> int:
@@ -37,10 +51,10 @@ METRICS = {
     "ciede2000": Metric("CIEDE2000", 2, lower_is_better=True),
     "lpips": Metric("LPIPS", 4, lower_is_better=True),  # only with --lpips
     # Without ground truth (`no_reference`)
-    "dark": Metric("dark channel", 3, lower_is_better=True),
-    "edges": Metric("visible edges %", 1),
-    "gradient": Metric("gradient x", 2),
-    "saturated": Metric("saturated %", 2, lower_is_better=True),
+    "dark": Metric("dark channel", 3, lower_is_better=True, is_quality=False),
+    "edges": Metric("visible edges %", 1, is_quality=False),
+    "gradient": Metric("gradient x", 2, is_quality=False),
+    "saturated": Metric("saturated %", 2, lower_is_better=True, is_quality=False),
 }
 
 
@@ -114,7 +128,7 @@ def table(summary: dict, *, count: int) -> str:
     width, metrics, lead = max(map(len, summary)), list(summary[INPUT]), leading(summary)
     columns = [max(9, len(METRICS[metric].title)) for metric in metrics]
     head = "  ".join(f"{METRICS[metric].title:>{size}}" for metric, size in zip(metrics, columns, strict=True))
-    lines = [f"{'':{width}}  {head}  {METRICS[lead].title} better than the input's"]
+    lines = [f"{'':{width}}  {head}  {METRICS[lead].title} {METRICS[lead].better} than the input's"]
     for name, values in summary.items():
         means = [f"{values[metric]['mean']:.{METRICS[metric].decimals}f}" for metric in metrics]
         cells = "  ".join(f"{mean:>{size}}" for mean, size in zip(means, columns, strict=True))
@@ -130,4 +144,4 @@ def comparison_line(name: str, against: str, comparison: dict, *, count: int) ->
     stderr = found["gain_stderr"]
     spread = "" if stderr is None else f" (standard error {stderr:.{metric.decimals}f})"
     gain = f"{found['gain']:+.{metric.decimals}f}{metric.unit} {metric.title}"
-    return f"{name} against {against}: {gain}{spread}, better on {found['better']} of {count}"
+    return f"{name} against {against}: {gain}{spread}, {metric.better} on {found['better']} of {count}"
