@@ -11,14 +11,13 @@ The page is for this machine: the server listens on 127.0.0.1 alone, and neither
 machines. From elsewhere, use a tunnel such as `ssh -L 7860:localhost:7860 HOST`. The images are kept in a temporary folder
 until the page is closed or the command ends.
 
-exit codes: 0 ended by Ctrl-C, 1 error, 2 bad usage, 143 stopped by SIGTERM
+exit codes: 0 --help, 1 error, 2 bad usage, 130 ended by Ctrl-C, 143 stopped by SIGTERM
 """
 
 import functools
 import importlib.util
 import os
 import pathlib
-import sys
 import tempfile
 from collections.abc import Sequence
 
@@ -89,10 +88,7 @@ def main(argv: Sequence[str]) -> int:
             app = server.make_app(images, models=models, max_upload=flags.max_upload * MEGABYTE)
             address = f"http://{server.HOST}:{sock.getsockname()[1]}"
             print(f"HazeHeal is at {address} on this machine only; Ctrl-C ends it and deletes all images", flush=True)
-            try:
-                server.run(app, sock)
-            except KeyboardInterrupt:
-                print("ended", file=sys.stderr)
+            server.run(app, sock)
     return EXIT_OK
 
 
