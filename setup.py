@@ -56,14 +56,14 @@ setup(
     ],
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.20"],
-        "video": ["imageio-ffmpeg"],  # for machines without ffmpeg
+        "video": ["av>=17"],  # FFmpeg, for videos in `hazeheal dehaze`
         "geo": ["rasterio>=1.3"],  # GeoTIFF window by window in `hazeheal dehaze`
         "tiff": ["imagecodecs"],  # LZW, Zstandard, JPEG, ... in TIFFs that Pillow misreads; 80 MB
         "heic": ["pillow-heif"],
         "jxl": ["pillow-jxl-plugin"],
         "notebook": ["jupyterlab", "matplotlib"],
         "test": [
-            *("pytest", "pytest-xdist>=3", "hypothesis", "ruff", "imageio-ffmpeg"),
+            *("pytest", "pytest-xdist>=3", "hypothesis", "ruff", "av>=17"),
             *("ipykernel", "matplotlib", "nbclient", "prometheus-client"),
             "dill",  # used by tfds.testing
             "setuptools",  # to check the contents of a wheel
