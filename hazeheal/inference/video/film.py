@@ -195,7 +195,7 @@ class Film:
         width, height = self._size
         is_rgb = frame.format.name == layout
         rgb = frame.reformat(width=width, height=height, format=layout, interpolation=CONVERSION)
-        image = rgb.to_ndarray()
+        image = rgb.to_ndarray().copy()  # `decoded` is overwritten with the result
         upright = self._turn(image)
         # The buffer of a frame that needed no conversion belongs to the decoder.
         decoded = rgb if upright is image and not is_rgb else None
@@ -212,7 +212,7 @@ class Film:
                 ("format", "gbrp16le"),
                 ("lut3d", f"file='{name}':interp=tetrahedral"),
             )
-            self._graphs["tone"] = _graph(frame, frame.time_base, filters)
+            self._graphs["tone"] = _graph(frame, self.time_base, filters)
         graph = self._graphs["tone"]
         graph.push(frame)
         return graph.pull()

@@ -1,0 +1,283 @@
+"""Videos: sound, subtitles, data, covers, attachments, chapters and metadata are kept, or named."""
+
+import fractions
+import json
+import shutil
+import struct
+import subprocess
+
+import numpy as np
+import pytest
+from video_files import Same, av, facts, frames_of, job, moving, packets_of, times_of, write_film
+
+from hazeheal.inference import video
+
+CHAPTERS = [
+    {"id": i + 1, "start": start, "end": end, "time_base": fractions.Fraction(1, 1000), "metadata": {"title": title}}
+    for i, (start, end, title) in enumerate([(0, 300, "one"), (300, 480, "two")])
+]
+FULL = {
+    ".mp4": {
+        "sound": [{"codec": "aac", "language": "eng"}, {"codec": "ac3", "layout": "stereo", "language": "deu"}],
+        "subtitles": ("mov_text", ["hello"]),
+        "cover": 32,
+        "second": True,
+    },
+    ".mov": {
+        "sound": [{"codec": "pcm_s24le", "language": "eng"}],
+        "subtitles": ("mov_text", ["hello"]),
+        "film_metadata": {"timecode": "01:02:03:04"},
+    },
+    ".mkv": {
+        "sound": [{"codec": "flac", "language": "eng"}, {"codec": "libopus", "language": "deu"}],
+        "subtitles": ("subrip", ["hello"]),
+        "attachment": ("font.ttf", "font/ttf", b"a font"),
+    },
+    ".webm": {
+        "codec": "libvpx-vp9",
+        "sound": [{"codec": "libopus", "layout": "stereo", "language": "eng"}],
+        "subtitles": ("webvtt", ["hello"]),
+    },
+}
+
+
+@pytest.fixture(scope="module", params=FULL)
+def pair(request, tmp_path_factory):
+    """A film with everything its container can hold, its result, and the report."""
+    folder = tmp_path_factory.mktemp("full")
+    metadata = {"title": "My film", "comment": "a comment"}
+    source = write_film(
+        folder / f"a{request.param}", moving(12), chapters=CHAPTERS, metadata=metadata, **FULL[request.param]
+    )
+    output = folder / f"out{request.param}"
+    return source, output, video.restore_video(job(source, output), Same())
+
+
+def without_time(stream):
+    return {key: value for key, value in stream.items() if key not in ("time_base", "default")}
+
+
+def test_every_stream_is_kept(pair):
+    source, output, report = pair
+    copied = [note for note in report.notes if "copied and not restored" not in note]
+    assert copied == []
+    streams, chapters, metadata = facts(source)
+    kept, kept_chapters, kept_metadata = facts(output)
+    assert list(map(without_time, kept)) == list(map(without_time, streams))
+    assert kept_chapters == chapters and len(chapters) == 2
+    file_only = {"encoder", "ENCODER"}
+    assert {k: v for k, v in kept_metadata.items() if k not in file_only} == {
+        k: v for k, v in metadata.items() if k not in file_only
+    }
+    assert times_of(output) == times_of(source)
+
+
+def test_packets_are_copied(pair):
+    source, output, _ = pair
+    film = next(i for i, stream in enumerate(facts(source)[0]) if stream["type"] == "video" and not stream["cover"])
+    checked = 0
+    for index, stream in enumerate(facts(source)[0]):
+        if index == film or stream["type"] in ("data", "attachment"):
+            continue
+        before, after = packets_of(source, index), packets_of(output, index)
+        assert [data for _, data in after] == [data for _, data in before]
+        assert np.allclose([time for time, _ in after], [time for time, _ in before], atol=1.5e-3)
+        checked += 1
+    assert checked >= 2
+
+
+def test_ffprobe_sees_the_same(pair):
+    ffprobe = shutil.which("ffprobe")
+    if ffprobe is None:
+        pytest.skip("needs ffprobe, which reads the files without PyAV")
+    names = ("codec_type", "codec_name", "width", "height", "sample_aspect_ratio", "color_space", "color_range")
+    names += ("color_transfer", "color_primaries", "r_frame_rate", "sample_rate", "channels")
+
+    def probe(path):
+        command = [ffprobe, "-v", "error", "-show_streams", "-show_chapters", "-show_format", "-of", "json", path]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        streams = [
+            {name: s.get(name) for name in names}
+            | {"language": s.get("tags", {}).get("language"), "cover": s["disposition"]["attached_pic"]}
+            for s in found["streams"]
+        ]
+        tags = {key: found["format"].get("tags", {}).get(key) for key in ("title", "comment")}
+        timecodes = [s["tags"]["timecode"] for s in found["streams"] if "timecode" in s.get("tags", {})]
+        titles = [(c["start_time"], c["end_time"], c["tags"]["title"]) for c in found["chapters"]]
+        return streams, tags, timecodes, titles
+
+    source, output, _ = pair
+    before, after = probe(source), probe(output)
+    for stream in before[0] + after[0]:  # VP9 has a range always
+        if stream["codec_name"] == "vp9":
+            stream["color_range"] = None
+    assert after == before
+
+
+def cover_first(path):
+    """Moves the metadata of an MP4 before its tracks, so that the cover becomes the first stream."""
+    data = path.read_bytes()
+
+    def boxes(data):
+        position = 0
+        while position < len(data):
+            (size,) = struct.unpack_from(">I", data, position)
+            yield data[position + 4 : position + 8], data[position : position + size]
+            position += size
+
+    parts = []
+    for name, box in boxes(data):
+        if name == b"moov":
+            inner = sorted(boxes(box[8:]), key=lambda item: (b"mvhd", b"udta").index(item[0]) if item[0] in (b"mvhd", b"udta") else 2)
+            box = box[:8] + b"".join(content for _, content in inner)
+        parts.append(box)
+    assert parts[-1][4:8] == b"moov", "no offset may change"
+    path.write_bytes(b"".join(parts))
+
+
+def test_the_film_is_the_first_stream_that_is_no_cover(tmp_path):
+    source = write_film(tmp_path / "a.mp4", moving(12), cover=32, sound={"codec": "aac"})
+    cover_first(source)
+    assert facts(source)[0][0]["cover"], "the input of the test"
+    output = tmp_path / "out.mp4"
+    report = video.restore_video(job(source, output), Same())
+    assert (report.frames, report.height, report.width, report.notes) == (12, 64, 96, [])
+    assert frames_of(output).shape == (12, 64, 96, 3)
+    covers = [i for i, stream in enumerate(facts(output)[0]) if stream["cover"]]
+    assert len(covers) == 1
+    assert packets_of(output, covers[0])[0][1] == packets_of(source, 0)[0][1]
+
+
+def test_a_cover_becomes_an_attachment_in_matroska(tmp_path):
+    mp4 = write_film(tmp_path / "a.mp4", moving(12), cover=32)
+    (tmp_path / "a.3gp").write_bytes(mp4.read_bytes())
+    output = tmp_path / "a.3gp.mkv"
+    assert video.restore_video(job(tmp_path / "a.3gp", output), Same()).notes == []
+    streams = facts(output)[0]
+    assert [stream["cover"] for stream in streams] == [False, True]
+    assert packets_of(output, 1)[0][1] == packets_of(mp4, 1)[0][1]
+    again = tmp_path / "again.mkv"
+    assert video.restore_video(job(output, again), Same()).notes == []
+    assert packets_of(again, 1)[0][1] == packets_of(mp4, 1)[0][1]
+
+
+@pytest.mark.parametrize(
+    ("source", "sound", "output", "codec", "title"),
+    [
+        ("a.mkv", {"codec": "pcm_s16le", "layout": "stereo", "rate": 44100}, "out.webm", "opus", "Opus"),
+        ("a.mkv", {"codec": "wmav2", "layout": "stereo", "rate": 44100}, "out.mp4", "aac", "AAC"),
+        ("a.mkv", {"codec": "wmav2", "layout": "mono", "rate": 32000}, "out.mkv", "aac", "AAC"),
+    ],
+)
+def test_sound_that_the_container_cannot_hold_is_encoded(tmp_path, source, sound, output, codec, title):
+    container = "asf" if sound["codec"] == "wmav2" else None
+    film = write_film(tmp_path / source, moving(50), sound=sound | {"frequency": 1000}, container=container, codec="mpeg4")
+    report = video.restore_video(job(film, tmp_path / output), Same())
+    assert len(report.notes) == 1
+    assert f"sound (stream 1, {sound['codec']}) is encoded to {title}" in report.notes[0]
+    streams = facts(tmp_path / output)[0]
+    assert streams[1]["codec"] == codec
+    assert streams[1]["channels"] == (2 if sound["layout"] == "stereo" else 1)
+    assert abs(tone_of(tmp_path / output) - 1000) < 20, "the tone must stay"
+    assert sum_of_samples(tmp_path / output) == pytest.approx(2.0, abs=0.15)
+
+
+def waves(path):
+    with av.open(str(path)) as file:
+        rate = file.streams.audio[0].rate
+        resampler = av.AudioResampler("flt", "mono", rate)
+        parts = [out.to_ndarray() for frame in file.decode(audio=0) for out in resampler.resample(frame)]
+    return np.concatenate(parts, axis=1)[0], rate
+
+
+def tone_of(path):
+    wave, rate = waves(path)
+    middle = wave[len(wave) // 4 : -len(wave) // 4]
+    return np.abs(np.fft.rfft(middle)).argmax() * rate / len(middle)
+
+
+def sum_of_samples(path):
+    wave, rate = waves(path)
+    return len(wave) / rate
+
+
+@pytest.mark.parametrize(
+    ("parts", "output", "words"),
+    [
+        ({"subtitles": ("subrip", ["hello"])}, "out.mp4", "subtitles (stream 1, srt, fra) is left out, as mp4"),
+        ({"subtitles": ("subrip", ["hello"])}, "out.webm", "subtitles (stream 1, srt, fra) is left out, as webm"),
+        ({"attachment": ("a.bin", "application/x", b"abc")}, "out.mp4", "an attachment (stream 1, a.bin) is left out"),
+    ],
+)
+def test_what_is_left_out_is_named(tmp_path, parts, output, words):
+    source = write_film(tmp_path / "a.mkv", moving(12), **parts)
+    report = video.restore_video(job(source, tmp_path / output), Same())
+    assert len(report.notes) == 1
+    assert words in report.notes[0]
+    assert len(facts(tmp_path / output)[0]) == 1
+
+
+def test_sound_of_an_unknown_codec_is_named(tmp_path):
+    source = write_film(tmp_path / "a.mov", moving(12), sound=[{"codec": "aac"}, {"codec": "pcm_s16le"}])
+    data = source.read_bytes()
+    assert data.count(b"sowt") == 1
+    source.write_bytes(data.replace(b"sowt", b"xyzw"))  # the iPhone's second track: `apac`
+    report = video.restore_video(job(source, tmp_path / "out.mov"), Same())
+    assert report.frames == 12
+    assert len(report.notes) == 1 and "sound (stream 2, " in report.notes[0] and "is left out" in report.notes[0]
+    assert [stream["codec"] for stream in facts(tmp_path / "out.mov")[0]] == ["h264", "aac"]
+
+
+def test_metadata_of_cameras_is_kept(tmp_path):
+    metadata = {"com.apple.quicktime.make": "Apple", "com.apple.quicktime.location.ISO6709": "+48.1+011.5/"}
+    path = tmp_path / "a.mov"
+    plain = write_film(tmp_path / "b.mov", moving(12))
+    with av.open(str(plain)) as file, av.open(str(path), "w", container_options={"movflags": "use_metadata_tags"}) as out:
+        out.metadata.update(metadata | {"title": "T"})
+        stream = out.add_stream_from_template(file.streams.video[0])
+        for packet in file.demux(0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    for name in ("out.mov", "out.mp4"):
+        video.restore_video(job(path, tmp_path / name), Same())
+        kept = facts(tmp_path / name)[2]
+        assert {key: kept.get(key) for key in metadata} == metadata
+        assert kept["title"] == "T"
+
+
+def test_broken_times_of_copied_packets_do_not_stop_a_video(tmp_path):
+    source = write_film(tmp_path / "a.ts", moving(25), container="mpegts", start=5, sound={"codec": "mp2"})
+    again = write_film(tmp_path / "b.ts", moving(25), container="mpegts", start=2, sound={"codec": "mp2"})
+    both = tmp_path / "both.ts"
+    both.write_bytes(source.read_bytes() + again.read_bytes())  # the clock jumps back
+    report = video.restore_video(job(both, tmp_path / "out.mkv"), Same())
+    assert report.frames >= 48
+    assert len(packets_of(tmp_path / "out.mkv", 1)) == len(packets_of(both, 1))
+    times = times_of(tmp_path / "out.mkv")
+    assert times == sorted(set(times))
+
+
+def test_closed_captions_stay_in_the_frames(tmp_path):
+    source = tmp_path / "a.mp4"
+    caption = b"\xfc\x94\x20\xfc\xc8\xe5"
+    message = b"\xb5\x00\x31GA94\x03" + bytes([0x40 | len(caption) // 3, 0xFF]) + caption + b"\xff"
+    sei = bytes([6, 4, len(message)]) + message + b"\x80"  # registered by ITU-T T.35
+    plain = write_film(tmp_path / "b.mp4", moving(12), options={"bf": "0"})
+    with av.open(str(plain)) as file, av.open(str(source), "w") as out:
+        stream = out.add_stream_from_template(file.streams.video[0])
+        for packet in file.demux(0):
+            if packet.size:
+                unit = len(sei).to_bytes(4, "big") + sei
+                captioned = av.Packet(unit + bytes(packet))
+                captioned.pts, captioned.dts, captioned.duration = packet.pts, packet.dts, packet.duration
+                captioned.time_base, captioned.is_keyframe, captioned.stream = packet.time_base, packet.is_keyframe, stream
+                out.mux(captioned)
+
+    def captions(path):
+        with av.open(str(path)) as file:
+            return [bytes(frame.side_data.get("A53_CC") or b"") for frame in file.decode(video=0)]
+
+    assert captions(source) == [caption] * 12, "the input of the test"
+    video.restore_video(job(source, tmp_path / "out.mp4"), Same())
+    assert captions(tmp_path / "out.mp4") == [caption] * 12
