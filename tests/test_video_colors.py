@@ -166,9 +166,7 @@ def test_hdr_is_tone_mapped(tmp_path, transfer, value, low, high):
     gray = plain(round(65535 * value), dtype=np.uint16)
     tags = (9, 9, transfer, LIMITED)
     options = {"x265-params": "log-level=none:lossless=1"}
-    source = write_film(
-        tmp_path / "a.mp4", gray, codec="libx265", pixels="yuv420p10le", tags=tags, options=options
-    )
+    source = write_film(tmp_path / "a.mp4", gray, codec="libx265", pixels="yuv420p10le", tags=tags, options=options)
     report = video.restore_video(job(source, tmp_path / "out.mp4"), Same())
     name = {16: "PQ", 18: "HLG"}[transfer]
     assert report.notes == [f"HDR ({name}) is tone-mapped to SDR, BT.709 with 8 bits"]

@@ -128,7 +128,10 @@ def cover_first(path):
     parts = []
     for name, box in boxes(data):
         if name == b"moov":
-            inner = sorted(boxes(box[8:]), key=lambda item: (b"mvhd", b"udta").index(item[0]) if item[0] in (b"mvhd", b"udta") else 2)
+            inner = sorted(
+                boxes(box[8:]),
+                key=lambda item: (b"mvhd", b"udta").index(item[0]) if item[0] in (b"mvhd", b"udta") else 2,
+            )
             box = box[:8] + b"".join(content for _, content in inner)
         parts.append(box)
     assert parts[-1][4:8] == b"moov", "no offset may change"
@@ -171,7 +174,9 @@ def test_a_cover_becomes_an_attachment_in_matroska(tmp_path):
 )
 def test_sound_that_the_container_cannot_hold_is_encoded(tmp_path, source, sound, output, codec, title):
     container = "asf" if sound["codec"] == "wmav2" else None
-    film = write_film(tmp_path / source, moving(50), sound=sound | {"frequency": 1000}, container=container, codec="mpeg4")
+    film = write_film(
+        tmp_path / source, moving(50), sound=sound | {"frequency": 1000}, container=container, codec="mpeg4"
+    )
     report = video.restore_video(job(film, tmp_path / output), Same())
     assert len(report.notes) == 1
     assert f"sound (stream 1, {sound['codec']}) is encoded to {title}" in report.notes[0]
@@ -204,8 +209,12 @@ def sum_of_samples(path):
 @pytest.mark.parametrize(
     ("parts", "output", "words"),
     [
-        ({"subtitles": ("subrip", ["hello"])}, "out.mp4", "subtitles (stream 1, srt, fra) is left out, as mp4"),
-        ({"subtitles": ("subrip", ["hello"])}, "out.webm", "subtitles (stream 1, srt, fra) is left out, as webm"),
+        ({"subtitles": ("subrip", ["hello"])}, "out.mp4", "a subtitle stream (stream 1, srt, fra) is left out, as mp4"),
+        (
+            {"subtitles": ("subrip", ["hello"])},
+            "out.webm",
+            "a subtitle stream (stream 1, srt, fra) is left out, as webm",
+        ),
         ({"attachment": ("a.bin", "application/x", b"abc")}, "out.mp4", "an attachment (stream 1, a.bin) is left out"),
     ],
 )
@@ -232,7 +241,10 @@ def test_metadata_of_cameras_is_kept(tmp_path):
     metadata = {"com.apple.quicktime.make": "Apple", "com.apple.quicktime.location.ISO6709": "+48.1+011.5/"}
     path = tmp_path / "a.mov"
     plain = write_film(tmp_path / "b.mov", moving(12))
-    with av.open(str(plain)) as file, av.open(str(path), "w", container_options={"movflags": "use_metadata_tags"}) as out:
+    with (
+        av.open(str(plain)) as file,
+        av.open(str(path), "w", container_options={"movflags": "use_metadata_tags"}) as out,
+    ):
         out.metadata.update(metadata | {"title": "T"})
         stream = out.add_stream_from_template(file.streams.video[0])
         for packet in file.demux(0):
@@ -271,7 +283,11 @@ def test_closed_captions_stay_in_the_frames(tmp_path):
                 unit = len(sei).to_bytes(4, "big") + sei
                 captioned = av.Packet(unit + bytes(packet))
                 captioned.pts, captioned.dts, captioned.duration = packet.pts, packet.dts, packet.duration
-                captioned.time_base, captioned.is_keyframe, captioned.stream = packet.time_base, packet.is_keyframe, stream
+                captioned.time_base, captioned.is_keyframe, captioned.stream = (
+                    packet.time_base,
+                    packet.is_keyframe,
+                    stream,
+                )
                 out.mux(captioned)
 
     def captions(path):

@@ -162,7 +162,9 @@ def _film_stream(file, codec, clip, pixels, time_base, rate, tags, aspect, optio
 
 
 def _frame(image, time, time_base, pixels, convert):
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24" if image.dtype == np.uint8 else "rgb48le")
+    frame = av.VideoFrame.from_ndarray(
+        np.ascontiguousarray(image), format="rgb24" if image.dtype == np.uint8 else "rgb48le"
+    )
     frame.colorspace, frame.color_range = convert
     if convert[0] == 2:
         frame.colorspace = 6
@@ -174,6 +176,8 @@ def _frame(image, time, time_base, pixels, convert):
 
 def _sound_stream(file, codec="aac", layout="mono", language=None, rate=48000, frequency=440):
     stream = file.add_stream(codec, rate=rate, layout=layout)
+    if codec.startswith("wma"):
+        stream.bit_rate = 128_000
     if language:
         stream.metadata["language"] = language
     return stream

@@ -7,6 +7,7 @@ both by FFmpeg's filters. A damaged film yields the frames that can be decoded.
 import contextlib
 import dataclasses
 import fractions
+import math
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from hazeheal.utils.console import error_text, plural
 if TYPE_CHECKING:
     import av
 
+CLOCK_JUMP = 1  # seconds: the clock of a stream that goes back further has started again
 # Dispositions of FFmpeg: attached_pic, timed_thumbnails, still_image.
 _COVERS = (1 << 10) | (1 << 11) | (1 << 20)
 
@@ -121,8 +123,9 @@ class Film:
 
     def frames(self) -> Iterator[Frame]:
         """Yields every frame once, in the order of their times, which are strictly increasing."""
-        last, count = None, 0
+        last, count, shift = None, 0, 0
         step = max(1, round(1 / (self.rate * self.time_base))) if self.rate else 1
+        tick = max(1, math.ceil(1 / (1000 * self.time_base)))  # what Matroska tells apart
         for frame in self._progressive(self._all_decoded()):
             time, duration = frame.pts, frame.duration or 0
             if frame.time_base and frame.time_base != self.time_base:  # of a filter
@@ -130,8 +133,13 @@ class Film:
                 time, duration = (None if x is None else round(x * scale) for x in (time, duration))
             if time is None:
                 time = (self.stream.start_time or 0) if last is None else last + step
-            if last is not None and time <= last:
-                time = last + 1  # a damaged file; no frame may be lost
+            time += shift
+            if last is not None and time <= last:  # no frame may be lost
+                if (last - time) * self.time_base > CLOCK_JUMP:
+                    shift += last + step - time
+                    time = last + step
+                else:
+                    time = last + tick
             last, count = time, count + 1
             yield self._upright(frame, time, duration)
         self.damage = self._describe_damage(count, last)

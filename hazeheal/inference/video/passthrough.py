@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hazeheal.inference.video.film import file_url, find_film
+from hazeheal.inference.video.film import CLOCK_JUMP, file_url, find_film
 
 if TYPE_CHECKING:
     import av
@@ -32,17 +32,21 @@ _PLAIN_TAGS = {
     *("lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "track", "disc"),
     *("creation_time", "location", "timecode"),
 }
-_NAMES = {"audio": "sound", "subtitle": "subtitles", "video": "another video"}
+_NAMES = {"audio": "sound", "subtitle": "a subtitle stream", "video": "another video", "attachment": "an attachment"}
 
 
 @dataclasses.dataclass
 class _Copied:
-    """A stream of the source in the result: PyAV's streams, and whether it is encoded."""
+    """A stream of the source in the result: PyAV's streams, and whether it is encoded.
 
-    source: object
-    stream: object
+    `last` is the time of the last packet, `shift` what is added to times as the clock has started again.
+    """
+
+    source: "av.stream.Stream"
+    stream: "av.stream.Stream"
     encoded: bool
-    last: int | None = None  # the last decoding time
+    last: int | None = None
+    shift: int = 0
 
 
 class Passthrough:
@@ -143,21 +147,24 @@ class Passthrough:
 
     def _copy(self, packet):
         copied = self._copied[packet.stream_index]
-        shift = round(self.start / packet.time_base)
+        shift = copied.shift - round(self.start / packet.time_base)
+        packet.pts = (packet.dts if packet.pts is None else packet.pts) + shift
+        packet.dts += shift
+        if copied.last is not None and packet.dts <= copied.last:  # which containers refuse
+            more = copied.last + max(1, packet.duration or 1) - packet.dts
+            if more * packet.time_base > CLOCK_JUMP:
+                copied.shift += more
+                packet.pts, packet.dts = packet.pts + more, packet.dts + more
+            else:
+                packet.dts = copied.last + 1
+                packet.pts = max(packet.pts, packet.dts)
+        copied.last = packet.dts
         if copied.encoded:
             for frame in _decoded(copied.source, packet):
-                if frame.pts is not None:
-                    frame.pts -= round(self.start / frame.time_base)
                 self._output.mux(copied.stream.encode(frame))
-            return
-        packet.dts -= shift
-        packet.pts = packet.dts if packet.pts is None else packet.pts - shift
-        if copied.last is not None and packet.dts <= copied.last:  # which containers refuse
-            packet.dts = copied.last + 1
-            packet.pts = max(packet.pts, packet.dts)
-        copied.last = packet.dts
-        packet.stream = copied.stream
-        self._output.mux(packet)
+        else:
+            packet.stream = copied.stream
+            self._output.mux(packet)
 
     def _add(self, stream, chapters):
         is_cover = stream.type == "video" and stream.disposition & _COVER
