@@ -131,11 +131,13 @@ def check_ffmpeg() -> Finding:
     """Checks that PyAV, which brings FFmpeg, can decode and encode videos."""
     try:
         import av
-
-        from hazeheal.inference.video import encoders
     except ImportError as error:
         advice = "run `pip install 'hazeheal[video]'`"
         return Finding("ffmpeg", NOTE, f"PyAV cannot be imported ({error}): videos cannot be restored", advice)
+    try:
+        from hazeheal.inference.video import encoders
+    except ImportError as error:
+        return Finding("ffmpeg", NOTE, f"cannot be checked: {error}")
     there = encoders.available_encoders()
     libraries = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
     text = f"{libraries}; encoders: {', '.join(there.values())}"

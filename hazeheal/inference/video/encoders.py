@@ -109,8 +109,8 @@ ENCODERS = {
 }
 
 
-def require_av() -> None:
-    """Checks that PyAV is installed.
+def require_av(what: object = "a video") -> None:
+    """Checks that PyAV is installed, which `what` needs.
 
     Raises:
         DataError: It is not.
@@ -118,7 +118,7 @@ def require_av() -> None:
     try:
         import av  # noqa: F401
     except ImportError as error:
-        raise DataError(f"videos need PyAV ({error}): pip install 'hazeheal[video]'") from error
+        raise DataError(f"{what} needs PyAV ({error}): pip install 'hazeheal[video]'") from error
 
 
 def available_encoders() -> dict[str, str]:

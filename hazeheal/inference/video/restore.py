@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hazeheal.inference.jobs import Job
-from hazeheal.inference.video.encoders import VideoOptions, choose_encoder
+from hazeheal.inference.video.encoders import VideoOptions, choose_encoder, require_av
 from hazeheal.inference.video.film import Film, Frame
 from hazeheal.inference.video.result import Result
 from hazeheal.inference.video.smoothing import restore_smoothly
@@ -59,6 +59,7 @@ def restore_video(
         OutputError: The result cannot be written.
         UsageError: The container of the result cannot hold the codec, or the encoder does not have an option.
     """
+    require_av(job.source)
     paths = [path for path in job.outputs if overwrite or not path.exists()]
     encoders = [choose_encoder(path.suffix.lower(), options) for path in paths]
     with contextlib.ExitStack() as stack:
