@@ -258,6 +258,30 @@ def test_metadata_of_cameras_is_kept(tmp_path):
         assert kept["title"] == "T"
 
 
+def test_a_cover_goes_before_tags_that_mp4_does_not_define(tmp_path):
+    mp4 = write_film(tmp_path / "a.mp4", moving(4), cover=32, metadata={"title": "T"})
+    video.restore_video(job(mp4, tmp_path / "a.mkv"), Same())
+    tagged = tmp_path / "b.mkv"
+    with av.open(str(tmp_path / "a.mkv")) as file, av.open(str(tagged), "w") as out:
+        out.metadata.update({"title": "T", "MY_TAG": "mine"})
+        out.add_attachment("cover.jpg", "image/jpeg", packets_of(mp4, 1)[0][1])
+        stream = out.add_stream_from_template(file.streams.video[0])
+        for packet in file.demux(0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    for name, cover, words in (
+        ("o.mp4", True, "beside a cover: MY_TAG"),
+        ("o.mov", False, "mjpeg) is left out, as mov"),
+    ):
+        notes = video.restore_video(job(tagged, tmp_path / name), Same()).notes
+        streams, _, metadata = facts(tmp_path / name)
+        assert len(notes) == 1 and words in notes[0]
+        assert any(stream["cover"] for stream in streams) is cover
+        assert metadata["title"] == "T"
+        assert ("MY_TAG" in metadata) is not cover
+
+
 def test_broken_times_of_copied_packets_do_not_stop_a_video(tmp_path):
     source = write_film(tmp_path / "a.ts", moving(25), container="mpegts", start=5, sound={"codec": "mp2"})
     again = write_film(tmp_path / "b.ts", moving(25), container="mpegts", start=2, sound={"codec": "mp2"})

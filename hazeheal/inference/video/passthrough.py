@@ -107,9 +107,16 @@ class Passthrough:
         self._packets = self._file.demux(streams) if streams else iter(())
         return added
 
-    def plain_tags(self) -> bool:
-        """Returns whether MP4 and MOV hold the metadata in their own fields, or have no others as there is a cover."""
-        return self._has_cover() or {key.lower() for key in _tags(self._file.metadata)} <= _PLAIN_TAGS
+    def needs_mdta(self) -> bool:
+        """Returns whether MP4 or MOV needs its fields `mdta`, for tags that it does not define.
+
+        FFmpeg's muxer then writes no cover, which goes first.
+        """
+        others = sorted(key for key in _tags(self._file.metadata) if key.lower() not in _PLAIN_TAGS)
+        if others and self._container == "mp4" and any(map(_is_cover, self._file.streams)):
+            self.notes.append(f"metadata is left out, as mp4 cannot hold it beside a cover: {', '.join(others)}")
+            return False
+        return bool(others)
 
     def copy_until(self, seconds: float) -> None:
         """Copies the packets up to a time of the film."""
@@ -167,12 +174,12 @@ class Passthrough:
             self._output.mux(packet)
 
     def _add(self, stream, chapters):
-        is_cover = stream.type == "video" and stream.disposition & _COVER
+        is_cover = _is_cover(stream)
         if stream.type == "data" and ("timecode" in stream.metadata or (chapters and stream.frames == len(chapters))):
             return  # the muxer writes these from the film's metadata, and from the chapters
         if self._container == "matroska" and (is_cover or stream.type == "attachment"):
             self._attach(stream, is_cover)
-        elif _is_held(stream, self._container):
+        elif _is_held(stream, self._container) and not (is_cover and self._container == "mov"):
             added = self._output.add_stream_from_template(stream, opaque=True)
             self._describe(stream, added)
             self._copied[stream.index] = _Copied(stream, added, False)
@@ -213,12 +220,13 @@ class Passthrough:
         with av.open(self._file.name, metadata_errors="replace") as file:
             return next(bytes(packet) for packet in file.demux(file.streams[index]) if packet.size)
 
-    def _has_cover(self):
-        return any(stream.disposition & _COVER for stream in self._file.streams.video)
-
     def _describe(self, source, added):
         added.metadata.update(_tags(source.metadata))
         added.disposition = source.disposition
+
+
+def _is_cover(stream):
+    return stream.type == "video" and bool(stream.disposition & _COVER)
 
 
 def _is_held(stream, container):

@@ -55,7 +55,7 @@ class Result:
         if container in ("mp4", "mov"):
             if film.time_base.numerator == 1:
                 muxing["video_track_timescale"] = str(film.time_base.denominator)
-            if not self._others.plain_tags():
+            if self._others.needs_mdta():
                 muxing["movflags"] = "use_metadata_tags"
         self._output = av.open(f"file:{temporary}", "w", format=container, container_options=muxing)
         self._pixels = encoder.pixel_format(film.colors.bits, film.colors.chroma)
