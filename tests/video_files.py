@@ -18,7 +18,7 @@ TIME_BASE = fractions.Fraction(1, 12800)
 class Darker:
     """A restorer that halves all values, three frames at a time."""
 
-    has_view = False
+    view_size = 0
 
     def restore_all(self, images):
         held = []
@@ -33,7 +33,7 @@ class Darker:
 class Same:
     """A restorer that changes nothing."""
 
-    has_view = False
+    view_size = 0
 
     def restore_all(self, images):
         yield from (image.copy() for image in images)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hazeheal.inference.jobs import Job
+from hazeheal.inference.results_record import ResultsRecord, recorded
 from hazeheal.inference.video.encoders import VideoOptions, choose_encoder, require_av
 from hazeheal.inference.video.film import Film, Frame
 from hazeheal.inference.video.result import Result
@@ -43,6 +44,7 @@ def restore_video(
     *,
     options: VideoOptions = VideoOptions(),  # noqa: B008
     overwrite: bool = False,
+    record: ResultsRecord | None = None,
     on_frame: Callable[[int | None], None] = lambda count: None,
 ) -> VideoReport:
     """Restores one video. A damaged video is restored up to the last frame that can be decoded.
@@ -52,6 +54,7 @@ def restore_video(
         restorer: The generator.
         options: The codec, its quality and speed.
         overwrite: Whether outputs that exist are replaced.
+        record: Where the results are recorded, if anywhere.
         on_frame: Called after every frame, with the estimated number of all frames, or None.
 
     Raises:
@@ -67,6 +70,7 @@ def restore_video(
         report = VideoReport(height=film.height, width=film.width)
         results = []
         for path, encoder in zip(paths, encoders, strict=True):
+            stack.enter_context(recorded(record, path))
             temporary = stack.enter_context(atomic_path(path, overwrite=overwrite))
             copies = 2 if path == job.compare else 1
             result = Result(path, temporary, film, encoder=encoder, options=options, copies=copies)
