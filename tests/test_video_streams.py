@@ -321,3 +321,12 @@ def test_closed_captions_stay_in_the_frames(tmp_path):
     assert captions(source) == [caption] * 12, "the input of the test"
     video.restore_video(job(source, tmp_path / "out.mp4"), Same())
     assert captions(tmp_path / "out.mp4") == [caption] * 12
+
+
+def test_metadata_that_is_not_utf8_keeps_its_bytes(tmp_path):
+    source = write_film(tmp_path / "a.mkv", moving(4), metadata={"title": "cafeQ"})
+    data = source.read_bytes()
+    assert data.count(b"cafeQ") == 1
+    source.write_bytes(data.replace(b"cafeQ", b"caf\xe9\xff"))
+    video.restore_video(job(source, tmp_path / "out.mkv"), Same())
+    assert b"caf\xe9\xff" in (tmp_path / "out.mkv").read_bytes()

@@ -72,7 +72,7 @@ class Film:
         self._stack = contextlib.ExitStack()
         with self._stack:
             try:
-                self._container = self._stack.enter_context(av.open(file_url(path), metadata_errors="replace"))
+                self._container = self._stack.enter_context(open_media(path))
                 self.stream = find_film(self._container)
                 if self.stream is None:
                     raise DataError(f"{path}: has no video stream")
@@ -248,9 +248,13 @@ def find_film(container: "av.container.InputContainer") -> "av.VideoStream | Non
     return films[0] if films else None
 
 
-def file_url(path: pathlib.Path) -> str:
-    """Returns a URL for FFmpeg: a name may start with a dash, or look like a URL."""
-    return f"file:{path}"
+def open_media(path: pathlib.Path, mode: str = "r", **options: object) -> "av.container.Container":
+    """Opens a file with PyAV. Metadata that is not UTF-8 keeps its bytes."""
+    import av
+
+    if int(av.__version__.split(".")[0]) < 19:  # where it is an error by default
+        options["metadata_errors"] = "surrogateescape"
+    return av.open(f"file:{path}", mode, **options)  # a name may start with a dash, or look like a URL
 
 
 def orientation(frame: "av.VideoFrame") -> tuple[Callable[[np.ndarray], np.ndarray], bool]:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hazeheal.inference.video.film import CLOCK_JUMP, file_url, find_film
+from hazeheal.inference.video.film import CLOCK_JUMP, find_film, open_media
 
 if TYPE_CHECKING:
     import av
@@ -63,10 +63,8 @@ class Passthrough:
 
     def __init__(self, path: pathlib.Path, *, container: str) -> None:
         """Opens the file a second time, as the film is decoded at its own pace."""
-        import av
-
         self.notes, self._container = [], container
-        self._file = av.open(file_url(path), metadata_errors="replace")
+        self._path, self._file = path, open_media(path)
         # The clock of MPEG streams starts anywhere; all others start where the film does.
         starts_anywhere = "mpeg" in self._file.format.name.split(",")[0]
         start = (self._file.start_time or 0) if starts_anywhere else 0
@@ -215,9 +213,8 @@ class Passthrough:
         self._output.add_attachment(metadata.get("filename") or default, mime, data)
 
     def _cover(self, index):
-        import av
 
-        with av.open(self._file.name, metadata_errors="replace") as file:
+        with open_media(self._path) as file:
             return next(bytes(packet) for packet in file.demux(file.streams[index]) if packet.size)
 
     def _describe(self, source, added):

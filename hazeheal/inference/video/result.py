@@ -9,7 +9,7 @@ import numpy as np
 from hazeheal.errors import DataError
 from hazeheal.inference.video.colors import CONVERSION
 from hazeheal.inference.video.encoders import CONTAINERS, Encoder, VideoOptions
-from hazeheal.inference.video.film import Film, Frame
+from hazeheal.inference.video.film import Film, Frame, open_media
 from hazeheal.inference.video.passthrough import Passthrough
 
 _HEVC_TAG = {"mp4", "mov"}  # where Apple's players need the tag hvc1
@@ -46,8 +46,6 @@ class Result:
         Raises:
             DataError: It cannot be encoded.
         """
-        import av
-
         self.path, self._film = path, film
         container = CONTAINERS[path.suffix.lower()]
         self._others = Passthrough(film.path, container=container)
@@ -57,7 +55,7 @@ class Result:
                 muxing["video_track_timescale"] = str(film.time_base.denominator)
             if self._others.needs_mdta():
                 muxing["movflags"] = "use_metadata_tags"
-        self._output = av.open(f"file:{temporary}", "w", format=container, container_options=muxing)
+        self._output = open_media(temporary, "w", format=container, container_options=muxing)
         self._pixels = encoder.pixel_format(film.colors.bits, film.colors.chroma)
         self._padded = self._padding(film.height, film.width * copies)
         self._stream = self._checked(
