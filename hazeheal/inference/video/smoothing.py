@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from hazeheal.inference.restorer import Restorer
 
 CELL_TIME, BRIGHTNESS_TIME = 1.0, 2.0  # time constants in seconds
+# What is added to the mean brightness changes at most as much as the mean brightness of the input and by this per second,
+# so that the result moves at most twice as much as the input.
+_SLACK = 0.5 / 127.5  # half a level
 CELLS = 8  # per side
 _SAMPLES = 64  # per side: means over smaller cells, from which everything is computed
 _STRIP = 1 << 19  # pixels that are corrected at once
@@ -64,7 +67,7 @@ class _Smoother:
 
     def __init__(self):
         self._cuts = CutDetector()
-        self._means, self._time, self._seconds = {}, None, 0.0
+        self._means, self._time, self._seconds, self._brightness, self._moved = {}, None, 0.0, None, 0.0
 
     def _look(self, image, time):
         """Returns the means over the samples of a frame, in [-1, 1], and starts anew after a cut."""
@@ -72,14 +75,25 @@ class _Smoother:
         if self._cuts.is_cut(samples):
             self._means.clear()
         self._seconds = 0.0 if self._time is None else max(0.0, time - self._time)
-        self._time = time
+        brightness = float(samples.mean())
+        self._moved = 0.0 if self._brightness is None else abs(brightness - self._brightness)
+        self._time, self._brightness = time, brightness
         return samples
 
-    def _follow(self, name, value, time_constant):
-        """Returns how far the mean of a value is from the value."""
+    def _follow(self, name, value, time_constant, *, limit=None):
+        """Returns how far the mean of a value is from the value. The mean moves at most by `limit`."""
         mean = self._means.get(name, value)
-        self._means[name] = mean + (1 - math.exp(-self._seconds / time_constant)) * (value - mean)
+        step = (1 - math.exp(-self._seconds / time_constant)) * (value - mean)
+        self._means[name] = mean + (step if limit is None else np.clip(step, -limit, limit))
         return self._means[name] - value
+
+    def _follow_brightness(self, x, y):
+        """Returns what to add to restored samples y of x, so that the mean of what they add follows slowly."""
+        shown = np.clip(y, -1, 1)
+        limit = self._moved + _SLACK * self._seconds
+        apart = self._follow("brightness", (shown - x).mean((0, 1)), BRIGHTNESS_TIME, limit=limit)
+        # What is black or white stays so.
+        return apart / np.maximum((np.abs(y) < 1).mean((0, 1)), 0.5)
 
 
 class MapSmoother(_Smoother):
@@ -94,14 +108,15 @@ class MapSmoother(_Smoother):
             time: In seconds.
         """
         samples = self._look(image, time)
-        smoothed, added = [], 0.0
+        smoothed, restored = [], 0.0
         for i, part in enumerate(maps):
             apart = self._follow(i, block_means(part, CELLS), CELL_TIME)
             part = part + enlarged(apart, *part.shape[:2])
             small = block_means(part, samples.shape[:2])
-            added = added + (small if part.shape[2] == 3 else small[..., :3] * samples - small[..., 3:]) / len(maps)
+            added = small if part.shape[2] == 3 else small[..., :3] * samples - small[..., 3:]
+            restored = restored + (samples + added) / len(maps)
             smoothed.append(part)
-        apart = self._follow("brightness", added.mean((0, 1)), BRIGHTNESS_TIME).astype(np.float32)
+        apart = self._follow_brightness(samples, restored).astype(np.float32)
         for part in smoothed:
             if part.shape[2] == 3:
                 part += apart
@@ -130,7 +145,7 @@ class ImageSmoother(_Smoother):
         more_gain = self._follow("gain", gain, CELL_TIME)
         offsets = self._follow("offsets", block_means(y - gain * x, CELLS), CELL_TIME)
         y = y + more_gain * x + enlarged(offsets, *x.shape[:2])
-        offsets = offsets + self._follow("brightness", (y - x).mean((0, 1)), BRIGHTNESS_TIME)
+        offsets = offsets + self._follow_brightness(x, y)
         if not offsets.any() and not more_gain.any():
             return restored
         return _corrected(restored, image, more_gain, offsets)
