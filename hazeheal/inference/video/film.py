@@ -10,7 +10,7 @@ import fractions
 import math
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from hazeheal.errors import DataError
 from hazeheal.inference.video import tone_mapping
 from hazeheal.inference.video.colors import CONVERSION, SDR, colors_of
+from hazeheal.inference.video.filters import DEINTERLACE, Chain, orientation, tone_map
 from hazeheal.utils.console import error_text, plural
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Film:
         import av
 
         self.path, self.notes, self.damage = path, [], ""
-        self._errors, self._corrupt, self._graphs = [], 0, {}
+        self._errors, self._corrupt, self._tone, self._resized = [], 0, None, False
         self._stack = contextlib.ExitStack()
         with self._stack:
             try:
@@ -175,20 +176,18 @@ class Film:
 
     def _progressive(self, frames):
         """Deinterlaces from the first interlaced frame on; frames that are not interlaced pass unchanged."""
-        graph = None
+        chain = None
         for frame in frames:
             self._corrupt += bool(frame.is_corrupt)
-            if graph is None and frame.interlaced_frame:
-                graph = _graph(frame, self.time_base, (("bwdif", "mode=send_frame:deint=interlaced"),))
+            if chain is None and frame.interlaced_frame:
+                chain = Chain(DEINTERLACE, time_base=self.time_base)
                 self.notes.append("interlaced frames are deinterlaced (bwdif), one frame for two fields")
-            if graph is None:
+            if chain is None:
                 yield frame
             else:
-                graph.push(frame)
-                yield from _pulled(graph)
-        if graph is not None:
-            graph.push(None)
-            yield from _pulled(graph)
+                yield from chain.push(frame)
+        if chain is not None:
+            yield from chain.flush()
 
     def _upright(self, frame, time, duration):
         wide = self.colors.bits > 8
@@ -197,8 +196,8 @@ class Film:
             frame.colorspace, frame.color_range = self._source_colors.matrix, self._source_colors.range
         if self._source_colors.hdr:
             frame = self._tone_mapped(frame)
-        if (frame.width, frame.height) != self._size and "size" not in self._graphs:
-            self._graphs["size"] = None
+        if (frame.width, frame.height) != self._size and not self._resized:
+            self._resized = True
             self.notes.append(f"the size of the frames changes; all become {self._size[0]}x{self._size[1]}")
         width, height = self._size
         is_rgb = frame.format.name == layout
@@ -210,20 +209,13 @@ class Film:
         return Frame(np.ascontiguousarray(upright), time, duration, decoded)
 
     def _tone_mapped(self, frame):
-        if "tone" not in self._graphs:
+        if self._tone is None:
             folder = self._stack.enter_context(tempfile.TemporaryDirectory())
             table = pathlib.Path(folder, "sdr.cube")
             tone_mapping.write_table(table, transfer=self._source_colors.hdr)
-            name = str(table).replace("\\", "/").replace(":", "\\:")
-            filters = (
-                ("scale", "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"),
-                ("format", "gbrp16le"),
-                ("lut3d", f"file='{name}':interp=tetrahedral"),
-            )
-            self._graphs["tone"] = _graph(frame, self.time_base, filters)
-        graph = self._graphs["tone"]
-        graph.push(frame)
-        return graph.pull()
+            self._tone = Chain(tone_map(str(table)), time_base=self.time_base)
+        (mapped,) = self._tone.push(frame)
+        return mapped
 
     def _describe_damage(self, count, last):
         found = []
@@ -255,60 +247,6 @@ def open_media(path: pathlib.Path, mode: str = "r", **options: object) -> "av.co
     if int(av.__version__.split(".")[0]) < 19:  # where it is an error by default
         options["metadata_errors"] = "surrogateescape"
     return av.open(f"file:{path}", mode, **options)  # a name may start with a dash, or look like a URL
-
-
-def orientation(frame: "av.VideoFrame") -> tuple[Callable[[np.ndarray], np.ndarray], bool]:
-    """Reads the display matrix of a frame.
-
-    Returns:
-        A function that makes an image `[H, W, 3]` upright, and whether it swaps height and width.
-    """
-    data = frame.side_data.get("DISPLAYMATRIX")
-    if not data:
-        return (lambda image: image), False
-    a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32)
-    # (x, y) is shown at (a x + c y, b x + d y).
-    turned = abs(int(b)) > abs(int(a))
-
-    def upright(image):
-        if turned:
-            image = image.swapaxes(0, 1)
-        across, down = (c, b) if turned else (a, d)
-        if across < 0:
-            image = image[:, ::-1]
-        if down < 0:
-            image = image[::-1]
-        return image
-
-    return upright, turned
-
-
-def _graph(frame, time_base, filters):
-    """Returns a configured chain of filters for frames like this one."""
-    from av.filter import Graph
-
-    graph = Graph()
-    source = graph.add(
-        "buffer",
-        video_size=f"{frame.width}x{frame.height}",
-        pix_fmt=frame.format.name,
-        time_base=str(time_base),
-        colorspace=str(int(frame.colorspace)),
-        range=str(int(frame.color_range)),
-    )
-    graph.link_nodes(source, *(graph.add(*pair) for pair in filters), graph.add("buffersink"))
-    graph.configure()
-    return graph
-
-
-def _pulled(graph):
-    import av
-
-    while True:
-        try:
-            yield graph.pull()
-        except (av.BlockingIOError, av.EOFError):
-            return
 
 
 def _message(error):
