@@ -191,14 +191,18 @@ def test_the_colors_of_hdr():
 
 @pytest.mark.parametrize(
     ("size", "result", "words"),
-    [((65, 97), (66, 98), "row and column"), ((64, 97), (64, 98), "column"), ((65, 96), (66, 96), "row")],
+    [
+        ((65, 97), (66, 98), "the last row and the last column are"),
+        ((64, 97), (64, 98), "the last column is"),
+        ((65, 96), (66, 96), "the last row is"),
+    ],
 )
 def test_odd_sizes_are_padded(tmp_path, size, result, words):
     clip = moving(4, *size)
     source = write_film(tmp_path / "a.mp4", clip, pixels="yuv444p")
     output = tmp_path / "out.mp4"
     report = video.restore_video(job(source, output), Same())
-    assert report.notes == [f"the last {words} is repeated once, as players need even sizes"]
+    assert report.notes == [f"{words} repeated once, as players need even sizes"]
     stream = facts(output)[0][0]
     assert (stream["size"][::-1], stream["pixels"]) == (result, "yuv420p")
     restored = frames_of(output).astype(int)

@@ -186,7 +186,9 @@ class Passthrough:
         elif stream.type == "audio" and stream.codec_context is not None:
             self._encode(stream)
         else:
-            self.notes.append(f"{_name(stream)} is left out, as {self._container} cannot hold it")
+            unknown = stream.type in ("audio", "video", "subtitle") and stream.codec_context is None
+            reason = "FFmpeg does not know its codec" if unknown else f"{self._container} cannot hold it"
+            self.notes.append(f"{_name(stream)} is left out, as {reason}")
 
     def _encode(self, stream):
         import av

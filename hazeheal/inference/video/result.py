@@ -67,9 +67,10 @@ class Result:
     def notes(self) -> list[str]:
         """What is converted or left out, one line each."""
         notes = list(self._others.notes)
-        if any(self._padded):
-            names = [name for name, lines in zip(("row", "column"), self._padded, strict=True) if lines]
-            notes.append(f"the last {' and '.join(names)} is repeated once, as players need even sizes")
+        names = [f"the last {name}" for name, lines in zip(("row", "column"), self._padded, strict=True) if lines]
+        if names:
+            verb = "is" if len(names) == 1 else "are"
+            notes.append(f"{' and '.join(names)} {verb} repeated once, as players need even sizes")
         if self._film.colors.bits > 8 and "10" not in self._pixels:
             notes.append("its more than 8 bits become 8, as the encoder has no more")
         return notes
