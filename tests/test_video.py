@@ -2,6 +2,7 @@
 
 import fractions
 import pathlib
+import signal
 import sys
 
 import numpy as np
@@ -133,6 +134,21 @@ def test_a_result_that_cannot_be_written(film, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
         video.restore_video(job(film, tmp_path / "file/film.mp4"), Same())
+
+
+def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path):
+    rough = np.random.default_rng(0).integers(0, 256, (40, 128, 192, 3)).astype(np.uint8)
+    source = write_film(tmp_path / "a.mkv", rough, codec="ffv1", pixels="yuv444p")
+    resource = pytest.importorskip("resource")
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+        with pytest.raises(OutputError, match=r"out\.mp4 cannot be written: File too large"):
+            video.restore_video(job(source, tmp_path / "out/out.mp4"), Same())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_nothing_is_overwritten(film, tmp_path):
