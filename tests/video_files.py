@@ -18,8 +18,6 @@ TIME_BASE = fractions.Fraction(1, 12800)
 class Darker:
     """A restorer that halves all values, three frames at a time."""
 
-    view_size = 0
-
     def restore_all(self, images):
         held = []
         for image in images:
@@ -32,8 +30,6 @@ class Darker:
 
 class Same:
     """A restorer that changes nothing."""
-
-    view_size = 0
 
     def restore_all(self, images):
         yield from (image.copy() for image in images)

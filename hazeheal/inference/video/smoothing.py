@@ -34,12 +34,12 @@ def restore_smoothly(images: Iterable[tuple[float, np.ndarray]], restorer: "Rest
 
     Args:
         images: (time in seconds, `[H, W, 3]` uint8 or uint16).
-        restorer: Any generator.
+        restorer: A generator with `view_size`, `estimate` and `apply`, or any with `restore_all`.
 
     Yields:
         The restored images, in order.
     """
-    restore = _restore_with_maps if restorer.view_size else _restore_images
+    restore = _restore_with_maps if getattr(restorer, "view_size", 0) else _restore_images
     yield from restore(images, restorer)
 
 
