@@ -56,7 +56,7 @@ setup(
     ],
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.20"],
-        "video": ["imageio-ffmpeg"],  # for machines without ffmpeg
+        "video": ["av>=17"],  # FFmpeg, for videos in `hazeheal dehaze`
         "geo": ["rasterio>=1.3"],  # GeoTIFF window by window in `hazeheal dehaze`
         "tiff": ["imagecodecs"],  # LZW, Zstandard, JPEG, ... in TIFFs that Pillow misreads; 80 MB
         "heic": ["pillow-heif"],
@@ -64,7 +64,7 @@ setup(
         "demo": ["gradio>=6"],  # for `hazeheal demo`; needs pillow<13, so it is not part of `test`
         "notebook": ["jupyterlab", "matplotlib"],
         "test": [
-            *("pytest", "pytest-xdist>=3", "hypothesis", "ruff", "imageio-ffmpeg"),
+            *("pytest", "pytest-xdist>=3", "hypothesis", "ruff", "av>=17"),
             *("ipykernel", "matplotlib", "nbclient", "prometheus-client"),
             "dill",  # used by tfds.testing
             "setuptools",  # to check the contents of a wheel

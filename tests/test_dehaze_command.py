@@ -12,7 +12,7 @@ from tiff_files import colors, extra_samples, written
 from hazeheal import __main__ as program
 from hazeheal.data.images import image_io
 from hazeheal.errors import HazeHealError
-from hazeheal.inference import image_metadata, results_record, video
+from hazeheal.inference import image_metadata, results_record
 from hazeheal.inference.gan import DehazeGAN
 from hazeheal.inference.restorer import Restorer
 
@@ -219,28 +219,6 @@ def test_raw_files_in_a_folder_are_named(run, folder, capsys):
     assert said.startswith("left out 1 camera raw file (in/photo.dng); develop them")
     code, _, wrong = dehaze(capsys, "in/photo.dng", f"--model={run}", "--output=out")
     assert code == 1 and "in/photo.dng: " in wrong
-
-
-def test_a_video(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    ffmpeg = video.find_ffmpeg()
-    if ffmpeg is None:
-        pytest.skip("needs ffmpeg, or the package imageio-ffmpeg")
-    clip = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3)).astype(np.uint8)
-    Image.fromarray(clip[0]).save("still.png")
-    stream, source = video.Stream(16, 16, "25/1", None), pathlib.Path("a.avi")
-    with video._encoder("still.png", source, source, stream=stream, width=16, ffmpeg=ffmpeg) as take:
-        for frame in clip:
-            take(frame)
-    code, said, wrong = dehaze(capsys, "a.avi", f"--model={run}", "--output=out")
-    assert (code, said) == (0, "restored 1 to out\n"), wrong
-    assert names("out") == ["a.avi.mkv"]
-    assert video.probe(pathlib.Path("out/a.avi.mkv"), ffmpeg=ffmpeg).width == 16
-    monkeypatch.setattr(video, "find_ffmpeg", lambda: None)
-    code, _, wrong = dehaze(capsys, "a.avi", "still.png", f"--model={run}", "--output=out2")
-    assert code == 1
-    assert "a.avi needs ffmpeg" in wrong
-    assert names("out2") == ["still.png"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Removes haze from images of any size, and from videos if ffmpeg is installed.
+"""Removes haze from images of any size, and from videos (pip install 'hazeheal[video]').
 
 Examples:
   hazeheal dehaze hazy.jpg --output=restored
@@ -18,6 +18,8 @@ exit codes: 0 done, 1 a file could not be restored (each one is listed; all othe
 other settings are in the way
 """
 
+import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from hazeheal.data.images.pixel_options import PixelOptions
     from hazeheal.inference.jobs import Job
     from hazeheal.inference.restorer import Restorer
+    from hazeheal.inference.video import VideoOptions
 
 
 def parser() -> CommandParser:
@@ -75,6 +78,11 @@ def parser() -> CommandParser:
     add("--precision", choices=("float32", "auto"), default="float32", help=precision_help)
     tile_help = "split larger images into tiles of NxN pixels; a larger N needs more memory (default: 1024)"
     add("--tile_size", type=count, default=1024, metavar="N", help=tile_help)
+    add = parse.add_argument_group("videos").add_argument
+    add("--codec", metavar="NAME", help="h264, hevc, vp9, av1, prores or ffv1 (default: h264, and vp9 in WebM)")
+    crf_help = "quality; lower is better and larger (default: 17 for h264, 19 for hevc, 20 for vp9 and av1)"
+    add("--crf", type=float, metavar="N", help=crf_help)
+    add("--preset", metavar="NAME", help="speed against size, as the encoder names it (default: medium; 6 for av1)")
     return parse
 
 
@@ -110,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _settings(flags):
     """What determines the results, by the names of the flags."""
-    names = ("model", "mirror", "strength", "white", "bands", "quality", "precision")
+    names = ("model", "mirror", "strength", "white", "bands", "quality", "precision", "codec", "crf", "preset")
     settings = {name: value for name in names if (value := getattr(flags, name)) is not None}
     weights = locate_model(flags.model, which=flags.which).identity
     return settings | {"weights": weights, "hazeheal": hazeheal.__version__}
@@ -126,6 +134,7 @@ def _check_existing(paths, record):
 
 def _restore(jobs, flags, record, outcome):
     """Restores the files of these jobs and adds the results to `outcome`."""
+    encoding = video_options(flags, jobs)
     quiet_import.import_tensorflow()
     from hazeheal.data.images.pixel_options import PixelOptions
     from hazeheal.distributed.runtime import choose_runtime
@@ -151,7 +160,7 @@ def _restore(jobs, flags, record, outcome):
             restore_one_scene(job, restorer, options, outcome, **common)
             bar.update()
         for job in videos:
-            restore_video(job, restorer, outcome, **common)
+            restore_video(job, restorer, outcome, encoding, **common)
             bar.update()
     print(f"restored {outcome.restored} to {flags.output}")
     if outcome.tiled and not restorer.local:
@@ -187,24 +196,48 @@ def _describe(job, error):
     return text if str(job.source) in text else f"{job.source}: {text}"
 
 
+def video_options(flags: argparse.Namespace, jobs: "Sequence[Job]") -> "VideoOptions":
+    """Returns how videos are encoded.
+
+    Raises:
+        UsageError: The result of a job cannot be encoded so.
+    """
+    from hazeheal.inference import video
+
+    options = video.VideoOptions(codec=flags.codec, crf=flags.crf, preset=flags.preset)
+    with contextlib.suppress(DataError):  # PyAV is missing: a failure of each video, not of the images
+        for suffix in {job.output.suffix.lower() for job in jobs if job.is_video}:
+            video.choose_encoder(suffix, options)
+    return options
+
+
 def restore_video(
-    job: "Job", restorer: "Restorer", outcome: Outcome, *, overwrite: bool, record: ResultsRecord | None
+    job: "Job",
+    restorer: "Restorer",
+    outcome: Outcome,
+    options: "VideoOptions",
+    *,
+    overwrite: bool,
+    record: ResultsRecord | None,
 ) -> None:
     """Restores one video and adds the result to `outcome`; a progress bar counts the frames."""
     from hazeheal.inference import video
 
-    ffmpeg = video.find_ffmpeg()
     try:
-        if ffmpeg is None:
-            raise DataError(f"{job.source} needs ffmpeg; install it, or pip install 'hazeheal[video]'")
-        stream = video.probe(job.source, ffmpeg=ffmpeg)
-        with progress_bar(total=stream.frames, unit="frame", desc=job.source.name, leave=False) as bar:
-            frames, damage = video.restore_video(
-                job, restorer, ffmpeg=ffmpeg, overwrite=overwrite, record=record, on_frame=bar.update
+        with progress_bar(total=0, unit="frame", desc=job.source.name, leave=False) as bar:
+
+            def count(frames):
+                bar.total = frames
+                bar.update()
+
+            report = video.restore_video(
+                job, restorer, options=options, overwrite=overwrite, record=record, on_frame=count
             )
-        if damage:
-            outcome.failed[job.source] = f"{job.source}: damaged; restored {frames} frames ({damage})"
+        for note in report.notes:
+            print(one_line(f"{job.source}: {note}"))
+        if report.damage:
+            outcome.failed[job.source] = f"{job.source}: damaged; restored {report.frames} frames ({report.damage})"
         outcome.restored += 1
-        outcome.tiled += len(restorer.plan(stream.height, stream.width).tiles) > 1
+        outcome.tiled += len(restorer.plan(report.height, report.width).tiles) > 1
     except Exception as error:
         outcome.failed[job.source] = _describe(job, error)

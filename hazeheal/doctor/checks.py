@@ -128,16 +128,25 @@ def check_memory(meminfo: str | os.PathLike = "/proc/meminfo") -> Finding:
 
 
 def check_ffmpeg() -> Finding:
-    """Checks that ffmpeg is available for videos."""
+    """Checks that PyAV, which brings FFmpeg, can decode and encode videos."""
     try:
-        from hazeheal.inference.video import find_ffmpeg
+        import av
+    except ImportError as error:
+        advice = "run `pip install 'hazeheal[video]'`"
+        return Finding("ffmpeg", NOTE, f"PyAV cannot be imported ({error}): videos cannot be restored", advice)
+    try:
+        from hazeheal.inference.video import encoders
     except ImportError as error:
         return Finding("ffmpeg", NOTE, f"cannot be checked: {error}")
-    path = find_ffmpeg()
-    if path is None:
-        advice = "install ffmpeg, or run `pip install '.[video]'`"
-        return Finding("ffmpeg", NOTE, "not found: videos cannot be restored", advice)
-    return Finding("ffmpeg", OK, path)
+    there = encoders.available_encoders()
+    libraries = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+    text = f"{libraries}; encoders: {', '.join(there.values())}"
+    if "h264" in there:
+        return Finding("ffmpeg", OK, text)
+    default = next((there[codec] for codec in encoders.DEFAULTS if codec in there), None)
+    if default is None:
+        return Finding("ffmpeg", NOTE, f"{text}: videos cannot be restored", "reinstall PyAV: `pip install av`")
+    return Finding("ffmpeg", NOTE, f"{text}; no libx264: MP4, MOV and MKV files get {default}")
 
 
 def check_keras(home: str | os.PathLike | None = None, *, backend: str | None = hazeheal.KERAS_BACKEND) -> Finding:

@@ -32,7 +32,10 @@ FORMATS = {
     **{".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".avif": "AVIF"},
 }
 VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp")
+    (
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp"),
+        *(".3g2", ".asf", ".dv", ".f4v", ".m2ts", ".mxf", ".ogv", ".qt", ".vob"),
+    )
 )
 # Videos of these formats keep their suffix; the others become .mkv.
 VIDEO_OUTPUT_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm"))
