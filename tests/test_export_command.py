@@ -14,9 +14,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 import hazeheal
 from hazeheal import __main__ as program
 from hazeheal import config as configs
-from hazeheal.export import check, keras_layers
+from hazeheal.export import check
 from hazeheal.inference.gan import DehazeGAN
-from hazeheal.models import view
+from hazeheal.models import uint8_model, view
 
 FILES = ("saved_model", "generator.keras", "generator_float32.tflite", "generator_float16.tflite")
 # In a process where there is no HazeHeal: images in, images out of the signature that servers run.
@@ -107,7 +107,7 @@ def test_layers_keep_their_registered_names():
     names = "Normalise ToPicture Laid View Maps MirrorPad Patches Pixels CropTo Output Head"
     for name in f"{names} EncoderStage DecoderStage MBConv".split():
         assert keras.saving.get_registered_object(f"hazeheal>{name}") is not None, name
-    assert keras.saving.get_registered_name(keras_layers.ToUint8) == "hazeheal>ToPicture"
+    assert keras.saving.get_registered_name(uint8_model.ToUint8) == "hazeheal>ToPicture"
     assert keras.saving.get_registered_name(view.ApplyMaps) == "hazeheal>Laid"
 
 
@@ -160,7 +160,7 @@ def scaled_by_128(image):
 
 @pytest.mark.parametrize(("name", "wrong"), [("to_uint8", rounded_down), ("normalize", scaled_by_128)])
 def test_an_export_that_differs_is_refused_and_not_written(run, tmp_path, capsys, monkeypatch, name, wrong):
-    monkeypatch.setattr(f"hazeheal.export.keras_layers.{name}", wrong)
+    monkeypatch.setattr(f"hazeheal.models.uint8_model.{name}", wrong)
     code, out, err = call(capsys, f"--model={run}", "--format=keras", f"--output={tmp_path / 'new/out'}")
     assert code == 1
     assert "generator.keras differs from ckpt-00000005 by up to" in err

@@ -97,7 +97,7 @@ def test_cpu_replicas_do_not_use_gpus(gpus, monkeypatch):
 @pytest.mark.parametrize(
     ("asked", "found", "parts"),
     [
-        ([0], 0, ["--gpus=0", "no GPU", "--cpu_replicas"]),
+        ([0], 0, ["--gpus=0", "no GPU", "omit --gpus"]),
         ([0, 3], 2, ["--gpus=0,3", "GPUs 0 to 1"]),
         ([-1], 2, ["--gpus=-1"]),
         ([1, 1], 2, ["--gpus=1,1", "once"]),

@@ -185,7 +185,9 @@ def test_images_of_one_size_are_a_batch(awake, pairs, figures, monkeypatch):
     assert [len(hazy) for _, _, hazy, _ in calls] == [2] * len(pairs)
     alone = run(validator(trial, mirrored, config=make_config()))
     for name, value in together.items():
-        assert value == pytest.approx((figures[1][name] + alone[name]) / 2, rel=1e-6), name
+        # A value halfway between two levels may round to the other one in a batch.
+        tolerance = 1e-4 if name in ("psnr", "ssim") else 1e-6
+        assert value == pytest.approx((figures[1][name] + alone[name]) / 2, rel=tolerance), name
 
 
 def test_all_devices_validate_and_a_tick_follows_each_batch(awake, pairs, monkeypatch):

@@ -69,6 +69,10 @@ def test_a_damaged_video_is_restored_and_reported(run, tmp_path, monkeypatch, ca
 
 def test_flags(run, inputs, capsys):
     flags = ["--codec=hevc", "--crf=30", "--preset=ultrafast"]
+    code, _, wrong = dehaze(capsys, "a.avi", f"--model={run}", "--output=small", *flags)
+    assert code == 1
+    assert "a.avi: 48x32 is too small for libx265, which needs 64x64; use --codec=h264" in wrong
+    write_film("a.avi", moving(5), codec="mpeg4", time_base=fractions.Fraction(1, 25))
     code, _, wrong = dehaze(capsys, "a.avi", f"--model={run}", "--output=out", *flags)
     assert code == 0, wrong
     assert facts("out/a.avi.mkv")[0][0]["codec"] == "hevc"

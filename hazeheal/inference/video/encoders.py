@@ -4,16 +4,20 @@ options = VideoOptions(codec="hevc", crf=20)
 encoder = choose_encoder(".mkv", options)      # UsageError if Matroska cannot hold it
 """
 
-import contextlib
 import dataclasses
-import functools
-import io
 import os
 
 from hazeheal.errors import DataError, UsageError
 
 # {suffix of a result: FFmpeg's name of its container}
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+# FFmpeg's own list for each is longer than what players read.
+_HELD = {
+    "mp4": ("h264", "hevc", "vp9", "av1", "ffv1", "mpeg4"),
+    "mov": ("h264", "hevc", "prores", "mpeg4"),
+    "matroska": ("h264", "hevc", "vp9", "av1", "prores", "ffv1", "mpeg4"),
+    "webm": ("vp9", "av1"),
+}
 # The first codec whose encoder FFmpeg has is the default.
 DEFAULTS = ("h264", "hevc", "mpeg4")
 _WEBM_DEFAULTS = ("vp9", "av1")
@@ -48,6 +52,7 @@ class Encoder:
         presets: Allowed values of the option `preset`, which may be none.
         preset: Its default.
         options: Further options.
+        smallest: Smallest height and width of the frames.
         formats: Pixel formats, by bits of the source. The first that the encoder has is used.
     """
 
@@ -57,6 +62,7 @@ class Encoder:
     presets: tuple[str, ...] = ()
     preset: str = ""
     options: tuple[tuple[str, str], ...] = ()
+    smallest: int = 1
     formats: dict[int, tuple[str, ...]] = dataclasses.field(
         default_factory=lambda: {8: ("yuv420p",), 10: ("yuv420p10le", "yuv420p")}
     )
@@ -88,7 +94,8 @@ ENCODERS = {
     encoder.codec: encoder
     for encoder in (
         Encoder("h264", "libx264", crf=(17, 51), presets=_PRESETS, preset="medium"),
-        Encoder("hevc", "libx265", (19, 51), _PRESETS, "medium", (("x265-params", "log-level=none"),)),
+        # x265 writes beyond its memory if the width is below 64, and not 32.
+        Encoder("hevc", "libx265", (19, 51), _PRESETS, "medium", (("x265-params", "log-level=none"),), smallest=64),
         Encoder("vp9", "libvpx-vp9", (20, 63), options=(("b", "0"), ("row-mt", "1"), ("cpu-used", "2"))),
         Encoder("av1", "libsvtav1", (20, 63), _STEPS, "6"),
         # Standard 4:2:2 of 10 bits, whatever the source has.
@@ -150,8 +157,8 @@ def choose_encoder(suffix: str, options: VideoOptions) -> Encoder:
         encoder = ENCODERS[names[0]]
     if encoder.codec not in there:
         raise UsageError(f"--codec={options.codec}: PyAV has no encoder for it, only {', '.join(there)}")
-    if not _is_held(encoder.codec, CONTAINERS[suffix]):
-        held = [codec for codec in there if _is_held(codec, CONTAINERS[suffix])]
+    if encoder.codec not in _HELD[CONTAINERS[suffix]]:
+        held = [codec for codec in there if codec in _HELD[CONTAINERS[suffix]]]
         raise UsageError(f"--codec={options.codec}: a {suffix} file cannot hold it, but {', '.join(held)}")
     if options.crf is not None:
         if encoder.crf is None:
@@ -161,6 +168,7 @@ def choose_encoder(suffix: str, options: VideoOptions) -> Encoder:
     if options.preset is not None and options.preset not in encoder.presets:
         known = f"needs one of {', '.join(encoder.presets)}" if encoder.presets else "has no presets; leave it out"
         raise UsageError(f"--preset={options.preset}: {encoder.codec} {known}")
+    os.environ.setdefault("SVT_LOG", "1")  # the encoder of AV1 writes pages to stderr
     return encoder
 
 
@@ -170,18 +178,3 @@ def _named(name):
         if name in (encoder.codec, encoder.name):
             return encoder
     raise UsageError(f"--codec={name}: unknown; use one of {', '.join(ENCODERS)}")
-
-
-@functools.cache
-def _is_held(codec, container):
-    """Whether a container can hold a codec, by writing the header of such a file: FFmpeg's own list is too long."""
-    import av
-
-    os.environ.setdefault("SVT_LOG", "1")  # the encoder of AV1 writes pages to stderr
-    encoder = ENCODERS[codec]
-    with contextlib.suppress(av.FFmpegError, ValueError), av.open(io.BytesIO(), "w", format=container) as file:
-        stream = file.add_stream(encoder.name, rate=25, options=encoder.settings(VideoOptions()))
-        stream.width, stream.height, stream.pix_fmt = 64, 64, encoder.pixel_format(8, (2, 2))
-        file.start_encoding()
-        return True
-    return False

@@ -46,6 +46,11 @@ class Result:
         Raises:
             DataError: It cannot be encoded.
         """
+        if min(film.height, film.width) < encoder.smallest:
+            raise DataError(
+                f"{film.path}: {film.width}x{film.height} is too small for {encoder.name}, which needs "
+                f"{encoder.smallest}x{encoder.smallest}; use --codec=h264"
+            )
         self.path, self._film = path, film
         container = CONTAINERS[path.suffix.lower()]
         self._others = Passthrough(film.path, container=container)
