@@ -14,7 +14,7 @@ SCALE = 2.0**8
 HALF = {"optimizer__reduce_dtype": "float16", "model__norm": "none"}
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("replicas", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_float16_between_replicas_trains_like_float32(training, batches, replicas):
     plain = training(replicas=replicas, model__norm="none")
     half = training(replicas=replicas, **HALF)

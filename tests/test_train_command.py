@@ -55,6 +55,7 @@ def test_a_run_ends_with_a_summary_of_its_results_and_files(unbroken):
     assert "step 96/96 (100%)" in err
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_is_the_same_run(unbroken, data, tmp_path):
     """SIGKILL at random times, and SIGTERM: the same command resumes with bit-identical results."""
     run = tmp_path / "run"
