@@ -115,11 +115,11 @@ def test_a_run_changes_to_the_cache_when_it_is_complete_and_gives_the_same(
     def finish():
         sources.append(type(machine.trainer._data.train._source))
         complete.set()
-        path = cache_path(decoding, machine.trainer._data.train.split)
         end = time.monotonic() + 600
-        while not is_complete(path, machine.trainer._data.train.split):
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        for split in (machine.trainer._data.train.split, machine.trainer._data.val.split):
+            while not is_complete(cache_path(decoding, split), split):
+                assert time.monotonic() < end
+                time.sleep(0.01)
 
     monkeypatch.setattr(cache_builder, "_write", write_later)
     machine.run(tmp_path / "run", after={7: finish})
