@@ -145,3 +145,11 @@ def test_the_identity_follows_the_weights(made, files, tmp_path):
     assert found == [locate_model(model, which=which).identity for model, which in models]
     shutil.copy(pretrained.find("fast"), tmp_path / "copy.npz")
     assert locate_model(tmp_path / "copy.npz").identity == found[1]
+
+
+def test_the_page_loads_every_network_that_it_lists(made, tmp_path):
+    from hazeheal.commands import demo
+
+    images, names = demo._open(demo.parser().parse_args([f"--model={made[0]}", "--which=newest"]), str(tmp_path))
+    assert names == [made[0].name, "best", "fast"]
+    assert [type(images.models[name]()) for name in names] == [Restorer] * 3

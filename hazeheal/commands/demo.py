@@ -108,7 +108,7 @@ def _open(flags, folder):
     given = flags.model
     runs = name_runs([given, *(name for name in pretrained.names() if name != given)])
     first = load(given, flags.which)  # an error of --model ends the command
-    models = {name: functools.partial(load, model, "best") for name, model in runs.items() if model != given}
+    models = {name: functools.partial(load, model, None) for name, model in runs.items() if model != given}
     ((name, _),) = [entry for entry in runs.items() if entry[1] == given]
     models = {name: lambda: first} | models
     memory = available_memory()
