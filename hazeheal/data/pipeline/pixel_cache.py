@@ -17,7 +17,7 @@ from hazeheal.data.pipeline.cache_files import SUFFIX
 from hazeheal.data.records import Split
 
 SIDES = ("hazy", "clear")
-_ALIGNMENT = 64  # bytes; TensorFlow copies arrays whose address is no multiple of it
+_ALIGNMENT = 64  # bytes; TensorFlow copies arrays whose address is not a multiple of this
 
 
 def cache_path(directory: pathlib.Path, split: Split) -> pathlib.Path:
