@@ -1,5 +1,6 @@
 """A SavedModel of `hazeheal export` restores as its run: any size, tiles, 16 bits, several devices."""
 
+import json
 import shutil
 
 import checkpoints_made
@@ -91,6 +92,10 @@ def test_damaged_exports_are_refused(made, tmp_path):
     assert f"{weights} has changed since it was written" in refusal(HazeHealError, open_model, copy)
     weights.unlink()
     assert "No such file" in refusal(HazeHealError, open_model, copy)
+    metadata = json.loads((saved / "assets.extra/hazeheal.json").read_text())
+    del metadata["files"]
+    (saved / "assets.extra/hazeheal.json").write_text(json.dumps(metadata))
+    assert "does not list the files" in refusal(HazeHealError, open_model, copy)
     (saved / "assets.extra/hazeheal.json").write_text("{")
     assert "is damaged" in refusal(HazeHealError, open_model, copy)
     (saved / "assets.extra/hazeheal.json").unlink()

@@ -1,12 +1,12 @@
 """The configuration of `hazeheal benchmark --model`, read without TensorFlow."""
 
-import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hazeheal import config as configs
 from hazeheal import config_fields
-from hazeheal.errors import HazeHealError
+from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.inference.locate_model import locate_model
 from hazeheal.models import pretrained
 from hazeheal.runs import checkpoints
 from hazeheal.runs.run_dir import RunDirectory
@@ -23,17 +23,18 @@ def load(model: str, overrides: Sequence[str]) -> "ConfigDict":
         overrides: `--config.x.y=v`.
 
     Raises:
-        UsageError: An override is unknown or invalid.
+        UsageError: An override is unknown or invalid, or the model is an export.
         HazeHealError: The model does not exist, or this version cannot build its networks.
     """
-    path = pathlib.Path(model)
-    if pretrained.is_name(model) or path.suffix == pretrained.SUFFIX or path.is_file():
-        stored = configs.from_dict(pretrained.load(model).metadata["config"])
-    elif not path.exists():
-        raise HazeHealError(f"{model} does not exist, and no pretrained network has that name; {pretrained.listed()}")
-    else:
+    located = locate_model(model)
+    path = located.path
+    if located.kind == "weights":
+        stored = configs.from_dict(pretrained.load(path).metadata["config"])
+    elif located.kind == "run":
         run = path.absolute().parents[2] if (path / checkpoints.MANIFEST).is_file() else path
         stored = RunDirectory(run).load_config()
+    else:
+        raise UsageError(f"--model={model} is an export; name the run or the weights file that it was made from")
     if stored is None:
         raise HazeHealError(f"{model} is not a run directory: it has no config.json; {pretrained.listed()}")
     config_fields.check_model_fields(stored, source=model)

@@ -148,9 +148,9 @@ def _restore(jobs, flags, record, outcome):
     settings = {"tile_size": flags.tile_size, "mirror": flags.mirror, "strength": flags.strength}
     restorer = Restorer(model, devices=runtime.devices, **settings)
     options = PixelOptions(white=flags.white, bands=flags.bands)
-    videos = [job for job in jobs if job.is_video]
-    scenes = [job for job in jobs if not job.is_video and is_scene(job.source)]
-    images = [job for job in jobs if job not in videos and job not in scenes]
+    videos, scenes, images = [], [], []
+    for job in jobs:
+        (videos if job.is_video else scenes if is_scene(job.source) else images).append(job)
     common = {"overwrite": flags.overwrite, "record": record}
     with exit_on_sigterm(), progress_bar(total=len(jobs), unit="file") as bar:
         restore_images(
@@ -187,13 +187,7 @@ def restore_one_scene(
             restore_scene(job, restorer, options, overwrite=overwrite, record=record, bar=bar)
         outcome.restored += 1
     except Exception as error:  # of a library, for a file that it does not expect: the others are restored
-        outcome.failed[job.source] = _describe(job, error)
-
-
-def _describe(job, error):
-    known = isinstance(error, HazeHealError)
-    text = str(error) if known else f"cannot be restored ({type(error).__name__}: {error})"
-    return text if str(job.source) in text else f"{job.source}: {text}"
+        outcome.fail(job, error)
 
 
 def video_options(flags: argparse.Namespace, jobs: "Sequence[Job]") -> "VideoOptions":
@@ -236,8 +230,8 @@ def restore_video(
         for note in report.notes:
             print(one_line(f"{job.source}: {note}"))
         if report.damage:
-            outcome.failed[job.source] = f"{job.source}: damaged; restored {report.frames} frames ({report.damage})"
+            outcome.fail(job, DataError(f"damaged; restored {report.frames} frames ({report.damage})"))
         outcome.restored += 1
         outcome.tiled += len(restorer.plan(report.height, report.width).tiles) > 1
     except Exception as error:
-        outcome.failed[job.source] = _describe(job, error)
+        outcome.fail(job, error)

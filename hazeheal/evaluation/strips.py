@@ -14,6 +14,7 @@ import numpy as np
 
 from hazeheal.utils.cpu import usable_cores
 from hazeheal.utils.parallel import ordered_map
+from hazeheal.utils.slices import slices
 
 Value = TypeVar("Value")
 STRIP = 1 << 18  # pixels; 2 MB for each value of a pixel in float64
@@ -43,14 +44,14 @@ def strips(height: int, width: int, *, reach: int, pixels: int | None = None) ->
         reach: Number of rows above and below that a strip needs.
         pixels: Largest number of pixels in a strip of several rows; None: `STRIP`.
     """
-    for rows in _slices(height, max(1, (STRIP if pixels is None else pixels) // width)):
+    for rows in slices(height, max(1, (STRIP if pixels is None else pixels) // width)):
         yield _part((rows, slice(0, width)), (height, width), reach)
 
 
 def windows(height: int, width: int, *, side: int, reach: int) -> Iterator[Part]:
     """Yields rectangles of at most `side` x `side` pixels, which need `reach` pixels around them."""
-    for rows in _slices(height, side):
-        for columns in _slices(width, side):
+    for rows in slices(height, side):
+        for columns in slices(width, side):
             yield _part((rows, columns), (height, width), reach)
 
 
@@ -63,12 +64,6 @@ def map_parts(function: Callable[[Part], Value], parts: Iterator[Part]) -> Itera
 def sum_parts(function: Callable[[Part], np.ndarray], parts: Iterator[Part]) -> np.ndarray:
     """Returns the sum of `function(part)` of all parts, in order."""
     return sum(map_parts(function, parts), start=np.float64(0))
-
-
-def _slices(length, most):
-    """Returns slices of at most `most` elements, about equally long, that together cover `length` elements."""
-    count = -(-length // most)
-    return [slice(i * length // count, (i + 1) * length // count) for i in range(count)]
 
 
 def _part(own, size, reach):

@@ -35,19 +35,15 @@ class ExportedModel(Model):
             HazeHealError: The SavedModel was not written by `hazeheal export`, or it is damaged.
         """
         self._path = pathlib.Path(path)
-        metadata_path = self._path / METADATA
         try:
-            self.metadata = json.loads(metadata_path.read_text(encoding="utf-8"))
-            self.config = configs.from_dict(self.metadata["config"])
-            self.checkpoint = pathlib.PurePath(self.metadata["checkpoint"])
-            files = dict(self.metadata["files"])
+            text = (self._path / METADATA).read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise HazeHealError(
                 f"{path} is a SavedModel, but not of `hazeheal export`: it has no {METADATA}"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise HazeHealError(f"{metadata_path} is damaged ({error}); export again") from error
-        config_fields.check_model_fields(self.config, source=metadata_path)
+        _read_metadata(self, text, self._path / METADATA)
+        if not isinstance(files := self.metadata.get("files"), dict) or "functions" not in self.metadata:
+            raise HazeHealError(f"{self._path / METADATA} is damaged (it does not list the files); export again")
         for name, expected in files.items():
             try:
                 problem = None if sha256_of_file(self._path / name) == expected else "SHA-256"
@@ -155,5 +151,5 @@ def _read_metadata(model, text, path):
             f"{path} has no metadata of `hazeheal export`; export again, or keep {SUMMARY} beside it"
         ) from None
     except (ValueError, TypeError) as error:
-        raise HazeHealError(f"{path}: its metadata are damaged ({error}); export again") from error
+        raise HazeHealError(f"{path}: its metadata is damaged ({error}); export again") from error
     config_fields.check_model_fields(model.config, source=path)

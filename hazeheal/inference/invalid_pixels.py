@@ -3,6 +3,7 @@
 import numpy as np
 
 from hazeheal.models.windows import BLOCK, WindowedView, apply_maps
+from hazeheal.utils.slices import slices
 
 _VIEW = 256
 
@@ -18,11 +19,9 @@ def fill_invalid(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     view = WindowedView(height, width, size=_VIEW)
     view.add(image, 0, 0, valid=valid)
     colors, filled = 2 * view.filled(), image.copy()
-    step = max(1, BLOCK // width)
-    for top in range(0, height, step):
-        rows = slice(top, top + step)
+    for rows in slices(height, max(1, BLOCK // width)):
         missing = ~valid[rows]
         # Maps are residuals: on black they give the colors themselves, enlarged.
-        smooth = apply_maps([colors], np.zeros_like(filled[rows]), top, 0, height, width)
+        smooth = apply_maps([colors], np.zeros_like(filled[rows]), rows.start, 0, height, width)
         filled[rows][missing] = smooth[missing]
     return filled

@@ -11,6 +11,7 @@ chooses another suffix of the name or another format.
 """
 
 import dataclasses
+import functools
 import glob
 import os
 import pathlib
@@ -21,7 +22,7 @@ from PIL import Image
 from hazeheal.data.images.image_io import IMAGE_SUFFIXES
 from hazeheal.data.images.plugins import RAW_SUFFIXES, describe_raw
 from hazeheal.data.pairing.folders import is_system
-from hazeheal.errors import UsageError
+from hazeheal.errors import HazeHealError, UsageError
 
 # {suffix of a result: Pillow's name of its format}
 FORMATS = {
@@ -127,6 +128,11 @@ class Outcome:
     tiled: int = 0
     failed: dict[pathlib.Path, str] = dataclasses.field(default_factory=dict)
 
+    def fail(self, job: Job, error: Exception) -> None:
+        """Adds the error that one file caused. Libraries raise any type for files that they do not expect."""
+        text = str(error) if isinstance(error, HazeHealError) else f"{type(error).__name__}: {error}"
+        self.failed[job.source] = text if str(job.source) in text else f"{job.source}: {text}"
+
 
 def find_jobs(
     inputs: Iterable[str | os.PathLike],
@@ -153,17 +159,18 @@ def find_jobs(
     output, found, sources = pathlib.Path(output), FoundJobs(), {}  # {source: its path below the output folder}
     for text in map(os.fspath, inputs):
         base, files = _expand(text, found.unreadable)
-        within = [path for path in files if _contains(output, path)] if output.is_dir() else []
-        if _contains(output, base):
-            within = [path for path in within if is_result(path)]
-        files = [path for path in files if path not in set(within)]
-        selected = [path for path in files if path == pathlib.Path(text) or _is_media(path)]
-        raw = [str(path) for path in files if path not in selected and path.suffix.lower() in RAW_SUFFIXES]
+        if output.is_dir():
+            is_left_out = is_result if _contains(output, base) else functools.partial(_contains, output)
+            files = [path for path in files if not is_left_out(path)]
+        selected, others = [], []
+        for path in files:
+            (selected if path == pathlib.Path(text) or _is_media(path) else others).append(path)
+        raw = [str(path) for path in others if path.suffix.lower() in RAW_SUFFIXES]
         if not selected:
             what = f"{len(files)} other files" + (f"; {describe_raw(raw)}" if raw else "")
             raise UsageError(f"{text}: no image and no video found ({what})")
         found.raw += raw
-        found.others += len(files) - len(selected)
+        found.others += len(others)
         for path in selected:
             sources.setdefault(path, path.relative_to(base))
     found.is_file = _as_file(output, sources)

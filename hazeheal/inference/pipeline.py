@@ -57,7 +57,7 @@ def restore_images(
         if error is None:
             outcome.restored += 1
         else:
-            outcome.failed[job.source] = str(error)
+            outcome.fail(job, error)
         on_finished()
 
     read = functools.partial(_read, options=options)
@@ -89,7 +89,7 @@ def _restore_large(job, restorer, outcome, *, read, write):
     try:
         restored = restorer.restore(image.for_network())
     except _ERRORS as error:
-        return _named(job, error)
+        return error
     outcome.tiled += len(restorer.plan(*restored.shape[:2]).tiles) > 1
     if image.wide is None and job.compare is None:
         image = dataclasses.replace(image, rgb=restored[:0])  # encoders need the memory
@@ -131,13 +131,9 @@ def _restored(
                 restored = restorer.restore(hazy[0][1].for_network())
             except _ERRORS as error:
                 job, _ = hazy.popleft()
-                on_failed(job, _named(job, error))
+                on_failed(job, error)
             else:
                 yield result(restored)
-
-
-def _named(job, error):
-    return error if str(job.source) in str(error) else HazeHealError(f"{job.source}: {error}")
 
 
 def _read(job, *, options) -> image_metadata.ImageFile | Exception:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from hazeheal.utils.slices import slices
+
 LARGEST = 1.5
 _STRIP = 1 << 20  # pixels that are computed at once as floats
 
@@ -16,9 +18,7 @@ def blend(hazy: np.ndarray, restored: np.ndarray, strength: float) -> np.ndarray
     if strength == 1:
         return restored
     result, white = np.empty_like(restored), np.iinfo(restored.dtype).max
-    rows = max(1, _STRIP // hazy.shape[1])
-    for start in range(0, len(hazy), rows):
-        part = slice(start, start + rows)
+    for part in slices(len(hazy), max(1, _STRIP // hazy.shape[1])):
         values = hazy[part].astype(np.float32)
         values += np.float32(strength) * (restored[part] - values)
         result[part] = np.rint(np.clip(values, 0, white))

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from hazeheal.utils.slices import slices
+
 BLOCK = 1 << 20  # pixels that a device works on at once
 
 
@@ -39,7 +41,7 @@ class WindowedView:
         """
         white, width = _white(pixels.dtype), pixels.shape[1]
         across, columns = _nonzero(self._across[:, left : left + width])
-        for rows in _slices(pixels.shape[0], max(1, BLOCK // width)):
+        for rows in slices(pixels.shape[0], max(1, BLOCK // width)):
             down, places = _nonzero(self._down[:, top + rows.start : top + rows.stop])
             part, block = self._sum[places, columns], pixels[rows]
             block = block if block.dtype == np.uint8 else block.astype(np.float32)
@@ -130,7 +132,7 @@ def _blocks(maps, pixels, place, *, signed=False, device=None, most=None):
     apply = _function(maps[0].shape[2], dtype, signed=signed)
     with tf.device(device):
         maps, white = tf.stack(maps), tf.constant(_white(pixels.dtype), tf.float32)
-    for rows in _slices(pixels.shape[0], max(1, (most or BLOCK) // pixels.shape[1])):
+    for rows in slices(pixels.shape[0], max(1, (most or BLOCK) // pixels.shape[1])):
         with tf.device(device):
             block = tf.convert_to_tensor(pixels[rows].astype(dtype, copy=False))
             yield rows, apply(maps, block, tf.constant([top + rows.start, *others], tf.float32), white).numpy()
@@ -199,9 +201,3 @@ def _nonzero(matrix):
 
 def _white(dtype):
     return np.iinfo(dtype).max if dtype.kind == "u" else 1
-
-
-def _slices(length: int, most: int) -> Iterator[slice]:
-    """Yields slices of at most `most` elements, all about as long, that together cover `length` elements."""
-    count = -(-length // most)
-    return (slice(i * length // count, (i + 1) * length // count) for i in range(count))
