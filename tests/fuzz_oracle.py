@@ -5,7 +5,8 @@ For any arguments and any files, the oracle requires:
     exit code  0, or 1 (error), or 2 (bad usage); nothing comes out of `main` but the code
     stderr     after a failure it ends in one line, `PROGRAM: error: ...`. Before it, and after a success, there is
                nothing but the lists that `hazeheal-tfrecords convert` documents (`is_report`): orphans, ambiguous
-               names, sizes that differ, images that cannot be read, each with one line an entry
+               names, sizes that differ, images that cannot be read, each with one line an entry; and the lines of
+               progress of work that takes more than 10 seconds
     never      a traceback, a warning, a control character on stderr (a name with a line break or an escape sequence
                is shown escaped), more than `SECONDS` (`SECONDS_PROCESS`), more memory than the bounds below
 """
@@ -192,12 +193,15 @@ def is_report(lines) -> bool:
             "pairs with an image that cannot be read",
         )
     )
+    work = r"scanning --\w+|pairing|reading headers|comparing clear images|comparing newer files|finished shards"
     while lines:
         line = lines.pop(0)
         if title := re.fullmatch(rf"(?:{titles}): ([0-9]+)", line):
             entries, lines = lines[: int(title[1])], lines[int(title[1]) :]
             if len(entries) < int(title[1]) or not all(re.match(r"  .", entry) for entry in entries):
                 return False
+        elif re.fullmatch(rf"(?:{work}): [0-9,]+(?: of [0-9,]+)? \w+(?:, [0-9.,]+/s)?(?:, .+ left)?", line):
+            continue
         elif not re.match(r"  (bad|skipped): .+|  \.\.\. and [0-9]+ more$", line):
             return False
     return True
