@@ -200,7 +200,7 @@ def is_report(lines) -> bool:
             entries, lines = lines[: int(title[1])], lines[int(title[1]) :]
             if len(entries) < int(title[1]) or not all(re.match(r"  .", entry) for entry in entries):
                 return False
-        elif re.fullmatch(rf"(?:{work}): [0-9,]+(?: of [0-9,]+)? \w+(?:, [0-9.,]+/s)?(?:, .+ left)?", line):
+        elif re.fullmatch(rf"(?:{work}): [0-9,]+(?: of [0-9,]+)? \w+, [0-9.,]+/s", line):
             continue
         elif not re.match(r"  (bad|skipped): .+|  \.\.\. and [0-9]+ more$", line):
             return False
