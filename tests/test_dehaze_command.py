@@ -75,7 +75,7 @@ def test_a_folder(run, folder, capsys):
     pathlib.Path("out/a.png").unlink()
     code, said, _ = dehaze(capsys, *flags)
     assert code == 0
-    assert said == ("skipped 3 results that exist already; --overwrite replaces them\nrestored 1 to out\n")
+    assert said == ("skipped 3 existing results; use --overwrite to replace\nrestored 1 to out\n")
     after = {name: pathlib.Path("out", name).stat().st_mtime_ns for name in names("out")}
     assert {name for name in before if before[name] != after[name]} == {"a.png"}, "nor was its a.compare.png"
     assert np.array_equal(load("out/a.png"), gan.restore(load("in/a.png")))
@@ -124,7 +124,7 @@ def test_suffix_extension_quality_and_strength(run, folder, capsys):
     results = ["a_clear.webp", "b/c_clear.webp", "b/d_clear.webp", "b/e_clear.webp"]
     assert names(folder) == sorted(["a.png", "b/c.jpg", "b/d.png", "b/e.bmp", *results])
     code, said, _ = dehaze(capsys, folder, f"--model={run}", f"--output={folder}", *flags)
-    assert (code, said) == (0, "skipped 4 results that exist already; --overwrite replaces them\n")
+    assert (code, said) == (0, "skipped 4 existing results; use --overwrite to replace\n")
     for strength in (0, 0.5, 1.5):
         flags = [f"--strength={strength}", f"--output=s{strength}.png"]
         assert dehaze(capsys, folder / "a.png", f"--model={run}", *flags)[0] == 0

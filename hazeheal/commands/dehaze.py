@@ -44,7 +44,7 @@ from hazeheal.inference.results_record import ResultsRecord
 from hazeheal.inference.strength import LARGEST
 from hazeheal.models import pretrained
 from hazeheal.utils import quiet_import
-from hazeheal.utils.console import one_line, progress_bar
+from hazeheal.utils.console import one_line, plural, progress_bar
 from hazeheal.utils.signals import exit_on_sigterm
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
     if found.others:
         print(f"skipped {found.others} files whose names are neither of images nor of videos")
     if len(missing) < len(found.jobs):
-        print(f"skipped {len(found.jobs) - len(missing)} results that exist already; --overwrite replaces them")
+        print(f"skipped {plural(len(found.jobs) - len(missing), 'existing result')}; use --overwrite to replace")
     outcome = Outcome()
     if missing:
         _restore(missing, flags, record, outcome)
