@@ -1,6 +1,6 @@
 """The images of `hazeheal demo`, without its page: reads uploads, restores them, makes previews and results.
 
-    images = DemoImages({"best": "best"}, folder="temporary", max_pixels=50_000_000)
+    images = DemoImages({"best": open_best}, folder="temporary", max_pixels=50_000_000)
     image = images.add("upload/photo.jpg", session="a")
     preview = images.preview(image.key, model="best", strength=0.8)     # preview.hazy, preview.restored
     name, data = images.result(image.key, model="best", strength=0.8)   # as a file
