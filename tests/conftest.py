@@ -25,6 +25,9 @@ import pytest
 # Assertions of the modules that tests share show their values too; before any of these is imported.
 pytest.register_assert_rewrite(*(path.stem for path in pathlib.Path(__file__).parent.glob("*.py")))
 
+import sys
+import types
+
 import checkpoints_made
 import numpy as np
 import tensorflow as tf
@@ -37,6 +40,7 @@ from trainings import SIZE, Training, make_config
 
 from hazeheal import config as configs
 from hazeheal.data.synthesis import synthetic_pairs
+from hazeheal.distributed.ray_board import Board
 from hazeheal.distributed.runtime import choose_runtime
 
 CPU_DEVICES = 4
@@ -210,3 +214,10 @@ def batches():
         return hazy[chosen], clear[chosen]
 
     return get
+
+
+@pytest.fixture
+def board(monkeypatch):
+    """A board in this process, and a Ray that reads it."""
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(get=lambda value: value))
+    return Board()

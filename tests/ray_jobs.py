@@ -7,12 +7,23 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import jobs
 import processes
 from places import ROOT
 
 PROGRAM = ROOT / "launch/train_ray.py"
+
+
+class Remote:
+    """Stands for a Ray actor: `actor.method.remote(...)` is a call."""
+
+    def __init__(self, actor):
+        self._actor = actor
+
+    def __getattr__(self, name):
+        return types.SimpleNamespace(remote=getattr(self._actor, name))
 
 
 def load():
