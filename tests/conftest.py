@@ -10,7 +10,9 @@ import logging
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
+import types
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -24,9 +26,6 @@ import pytest
 
 # Assertions of the modules that tests share show their values too; before any of these is imported.
 pytest.register_assert_rewrite(*(path.stem for path in pathlib.Path(__file__).parent.glob("*.py")))
-
-import sys
-import types
 
 import checkpoints_made
 import numpy as np
@@ -218,6 +217,6 @@ def batches():
 
 @pytest.fixture
 def board(monkeypatch):
-    """A board in this process, and a Ray that reads it."""
+    """The board of a job on Ray, in this process, and a Ray that reads it."""
     monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(get=lambda value: value))
     return Board()
