@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hazeheal.config_fields import FIELDS, KINDS, REMOVED_FIELDS, check, flat, without_removed
+from hazeheal.data.pipeline.mix import Mix
 from hazeheal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -202,3 +203,12 @@ def check_crop(config: "ConfigDict", split: "Split") -> None:
     """Refuses a crop that is larger than an image of `split`. Windows (`data.window_min`) fit any image."""
     if not config.data.window_min:
         split.check_crop(config.data.crop_size, setting="--config.data.crop_size")
+
+
+def check_mix(config: "ConfigDict", split: "Split") -> None:
+    """Refuses a mix that does not fit the keys of `split`."""
+    if config.data.mix.strip():
+        try:
+            Mix(config.data.mix, split)
+        except UsageError as error:
+            raise UsageError(f"--config.data.{error}") from None

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hazeheal.data.pipeline.haze_settings import HazeSettings
+from hazeheal.data.pipeline.mix import parse_mix
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.models.receptive_field import tiling
 from hazeheal.utils.console import shorten
@@ -53,6 +54,7 @@ FIELDS = {
     "data.train_split": Field(str),
     "data.val_split": Field(str),
     "data.crop_size": Field(int, least=1),
+    "data.mix": Field(str),
     "data.window_min": SHARE,
     "data.flip": Field(bool),
     "data.rot90": Field(bool),
@@ -150,6 +152,7 @@ def check(config: "ConfigDict") -> None:
         _check_field(key, values[key], field)
     try:
         HazeSettings(**config.data.fresh_haze)
+        parse_mix(config.data.mix)
     except UsageError as error:
         raise UsageError(f"--config.data.{error}") from None
     if not config.data.train_split:

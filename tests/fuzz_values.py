@@ -174,6 +174,7 @@ def valid_values(key):
     special |= {"loss.perceptual_layer": ("block1_conv1", "block3_conv3"), "data.crop_size": ("16", "24")}
     special |= {"model.depth": ("1", "2"), "model.width": ("4", "6"), "samples.max_side": ("16", "99")}
     special["model.patch_size"] = ("1", "2")
+    special["data.mix"] = ("", "=1")
     special |= {"data.cache": ("auto", "off"), "data.val_tile_size": ("0", "2000")}
     special["model.view_size"] = ("0",)  # others go with some outputs alone
     special |= {

@@ -232,6 +232,17 @@ class Split:
         except (OSError, StopIteration, ValueError, KeyError, TypeError, RecursionError):
             return text
 
+    def read_sources(self) -> list[tuple[str, str, str]]:
+        """Returns (key, hazy file, clear file) of all records; raises DataError if their list is damaged."""
+        try:
+            rows = [json.loads(line) for line in read_file(self.sources).splitlines()]
+            rows = [(str(row["key"]), str(row["hazy"]), str(row["clear"])) for row in rows]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(f"{self.sources} cannot be read ({error}); convert the data set again") from error
+        if len(rows) != len(self):
+            raise DataError(f"{self.sources} lists {len(rows)} records, not {len(self)}; convert the data set again")
+        return rows
+
     def largest_image(self) -> int:
         """Returns the largest number of pixels of an image."""
         return int((self.index["height"].astype(np.int64) * self.index["width"]).max())

@@ -7,7 +7,6 @@ for pair in source.pairs:
 
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable
@@ -234,7 +233,7 @@ def from_records(data_dir: str | os.PathLike, *, split: str = "val", limit: int 
     sizes = zip(opened.index["height"].tolist(), opened.index["width"].tolist(), strict=True)
     pairs = [
         EvaluationPair(key, hazy, clear, functools.partial(load, number), size)
-        for number, ((key, hazy, clear), size) in enumerate(zip(_read_sources(opened)[:limit], sizes, strict=False))
+        for number, ((key, hazy, clear), size) in enumerate(zip(opened.read_sources()[:limit], sizes, strict=False))
     ]
     description = {"data_dir": str(data_dir), "split": split}
     description["fingerprint"] = records.load_manifest(data_dir)["fingerprint"]
@@ -247,15 +246,3 @@ def _limited(pairs, description, title, *, total):
         description = description | {"limited_to": len(pairs), "of": total}
         title = f"{title}, the first of {total}"
     return Pairs(pairs=pairs, description=description, title=title)
-
-
-def _read_sources(split):
-    """[(key, hazy file, clear file)] of the records of a split, from the list of sources beside its shards."""
-    try:
-        rows = [json.loads(line) for line in records.read_file(split.sources).splitlines()]
-        rows = [(str(row["key"]), str(row["hazy"]), str(row["clear"])) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{split.sources} cannot be read ({error}); convert the data set again") from error
-    if len(rows) != len(split):
-        raise DataError(f"{split.sources} lists {len(rows)} records, not {len(split)}; convert the data set again")
-    return rows

@@ -57,7 +57,8 @@ class TrainingData:
     def describe(self) -> str:
         """Returns the directory of the data set and the numbers of its pairs."""
         validation = f"{self.val.num_images} validation" if self.val else "no validation"
-        return f"{self._data_dir}: {self.train.num_images} training, {validation} pairs"
+        mix = "" if self.train.mix is None else f"; mix: {self.train.mix.describe()}"
+        return f"{self._data_dir}: {self.train.num_images} training, {validation} pairs{mix}"
 
     def build_caches(self) -> contextlib.AbstractContextManager:
         """Returns a context in which the decoded images of both splits are written to the cache, if there is one."""

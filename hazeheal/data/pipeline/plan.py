@@ -1,7 +1,8 @@
 """The plan of a training: what is read and drawn for each position, as a function of (seed, position) alone.
 
 With global batch B, step t takes the positions p = t B + i, i = 0..B-1; replica r takes i = r b..(r + 1) b - 1 with
-b = B / replicas. Position p is place p % N of epoch p // N, and each epoch is another permutation of all N pairs.
+b = B / replicas. Position p is place p % N of epoch p // N, and each epoch is another permutation of all N pairs,
+unless a mix says how often each part of them is used.
 Everything is computed for many batches at once, which costs a few microseconds per image.
 """
 
@@ -11,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from hazeheal.data.pipeline import augment
+from hazeheal.data.pipeline.mix import Mix
 from hazeheal.data.pipeline.random_bits import random_bits
-from hazeheal.data.pipeline.shuffle import shuffled_numbers
+from hazeheal.data.pipeline.shuffle import mixed_numbers, shuffled_numbers
 
 IMAGES_PER_CALL = 512  # planned at once
 
@@ -26,6 +28,7 @@ def plan_dataset(
     seed: int,
     count: int,
     num_candidates: int,
+    mix: Mix | None = None,
 ) -> tf.data.Dataset:
     """Returns the plans of all batches from `start_step` on, without end: one for each local replica, then the next step.
 
@@ -36,6 +39,7 @@ def plan_dataset(
         seed: The run's.
         count: Number of pairs of the split, N.
         num_candidates: How many records to name for each position; all but the first replace damaged ones.
+        mix: How often each part of the pairs is used; None: all pairs equally often.
 
     Returns:
         Dataset of {`position`: int64 `[b]`; `candidates`: int64 `[b, num_candidates]`, the records at this position and
@@ -56,7 +60,11 @@ def plan_dataset(
         first = steps * batch_size + replicas * share
         positions = tf.ensure_shape(first[:, tf.newaxis] + tf.range(share, dtype=tf.int64), [None, share])
         places = positions[..., tf.newaxis] + tf.range(num_candidates, dtype=tf.int64)
-        numbers = shuffled_numbers(tf.reshape(places, [-1]), seed=seed, count=count)
+        places = tf.reshape(places, [-1])
+        if mix is None:
+            numbers = shuffled_numbers(places, seed=seed, count=count)
+        else:
+            numbers = mixed_numbers(places, seed=seed, mix=mix)
         bits = tf.numpy_function(draw, [positions], [tf.uint32] * len(widths), stateful=False)
         return {
             "position": positions,

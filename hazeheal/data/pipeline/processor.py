@@ -26,6 +26,7 @@ from hazeheal.data.pipeline import augment, haze_augmentation
 from hazeheal.data.pipeline.decode import resize, with_margins
 from hazeheal.data.pipeline.graph_reader import GraphReader
 from hazeheal.data.pipeline.haze_settings import HazeSettings
+from hazeheal.data.pipeline.mix import Mix
 from hazeheal.data.pipeline.pixel_cache import PixelCache, cache_path, is_complete
 from hazeheal.data.pipeline.plan import plan_dataset
 from hazeheal.data.pipeline.sources import CacheSource, RecordSource
@@ -49,6 +50,8 @@ class DehazeDataProcessor:
         num_replicas: Number of replicas of all processes.
         local_replicas: Global numbers of the replicas that this process feeds, ascending; all by default.
         seed: 64-bit integer that determines order and augmentation.
+        mix: The share of the images of `dataset` that each part of the split gets, as `mix` describes; empty: all
+            pairs are used equally often.
         flip, rot90: Whether to mirror and rotate (see `augment.random_orientations`).
         haze: Settings of the haze augmentation of `dataset`, or None.
         workers: Number of threads that decode; 0 for one per CPU core that this process may use.
@@ -71,6 +74,7 @@ class DehazeDataProcessor:
         num_replicas: int = 1,
         local_replicas: Iterable[int] | None = None,
         seed: int = 0,
+        mix: str = "",
         flip: bool = True,
         rot90: bool = True,
         haze: HazeSettings | None = None,
@@ -105,6 +109,7 @@ class DehazeDataProcessor:
         self._window_min = window_min
         self._num_replicas = num_replicas
         self._seed = seed
+        self.mix = Mix(mix, self._split) if mix.strip() else None
         self._flip, self._rot90 = flip, rot90
         self._haze = haze if haze and haze.is_on else None
         self._grain = haze_augmentation.make_grain(crop_size) if self._haze and crop_size else None
@@ -128,6 +133,7 @@ class DehazeDataProcessor:
             "crop_size": data.crop_size if is_training else None,
             "window_min": data.window_min,
             "seed": config.seed,
+            "mix": data.mix if is_training else "",
             "flip": data.flip,
             "rot90": data.rot90,
             "haze": HazeSettings(**data.fresh_haze) if is_training else None,
@@ -138,7 +144,7 @@ class DehazeDataProcessor:
 
     @property
     def num_images(self) -> int:
-        """N: the number of pairs in the split, and of positions in an epoch."""
+        """N: the number of pairs in the split, and of positions in an epoch, with a mix too."""
         return len(self._split)
 
     @property
@@ -199,6 +205,7 @@ class DehazeDataProcessor:
             seed=self._seed,
             count=self.num_images,
             num_candidates=self._records.num_candidates,
+            mix=self.mix,
         )
         if isinstance(self._source, CacheSource) and not (self._window_min or self._haze or orient):
             batches = plans.map(self._copy_batch, num_parallel_calls=self._workers)

@@ -1,10 +1,12 @@
 """The training order: the record at each position, as a function of (seed, position).
 
-Each epoch is one permutation of all records. Any position can be computed in O(1) time and memory, so a run can start
+Each epoch is one permutation of all records, or of the parts of a mix (`mix`). Any position can be computed in O(1) time and memory, so a run can start
 at any step.
 """
 
 import tensorflow as tf
+
+from hazeheal.data.pipeline.mix import BLOCK, Mix
 
 # The cipher of index_shuffle uses 4 rounds by default, which is too few: with 60,000 records the orders of two
 # successive epochs correlate with 0.89, and with 1,000,000 the records of neighboring places with 0.41. With 12
@@ -31,6 +33,23 @@ def shuffled_numbers(positions: tf.Tensor, *, seed: int, count: int) -> tf.Tenso
     # The operation requires a vector for max_index if the key is one.
     last = tf.fill(tf.shape(positions), tf.constant(count - 1, tf.int64))
     return tf.raw_ops.RandomIndexShuffle(index=positions % count, seed=key, max_index=last, rounds=SHUFFLE_ROUNDS)
+
+
+def mixed_numbers(positions: tf.Tensor, *, seed: int, mix: Mix) -> tf.Tensor:
+    """Returns the record at each position of the endless sequence of a mix, as `shuffled_numbers` does.
+
+    Position p is in block p // BLOCK, whose slots are shuffled. Slots are assigned to the parts in turn, so the slot
+    gives the part and the place in the shuffled sequence of the part.
+    """
+    block, slots = positions // BLOCK, shuffled_numbers(positions, seed=seed, count=BLOCK)
+    numbers, first = tf.zeros_like(positions), 0
+    for index, (part, count) in enumerate(zip(mix.parts, mix.counts, strict=True), start=1):
+        rank = tf.clip_by_value(slots - first, 0, count - 1)
+        place = shuffled_numbers(block * count + rank, seed=_hash(seed + _hash(index)), count=len(part))
+        inside = (slots >= first) & (slots < first + count)
+        numbers = tf.where(inside, tf.gather(part, place), numbers)
+        first += count
+    return numbers
 
 
 def _hash(number: int) -> int:

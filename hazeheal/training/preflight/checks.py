@@ -49,7 +49,9 @@ def check_run(
     fingerprint = networks_from = None
     if data_dir is not None:
         fingerprint = records.load_manifest(data_dir)["fingerprint"]
-        configs.check_crop(config, records.open_split(data_dir, config.data.train_split))
+        train = records.open_split(data_dir, config.data.train_split)
+        configs.check_crop(config, train)
+        configs.check_mix(config, train)
     newest = newest_checkpoint(directory)
     if newest is None:
         networks_from = find_networks(restore_from, config=config) if restore_from else None

@@ -38,7 +38,9 @@ def write_preview(
         raise UsageError(f"--preview={path} must be the name of an image file that ends in .png or .jpg")
     if path.exists():
         raise UsageError(f"--preview={path} exists; choose another file name or remove the file")
-    configs.check_crop(config, records.open_split(data_dir, config.data.train_split))
+    train = records.open_split(data_dir, config.data.train_split)
+    configs.check_crop(config, train)
+    configs.check_mix(config, train)
 
     import tensorflow as tf
 

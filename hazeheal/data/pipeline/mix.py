@@ -1,0 +1,113 @@
+"""The mix: which share of the training images each part of a data set gets.
+
+A data set of several sources has far more pairs of one than of another. With
+
+    --config.data.mix="rice1/=1, sots/=2, synthetic/=2"
+
+a fifth of the images of each epoch are pairs whose key begins with `rice1/`, whatever their number. The longest prefix
+that a key begins with decides, an empty prefix matches all keys, and a weight of 0 leaves pairs out.
+
+Each block of `BLOCK` positions holds every part as often as its share says, in shuffled order. A part is shuffled as a
+data set of its own: all of its pairs are used before one is used again.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from hazeheal.data.records import Split
+from hazeheal.errors import UsageError
+from hazeheal.utils.console import shorten
+
+BLOCK = 1000  # positions; shares are rounded to 1 / BLOCK
+
+
+def parse_mix(text: str) -> dict[str, float]:
+    """Returns {prefix: weight} of a `data.mix`, in its order; {} of an empty text.
+
+    Raises:
+        UsageError: A part has no valid weight, a prefix is given twice, or all weights are 0.
+    """
+    weights = {}
+    for part in text.split(",") if text.strip() else ():
+        prefix, equals, number = (word.strip() for word in part.rpartition("="))
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not (equals and 0 <= weight < math.inf):
+            raise UsageError(
+                f"mix={shorten(text)}: {shorten(part.strip())!r} is not PREFIX=WEIGHT with a weight of 0 or more; "
+                "use for example rice1/=1, sots/=2"
+            )
+        if prefix in weights:
+            raise UsageError(f"mix={shorten(text)} has the prefix {prefix!r} twice; give it one weight")
+        weights[prefix] = weight
+    if weights and not any(weights.values()):
+        raise UsageError(f"mix={shorten(text)} leaves all pairs out; give at least one weight above 0")
+    return weights
+
+
+class Mix:
+    """The parts of a training split and how often each is used.
+
+    Attributes:
+        prefixes: The prefix of each part.
+        parts: The numbers of its records, int64 `[n]` each.
+        counts: How many of `BLOCK` positions each part gets.
+    """
+
+    def __init__(self, text: str, split: Split) -> None:
+        """Assigns the records of a split to the parts of a `data.mix`, which is not empty.
+
+        Raises:
+            UsageError: A pair belongs to no part, or a part has no pairs.
+            DataError: The list of sources is damaged.
+        """
+        weights = parse_mix(text)
+        keys = [key for key, _, _ in split.read_sources()]
+        by_length = sorted(weights, key=len, reverse=True)
+        members = {prefix: [] for prefix in weights}
+        for number, key in enumerate(keys):
+            prefix = next((prefix for prefix in by_length if key.startswith(prefix)), None)
+            if prefix is None:
+                raise UsageError(
+                    f"mix={shorten(text)} has no part for the pair {key!r}; add its prefix, with a weight of 0 "
+                    "to leave such pairs out, or an empty prefix for all others (=1)"
+                )
+            members[prefix].append(number)
+        for prefix, numbers in members.items():
+            if weights[prefix] and not numbers:
+                raise UsageError(
+                    f"mix={shorten(text)}: no key of split {split.name} begins with {prefix!r}, or all of them "
+                    f"begin with a longer prefix; the keys begin with {_beginnings(keys)}"
+                )
+        self.prefixes = [prefix for prefix in weights if weights[prefix]]
+        self.parts = [np.array(members[prefix], np.int64) for prefix in self.prefixes]
+        self.counts = _rounded([weights[prefix] for prefix in self.prefixes])
+
+    def describe(self) -> str:
+        """Returns the share and the number of pairs of each part."""
+        rows = zip(self.prefixes, self.counts, self.parts, strict=True)
+        return ", ".join(
+            f"{prefix or 'others'} {count / BLOCK:.1%} ({len(part)} pairs)" for prefix, count, part in rows
+        )
+
+
+def _rounded(weights: Sequence[float]) -> list[int]:
+    """Returns integers of at least 1 that add up to `BLOCK`, in proportion to weights (largest remainders)."""
+    shares = np.array(weights) / sum(weights) * BLOCK
+    counts = np.maximum(np.floor(shares), 1).astype(int)
+    while (missing := BLOCK - counts.sum()) != 0:
+        step = np.sign(missing)
+        # Of those that may change, the one that is farthest from its share.
+        error = np.where((step < 0) & (counts == 1), -np.inf, step * (shares - counts))
+        counts[np.argmax(error)] += step
+    return counts.tolist()
+
+
+def _beginnings(keys, most=8):
+    """The folders that keys begin with, or a few keys, for an error."""
+    folders = sorted({key.partition("/")[0] + "/" for key in keys if "/" in key}) or sorted(keys)
+    return ", ".join(folders[:most]) + (", ..." if len(folders) > most else "")
