@@ -10,10 +10,13 @@ import logging
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 import types
 
+# A shell starts its background processes with interrupts ignored, which the processes that tests start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Decoded images of tests are not kept, also not by the processes that tests start.

@@ -74,6 +74,7 @@ def decode_by_pillow(data: bytes, options: PixelOptions, extract: Extract, *, ma
             raise UnsupportedImageError("EPS files need an interpreter; save the image as PNG")
         if image.format == "TIFF":
             to_rgb.refuse_camera_raw(image.tag_v2.get, data)
+            to_rgb.refuse_plain_ycbcr(image)
         passthrough = inspect_file(data, format=image.format or "unknown")
         frames = to_rgb.count_frames(image)
         if frames > 1:

@@ -28,7 +28,8 @@ _ARRAYS = {
 SIDEWAYS = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 _NEW_SUBFILE_TYPE = 254
 REDUCED_COPY, MASK = 0b001, 0b100  # of the tag NewSubfileType
-_PHOTOMETRIC, _DNG_VERSION = 262, 50706
+_PHOTOMETRIC, _COMPRESSION, _DNG_VERSION = 262, 259, 50706
+_YCBCR = 6
 _RAW_PHOTOMETRICS = (32803, 34892)  # CFA and LinearRaw, of DNG
 
 
@@ -67,6 +68,16 @@ def refuse_camera_raw(tag: Callable[[int], Any], head: bytes) -> None:
     is_dng = tag(_PHOTOMETRIC) in _RAW_PHOTOMETRICS or tag(_DNG_VERSION) is not None
     if is_reduced or is_dng or head[8:10] == b"CR":  # Canon CR2
         raise UnsupportedImageError("a camera raw file, or a preview of one; develop it and save it as TIFF or PNG")
+
+
+def refuse_plain_ycbcr(image: Image.Image) -> None:
+    """Raises UnsupportedImageError for a TIFF of uncompressed YCbCr, which Pillow before 13 takes for RGB of four bytes."""
+    is_plain = image.tag_v2.get(_PHOTOMETRIC) == _YCBCR and image.tag_v2.get(_COMPRESSION, 1) == 1
+    if is_plain and image.mode != "YCbCr":
+        raise UnsupportedImageError(
+            "uncompressed YCbCr, which Pillow reads from version 13 on; save the image as PNG, or use Python 3.11 or later "
+            "and `pip install --upgrade pillow`"
+        )
 
 
 def upright_transpose(image: Image.Image) -> Image.Transpose | None:

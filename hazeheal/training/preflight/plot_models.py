@@ -7,6 +7,11 @@ from ml_collections import ConfigDict
 
 from hazeheal.errors import HazeHealError
 
+MISSING = (
+    "--plot_models needs pydot (pip install 'hazeheal[plots]') and Graphviz (the program `dot`, from your system's package "
+    "manager); install both and run the command again"
+)
+
 
 def plot_models(config: ConfigDict, *, directory: str | os.PathLike) -> list[pathlib.Path]:
     """Writes generator_model.png and discriminator_model.png: all layers, with the shapes between them.
@@ -37,11 +42,10 @@ def plot_models(config: ConfigDict, *, directory: str | os.PathLike) -> list[pat
             path.parent.mkdir(parents=True, exist_ok=True)
             keras.utils.plot_model(getattr(networks, name), str(path), show_shapes=True, show_layer_names=True)
         except ImportError as error:
-            raise HazeHealError(
-                "--plot_models needs pydot (pip install 'hazeheal[plots]') and Graphviz (the program `dot`, from your "
-                "system's package manager); install both and run the command again"
-            ) from error
+            raise HazeHealError(MISSING) from error
         except (OSError, AssertionError) as error:  # AssertionError: pydot's check of the exit code of `dot`
             raise HazeHealError(f"{path} cannot be written: {error}; choose another --workdir") from error
+        if not path.is_file():  # Keras before 3.13 prints a message instead where IPython was imported
+            raise HazeHealError(MISSING)
         paths.append(path)
     return paths
