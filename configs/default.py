@@ -61,6 +61,10 @@ def get_config() -> ConfigDict:
     # N: each NxN pixels become the channels of one position; 2 takes a quarter of the time of 1.
     config.model.patch_size = 1
     config.model.view_size = 0  # N: the network sees every image resized to NxN pixels; 0: at its own size
+    # With a view and output=scattering: K and B for each of N levels of brightness, at the resolution of the patches; 0: for
+    # each pixel of the view.
+    config.model.bins = 0
+    config.model.edges = "zero"  # what convolutions see beyond the edges: zero | repeat (the outermost pixels)
     config.model.disc_width = 64
 
     config.loss = ConfigDict()

@@ -71,6 +71,8 @@ FIELDS = {
     "model.se_ratio": Field(float, least=0.0),
     "model.patch_size": Field(int, least=1, most=16),
     "model.view_size": Field(int, least=0, most=4096),
+    "model.bins": Field(int, least=0, most=32),
+    "model.edges": Field(str, choices=("zero", "repeat")),
     "model.disc_width": Field(int, least=1),
     "loss.l1_weight": WEIGHT,
     "loss.gan_weight": WEIGHT,
@@ -210,6 +212,10 @@ def _check_networks(model, *, crop_size):
                 f"--config.{key}={side} is too small for --config.model.depth={model.depth} and "
                 f"--config.model.patch_size={model.patch_size}; use {least} or more, or a smaller depth"
             )
+    if model.bins and not (model.view_size and model.output == "scattering"):
+        raise UsageError(
+            f"--config.model.bins={model.bins} needs a view_size above 0 and output=scattering; set both, or bins=0"
+        )
     if model.width % 2:
         raise UsageError(f"--config.model.width={model.width} is odd; the stem needs an even number")
 

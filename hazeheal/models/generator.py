@@ -15,7 +15,7 @@ The names of the variables, such as `encoder_0/mbconv/expand/kernel`, are part o
 import tensorflow as tf
 
 from hazeheal.models import ops
-from hazeheal.models.layers import NORMS, MBConv, Up, conv, halved, norm_layer, normalized, scaled_normal
+from hazeheal.models.layers import EDGES, NORMS, MBConv, Up, conv, halved, norm_layer, normalized, scaled_normal
 from hazeheal.models.rearrange import CropTo, MirrorPad, Patches, Pixels, Shape
 from hazeheal.models.receptive_field import multiple
 from hazeheal.models.view import ApplyMaps, Maps, View
@@ -33,6 +33,8 @@ def build_generator(
     se_ratio: float = 0.25,
     patch_size: int = 1,
     view_size: int = 0,
+    bins: int = 0,
+    edges: str = "zero",
     dtype: str = "float32",
     seed: int = 0,
 ) -> keras.Model:
@@ -55,6 +57,10 @@ def build_generator(
             about a quarter of the time.
         view_size: The network gets the image reduced to view_size x view_size pixels, and the output of the head is
             enlarged and applied to the image (`view`). 0: the network gets the image itself.
+        bins: With a view and the output `scattering`, the head outputs K and B once per patch and for each of `bins`
+            levels of brightness; a pixel gets those of its own brightness (`view.apply_parts`). 0: K and B for each
+            pixel of the view.
+        edges: What convolutions see beyond the edges: `zero`, or `repeat`, the outermost pixels.
         dtype: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16. The head is always float32.
         seed: The initial values are a function of the seed and the names of the variables.
 
@@ -71,18 +77,20 @@ def build_generator(
     for name, (value, minimum) in least.items():
         if value < minimum:
             raise ValueError(f"{name} is {value}: must be {minimum} or more")
-    for name, value, choices in (("norm", norm, NORMS), ("output", output, OUTPUTS)):
+    for name, value, choices in (("norm", norm, NORMS), ("output", output, OUTPUTS), ("edges", edges, EDGES)):
         if value not in choices:
             raise ValueError(f"{name} is {value!r}: must be one of {', '.join(choices)}")
+    if bins and not (view_size and output == "scattering"):
+        raise ValueError(f"bins is {bins}: must be 0 without a view_size and output=scattering")
 
-    block = {"norm": norm, "se_ratio": se_ratio, "seed": seed, "dtype": dtype}
+    block = {"norm": norm, "se_ratio": se_ratio, "edges": edges, "seed": seed, "dtype": dtype}
     hazy = keras.Input((None, None, 3), name="hazy", dtype="float32")
     # The image itself is float32 under every policy: bfloat16 has 8 significant bits.
     seen = View(view_size, name="view", dtype="float32")(hazy) if view_size else hazy
     padded = MirrorPad(multiple(depth, patch_size), name="pad", dtype="float32")(seen)
     if patch_size > 1:
         padded = Patches(patch_size, name="patches", dtype="float32")(padded)
-    x = conv(width // 2, 3, padded.shape[-1], seed=seed, path="stem", dtype=dtype)(padded)
+    x = conv(width // 2, 3, padded.shape[-1], seed=seed, path="stem", edges=edges, dtype=dtype)(padded)
     x = keras.layers.Activation("silu", name="stem_swish", dtype=dtype)(x)
     skips = []
     for i in range(depth):
@@ -91,10 +99,11 @@ def build_generator(
     for i in range(2):
         x = MBConv(x.shape[-1], strides=1, path=f"bottom_{i}", name=f"bottom_{i}", **block)(x)
     for i in reversed(range(depth)):
-        x = DecoderStage(norm=norm, seed=seed, dtype=dtype, name=f"decoder_{i}")([x, skips[i]])
-    x = Head(3 * patch_size**2, kind=output, seed=seed, dtype="float32", name="head")(x)
+        x = DecoderStage(norm=norm, edges=edges, seed=seed, dtype=dtype, name=f"decoder_{i}")([x, skips[i]])
+    values = 3 * (bins or patch_size**2)
+    x = Head(values, kind=output, edges=edges, seed=seed, dtype="float32", name="head")(x)
     if view_size:
-        x = Maps(view_size, kind=output, patch_size=patch_size, name="maps", dtype="float32")(x)
+        x = Maps(view_size, kind=output, patch_size=patch_size, bins=bins, name="maps", dtype="float32")(x)
         x = ApplyMaps(name="apply_maps", dtype="float32")([x, hazy])
         return keras.Model(hazy, x, name="generator")
     # Applied on the patches: only the result is rearranged, and not K and B, which are twice as large.
@@ -109,18 +118,20 @@ def build_generator(
 class EncoderStage(keras.layers.Layer):
     """Halves the sides with a strided convolution and with an MBConv, and fuses the two with a 1x1 convolution."""
 
-    def __init__(self, filters: int, *, norm: str, se_ratio: float, seed: int, **kwargs) -> None:
+    def __init__(self, filters: int, *, norm: str, se_ratio: float, seed: int, edges: str = "zero", **kwargs) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.norm = norm
         self.se_ratio = se_ratio
         self.seed = seed
+        self.edges = edges
 
     def build(self, shape: Shape) -> None:
         """Creates the layers for inputs of shape `[B, H, W, C]`."""
         common = {"seed": self.seed, "dtype": self.dtype_policy}
-        block = {"norm": self.norm, "se_ratio": self.se_ratio, **common}
-        self.strided = conv(self.filters, 3, shape[-1], strides=2, path=f"{self.name}/strided", **common)
+        block = {"norm": self.norm, "se_ratio": self.se_ratio, "edges": self.edges, **common}
+        path = f"{self.name}/strided"
+        self.strided = conv(self.filters, 3, shape[-1], strides=2, path=path, edges=self.edges, **common)
         self.strided_norm = norm_layer(self.norm, self.filters, name="strided_norm", dtype=self.dtype_policy)
         self.mbconv = MBConv(self.filters, strides=2, path=f"{self.name}/mbconv", name="mbconv", **block)
         self.fuse = conv(self.filters, 1, 2 * self.filters, path=f"{self.name}/fuse", **common)
@@ -141,10 +152,11 @@ class EncoderStage(keras.layers.Layer):
 class DecoderStage(keras.layers.Layer):
     """Doubles the sides with a transposed convolution and merges the skip connection of that size."""
 
-    def __init__(self, *, norm: str, seed: int, **kwargs) -> None:
+    def __init__(self, *, norm: str, seed: int, edges: str = "zero", **kwargs) -> None:
         super().__init__(**kwargs)
         self.norm = norm
         self.seed = seed
+        self.edges = edges
 
     def build(self, shapes: list[Shape]) -> None:
         """Creates the layers for the inputs of `call`."""
@@ -153,11 +165,12 @@ class DecoderStage(keras.layers.Layer):
         # 2x2 of the 4x4 taps reach one output.
         init = scaled_normal(seed=self.seed, path=f"{self.name}/up", fan_in=4 * below[-1])
         common = {"padding": "same", "kernel_initializer": init, "dtype": self.dtype_policy}
-        self.up = Up(filters, 4, strides=2, name="up", **common)
+        self.up = Up(filters, 4, strides=2, edges=self.edges, name="up", **common)
         self.up.build(below)
         self.up_norm = norm_layer(self.norm, filters, name="up_norm", dtype=self.dtype_policy)
         path = f"{self.name}/merge"
-        self.merge = conv(filters, 3, 2 * filters, seed=self.seed, path=path, dtype=self.dtype_policy)
+        common = {"seed": self.seed, "edges": self.edges, "dtype": self.dtype_policy}
+        self.merge = conv(filters, 3, 2 * filters, path=path, **common)
         self.merge_norm = norm_layer(self.norm, filters, name="merge_norm", dtype=self.dtype_policy)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
@@ -179,11 +192,12 @@ class Head(keras.layers.Layer):
     stored .keras files have it.
     """
 
-    def __init__(self, values: int, *, kind: str, seed: int = 0, **kwargs) -> None:
+    def __init__(self, values: int, *, kind: str, seed: int = 0, edges: str = "zero", **kwargs) -> None:
         super().__init__(**kwargs)
         self.values = values
         self.kind = kind
         self.seed = seed
+        self.edges = edges
         self.maps = 2 * values if kind == "scattering" else values
 
     def build(self, shape: Shape) -> None:
@@ -196,6 +210,8 @@ class Head(keras.layers.Layer):
         kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
         if self.kind == "scattering":
             kernel, bias = self._grouped(kernel), self._grouped(bias)
+        if self.edges == "repeat":
+            return ops.conv_same(inputs, kernel, bias, strides=1, edges=self.edges)
         return tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME"), bias)
 
     def _grouped(self, weights):

@@ -16,6 +16,7 @@ from hazeheal.models.rearrange import Shape
 from hazeheal.utils.import_keras import keras
 
 NORMS = ("none", "layer")
+EDGES = ("zero", "repeat")  # what convolutions see beyond the edges of a map
 EPSILON = 1e-6  # added to the variance in a norm
 
 
@@ -49,11 +50,12 @@ def conv(
     dtype: str | keras.DTypePolicy,
     strides: int = 1,
     gain: float = 2.0,
+    edges: str = "zero",
 ) -> "Conv":
     """Returns a convolution with bias and padding `same` and its variables, named after the last part of `path`."""
     init = scaled_normal(seed=seed, path=path, fan_in=size * size * channels, gain=gain)
     common = {"padding": "same", "kernel_initializer": init, "dtype": dtype, "name": path.split("/")[-1]}
-    layer = Conv(filters, size, strides=strides, **common)
+    layer = Conv(filters, size, strides=strides, edges=edges, **common)
     layer.build((None, None, None, channels))
     return layer
 
@@ -110,21 +112,30 @@ def normalized(layer: "Conv | Depthwise | Up", norm: Norm, inputs: tf.Tensor) ->
 
 @keras.saving.register_keras_serializable("hazeheal")
 class Conv(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` with padding `same`, computed by `ops.conv_same`."""
+    """`keras.layers.Conv2D` with padding `same`, computed by `ops.conv_same`, with `edges` of `EDGES`."""
+
+    def __init__(self, *args, edges: str = "zero", **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.edges = edges
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves `[B, H, W, C]` and adds the bias."""
         kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
-        return ops.conv_same(inputs, kernel, bias, strides=self.strides[0])
+        return ops.conv_same(inputs, kernel, bias, strides=self.strides[0], edges=self.edges)
 
     def convolve(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves without a bias."""
-        return ops.conv_same(inputs, tf.convert_to_tensor(self.kernel), None, strides=self.strides[0])
+        kernel = tf.convert_to_tensor(self.kernel)
+        return ops.conv_same(inputs, kernel, None, strides=self.strides[0], edges=self.edges)
 
 
 @keras.saving.register_keras_serializable("hazeheal")
 class Depthwise(keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D` with padding `same` and without dilation, computed by `ops.depthwise`."""
+
+    def __init__(self, *args, edges: str = "zero", **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.edges = edges
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves `[B, H, W, C]` and adds the bias."""
@@ -132,12 +143,17 @@ class Depthwise(keras.layers.DepthwiseConv2D):
 
     def convolve(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves without a bias."""
-        return ops.depthwise(inputs, tf.convert_to_tensor(self.kernel), strides=self.strides[0])
+        kernel = tf.convert_to_tensor(self.kernel)
+        return ops.depthwise(inputs, kernel, strides=self.strides[0], edges=self.edges)
 
 
 @keras.saving.register_keras_serializable("hazeheal")
 class Up(keras.layers.Conv2DTranspose):
-    """`keras.layers.Conv2DTranspose` of stride 2 with padding `same`."""
+    """`keras.layers.Conv2DTranspose` of stride 2 and 4x4 taps with padding `same`."""
+
+    def __init__(self, *args, edges: str = "zero", **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.edges = edges
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Doubles the sides of `[B, H, W, C]` and adds the bias."""
@@ -145,9 +161,12 @@ class Up(keras.layers.Conv2DTranspose):
 
     def convolve(self, inputs: tf.Tensor) -> tf.Tensor:
         """Doubles the sides without a bias."""
+        if self.edges == "repeat":
+            inputs = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
         batch, height, width = (inputs.shape[axis] or tf.shape(inputs)[axis] for axis in range(3))
         shape = [batch, 2 * height, 2 * width, self.filters]
-        return tf.nn.conv2d_transpose(inputs, tf.convert_to_tensor(self.kernel), shape, 2, "SAME")
+        outputs = tf.nn.conv2d_transpose(inputs, tf.convert_to_tensor(self.kernel), shape, 2, "SAME")
+        return outputs[:, 2:-2, 2:-2] if self.edges == "repeat" else outputs
 
 
 @keras.saving.register_keras_serializable("hazeheal")
@@ -206,12 +225,21 @@ class SqueezeExcite(keras.layers.Layer):
 class MBConv(keras.layers.Layer):
     """Inverted bottleneck (Sandler et al. 2018; Tan and Le 2019): expand 4 times, depthwise, gate, project.
 
-    With stride 1 and equal numbers of input and output channels, the input is added to the output. `norm` and
-    `se_ratio` are those of `generator.build_generator`. `seed` and `path` determine the initial values.
+    With stride 1 and equal numbers of input and output channels, the input is added to the output. `norm`,
+    `se_ratio` and `edges` are those of `generator.build_generator`. `seed` and `path` determine the initial values.
     """
 
     def __init__(
-        self, filters: int, *, strides: int, norm: str, se_ratio: float, seed: int, path: str, **kwargs
+        self,
+        filters: int,
+        *,
+        strides: int,
+        norm: str,
+        se_ratio: float,
+        seed: int,
+        path: str,
+        edges: str = "zero",
+        **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.filters = filters
@@ -220,6 +248,7 @@ class MBConv(keras.layers.Layer):
         self.se_ratio = se_ratio
         self.seed = seed
         self.path_ = path
+        self.edges = edges
 
     def build(self, shape: Shape) -> None:
         """Creates the layers for inputs of shape `[B, H, W, C]`."""
@@ -230,7 +259,7 @@ class MBConv(keras.layers.Layer):
         self.expand_norm = norm_layer(self.norm, wide, name="expand_norm", dtype=self.dtype_policy)
         init = scaled_normal(seed=self.seed, path=f"{self.path_}/depthwise", fan_in=9)
         depthwise = {"padding": "same", "depthwise_initializer": init, "dtype": self.dtype_policy}
-        self.depthwise = Depthwise(3, strides=self.strides, name="depthwise", **depthwise)
+        self.depthwise = Depthwise(3, strides=self.strides, edges=self.edges, name="depthwise", **depthwise)
         self.depthwise.build((None, None, None, wide))
         self.depthwise_norm = norm_layer(self.norm, wide, name="depthwise_norm", dtype=self.dtype_policy)
         self.gate = None

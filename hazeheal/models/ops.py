@@ -186,8 +186,12 @@ def max_pool(x: tf.Tensor) -> tf.Tensor:
     return pool(x)
 
 
-def conv_same(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None, *, strides: int) -> tf.Tensor:
+def conv_same(
+    x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None, *, strides: int, edges: str = "zero"
+) -> tf.Tensor:
     """Convolution of `[B, H, W, C]` with padding `same`, and the addition of a bias where there is one.
+
+    Beyond the edges are zeros, or with edges=`repeat` the outermost pixels.
 
     In fused form uneven padding is replaced by more padding on both sides and a slice of the result. cuDNN pads both
     sides alike: XLA would copy the whole map to pad it, but computes the slice within the next operation.
@@ -197,6 +201,9 @@ def conv_same(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None, *, stride
         outputs = tf.nn.conv2d(x, kernel, strides, padding)
         return outputs if bias is None else tf.nn.bias_add(outputs, bias)
 
+    if edges == "repeat" and max(kernel.shape[:2]) > 1:
+        x = _repeat_edges(x, kernel.shape[:2], strides)
+        return convolve("VALID")
     sides = x.shape.as_list()[1:3]
     if not is_fused() or None in sides:
         return convolve("SAME")
@@ -208,6 +215,16 @@ def conv_same(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None, *, stride
         windows.append(slice(shift, shift + count))
     outputs = convolve([*paddings, [0, 0]])
     return outputs[tuple(windows)] if any(window.start for window in windows) else outputs
+
+
+def _repeat_edges(x, size, strides):
+    """Pads `[B, H, W, C]` as padding `same` does for a kernel of `size`, with the outermost pixels."""
+    paddings = []
+    for axis, taps in zip((1, 2), size, strict=True):
+        side = tf.shape(x)[axis] if x.shape[axis] is None else x.shape[axis]
+        _, total = _same_padding(side, taps=taps, strides=strides)
+        paddings.append([total // 2, total - total // 2])
+    return tf.pad(x, [[0, 0], *paddings, [0, 0]], "SYMMETRIC")
 
 
 def _same_padding(side, *, taps, strides):
@@ -225,15 +242,18 @@ def conv_input_gradient(upstream: tf.Tensor, x: tf.Tensor, kernel: tf.Tensor, *,
     return tape.gradient(outputs, x, upstream)
 
 
-def depthwise(x: tf.Tensor, kernel: tf.Tensor, *, strides: int) -> tf.Tensor:
-    """Depthwise convolution of `[B, H, W, C]` with padding `same`; the kernel is `[h, w, C, 1]`.
+def depthwise(x: tf.Tensor, kernel: tf.Tensor, *, strides: int, edges: str = "zero") -> tf.Tensor:
+    """Depthwise convolution of `[B, H, W, C]` with padding `same`; the kernel is `[h, w, C, 1]`, `edges` as above.
 
     In fused form it is a sum of shifted products, which XLA computes together with the operations before and after,
     reading each map once. On a CPU, the gradients of bfloat16 are computed in float32: oneDNN has a fast bfloat16 kernel only
     for the forward pass, and its reference code for the backward pass takes five times as long as float32 with the casts.
     """
-    if not is_fused():
-        return _library_depthwise(x, kernel, [1, strides, strides, 1])
+    padding = "SAME"
+    if edges == "repeat":
+        x, padding = _repeat_edges(x, kernel.shape[:2], strides), "VALID"
+    if not is_fused() or padding == "VALID":
+        return _library_depthwise(x, kernel, [1, strides, strides, 1], padding)
 
     @tf.custom_gradient
     def convolve(x, kernel):
@@ -274,14 +294,14 @@ def _weighted_sum(shifted, kernel):
     return tf.cast(total, shifted[0].dtype)
 
 
-def _library_depthwise(x, kernel, strides):
+def _library_depthwise(x, kernel, strides, padding):
     if x.dtype != tf.bfloat16 or tf.config.list_logical_devices("GPU"):
-        return tf.nn.depthwise_conv2d(x, kernel, strides, "SAME")
+        return tf.nn.depthwise_conv2d(x, kernel, strides, padding)
 
     @tf.custom_gradient
     def convolve(x, kernel):
         def gradients(upstream):
-            common = {"out_backprop": tf.cast(upstream, tf.float32), "strides": strides, "padding": "SAME"}
+            common = {"out_backprop": tf.cast(upstream, tf.float32), "strides": strides, "padding": padding}
             to_x = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
                 input_sizes=tf.shape(x), filter=tf.cast(kernel, tf.float32), **common
             )
@@ -291,6 +311,6 @@ def _library_depthwise(x, kernel, strides):
             # The operation does not infer a static shape for open sides.
             return tf.cast(tf.ensure_shape(to_x, x.shape), x.dtype), tf.cast(to_kernel, kernel.dtype)
 
-        return tf.nn.depthwise_conv2d(x, kernel, strides, "SAME"), gradients
+        return tf.nn.depthwise_conv2d(x, kernel, strides, padding), gradients
 
     return convolve(x, kernel)

@@ -9,6 +9,8 @@ The reduction is linear with a triangle filter as wide as a pixel of the view: o
 equal to `tf.image.resize(antialias=True)`. The enlargement is bilinear. Between equal sizes both are the identity.
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from hazeheal.models.rearrange import to_pixels
@@ -54,26 +56,31 @@ class View(keras.layers.Layer):
 class Maps(keras.layers.Layer):
     """Converts the head's output on patches, `[B, h, w, p^2 C]`, to maps of the view, `[B, size, size, C]`.
 
-    For the output `scattering`, the first three channels are K and the last three are B.
+    For the output `scattering`, the first three channels are K and the last three are B. With `bins` the maps have one
+    position per patch, and six channels for each bin: all of K, then all of B.
     """
 
-    def __init__(self, size: int, *, kind: str, patch_size: int, **kwargs) -> None:
+    def __init__(self, size: int, *, kind: str, patch_size: int, bins: int = 0, **kwargs) -> None:
         super().__init__(**kwargs)
         self.size = size
+        self.bins = bins
         self.kinds = 2 if kind == "scattering" else 1
         self.patch_size = patch_size
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Rearranges the patches into pixels and crops the padding."""
+        """Rearranges the patches into pixels, unless there are bins, and crops the padding."""
+        if self.bins:
+            side = -(-self.size // self.patch_size)
+            return inputs[:, :side, :side]
         maps = [to_pixels(part, self.patch_size) for part in tf.split(inputs, self.kinds, axis=-1)]
         return tf.concat(maps, axis=-1)[:, : self.size, : self.size]
 
 
 @keras.saving.register_keras_serializable("hazeheal", name="Laid")  # the name in .keras files of version 0.1
 class ApplyMaps(keras.layers.Layer):
-    """Enlarges maps to the size of an image x and applies them: x + K x - B, or x + residual.
+    """Enlarges maps to the size of an image and applies them (`apply_parts`).
 
-    The inputs are the maps, `[B, size, size, 6]` or `[B, size, size, 3]`, and the image, `[B, H, W, 3]`.
+    The inputs are the maps, `[B, size, size, C]`, and the image, `[B, H, W, 3]`.
     """
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
@@ -83,7 +90,29 @@ class ApplyMaps(keras.layers.Layer):
         parts = tf.split(maps, maps.shape[3] // 3, axis=-1)
         if maps.shape[1:3] != image.shape[1:3]:
             parts = [tf.image.resize(part, tf.shape(image)[1:3]) for part in parts]
-        if len(parts) == 1:
-            return image + parts[0]
-        k, b = parts
-        return image + k * image - b
+        return apply_parts(parts, image)
+
+
+def apply_parts(parts: Sequence[tf.Tensor], image: tf.Tensor) -> tf.Tensor:
+    """Applies maps of the size of an image x to it: x + K x - B, or x + residual.
+
+    With several bins, K and B of a pixel are interpolated between the two bins that are nearest in brightness to its
+    darkest channel: a bilateral grid (Chen et al. 2007), so that the coarse maps follow the edges of the image.
+
+    Args:
+        parts: `[..., 3]` float32 each: the residual; K and B; or K of all bins, then B of all bins.
+        image: `[..., 3]` float32 in [-1, 1].
+    """
+    if len(parts) == 1:
+        return image + parts[0]
+    bins = len(parts) // 2
+    if bins > 1:
+        place = (tf.clip_by_value(tf.reduce_min(image, -1, keepdims=True), -1, 1) + 1) * ((bins - 1) / 2)
+        weights = [tf.maximum(0.0, 1 - tf.abs(place - level)) for level in range(bins)]
+        parts = [_weighted(weights, group) for group in (parts[:bins], parts[bins:])]
+    k, b = parts
+    return image + k * image - b
+
+
+def _weighted(weights, parts):
+    return tf.add_n([weight * part for weight, part in zip(weights, parts, strict=True)])

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from hazeheal.models.view import apply_parts
 from hazeheal.utils.slices import slices
 
 BLOCK = 1 << 20  # pixels that a device works on at once
@@ -147,8 +148,7 @@ def _function(channels, dtype, *, signed):
         rows, columns = (tf.range(tf.shape(block)[axis], dtype=tf.float32) for axis in (0, 1))
         maps = _enlarged(_enlarged(maps, rows + top, height, axis=1), columns + left, width, axis=2)
         hazy = tf.cast(block, tf.float32) / (white / 2) - 1
-        # The same as `view.ApplyMaps`.
-        restored = hazy + (maps if channels == 3 else maps[..., :3] * hazy - maps[..., 3:])
+        restored = apply_parts(tf.split(maps, channels // 3, axis=-1), hazy)
         if signed:
             return restored[0]
         restored = tf.reduce_mean(tf.clip_by_value((restored + 1) * (white / 2), 0, white), 0)
