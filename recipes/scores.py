@@ -1,0 +1,157 @@
+"""Scores networks on the validation or test pairs of `split.py` and on what photographs, scans and cameras add.
+
+    python recipes/scores.py --split=OUT --part=test --model fast best --output=scores.json
+
+Prints a Markdown table of PSNR in dB, the mean over the pairs of each set, for the input, the dark channel prior and every
+model. The rows below the sets:
+
+    bars, collar, timestamp   PSNR inside of a border, minus that of the same pixels without one (outdoor, 20 pairs)
+    mosaic of RICE1           PSNR of 16 pairs in one image, minus that of the pairs one by one
+    clear, mean and least     clear images through the network
+    one color                 largest change of a 2000x1500 image of one color, in levels of 255
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from hazeheal.data.images.image_ops import psnr  # noqa: E402
+from hazeheal.evaluation import dark_channel  # noqa: E402
+from hazeheal.inference.load_model import open_model  # noqa: E402
+
+SETS = ("outdoor", "rice1", "its", "i_haze", "dense", "frida", "outdoor_haze", "aerial_haze", "indoor_haze")
+BORDERED = 20  # pairs that get borders
+BAR, COLLAR = 0.12, 0.13  # of the height on each side; of the area
+CLEAR_LIMIT = 100.0  # dB of an unchanged image
+COLORS = (0, 40, 90, 128, 180, 220, 255, (200, 190, 170), (90, 110, 160), (60, 120, 60), (240, 240, 250))
+
+
+def find_pairs(split, part, name, *, limit):
+    """[(hazy file, clear file)] of a set's validation or test part, evenly spaced if there are more than `limit`."""
+    if part == "test":
+        files = sorted((split / "test" / name / "hazy").glob("*"))
+        folder = split / "test" / name / "GT"
+    else:
+        keys = (split / "train/val_keys.txt").read_text().split()
+        files = [split / "train/hazy" / key for key in keys if key.startswith(f"{name}/")]
+        folder = split / "train/GT" / name
+    pairs = [(file, next(folder.glob(f"{file.stem}.*"))) for file in files]
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, min(limit, len(pairs))).round().astype(int)) if pairs else ()
+    return [pairs[i] for i in chosen]
+
+
+def load(path):
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def score(restore, pairs):
+    """{row: value} of one method; `pairs` is {set: [(hazy, clear)]} of images."""
+    rows = {name: float(np.mean([psnr(restore(h), c) for h, c in group])) for name, group in pairs.items() if group}
+    outdoor = pairs["outdoor"][:BORDERED]
+    plain = [restore(hazy) for hazy, _ in outdoor]
+    for name, border in (("bars", bars), ("collar", collar), ("timestamp", timestamp)):
+        differences = []
+        for (hazy, clear), untouched in zip(outdoor, plain, strict=True):
+            bordered, inside = border(hazy)
+            restored = restore(bordered)
+            differences.append(psnr_of(restored, clear, inside) - psnr_of(untouched, clear, inside))
+        rows[name] = float(np.mean(differences))
+    hazy, clear = mosaic(pairs["rice1"])
+    single, whole = mosaic([(restore(h), c) for h, c in pairs["rice1"]])[0], restore(hazy)
+    rows["mosaic of RICE1"] = psnr(whole, clear) - psnr(single, clear)
+    unchanged = [min(psnr(restore(c), c), CLEAR_LIMIT) for name in SETS[:6] for _, c in pairs[name]]
+    rows["clear, mean"], rows["clear, least"] = float(np.mean(unchanged)), float(np.min(unchanged))
+    rows["one color"] = max(largest_change(restore, color) for color in COLORS)
+    return rows
+
+
+def psnr_of(image, clear, inside):
+    error = np.square(image[inside].astype(np.float64) - clear[inside]).mean()
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))
+
+
+def bars(image):
+    height = image.shape[0]
+    inside = np.zeros(image.shape[:2], bool)
+    inside[round(BAR * height) : height - round(BAR * height)] = True
+    return np.where(inside[..., None], image, 0).astype(np.uint8), inside
+
+
+def collar(image):
+    """Black triangles in all four corners, as a rotated scene has."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
+    side = np.sqrt(COLLAR / 2)  # of four triangles of height and width `side`
+    inside = np.minimum(x, 1 - x) + np.minimum(y, 1 - y) > side
+    return np.where(inside[..., None], image, 0).astype(np.uint8), inside
+
+
+def timestamp(image):
+    picture = Image.fromarray(image)
+    size = max(8, image.shape[0] // 16)
+    box = ImageDraw.Draw(picture)
+    place = (image.shape[1] // 40, image.shape[0] - 2 * size)
+    box.text(place, "2024-05-17 14:23:08", fill=(255, 220, 0), font_size=size)
+    changed = (np.asarray(picture) != image).any(-1)
+    inside = np.ones(image.shape[:2], bool)
+    rows = np.flatnonzero(changed.any(1))
+    inside[rows.min() - 2 : rows.max() + 3] = False
+    return np.asarray(picture), inside
+
+
+def mosaic(pairs):
+    """16 pairs of 256x256 pixels in one, turned where there are fewer."""
+    tiles = [[np.rot90(image, index // len(pairs)) for image in pairs[index % len(pairs)]] for index in range(16)]
+    rows = [tiles[start : start + 4] for start in range(0, 16, 4)]
+    return tuple(np.concatenate([np.concatenate([t[i] for t in row], 1) for row in rows]) for i in range(2))
+
+
+def largest_change(restore, color):
+    image = np.full((1500, 2000, 3), color, np.uint8)
+    return int(np.abs(restore(image).astype(int) - image).max())
+
+
+def table(scores):
+    methods = list(scores)
+    lines = [f"| | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
+    for row in scores[methods[-1]]:
+        cells = [f"{scores[method][row]:.2f}" if row in scores[method] else "" for method in methods]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(argv=None):
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--split", required=True, type=pathlib.Path, help="the output of split.py")
+    parse.add_argument("--part", choices=("val", "test"), default="val")
+    parse.add_argument("--model", nargs="+", default=[], help="as for hazeheal dehaze")
+    parse.add_argument("--limit", type=int, default=10**9, help="largest number of pairs of a set")
+    parse.add_argument("--baselines", action="store_true", help="score the input and the dark channel prior too")
+    parse.add_argument("--output", type=pathlib.Path, help="JSON file to write")
+    flags = parse.parse_args(argv)
+    files = {name: find_pairs(flags.split, flags.part, name, limit=flags.limit) for name in SETS}
+    pairs = {name: [(load(hazy), load(clear)) for hazy, clear in group] for name, group in files.items()}
+    print(", ".join(f"{name} {len(group)}" for name, group in pairs.items()), file=sys.stderr)
+    scores = {}
+    if flags.baselines:
+        for name, method in (("input", lambda image: image), ("dark channel prior", dark_channel.restore)):
+            scores[name] = {
+                key: float(np.mean([psnr(method(h), c) for h, c in group])) for key, group in pairs.items() if group
+            }
+    for model in flags.model:
+        scores[model] = score(open_model(model).restore, pairs)
+    print(table(scores))
+    if flags.output:
+        flags.output.write_text(json.dumps(scores, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
