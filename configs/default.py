@@ -65,6 +65,7 @@ def get_config() -> ConfigDict:
     # each pixel of the view.
     config.model.bins = 0
     config.model.edges = "zero"  # what convolutions see beyond the edges: zero | repeat (the outermost pixels)
+    config.model.upsampling = "transposed"  # transposed | nearest: a transposed convolution, or repeated pixels
     config.model.disc_width = 64
 
     config.loss = ConfigDict()

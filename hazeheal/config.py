@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hazeheal.config_fields import FIELDS, KINDS, REMOVED_FIELDS, check, flat, without_removed
+from hazeheal.config_fields import ADDED_MODEL_FIELDS, FIELDS, KINDS, REMOVED_FIELDS, check, flat, without_removed
 from hazeheal.data.pipeline.mix import Mix
 from hazeheal.errors import UsageError
 
@@ -153,11 +153,15 @@ def _override(config, overrides):
 def from_dict(fields: Mapping) -> "ConfigDict":
     """Rebuilds a stored configuration, as `config.json` of a run and weights files hold it.
 
-    Fields that were removed since are dropped. `check_model_fields` refuses networks that this version cannot build.
+    Fields that were removed since are dropped, and those of the networks that were added since get the value that changes
+    nothing. `check_model_fields` refuses networks that this version cannot build.
     """
     from ml_collections import ConfigDict
 
-    return ConfigDict(without_removed(fields)).lock()
+    fields = without_removed(fields)
+    if "model" in fields:
+        fields["model"] = ADDED_MODEL_FIELDS | fields["model"]
+    return ConfigDict(fields).lock()
 
 
 def load_stored(stored: "ConfigDict", overrides: Sequence[str]) -> "ConfigDict":

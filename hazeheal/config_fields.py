@@ -73,6 +73,7 @@ FIELDS = {
     "model.view_size": Field(int, least=0, most=4096),
     "model.bins": Field(int, least=0, most=32),
     "model.edges": Field(str, choices=("zero", "repeat")),
+    "model.upsampling": Field(str, choices=("transposed", "nearest")),
     "model.disc_width": Field(int, least=1),
     "loss.l1_weight": WEIGHT,
     "loss.gan_weight": WEIGHT,
@@ -114,6 +115,8 @@ REMOVED_FIELDS = dict.fromkeys(
     ("loss.weighting", "loss.balanced_gan_share", "loss.balanced_perceptual_share"),
     "set the fixed weights loss.gan_weight and loss.perceptual_weight",
 )
+# Fields of the networks that version 0.1 does not have, with the values of its networks.
+ADDED_MODEL_FIELDS = {"bins": 0, "edges": "zero", "upsampling": "transposed"}
 REMOVED_VALUES = {
     "model.norm": dict.fromkeys(("batch", "instance", "group"), "use none or layer"),
     "model.output": {"direct": "use residual or scattering"},

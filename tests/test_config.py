@@ -237,6 +237,17 @@ def test_a_stored_configuration_loads_without_its_removed_fields():
     config_fields.check_model_fields(config, source="config.json")
 
 
+def test_a_stored_configuration_gets_the_fields_that_were_added_since():
+    fields = load("model.width=6").to_dict()
+    older = {name: value for name, value in fields["model"].items() if name not in config_fields.ADDED_MODEL_FIELDS}
+    assert older.keys() < fields["model"].keys()
+    config = configs.from_dict(fields | {"model": older})
+    assert config.model.to_dict() == fields["model"]
+    config_fields.check_model_fields(config, source="config.json")
+    other = configs.from_dict(fields | {"model": fields["model"] | {"bins": 4}})
+    assert other.model.bins == 4
+
+
 def test_stored_networks_of_a_removed_value_are_refused():
     fields = load().to_dict()
     config = configs.from_dict(fields | {"model": fields["model"] | {"norm": "batch"}})

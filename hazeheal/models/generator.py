@@ -16,12 +16,13 @@ import tensorflow as tf
 
 from hazeheal.models import ops
 from hazeheal.models.layers import EDGES, NORMS, MBConv, Up, conv, halved, norm_layer, normalized, scaled_normal
-from hazeheal.models.rearrange import CropTo, MirrorPad, Patches, Pixels, Shape
+from hazeheal.models.rearrange import CropTo, MirrorPad, Patches, Pixels, Shape, doubled
 from hazeheal.models.receptive_field import multiple
 from hazeheal.models.view import ApplyMaps, Maps, View
 from hazeheal.utils.import_keras import keras
 
 OUTPUTS = ("residual", "scattering")
+UPSAMPLINGS = ("transposed", "nearest")
 
 
 def build_generator(
@@ -35,6 +36,7 @@ def build_generator(
     view_size: int = 0,
     bins: int = 0,
     edges: str = "zero",
+    upsampling: str = "transposed",
     dtype: str = "float32",
     seed: int = 0,
 ) -> keras.Model:
@@ -61,6 +63,9 @@ def build_generator(
             levels of brightness; a pixel gets those of its own brightness (`view.apply_parts`). 0: K and B for each
             pixel of the view.
         edges: What convolutions see beyond the edges: `zero`, or `repeat`, the outermost pixels.
+        upsampling: How the decoder doubles the sides: `transposed`, a transposed convolution, or `nearest`, a 1x1
+            convolution whose pixels are repeated. With the latter and edges=`repeat`, a hazy image of one color gives
+            a restored image of one color.
         dtype: Keras dtype policy: float32, mixed_bfloat16 or mixed_float16. The head is always float32.
         seed: The initial values are a function of the seed and the names of the variables.
 
@@ -77,7 +82,9 @@ def build_generator(
     for name, (value, minimum) in least.items():
         if value < minimum:
             raise ValueError(f"{name} is {value}: must be {minimum} or more")
-    for name, value, choices in (("norm", norm, NORMS), ("output", output, OUTPUTS), ("edges", edges, EDGES)):
+    chosen = {"norm": (norm, NORMS), "output": (output, OUTPUTS)}
+    chosen |= {"edges": (edges, EDGES), "upsampling": (upsampling, UPSAMPLINGS)}
+    for name, (value, choices) in chosen.items():
         if value not in choices:
             raise ValueError(f"{name} is {value!r}: must be one of {', '.join(choices)}")
     if bins and not (view_size and output == "scattering"):
@@ -99,7 +106,8 @@ def build_generator(
     for i in range(2):
         x = MBConv(x.shape[-1], strides=1, path=f"bottom_{i}", name=f"bottom_{i}", **block)(x)
     for i in reversed(range(depth)):
-        x = DecoderStage(norm=norm, edges=edges, seed=seed, dtype=dtype, name=f"decoder_{i}")([x, skips[i]])
+        stage = {"norm": norm, "edges": edges, "upsampling": upsampling, "seed": seed, "dtype": dtype}
+        x = DecoderStage(**stage, name=f"decoder_{i}")([x, skips[i]])
     values = 3 * (bins or patch_size**2)
     x = Head(values, kind=output, edges=edges, seed=seed, dtype="float32", name="head")(x)
     if view_size:
@@ -150,23 +158,28 @@ class EncoderStage(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("hazeheal")
 class DecoderStage(keras.layers.Layer):
-    """Doubles the sides with a transposed convolution and merges the skip connection of that size."""
+    """Doubles the sides (`upsampling`, one of `UPSAMPLINGS`) and merges the skip connection of that size."""
 
-    def __init__(self, *, norm: str, seed: int, edges: str = "zero", **kwargs) -> None:
+    def __init__(self, *, norm: str, seed: int, edges: str = "zero", upsampling: str = "transposed", **kwargs) -> None:
         super().__init__(**kwargs)
         self.norm = norm
         self.seed = seed
         self.edges = edges
+        self.upsampling = upsampling
 
     def build(self, shapes: list[Shape]) -> None:
         """Creates the layers for the inputs of `call`."""
         below, skip = shapes
         filters = skip[-1]
-        # 2x2 of the 4x4 taps reach one output.
-        init = scaled_normal(seed=self.seed, path=f"{self.name}/up", fan_in=4 * below[-1])
-        common = {"padding": "same", "kernel_initializer": init, "dtype": self.dtype_policy}
-        self.up = Up(filters, 4, strides=2, edges=self.edges, name="up", **common)
-        self.up.build(below)
+        path = f"{self.name}/up"
+        if self.upsampling == "nearest":
+            self.up = conv(filters, 1, below[-1], seed=self.seed, path=path, dtype=self.dtype_policy)
+        else:
+            # 2x2 of the 4x4 taps reach one output.
+            init = scaled_normal(seed=self.seed, path=path, fan_in=4 * below[-1])
+            common = {"padding": "same", "kernel_initializer": init, "dtype": self.dtype_policy}
+            self.up = Up(filters, 4, strides=2, edges=self.edges, name="up", **common)
+            self.up.build(below)
         self.up_norm = norm_layer(self.norm, filters, name="up_norm", dtype=self.dtype_policy)
         path = f"{self.name}/merge"
         common = {"seed": self.seed, "edges": self.edges, "dtype": self.dtype_policy}
@@ -177,6 +190,8 @@ class DecoderStage(keras.layers.Layer):
         """Merges `[B, H / 2, W / 2, C]` with a skip connection `[B, H, W, C']` into `[B, H, W, C']`."""
         below, skip = inputs
         x = ops.relu(normalized(self.up, self.up_norm, below))
+        if self.upsampling == "nearest":
+            x = doubled(x)
         return ops.relu(normalized(self.merge, self.merge_norm, tf.concat([x, skip], axis=-1)))
 
     def compute_output_shape(self, shapes: list[Shape]) -> Shape:

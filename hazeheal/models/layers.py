@@ -110,13 +110,21 @@ def normalized(layer: "Conv | Depthwise | Up", norm: Norm, inputs: tf.Tensor) ->
     return norm(layer.convolve(inputs), tf.convert_to_tensor(layer.bias))
 
 
-@keras.saving.register_keras_serializable("hazeheal")
-class Conv(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` with padding `same`, computed by `ops.conv_same`, with `edges` of `EDGES`."""
+class WithEdges:
+    """Adds the argument `edges`, one of `EDGES`, to a layer of Keras."""
 
     def __init__(self, *args, edges: str = "zero", **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.edges = edges
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the constructor."""
+        return super().get_config() | {"edges": self.edges}
+
+
+@keras.saving.register_keras_serializable("hazeheal")
+class Conv(WithEdges, keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with padding `same`, computed by `ops.conv_same`, with `edges` of `EDGES`."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves `[B, H, W, C]` and adds the bias."""
@@ -130,12 +138,8 @@ class Conv(keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable("hazeheal")
-class Depthwise(keras.layers.DepthwiseConv2D):
+class Depthwise(WithEdges, keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D` with padding `same` and without dilation, computed by `ops.depthwise`."""
-
-    def __init__(self, *args, edges: str = "zero", **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.edges = edges
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves `[B, H, W, C]` and adds the bias."""
@@ -148,12 +152,8 @@ class Depthwise(keras.layers.DepthwiseConv2D):
 
 
 @keras.saving.register_keras_serializable("hazeheal")
-class Up(keras.layers.Conv2DTranspose):
+class Up(WithEdges, keras.layers.Conv2DTranspose):
     """`keras.layers.Conv2DTranspose` of stride 2 and 4x4 taps with padding `same`."""
-
-    def __init__(self, *args, edges: str = "zero", **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.edges = edges
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Doubles the sides of `[B, H, W, C]` and adds the bias."""
@@ -162,7 +162,7 @@ class Up(keras.layers.Conv2DTranspose):
     def convolve(self, inputs: tf.Tensor) -> tf.Tensor:
         """Doubles the sides without a bias."""
         if self.edges == "repeat":
-            inputs = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+            inputs = ops.repeat_edges(inputs, 1, 1)
         batch, height, width = (inputs.shape[axis] or tf.shape(inputs)[axis] for axis in range(3))
         shape = [batch, 2 * height, 2 * width, self.filters]
         outputs = tf.nn.conv2d_transpose(inputs, tf.convert_to_tensor(self.kernel), shape, 2, "SAME")

@@ -191,7 +191,8 @@ def conv_same(
 ) -> tf.Tensor:
     """Convolution of `[B, H, W, C]` with padding `same`, and the addition of a bias where there is one.
 
-    Beyond the edges are zeros, or with edges=`repeat` the outermost pixels.
+    Beyond the edges are zeros, or with edges=`repeat`, for 3x3 taps and sides that are multiples of `strides`, the outermost
+    pixels.
 
     In fused form uneven padding is replaced by more padding on both sides and a slice of the result. cuDNN pads both
     sides alike: XLA would copy the whole map to pad it, but computes the slice within the next operation.
@@ -201,8 +202,8 @@ def conv_same(
         outputs = tf.nn.conv2d(x, kernel, strides, padding)
         return outputs if bias is None else tf.nn.bias_add(outputs, bias)
 
-    if edges == "repeat" and max(kernel.shape[:2]) > 1:
-        x = _repeat_edges(x, kernel.shape[:2], strides)
+    if edges == "repeat" and kernel.shape[0] > 1:
+        x = _with_edges(x, kernel.shape[0], strides)
         return convolve("VALID")
     sides = x.shape.as_list()[1:3]
     if not is_fused() or None in sides:
@@ -217,14 +218,18 @@ def conv_same(
     return outputs[tuple(windows)] if any(window.start for window in windows) else outputs
 
 
-def _repeat_edges(x, size, strides):
-    """Pads `[B, H, W, C]` as padding `same` does for a kernel of `size`, with the outermost pixels."""
-    paddings = []
-    for axis, taps in zip((1, 2), size, strict=True):
-        side = tf.shape(x)[axis] if x.shape[axis] is None else x.shape[axis]
-        _, total = _same_padding(side, taps=taps, strides=strides)
-        paddings.append([total // 2, total - total // 2])
-    return tf.pad(x, [[0, 0], *paddings, [0, 0]], "SYMMETRIC")
+def repeat_edges(x: tf.Tensor, before: int, after: int) -> tf.Tensor:
+    """Pads `[B, H, W, C]` on both axes by 0 or 1 pixels `before` and `after`, with the outermost pixels."""
+    for axis in (1, 2):
+        first, last = (x[:, :1], x[:, -1:]) if axis == 1 else (x[:, :, :1], x[:, :, -1:])
+        x = tf.concat([first] * before + [x] + [last] * after, axis=axis)
+    return x
+
+
+def _with_edges(x, taps, strides):
+    """Pads as padding `same` does for kernels of 3x3 taps, where the sides are multiples of `strides`."""
+    total = taps - strides
+    return repeat_edges(x, total // 2, total - total // 2)
 
 
 def _same_padding(side, *, taps, strides):
@@ -251,7 +256,7 @@ def depthwise(x: tf.Tensor, kernel: tf.Tensor, *, strides: int, edges: str = "ze
     """
     padding = "SAME"
     if edges == "repeat":
-        x, padding = _repeat_edges(x, kernel.shape[:2], strides), "VALID"
+        x, padding = _with_edges(x, kernel.shape[0], strides), "VALID"
     if not is_fused() or padding == "VALID":
         return _library_depthwise(x, kernel, [1, strides, strides, 1], padding)
 

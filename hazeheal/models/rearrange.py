@@ -91,6 +91,14 @@ def to_pixels(patches: tf.Tensor, size: int) -> tf.Tensor:
     return tf.reshape(x, [batch, height * size, width * size, channels // size**2])
 
 
+def doubled(x: tf.Tensor) -> tf.Tensor:
+    """Repeats each pixel of `[B, H, W, C]` in both directions: `[B, 2 H, 2 W, C]`."""
+    batch, height, width, channels = _dimensions(x)
+    rows = tf.concat([x, x], axis=-1)  # both pixels of a row side by side
+    both = tf.concat([tf.reshape(rows, [batch, height, 1, 2 * width * channels])] * 2, axis=2)
+    return tf.reshape(both, [batch, 2 * height, 2 * width, channels])
+
+
 def _dimensions(tensor):
     """The dimensions of a tensor: integers if they are static, else scalar tensors."""
     static, dynamic = tensor.shape.as_list(), tf.shape(tensor)
