@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.train_split = "train"
     config.data.val_split = "val"  # "": no validation
-    # Shares of the training images by the beginning of the pair's key, such as "rice1/=1, sots/=2"; "": all pairs alike.
+    # Shares of the training images by the folder of the hazy file, such as "rice1/=1, sots/=2"; "": all pairs alike.
     config.data.mix = ""
     config.data.crop_size = 256
     # 0: plain crops. Above 0: windows of at least this share of each side, resized to crop_size.

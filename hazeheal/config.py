@@ -210,7 +210,7 @@ def check_crop(config: "ConfigDict", split: "Split") -> None:
 
 
 def check_mix(config: "ConfigDict", split: "Split") -> None:
-    """Refuses a mix that does not fit the keys of `split`."""
+    """Refuses a mix that does not fit the files of `split`."""
     if config.data.mix.strip():
         try:
             Mix(config.data.mix, split)

@@ -25,7 +25,7 @@ def data_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("mix") / "set"
     pairs = [make_pair(number) for number in range(len(PARTS))]
     for number, part in enumerate(PARTS):
-        object.__setattr__(pairs[number], "key", f"{part}/{number:03d}")
+        object.__setattr__(pairs[number], "hazy_source", f"{part}/{number:03d}.png")
     write_dataset(directory, pairs)
     return directory
 
@@ -95,14 +95,14 @@ def test_an_invalid_mix_is_refused(text, reason):
     assert reason in refusal(UsageError, load, f"data.mix={text}")
 
 
-def test_a_mix_that_does_not_fit_the_keys_is_refused(data_dir):
+def test_a_mix_that_does_not_fit_the_files_is_refused(data_dir):
     split = records.open_split(data_dir, "train")
     config = load("data.mix=rice1/=1")
     message = refusal(UsageError, configs.check_mix, config, split)
-    assert message.startswith("--config.data.mix=rice1/=1 has no part for the pair 'sots/005'")
+    assert message.startswith("--config.data.mix=rice1/=1 has no part for sots/005.png")
     message = refusal(UsageError, configs.check_mix, load("data.mix=rice1/=1,sots=1,dense/=1"), split)
-    assert "no key of split train begins with 'dense/'" in message
-    assert "the keys begin with rice1/, sots/" in message
+    assert "no hazy file of split train begins with 'dense/'" in message
+    assert "they begin with rice1/, sots/" in message
     configs.check_mix(load("data.mix="), split)
 
 

@@ -4,8 +4,9 @@ A data set of several sources has far more pairs of one than of another. With
 
     --config.data.mix="rice1/=1, sots/=2, synthetic/=2"
 
-a fifth of the images of each epoch are pairs whose key begins with `rice1/`, whatever their number. The longest prefix
-that a key begins with decides, an empty prefix matches all keys, and a weight of 0 leaves pairs out.
+a fifth of the images of each epoch are pairs whose hazy file is in the folder `rice1/`, whatever their number. A prefix is
+the beginning of the file's name with its folders. The longest prefix that a name begins with decides, an empty prefix
+matches all names, and a weight of 0 leaves pairs out.
 
 Each block of `BLOCK` positions holds every part as often as its share says, in shuffled order. A part is shuffled as a
 data set of its own: all of its pairs are used before one is used again.
@@ -66,22 +67,22 @@ class Mix:
             DataError: The list of sources is damaged.
         """
         weights = parse_mix(text)
-        keys = [key for key, _, _ in split.read_sources()]
+        names = [hazy for _, hazy, _ in split.read_sources()]
         by_length = sorted(weights, key=len, reverse=True)
         members = {prefix: [] for prefix in weights}
-        for number, key in enumerate(keys):
-            prefix = next((prefix for prefix in by_length if key.startswith(prefix)), None)
+        for number, name in enumerate(names):
+            prefix = next((prefix for prefix in by_length if name.startswith(prefix)), None)
             if prefix is None:
                 raise UsageError(
-                    f"mix={shorten(text)} has no part for the pair {key!r}; add its prefix, with a weight of 0 "
-                    "to leave such pairs out, or an empty prefix for all others (=1)"
+                    f"mix={shorten(text)} has no part for {name}; add its prefix, with a weight of 0 to leave "
+                    "such pairs out, or an empty prefix for all others (=1)"
                 )
             members[prefix].append(number)
         for prefix, numbers in members.items():
             if weights[prefix] and not numbers:
                 raise UsageError(
-                    f"mix={shorten(text)}: no key of split {split.name} begins with {prefix!r}, or all of them "
-                    f"begin with a longer prefix; the keys begin with {_beginnings(keys)}"
+                    f"mix={shorten(text)}: no hazy file of split {split.name} begins with {prefix!r}, or all "
+                    f"of them begin with a longer prefix; they begin with {_beginnings(names)}"
                 )
         self.prefixes = [prefix for prefix in weights if weights[prefix]]
         self.parts = [np.array(members[prefix], np.int64) for prefix in self.prefixes]
@@ -107,7 +108,7 @@ def _rounded(weights: Sequence[float]) -> list[int]:
     return counts.tolist()
 
 
-def _beginnings(keys, most=8):
-    """The folders that keys begin with, or a few keys, for an error."""
-    folders = sorted({key.partition("/")[0] + "/" for key in keys if "/" in key}) or sorted(keys)
+def _beginnings(names, most=8):
+    """The folders that names begin with, or a few names, for an error."""
+    folders = sorted({name.partition("/")[0] + "/" for name in names if "/" in name}) or sorted(names)
     return ", ".join(folders[:most]) + (", ..." if len(folders) > most else "")
