@@ -47,6 +47,12 @@ def find_pairs(split, part, name, *, limit):
     return [pairs[i] for i in chosen]
 
 
+def load_pairs(split, *, part, limit):
+    """{set: [(hazy, clear)]} of all SETS, as images."""
+    files = {name: find_pairs(split, part, name, limit=limit) for name in SETS}
+    return {name: [(load(hazy), load(clear)) for hazy, clear in group] for name, group in files.items()}
+
+
 def load(path):
     return np.asarray(Image.open(path).convert("RGB"))
 
@@ -136,8 +142,7 @@ def main(argv=None):
     parse.add_argument("--baselines", action="store_true", help="score the input and the dark channel prior too")
     parse.add_argument("--output", type=pathlib.Path, help="JSON file to write")
     flags = parse.parse_args(argv)
-    files = {name: find_pairs(flags.split, flags.part, name, limit=flags.limit) for name in SETS}
-    pairs = {name: [(load(hazy), load(clear)) for hazy, clear in group] for name, group in files.items()}
+    pairs = load_pairs(flags.split, part=flags.part, limit=flags.limit)
     print(", ".join(f"{name} {len(group)}" for name, group in pairs.items()), file=sys.stderr)
     scores = {}
     if flags.baselines:

@@ -223,6 +223,7 @@ def test_restoring_is_measured_through_the_command(capsys):
         assert shown in out
 
 
+@pytest.mark.slow
 def test_a_pretrained_network_is_measured_in_place_of_a_configuration():
     flags = ["--json=found.json", "--what=restore", "--precision=float32", "--image=21x18", "--model=fast"]
     assert main(["benchmark", *TOY, *flags]) == 0

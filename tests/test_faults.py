@@ -57,6 +57,7 @@ def restarts(err):
     return [line for line in err.splitlines() if line.startswith("launcher: ") and "; restarting " in line]
 
 
+@pytest.mark.slow
 def test_preempted_and_then_one_of_two_is_killed(unbroken, data, tmp_path):
     run = tmp_path / "run"
     process = jobs.launch(data, run)

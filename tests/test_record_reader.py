@@ -98,7 +98,7 @@ gc.disable()
 read = record_reader.RecordReader.read
 def slow(self, number):
     if self is not collecting._records._reader:
-        time.sleep(0.1)
+        time.sleep(0.02)
     elif todo:
         todo.pop()
         gc.collect()

@@ -160,6 +160,7 @@ def test_a_busy_port_is_retried(addresses):
     assert one.met() and other.met()
 
 
+@pytest.mark.slow
 def test_signals_are_handled_while_a_training_waits(addresses, tmp_path):
     """Two of three groups get SIGTERM and SIGINT: they exit at once, with one line, and write nothing."""
     processes = []

@@ -264,7 +264,7 @@ gc.disable()
 read = record_reader.RecordReader.read
 def slow(self, number):
     if self is abandoned._records._reader:
-        time.sleep(0.1)
+        time.sleep(0.02)
     if number % 2:
         raise DataError(f"record {{number}}")
     return read(self, number)

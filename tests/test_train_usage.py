@@ -158,6 +158,7 @@ def test_sigint_after_a_signal_ends_the_process_immediately(first):
     assert (ended, out) == (-signal.SIGINT, "still here\n")
 
 
+@pytest.mark.slow
 def test_real_processes_refuse_in_one_line(data, tmp_path):
     copy = tiny.damage_record(data, tmp_path / "copy", split="train")
     records.open_split(copy, "train").shards[0].unlink()
