@@ -15,6 +15,8 @@ from hazeheal.errors import HazeHealError
 from tfrecords_tools import pool
 from tfrecords_tools.convert import output_dir
 
+TESTS = pathlib.Path(__file__).parent
+
 
 def start(source, output, *more, **options):
     command = [sys.executable, "-m", "tfrecords_tools", *arguments(source, output, *more)]
@@ -101,6 +103,29 @@ def _die(task, progress):
 def test_a_killed_worker_is_reported():
     with pytest.raises(HazeHealError, match=r"worker process was killed.*--workers=2"):
         pool.run_tasks(_die, range(6), workers=2, total=6, unit="task")
+
+
+def _die_last(task, progress):
+    """Task 0 is killed when the other worker is idle (task 1) or still at work (task 2)."""
+    if task == 0:
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    while task == 2:
+        time.sleep(0.1)
+        progress(1)
+    return task
+
+
+@pytest.mark.parametrize("other", [1, 2])
+def test_a_killed_worker_ends_the_others_whatever_they_do(other):
+    code = (
+        f"import sys, pytest; sys.path.insert(0, {str(TESTS)!r})\n"
+        "from test_convert_resume import HazeHealError, _die_last, pool\n"
+        "with pytest.raises(HazeHealError, match='worker process was killed'):\n"
+        f"    pool.run_tasks(_die_last, [0, {other}], workers=2, total=6, unit='task')\n"
+    )
+    ended, _, err = processes.run_python(code)
+    assert ended == 0, err
 
 
 def _slow(task, progress):

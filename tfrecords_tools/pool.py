@@ -81,9 +81,11 @@ def _run_processes(function: Callable, tasks: list, workers: int, bar: "tqdm | P
     # One counter for each task, written by one process: no lock that a killed process could leave locked.
     counters = context.RawArray("Q", len(tasks))
     stop = context.RawValue("b", 0)
+    # Workers end when the only other end of this pipe is closed.
+    alive, end = context.Pipe(duplex=False)
     already = bar.n
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(counters, stop)
+        workers, mp_context=context, initializer=_start_worker, initargs=(counters, stop, alive)
     )
     try:
         for future in [pool.submit(_call, function, number, task) for number, task in enumerate(tasks)]:
@@ -92,6 +94,7 @@ def _run_processes(function: Callable, tasks: list, workers: int, bar: "tqdm | P
                 bar.update(already + sum(counters) - bar.n)
             yield future.result()
     except BrokenProcessPool as error:
+        end.close()  # the pool now waits for all workers, to which it sends SIGTERM in vain
         raise HazeHealError(
             "a worker process was killed (the system does this if memory runs out) or could not start; rerun the "
             f"command, with fewer workers than --workers={workers} if memory is short: finished work is not repeated"
@@ -99,21 +102,26 @@ def _run_processes(function: Callable, tasks: list, workers: int, bar: "tqdm | P
     finally:
         stop.value = 1  # running tasks end at their next image
         pool.shutdown(wait=True, cancel_futures=True)
+        end.close()
+        alive.close()
 
 
 _worker = {}  # in a worker process: the arguments of `_start_worker`
 
 
-def _start_worker(counters: Any, stop: Any) -> None:
+def _start_worker(counters: Any, stop: Any, alive: multiprocessing.connection.Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the parent sets `stop`
         signal.signal(number, signal.SIG_IGN)
     _worker.update(counters=counters, stop=stop)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(alive,), daemon=True).start()
 
 
-def _exit_with_parent() -> None:
-    """Ends this process with its parent. Otherwise the workers of a killed parent would write on and never exit."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+def _exit_with_parent(alive: multiprocessing.connection.Connection) -> None:
+    """Ends this process with its parent, or when that gives up because another worker was killed.
+
+    Otherwise the workers of a killed parent would write on and never exit.
+    """
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel, alive])
     os._exit(1)
 
 
