@@ -1,0 +1,133 @@
+"""The recipe of the included networks, from images to scores, on sets in miniature."""
+
+import json
+import sys
+
+import numpy as np
+import processes
+import pytest
+from PIL import Image
+from places import ROOT
+
+from hazeheal.data.synthesis.noise import fractal
+
+sys.path.append(str(ROOT / "recipes"))
+import haze
+
+SCENES = 10
+SIZE = (48, 64)
+# {set: (folder, name of a hazy file, name of its clear file)}
+PAIRS = {
+    "rice1": ("rice1", "{:03d}_hazy.png", "{:03d}_GT.png"),
+    "outdoor": ("sots_outdoor_288", "{:04d}_0.8_0.1.jpg", "{:04d}.jpg"),
+    "full": ("sots_outdoor_full", "9{:03d}_0.8_0.1.jpg", "9{:03d}.jpg"),
+    "dense": ("dense_haze_600", "{:02d}.jpg", "{:02d}.jpg"),
+    "i_haze": ("i_haze_284", "{:02d}.jpg", "{:02d}.jpg"),
+    "its": ("its_288", "{:03d}.jpg", "{:03d}.jpg"),
+    "frida": ("frida_288", "frida{:06d}.jpg", "frida{:06d}.jpg"),
+}
+
+
+def scene(seed):
+    rng = np.random.default_rng(seed)
+    channels = [128 + 60 * fractal(rng, SIZE, cells=4) for _ in range(3)]
+    return np.clip(np.stack(channels, -1), 0, 255).astype(np.uint8)
+
+
+def write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+
+
+def write_sets(root):
+    for number, (folder, hazy, clear) in enumerate(PAIRS.values()):
+        for index in range(1, SCENES + 1):
+            image = scene(100 * number + index)
+            square = image[:, : SIZE[0]] if folder == "rice1" else image
+            write(root / folder / "GT" / clear.format(index), square)
+            write(root / folder / "hazy" / hazy.format(index), (square // 2 + 100).astype(np.uint8))
+    for folder, depth in (("rsscn7_288", None), ("sun_outdoor_288", "sun"), ("other_384", "other")):
+        for index in range(SCENES):
+            write(root / "clear" / folder / f"{folder[:3]}-{index}.jpg", scene(900 + index))
+            if depth:
+                values = np.linspace(255, 0, SIZE[0] // 2)[:, None] + np.zeros(SIZE[1] // 2)
+                write(root / "clear/depth" / folder / f"{folder[:3]}-{index}.png", values.astype(np.uint8))
+    (root / "clear/depth/doubtful.txt").write_text("sun_outdoor_288/sun-3\n")
+
+
+def run(*arguments):
+    code, out, err = processes.run(sys.executable, *map(str, arguments), cwd=ROOT)
+    assert code == 0, err
+    return out
+
+
+@pytest.mark.slow
+def test_from_images_to_scores(tmp_path):
+    data, split, records = tmp_path / "data", tmp_path / "split", tmp_path / "records"
+    write_sets(data)
+    run("recipes/split.py", f"--data={data}", f"--output_dir={split}")
+    run("recipes/synthesize.py", f"--data={data}", f"--split={split}", "--workers=2")
+    names = {path.name for path in (split / "train/hazy").iterdir()}
+    made = ["outdoor_haze", "aerial_haze", "indoor_haze", "mosaic", "flat"]
+    assert names == {*made, "rice1", "outdoor", "dense", "i_haze", "its", "frida"}
+    assert not list(split.rglob("*sun-3*haze*")), "its depth map is doubtful"
+    before = {path: path.stat().st_mtime_ns for path in split.rglob("*.jpg")}
+    run("recipes/synthesize.py", f"--data={data}", f"--split={split}", "--workers=2")
+    assert before == {path: path.stat().st_mtime_ns for path in split.rglob("*.jpg")}, "files were written again"
+    folders = [f"--hazy_dir={split / 'train/hazy'}", f"--gt_dir={split / 'train/GT'}", "--pairing=same_name"]
+    keys = f"--val_keys={split / 'train/val_keys.txt'}"
+    run("-m", "tfrecords_tools", "convert", *folders, keys, f"--output_dir={records}")
+    common = [f"--split={split}", f"--records={records}", f"--runs={tmp_path / 'runs'}"]
+    run("recipes/experiments.py", *common, "--only", "baseline", "--steps=2", "--cpu_replicas=1")
+    found = json.loads((tmp_path / "runs/baseline/scores.json").read_text())
+    assert {"rice1", "outdoor", "dense", "bars", "mosaic of RICE1", "clear, least", "one color"} <= found.keys()
+    table = run("recipes/scores.py", f"--split={split}", "--part=test", "--baselines", "--model", "fast")
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in table.splitlines()}
+    assert float(rows["outdoor"][2]) > 5
+    assert float(rows["one color"][2]) >= 0
+
+
+# -------------------------------------------------------------------------------------------- recipes/haze.py
+def pair(kind, seed, clear):
+    rng = np.random.default_rng(seed)
+    depth = np.linspace(haze.FAR, 1, 24, dtype=np.float32)[:, None] + np.zeros((24, 32), np.float32)
+    if kind == "aerial":
+        return haze.aerial_pair(rng, clear)
+    if kind == "indoor":
+        return haze.indoor_pair(rng, clear, other_depth=depth)
+    return haze.outdoor_pair(rng, clear, depth=depth, other_depth=depth[::-1])
+
+
+@pytest.mark.parametrize("kind", ["aerial", "indoor", "outdoor"])
+def test_haze_depends_on_the_generator_alone_and_changes_no_clear_pixel_but_borders(kind):
+    clear = scene(3)
+    apart = []
+    for seed in range(40):
+        hazy, kept = pair(kind, seed, clear)
+        assert hazy.dtype == kept.dtype == np.uint8
+        assert hazy.shape == kept.shape == clear.shape
+        for one, other in zip((hazy, kept), pair(kind, seed, clear), strict=True):
+            np.testing.assert_array_equal(one, other)
+        if (kept != clear).any():  # a border or a timestamp, which the hazy image has too
+            border = (kept != clear).any(-1)
+            apart.append(np.abs(hazy[border].astype(int) - kept[border]).mean())
+    assert 0 < len(apart) < 20
+    assert np.median(apart) < 15  # but for JPEG and the edges of letters
+
+
+def test_haze_outdoors_is_thicker_where_the_depth_map_is_larger():
+    clear = np.full((*SIZE, 3), 40, np.uint8)
+    hazy = [pair("outdoor", seed, clear)[0] for seed in range(60)]
+    assert (
+        np.mean([image[:10].mean() > image[-10:].mean() for image in hazy]) > 0.6
+    )  # a quarter has another image's depth
+
+
+def test_a_mosaic_holds_its_pairs_and_a_flat_pair_is_equal():
+    tiles = [(np.full((4, 4, 3), i, np.uint8), np.full((4, 4, 3), 100 + i, np.uint8)) for i in range(4)]
+    hazy, clear = haze.mosaic_pair(None, tiles)
+    assert hazy[::4, ::4, 0].tolist() == [[0, 1], [2, 3]]
+    np.testing.assert_array_equal(clear, hazy + 100)
+    for seed in range(20):
+        hazy, clear = haze.flat_pair(np.random.default_rng(seed), SIZE)
+        np.testing.assert_array_equal(hazy, clear)
