@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hazeheal.config_fields import ADDED_MODEL_FIELDS, FIELDS, KINDS, REMOVED_FIELDS, check, flat, without_removed
-from hazeheal.data.pipeline.mix import Mix
 from hazeheal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -212,6 +211,8 @@ def check_crop(config: "ConfigDict", split: "Split") -> None:
 def check_mix(config: "ConfigDict", split: "Split") -> None:
     """Refuses a mix that does not fit the files of `split`."""
     if config.data.mix.strip():
+        from hazeheal.data.pipeline.mix import Mix  # NumPy, which launch does not need
+
         try:
             Mix(config.data.mix, split)
         except UsageError as error:

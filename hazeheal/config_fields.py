@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hazeheal.data.pipeline.haze_settings import HazeSettings
-from hazeheal.data.pipeline.mix import parse_mix
+from hazeheal.data.pipeline.mix_weights import parse_mix
 from hazeheal.errors import HazeHealError, UsageError
 from hazeheal.models.receptive_field import tiling
 from hazeheal.utils.console import shorten

@@ -11,7 +11,8 @@ from refusals import refusal
 
 from hazeheal import config as configs
 from hazeheal.data import records
-from hazeheal.data.pipeline.mix import BLOCK, Mix, parse_mix
+from hazeheal.data.pipeline.mix import BLOCK, Mix
+from hazeheal.data.pipeline.mix_weights import parse_mix
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.data.pipeline.shuffle import mixed_numbers
 from hazeheal.errors import DataError, UsageError
