@@ -36,11 +36,11 @@ def test_bars_stay_in_the_dark():
 
 
 def test_bars_stay_under_a_subtitle():
-    frame = letterboxed(scene(HEIGHT, WIDTH))
+    frame = letterboxed(scene(HEIGHT, WIDTH), bar=44)
     subtitled = frame.copy()
-    subtitled[-16:-4, 40:160:2] = 255
-    assert find_border(subtitled).rows.stop > BAR + HEIGHT
-    assert rows([frame, subtitled, frame]) == [(BAR, BAR + HEIGHT)] * 3
+    subtitled[-44:-24, 40:160:2] = 255  # touches the content
+    assert find_border(subtitled).rows.stop > 44 + HEIGHT
+    assert rows([frame, subtitled, frame]) == [(44, 44 + HEIGHT)] * 3
 
 
 def test_a_film_without_bars_gets_none_by_a_fade():

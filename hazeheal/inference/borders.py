@@ -219,11 +219,10 @@ def _content(apart, corners, *, noise):
     ring &= ~ndimage.binary_erosion(ring, border_value=1)
     if not ring.any() or not outside.any():
         return None
-    few = len(corners) < 4  # which a sky or a foreground may have
     is_collar = (
-        outside.sum() >= (0.95 if few else 0.9) * border.sum()
+        outside.sum() >= 0.95 * border.sum()
         and inside[hull].mean() >= (0.98 if noise else 0.995)
-        and (apart[ring] > _STEP).mean() >= (0.85 if few else 0.7)
+        and (apart[ring] > _STEP).mean() >= (0.7 if len(corners) == 4 else 0.85)
         and (len(corners) > 2 or ((apart[outside] == 0).mean() >= 0.9 and border.mean() <= _THICKEST))
     )
     return hull if is_collar else None
