@@ -168,11 +168,27 @@ def test_pixels_without_data_stay_and_do_not_reach_the_network(gan, tmp_path, sm
     path = write(tmp_path / "a.tif", samples, photometric="rgb", nodata=no_data)
     restored = read(restore(gan, path, options=options))
     np.testing.assert_array_equal(restored[:, :, :140], samples[:, :, :140])
-    filled = np.where(samples == samples[0, 0, 0], 0, samples)
-    black = write(tmp_path / "black.tif", np.nan_to_num(filled).astype(dtype), photometric="rgb")
+    dark = np.random.default_rng(0).uniform(0, 0.1 * white, samples.shape)  # of more values than a border has
+    filled = np.where(np.arange(WIDTH) < 140, dark, samples).astype(dtype)
+    black = write(tmp_path / "black.tif", filled, photometric="rgb")
     best, bad = (read(restore(gan, file, options=options))[:, :, 140:] for file in (whole_scene, black))
     errors = [np.abs(other.astype(float) - restored[:, :, 140:]).mean() for other in (best, bad)]
-    assert errors[0] < 0.6 * errors[1], "nearer to the scene that has all pixels than to the one with a black border"
+    assert errors[0] < 0.6 * errors[1], "nearer to the scene that has all pixels than to the one with a dark border"
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("uint16", 0), ("uint16", 65535), ("uint8", 0), ("float32", 0.0)])
+def test_a_border_of_one_value_counts_as_without_data(gan, tmp_path, small_windows, dtype, value):
+    white = {"uint8": 255, "uint16": 65535, "float32": 1.0}[dtype]
+    samples = (0.2 + 0.6 * bands(3, dtype="float32", white=1.0)) * white
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    across, along = columns + 0.25 * rows - 175, rows - 0.25 * columns - 62
+    samples = np.where((np.abs(across) < 120) & (np.abs(along) < 80), samples, value).astype(dtype)  # a rotated scene
+    options = PixelOptions(white=1.0) if dtype == "float32" else PixelOptions()
+    untagged = write(tmp_path / "untagged.tif", samples, photometric="rgb")
+    tagged = write(tmp_path / "tagged.tif", samples, photometric="rgb", nodata=value)
+    ours, wanted = (read(restore(gan, file, options=options)) for file in (untagged, tagged))
+    np.testing.assert_array_equal(ours, wanted)
+    np.testing.assert_array_equal(ours[samples == value], samples[samples == value])
 
 
 @pytest.mark.parametrize("kind", ["alpha", "mask"])

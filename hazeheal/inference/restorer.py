@@ -18,6 +18,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from hazeheal.errors import HazeHealError
+from hazeheal.inference.borders import find_border
 from hazeheal.inference.network import Network
 from hazeheal.inference.strength import blend
 from hazeheal.models.large_images import cut_out, image_averages
@@ -114,15 +115,13 @@ class Restorer:
     def restore_all(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Restores images as `restore` does, and yields the results in order.
 
-        Consecutive images of the same size share a batch. The images are read a little ahead of the results.
+        Consecutive images of the same size share a batch. The images are read a little ahead of the results. The network
+        does not see uniform borders (`borders`), which stay as they are.
         """
-        images = map(_checked, images)
-        if self.view_size:  # with mirror and strength in its maps
-            yield from self._restore_all(images)
-            return
-        images, originals = itertools.tee(images)
-        for hazy, restored in zip(originals, self._restore_mirrored(images), strict=True):
-            yield blend(hazy, restored, self.strength)
+        images, originals = itertools.tee((image, find_border(image)) for image in map(_checked, images))
+        contents = (image if border is None else border.content(image) for image, border in images)
+        for (image, border), restored in zip(originals, self._restore_blended(contents), strict=True):
+            yield restored if border is None else border.around(restored, image)
 
     def maps(self, view: np.ndarray) -> list[np.ndarray]:
         """Returns the maps of an image from its view, and with `mirror` also those from the mirrored view, mirrored back.
@@ -153,6 +152,14 @@ class Restorer:
 
     def _apply(self, maps, network, image):
         return apply_maps(maps, image, 0, 0, *image.shape[:2], device=network.device)
+
+    def _restore_blended(self, images):
+        if self.view_size:  # with mirror and strength in its maps
+            yield from self._restore_all(images)
+            return
+        images, originals = itertools.tee(images)
+        for hazy, restored in zip(originals, self._restore_mirrored(images), strict=True):
+            yield blend(hazy, restored, self.strength)
 
     def _restore_mirrored(self, images):
         if not self.mirror:

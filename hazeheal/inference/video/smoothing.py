@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hazeheal.inference.video.cuts import CutDetector
+from hazeheal.inference.video.steady_border import SteadyBorder
 
 if TYPE_CHECKING:
     from hazeheal.inference.restorer import Restorer
@@ -30,7 +31,7 @@ _STRIP = 1 << 19  # pixels that are corrected at once
 
 
 def restore_smoothly(images: Iterable[tuple[float, np.ndarray]], restorer: "Restorer") -> Iterator[np.ndarray]:
-    """Restores consecutive frames.
+    """Restores consecutive frames, without their uniform border, which stays as it is.
 
     Args:
         images: (time in seconds, `[H, W, 3]` uint8 or uint16).
@@ -40,7 +41,17 @@ def restore_smoothly(images: Iterable[tuple[float, np.ndarray]], restorer: "Rest
         The restored images, in order.
     """
     restore = _restore_with_maps if getattr(restorer, "view_size", 0) else _restore_images
-    yield from restore(images, restorer)
+    find_border, waiting = SteadyBorder(), collections.deque()
+
+    def contents():
+        for time, image in images:
+            border = find_border(image)
+            waiting.append((border, image))
+            yield time, image if border is None else border.content(image)
+
+    for restored in restore(contents(), restorer):
+        border, image = waiting.popleft()
+        yield restored if border is None else border.around(restored, image)
 
 
 def _restore_with_maps(images, restorer):
