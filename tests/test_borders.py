@@ -179,6 +179,28 @@ def test_small_and_long_images(size, color):
     assert border is None or border.content(image).size
 
 
+@pytest.mark.parametrize("seed", range(300))
+def test_any_image_has_a_border_with_content_or_none(seed):
+    random = np.random.default_rng(seed)
+    height, width = random.integers(1, 90, 2)
+    image = np.empty((height, width, 3), np.uint8)
+    image[:] = random.integers(0, 256, 3) if seed % 2 else random.choice([0, 20, 255])
+    for _ in range(random.integers(0, 4)):
+        top, left = random.integers(0, height), random.integers(0, width)
+        part = image[top : random.integers(top, height) + 1, left : random.integers(left, width) + 1]
+        # Noise around one level, often one that hardly differs.
+        part[:] = np.clip(
+            random.normal(random.choice([6, 16, 130, 250]), random.choice([0, 2, 30]), part.shape), 0, 255
+        )
+    image = image if seed % 3 else image.astype(np.uint16) * 257
+    border = find_border(image)
+    if border is not None:
+        content = border.content(image)
+        assert content.size and border.outside(image.shape).any()
+        assert border.valid is None or border.valid.shape == content.shape[:2]
+        np.testing.assert_array_equal(border.around(image[border.rows, border.columns].copy(), image), image)
+
+
 @pytest.fixture(scope="module")
 def gans():
     return {"view": make_gan(**FIELDS), "tiles": make_gan(**LOCAL)}

@@ -17,16 +17,16 @@ from typing import NamedTuple
 import numpy as np
 
 # All levels are of 255.
-NOISE = 6  # of JPEG and video on a border
-_STEP = 12  # to the content, at least
-_CONSTANT = 2  # range of an image of one color
-_EXTREME = 12  # black and white, at most apart
-_MIXED = 16  # pixels at an edge that JPEG changes, in blocks of 8 and, where colors are halved, 16
-_RINGING = 24  # of these pixels
-_BEHIND = 4  # lines of content behind them
-_THINNEST = 0.01  # bar, of a side; collar, of the image: thinner ones change nothing
-_EDGE = 4  # pixels at the border that give the network no colors
+NOISE = 6  # of JPEG and video: levels on a border
+_STEP = 12  # levels from a border to its content, at least
+_CONSTANT = 2  # levels: range of an image of one color
+_EXTREME = 12  # levels from black and white, at most
+_RINGING = 24  # levels that JPEG adds to a border near its edge, at most
+_MIXED = 16  # pixels from the edge: a block of JPEG, of colors at half the resolution
+_BEHIND = 4  # lines behind them that show the content
+_EDGE = 4  # pixels of the content at the edge whose colors are not continued
 _THICKEST = 0.45  # bar, of a side
+_SMALLEST_COLLAR = 0.002  # of an image
 _SAMPLES = 256  # pixels of a line, and cells of a side, that are looked at
 _SMALLEST = 16  # pixels a side of an image that can have a border
 
@@ -160,8 +160,8 @@ def _bar(lines):
     # Mixed lines belong to the side to which they are closer.
     step = max(_STEP, content / 2)
     edge = int((middle > step).argmax())
-    bar, thinnest = start + edge, max(2, _THINNEST * len(lines))
-    if content <= _STEP or middle[edge] <= step or not thinnest <= bar <= min(clean + _MIXED, _THICKEST * len(lines)):
+    bar = start + edge
+    if content <= _STEP or middle[edge] <= step or not 1 <= bar <= min(clean + _MIXED, _THICKEST * len(lines)):
         return 0
     # Where half of a skyline has begun, much of it began lines before.
     before, behind = apart[max(0, edge - 3) : max(1, edge - 1)].max(0), apart[min(edge + 1, len(apart) - 1)]
@@ -177,10 +177,12 @@ def _within_collar(image):
     step = -(-max(image.shape[:2]) // _SAMPLES)
     rows, columns = (np.minimum(np.arange(0, side, step) + step // 2, side - 1) for side in image.shape[:2])
     apart = levels_apart(image[rows[:, np.newaxis], columns], color)
-    for noise in (0, NOISE):  # a collar of exactly one value keeps content of almost the same color
-        hull = _content(apart, corners, noise=noise)
+    # From the collar of exactly one value to the one with ringing, for less and less content of almost its color.
+    for noise, least in ((0, 0), (NOISE, NOISE), (NOISE, _STEP)):
+        hull = _content(apart, corners, noise=noise, least=least)
         if hull is not None:
-            return _at_edge(image, hull, step, color, noise=noise and _RINGING)
+            valid = _at_edge(image, hull, step, color, noise=noise and _RINGING)
+            return valid if valid.any() else None
     return None
 
 
@@ -199,33 +201,37 @@ def _color_of_corners(image):
     return color, [corners[i] for i in same]
 
 
-def _content(apart, corners, *, noise):
+def _content(apart, corners, *, noise, least):
     """Returns the convex hull `[h, w]` of the content, from how far cells are apart from the color of the corners."""
     from scipy import ndimage  # loads slowly, and few images need it
 
-    labels, _ = ndimage.label(apart <= noise)
-    border = np.isin(labels, [labels[corner] for corner in corners if labels[corner]])
+    labels, count = ndimage.label(apart <= noise)
+    of_border = np.zeros(count + 1, bool)
+    of_border[[labels[corner] for corner in corners]] = True
+    of_border[0] = False
+    border = of_border[labels]
     labels, count = ndimage.label(~border)
-    if not count or border.mean() < _THINNEST:
+    if not count or border.mean() < _SMALLEST_COLLAR:
         return None
     solid = inside = labels == np.bincount(labels.ravel())[1:].argmax() + 1
-    if noise:  # ringing must not widen the hull
-        solid = ndimage.binary_opening(inside & (apart > max(_STEP, np.median(apart[inside]) / 8)))
+    if least > noise:  # ringing must not widen the hull
+        solid = ndimage.binary_opening(inside & (apart > max(least, np.median(apart[inside]) / 8)))
     if not solid.any():
         return None
     hull = _hull(solid)
     outside = border & ~hull
-    ring = ndimage.binary_erosion(hull, iterations=2, border_value=1)
-    ring &= ~ndimage.binary_erosion(ring, border_value=1)
-    if not ring.any() or not outside.any():
-        return None
-    is_collar = (
+    is_around = (
         outside.sum() >= 0.95 * border.sum()
+        and (~hull & ~border).sum() <= 0.35 * border.sum()
         and inside[hull].mean() >= (0.98 if noise else 0.995)
-        and (apart[ring] > _STEP).mean() >= (0.7 if len(corners) == 4 else 0.85)
         and (len(corners) > 2 or ((apart[outside] == 0).mean() >= 0.9 and border.mean() <= _THICKEST))
     )
-    return hull if is_collar else None
+    if not is_around:
+        return None
+    ring = ndimage.binary_erosion(hull, iterations=2, border_value=1)
+    ring &= ~ndimage.binary_erosion(ring, border_value=1)
+    is_sharp = ring.any() and (apart[ring] > _STEP).mean() >= (0.7 if len(corners) == 4 else 0.85)
+    return hull if is_sharp else None
 
 
 def _at_edge(image, hull, step, color, *, noise):
