@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from hazeheal.distributed import xla_cache
 from hazeheal.errors import OutputError, UsageError
+from hazeheal.training.step import step
 
 PROGRAM = "xla_compile_cache__1__2__XLA_CPU_JIT.pb"
 
@@ -124,6 +126,18 @@ def test_programs_recorded_during_a_run_survive_its_death(tmp_path):
         xla_cache.record_programs()
         xla_cache.remove_changed_programs(folder)  # as the next start does
         assert (folder / PROGRAM).exists()
+
+
+def test_names_do_not_depend_on_what_was_traced_before():
+    """A name with another number is another program, which would be compiled again."""
+    numbers = []
+    for others in (1, 7):
+        for _ in range(others):
+            tf.function(lambda x: x + 1).get_concrete_function(tf.constant(1.0))
+        function = step.compiled(lambda x: 2 * x, xla=True)
+        name = function.get_concrete_function(tf.constant(1.0)).function_def.signature.name
+        numbers.append(int(name.rpartition("_")[2]) % xla_cache._COUNTS)
+    assert numbers[0] == numbers[1]
 
 
 @pytest.mark.slow

@@ -6,16 +6,20 @@ TensorFlow writes the programs and finds each by a hash of its source. This modu
   TensorFlow, gets its own folder in DIR.
 - A damaged program ends the training with an error. A run records the hashes of its programs after the first step and
   when it ends, and the next one removes the programs that have changed.
+- The name of a function is part of its source, and ends with a counter of what the process has traced before: more on a
+  first start, which writes the cache of decoded images, than on the next. `with_stable_name` rounds it up.
 - Nothing removes programs of earlier configurations. At the end of a run the oldest are removed beyond `LIMIT` bytes.
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from hazeheal.errors import OutputError, UsageError
 from hazeheal.utils.atomic import atomic_write
@@ -26,6 +30,25 @@ FLAGS, OPTION = "TF_XLA_FLAGS", "tf_xla_persistent_cache_directory"
 HASHES = "sha256.json"
 LIMIT = 512 * 2**20  # bytes in the folder of one group
 _NVIDIA = pathlib.Path("/proc/driver/nvidia")
+_COUNTS = 1 << 17  # many times what a process traces
+
+
+def with_stable_name(function: Callable) -> Callable:
+    """Wraps a function for `tf.function`, which then gets the same name in each process that traces such functions in order.
+
+    TensorFlow counts up when it names a function, right after tracing it.
+    """
+
+    @functools.wraps(function)
+    def traced(*args: Any) -> Any:
+        from tensorflow.python.framework import ops  # no public name
+
+        outputs = function(*args)
+        while ops.uid() % _COUNTS:
+            pass
+        return outputs
+
+    return traced
 
 
 @contextlib.contextmanager

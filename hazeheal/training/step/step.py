@@ -148,7 +148,7 @@ class TrainingLoop:
 def compiled(function: Callable, *, xla: bool) -> tf.types.experimental.PolymorphicFunction:
     """Returns a tf.function that XLA compiles, or that TensorFlow optimizes once and does not copy into its callers."""
     if xla:
-        return tf.function(function, jit_compile=True, autograph=False)
+        return tf.function(xla_cache.with_stable_name(function), jit_compile=True, autograph=False)
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
