@@ -15,7 +15,7 @@ here="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 data="$1" out="$2"
 shift 2
 
-mix="outdoor/=20,rice1/=12,outdoor_haze/=24,aerial_haze/=18,indoor_haze/=8,its/=4,i_haze/=3,dense/=5,frida/=2,mosaic/=3,flat/=1"
+mix="$(python -c "import sys; sys.path.insert(0, '$here'); from experiments import MIX; print(MIX)")"
 train=(hazeheal train --data_dir="$out/records" --config.data.mix="$mix" "$@")
 
 [[ -d "$out/split" ]] || python "$here/split.py" --data="$data" --output_dir="$out/split"

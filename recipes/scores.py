@@ -67,7 +67,7 @@ def score(restore, pairs):
         for (hazy, clear), untouched in zip(outdoor, plain, strict=True):
             bordered, inside = border(hazy)
             restored = restore(bordered)
-            differences.append(psnr_of(restored, clear, inside) - psnr_of(untouched, clear, inside))
+            differences.append(psnr(restored[inside], clear[inside]) - psnr(untouched[inside], clear[inside]))
         rows[name] = float(np.mean(differences))
     hazy, clear = mosaic(pairs["rice1"])
     single, whole = mosaic([(restore(h), c) for h, c in pairs["rice1"]])[0], restore(hazy)
@@ -76,11 +76,6 @@ def score(restore, pairs):
     rows["clear, mean"], rows["clear, least"] = float(np.mean(unchanged)), float(np.min(unchanged))
     rows["one color"] = max(largest_change(restore, color) for color in COLORS)
     return rows
-
-
-def psnr_of(image, clear, inside):
-    error = np.square(image[inside].astype(np.float64) - clear[inside]).mean()
-    return float(10 * np.log10(255**2 / max(error, 1e-9)))
 
 
 def bars(image):

@@ -225,9 +225,7 @@ class Head(keras.layers.Layer):
         kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
         if self.kind == "scattering":
             kernel, bias = self._grouped(kernel), self._grouped(bias)
-        if self.edges == "repeat":
-            return ops.conv_same(inputs, kernel, bias, strides=1, edges=self.edges)
-        return tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME"), bias)
+        return ops.conv_same(inputs, kernel, bias, strides=1, edges=self.edges)
 
     def _grouped(self, weights):
         """Reorders output channels so that all of K comes before all of B.

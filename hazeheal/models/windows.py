@@ -132,6 +132,7 @@ def _blocks(maps, pixels, place, *, signed=False, device=None, most=None):
     dtype = "uint8" if pixels.dtype == np.uint8 else "float32"  # few GPU operations support uint16
     apply = _function(maps[0].shape[2], dtype, signed=signed)
     with tf.device(device):
+        # tf.stack would convert NumPy arrays element by element.
         maps, white = tf.stack([*map(tf.convert_to_tensor, maps)]), tf.constant(_white(pixels.dtype), tf.float32)
     for rows in slices(pixels.shape[0], max(1, (most or BLOCK) // pixels.shape[1])):
         with tf.device(device):
