@@ -9,6 +9,7 @@ model. The rows below the sets:
     mosaic of RICE1           PSNR of 16 pairs in one image, minus that of the pairs one by one
     clear, mean and least     clear images through the network
     one color                 largest change of a 2000x1500 image of one color, in levels of 255
+    VGG19 x 1000, SET         with --perceptual_weights: the distance of recipes/perceptual_distance.py, times 1000
 """
 
 import argparse
@@ -20,7 +21,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "recipes")]
+
+from perceptual_distance import PerceptualDistance  # noqa: E402
 
 from hazeheal.data.images.image_ops import psnr  # noqa: E402
 from hazeheal.evaluation import dark_channel  # noqa: E402
@@ -30,6 +33,7 @@ SETS = ("outdoor", "rice1", "its", "i_haze", "dense", "frida", "outdoor_haze", "
 BORDERED = 20  # pairs that get borders
 BAR, COLLAR = 0.12, 0.13  # of the height on each side; of the area
 CLEAR_LIMIT = 100.0  # dB of an unchanged image
+PERCEPTUAL_SETS = ("outdoor", "rice1", "i_haze")
 COLORS = (0, 40, 90, 128, 180, 220, 255, (200, 190, 170), (90, 110, 160), (60, 120, 60), (240, 240, 250))
 
 
@@ -57,9 +61,14 @@ def load(path):
     return np.asarray(Image.open(path).convert("RGB"))
 
 
+def set_scores(restore, pairs):
+    """{set: mean PSNR in dB} of one method."""
+    return {name: float(np.mean([psnr(restore(h), c) for h, c in group])) for name, group in pairs.items() if group}
+
+
 def score(restore, pairs):
     """{row: value} of one method; `pairs` is {set: [(hazy, clear)]} of images."""
-    rows = {name: float(np.mean([psnr(restore(h), c) for h, c in group])) for name, group in pairs.items() if group}
+    rows = set_scores(restore, pairs)
     outdoor = pairs["outdoor"][:BORDERED]
     plain = [restore(hazy) for hazy, _ in outdoor]
     for name, border in (("bars", bars), ("collar", collar), ("timestamp", timestamp)):
@@ -76,6 +85,14 @@ def score(restore, pairs):
     rows["clear, mean"], rows["clear, least"] = float(np.mean(unchanged)), float(np.min(unchanged))
     rows["one color"] = max(largest_change(restore, color) for color in COLORS)
     return rows
+
+
+def perceptual_rows(restore, pairs, distance):
+    """{row: distance times 1000} of one method."""
+    return {
+        f"VGG19 x 1000, {name}": 1000 * float(np.mean([distance(restore(h), c) for h, c in pairs[name]]))
+        for name in PERCEPTUAL_SETS
+    }
 
 
 def bars(image):
@@ -135,18 +152,20 @@ def main(argv=None):
     parse.add_argument("--model", nargs="+", default=[], help="as for hazeheal dehaze")
     parse.add_argument("--limit", type=int, default=10**9, help="largest number of pairs of a set")
     parse.add_argument("--baselines", action="store_true", help="score the input and the dark channel prior too")
+    parse.add_argument("--perceptual_weights", help="VGG19 weights, as for training: score the perceptual distance too")
     parse.add_argument("--output", type=pathlib.Path, help="JSON file to write")
     flags = parse.parse_args(argv)
     pairs = load_pairs(flags.split, part=flags.part, limit=flags.limit)
     print(", ".join(f"{name} {len(group)}" for name, group in pairs.items()), file=sys.stderr)
-    scores = {}
-    if flags.baselines:
-        for name, method in (("input", lambda image: image), ("dark channel prior", dark_channel.restore)):
-            scores[name] = {
-                key: float(np.mean([psnr(method(h), c) for h, c in group])) for key, group in pairs.items() if group
-            }
+    methods = {"input": lambda image: image, "dark channel prior": dark_channel.restore} if flags.baselines else {}
+    scores = {name: set_scores(method, pairs) for name, method in methods.items()}
     for model in flags.model:
-        scores[model] = score(open_model(model).restore, pairs)
+        methods[model] = open_model(model).restore
+        scores[model] = score(methods[model], pairs)
+    if flags.perceptual_weights:
+        distance = PerceptualDistance(flags.perceptual_weights)
+        for name, method in methods.items():
+            scores[name] |= perceptual_rows(method, pairs, distance)
     print(table(scores))
     if flags.output:
         flags.output.write_text(json.dumps(scores, indent=1) + "\n")

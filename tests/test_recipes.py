@@ -87,6 +87,23 @@ def test_from_images_to_scores(tmp_path):
     assert float(rows["one color"][2]) >= 0
 
 
+# ------------------------------------------------------------------------------ recipes/perceptual_distance.py
+def test_the_perceptual_distance_is_0_for_equal_images_and_grows_with_the_noise(tmp_path):
+    from perceptual_distance import PerceptualDistance
+
+    rng, arrays, shapes = np.random.default_rng(0), {}, [(3, 64), (64, 64), (64, 128), (128, 128)]
+    for shape, name in zip(shapes, ("block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2"), strict=True):
+        arrays[f"{name}/kernel"] = rng.normal(0, 0.1, (3, 3, *shape)).astype(np.float32)
+        arrays[f"{name}/bias"] = np.zeros(shape[1], np.float32)
+    np.savez(tmp_path / "vgg19.npz", **arrays)
+    distance, clear = PerceptualDistance(tmp_path / "vgg19.npz"), scene(3)
+    noise = rng.normal(0, 1, clear.shape)
+    noisy = [np.clip(clear + sigma * noise, 0, 255).astype(np.uint8) for sigma in (0, 5, 20)]
+    none, little, much = (distance(image, clear) for image in noisy)
+    assert none == 0 < little < much < 4
+    assert distance(clear, noisy[2]) == pytest.approx(much, rel=1e-5)
+
+
 # -------------------------------------------------------------------------------------------- recipes/haze.py
 def pair(kind, seed, clear):
     rng = np.random.default_rng(seed)
