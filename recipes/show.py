@@ -1,16 +1,14 @@
-"""Draws sheets of what a network does: rows of test pairs, the worst of them, and other photographs.
+"""Draws sheets of what a network does: test pairs, those that it improves least, and photographs.
 
-    python recipes/show.py --model=best --pairs OUT/split/outdoor_test OUT/split/rice1_test \\
-        --images photographs --output=sheets
+    python recipes/show.py --model=best --split=OUT --images=photographs --output=sheets
 
-The output directory contains
+OUT is the output of `recipes/split.py`. The sheets, from rows that nobody chose:
 
-    triptychs.jpg   ten pairs, hazy | restored | clear, evenly spaced by rank of the restored PSNR, so that none is hand-picked
-    worst.jpg       the five pairs with the lowest restored PSNR
-    chosen.jpg      the pairs of --keys
-    others.jpg      hazy | restored of the photographs in a folder, which have no clear counterpart
+    triptychs.jpg   ten test pairs, hazy | restored | clear, evenly spaced in the order of their gain in PSNR
+    worst.jpg       the five test pairs with the smallest gain
+    photographs.jpg hazy | restored of twelve photographs without a clear counterpart, evenly spaced by name
 
-Prints the PSNR of every pair, lowest first. Each folder of --pairs contains hazy/ and GT/, as `split.py` writes them.
+Prints the PSNR of every pair before and after, in the order of the gain.
 """
 
 import argparse
@@ -21,30 +19,36 @@ import numpy as np
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "recipes")]
 
-from hazeheal.data.images import image_ops  # noqa: E402
-from hazeheal.evaluation import pairs  # noqa: E402
+from scores import SETS, find_pairs, load  # noqa: E402
+
+from hazeheal.data.images.image_ops import psnr  # noqa: E402
 from hazeheal.inference.load_model import open_model  # noqa: E402
 from hazeheal.training.reports.sample_sheets import draw_sheet, sample_sheet  # noqa: E402
 
-ROWS, WORST_ROWS = 10, 5
+ROWS, WORST_ROWS, PHOTOGRAPHS = 10, 5, 12
 
 
-def restore_pairs(gan, folders, pairing):
-    """[(PSNR, name, hazy, restored, clear)], lowest PSNR first."""
+def restore_pairs(gan, files):
+    """[(gain in dB, name, PSNR before, PSNR after, images)], smallest gain first."""
     rows = []
-    for folder in folders:
-        source = pairs.from_folders(folder / "hazy", folder / "GT", pairing=pairing, limit=None)
-        for pair in source.pairs:
-            hazy, clear = pair.load()
-            restored = gan.restore(hazy)
-            rows.append((image_ops.psnr(restored, clear), pair.key, hazy, restored, clear))
+    for name, hazy, clear in files:
+        hazy, clear = load(hazy), load(clear)
+        restored = gan.restore(hazy)
+        before, after = psnr(hazy, clear), psnr(restored, clear)
+        rows.append((after - before, name, before, after, (hazy, restored, clear)))
     return sorted(rows, key=lambda row: row[:2])
 
 
+def spaced(rows, count):
+    """At most `count` evenly spaced rows, with the first and the last."""
+    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
+
+
 def pair_sheet(rows, *, max_side):
-    return sample_sheet([row[2:] for row in rows], labels=[row[1] for row in rows], max_side=max_side)
+    labels = [f"{name}: {before:.1f} -> {after:.1f} dB" for _, name, before, after, _ in rows]
+    return sample_sheet([row[-1] for row in rows], labels=labels, max_side=max_side)
 
 
 def save(sheet, path):
@@ -55,33 +59,31 @@ def save(sheet, path):
 def main(argv=None):
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--model", default="best", help="as for hazeheal dehaze")
-    parse.add_argument("--pairs", nargs="+", type=pathlib.Path, default=[], metavar="FOLDER")
-    parse.add_argument("--keys", nargs="+", default=[], help="pairs for a separate sheet")
-    parse.add_argument("--pairing", default=r"^(\d+)", help="as for hazeheal-tfrecords convert")
+    parse.add_argument("--split", type=pathlib.Path, help="the output of split.py")
+    parse.add_argument("--part", choices=("val", "test"), default="test")
+    parse.add_argument("--sets", nargs="+", choices=SETS, default=SETS, metavar="SET")
     parse.add_argument("--images", type=pathlib.Path, metavar="FOLDER", help="photographs without ground truth")
     parse.add_argument("--output", required=True, type=pathlib.Path)
     parse.add_argument("--max_side", type=int, default=320, help="longer side of an image on a sheet")
     flags = parse.parse_args(argv)
     gan = open_model(flags.model)
     flags.output.mkdir(parents=True, exist_ok=True)
-    rows = []
-    if flags.pairs:
-        rows = restore_pairs(gan, flags.pairs, flags.pairing)
-        for psnr, name, *_ in rows:
-            print(f"{psnr:6.2f} dB  {name}")
-        indices = np.unique(np.linspace(0, len(rows) - 1, ROWS).round().astype(int))
-        spaced = [rows[i] for i in reversed(indices)]
-        save(pair_sheet(spaced, max_side=flags.max_side), flags.output / "triptychs.jpg")
+    if flags.split:
+        files = [
+            (f"{name}/{hazy.stem}", hazy, clear)
+            for name in flags.sets
+            for hazy, clear in find_pairs(flags.split, flags.part, name, limit=10**9)
+        ]
+        rows = restore_pairs(gan, files)
+        for gain, name, before, after, _ in rows:
+            print(f"{before:6.2f} -> {after:6.2f} dB ({gain:+.2f})  {name}")
+        save(pair_sheet(spaced(rows, ROWS)[::-1], max_side=flags.max_side), flags.output / "triptychs.jpg")
         save(pair_sheet(rows[:WORST_ROWS], max_side=flags.max_side), flags.output / "worst.jpg")
-    if flags.keys:
-        by_key = {row[1]: row for row in rows}
-        chosen = [by_key[key] for key in flags.keys]
-        save(pair_sheet(chosen, max_side=flags.max_side), flags.output / "chosen.jpg")
     if flags.images:
         files = sorted(p for p in flags.images.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
-        images = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+        images = [load(file) for file in spaced(files, PHOTOGRAPHS)]
         sheet = draw_sheet([[image, gan.restore(image)] for image in images], max_side=flags.max_side)
-        save(sheet, flags.output / "others.jpg")
+        save(sheet, flags.output / "photographs.jpg")
     return 0
 
 
