@@ -104,6 +104,18 @@ def test_the_perceptual_distance_is_0_for_equal_images_and_grows_with_the_noise(
     assert distance(clear, noisy[2]) == pytest.approx(much, rel=1e-5)
 
 
+# --------------------------------------------------------------------------------------- recipes/plot_logs.py
+def test_curves_leave_out_cells_without_a_number(tmp_path):
+    from plot_logs import draw, read_log
+
+    log = tmp_path / "log.csv"
+    log.write_text("epoch,disc_loss,gen_total_loss,val_disc_loss\n0,1.5,20.25,NA\n1,,10,NA\n")
+    curves = read_log(log)
+    assert curves == {"disc_loss": ((0.0,), (1.5,)), "gen_total_loss": ((0.0, 1.0), (20.25, 10.0))}
+    draw({"one": curves, "two": curves}, tmp_path / "curves.png")
+    assert Image.open(tmp_path / "curves.png").size[0] == 2000
+
+
 # -------------------------------------------------------------------------------------------- recipes/haze.py
 def pair(kind, seed, clear):
     rng = np.random.default_rng(seed)
