@@ -6,6 +6,7 @@ Writes pairs of `recipes/haze.py` beside the real ones, JPEG of quality 95:
 
     OUT/train/{hazy,GT}/outdoor_haze, aerial_haze, indoor_haze    several versions of each clear image
     OUT/train/{hazy,GT}/mosaic, flat                              grids of pairs; pictures without haze or detail
+    OUT/train/{hazy,GT}/rice1/*_turned*.png                       training pairs of RICE1, turned by 90, 180, 270 degrees
     OUT/test/{outdoor_haze,aerial_haze}/{hazy,GT}/                one version of each clear image of the test part
 
 The haze of an image depends on the seed, its name and the version alone. Outdoor images need the depth maps in
@@ -98,6 +99,21 @@ def make_mosaic(job):
         save(image, file)
 
 
+def training_pairs(root, name):
+    """[(hazy file, clear file)] of the real pairs of a set for training."""
+    val = set((root / "val_keys.txt").read_text().split())
+    files = [path for path in sorted((root / "hazy" / name).iterdir()) if "_turned" not in path.stem]
+    files = [path for path in files if f"{name}/{path.name}" not in val]
+    return [(path, next((root / "GT" / name).glob(f"{path.stem}.*"))) for path in files]
+
+
+def make_turned(job):
+    """Writes one image turned by a number of quarters; seen from above, no side is up."""
+    source, target, quarters = job
+    if not target.exists():
+        save(np.ascontiguousarray(np.rot90(load(source), quarters)), target)
+
+
 def _square(image, size):
     side = min(image.shape[:2])
     return np.asarray(Image.fromarray(image[:side, :side]).resize((size, size), Image.Resampling.BICUBIC))
@@ -149,14 +165,10 @@ def haze_jobs(flags):
 
 def mosaic_jobs(flags):
     """Mosaics of training pairs: those of RICE1 and aerial images."""
-    root, sources = flags.split / "train", []
-    val = set((root / "val_keys.txt").read_text().split())
-    for name in ("rice1", "aerial_haze"):
-        for hazy in sorted((root / "hazy" / name).iterdir()):
-            if f"{name}/{hazy.name}" not in val:
-                (clear,) = (root / "GT" / name).glob(f"{hazy.stem}.*")
-                # As many of RICE1, which has a hundredth of the pairs, as of the others.
-                sources += [(hazy, clear)] * (90 if name == "rice1" else 1)
+    root = flags.split / "train"
+    # As many of RICE1, which has a hundredth of the pairs, as of the others.
+    sources = [pair for pair in training_pairs(root, "rice1") for _ in range(90)]
+    sources += training_pairs(root, "aerial_haze")
     return [
         (flags, number, sources, *(root / side / f"mosaic/{number:04d}.jpg" for side in ("hazy", "GT")))
         for number in range(MOSAICS)
@@ -183,6 +195,13 @@ def main(argv=None):
     known = (root / "val_keys.txt").read_text().splitlines()
     (root / "val_keys.txt").write_text("".join(f"{key}\n" for key in dict.fromkeys([*known, *val_keys])))
     run(make_mosaic, mosaic_jobs(flags), workers=flags.workers)
+    turned = [
+        (image, image.with_name(f"{image.stem}_turned{90 * quarters}.png"), quarters)
+        for pair in training_pairs(root, "rice1")
+        for image in pair
+        for quarters in (1, 2, 3)
+    ]
+    run(make_turned, turned, workers=flags.workers)
     flats = [
         (flags, number, *(root / side / f"flat/{number:04d}.png" for side in ("hazy", "GT"))) for number in range(FLATS)
     ]
