@@ -283,6 +283,7 @@ def run(trainer: "TensorflowTrainer", board: Any) -> int:
         code = EXIT_RESTART if signals else EXIT_ERROR
     if "error" in outcome and not signals:
         reason = str(outcome["error"]).strip().splitlines() or [type(outcome["error"]).__name__]
+        ray.shutdown()  # prints what is left of the workers' output, so that the error is the last line
         print(f"{PROGRAM}: error: the job has failed: {one_line(reason[-1])}", file=sys.stderr)
     return EXIT_INTERRUPTED if code == EXIT_RESTART and signals[:1] == [signal.SIGINT] else code
 

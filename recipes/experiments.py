@@ -29,7 +29,7 @@ BASELINE = {
     **{"loss.gan_weight": 0.0, "loss.perceptual_weight": 0.0, "loss.haze_share": 0.0},
     **{"data.mix": MIX, "data.crop_size": 256, "data.window_min": 0.6, "data.rot90": False},
     **{"data.fresh_haze.share_clear": 0.1, "data.fresh_haze.share_relaid": 0.2},
-    **{"train.batch_size": 8, "train.epochs": 0.0, "train.keep": 1, "samples.count": 4},
+    **{"train.precision": "float32", "train.batch_size": 8, "train.epochs": 0.0, "train.keep": 1, "samples.count": 4},
     **{"optimizer.beta1": 0.9, "optimizer.learning_rate": 1e-3, "optimizer.decay": "cosine"},
     **{"optimizer.warmup": "100 steps", "optimizer.clip_norm": 0.0},
     **{"train.log_every": "100 steps", "train.validate_every": "1000 steps", "train.save_every": "200 steps"},

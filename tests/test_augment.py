@@ -1,5 +1,7 @@
 """Crops, windows, mirroring and quarter turns of whole batches: against NumPy, and by their rates."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -62,6 +64,8 @@ def test_a_batch_a_compiled_batch_and_single_images_are_oriented_alike(jit, dtyp
     orientations = np.arange(8, dtype=np.int32)
     found = tf.function(augment.orient, jit_compile=jit)(images, orientations)
     assert found.dtype == dtype
+    copied = tf.function(functools.partial(augment.orient, fused=False), jit_compile=jit)(images, orientations)
+    np.testing.assert_array_equal(found, copied)
     names = [which(image, oriented) for image, oriented in zip(images, found.numpy(), strict=True)]
     assert len(set(names)) == 8
     single = [augment.orient_image(tf.constant(image), code) for image, code in zip(images, orientations, strict=True)]

@@ -104,7 +104,7 @@ def make_forward_backward(
 
     def compute(inputs, hazy, clear, share, orientation=None):
         if orientation is not None:
-            hazy, clear = augment.orient(hazy, orientation), augment.orient(clear, orientation)
+            hazy, clear = (augment.orient(x, orientation, fused=ops.is_fused()) for x in (hazy, clear))
         variables = {name: layout.unpack(getattr(inputs, name)) for name, layout in layouts.items()}
         generator, discriminator = (variables[name] for name in NETWORKS)
         hazy, clear = normalize(hazy), normalize(clear)
