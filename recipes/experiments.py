@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "recipes")]
 
 MIX = (
-    "outdoor/=20,rice1/=12,outdoor_haze/=24,aerial_haze/=18,indoor_haze/=8,its/=4,i_haze/=3,dense/=5,frida/=2,mosaic/=3,"
+    "outdoor/=26,rice1/=18,outdoor_haze/=17,aerial_haze/=15,indoor_haze/=6,its/=6,i_haze/=3,dense/=4,frida/=2,mosaic/=2,"
     "flat/=1"
 )
 OLD_MIX = "outdoor/=50,rice1/=50,=0"

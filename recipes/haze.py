@@ -91,6 +91,16 @@ def flat_pair(rng, size):
     return image, image
 
 
+def contrast_kept(hazy, clear, *, block=16):
+    """The median over blocks of the hazy image's standard deviation relative to the clear image's."""
+    height, width = (side // block * block for side in clear.shape[:2])
+    deviations = []
+    for image in (hazy, clear):
+        gray = image[:height, :width].mean(-1)
+        deviations.append(gray.reshape(height // block, block, width // block, block).std((1, 3)))
+    return float(np.median(deviations[0] / np.maximum(deviations[1], 2)))
+
+
 def _distance_haze(rng, depth):
     """Optical thickness along a depth map; the median of the scene without the sky gets 0.08 to 2.2."""
     depth = depth ** rng.uniform(0.7, 1.3)

@@ -34,6 +34,7 @@ INDOOR = ("its", "i_haze")
 VERSIONS = {"outdoor_haze": 4, "aerial_haze": 6, "indoor_haze": 20}  # of each training image
 MOSAICS, FLATS = 300, 150
 FLAT_SIZE = (256, 256)
+LEAST_CONTRAST, ATTEMPTS = 0.25, 8
 
 
 def generator(seed, *words):
@@ -66,23 +67,32 @@ def load(path):
 
 
 def make_haze(job):
-    """Writes one pair of outdoor_haze, aerial_haze or indoor_haze; returns its key, None if it is left out."""
-    flags, kind, (name, path), version, hazy_file, clear_file = job
+    """Writes one pair of outdoor_haze, aerial_haze or indoor_haze.
+
+    Where haze hides nearly everything, what is below is anybody's guess, and such pairs would dominate the loss. For
+    training haze is drawn again while less than LEAST_CONTRAST of the contrast is left, at most ATTEMPTS times.
+    """
+    flags, kind, part, (name, path), version, hazy_file, clear_file = job
     if hazy_file.exists() and clear_file.exists():
         return
-    rng, clear = generator(flags.seed, name, path.stem, version), load(path)
-    if kind == "aerial_haze":
-        hazy, clear = haze.aerial_pair(rng, clear)
-    else:
-        others = training_depths(str(flags.data), str(flags.split))
-        other = load_depth(others[rng.integers(len(others))])
-        if kind == "indoor_haze":
-            hazy, clear = haze.indoor_pair(rng, clear, other_depth=other)
-        else:
-            depth = load_depth(depth_files(str(flags.data))[name, path.stem])
-            hazy, clear = haze.outdoor_pair(rng, clear, depth=depth, other_depth=other)
+    image = load(path)
+    for attempt in range(ATTEMPTS if part == "train" else 1):
+        rng = generator(flags.seed, name, path.stem, version, *([attempt] if attempt else []))
+        hazy, clear = draw_pair(rng, image, kind, flags, (name, path.stem))
+        if haze.contrast_kept(hazy, clear) >= LEAST_CONTRAST:
+            break
     save(hazy, hazy_file)
     save(clear, clear_file)
+
+
+def draw_pair(rng, clear, kind, flags, key):
+    if kind == "aerial_haze":
+        return haze.aerial_pair(rng, clear)
+    others = training_depths(str(flags.data), str(flags.split))
+    other = load_depth(others[rng.integers(len(others))])
+    if kind == "indoor_haze":
+        return haze.indoor_pair(rng, clear, other_depth=other)
+    return haze.outdoor_pair(rng, clear, depth=load_depth(depth_files(str(flags.data))[key]), other_depth=other)
 
 
 def make_mosaic(job):
@@ -157,7 +167,7 @@ def haze_jobs(flags):
                         folders = [
                             root / kind / side if part == "test" else root / side / kind for side in ("hazy", "GT")
                         ]
-                        jobs.append((flags, kind, (name, path), version, *(folder / file for folder in folders)))
+                        jobs.append((flags, kind, part, (name, path), version, *(folder / file for folder in folders)))
                         if part == "val":
                             val_keys.append(f"{kind}/{file}")
     return jobs, val_keys
