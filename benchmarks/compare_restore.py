@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import rounds  # noqa: E402
 
-MODEL = ("depth", "patch_size", "view_size", "norm", "output", "se_ratio")
+MODEL = ("depth", "patch_size", "view_size", "bins", "edges", "upsampling", "norm", "output", "se_ratio")
 UNIT, PEER = "images_per_second", "OpenCV dark channel"
 
 
@@ -66,6 +66,9 @@ def main(argv=None):
     parse.add_argument("--depth", type=int, default=3, help="of the generator (default: the quickstart's)")
     parse.add_argument("--patch_size", type=int, default=1, help="of the generator")
     parse.add_argument("--view_size", type=int, default=0, help="of the generator")
+    parse.add_argument("--bins", type=int, default=0, help="of the generator")
+    parse.add_argument("--edges", default="zero", help="of the generator")
+    parse.add_argument("--upsampling", default="transposed", help="of the generator")
     parse.add_argument("--norm", default="layer", help="of the generator")
     parse.add_argument("--output", default="residual", help="of the generator")
     parse.add_argument("--se_ratio", type=float, default=0.25, help="of the generator")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rebuilds the included networks from images: split, apply haze, convert, train in two stages, score, write the weights.
+# Rebuilds the included networks from images: split, apply haze, convert, train, write the weights, score.
 #
 #     bash recipes/rebuild.sh DATA OUT [flags of `hazeheal train`, such as --cpu_replicas=2]
 #
@@ -23,8 +23,7 @@ python "$here/synthesize.py" --data="$data" --split="$out/split"
 hazeheal-tfrecords convert --hazy_dir="$out/split/train/hazy" --gt_dir="$out/split/train/GT" --name=mixed \
   --output_dir="$out/records" --pairing=same_name --val_keys="$out/split/train/val_keys.txt"
 for name in fast best; do
-  "${train[@]}" --config="${name}_crops" --workdir="$out/runs/${name}_crops"
-  "${train[@]}" --config="$name" --restore_from="$out/runs/${name}_crops" --workdir="$out/runs/$name"
+  "${train[@]}" --config="$name" --workdir="$out/runs/$name"
   [[ -f "$out/$name.npz" ]] || hazeheal export --model="$out/runs/$name" --format=weights --output="$out/$name.npz"
 done
 python "$here/scores.py" --split="$out/split" --part=test --baselines --model "$out/fast.npz" "$out/best.npz" \
