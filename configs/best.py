@@ -1,4 +1,6 @@
-"""Larger included network: as configs/fast.py, with patches of 2x2 pixels, four levels of brightness and more channels.
+"""Larger included network (not yet trained with this version).
+
+It differs from configs/fast.py by patches of 2x2 pixels, four levels of brightness and more channels.
 
 Command:  hazeheal train --config=best --data_dir=records/mixed --workdir=runs/best --cpu_replicas=1 --config.train.precision=float32
 Run time: not measured.

@@ -221,5 +221,5 @@ def batches():
 @pytest.fixture
 def board(monkeypatch):
     """The board of a job on Ray, in this process, and a Ray that reads it."""
-    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(get=lambda value: value))
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(get=lambda value: value, shutdown=lambda: None))
     return Board()

@@ -114,7 +114,7 @@ class MapSmoother(_Smoother):
         """Returns the maps for the next frame.
 
         Args:
-            maps: `[S, S, 6]`, K and B of x + K x - B, or `[S, S, 3]`, a residual; one, or two for their mean.
+            maps: `[S, S, C]`, as `models.view.apply_parts` takes them side by side; one, or two for their mean.
             image: The frame, `[H, W, 3]` uint8 or uint16.
             time: In seconds.
         """
@@ -124,16 +124,22 @@ class MapSmoother(_Smoother):
             apart = self._follow(i, block_means(part, CELLS), CELL_TIME)
             part = part + enlarged(apart, *part.shape[:2])
             small = block_means(part, samples.shape[:2])
-            added = small if part.shape[2] == 3 else small[..., :3] * samples - small[..., 3:]
-            restored = restored + (samples + added) / len(maps)
+            restored = restored + _applied(small, samples) / len(maps)
             smoothed.append(part)
         apart = self._follow_brightness(samples, restored).astype(np.float32)
         for part in smoothed:
-            if part.shape[2] == 3:
+            channels = part.shape[2]
+            if channels == 3:
                 part += apart
-            else:
-                part[..., 3:] -= apart
+            else:  # B, of all bins
+                part[..., channels // 2 :] -= np.tile(apart, channels // 6)
         return smoothed
+
+
+def _applied(maps, samples):
+    from hazeheal.models.view import apply_parts  # imports TensorFlow
+
+    return np.asarray(apply_parts(np.split(maps, maps.shape[2] // 3, -1), samples.astype(np.float32)))
 
 
 class ImageSmoother(_Smoother):
