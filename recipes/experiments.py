@@ -28,7 +28,7 @@ BASELINE = {
 }
 PIXEL_MAPS = {"model.bins": 0}
 ZEROS = {"model.edges": "zero", "model.upsampling": "transposed"}
-# {name: changed fields} or (changed fields, experiment whose generator it starts from)
+# {name: changed fields}
 EXPERIMENTS = {
     "baseline": {},
     "pixel_maps_zeros": PIXEL_MAPS | ZEROS,
@@ -50,16 +50,10 @@ EXPERIMENTS = {
 
 def command(name, flags):
     """The command line of one experiment's training, as a list of words."""
-    changes = EXPERIMENTS[name]
-    changes, *start = changes if isinstance(changes, tuple) else (changes,)
-    fields = BASELINE | {"train.steps": flags.steps, "seed": flags.seed} | changes
-    if fields.get("loss.perceptual_weight"):
-        fields["loss.perceptual_weights"] = flags.perceptual_weights
+    fields = BASELINE | {"train.steps": flags.steps, "seed": flags.seed} | EXPERIMENTS[name]
     words = [sys.executable, "-m", "hazeheal", "train", "--config=fast"]
     words += [f"--data_dir={flags.records}", f"--workdir={run_dir(name, flags)}"]
     words += [f"--cpu_replicas={flags.cpu_replicas}"]
-    if start:
-        words += [f"--restore_from={run_dir(start[0], flags)}"]
     return words + [f"--config.{key}={value}" for key, value in fields.items()]
 
 
@@ -103,7 +97,6 @@ def main(argv=None):
     parse.add_argument("--seed", type=int, default=0)
     parse.add_argument("--limit", type=int, default=40, help="largest number of validation pairs of a set")
     parse.add_argument("--cpu_replicas", type=int, default=2)
-    parse.add_argument("--perceptual_weights", default="imagenet", help="VGG19 weights for a perceptual loss")
     parse.add_argument("--show", action="store_true", help="print the commands without running them")
     flags = parse.parse_args(argv)
     flags.records, flags.runs, flags.split = (path.resolve() for path in (flags.records, flags.runs, flags.split))

@@ -47,8 +47,14 @@ def find_pairs(split, part, name, *, limit):
         files = [split / "train/hazy" / key for key in keys if key.startswith(f"{name}/")]
         folder = split / "train/GT" / name
     pairs = [(file, next(folder.glob(f"{file.stem}.*"))) for file in files]
-    chosen = np.unique(np.linspace(0, len(pairs) - 1, min(limit, len(pairs))).round().astype(int)) if pairs else ()
-    return [pairs[i] for i in chosen]
+    return spaced(pairs, limit)
+
+
+def spaced(items, count):
+    """At most `count` evenly spaced items, with the first and the last."""
+    if len(items) <= count:
+        return items
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))]
 
 
 def load_pairs(split, *, part, limit):

@@ -15,13 +15,12 @@ import argparse
 import pathlib
 import sys
 
-import numpy as np
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "recipes")]
 
-from scores import SETS, find_pairs, load  # noqa: E402
+from scores import SETS, find_pairs, load, spaced  # noqa: E402
 
 from hazeheal.data.images.image_ops import psnr  # noqa: E402
 from hazeheal.inference.load_model import open_model  # noqa: E402
@@ -39,11 +38,6 @@ def restore_pairs(gan, files):
         before, after = psnr(hazy, clear), psnr(restored, clear)
         rows.append((after - before, name, before, after, (hazy, restored, clear)))
     return sorted(rows, key=lambda row: row[:2])
-
-
-def spaced(rows, count):
-    """At most `count` evenly spaced rows, with the first and the last."""
-    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
 
 
 def pair_sheet(rows, *, max_side):

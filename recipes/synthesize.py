@@ -112,9 +112,11 @@ def make_mosaic(job):
 def training_pairs(root, name):
     """[(hazy file, clear file)] of the real pairs of a set for training."""
     val = set((root / "val_keys.txt").read_text().split())
-    files = [path for path in sorted((root / "hazy" / name).iterdir()) if "_turned" not in path.stem]
-    files = [path for path in files if f"{name}/{path.name}" not in val]
-    return [(path, next((root / "GT" / name).glob(f"{path.stem}.*"))) for path in files]
+    return [
+        (path, next((root / "GT" / name).glob(f"{path.stem}.*")))
+        for path in sorted((root / "hazy" / name).iterdir())
+        if "_turned" not in path.stem and f"{name}/{path.name}" not in val
+    ]
 
 
 def make_turned(job):

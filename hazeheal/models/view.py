@@ -91,11 +91,11 @@ class ApplyMaps(keras.layers.Layer):
         # tf.image.resize, whose gradient is slow, and of products of one channel with three.
         maps, image = (tf.transpose(x, [0, 3, 1, 2]) for x in inputs)
         if maps.shape[2:] != image.shape[2:]:
-            (height, from_height), (width, from_width) = (
-                [x.shape[axis] or tf.shape(x)[axis] for x in (image, maps)] for axis in (2, 3)
+            down, across = (
+                resampling(*(x.shape[axis] or tf.shape(x)[axis] for x in (image, maps)), antialias=False)
+                for axis in (2, 3)
             )
-            maps = tf.matmul(maps, resampling(width, from_width, antialias=False), transpose_b=True)
-            maps = tf.matmul(resampling(height, from_height, antialias=False), maps)
+            maps = tf.matmul(down, tf.matmul(maps, across, transpose_b=True))
         restored = apply_parts(tf.split(maps, maps.shape[1] // 3, axis=1), image, axis=1)
         return tf.transpose(restored, [0, 2, 3, 1])
 
