@@ -41,8 +41,7 @@ def restore_pairs(gan, files):
 
 
 def pair_sheet(rows, *, max_side):
-    labels = [f"{name}: {before:.1f} -> {after:.1f} dB" for _, name, before, after, _ in rows]
-    return sample_sheet([row[-1] for row in rows], labels=labels, max_side=max_side)
+    return sample_sheet([row[-1] for row in rows], labels=[row[1] for row in rows], max_side=max_side)
 
 
 def save(sheet, path):

@@ -117,7 +117,7 @@ def choose_placement(
     elif cpu_replicas != groups and not is_single:
         raise UsageError(
             f"--cpu_replicas={cpu_replicas} and --groups={groups}: each of several groups uses one CPU replica; use "
-            f"--groups={cpu_replicas}"
+            f"--cpu_replicas={groups}, the number in all groups, or --groups={cpu_replicas}"
         )
     return Placement(numbers, fixed_addresses=addresses, cpu_replicas=cpu_replicas if is_single else None)
 
