@@ -250,7 +250,9 @@ def test_a_gpu_is_not_shared(machine):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_cpu_replicas_must_equal_the_number_of_groups(count):
-    assert refusal(groups=2, cpu_replicas=count).endswith(f"use --groups={count}")
+    message = refusal(groups=2, cpu_replicas=count)
+    assert message.startswith(f"--cpu_replicas={count} and --groups=2: ")
+    assert message.endswith(f"use --cpu_replicas=2, the number in all groups, or --groups={count}")
     assert "--cpu_replicas=3 and --groups=1" in refusal(groups=1, cpu_replicas=3, hosts="a,b", index=0)
 
 
