@@ -1,19 +1,24 @@
-"""Larger included network (not yet trained with this version).
+"""Larger included network.
 
-It differs from configs/fast.py by patches of 2x2 pixels, four levels of brightness and more channels.
+It sees the whole scene as 256x256 pixels (`model.view_size`) and outputs, for each patch of 8x8 of these and for four
+levels of brightness (`model.bins`), the coefficients of the scattering model. It starts from configs/best_128.py.
 
-Command:  hazeheal train --config=best --data_dir=records/mixed --workdir=runs/best --cpu_replicas=1 --config.train.precision=float32
+Command:  hazeheal train --config=best --restore_from=runs/best_128 --data_dir=records/mixed --workdir=runs/best --cpu_replicas=1
 Run time: not measured.
-Result:   not measured; hazeheal/pretrained/best.npz is that of version 0.1.
+Result:   not measured.
 """
 
-from hazeheal.configs import fast
+from hazeheal.configs import best_128, fast
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    config = fast.get_config()
-    config.model.width = 32
-    config.model.patch_size = 2
-    config.model.bins = 4
+    config = best_128.get_config()
+    whole = fast.get_config()
+    config.data.crop_size = whole.data.crop_size
+    config.model.view_size = whole.model.view_size
+    config.optimizer.learning_rate = 7e-4
+    config.optimizer.decay = "cosine"
+    config.train.batch_size = 8
+    config.train.steps = 28000
     return config

@@ -82,6 +82,7 @@ FIELDS = {
     "loss.perceptual_layer": Field(str),
     "loss.charbonnier_eps": Field(float, least=1e-12),
     "loss.haze_share": SHARE,
+    "loss.l1_log_scale": Field(float, least=0.0),
     "loss.haze_mask": Field(str, choices=("difference", "dark_channel")),
     "optimizer.learning_rate": Field(float, least=0.0),
     "optimizer.disc_learning_rate": Field(float, least=0.0),

@@ -17,8 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "recipes")]
 
 MIX = (
-    "outdoor/=26,rice1/=18,outdoor_haze/=17,aerial_haze/=15,indoor_haze/=6,its/=6,i_haze/=3,dense/=4,frida/=2,mosaic/=2,"
-    "flat/=1"
+    "outdoor/=22,reside_haze/=14,rice1/=14,outdoor_haze/=10,aerial_haze/=17,indoor_haze/=5,its/=6,i_haze/=2,dense/=3,"
+    "frida/=2,mosaic/=4,flat/=1"
 )
 OLD_MIX = "outdoor/=50,rice1/=50,=0"
 # What differs from configs/fast.py in all experiments.

@@ -5,6 +5,7 @@
 Writes pairs of `recipes/haze.py` beside the real ones, JPEG of quality 95:
 
     OUT/train/{hazy,GT}/outdoor_haze, aerial_haze, indoor_haze    several versions of each clear image
+    OUT/train/{hazy,GT}/reside_haze                               the same, with haze as in RESIDE's outdoor sets
     OUT/train/{hazy,GT}/mosaic, flat                              grids of pairs; pictures without haze or detail
     OUT/train/{hazy,GT}/rice1/*_turned*.png                       training pairs of RICE1, turned by 90, 180, 270 degrees
     OUT/test/{outdoor_haze,aerial_haze}/{hazy,GT}/                one version of each clear image of the test part
@@ -31,7 +32,7 @@ import haze  # noqa: E402
 
 OUTDOOR = {"sun": "sun_outdoor_288", "other": "other_384"}  # {set of split.py: folder of its depth maps}
 INDOOR = ("its", "i_haze")
-VERSIONS = {"outdoor_haze": 4, "aerial_haze": 6, "indoor_haze": 20}  # of each training image
+VERSIONS = {"outdoor_haze": 4, "reside_haze": 2, "aerial_haze": 6, "indoor_haze": 20}  # of each training image
 MOSAICS, FLATS = 300, 150
 FLAT_SIZE = (256, 256)
 LEAST_CONTRAST, ATTEMPTS = 0.25, 8
@@ -67,7 +68,7 @@ def load(path):
 
 
 def make_haze(job):
-    """Writes one pair of outdoor_haze, aerial_haze or indoor_haze.
+    """Writes one pair of one of VERSIONS.
 
     Where haze hides nearly everything, what is below is anybody's guess, and such pairs would dominate the loss. For
     training haze is drawn again while less than LEAST_CONTRAST of the contrast is left, at most ATTEMPTS times.
@@ -88,6 +89,8 @@ def make_haze(job):
 def draw_pair(rng, clear, kind, flags, key):
     if kind == "aerial_haze":
         return haze.aerial_pair(rng, clear)
+    if kind == "reside_haze":
+        return haze.reside_pair(rng, clear, depth=load_depth(depth_files(str(flags.data))[key]))
     others = training_depths(str(flags.data), str(flags.split))
     other = load_depth(others[rng.integers(len(others))])
     if kind == "indoor_haze":
@@ -153,16 +156,16 @@ def haze_jobs(flags):
     """The jobs of `make_haze`, with the keys of those for validation."""
     jobs, val_keys = [], []
     depths = depth_files(str(flags.data))
-    kinds = {"outdoor_haze": tuple(OUTDOOR), "aerial_haze": ("aerial",), "indoor_haze": INDOOR}
+    outdoor = tuple(OUTDOOR)
+    kinds = {"outdoor_haze": outdoor, "reside_haze": outdoor, "aerial_haze": ("aerial",), "indoor_haze": INDOOR}
+    parts = {"reside_haze": ("train",), "indoor_haze": ("train", "val")}
     for kind, sets in kinds.items():
-        for part in ("train", "val", "test"):
-            if part == "test" and kind == "indoor_haze":
-                continue
+        for part in parts.get(kind, ("train", "val", "test")):
             versions = VERSIONS[kind] if part == "train" else 1
             root = flags.split / ("test" if part == "test" else "train")
             for name in sets:
                 for path in sorted((flags.split / "clear" / part / name).iterdir()):
-                    if kind == "outdoor_haze" and (name, path.stem) not in depths:
+                    if name in OUTDOOR and (name, path.stem) not in depths:
                         continue
                     for version in range(versions):
                         file = f"{name}_{path.stem}_v{version}.jpg"

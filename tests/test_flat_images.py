@@ -48,6 +48,21 @@ def test_convolutions_see_the_outermost_pixels_beyond_the_edges(strides, padding
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 3), (5, 4)])
+@pytest.mark.parametrize("padding", [(0, 1), (1, 0), (1, 1)])
+def test_the_gradient_of_repeated_edges_is_that_of_indexing(size, padding):
+    x = tf.constant(drawn(2, *size, 3))
+    rows = [np.pad(np.arange(side), padding, "edge") for side in size]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        indexed = tf.gather(tf.gather(x, rows[0], axis=1), rows[1], axis=2)
+        repeated_edges = ops.repeat_edges(x, *padding)
+    np.testing.assert_array_equal(repeated_edges, indexed)
+    upstream = drawn(*indexed.shape, seed=1)
+    expected = tf.convert_to_tensor(tape.gradient(indexed, x, upstream))
+    np.testing.assert_allclose(tape.gradient(repeated_edges, x, upstream), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_transposed_convolution_sees_them_too():
     layer = Up(3, 4, strides=2, padding="same", edges="repeat")
     layer.build((None, None, None, 2))

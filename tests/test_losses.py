@@ -68,6 +68,15 @@ def test_charbonnier_gradient_against_central_differences():
         assert gradient[index] == pytest.approx(numeric, rel=1e-3, abs=1e-9)
 
 
+def test_the_logarithm_of_a_loss_weighs_large_losses_less():
+    loss = tf.constant([0.0, 1e-6, 0.03, 0.3])
+    with tf.GradientTape() as tape:
+        tape.watch(loss)
+        out = losses.logarithmic(loss, scale=0.03)
+    np.testing.assert_allclose(out, [0, 1e-6, 0.03 * np.log(2), 0.03 * np.log(11)], rtol=1e-4)
+    np.testing.assert_allclose(tape.gradient(out, loss), [1, 1, 1 / 2, 1 / 11], rtol=1e-4)
+
+
 def test_difference_mask_is_largest_where_the_haze_is():
     clear = images(2, 6, 6, 3) * 0.3
     hazy = clear.copy()

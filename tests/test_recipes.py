@@ -68,7 +68,7 @@ def test_from_images_to_scores(tmp_path):
     run("recipes/split.py", f"--data={data}", f"--output_dir={split}")
     run("recipes/synthesize.py", f"--data={data}", f"--split={split}", "--workers=2")
     names = {path.name for path in (split / "train/hazy").iterdir()}
-    made = ["outdoor_haze", "aerial_haze", "indoor_haze", "mosaic", "flat"]
+    made = ["outdoor_haze", "reside_haze", "aerial_haze", "indoor_haze", "mosaic", "flat"]
     assert names == {*made, "rice1", "outdoor", "dense", "i_haze", "its", "frida"}
     assert not list(split.rglob("*sun-3*haze*")), "its depth map is doubtful"
     before = {path: path.stat().st_mtime_ns for path in split.rglob("*.jpg")}
@@ -150,6 +150,18 @@ def test_haze_outdoors_is_thicker_where_the_depth_map_is_larger():
     assert (
         np.mean([image[:10].mean() > image[-10:].mean() for image in hazy]) > 0.6
     )  # a quarter has another image's depth
+
+
+def test_haze_as_in_reside_is_gray_and_keeps_detail_at_every_distance():
+    clear = np.random.default_rng(0).integers(0, 120, (*SIZE, 1), np.uint8).repeat(3, axis=2)
+    depth = np.linspace(haze.FAR, 1, SIZE[0], dtype=np.float32)[:, None] + np.zeros(SIZE, np.float32)
+    for seed in range(40):
+        hazy, kept = haze.reside_pair(np.random.default_rng(seed), clear, depth=depth)
+        np.testing.assert_array_equal(kept, clear)
+        top, bottom = (hazy[rows].std() / clear[rows].std() for rows in (slice(8), slice(-8, None)))
+        assert 0.15 < top < bottom < 1
+        assert hazy.mean() > clear.mean()
+        assert np.ptp(hazy.mean((0, 1))) < 1
 
 
 def test_a_mosaic_holds_its_pairs_and_a_flat_pair_is_equal():

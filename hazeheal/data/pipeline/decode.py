@@ -64,9 +64,8 @@ def decode_image(encoded: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def resize(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes a uint8 image to `[size, size, 3]`, antialiased, as networks with a view do (`models.view`)."""
-    image = to_uint8(tf.image.resize(image, [size, size], antialias=True))
-    return tf.ensure_shape(image, [size, size, 3])
+    """Resizes a uint8 image to `[size, size, C]`, antialiased, as networks with a view do (`models.view`)."""
+    return to_uint8(tf.image.resize(image, [size, size], antialias=True))
 
 
 def to_uint8(image: tf.Tensor) -> tf.Tensor:

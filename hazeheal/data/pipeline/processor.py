@@ -237,11 +237,15 @@ class DehazeDataProcessor:
 
     def _make_pair(self, row, *, orient):
         """Cuts the windows of a pair and augments it."""
+        sides = ("hazy", "clear")
+        cut = functools.partial(self._source.cut, row)
+        if self._window_min:
+            # Resizing both at once takes as long as resizing one.
+            resized = resize(tf.concat([cut(side) for side in sides], axis=-1), self._crop_size)
+            cut = dict(zip(sides, tf.split(resized, 2, axis=-1), strict=True)).__getitem__
 
         def image(side):
-            pixels = self._source.cut(row, side)
-            shape = [self._crop_size, self._crop_size, 3]
-            return resize(pixels, self._crop_size) if self._window_min else tf.ensure_shape(pixels, shape)
+            return tf.ensure_shape(cut(side), [self._crop_size, self._crop_size, 3])
 
         clear = image("clear")
         if self._haze is None:

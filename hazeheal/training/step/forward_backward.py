@@ -68,6 +68,8 @@ def image_losses(
 
     mask = losses.haze_mask(hazy, clear, kind=weights.haze_mask)
     l1 = losses.charbonnier(restored, clear, mask=mask, eps=weights.charbonnier_eps, haze_share=weights.haze_share)
+    if weights.l1_log_scale:
+        l1 = losses.logarithmic(l1, scale=weights.l1_log_scale)
     if networks.perceptual is not None:
         features = (networks.perceptual.stateless_call([], variables["perceptual"], x)[0] for x in (restored, clear))
         perceptual = losses.perceptual(*features)

@@ -43,6 +43,15 @@ def charbonnier(
     return (1.0 - haze_share) * plain + haze_share * hazy
 
 
+def logarithmic(loss: tf.Tensor, *, scale: float) -> tf.Tensor:
+    """Returns s log(1 + L / s) of the loss L of each image, `[B]` float32, with s = `scale`.
+
+    An image weighs 1 / (1 + L / s) as much as in L: those whose scene is hidden by dense haze, which no network can
+    restore, do not dominate the gradient. PSNR, a logarithm itself, weighs images alike.
+    """
+    return scale * tf.math.log1p(loss / scale)
+
+
 def haze_mask(hazy: tf.Tensor, clear: tf.Tensor, *, kind: str = "difference") -> tf.Tensor:
     """Per-pixel weights for `charbonnier` that are high where haze is dense; no gradient passes through them.
 
