@@ -72,7 +72,9 @@ def main(argv=None):
     parse.add_argument("--norm", default="layer", help="of the generator")
     parse.add_argument("--output", default="residual", help="of the generator")
     parse.add_argument("--se_ratio", type=float, default=0.25, help="of the generator")
-    parse.add_argument("--precision", default="auto", help="auto, float32, mixed_bfloat16 or mixed_float16")
+    parse.add_argument(
+        "--precision", default="float32", help="as for hazeheal dehaze, or mixed_bfloat16, mixed_float16"
+    )
     parse.add_argument("--height", type=int, default=412)
     parse.add_argument("--image_width", type=int, default=550)
     parse.add_argument("--seconds", type=float, default=5, help="per measurement (default: %(default)s)")
