@@ -18,7 +18,6 @@ def get_config() -> ConfigDict:
     config.data.crop_size = whole.data.crop_size
     config.model.view_size = whole.model.view_size
     config.optimizer.learning_rate = 3e-4
-    config.optimizer.decay = "cosine"
     config.train.batch_size = 8
     config.train.steps = 6500
     return config

@@ -42,7 +42,7 @@ def reside_pair(rng, clear, *, depth):
     """Haze as in RESIDE's outdoor sets (Li et al. 2019): a gray airlight, and no camera effects.
 
     The depths there are estimates of a network: the optical thickness of the sky is only two to three times that of
-    what is near. Over 10 training pairs of SOTS outdoor it has 5th and 95th percentiles of 0.29 and 0.59 in the mean.
+    what is near. Over 10 pairs of SOTS outdoor its 5th and 95th percentiles are 0.30 and 0.63 in the mean.
     """
     near, span = rng.uniform(1.2, 2.6), rng.uniform(0.8, 3.5)
     distance = _resized(near + span * np.log(depth) / np.log(FAR), clear.shape[:2])
