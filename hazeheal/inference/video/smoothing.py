@@ -123,7 +123,8 @@ class MapSmoother(_Smoother):
         for i, part in enumerate(maps):
             apart = self._follow(i, block_means(part, CELLS), CELL_TIME)
             part = part + enlarged(apart, *part.shape[:2])
-            small = block_means(part, samples.shape[:2])
+            # Maps may have fewer positions than there are samples.
+            small = enlarged(block_means(part, samples.shape[:2]), *samples.shape[:2])
             restored = restored + _applied(small, samples) / len(maps)
             smoothed.append(part)
         apart = self._follow_brightness(samples, restored).astype(np.float32)
