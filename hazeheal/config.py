@@ -186,8 +186,20 @@ def to_json(config: "ConfigDict") -> str:
 
 def shared(config: "ConfigDict") -> dict[str, object]:
     """Returns {flag: value} of all fields that must be the same in all replica groups of a job."""
-    per_host = {name for name, field in FIELDS.items() if field.per_host}
-    return {f"--config.{name}": value for name, value in flat(config).items() if name not in per_host}
+    return {f"--config.{name}": value for name, value in flat(config).items() if not _is_per_host(name)}
+
+
+def without_host(config: "ConfigDict") -> dict:
+    """Returns the fields for a file that is passed on: those of a host, such as its folders, have their defaults."""
+    fields, default = config.to_dict(), flat(_run_file(_included()["default"], name="default"))
+    for name in filter(_is_per_host, flat(config)):
+        section, field = name.split(".")
+        fields[section][field] = default[name]
+    return fields
+
+
+def _is_per_host(name):
+    return name in FIELDS and FIELDS[name].per_host
 
 
 def check_batch(config: "ConfigDict", *, replicas: int) -> None:

@@ -30,7 +30,7 @@ def describe(gan: "DehazeGAN") -> dict[str, Any]:
         **(_of_checkpoint(gan.checkpoint) if gan.metadata is None else _of_weights(gan.metadata)),
         "interface": "uint8 [B, H, W, 3], RGB in [0, 255], any size: `hazy` in, `restored` out",
         "parameters": gan.networks.parameter_counts()["generator"],
-        "config": _config_without_paths(gan.config),
+        "config": configs.without_host(gan.config),
         "versions": installed_versions("tensorflow", "keras", "numpy", "pillow"),
     }
 
@@ -45,27 +45,20 @@ def _of_checkpoint(path: pathlib.Path) -> dict[str, Any]:
         # All metrics of the validation split; `psnr_input` is that of the hazy images.
         "metrics": {name: v for name, v in checkpoints.read_metrics(path).items() if math.isfinite(v)},
         "data_fingerprint": progress.get("fingerprint"),
-        "started_from": _without_paths(progress.get("started_from")),
+        "started_from": _without_folders(progress.get("started_from")),
     }
 
 
-def _config_without_paths(config):
-    """A file that is passed on does not name folders of the machine that it was made on."""
-    fields, default = json.loads(configs.to_json(config)), configs.load(["--config=default"])
-    for section, name in (("data", "cache"), ("loss", "perceptual_weights")):
-        fields[section][name] = default[section][name]
-    return fields
-
-
-def _without_paths(started_from):
-    """The same for where a run started from: the run's and the checkpoint's name stay, or that of the weights file."""
-    if not started_from:
-        return started_from
-    record, checkpoint = dict(started_from), pathlib.Path(started_from.get("checkpoint", ""))
-    if checkpoint.is_absolute():
-        record |= {"run": checkpoint.parents[2].name, "checkpoint": checkpoint.name}
-    if "weights" in record:
-        record["weights"] = pathlib.Path(record["weights"]).name
+def _without_folders(started_from):
+    """Where a run started from, by name: a file that is passed on does not name folders of the machine it was made on."""
+    if started_from is None:
+        return None
+    record = dict(started_from)
+    for name in {"checkpoint", "weights"} & record.keys():
+        path = pathlib.PurePath(record[name])
+        record[name] = path.name
+        if path.parent.name == "checkpoints" and len(path.parents) > 2:
+            record["run"] = path.parents[2].name
     return record
 
 
