@@ -11,7 +11,8 @@ Writes pairs of `recipes/haze.py` beside the real ones, JPEG of quality 95:
     OUT/test/{outdoor_haze,aerial_haze}/{hazy,GT}/                one version of each clear image of the test part
 
 The haze of an image depends on the seed, its name and the version alone. Outdoor images need the depth maps in
-DATA/clear/depth; those that doubtful.txt names are left out. A file that exists is not written again.
+DATA/clear/depth; those that doubtful.txt names are left out. A file that exists is not written again. `--versions=1` takes
+a third of the time, and a later run without it adds the rest.
 """
 
 import argparse
@@ -161,7 +162,7 @@ def haze_jobs(flags):
     parts = {"reside_haze": ("train",), "indoor_haze": ("train", "val")}
     for kind, sets in kinds.items():
         for part in parts.get(kind, ("train", "val", "test")):
-            versions = VERSIONS[kind] if part == "train" else 1
+            versions = min(VERSIONS[kind], flags.versions) if part == "train" else 1
             root = flags.split / ("test" if part == "test" else "train")
             for name in sets:
                 for path in sorted((flags.split / "clear" / part / name).iterdir()):
@@ -202,6 +203,7 @@ def main(argv=None):
     parse.add_argument("--data", required=True, type=pathlib.Path)
     parse.add_argument("--split", required=True, type=pathlib.Path, help="the output of split.py")
     parse.add_argument("--seed", type=int, default=0)
+    parse.add_argument("--versions", type=int, default=max(VERSIONS.values()), help="at most N of a training image")
     parse.add_argument("--workers", type=int, default=os.cpu_count())
     flags = parse.parse_args(argv)
     root = flags.split / "train"

@@ -221,7 +221,7 @@ def conv_same(
 def repeat_edges(x: tf.Tensor, before: int, after: int) -> tf.Tensor:
     """Pads `[B, H, W, C]` on both axes by 0 or 1 pixels `before` and `after`, with the outermost pixels.
 
-    Its own gradient is a copy per axis. That of the slices would fill a whole map with zeros for each edge.
+    Its own gradient pads a row or a column. That of the slices fills a whole padded map with zeros for each of them.
     """
 
     @tf.custom_gradient
@@ -242,20 +242,12 @@ def repeat_edges(x: tf.Tensor, before: int, after: int) -> tf.Tensor:
 
 def _folded_edges(x, before, after, *, axis):
     """Removes the outermost `before` and `after` positions along an axis and adds them to their neighbors."""
-    if before + after + 2 > (x.shape[axis] or 0):  # one position may get both edges
-        inside = _slice(x, before, -after or None, axis=axis)
-        edges = [(_slice(x, 0, 1, axis=axis), True)] * before + [(_slice(x, -1, None, axis=axis), False)] * after
-        count = tf.shape(inside)[axis] - 1
-        for edge, is_first in edges:
-            pads = [[0, count] if is_first else [count, 0] if i == axis else [0, 0] for i in range(4)]
-            inside += tf.pad(edge, pads)
-        return inside
-    parts = [_slice(x, 2 * before, -2 * after or None, axis=axis)]
-    if before:
-        parts.insert(0, _slice(x, 0, 1, axis=axis) + _slice(x, 1, 2, axis=axis))
-    if after:
-        parts.append(_slice(x, -2, -1, axis=axis) + _slice(x, -1, None, axis=axis))
-    return tf.concat(parts, axis=axis)
+    inside = _slice(x, before, -after or None, axis=axis)
+    rest = tf.shape(inside)[axis] - 1
+    first, last = _slice(x, 0, 1, axis=axis), _slice(x, -1, None, axis=axis)
+    for edge, padding in [(first, [0, rest])] * before + [(last, [rest, 0])] * after:
+        inside += tf.pad(edge, [padding if i == axis else [0, 0] for i in range(4)])
+    return inside
 
 
 def _slice(x, start, end, *, axis):
