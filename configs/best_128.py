@@ -8,19 +8,9 @@ Run time: 56 minutes on two CPU cores (a Xeon with AMX), in three parts (docs/mo
 Result:   validation PSNR 18.90 dB, hazy input 15.37 dB (all sets together).
 """
 
-from hazeheal.configs import fast
+from hazeheal.configs import best, fast_128
 from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    config = fast.get_config()
-    config.data.crop_size = 128
-    config.model.view_size = 128
-    config.model.width = 64
-    config.model.depth = 3
-    config.model.patch_size = 8
-    config.model.bins = 4
-    config.loss.l1_log_scale = 0.1  # images that haze hides weigh less
-    config.train.batch_size = 16
-    config.train.steps = 24000
-    return config
+    return fast_128.first_stage(best.get_config())

@@ -21,7 +21,7 @@ MIX = (
     "frida/=2,mosaic/=4,flat/=1"
 )
 OLD_MIX = "outdoor/=50,rice1/=50,=0"
-# What differs from configs/fast.py in all experiments.
+# What differs from configs/fast_128.py in all experiments.
 BASELINE = {
     **{"data.mix": MIX, "train.precision": "float32", "train.keep": 1, "samples.count": 4},
     **{"train.validate_every": "1000 steps", "train.sample_every": "1000 steps"},
@@ -36,13 +36,15 @@ EXPERIMENTS = {
     "bins_4": {"model.bins": 4},
     "bins_8": {"model.bins": 8},
     # The network gets the image itself; squeeze-excite is its only context from the whole scene.
-    "no_view": PIXEL_MAPS | {"model.view_size": 0},
-    "view_384": {"model.view_size": 384, "data.crop_size": 384},
-    "patch_2": {"model.patch_size": 2},
-    "width_16_depth_3": {"model.width": 16, "model.depth": 3},
-    "width_32": {"model.width": 32},
+    "no_view": PIXEL_MAPS | {"model.view_size": 0, "model.mirror": False},
+    "view_192": {"model.view_size": 192, "data.crop_size": 192},
+    "no_mirror": {"model.mirror": False},
+    "patch_4": {"model.patch_size": 4, "model.depth": 4},
+    "width_24": {"model.width": 24},
+    "width_64": {"model.width": 64},
     "old_mix": {"data.mix": OLD_MIX},
     "no_relaid": {"data.fresh_haze.share_relaid": 0.0},
+    "no_logarithm": {"loss.l1_log_scale": 0.0},
     "rate_2e-3": {"optimizer.learning_rate": 2e-3},
     "longer": {"train.steps": 6000},
 }
@@ -51,7 +53,7 @@ EXPERIMENTS = {
 def command(name, flags):
     """The command line of one experiment's training, as a list of words."""
     fields = BASELINE | {"train.steps": flags.steps, "seed": flags.seed} | EXPERIMENTS[name]
-    words = [sys.executable, "-m", "hazeheal", "train", "--config=fast"]
+    words = [sys.executable, "-m", "hazeheal", "train", "--config=fast_128"]
     words += [f"--data_dir={flags.records}", f"--workdir={run_dir(name, flags)}"]
     words += [f"--cpu_replicas={flags.cpu_replicas}"]
     return words + [f"--config.{key}={value}" for key, value in fields.items()]

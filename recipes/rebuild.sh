@@ -22,11 +22,9 @@ train=(hazeheal train --data_dir="$out/records" --config.data.mix="$mix" "$@")
 python "$here/synthesize.py" --data="$data" --split="$out/split"
 hazeheal-tfrecords convert --hazy_dir="$out/split/train/hazy" --gt_dir="$out/split/train/GT" --name=mixed \
   --output_dir="$out/records" --pairing=same_name --val_keys="$out/split/train/val_keys.txt"
-for name in fast best_128 best; do
-  from=()
-  if [[ "$name" == best ]]; then from=(--restore_from="$out/runs/best_128"); fi
-  "${train[@]}" --config="$name" --workdir="$out/runs/$name" "${from[@]}"
-  [[ "$name" != best_128 ]] || continue
+for name in fast best; do
+  "${train[@]}" --config="${name}_128" --workdir="$out/runs/${name}_128"
+  "${train[@]}" --config="$name" --workdir="$out/runs/$name" --restore_from="$out/runs/${name}_128"
   [[ -f "$out/$name.npz" ]] || hazeheal export --model="$out/runs/$name" --format=weights --output="$out/$name.npz"
 done
 python "$here/scores.py" --split="$out/split" --part=test --baselines --model "$out/fast.npz" "$out/best.npz" \

@@ -1,0 +1,27 @@
+"""Last stage of configs/best.py with all losses of the original.
+
+The adversarial and the perceptual loss (VGG19 weights: `loss.perceptual_weights`) join the Charbonnier loss, at low learning
+rates. The data are those of configs/best.py.
+
+Command:  hazeheal train --config=gan --restore_from=best --data_dir=records/mixed --workdir=runs/gan --cpu_replicas=1
+Run time: not measured.
+Result:   not measured.
+"""
+
+from hazeheal.configs import best, default
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = best.get_config()
+    config.loss = default.get_config().loss
+    config.model.disc_width = 32
+    config.optimizer.learning_rate = 1e-4
+    config.optimizer.disc_learning_rate = 2e-4
+    config.optimizer.beta1 = 0.5
+    config.train.steps = 1000
+    config.train.log_every = "20 steps"
+    config.train.sample_every = "500 steps"
+    config.train.validate_every = "500 steps"
+    config.train.save_every = "100 steps"
+    return config
