@@ -55,6 +55,16 @@ def figures(validators):
     return {n: run(tested) for n, tested in validators.items()}
 
 
+def test_a_long_validation_prints_how_far_it_is(validators, monkeypatch, capsys):
+    run(validators[1])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("hazeheal.utils.progress_lines.FIRST_SECONDS", 0.0)
+    run(validators[1])
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(("validating: 1 of 5 images, ", "validating: 2 of 5 images, "))
+    assert last.startswith("validating: 5 of 5 images, ")
+
+
 def test_names(figures):
     names = {*(f"val_{name}" for name in LOSSES), "psnr", "ssim", "psnr_input", "ssim_input"}
     assert set(figures[1]) == names

@@ -24,6 +24,7 @@ from hazeheal.training.step import losses
 from hazeheal.training.step.forward_backward import LOSSES, image_losses
 from hazeheal.training.step.layout import ROW
 from hazeheal.utils.parallel import Workers
+from hazeheal.utils.progress_lines import ProgressLines
 
 QUALITY = ("psnr", "ssim", "psnr_input", "ssim_input")
 _OF_RESTORED = slice(0, len(LOSSES) + 2)  # columns of the table: the losses, PSNR and SSIM
@@ -79,14 +80,20 @@ class Validator:
     def run(self, *, tick: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Returns the means of `val_disc_loss`, ..., and of `QUALITY` (PSNR in dB); `tick` is called now and then.
 
-        The losses of a large image are means over its parts, weighted by their pixels.
+        The losses of a large image are means over its parts, weighted by their pixels. Group 0 prints how far it is if this
+        takes long.
         """
+        progress = None
+        if self._groups.number == 0:
+            progress = ProgressLines(desc="validating", unit="image", total=len(self._share()))
         workers = Workers([self._restorer.replica(i) for i in range(self._devices)], on_result=tick)
         table = np.zeros([-(-self.num_images // self._groups.count), len(LOSSES) + len(QUALITY)])
         batches = batches_by_size(self._images(), pixels=self._batch_pixels)
         for is_large, run in itertools.groupby(batches, lambda batch: self._restorer.is_large(*batch.hazy.shape[1:3])):
             for places, figures in self._large(run, workers) if is_large else self._whole(run, workers):
                 table[places, : figures.shape[1]] = figures
+                if progress is not None:
+                    progress.update(len(places))
         if self._of_input is None:
             self._of_input = table[:, _OF_INPUT].copy()
         table[:, _OF_INPUT] = self._of_input
@@ -100,8 +107,12 @@ class Validator:
     def _images(self):
         """The images of this group."""
         number, count = self._groups.number, self._groups.count
-        share = len(range(number, self.num_images, count))
-        return self._processor.evaluation_dataset(replica=number, replicas=count).take(share).as_numpy_iterator()
+        images = self._processor.evaluation_dataset(replica=number, replicas=count)
+        return images.take(len(self._share())).as_numpy_iterator()
+
+    def _share(self):
+        """The numbers of this group's images."""
+        return range(self._groups.number, self.num_images, self._groups.count)
 
     def _whole(self, batches, workers):
         """Yields the places and the figures of each batch."""
