@@ -64,8 +64,6 @@ def get_config() -> ConfigDict:
     # With a view and output=scattering: K and B for each of N levels of brightness, at the resolution of the patches; 0: for
     # each pixel of the view.
     config.model.bins = 0
-    # With a view: restore with the mean of the maps of an image and of its mirror image; training is not affected.
-    config.model.mirror = False
     config.model.edges = "zero"  # what convolutions see beyond the edges: zero | repeat (the outermost pixels)
     config.model.upsampling = "transposed"  # transposed | nearest: a transposed convolution, or repeated pixels
     config.model.disc_width = 64

@@ -26,7 +26,6 @@ def get_config() -> ConfigDict:
     config.model.patch_size = 8
     config.model.view_size = 256
     config.model.bins = 2
-    config.model.mirror = True
     config.model.norm = "none"
     config.model.output = "scattering"
     config.model.edges = "repeat"

@@ -72,7 +72,6 @@ FIELDS = {
     "model.patch_size": Field(int, least=1, most=16),
     "model.view_size": Field(int, least=0, most=4096),
     "model.bins": Field(int, least=0, most=32),
-    "model.mirror": Field(bool),
     "model.edges": Field(str, choices=("zero", "repeat")),
     "model.upsampling": Field(str, choices=("transposed", "nearest")),
     "model.disc_width": Field(int, least=1),
@@ -118,7 +117,7 @@ REMOVED_FIELDS = dict.fromkeys(
     "set the fixed weights loss.gan_weight and loss.perceptual_weight",
 )
 # Fields of the networks that version 0.1 does not have, with the values of its networks.
-ADDED_MODEL_FIELDS = {"bins": 0, "mirror": False, "edges": "zero", "upsampling": "transposed"}
+ADDED_MODEL_FIELDS = {"bins": 0, "edges": "zero", "upsampling": "transposed"}
 REMOVED_VALUES = {
     "model.norm": dict.fromkeys(("batch", "instance", "group"), "use none or layer"),
     "model.output": {"direct": "use residual or scattering"},
@@ -220,10 +219,6 @@ def _check_networks(model, *, crop_size):
     if model.bins and not (model.view_size and model.output == "scattering"):
         raise UsageError(
             f"--config.model.bins={model.bins} needs a view_size above 0 and output=scattering; set both, or bins=0"
-        )
-    if model.mirror and not model.view_size:
-        raise UsageError(
-            "--config.model.mirror=True needs a --config.model.view_size above 0; set both, or mirror=False"
         )
     if model.width % 2:
         raise UsageError(f"--config.model.width={model.width} is odd; the stem needs an even number")

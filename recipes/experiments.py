@@ -36,9 +36,8 @@ EXPERIMENTS = {
     "bins_4": {"model.bins": 4},
     "bins_8": {"model.bins": 8},
     # The network gets the image itself; squeeze-excite is its only context from the whole scene.
-    "no_view": PIXEL_MAPS | {"model.view_size": 0, "model.mirror": False},
+    "no_view": PIXEL_MAPS | {"model.view_size": 0},
     "view_192": {"model.view_size": 192, "data.crop_size": 192},
-    "no_mirror": {"model.mirror": False},
     "patch_4": {"model.patch_size": 4, "model.depth": 4},
     "width_24": {"model.width": 24},
     "width_64": {"model.width": 64},

@@ -131,26 +131,6 @@ def test_mirror_and_strength_apply_to_all_levels():
     assert np.abs(half - (both[0].astype(float) + image) / 2)[inside].max() <= 1
 
 
-@pytest.mark.parametrize("fields", [FIELDS, BINS, FIELDS | {"model__output": "residual", "model__patch_size": 2}])
-@pytest.mark.parametrize("size", [(70, 90), (230, 211)])
-def test_a_network_with_mirrored_maps_equals_one_with_the_mirrored_image(fields, size):
-    plain, mirroring = make_gan(**fields), make_gan(**fields, model__mirror=True)
-    image = noise(*size)
-    both = np.stack([plain.restore(image), plain.restore(image[:, ::-1])[:, ::-1]]).astype(np.float32)
-    inside = ((both > 0) & (both < 255)).all(0)  # clipped pixels are not linear
-    assert inside.mean() > 0.5
-    assert apart(*both).mean() > 0.5, "the mirror image must be restored differently"
-    restored = [
-        Restorer(mirroring, **settings).restore(image) for settings in ({}, {"mirror": True}, {"tile_size": 64})
-    ]
-    for found in (*restored, whole(mirroring, image)):
-        assert np.abs(found - both.mean(0))[inside].max() <= 1.01
-    # Trainings see each image alone.
-    batch = tf.constant(np.stack([image, image[::-1]]), tf.float32) / 127.5 - 1
-    trained, alone = mirroring.generator(batch, training=True), plain.generator(batch)
-    np.testing.assert_allclose(trained, alone, atol=1e-5)
-
-
 def test_a_view_that_is_no_multiple_of_the_patches():
     gan = make_gan(**BINS | {"model__view_size": 33})
     for size in ((33, 33), (50, 41)):
@@ -177,7 +157,6 @@ def test_exports_restore_as_the_run(tmp_path):
     [
         (("model.bins=4",), "model.bins=4 needs a view_size above 0 and output=scattering"),
         (("model.bins=4", "model.view_size=256"), "model.bins=4 needs"),
-        (("model.mirror=True",), "model.mirror=True needs a --config.model.view_size above 0"),
         (("model.edges=mirror",), "model.edges"),
         (("model.upsampling=linear",), "model.upsampling"),
     ],
@@ -186,5 +165,3 @@ def test_invalid_values_are_refused(overrides, said):
     assert said in refusal(UsageError, lambda: load(*overrides))
     with pytest.raises(ValueError, match="bins is 4: must be 0 without"):
         build_generator(width=4, depth=1, bins=4)
-    with pytest.raises(ValueError, match="mirror is True: must be False without"):
-        build_generator(width=4, depth=1, mirror=True)

@@ -55,8 +55,7 @@ class Restorer:
     Attributes:
         tile_size: The network gets at most tile_size^2 pixels at once on each device. This alone bounds the
             memory of the device, whatever the size of the image.
-        mirror: Whether the result is the mean with the restored mirror image. A generator with `model.mirror` does this
-            itself, at less cost.
+        mirror: Whether the result is the mean with the restored mirror image.
         strength: Factor of the change of each pixel (`strength.blend`); 1 is what the network was trained for.
         local: Whether each restored pixel depends only on its neighborhood (`receptive_field.is_local`). Tiles then give
             the result of the whole image, up to rounding.
@@ -89,7 +88,7 @@ class Restorer:
         """
         model = gan.config.model
         self.tile_size = tile_size
-        self.mirror = mirror and not model.mirror
+        self.mirror = mirror
         self.strength = strength
         self._takes_parts = gan.takes_parts
         self.view_size = model.view_size if gan.takes_parts else 0

@@ -35,7 +35,6 @@ def build_generator(
     patch_size: int = 1,
     view_size: int = 0,
     bins: int = 0,
-    mirror: bool = False,
     edges: str = "zero",
     upsampling: str = "transposed",
     dtype: str = "float32",
@@ -63,7 +62,6 @@ def build_generator(
         bins: With a view and the output `scattering`, the head outputs K and B once per patch and for each of `bins`
             levels of brightness; a pixel gets those of its own brightness (`view.apply_parts`). 0: K and B for each
             pixel of the view.
-        mirror: With a view, outside of training: the maps are the mean of those of the image and of its mirror image.
         edges: What convolutions see beyond the edges: `zero`, or `repeat`, the outermost pixels.
         upsampling: How the decoder doubles the sides: `transposed`, a transposed convolution, or `nearest`, a 1x1
             convolution whose pixels are repeated. With the latter and edges=`repeat`, a hazy image of one color gives
@@ -91,13 +89,11 @@ def build_generator(
             raise ValueError(f"{name} is {value!r}: must be one of {', '.join(choices)}")
     if bins and not (view_size and output == "scattering"):
         raise ValueError(f"bins is {bins}: must be 0 without a view_size and output=scattering")
-    if mirror and not view_size:
-        raise ValueError("mirror is True: must be False without a view_size")
 
     block = {"norm": norm, "se_ratio": se_ratio, "edges": edges, "seed": seed, "dtype": dtype}
     hazy = keras.Input((None, None, 3), name="hazy", dtype="float32")
     # The image itself is float32 under every policy: bfloat16 has 8 significant bits.
-    seen = View(view_size, mirror=mirror, name="view", dtype="float32")(hazy) if view_size else hazy
+    seen = View(view_size, name="view", dtype="float32")(hazy) if view_size else hazy
     padded = MirrorPad(multiple(depth, patch_size), name="pad", dtype="float32")(seen)
     if patch_size > 1:
         padded = Patches(patch_size, name="patches", dtype="float32")(padded)
@@ -115,8 +111,7 @@ def build_generator(
     values = 3 * (bins or patch_size**2)
     x = Head(values, kind=output, edges=edges, seed=seed, dtype="float32", name="head")(x)
     if view_size:
-        maps = {"kind": output, "patch_size": patch_size, "bins": bins, "mirror": mirror}
-        x = Maps(view_size, **maps, name="maps", dtype="float32")(x)
+        x = Maps(view_size, kind=output, patch_size=patch_size, bins=bins, name="maps", dtype="float32")(x)
         x = ApplyMaps(name="apply_maps", dtype="float32")([x, hazy])
         return keras.Model(hazy, x, name="generator")
     # Applied on the patches: only the result is rearranged, and not K and B, which are twice as large.

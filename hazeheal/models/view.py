@@ -8,9 +8,6 @@ pixels, as in HDRnet (Gharbi et al. 2017). A large image takes hardly longer tha
 The reduction is linear with a triangle filter as wide as a pixel of the view: one matrix product along each side,
 equal to `tf.image.resize(antialias=True)`. The enlargement is bilinear, by the same kind of matrices. Between equal
 sizes both are the identity.
-
-With `mirror` the network sees the view and its mirror image, as a batch of twice the size, and the maps are the mean of
-both. An image and its mirror image are then restored alike.
 """
 
 from collections.abc import Sequence
@@ -36,22 +33,14 @@ def resampling(outputs: int | tf.Tensor, inputs: int | tf.Tensor, *, antialias: 
 
 @keras.saving.register_keras_serializable("hazeheal")
 class View(keras.layers.Layer):
-    """Reduces `[B, H, W, C]` float32 to `[B, size, size, C]`, for any H and W.
+    """Reduces `[B, H, W, C]` float32 to `[B, size, size, C]`, for any H and W."""
 
-    With `mirror` the mirror images follow, `[2 B, size, size, C]`, except in training.
-    """
-
-    def __init__(self, size: int, *, mirror: bool = False, **kwargs) -> None:
+    def __init__(self, size: int, **kwargs) -> None:
         super().__init__(**kwargs)
         self.size = size
-        self.mirror = mirror
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Reduces both sides."""
-        view = self._reduce(inputs)
-        return tf.concat([view, view[:, :, ::-1]], 0) if self.mirror and not training else view
-
-    def _reduce(self, inputs):
         if inputs.shape[1:3] == [self.size, self.size]:
             return inputs
         batch, height, width = (inputs.shape[axis] or tf.shape(inputs)[axis] for axis in range(3))
@@ -70,27 +59,18 @@ class Maps(keras.layers.Layer):
     """Converts the head's output on patches, `[B, h, w, p^2 C]`, to maps of the view, `[B, size, size, C]`.
 
     For the output `scattering`, the first three channels are K and the last three are B. With `bins` the maps have one
-    position per patch, and six channels for each bin: all of K, then all of B. With `mirror` they are the mean over the
-    two halves of the batch that `View` makes.
+    position per patch, and six channels for each bin: all of K, then all of B.
     """
 
-    def __init__(self, size: int, *, kind: str, patch_size: int, bins: int = 0, mirror: bool = False, **kwargs) -> None:
+    def __init__(self, size: int, *, kind: str, patch_size: int, bins: int = 0, **kwargs) -> None:
         super().__init__(**kwargs)
         self.size = size
         self.bins = bins
-        self.mirror = mirror
         self.kinds = 2 if kind == "scattering" else 1
         self.patch_size = patch_size
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Rearranges the patches into pixels, unless there are bins, and crops the padding."""
-        maps = self._rearrange(inputs)
-        if self.mirror and not training:
-            maps, mirrored = tf.split(maps, 2)
-            maps = (maps + mirrored[:, :, ::-1]) / 2
-        return maps
-
-    def _rearrange(self, inputs):
         if self.bins:
             side = -(-self.size // self.patch_size)
             return inputs[:, :side, :side]

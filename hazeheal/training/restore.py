@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from hazeheal.distributed.groups import Groups  # imports TensorFlow, which a dry run does without
 
 # Fields of `config.model` that do not affect the variables in a weights file: it holds no discriminator, and a view of
-# any size, with its mirror image or alone, has the same variables as none.
-WITHOUT_VARIABLES = ("disc_width", "view_size", "mirror")
+# any size has the same variables as none.
+WITHOUT_VARIABLES = ("disc_width", "view_size")
 
 
 @dataclasses.dataclass(frozen=True)
