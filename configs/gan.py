@@ -1,4 +1,4 @@
-"""Last stage of configs/best.py with all losses of the original.
+"""A last stage of `best` with all losses of the original.
 
 The adversarial and the perceptual loss (VGG19 weights: `loss.perceptual_weights`) join the Charbonnier loss, at low
 learning rates. The data are those of configs/best.py.
