@@ -12,8 +12,7 @@ KINDS = (
     *({"norm": norm, "depth": 2} for norm in ("none", "layer")),
     {"output": "scattering", "se_ratio": 0.25, "depth": 1},
     {"norm": "layer", "output": "scattering", "patch_size": 2, "view_size": 32, "depth": 2},
-    {"norm": "none", "output": "scattering", "patch_size": 4, "view_size": 64, "bins": 3}
-    | {"edges": "repeat", "upsampling": "nearest", "depth": 2},
+    {"output": "scattering", "view_size": 64, "bins": 3, "edges": "repeat", "upsampling": "nearest", "depth": 2},
     {"norm": "layer", "output": "scattering", "se_ratio": 0.5, "depth": 5, "width": 8},
 )
 

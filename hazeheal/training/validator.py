@@ -72,6 +72,7 @@ class Validator:
         self._groups = groups
         self._processor = processor
         self.num_images = min(config.data.max_val_pictures or math.inf, processor.num_images)
+        self._share = len(range(groups.number, self.num_images, groups.count))  # number of this group's images
         # CPUs gain nothing from larger batches.
         self._batch_pixels = restorer.tile_size**2 // (1 if runtime.on_gpu else 8)
         self._make_functions()
@@ -83,16 +84,14 @@ class Validator:
         The losses of a large image are means over its parts, weighted by their pixels. Group 0 prints how far it is if this
         takes long.
         """
-        progress = None
-        if self._groups.number == 0:
-            progress = ProgressLines(desc="validating", unit="image", total=len(self._share()))
+        progress = ProgressLines(desc="validating", unit="image", total=self._share)
         workers = Workers([self._restorer.replica(i) for i in range(self._devices)], on_result=tick)
         table = np.zeros([-(-self.num_images // self._groups.count), len(LOSSES) + len(QUALITY)])
         batches = batches_by_size(self._images(), pixels=self._batch_pixels)
         for is_large, run in itertools.groupby(batches, lambda batch: self._restorer.is_large(*batch.hazy.shape[1:3])):
             for places, figures in self._large(run, workers) if is_large else self._whole(run, workers):
                 table[places, : figures.shape[1]] = figures
-                if progress is not None:
+                if self._groups.number == 0:
                     progress.update(len(places))
         if self._of_input is None:
             self._of_input = table[:, _OF_INPUT].copy()
@@ -107,12 +106,7 @@ class Validator:
     def _images(self):
         """The images of this group."""
         number, count = self._groups.number, self._groups.count
-        images = self._processor.evaluation_dataset(replica=number, replicas=count)
-        return images.take(len(self._share())).as_numpy_iterator()
-
-    def _share(self):
-        """The numbers of this group's images."""
-        return range(self._groups.number, self.num_images, self._groups.count)
+        return self._processor.evaluation_dataset(replica=number, replicas=count).take(self._share).as_numpy_iterator()
 
     def _whole(self, batches, workers):
         """Yields the places and the figures of each batch."""
