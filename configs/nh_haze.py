@@ -2,7 +2,7 @@
 
 Ancuti et al. 2020. Hazy and clear images are in one folder.
 
-Command:  bash launch/train_multigpu.sh --config=nh_haze --hazy_dir=NH-HAZE --gt_dir=NH-HAZE --workdir=runs/nh_haze
+Command:  bash launch/train_multigpu.sh --config=nh_haze --restore_from=best --hazy_dir=NH-HAZE --gt_dir=NH-HAZE --workdir=runs/nh_haze
 Run time: not measured.
 Result:   not measured.
 """

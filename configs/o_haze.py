@@ -2,7 +2,7 @@
 
 Ancuti et al. 2018. The conversion shrinks the longer side to 1600.
 
-Command:  bash launch/train_multigpu.sh --config=o_haze --hazy_dir=O-HAZE/hazy --gt_dir=O-HAZE/GT --workdir=runs/o_haze --convert.max_side=1600
+Command:  bash launch/train_multigpu.sh --config=o_haze --restore_from=best --hazy_dir=O-HAZE/hazy --gt_dir=O-HAZE/GT --workdir=runs/o_haze --convert.max_side=1600
 Run time: not measured.
 Result:   not measured.
 """

@@ -196,7 +196,7 @@ def test_other_workers_stay_for_the_last_reports_of_worker_0(worker, board):
 
     board.read = read
     assert worker("exit 0", rank=1) == 0
-    assert len(reads) == 20
+    assert len(reads) >= 20  # another thread may read once more
 
 
 def test_a_workdir_that_is_not_shared_is_refused(worker, board, tmp_path, monkeypatch, capfd):
