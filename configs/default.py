@@ -74,6 +74,7 @@ def get_config() -> ConfigDict:
     config.loss.perceptual_weight = 0.005
     config.loss.perceptual_weights = "imagenet"  # or the path of a Keras .h5 or an .npz file
     config.loss.perceptual_layer = "block3_conv3"
+    config.loss.difference = "charbonnier"  # charbonnier | squared: of restored and clear pixels, in the L1 loss
     config.loss.charbonnier_eps = 1e-3
     config.loss.haze_share = 0.3  # share of the L1 loss that the haze mask weights; the rest is uniform
     config.loss.l1_log_scale = 0.0  # s: the L1 loss L of an image becomes s log(1 + L / s) (`losses.logarithmic`); 0: L

@@ -80,6 +80,7 @@ FIELDS = {
     "loss.perceptual_weight": WEIGHT,
     "loss.perceptual_weights": Field(str, per_host=True),
     "loss.perceptual_layer": Field(str),
+    "loss.difference": Field(str, choices=("charbonnier", "squared")),
     "loss.charbonnier_eps": Field(float, least=1e-12),
     "loss.haze_share": SHARE,
     "loss.l1_log_scale": Field(float, least=0.0),

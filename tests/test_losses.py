@@ -68,6 +68,19 @@ def test_charbonnier_gradient_against_central_differences():
         assert gradient[index] == pytest.approx(numeric, rel=1e-3, abs=1e-9)
 
 
+def test_squared_error_is_haze_aware_and_its_logarithm_is_the_psnr():
+    mask = np.random.default_rng(2).uniform(0, 1, (3, 9, 20, 1))
+    squares = (A.astype("float64") - B) ** 2
+    wide = np.broadcast_to(mask, squares.shape)
+    wanted = [0.7 * squares[i].mean() + 0.3 * (wide[i] * squares[i]).sum() / wide[i].sum() for i in range(3)]
+    np.testing.assert_allclose(losses.squared_error(A, B, mask=mask), wanted, rtol=1e-5)
+    scale = 1e-6
+    uniform = losses.squared_error(A, B, mask=mask, haze_share=0.0)
+    psnr = 10 * np.log10(4 / squares.mean((1, 2, 3)))  # images in [-1, 1]
+    logarithm = losses.logarithmic(uniform, scale=scale) / scale
+    np.testing.assert_allclose(psnr, 10 / np.log(10) * (np.log(4 / scale) - logarithm), rtol=1e-4)
+
+
 def test_the_logarithm_of_a_loss_weighs_large_losses_less():
     loss = tf.constant([0.0, 1e-6, 0.03, 0.3])
     with tf.GradientTape() as tape:

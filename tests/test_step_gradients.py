@@ -133,15 +133,17 @@ def test_low_precision_has_float32_gradients_and_losses(training, batches, preci
     assert error < (0.1 if precision == "mixed_bfloat16" else 0.02)
 
 
-def test_a_weight_of_zero_turns_a_term_off(training, batches):
-    trial = awaken(training(loss__gan_weight=0.0))
+@pytest.mark.parametrize("difference", ["charbonnier", "squared"])
+def test_a_weight_of_zero_turns_a_term_off(training, batches, difference):
+    trial = awaken(training(loss__gan_weight=0.0, loss__difference=difference))
+    loss = losses.squared_error if difference == "squared" else losses.charbonnier
     hazy, clear = (x[0] for x in batches(1))
     gradients, sums, _ = forward_backward(trial, hazy, clear)
     generator = trial.trained_networks().generator
     with tf.GradientTape() as tape:
         restored = generator(normalize(hazy), training=True)
         mask = losses.haze_mask(normalize(hazy), normalize(clear))
-        l1 = 150 * tf.reduce_mean(losses.charbonnier(restored, normalize(clear), mask=mask))
+        l1 = 150 * tf.reduce_mean(loss(restored, normalize(clear), mask=mask))
     variables = generator.trainable_variables
     wanted = {f"generator/{v.path}": g for v, g in zip(variables, tape.gradient(l1, variables), strict=True)}
     assert float(sums[4]) == pytest.approx(float(l1), rel=1e-5)

@@ -67,7 +67,10 @@ def image_losses(
             return tf.cast(to_pair[..., 3:], tf.float32)  # the channels of a pair are those of hazy, then of restored
 
     mask = losses.haze_mask(hazy, clear, kind=weights.haze_mask)
-    l1 = losses.charbonnier(restored, clear, mask=mask, eps=weights.charbonnier_eps, haze_share=weights.haze_share)
+    if weights.difference == "squared":
+        l1 = losses.squared_error(restored, clear, mask=mask, haze_share=weights.haze_share)
+    else:
+        l1 = losses.charbonnier(restored, clear, mask=mask, eps=weights.charbonnier_eps, haze_share=weights.haze_share)
     if weights.l1_log_scale:
         l1 = losses.logarithmic(l1, scale=weights.l1_log_scale)
     if networks.perceptual is not None:

@@ -35,19 +35,24 @@ def charbonnier(
     Returns:
         `[B]` float32.
     """
-    difference = _float32(restored) - _float32(clear)
-    c = tf.reduce_mean(tf.sqrt(tf.square(difference) + eps * eps), axis=-1, keepdims=True)
-    plain = tf.reduce_mean(c, axis=[1, 2, 3])
-    mask = _float32(mask)
-    hazy = tf.reduce_sum(mask * c, axis=[1, 2, 3]) / (tf.reduce_sum(mask, axis=[1, 2, 3]) + 1e-6)
-    return (1.0 - haze_share) * plain + haze_share * hazy
+    squares = tf.square(_float32(restored) - _float32(clear))
+    return _haze_weighted(tf.sqrt(squares + eps * eps), mask, haze_share)
+
+
+def squared_error(restored: tf.Tensor, clear: tf.Tensor, *, mask: tf.Tensor, haze_share: float = 0.3) -> tf.Tensor:
+    """Haze-aware squared error: `charbonnier` with c = (restored - clear)^2, `[B]` float32.
+
+    Where haze leaves several scenes possible, its best guess is their mean, as PSNR wants it, and not their median.
+    """
+    return _haze_weighted(tf.square(_float32(restored) - _float32(clear)), mask, haze_share)
 
 
 def logarithmic(loss: tf.Tensor, *, scale: float) -> tf.Tensor:
     """Returns s log(1 + L / s) of the loss L of each image, `[B]` float32, with s = `scale`.
 
     An image weighs 1 / (1 + L / s) as much as in L: those whose scene is hidden by dense haze, which no network can
-    restore, do not dominate the gradient. PSNR, a logarithm itself, weighs images alike.
+    restore, do not dominate the gradient. Of `squared_error` with a small s, this is the PSNR up to a factor and a
+    constant.
     """
     return scale * tf.math.log1p(loss / scale)
 
@@ -110,6 +115,14 @@ def generator_total(weights: ConfigDict, *, l1: tf.Tensor, gan: tf.Tensor, perce
         perceptual: The perceptual loss; all three of one shape.
     """
     return weights.l1_weight * l1 + weights.gan_weight * gan + weights.perceptual_weight * perceptual
+
+
+def _haze_weighted(pixels, mask, haze_share):
+    """The mean of `pixels`, `[B, H, W, 3]`, of each image: `haze_share` of it weighted by `mask`, the rest uniform."""
+    pixels, mask = tf.reduce_mean(pixels, axis=-1, keepdims=True), _float32(mask)
+    plain = tf.reduce_mean(pixels, axis=[1, 2, 3])
+    hazy = tf.reduce_sum(mask * pixels, axis=[1, 2, 3]) / (tf.reduce_sum(mask, axis=[1, 2, 3]) + 1e-6)
+    return (1.0 - haze_share) * plain + haze_share * hazy
 
 
 def _float32(x):
