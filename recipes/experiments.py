@@ -44,6 +44,7 @@ EXPERIMENTS = {
     "old_mix": {"data.mix": OLD_MIX},
     "no_relaid": {"data.fresh_haze.share_relaid": 0.0},
     "no_logarithm": {"loss.l1_log_scale": 0.0},
+    "squared": {"loss.difference": "squared", "loss.l1_log_scale": 0.01},
     "rate_2e-3": {"optimizer.learning_rate": 2e-3},
     "longer": {"train.steps": 6000},
 }
