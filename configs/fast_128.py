@@ -13,14 +13,15 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    return first_stage(fast.get_config())
+    config = first_stage(fast.get_config())
+    config.loss.difference = "charbonnier"
+    config.loss.l1_log_scale = 0.1
+    return config
 
 
 def first_stage(config: ConfigDict) -> ConfigDict:
     config.data.crop_size = 128
     config.model.view_size = 128
-    config.loss.difference = "charbonnier"
-    config.loss.l1_log_scale = 0.1
     config.optimizer.learning_rate = 1e-3
     config.train.batch_size = 16
     config.train.steps = 24000
