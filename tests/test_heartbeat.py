@@ -95,17 +95,26 @@ def test_only_the_owner_can_read_the_file(path):
         b"\n",
         b"00000000000000000003",
         b"00000000000000000003 0000\n0000 2",
-        b"3 x\n",
-        b"x 3\n",
-        b"1.5 3\n",
-        b"\0" * 42,
-        b"\xff\xfe 3\n",
-        b"9" * 5000 + b" 3\n",
+        b"3 x 3\n",
+        b"x 3 3\n",
+        b"1.5 3 4.5\n",
+        b"\0" * 63,
+        b"\xff\xfe 3 3\n",
+        b"9" * 5000 + b" 3 3\n",
+        b"3 3 6 6\n",
+        b"4 3 6\n",  # of two heartbeats, and never completed
+        b"3 4 6\n",
     ],
 )
 def test_invalid_contents_count_as_no_heartbeat(path, content):
     path.write_bytes(content)
     assert heartbeat.read_heartbeat(path) == NOTHING
+
+
+def test_a_read_beside_a_write_is_repeated(path, monkeypatch):
+    contents = iter([b"8 7 14\n", b"8 8 14\n", b"8 8 16\n"])
+    monkeypatch.setattr(heartbeat.pathlib.Path, "read_bytes", lambda _: next(contents))
+    assert heartbeat.read_heartbeat(path) == (8, 8)
 
 
 def test_a_directory_and_a_missing_file_count_as_no_heartbeat(tmp_path):

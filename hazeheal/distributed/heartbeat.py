@@ -1,7 +1,8 @@
 """Heartbeats of a training process, for the launcher that watches it: a small file that is rewritten at every step.
 
 A process that is stopped or waits forever does not crash; its heartbeats end. The file contains a counter and the
-step, and no time, so that clocks need not agree.
+step, and no time, so that clocks need not agree. A read beside a write may see a part of either: their sum, the third
+number, shows that both belong together.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import os
 import pathlib
 
 VARIABLE = "HAZEHEAL_HEARTBEAT"  # path of the file; not set if no launcher watches
+READS = 100  # of a file that is being written, before it counts as damaged
 
 
 class Heartbeat:
@@ -32,16 +34,19 @@ class Heartbeat:
             with contextlib.suppress(OSError):
                 descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
                 try:
-                    os.pwrite(descriptor, f"{self._count:020d} {self._step:020d}\n".encode(), 0)
+                    numbers = self._count, self._step, self._count + self._step
+                    os.pwrite(descriptor, "{:020d} {:020d} {:020d}\n".format(*numbers).encode(), 0)
                 finally:
                     os.close(descriptor)
 
 
 def read_heartbeat(path: str | pathlib.Path) -> tuple[int, int]:
     """Returns the number of heartbeats and the step that a process wrote; (0, -1) if it has not written any."""
-    try:
-        with open(path, encoding="ascii") as file:
-            count, step = file.read().split()
-        return int(count), int(step)
-    except (OSError, ValueError):
-        return 0, -1
+    for _ in range(READS):
+        try:
+            count, step, total = map(int, pathlib.Path(path).read_bytes().split())
+        except (OSError, ValueError):
+            break
+        if count + step == total:
+            return count, step
+    return 0, -1
