@@ -17,8 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "recipes")]
 
 MIX = (
-    "outdoor/=22,reside_haze/=14,rice1/=14,outdoor_haze/=10,aerial_haze/=17,indoor_haze/=5,its/=6,i_haze/=2,dense/=3,"
-    "frida/=2,mosaic/=4,flat/=1"
+    "outdoor/=22,reside_haze/=13,rice1/=14,outdoor_haze/=7,fog/=7,aerial_haze/=15,indoor_haze/=4,its/=6,i_haze/=2,"
+    "dense/=3,frida/=2,mosaic/=4,flat/=1"
 )
 OLD_MIX = "outdoor/=50,rice1/=50,=0"
 # What differs from configs/fast_128.py in all experiments.

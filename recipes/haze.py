@@ -38,6 +38,26 @@ def outdoor_pair(rng, clear, *, depth=None, other_depth=None):
     return _finish(rng, clear, tau, border_share=0.08)
 
 
+def fog_pair(rng, clear, *, depth):
+    """White or gray fog under an overcast sky, thicker with distance and mostly with height too.
+
+    The clear image shows what can still be seen. Its sky has nearly the color of the fog, and fog that transmits less than
+    a fourth of the light stays in part: the mean of all that it may hide would be a dark smear.
+    """
+    size = clear.shape[:2]
+    distance = _resized(depth, size)
+    tau = _distance_haze(rng, distance, lowest=0.15)
+    if rng.random() < 0.6:
+        tau += _fog_above(rng, size)
+    airlight = np.clip(rng.uniform(0.55, 1.0) + rng.normal(0, 0.02, 3), 0.4, 1.0).astype(np.float32)
+    is_sky = _smoothstep(np.log(distance) / np.log(FAR), 0.85, 0.98)[..., None]
+    sky = airlight * (1 + rng.uniform(-0.12, 0.06) * _ramp(rng, size)[..., None])
+    scene = clear.astype(np.float32) / 255
+    scene += is_sky * (sky - scene)
+    visible = _smoothstep(np.exp(-tau), 0.02, 0.25)[..., None]
+    return _finish(rng, _to_uint8(airlight + visible * (scene - airlight)), tau, border_share=0.04, airlight=airlight)
+
+
 def reside_pair(rng, clear, *, depth):
     """Haze as in RESIDE's outdoor sets (Li et al. 2019): a gray airlight, and no camera effects.
 
@@ -75,8 +95,8 @@ def aerial_pair(rng, clear):
         for _ in range(rng.integers(1, 3)):
             noise = fractal(rng, size, cells=_log_uniform(rng, 0.7, 14), octaves=6, gain=rng.uniform(0.35, 0.6))
             soft = rng.uniform(0.3, 1.6)
-            share = np.clip((noise - rng.uniform(-1.2, 1.0)) / soft, 0, 1)
-            tau += _log_uniform(rng, 0.3, 4.0) * share * share * (3 - 2 * share)
+            low = rng.uniform(-1.2, 1.0)
+            tau += _log_uniform(rng, 0.3, 4.0) * _smoothstep(noise, low, low + soft)
     return _finish(rng, clear, tau, border_share=0.08, collars=True)
 
 
@@ -114,12 +134,12 @@ def contrast_kept(hazy, clear, *, block=16):
     return float(np.median(deviations[0] / np.maximum(deviations[1], 2)))
 
 
-def _distance_haze(rng, depth):
-    """Optical thickness along a depth map; the median of the scene without the sky gets 0.08 to 2.2."""
+def _distance_haze(rng, depth, *, lowest=0.08):
+    """Optical thickness along a depth map; the median of the scene without the sky gets `lowest` to 2.2."""
     depth = depth ** rng.uniform(0.7, 1.3)
     scene = depth[depth < 0.8 * depth.max()]
     median = float(np.median(scene if scene.size else depth))
-    return depth * np.float32(_log_uniform(rng, 0.08, 2.2) / median)
+    return depth * np.float32(_log_uniform(rng, lowest, 2.2) / median)
 
 
 def _height_profile(rng, size):
@@ -129,10 +149,17 @@ def _height_profile(rng, size):
     return np.exp(-np.maximum(above, 0) / scale)[:, None].astype(np.float32)
 
 
-def _finish(rng, clear, tau, *, border_share, collars=False):
+def _fog_above(rng, size):
+    """Thickness of fog that hides what is high in the image, float32 `[H, W]`; its lower limit is not even."""
+    height = 1 - (np.arange(size[0], dtype=np.float32)[:, None] + 0.5) / size[0]
+    base = rng.uniform(0.25, 0.8) + rng.uniform(0.02, 0.1) * fractal(rng, size, cells=rng.uniform(0.5, 2), octaves=3)
+    return np.float32(_log_uniform(rng, 1, 12)) * np.maximum(height - base, 0)
+
+
+def _finish(rng, clear, tau, *, border_share, collars=False, airlight=None):
     """Applies haze of thickness `tau`, then what cameras, files and editors do."""
     size = clear.shape[:2]
-    scene, airlight = clear.astype(np.float32) / 255, _airlight(rng, size)
+    scene, airlight = clear.astype(np.float32) / 255, _airlight(rng, size) if airlight is None else airlight
     if tau.mean() > 0.8 and rng.random() < 0.3:  # light that is scattered several times blurs what is far
         radius = rng.uniform(0.3, 1.5)
         scene = np.asarray(Image.fromarray(clear).filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
@@ -159,6 +186,11 @@ def _airlight(rng, size):
     if rng.random() < 0.3:
         light = light * (1 + rng.uniform(-0.25, 0.25) * (_ramp(rng, size) - 0.5))[..., None]
     return np.clip(light, 0.3, 1.0).astype(np.float32)
+
+
+def _smoothstep(values, low, high):
+    share = np.clip((values - low) / (high - low), 0, 1)
+    return (share * share * (3 - 2 * share)).astype(np.float32)
 
 
 def _ramp(rng, size):

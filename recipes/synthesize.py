@@ -5,6 +5,7 @@
 Writes pairs of `recipes/haze.py` beside the real ones, JPEG of quality 95:
 
     OUT/train/{hazy,GT}/outdoor_haze, aerial_haze, indoor_haze    several versions of each clear image
+    OUT/train/{hazy,GT}/fog                                       the same, with fog under an overcast sky
     OUT/train/{hazy,GT}/reside_haze                               the same, with haze as in RESIDE's outdoor sets
     OUT/train/{hazy,GT}/mosaic, flat                              grids of pairs; pictures without haze or detail
     OUT/train/{hazy,GT}/rice1/*_turned*.png                       training pairs of RICE1, turned by 90, 180, 270 degrees
@@ -33,7 +34,8 @@ import haze  # noqa: E402
 
 OUTDOOR = {"sun": "sun_outdoor_288", "other": "other_384"}  # {set of split.py: folder of its depth maps}
 INDOOR = ("its", "i_haze")
-VERSIONS = {"outdoor_haze": 4, "reside_haze": 2, "aerial_haze": 6, "indoor_haze": 20}  # of each training image
+# Of each training image:
+VERSIONS = {"outdoor_haze": 4, "fog": 2, "reside_haze": 2, "aerial_haze": 6, "indoor_haze": 20}
 MOSAICS, FLATS = 300, 150
 FLAT_SIZE = (256, 256)
 LEAST_CONTRAST, ATTEMPTS = 0.25, 8
@@ -90,8 +92,9 @@ def make_haze(job):
 def draw_pair(rng, clear, kind, flags, key):
     if kind == "aerial_haze":
         return haze.aerial_pair(rng, clear)
-    if kind == "reside_haze":
-        return haze.reside_pair(rng, clear, depth=load_depth(depth_files(str(flags.data))[key]))
+    if kind in ("reside_haze", "fog"):
+        function = haze.fog_pair if kind == "fog" else haze.reside_pair
+        return function(rng, clear, depth=load_depth(depth_files(str(flags.data))[key]))
     others = training_depths(str(flags.data), str(flags.split))
     other = load_depth(others[rng.integers(len(others))])
     if kind == "indoor_haze":
@@ -158,8 +161,9 @@ def haze_jobs(flags):
     jobs, val_keys = [], []
     depths = depth_files(str(flags.data))
     outdoor = tuple(OUTDOOR)
-    kinds = {"outdoor_haze": outdoor, "reside_haze": outdoor, "aerial_haze": ("aerial",), "indoor_haze": INDOOR}
-    parts = {"reside_haze": ("train",), "indoor_haze": ("train", "val")}
+    kinds = {"outdoor_haze": outdoor, "fog": outdoor, "reside_haze": outdoor, "aerial_haze": ("aerial",)}
+    kinds["indoor_haze"] = INDOOR
+    parts = {"reside_haze": ("train",), "fog": ("train", "val"), "indoor_haze": ("train", "val")}
     for kind, sets in kinds.items():
         for part in parts.get(kind, ("train", "val", "test")):
             versions = min(VERSIONS[kind], flags.versions) if part == "train" else 1

@@ -68,7 +68,7 @@ def test_from_images_to_scores(tmp_path):
     run("recipes/split.py", f"--data={data}", f"--output_dir={split}")
     run("recipes/synthesize.py", f"--data={data}", f"--split={split}", "--workers=2")
     names = {path.name for path in (split / "train/hazy").iterdir()}
-    made = ["outdoor_haze", "reside_haze", "aerial_haze", "indoor_haze", "mosaic", "flat"]
+    made = ["outdoor_haze", "fog", "reside_haze", "aerial_haze", "indoor_haze", "mosaic", "flat"]
     assert names == {*made, "rice1", "outdoor", "dense", "i_haze", "its", "frida"}
     assert not list(split.rglob("*sun-3*haze*")), "its depth map is doubtful"
     before = {path: path.stat().st_mtime_ns for path in split.rglob("*.jpg")}
@@ -162,6 +162,22 @@ def test_haze_as_in_reside_is_gray_and_keeps_detail_at_every_distance():
         assert 0.15 < top < bottom < 1
         assert hazy.mean() > clear.mean()
         assert np.ptp(hazy.mean((0, 1))) < 1
+
+
+def test_fog_keeps_its_color_in_the_sky_and_hides_from_the_clear_image_what_no_light_reaches():
+    clear = np.random.default_rng(0).integers(0, 120, (*SIZE, 3), np.uint8)
+    depth = np.linspace(haze.FAR, 1, SIZE[0], dtype=np.float32)[:, None] + np.zeros(SIZE, np.float32)
+    pairs = [haze.fog_pair(np.random.default_rng(seed), clear, depth=depth) for seed in range(40)]
+    np.testing.assert_array_equal(pairs[3], haze.fog_pair(np.random.default_rng(3), clear, depth=depth))
+    sky = np.array([[image[1].mean() for image in pair] for pair in pairs])
+    assert np.abs(sky[:, 0] - sky[:, 1]).max() < 20, "overcast in both"
+    assert np.median(sky) > 140 > clear.max()
+    contrast = np.array(
+        [[image[rows].std() for image in pair] for pair in pairs for rows in (slice(24, 32), slice(-8, None))]
+    )
+    hazy, kept = np.median(contrast.reshape(40, 2, 2), axis=0).T
+    assert hazy[0] < hazy[1] < 0.9 * kept[1], "fog is thicker in the distance"
+    assert kept[1] == pytest.approx(clear.std(), rel=0.05), "what is near stays as it is"
 
 
 def test_a_mosaic_holds_its_pairs_and_a_flat_pair_is_equal():
