@@ -281,7 +281,8 @@ def test_the_networks_of_the_package_are_intact_and_small(name):
     path = pretrained.find(name)
     assert path.stat().st_size <= MOST_BYTES
     gan = DehazeGAN.from_pretrained(name)
-    assert name in pretrained.NAMES and gan.metadata["step"] > 0 and gan.metadata["psnr"] is not None
+    assert name in pretrained.NAMES and gan.metadata["step"] > 0
+    assert gan.metadata["psnr"] is not None or len(gan.metadata["average_of"]) > 1
     image = noise(60, 50)
     assert gan.restore(image).shape == image.shape
 

@@ -104,6 +104,32 @@ def test_the_perceptual_distance_is_0_for_equal_images_and_grows_with_the_noise(
     assert distance(clear, noisy[2]) == pytest.approx(much, rel=1e-5)
 
 
+# ----------------------------------------------------------------------------------------- recipes/average.py
+def test_the_average_of_weights_names_its_parts_and_claims_no_score(tmp_path):
+    import average
+
+    from hazeheal.models import weights
+
+    files, metadata = (
+        [tmp_path / "a.npz", tmp_path / "b.npz"],
+        {"config": {"seed": 3}, "psnr": 20.0, "metrics": {"psnr": 20.0}},
+    )
+    for file, value in zip(files, (1.0, 4.0), strict=True):
+        weights.write(file, {"kernel": np.full((2, 3), value), "bias": np.array([-value])}, metadata)
+    output = tmp_path / "mean.npz"
+    average.main([*map(str, files), f"--output={output}"])
+    mean = weights.read(output)
+    np.testing.assert_array_equal(mean.values["kernel"], np.full((2, 3), 2.5))
+    np.testing.assert_array_equal(mean.values["bias"], [-2.5])
+    assert mean.metadata["average_of"] == [weights.read(file).metadata["sha256"] for file in files]
+    assert [mean.metadata[key] for key in ("config", "psnr", "metrics")] == [{"seed": 3}, None, {}]
+    weights.write(tmp_path / "c.npz", {"kernel": np.ones((2, 4)), "bias": np.ones(1)}, metadata)
+    for wrong, name in (("has other variables", "other.npz"), ("exists", "mean.npz")):
+        with pytest.raises(SystemExit, match=wrong):
+            average.main([str(files[0]), str(tmp_path / "c.npz"), f"--output={tmp_path / name}"])
+    assert not (tmp_path / "other.npz").exists()
+
+
 # --------------------------------------------------------------------------------------- recipes/plot_logs.py
 def test_curves_leave_out_cells_without_a_number(tmp_path):
     from plot_logs import draw, read_log
