@@ -4,8 +4,8 @@ The adversarial and the perceptual loss (VGG19 weights: `loss.perceptual_weights
 learning rates. The data are those of configs/best.py.
 
 Command:  hazeheal train --config=gan --restore_from=best --data_dir=records/mixed --workdir=runs/gan --cpu_replicas=1
-Run time: 26 minutes at 128x128 pixels on two CPU cores.
-Result:   nothing gained over `best`: docs/experiments.md.
+Run time: 22 minutes for 700 steps at 128x128 pixels on two CPU cores.
+Result:   test PSNR outdoors 26.26 dB, `best` 26.66 dB; Dense-Haze 14.07 and 13.87 dB; docs/model_card.md.
 """
 
 from hazeheal.configs import best, default
@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.optimizer.learning_rate = 1e-4
     config.optimizer.disc_learning_rate = 2e-4
     config.optimizer.beta1 = 0.5
+    config.data.max_val_pictures = 64  # VGG19 sees the whole images: two CPU cores validate one per second
     config.train.steps = 1000
     config.train.log_every = "20 steps"
     config.train.sample_every = "500 steps"

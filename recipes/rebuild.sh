@@ -4,8 +4,9 @@
 #     bash recipes/rebuild.sh DATA OUT [flags of `hazeheal train`, such as --cpu_replicas=2]
 #
 # DATA has the sets that recipes/split.py and recipes/synthesize.py name. The script creates OUT/runs/, OUT/scores.json and
-# OUT/{fast,best}.npz; copy the .npz files to hazeheal/pretrained/ to ship them. After an interruption, rerun the command:
-# it resumes where it stopped.
+# OUT/{fast,best,gan}.npz; copy the .npz files to hazeheal/pretrained/ to ship them. After an interruption, rerun the
+# command: it resumes where it stopped. `gan` needs VGG19 weights, which are downloaded unless
+# --config.loss.perceptual_weights=FILE is among the flags.
 set -euo pipefail
 if [[ $# -lt 2 || "$1" == -* ]]; then
   sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
@@ -22,10 +23,15 @@ train=(hazeheal train --data_dir="$out/records" --config.data.mix="$mix" "$@")
 python "$here/synthesize.py" --data="$data" --split="$out/split"
 hazeheal-tfrecords convert --hazy_dir="$out/split/train/hazy" --gt_dir="$out/split/train/GT" --name=mixed \
   --output_dir="$out/records" --pairing=same_name --val_keys="$out/split/train/val_keys.txt"
-for name in fast best; do
-  "${train[@]}" --config="${name}_128" --workdir="$out/runs/${name}_128"
-  "${train[@]}" --config="$name" --workdir="$out/runs/$name" --restore_from="$out/runs/${name}_128"
+for name in fast best gan; do
+  start="$out/runs/${name}_128"
+  if [[ "$name" == gan ]]; then
+    start="$out/runs/best"
+  else
+    "${train[@]}" --config="${name}_128" --workdir="$start"
+  fi
+  "${train[@]}" --config="$name" --workdir="$out/runs/$name" --restore_from="$start"
   [[ -f "$out/$name.npz" ]] || hazeheal export --model="$out/runs/$name" --format=weights --output="$out/$name.npz"
 done
-python "$here/scores.py" --split="$out/split" --part=test --baselines --model "$out/fast.npz" "$out/best.npz" \
+python "$here/scores.py" --split="$out/split" --part=test --baselines --model "$out"/{fast,best,gan}.npz \
   --output="$out/scores.json"

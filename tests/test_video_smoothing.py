@@ -76,7 +76,7 @@ def test_brightness_moves_at_most_twice_as_much(make, clip, size):
     assert video[1] < 2.5 * before[1]
 
 
-@pytest.mark.parametrize("name", ["best", "fast"])
+@pytest.mark.parametrize("name", ["best", "fast", "gan"])
 def test_the_shipped_networks_do_not_flicker(name):
     from hazeheal.inference.load_model import open_model
     from hazeheal.inference.restorer import Restorer

@@ -27,14 +27,14 @@ print(json.dumps([steps, str(config.find("rice1"))]))
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """(sources, build directory) of a copy of the sources with two more weights files."""
+    """(sources, build directory) of a copy of the sources with small weights files."""
     folder = tmp_path_factory.mktemp("wheel")
     source, library = folder / "source", folder / "library"
     for name in (*PACKAGES, "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
-    for step, name in enumerate(("fast", "best")):
+    for step, name in enumerate(("fast", "best", "gan")):
         weights.write(source / f"hazeheal/pretrained/{name}.npz", {"a": np.ones(3)}, {"step": step})
     command = [sys.executable, "setup.py", "--quiet", "build_py", f"--build-lib={library}"]
     code, out, err = processes.run(*command, cwd=source)
@@ -69,7 +69,7 @@ def test_installed_files_are_found(built, tmp_path):
     code, out, err = processes.run_python(USE_INSTALLED, library, cwd=tmp_path)
     assert code == 0, err
     steps, config = json.loads(out)
-    assert steps == {"fast": 0, "best": 1}
+    assert steps == {"fast": 0, "best": 1, "gan": 2}
     assert config == str(library / "hazeheal/configs/rice1.py")
 
 

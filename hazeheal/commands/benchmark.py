@@ -45,7 +45,7 @@ def parser() -> CommandParser:
     add("--what", type=choices(plan.KINDS), default=plan.KINDS, metavar="A,B", help=_listed(plan.KINDS))
     add("--config", metavar="NAME", help="and --config.x.y=VALUE, as in training (default: quickstart)")
     model_help = (
-        "in place of --config, the configuration of best or fast, of a run or of an .npz weights file. The weights are "
+        "in place of --config, the configuration of best, fast or gan, of a run or of an .npz weights file. The weights are "
         "not used: the speed does not depend on them"
     )
     add("--model", metavar="MODEL", help=model_help)

@@ -7,7 +7,7 @@ Examples:
   hazeheal dehaze scene.tif --bands=4,3,2 --white=10000 --output=restored
   hazeheal dehaze film.mp4 --model=runs/rice1/group_00/checkpoints/ckpt-00001000 --output=restored
 
-The networks best and fast are included; docs/model_card.md lists their training data, scores and limits.
+The networks best, fast and gan are included; docs/model_card.md lists their training data, scores and limits.
 
 Folders are searched recursively, and the results keep their structure. Format, EXIF, color profile, alpha channel, the
 16 bits of a PNG or TIFF and its other bands are preserved (docs/inference.md). A GeoTIFF of any size is restored window by

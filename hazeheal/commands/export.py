@@ -37,7 +37,7 @@ def parser() -> CommandParser:
     """Returns the parser of the command's flags."""
     parse = command_parser("export", __doc__)
     add = parse.add_argument_group("model").add_argument
-    model_help = "the directory of a run or of a checkpoint, an .npz weights file, best or fast"
+    model_help = "the directory of a run or of a checkpoint, an .npz weights file, best, fast or gan"
     add("--model", metavar="MODEL", required=True, help=model_help)
     add("--which", metavar="WHICH", help=WHICH_HELP)
     add = parse.add_argument_group("output").add_argument

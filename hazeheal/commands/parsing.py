@@ -12,7 +12,7 @@ from hazeheal.models import pretrained
 from hazeheal.utils.console import CommandParser, one_line
 
 MODEL_HELP = (
-    "trained generator: best or fast (both included), the directory of a run, of a checkpoint or of an export, or a .npz, "
+    "trained generator: best, fast or gan (all included), the directory of a run, of a checkpoint or of an export, or a .npz, "
     ".keras or .onnx file of an export; write ./best for a path (default: best)"
 )
 WHICH_HELP = "checkpoint of a run: best by validation PSNR, newest, or a step (default: best)"

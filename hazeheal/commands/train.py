@@ -51,7 +51,7 @@ def parser() -> CommandParser:
     add("--on_bad_record", choices=("fail", "skip"), default="fail", help=record_help)
     add = parse.add_argument_group("run").add_argument
     add("--workdir", metavar="DIR", help="directory of the run; created if it does not exist")
-    restore_help = "start from the networks of another run, a checkpoint, an .npz weights file, best or fast"
+    restore_help = "start from the networks of another run, a checkpoint, an .npz weights file, best, fast or gan"
     add("--restore_from", metavar="MODEL", help=restore_help)
     devices = parse.add_argument_group("devices")
     add = devices.add_mutually_exclusive_group().add_argument

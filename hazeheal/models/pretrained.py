@@ -1,6 +1,6 @@
 """The pretrained generators that are part of the package, by name. Imports neither NumPy nor TensorFlow.
 
-    names()             # ["best", "fast"]
+    names()             # ["best", "fast", "gan"]
     load("best")        # a `weights.Weights`; DehazeGAN.from_pretrained("best") builds the network
 
 Each is a weights file (`weights`) in hazeheal/pretrained/. docs/model_card.md describes their training.
@@ -15,7 +15,7 @@ from hazeheal.errors import HazeHealError
 if TYPE_CHECKING:
     from hazeheal.models.weights import Weights
 
-NAMES = ("fast", "best")
+NAMES = ("fast", "best", "gan")
 DEFAULT = "best"
 SUFFIX = ".npz"  # of weights files
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "pretrained"
