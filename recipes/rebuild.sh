@@ -23,15 +23,14 @@ train=(hazeheal train --data_dir="$out/records" --config.data.mix="$mix" "$@")
 python "$here/synthesize.py" --data="$data" --split="$out/split"
 hazeheal-tfrecords convert --hazy_dir="$out/split/train/hazy" --gt_dir="$out/split/train/GT" --name=mixed \
   --output_dir="$out/records" --pairing=same_name --val_keys="$out/split/train/val_keys.txt"
-for name in fast best gan; do
-  start="$out/runs/${name}_128"
-  if [[ "$name" == gan ]]; then
-    start="$out/runs/best"
-  else
-    "${train[@]}" --config="${name}_128" --workdir="$start"
-  fi
-  "${train[@]}" --config="$name" --workdir="$out/runs/$name" --restore_from="$start"
-  [[ -f "$out/$name.npz" ]] || hazeheal export --model="$out/runs/$name" --format=weights --output="$out/$name.npz"
+last_stage() { # NAME START
+  "${train[@]}" --config="$1" --workdir="$out/runs/$1" --restore_from="$2"
+  [[ -f "$out/$1.npz" ]] || hazeheal export --model="$out/runs/$1" --format=weights --output="$out/$1.npz"
+}
+for name in fast best; do
+  "${train[@]}" --config="${name}_128" --workdir="$out/runs/${name}_128"
+  last_stage "$name" "$out/runs/${name}_128"
 done
+last_stage gan "$out/runs/best"
 python "$here/scores.py" --split="$out/split" --part=test --baselines --model "$out"/{fast,best,gan}.npz \
   --output="$out/scores.json"

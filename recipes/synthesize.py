@@ -34,7 +34,7 @@ import haze  # noqa: E402
 
 OUTDOOR = {"sun": "sun_outdoor_288", "other": "other_384"}  # {set of split.py: folder of its depth maps}
 INDOOR = ("its", "i_haze")
-# Of each training image:
+# {kind: number of versions of each training image}
 VERSIONS = {"outdoor_haze": 4, "fog": 2, "reside_haze": 2, "aerial_haze": 6, "indoor_haze": 20}
 MOSAICS, FLATS = 300, 150
 FLAT_SIZE = (256, 256)
@@ -160,9 +160,8 @@ def haze_jobs(flags):
     """The jobs of `make_haze`, with the keys of those for validation."""
     jobs, val_keys = [], []
     depths = depth_files(str(flags.data))
-    outdoor = tuple(OUTDOOR)
-    kinds = {"outdoor_haze": outdoor, "fog": outdoor, "reside_haze": outdoor, "aerial_haze": ("aerial",)}
-    kinds["indoor_haze"] = INDOOR
+    kinds = dict.fromkeys(("outdoor_haze", "fog", "reside_haze"), tuple(OUTDOOR))
+    kinds |= {"aerial_haze": ("aerial",), "indoor_haze": INDOOR}
     parts = {"reside_haze": ("train",), "fog": ("train", "val"), "indoor_haze": ("train", "val")}
     for kind, sets in kinds.items():
         for part in parts.get(kind, ("train", "val", "test")):

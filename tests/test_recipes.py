@@ -110,10 +110,8 @@ def test_the_average_of_weights_names_its_parts_and_claims_no_score(tmp_path):
 
     from hazeheal.models import weights
 
-    files, metadata = (
-        [tmp_path / "a.npz", tmp_path / "b.npz"],
-        {"config": {"seed": 3}, "psnr": 20.0, "metrics": {"psnr": 20.0}},
-    )
+    files = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    metadata = {"config": {"seed": 3}, "psnr": 20.0, "metrics": {"psnr": 20.0}}
     for file, value in zip(files, (1.0, 4.0), strict=True):
         weights.write(file, {"kernel": np.full((2, 3), value), "bias": np.array([-value])}, metadata)
     output = tmp_path / "mean.npz"

@@ -28,7 +28,16 @@ from collections.abc import Sequence
 import hazeheal
 from hazeheal import config as configs
 from hazeheal.benchmark import model_config, plan, report, suite
-from hazeheal.commands.parsing import CommandParser, choices, command_parser, count, number, numbers, seconds
+from hazeheal.commands.parsing import (
+    PRETRAINED,
+    CommandParser,
+    choices,
+    command_parser,
+    count,
+    number,
+    numbers,
+    seconds,
+)
 from hazeheal.errors import EXIT_OK, EXIT_RESTART, UsageError
 from hazeheal.utils.signals import exit_on_sigterm
 
@@ -45,8 +54,8 @@ def parser() -> CommandParser:
     add("--what", type=choices(plan.KINDS), default=plan.KINDS, metavar="A,B", help=_listed(plan.KINDS))
     add("--config", metavar="NAME", help="and --config.x.y=VALUE, as in training (default: quickstart)")
     model_help = (
-        "in place of --config, the configuration of best, fast or gan, of a run or of an .npz weights file. The weights are "
-        "not used: the speed does not depend on them"
+        f"in place of --config, the configuration of {PRETRAINED}, of a run or of an .npz weights file. The weights "
+        "are not used: the speed does not depend on them"
     )
     add("--model", metavar="MODEL", help=model_help)
     add("--data_dir", metavar="DIR", help="data set of `hazeheal-tfrecords convert`, for input, step, loop")

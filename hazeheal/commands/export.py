@@ -18,7 +18,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from hazeheal.commands.parsing import WHICH_HELP, CommandParser, choices, command_parser
+from hazeheal.commands.parsing import PRETRAINED, WHICH_HELP, CommandParser, choices, command_parser
 from hazeheal.errors import EXIT_OK, HazeHealError, UsageError
 from hazeheal.export.formats import FORMATS, PRECISIONS
 from hazeheal.models.pretrained import SUFFIX
@@ -37,7 +37,7 @@ def parser() -> CommandParser:
     """Returns the parser of the command's flags."""
     parse = command_parser("export", __doc__)
     add = parse.add_argument_group("model").add_argument
-    model_help = "the directory of a run or of a checkpoint, an .npz weights file, best, fast or gan"
+    model_help = f"the directory of a run or of a checkpoint, an .npz weights file, {PRETRAINED}"
     add("--model", metavar="MODEL", required=True, help=model_help)
     add("--which", metavar="WHICH", help=WHICH_HELP)
     add = parse.add_argument_group("output").add_argument

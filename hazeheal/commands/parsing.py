@@ -11,8 +11,9 @@ from hazeheal.errors import UsageError
 from hazeheal.models import pretrained
 from hazeheal.utils.console import CommandParser, one_line
 
+PRETRAINED = f"{', '.join(pretrained.NAMES[:-1])} or {pretrained.NAMES[-1]}"  # for the help of flags
 MODEL_HELP = (
-    "trained generator: best, fast or gan (all included), the directory of a run, of a checkpoint or of an export, or a .npz, "
+    f"trained generator: {PRETRAINED} (all included), the directory of a run, of a checkpoint or of an export, or a .npz, "
     ".keras or .onnx file of an export; write ./best for a path (default: best)"
 )
 WHICH_HELP = "checkpoint of a run: best by validation PSNR, newest, or a step (default: best)"

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from hazeheal import config as configs
-from hazeheal.commands.parsing import CommandParser, command_parser, count, number, numbers
+from hazeheal.commands.parsing import PRETRAINED, CommandParser, command_parser, count, number, numbers
 from hazeheal.distributed import tf_config, xla_cache
 from hazeheal.distributed.preemption import exit_immediately_on_signals
 from hazeheal.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_RESTART, UsageError
@@ -51,7 +51,7 @@ def parser() -> CommandParser:
     add("--on_bad_record", choices=("fail", "skip"), default="fail", help=record_help)
     add = parse.add_argument_group("run").add_argument
     add("--workdir", metavar="DIR", help="directory of the run; created if it does not exist")
-    restore_help = "start from the networks of another run, a checkpoint, an .npz weights file, best, fast or gan"
+    restore_help = f"start from the networks of another run, a checkpoint, an .npz weights file, {PRETRAINED}"
     add("--restore_from", metavar="MODEL", help=restore_help)
     devices = parse.add_argument_group("devices")
     add = devices.add_mutually_exclusive_group().add_argument

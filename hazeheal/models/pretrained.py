@@ -15,7 +15,7 @@ from hazeheal.errors import HazeHealError
 if TYPE_CHECKING:
     from hazeheal.models.weights import Weights
 
-NAMES = ("fast", "best", "gan")
+NAMES = ("best", "fast", "gan")
 DEFAULT = "best"
 SUFFIX = ".npz"  # of weights files
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "pretrained"
