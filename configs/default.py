@@ -24,6 +24,9 @@ def get_config() -> ConfigDict:
     config.data.window_min = 0.0
     config.data.flip = True
     config.data.rot90 = True
+    config.data.relight_share = 0.0  # share of the training pairs that are shown in another light (docs/training.md)
+    config.data.relight_darkest = 0.3  # its lowest brightness
+    config.data.relight_tint = 0.3  # largest loss of one of its colors
     config.data.workers = 0  # decoding threads; 0: one per core
     # auto | local | gfile (for gs:// and other file systems that cannot be memory-mapped)
     config.data.reader = "auto"
@@ -41,6 +44,7 @@ def get_config() -> ConfigDict:
     config.data.fresh_haze.relaid_min = 0.5  # factor on the optical thickness of a pair
     config.data.fresh_haze.relaid_max = 2.0
     config.data.fresh_haze.relaid_shift = 0.1  # largest change of a pair's airlight, up or down
+    config.data.fresh_haze.relaid_tint = 0.0  # the same for each color channel by itself
     config.data.fresh_haze.kind = "mixed"  # ground: ramps | aerial: clouds | mixed: either
     config.data.fresh_haze.density_min = 0.06  # mean optical thickness of an image
     config.data.fresh_haze.density_max = 1.2

@@ -20,7 +20,9 @@ def get_config() -> ConfigDict:
     config.data.window_min = 0.6  # most or all of a scene, as the network sees it later
     config.data.rot90 = False  # most images have the sky at the top
     config.data.fresh_haze.share_clear = 0.1
-    config.data.fresh_haze.share_relaid = 0.2
+    config.data.fresh_haze.share_relaid = 0.3
+    config.data.fresh_haze.relaid_tint = 0.15  # dust and smoke
+    config.data.relight_share = 0.5  # evenings, clouds and white balances that the sets lack
     config.model.width = 32
     config.model.depth = 3
     config.model.patch_size = 8

@@ -6,6 +6,7 @@ Prints a Markdown table of PSNR in dB, the mean over the pairs of each set, for 
 model. The rows below the sets:
 
     bars, collar, timestamp   PSNR inside of a border, minus that of the same pixels without one (outdoor, 20 pairs)
+    SET, half/warm/cold light PSNR where the scene has another light, relative to that light (20 pairs)
     mosaic of RICE1           PSNR of 16 pairs in one image, minus that of the pairs one by one
     clear, mean and least     clear images through the network
     one color                 largest change of a 2000x1500 image of one color, in levels of 255
@@ -31,9 +32,12 @@ from hazeheal.inference.load_model import open_model  # noqa: E402
 
 REAL = ("outdoor", "rice1", "its", "i_haze", "dense", "frida")
 SETS = (*REAL, "outdoor_haze", "aerial_haze", "indoor_haze", "fog")
-BORDERED = 20  # pairs that get borders
+BORDERED = 20  # pairs that get borders or another light
 BAR, COLLAR = 0.12, 0.13  # of the height on each side; of the area
 CLEAR_LIMIT = 100.0  # dB of an unchanged image
+# Factors on the colors of both images of a pair, and the sets that get them.
+LIGHTS = {"half": (0.5, 0.5, 0.5), "warm": (1.0, 0.92, 0.8), "cold": (0.8, 0.9, 1.0)}
+LIT_SETS = ("outdoor", "aerial_haze")
 PERCEPTUAL_SETS = ("outdoor", "rice1", "i_haze")
 COLORS = (0, 40, 90, 128, 180, 220, 255, (200, 190, 170), (90, 110, 160), (60, 120, 60), (240, 240, 250))
 
@@ -85,6 +89,10 @@ def score(restore, pairs):
             restored = restore(bordered)
             differences.append(psnr(restored[inside], clear[inside]) - psnr(untouched[inside], clear[inside]))
         rows[name] = float(np.mean(differences))
+    for name in LIT_SETS:
+        for light, factors in LIGHTS.items():
+            found = [relit_psnr(restore, hazy, clear, factors=factors) for hazy, clear in pairs[name][:BORDERED]]
+            rows[f"{name}, {light} light"] = float(np.mean(found))
     hazy, clear = mosaic(pairs["rice1"])
     single, whole = mosaic([(restore(h), c) for h, c in pairs["rice1"]])[0], restore(hazy)
     rows["mosaic of RICE1"] = psnr(whole, clear) - psnr(single, clear)
@@ -100,6 +108,13 @@ def perceptual_rows(restore, pairs, distance):
         f"VGG19 x 1000, {name}": 1000 * float(np.mean([distance(restore(h), c) for h, c in pairs[name]]))
         for name in PERCEPTUAL_SETS
     }
+
+
+def relit_psnr(restore, hazy, clear, *, factors):
+    """PSNR of a pair in another light; the errors are divided by the light, as if it were compensated afterwards."""
+    hazy, clear = (np.rint(image * np.array(factors)).astype(np.uint8) for image in (hazy, clear))
+    error = (restore(hazy).astype(np.float64) - clear) / factors
+    return float(10 * np.log10(255**2 / np.mean(error**2)))
 
 
 def bars(image):

@@ -1,4 +1,4 @@
-"""Crops, windows, mirroring and quarter turns of whole batches: against NumPy, and by their rates."""
+"""Crops, windows, mirroring, quarter turns and light: against NumPy, and by their rates."""
 
 import functools
 
@@ -96,3 +96,37 @@ def test_windows_are_inside_the_image_and_one_in_four_is_the_whole_image():
     whole_ones = (rows == 50) & (columns == 90)
     assert 30 < whole_ones.sum() < 75
     assert len(set(zip(rows / 50, columns / 90, strict=True))) > 100, "each side for itself"
+
+
+def drawn_lights(count, **options):
+    settings = {"seed": 3, "share": 0.5, "darkest": 0.25, "tint": 0.2} | options
+    lights = tf.data.Dataset.range(count).map(lambda position: augment.draw_light(position=position, **settings))
+    return np.stack(list(lights.as_numpy_iterator()))
+
+
+def test_light_is_drawn_for_its_share_in_its_range():
+    lights = drawn_lights(1000)
+    changed = (lights != 1).any(1)
+    assert abs(changed.mean() - 0.5) < 5 * np.sqrt(0.25 / 1000)
+    np.testing.assert_array_equal(lights[~changed], 1)
+    brightest = lights[changed].max(1)
+    assert 0.25 * 0.8 <= lights.min() < 0.25 and 0.95 < brightest.max() <= 1
+    # Log-uniform: half of them are below the geometric mean of both ends, but for the tint.
+    assert abs(np.median(np.log(brightest)) - np.log(0.5)) < 0.15
+    tints = 1 - lights[changed].min(1) / brightest
+    assert 0.15 < tints.max() <= 0.2 + 1e-6 and np.median(tints) < 0.08
+
+
+def test_light_without_a_tint_is_gray_and_depends_on_the_seed_and_the_position():
+    lights = drawn_lights(20, share=1.0, tint=0.0)
+    np.testing.assert_array_equal(lights, np.repeat(lights[:, :1], 3, 1))
+    assert len(np.unique(lights)) == 20
+    assert not np.isin(lights, drawn_lights(20, share=1.0, tint=0.0, seed=4)).any()
+    np.testing.assert_array_equal(drawn_lights(20, share=1.0, darkest=1.0, tint=0.0), 1)
+
+
+def test_relight_multiplies_the_channels():
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
+    light = np.float32([1, 0.5, 0.3])
+    expected = np.floor(image * light + np.float32(0.5)).astype(np.uint8)
+    np.testing.assert_array_equal(augment.relight(tf.constant(image), tf.constant(light)), expected)

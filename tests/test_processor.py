@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from configuring import load
 from record_sets import (
     COUNT,
     SIZES,
@@ -17,8 +18,8 @@ from record_sets import (
     write_dataset,
 )
 
+from hazeheal.data.pipeline import augment, sources
 from hazeheal.data.pipeline import processor as processor_module
-from hazeheal.data.pipeline import sources
 from hazeheal.data.pipeline.processor import DehazeDataProcessor
 from hazeheal.data.pipeline.shuffle import shuffled_numbers
 from hazeheal.errors import DataError, UsageError
@@ -105,6 +106,35 @@ def test_feeds_a_mirrored_strategy(ten_pairs):
         for name in ("hazy", "clear", "number"):
             found = np.concatenate([part[name] for part in parts])
             np.testing.assert_array_equal(found, whole[name])
+
+
+def test_relit_pairs_are_the_same_scenes_in_the_light_of_their_position(ten_pairs):
+    options = {"batch_size": 4, "crop_size": 16, "seed": 5}
+    plain, relit = (
+        take(DehazeDataProcessor(ten_pairs, relight=relight, **options).dataset(start), 4)
+        for relight, start in (((0.0, 1.0, 0.0), 2), ((0.5, 0.3, 0.2), 2))
+    )
+    changed = 0
+    for step, (before, after) in enumerate(zip(plain, relit, strict=True), start=2):
+        for place in range(4):
+            position = tf.constant(4 * step + place, tf.int64)
+            light = augment.draw_light(seed=5, position=position, share=0.5, darkest=0.3, tint=0.2)
+            changed += bool((light < 1).numpy().any())
+            for name in ("hazy", "clear"):
+                expected = augment.relight(tf.constant(before[name][place]), light).numpy()
+                np.testing.assert_array_equal(after[name][place], expected)
+    assert 0 < changed < 16
+
+
+def test_only_training_pairs_are_relit(data):
+    def of(split, share):
+        config = load("data.crop_size=16", "model.depth=1", f"data.relight_share={share}", "train.batch_size=4")
+        return DehazeDataProcessor.from_config(config, data, split=split)
+
+    for split in ("train", "val"):
+        assert_equal(*(list(of(split, share).evaluation_dataset().as_numpy_iterator()) for share in (0.0, 1.0)))
+    plain, relit = (joined(take(of("train", share).dataset(), 2))["clear"] for share in (0.0, 1.0))
+    assert (relit.mean((1, 2, 3)) < plain.mean((1, 2, 3))).all()
 
 
 def test_evaluation_gives_whole_images_in_order(ten_pairs):

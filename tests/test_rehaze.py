@@ -55,7 +55,10 @@ def test_the_transmission_is_estimated():
     assert np.abs(found - np.exp(-depth())[..., 0]).mean() < 0.01
 
 
-@pytest.mark.parametrize(("thickness", "shift"), [(0.5, 0.0), (2.0, 0.0), (1.0, 0.1), (1.0, -0.1), (1.6, 0.08)])
+@pytest.mark.parametrize(
+    ("thickness", "shift"),
+    [(0.5, 0.0), (2.0, 0.0), (1.0, 0.1), (1.0, -0.1), (1.6, 0.08), (1.0, np.float32([0.1, 0.0, -0.1]))],
+)
 def test_the_result_is_that_of_the_model_on_the_clear_image(thickness, shift):
     clear = as_bytes(scene())
     hazy = as_bytes(add_haze(clear / 255, 0.85, depth()))
@@ -118,3 +121,18 @@ def test_draws_fill_the_whole_range():
     assert 0.45 < min(drawn) < 0.6
     assert 1.7 < max(drawn) < 2.1
     assert abs(np.mean(np.log(drawn))) < 0.2
+
+
+def test_a_tint_changes_the_channels_by_themselves():
+    clear = as_bytes(scene())
+    hazy = as_bytes(add_haze(clear / 255, 0.6, 2.0))
+    settings = HazeSettings(relaid_min=1.0, relaid_max=1.0, relaid_shift=0.0, relaid_tint=0.2)
+    changes = []
+    for number in range(40):
+        found = haze_augmentation.rehaze_pair(
+            tf.constant(hazy), tf.constant(clear), settings=settings, seed=[1, -3 * number - 2]
+        )
+        changes.append((found.numpy().astype(np.float32) - hazy).mean((0, 1)) / 255 / (1 - np.exp(-2.0)))
+    changes = np.array(changes)
+    assert np.abs(changes).max() < 0.21 and changes.max() > 0.15 and changes.min() < -0.15
+    assert np.abs(np.corrcoef(changes.T)[np.triu_indices(3, 1)]).max() < 0.5

@@ -1,10 +1,12 @@
-"""Paired augmentation: the same crop, mirroring and quarter turn for the hazy and the clear image of a pair.
+"""Paired augmentation: the same crop, mirroring, quarter turn and light for the hazy and the clear image of a pair.
 
 All functions are pure and work on a whole batch: equal arguments give equal results, in eager mode, inside `tf.data`, in
 the compiled step and on any machine, so a resumed run sees the images that it would have seen. All randomness comes from
 `random_bits` with one seed per image: `hazeheal.data.pipeline.processor` uses (seed, 2 p) for the crop and
-(seed, 2 p + 1) for the orientation of the example at position p.
+(seed, 2 p + 1) for the orientation of the example at position p, and (~seed, p) for its light.
 """
+
+import math
 
 import tensorflow as tf
 
@@ -74,6 +76,32 @@ def random_orientations(bits: tf.Tensor, *, flip: bool = True, rot90: bool = Tru
         MIRRORED: ((turns == 2) | (turns == 3)) ^ mirrored,
     }
     return tf.add_n([value * tf.cast(flag, tf.int32) for value, flag in flags.items()])
+
+
+def draw_light(*, seed: int, position: tf.Tensor, share: float, darkest: float, tint: float) -> tf.Tensor:
+    """Draws the light of the pair at one position: a factor for each color channel of both images, for `relight`.
+
+    The scattering model I = J t + A (1 - t) holds in any light, since a factor on the scene J and on the airlight A is
+    one on I. So a pair shows what haze looks like in the evening and under a warm or cold sky too.
+
+    Args:
+        seed: The run's.
+        position: int64 scalar of 0 or more.
+        share: Share of the pairs that get another light than their own.
+        darkest: Smallest brightness, in (0, 1]. It is drawn log-uniformly up to 1.
+        tint: Largest loss of a channel compared to the others, in [0, 1). Strong tints are rare.
+
+    Returns:
+        float32 `[3]` in (0, 1]; 1 for a pair that keeps its light.
+    """
+    drawn = tf.random.stateless_uniform([6], seed=[~seed, position], alg="philox")
+    light = tf.exp(math.log(darkest) * drawn[1]) * (1 - tint * drawn[2] * drawn[3:])
+    return tf.where(drawn[0] < share, light, 1.0)
+
+
+def relight(image: tf.Tensor, light: tf.Tensor) -> tf.Tensor:
+    """Multiplies the channels of an image, uint8 `[H, W, 3]`, by the result of `draw_light`, and rounds."""
+    return tf.cast(tf.cast(image, tf.float32) * light + 0.5, tf.uint8)
 
 
 def orient(images: tf.Tensor, orientations: tf.Tensor, *, fused: bool = True) -> tf.Tensor:

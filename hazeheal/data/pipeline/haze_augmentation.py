@@ -89,10 +89,13 @@ def rehaze_pair(
     hazy: tf.Tensor, clear: tf.Tensor, *, settings: HazeSettings, seed: Sequence[int | tf.Tensor]
 ) -> tf.Tensor:
     """Changes the haze of a pair, uint8 `[S, S, 3]`, by a drawn factor and airlight, and returns the new hazy image."""
-    thickness, shift = tf.unstack(_uniform(2, seed))
+    drawn = _uniform(5, seed)
+    thickness, shift, tints = drawn[0], drawn[1], drawn[2:]
     low, high = math.log(settings.relaid_min), math.log(settings.relaid_max)
     factor = tf.exp(_between(thickness, low, high))
     shift = _between(shift, -settings.relaid_shift, settings.relaid_shift)
+    if settings.relaid_tint:
+        shift += _between(tints, -settings.relaid_tint, settings.relaid_tint)
     return to_uint8(rehaze(hazy, clear, thickness=factor, shift=shift))
 
 

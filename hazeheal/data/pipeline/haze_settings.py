@@ -13,7 +13,7 @@ LIMITS = {
     "density": (1e-6, 100.0),
     "jpeg_quality": (1, 100),
     "relaid": (0.01, 100.0),
-    "relaid_shift": (0.0, 1.0),
+    **dict.fromkeys(("relaid_shift", "relaid_tint"), (0.0, 1.0)),
 }
 RANGES = ("relaid", "density", "airlight", "jpeg_quality")
 
@@ -35,6 +35,7 @@ class HazeSettings:
     relaid_min: float = 0.5  # factor on the pair's optical thickness, above 0
     relaid_max: float = 2.0
     relaid_shift: float = 0.1  # largest change of the pair's airlight in both directions, in [0, 1]
+    relaid_tint: float = 0.0  # the same for each color channel by itself
     kind: str = "mixed"  # `ground` (ramps), `aerial` (clouds), or `mixed` (either, with probability 1/2)
     density_min: float = 0.06  # mean optical thickness of an image, above 0
     density_max: float = 1.2

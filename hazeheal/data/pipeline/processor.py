@@ -7,7 +7,7 @@
 There is no state: order and augmentation are functions of (seed, position), see `plan`, so a run can resume at any step,
 and 1, 2 or 4 replicas, in one process or several, see the same images.
 
-Pipeline. plan -> bytes of the records -> crops, decoded in parallel -> haze augmentation, if configured -> batch ->
+Pipeline. plan -> bytes of the records -> crops, decoded in parallel -> other haze and light, if configured -> batch ->
 rotation and mirroring. With a cache of decoded images (`pixel_cache`) the crops are copied from it, and the batches are
 the same bit for bit. Images stay uint8; the device normalizes them, and in training also rotates and mirrors them.
 """
@@ -54,6 +54,7 @@ class DehazeDataProcessor:
             pairs are used equally often.
         flip, rot90: Whether to mirror and rotate (see `augment.random_orientations`).
         haze: Settings of the haze augmentation of `dataset`, or None.
+        relight: (share, darkest, tint) of `augment.draw_light`; a share of 0 leaves all pairs in their own light.
         workers: Number of threads that decode; 0 for one per CPU core that this process may use.
         reader: `auto`, `local` or `gfile` (see `record_reader`).
         on_bad_record: What to do with damaged records: `fail` or `skip` (see `graph_reader`).
@@ -78,6 +79,7 @@ class DehazeDataProcessor:
         flip: bool = True,
         rot90: bool = True,
         haze: HazeSettings | None = None,
+        relight: tuple[float, float, float] = (0.0, 1.0, 0.0),
         workers: int = 0,
         reader: str = "auto",
         on_bad_record: str = "fail",
@@ -112,6 +114,7 @@ class DehazeDataProcessor:
         self.mix = Mix(mix, self._split) if mix.strip() else None
         self._flip, self._rot90 = flip, rot90
         self._haze = haze if haze and haze.is_on else None
+        self._relight = dict(zip(("share", "darkest", "tint"), relight, strict=True)) if relight[0] else None
         self._grain = haze_augmentation.make_grain(crop_size) if self._haze and crop_size else None
         self._workers = workers or usable_cores()
         self._records = GraphReader(self._split, reader=reader, on_bad_record=on_bad_record)
@@ -137,6 +140,7 @@ class DehazeDataProcessor:
             "flip": data.flip,
             "rot90": data.rot90,
             "haze": HazeSettings(**data.fresh_haze) if is_training else None,
+            "relight": (data.relight_share if is_training else 0.0, data.relight_darkest, data.relight_tint),
             "workers": data.workers,
             "reader": data.reader,
         }
@@ -207,7 +211,7 @@ class DehazeDataProcessor:
             num_candidates=self._records.num_candidates,
             mix=self.mix,
         )
-        if isinstance(self._source, CacheSource) and not (self._window_min or self._haze or orient):
+        if isinstance(self._source, CacheSource) and not (self._window_min or self._haze or self._relight or orient):
             batches = plans.map(self._copy_batch, num_parallel_calls=self._workers)
         else:
             rows = plans.map(self._read_batch, num_parallel_calls=self._records.concurrent_batches(replica_batch))
@@ -259,6 +263,9 @@ class DehazeDataProcessor:
                 position=row["position"],
                 grain=self._grain,
             )
+        if self._relight is not None:
+            light = augment.draw_light(seed=self._seed, position=row["position"], **self._relight)
+            hazy, clear = (augment.relight(x, light) for x in (hazy, clear))
         pair = {"hazy": hazy, "clear": clear, "number": row["number"], "orientation": row["orientation"]}
         if orient:
             del pair["orientation"]

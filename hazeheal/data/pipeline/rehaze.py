@@ -33,7 +33,7 @@ def rehaze(hazy: tf.Tensor, clear: tf.Tensor, *, thickness: tf.Tensor, shift: tf
     Args:
         hazy, clear: uint8 `[S, S, 3]`.
         thickness: Factor on the optical thickness, a scalar of 0 or more.
-        shift: Change of the airlight, a scalar. The result is clipped to [0, 1], or to [0, A] if the pair's own
+        shift: Change of the airlight, a scalar or one for each channel. The result is clipped to [0, 1], or to [0, A] if the pair's own
             airlight A exceeds 1.
 
     Returns:
