@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     config = best.get_config()
     original = default.get_config()
     config.data.fresh_haze = original.data.fresh_haze
+    config.data.relight_share = original.data.relight_share
     config.loss = original.loss
     config.model.disc_width = original.model.disc_width
     config.optimizer = original.optimizer
