@@ -104,6 +104,20 @@ def test_the_perceptual_distance_is_0_for_equal_images_and_grows_with_the_noise(
     assert distance(clear, noisy[2]) == pytest.approx(much, rel=1e-5)
 
 
+# ------------------------------------------------------------------------------------------- recipes/scores.py
+def test_the_score_in_another_light_has_errors_in_the_units_of_the_first_light():
+    import scores
+
+    clear = scene(5)
+    hazy = (clear // 2 + 100).astype(np.uint8)
+    own = scores.psnr(hazy, clear)
+    for factors in scores.LIGHTS.values():
+        assert scores.relit_psnr(lambda image: image, hazy, clear, factors=factors) == pytest.approx(own, abs=0.05)
+    seen = []
+    assert scores.relit_psnr(lambda image: seen.append(image) or image, hazy, clear, factors=(0.5, 1, 0.25)) > 0
+    np.testing.assert_array_equal(seen[0], np.rint(hazy * np.array([0.5, 1, 0.25])))
+
+
 # ----------------------------------------------------------------------------------------- recipes/average.py
 def test_the_average_of_weights_names_its_parts_and_claims_no_score(tmp_path):
     import average
