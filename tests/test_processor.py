@@ -110,9 +110,9 @@ def test_feeds_a_mirrored_strategy(ten_pairs):
 
 def test_relit_pairs_are_the_same_scenes_in_the_light_of_their_position(ten_pairs):
     options = {"batch_size": 4, "crop_size": 16, "seed": 5}
+    light = {"relight_share": 0.5, "relight_darkest": 0.3, "relight_tint": 0.2}
     plain, relit = (
-        take(DehazeDataProcessor(ten_pairs, relight=relight, **options).dataset(start), 4)
-        for relight, start in (((0.0, 1.0, 0.0), 2), ((0.5, 0.3, 0.2), 2))
+        take(DehazeDataProcessor(ten_pairs, **options, **more).dataset(start_step=2), 4) for more in ({}, light)
     )
     changed = 0
     for step, (before, after) in enumerate(zip(plain, relit, strict=True), start=2):

@@ -54,7 +54,7 @@ class DehazeDataProcessor:
             pairs are used equally often.
         flip, rot90: Whether to mirror and rotate (see `augment.random_orientations`).
         haze: Settings of the haze augmentation of `dataset`, or None.
-        relight: (share, darkest, tint) of `augment.draw_light`; a share of 0 leaves all pairs in their own light.
+        relight_share, relight_darkest, relight_tint: The light of the pairs of `dataset` (see `augment.draw_light`).
         workers: Number of threads that decode; 0 for one per CPU core that this process may use.
         reader: `auto`, `local` or `gfile` (see `record_reader`).
         on_bad_record: What to do with damaged records: `fail` or `skip` (see `graph_reader`).
@@ -79,7 +79,9 @@ class DehazeDataProcessor:
         flip: bool = True,
         rot90: bool = True,
         haze: HazeSettings | None = None,
-        relight: tuple[float, float, float] = (0.0, 1.0, 0.0),
+        relight_share: float = 0.0,
+        relight_darkest: float = 1.0,
+        relight_tint: float = 0.0,
         workers: int = 0,
         reader: str = "auto",
         on_bad_record: str = "fail",
@@ -114,7 +116,7 @@ class DehazeDataProcessor:
         self.mix = Mix(mix, self._split) if mix.strip() else None
         self._flip, self._rot90 = flip, rot90
         self._haze = haze if haze and haze.is_on else None
-        self._relight = dict(zip(("share", "darkest", "tint"), relight, strict=True)) if relight[0] else None
+        self._light = {"share": relight_share, "darkest": relight_darkest, "tint": relight_tint}
         self._grain = haze_augmentation.make_grain(crop_size) if self._haze and crop_size else None
         self._workers = workers or usable_cores()
         self._records = GraphReader(self._split, reader=reader, on_bad_record=on_bad_record)
@@ -140,7 +142,9 @@ class DehazeDataProcessor:
             "flip": data.flip,
             "rot90": data.rot90,
             "haze": HazeSettings(**data.fresh_haze) if is_training else None,
-            "relight": (data.relight_share if is_training else 0.0, data.relight_darkest, data.relight_tint),
+            "relight_share": data.relight_share if is_training else 0.0,
+            "relight_darkest": data.relight_darkest,
+            "relight_tint": data.relight_tint,
             "workers": data.workers,
             "reader": data.reader,
         }
@@ -211,7 +215,9 @@ class DehazeDataProcessor:
             num_candidates=self._records.num_candidates,
             mix=self.mix,
         )
-        if isinstance(self._source, CacheSource) and not (self._window_min or self._haze or self._relight or orient):
+        if isinstance(self._source, CacheSource) and not (
+            self._window_min or self._haze or self._light["share"] or orient
+        ):
             batches = plans.map(self._copy_batch, num_parallel_calls=self._workers)
         else:
             rows = plans.map(self._read_batch, num_parallel_calls=self._records.concurrent_batches(replica_batch))
@@ -263,8 +269,8 @@ class DehazeDataProcessor:
                 position=row["position"],
                 grain=self._grain,
             )
-        if self._relight is not None:
-            light = augment.draw_light(seed=self._seed, position=row["position"], **self._relight)
+        if self._light["share"]:
+            light = augment.draw_light(seed=self._seed, position=row["position"], **self._light)
             hazy, clear = (augment.relight(x, light) for x in (hazy, clear))
         pair = {"hazy": hazy, "clear": clear, "number": row["number"], "orientation": row["orientation"]}
         if orient:
