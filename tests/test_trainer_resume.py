@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny
 from disks import truncate
-from machine import EPOCH_ENDS, EVERY, LOSSES, csv_rows, log_of, same_run
+from machine import EPOCH_ENDS, EVERY, LOSSES, TOTAL, csv_rows, log_of, same_run
 
 from hazeheal.data.pipeline import cache_builder
 from hazeheal.data.pipeline.pixel_cache import cache_path, is_complete
@@ -42,6 +42,31 @@ def test_a_stopped_run_resumes_bit_for_bit(machine, whole_run, tmp_path, stops):
     assert result["complete"]
     assert f"resumed at step {done} from " in log_of(tmp_path)
     np.testing.assert_array_equal(np.array(machine.rows), whole_run[2][done:])
+    same_run(tmp_path, whole_run[0])
+
+
+@pytest.mark.parametrize("at", [10, 20, TOTAL])  # in an epoch, at the end of one, and of the run
+def test_a_validation_that_a_signal_stops_is_repeated_when_the_run_resumes(
+    machine, whole_run, tmp_path, monkeypatch, at
+):
+    validate = machine.trainer._validator.run
+
+    def interrupted(**options):
+        if machine.at < at:
+            return validate(**options)
+        assert not options["is_stopped"]()
+        signal.raise_signal(signal.SIGTERM)
+        assert options["is_stopped"]()
+        return None
+
+    monkeypatch.setattr(machine.trainer._validator, "run", interrupted)
+    assert machine.run(tmp_path) == {"complete": False, "signal": "SIGTERM", "steps": at}
+    checkpoint = checkpoints.checkpoint_path(tmp_path / "group_00/checkpoints", at)
+    assert checkpoints.read_metrics(checkpoint) == {}
+    monkeypatch.setattr(machine.trainer._validator, "run", validate)
+    assert machine.run(tmp_path, resumed_at=at)["complete"]
+    if at == TOTAL:  # the other one has been removed since
+        assert checkpoints.read_metrics(checkpoint)["psnr"] > 0
     same_run(tmp_path, whole_run[0])
 
 

@@ -229,6 +229,21 @@ def test_groups_read_their_share_and_have_the_same_figures(awake, pairs, figures
         assert run(tested) == figures[1]
 
 
+def test_a_stopped_validation_gives_up_in_all_groups_and_the_next_one_is_whole(awake, pairs, figures):
+    tested, asked = validator(awake(replicas=1), pairs, config=make_config()), []
+    assert run(tested, is_stopped=lambda: asked.append(None) or len(asked) == 2) is None
+    assert len(asked) == 2 < len(pairs)
+    assert run(tested) == figures[1]
+    # One that ends anyway is not given up.
+    assert run(tested, is_stopped=lambda: asked.append(None) or len(asked) == 2 + len(pairs)) == figures[1]
+
+    def other_gave_up(values):
+        return np.stack([values, np.append(values[:-1], False)])
+
+    groups = types.SimpleNamespace(number=0, count=2, gather=other_gave_up)
+    assert run(validator(awake(replicas=1), pairs, config=make_config(), groups=groups)) is None
+
+
 def test_large_images_have_the_scores_of_the_whole_restored_image(awake, pairs, monkeypatch):
     """Two large images, one between small ones, and one on several devices at once."""
     fields = {"model__se_ratio": 0.0}

@@ -82,7 +82,8 @@ class CheckpointManager:
 
         Args:
             variables: {name: array}; must not change until the write has finished.
-            step: Number of completed steps. A checkpoint that exists already is not written again.
+            step: Number of completed steps. A checkpoint that exists already is not written again, unless it lacks the
+                metrics.
             metrics, progress: Validation metrics, and the host's counters, of JSON values.
         """
         self._saves.append(self._executor.submit(self._write, variables, step, metrics or {}, progress or {}))
@@ -108,7 +109,7 @@ class CheckpointManager:
         import tensorflow as tf
 
         final = checkpoint_path(self._folder, step)
-        if final.exists():
+        if final.exists() and not (metrics and not checkpoints.read_metrics(final)):
             return True
         temporary = self._folder / f".writing-{final.name}-{os.getpid()}"
         try:
@@ -129,6 +130,8 @@ class CheckpointManager:
             (temporary / checkpoints.MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
             for entry in [*temporary.iterdir(), temporary]:
                 _fsync(entry)
+            if final.exists():
+                shutil.rmtree(final)
             temporary.rename(final)
             _fsync(self._folder)
         except (OSError, tf.errors.OpError) as error:

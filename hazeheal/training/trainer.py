@@ -163,6 +163,9 @@ class DehazeTrainer:
             quality = self._start_from(restored, reporter)
             if restored is None:
                 self._sample(step, reporter)
+            elif self._validation_due:
+                quality = self._report(step, signals, reporter)
+                self._save(step, quality, session, reporter, is_last=True)
 
             due, batches, save_due = self._schedule, self._data.batches_from(step), False
             profiler = Profiler(self.config, self._directory.summaries / "train")
@@ -175,7 +178,7 @@ class DehazeTrainer:
                     batches = self._data.batches_from(step)
                 stop = min(step + count, due.next_stop(step), profiler.next(step))
                 self._run_steps(batches, step, stop, reporter)
-                step, quality = stop, None
+                step = stop
 
                 if reporter.longest_skipped >= self.config.optimizer.max_skipped:
                     restored = session.roll_back(step, skipped=reporter.longest_skipped)
@@ -185,14 +188,9 @@ class DehazeTrainer:
                 if due.log.due(step):
                     with due.log.measured():
                         reporter.log(step, bad_records=len(self._data.train.bad_records))
-                if due.validate.due(step):
-                    with due.validate.measured():
-                        quality = self._validate(step, reporter)
-                if due.sample.due(step):
-                    with due.sample.measured():
-                        self._sample(step, reporter)
-                if due.epoch.due(step):
-                    reporter.epoch(step)
+                quality = self._report(step, signals, reporter)
+                if self._validation_due:
+                    break
                 save_due = save_due or due.save.due(step) or session.is_best(quality)
                 # Checkpoints of a series of non-finite steps would take the place of those that a rollback may need.
                 if save_due and (not reporter.is_skipping or step == self.total_steps):
@@ -201,17 +199,18 @@ class DehazeTrainer:
                 reporter.beat(step)
             profiler.stop()
 
-            if step < self.total_steps:
+            is_stopped = step < self.total_steps or self._validation_due
+            if is_stopped:
                 self._save(step, quality, session, reporter, is_last=True)
             reporter.saving(step)
             session.wait(step)
-            if step < self.total_steps:
+            if not is_stopped and quality is None:
+                # `train.steps` was lowered to a step that is already reached.
+                quality = self._validate(step, signals, reporter)
+            if is_stopped or self._validation_due:
+                signal, _ = self._agree(signals)
                 reporter.stopped(step, signal)
                 return {"complete": False, "signal": signal, "steps": step}
-            if quality is None and self._validator is not None:
-                # `train.steps` was lowered to a step that is already reached.
-                with self._translate_errors_of(self._data.val):
-                    quality = self._validator.run(tick=reporter.beat)
             facts = {"quality": quality, "rates": reporter.rates, "facts": self._facts()}
             result = save_result(self._directory, groups=self._groups, step=step, **facts)
             reporter.complete(step)
@@ -236,6 +235,7 @@ class DehazeTrainer:
     def _start_from(self, restored, reporter):
         """Resumes reports and data from a checkpoint, None for a new run; returns the figures of its validation."""
         self._schedule.start(None if restored is None else restored.progress.get("schedule"))
+        self._validation_due = restored is not None and restored.progress.get("validation_due", False)
         if restored is None:
             reporter.start(0, progress=None)
             return None
@@ -262,14 +262,36 @@ class DehazeTrainer:
         self._loop_length.add(stop - step, seconds=end - begin)
         reporter.add(step, metrics, begin=begin, end=end, waited=waited)
 
-    def _validate(self, step, reporter):
+    def _report(self, step, signals, reporter):
+        """Validates, samples and adds the row of an epoch if that is due; returns the figures of the validation or None.
+
+        If a signal stops the validation, it is due when the run resumes, and the rest follows then.
+        """
+        due, quality = self._schedule, None
+        if self._validation_due or due.validate.due(step):
+            with due.validate.measured():
+                quality = self._validate(step, signals, reporter)
+            if self._validation_due:
+                return None
+        if due.sample.due(step):
+            with due.sample.measured():
+                self._sample(step, reporter)
+        if due.epoch.due(step):
+            reporter.epoch(step)
+        return quality
+
+    def _validate(self, step, signals, reporter):
+        """Returns the figures of the validation; None if there is no split for it, or if a signal stops it."""
+        self._validation_due = False
         if self._validator is None:
             return None
         reporter.validating(step)
         self._data.open_cache(self._data.val)
         with self._translate_errors_of(self._data.val):
-            quality = self._validator.run(tick=reporter.beat)
-        reporter.validation(step, quality)
+            quality = self._validator.run(tick=reporter.beat, is_stopped=lambda: signals.received is not None)
+        self._validation_due = quality is None
+        if quality is not None:
+            reporter.validation(step, quality)
         return quality
 
     def _sample(self, step, reporter):
@@ -288,6 +310,7 @@ class DehazeTrainer:
             reporter.saving(step, quality)
             bad_records = list(self._data.train.bad_records)
             progress = {**reporter.to_json(), "schedule": self._schedule.to_json(), "bad_records": bad_records}
+            progress["validation_due"] = self._validation_due
             self._data.train.log_bad_records()  # A run that resumes from this checkpoint does not log those in it again.
             session.save(step, quality=quality, progress=progress)
 

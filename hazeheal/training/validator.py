@@ -78,27 +78,41 @@ class Validator:
         self._make_functions()
         self._of_input = None  # the input's PSNR and SSIM, `[images of this group, 2]`, of the first validation
 
-    def run(self, *, tick: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Returns the means of `val_disc_loss`, ..., and of `QUALITY` (PSNR in dB); `tick` is called now and then.
+    def run(
+        self, *, tick: Callable[[], None] = lambda: None, is_stopped: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
+        """Returns the means of `val_disc_loss`, ..., and of `QUALITY` (PSNR in dB).
 
         The losses of a large image are means over its parts, weighted by their pixels. Group 0 prints how far it is if this
         takes long.
+
+        Args:
+            tick: Called now and then.
+            is_stopped: Whether to give up, asked after each batch. If one group does, all return None.
         """
         progress = ProgressLines(desc="validating", unit="image", total=self._share)
         workers = Workers([self._restorer.replica(i) for i in range(self._devices)], on_result=tick)
         table = np.zeros([-(-self.num_images // self._groups.count), len(LOSSES) + len(QUALITY)])
         batches = batches_by_size(self._images(), pixels=self._batch_pixels)
-        for is_large, run in itertools.groupby(batches, lambda batch: self._restorer.is_large(*batch.hazy.shape[1:3])):
-            for places, figures in self._large(run, workers) if is_large else self._whole(run, workers):
-                table[places, : figures.shape[1]] = figures
-                if self._groups.number == 0:
-                    progress.update(len(places))
-        if self._of_input is None:
-            self._of_input = table[:, _OF_INPUT].copy()
-        table[:, _OF_INPUT] = self._of_input
+        done = 0
+        for places, figures in self._all(batches, workers):
+            table[places, : figures.shape[1]] = figures
+            done += len(places)
+            if self._groups.number == 0:
+                progress.update(len(places))
+            if done < self._share and is_stopped():
+                break
+        is_complete = done == self._share
+        if is_complete:
+            if self._of_input is None:
+                self._of_input = table[:, _OF_INPUT].copy()
+            table[:, _OF_INPUT] = self._of_input
 
+        gathered = self._groups.gather(np.append(table.ravel(), is_complete))
+        if not gathered[:, -1].all():
+            return None
         # Image i is row i // count of the table of group i % count.
-        tables = self._groups.gather(table.ravel()).reshape([-1, *table.shape])
+        tables = gathered[:, :-1].reshape([-1, *table.shape])
         means = tables.transpose([1, 0, 2]).reshape([-1, table.shape[1]])[: self.num_images].mean(axis=0)
         names = [*(f"val_{name}" for name in LOSSES), *QUALITY]
         return {name: float(value) for name, value in zip(names, means, strict=True)}
@@ -107,6 +121,12 @@ class Validator:
         """The images of this group."""
         number, count = self._groups.number, self._groups.count
         return self._processor.evaluation_dataset(replica=number, replicas=count).take(self._share).as_numpy_iterator()
+
+    def _all(self, batches, workers):
+        """Yields the places and the figures of each batch or large image."""
+        for is_large, run in itertools.groupby(batches, lambda batch: self._restorer.is_large(*batch.hazy.shape[1:3])):
+            figures = self._large if is_large else self._whole
+            yield from figures(run, workers)
 
     def _whole(self, batches, workers):
         """Yields the places and the figures of each batch."""
