@@ -5,7 +5,7 @@ learning rates. The data are those of configs/best.py.
 
 Command:  hazeheal train --config=gan --restore_from=best --data_dir=records/mixed --workdir=runs/gan --cpu_replicas=1
 Run time: 22 minutes for 700 steps at 128x128 pixels on two CPU cores.
-Result:   test PSNR outdoors 26.26 dB, `best` 26.66 dB; Dense-Haze 14.07 and 13.87 dB; docs/model_card.md.
+Result:   test PSNR outdoors 26.26 dB, the `best` it started from 26.66; Dense-Haze 14.07 and 13.87; docs/model_card.md.
 """
 
 from hazeheal.configs import best, default
