@@ -263,9 +263,8 @@ def test_a_failed_device_is_reported_with_the_step_to_resume_from(machine, whole
 def test_replicas_that_differ_are_not_saved(machine, whole_run, tmp_path):
     def spoil_one():
         ema = local(machine.trainer.state.ema, 1)
-        ema.assign(
-            tf.where(tf.range(ema.shape[0])[:, tf.newaxis] == 3, ema * (1 + 2**-10), ema)
-        )  # the average forgets most of it
+        # The average of so few steps forgets most of the difference.
+        ema.assign(tf.where(tf.range(ema.shape[0])[:, tf.newaxis] == 3, ema * (1 + 2**-10), ema))
 
     with pytest.raises(DeviceFailedError, match=r"the replicas differ at step 8: CPU:0 and CPU:1; .* from step 4 \("):
         machine.run(tmp_path, before={5: spoil_one})

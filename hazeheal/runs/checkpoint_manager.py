@@ -14,8 +14,10 @@ import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hazeheal.errors import OutputError
 from hazeheal.runs import checkpoints
 from hazeheal.runs.checkpoints import best_saved, checkpoint_path, follows_finite_step, list_steps
+from hazeheal.utils.atomic import atomic_path
 from hazeheal.utils.hashing import sha256_of_file
 
 if TYPE_CHECKING:
@@ -82,8 +84,8 @@ class CheckpointManager:
 
         Args:
             variables: {name: array}; must not change until the write has finished.
-            step: Number of completed steps. A checkpoint that exists already is not written again, unless it lacks the
-                metrics.
+            step: Number of completed steps. A checkpoint that exists already is not written again, but gets the metrics
+                and the progress if it has no metrics.
             metrics, progress: Validation metrics, and the host's counters, of JSON values.
         """
         self._saves.append(self._executor.submit(self._write, variables, step, metrics or {}, progress or {}))
@@ -109,8 +111,8 @@ class CheckpointManager:
         import tensorflow as tf
 
         final = checkpoint_path(self._folder, step)
-        if final.exists() and not (metrics and not checkpoints.read_metrics(final)):
-            return True
+        if final.exists():
+            return not metrics or bool(checkpoints.read_metrics(final)) or self._add_metrics(final, metrics, progress)
         temporary = self._folder / f".writing-{final.name}-{os.getpid()}"
         try:
             temporary.mkdir()
@@ -126,12 +128,9 @@ class CheckpointManager:
                 for file in sorted(temporary.iterdir())
             }
             manifest = {"step": step, "metrics": metrics, "progress": progress, "files": files}
-            manifest["sha256"] = checkpoints.manifest_hash(manifest)
-            (temporary / checkpoints.MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+            _write_manifest(temporary / checkpoints.MANIFEST, manifest)
             for entry in [*temporary.iterdir(), temporary]:
                 _fsync(entry)
-            if final.exists():
-                shutil.rmtree(final)
             temporary.rename(final)
             _fsync(self._folder)
         except (OSError, tf.errors.OpError) as error:
@@ -142,12 +141,33 @@ class CheckpointManager:
         self._remove_old()
         return True
 
+    def _add_metrics(self, path, metrics, progress):
+        """Adds what a repeated validation gave. Only the manifest is replaced, so that the checkpoint is always complete."""
+        manifest_path = path / checkpoints.MANIFEST
+        try:
+            manifest = json.loads(manifest_path.read_text(encoding="utf-8")) | {
+                "metrics": metrics,
+                "progress": progress,
+            }
+            del manifest["sha256"]
+            with atomic_path(manifest_path, durable=True) as temporary:
+                _write_manifest(temporary, manifest)
+        except (OSError, OutputError) as error:
+            self._log.warning("the metrics could not be added to %s: %s; training continues", path, error)
+            return False
+        return True
+
     def _remove_old(self):
         steps = list_steps(self._folder)
         finite = (step for step in reversed(steps) if follows_finite_step(checkpoint_path(self._folder, step)))
         keep = {*steps[-self._keep :], best_saved(self._folder)[1], next(finite, None)}
         for step in set(steps) - keep:
             shutil.rmtree(checkpoint_path(self._folder, step), ignore_errors=True)
+
+
+def _write_manifest(path, manifest) -> None:
+    manifest["sha256"] = checkpoints.manifest_hash(manifest)
+    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def _fsync(path) -> None:

@@ -96,6 +96,7 @@ class DehazeTrainer:
         self._restorer = ImageRestorer(self.state, config=config)
         images = self._data.val or self._data.train
         self._sampler = Sampler(self._restorer, count=config.samples.count, processor=images, groups=self._groups)
+        self._validation_due = False  # a signal stopped the one at this step
         self._validator = None
         if self._data.val is not None:
             self._validator = Validator(

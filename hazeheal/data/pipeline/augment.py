@@ -1,9 +1,9 @@
 """Paired augmentation: the same crop, mirroring, quarter turn and light for the hazy and the clear image of a pair.
 
-All functions are pure and work on a whole batch: equal arguments give equal results, in eager mode, inside `tf.data`, in
+All functions are pure, and all but those of the light work on a whole batch: equal arguments give equal results, in eager mode, inside `tf.data`, in
 the compiled step and on any machine, so a resumed run sees the images that it would have seen. All randomness comes from
-`random_bits` with one seed per image: `hazeheal.data.pipeline.processor` uses (seed, 2 p) for the crop and
-(seed, 2 p + 1) for the orientation of the example at position p, and (~seed, p) for its light.
+the generator of `random_bits` with one seed per image: `hazeheal.data.pipeline.processor` uses (seed, 2 p) for the crop
+and (seed, 2 p + 1) for the orientation of the example at position p, and (~seed, p) for its light.
 """
 
 import math
