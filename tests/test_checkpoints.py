@@ -11,6 +11,7 @@ from checkpoints_made import equal, snapshot
 from disks import flip
 
 from hazeheal.errors import HazeHealError, UsageError
+from hazeheal.runs import checkpoint_manager
 from hazeheal.runs import checkpoints as checkpoint_files
 from hazeheal.runs.checkpoint_manager import CheckpointManager
 
@@ -171,6 +172,33 @@ def test_an_existing_step_is_not_written_again(saved, log):
     assert checkpoints.wait()
     assert {p.name: p.stat().st_mtime_ns for p in (folder / "ckpt-00000004").iterdir()} == before
     assert checkpoint_files.read_metrics(folder / "ckpt-00000004")["psnr"] == 20.0
+
+
+def test_metrics_are_added_to_a_checkpoint_without_them_and_its_variables_stay(saved, log, monkeypatch):
+    folder = saved((7, None))
+    path = checkpoint_files.checkpoint_path(folder, 7)
+    state = {file.name: file.read_bytes() for file in path.glob("state.*")}
+
+    def save(psnr):
+        manager = CheckpointManager(folder, keep=3, log=log)
+        manager.save(snapshot(8), step=7, metrics={"psnr": psnr}, progress={"fingerprint": "f", "n": psnr})
+        manager.close()
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(checkpoint_manager, "_write_manifest", full)
+        save(20.0)
+    assert "the metrics could not be added" in log.lines[0] and "No space left" in log.lines[0]
+    assert checkpoint_files.find_damage(path) is None and checkpoint_files.read_metrics(path) == {}
+    for psnr in (21.0, 22.0):  # the second one finds metrics
+        save(psnr)
+        assert checkpoint_files.find_damage(path) is None
+        assert checkpoint_files.read_metrics(path) == {"psnr": 21.0}
+        assert checkpoint_files.read_progress(path)["n"] == 21.0
+    assert {file.name: file.read_bytes() for file in path.glob("state.*")} == state
+    assert sorted(file.name for file in path.iterdir()) == ["manifest.json", *sorted(state)]
 
 
 def test_an_unexpected_error_is_raised(tmp_path, log):
