@@ -218,6 +218,19 @@ def test_fog_keeps_its_color_in_the_sky_and_hides_from_the_clear_image_what_no_l
     assert kept[1] == pytest.approx(clear.std(), rel=0.05), "what is near stays as it is"
 
 
+def test_what_overexposed_fog_makes_white_is_white_in_the_clear_image_too():
+    clear = np.random.default_rng(0).integers(0, 120, (*SIZE, 3), np.uint8)
+    depth = np.linspace(haze.FAR, 1, SIZE[0], dtype=np.float32)[:, None] + np.zeros(SIZE, np.float32)
+    pairs = [haze.fog_pair(np.random.default_rng(seed), clear, depth=depth) for seed in range(60)]
+    is_white = [hazy.min(-1) >= 254 for hazy, _ in pairs]
+    overexposed = [i for i, white in enumerate(is_white) if white[:4].mean() > 0.9]
+    assert 10 <= len(overexposed) <= 26, "three of ten"
+    darkest = [np.quantile(pairs[i][1][is_white[i]].min(-1), 0.1) for i in overexposed]
+    assert min(darkest) > 240, "nothing can be seen where the sensor is saturated"
+    below = [pairs[i][1][~is_white[i] & (np.arange(SIZE[0]) > 0.75 * SIZE[0])[:, None]] for i in overexposed]
+    assert np.median([part.std() for part in below if part.size]) > 30, "what is near is restored"
+
+
 def test_a_mosaic_holds_its_pairs_and_a_flat_pair_is_equal():
     tiles = [(np.full((4, 4, 3), i, np.uint8), np.full((4, 4, 3), 100 + i, np.uint8)) for i in range(4)]
     hazy, clear = haze.mosaic_pair(None, tiles)
