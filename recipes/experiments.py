@@ -24,7 +24,7 @@ OLD_MIX = "outdoor/=50,rice1/=50,=0"
 # What differs from configs/fast_128.py in all experiments.
 BASELINE = {
     **{"data.mix": MIX, "train.precision": "float32", "train.keep": 1, "samples.count": 4},
-    **{"train.validate_every": "1000 steps", "train.sample_every": "1000 steps"},
+    **{"train.validate_every": "never", "train.sample_every": "1000 steps"},  # it is validated at its end
 }
 PIXEL_MAPS = {"model.bins": 0}
 ZEROS = {"model.edges": "zero", "model.upsampling": "transposed"}
@@ -36,13 +36,14 @@ EXPERIMENTS = {
     "bins_4": {"model.bins": 4},
     "bins_8": {"model.bins": 8},
     # The network gets the image itself; squeeze-excite is its only context from the whole scene.
-    "no_view": PIXEL_MAPS | {"model.view_size": 0},
+    "no_view": PIXEL_MAPS | {"model.view_size": 0, "data.window_min": 0.0},
     "view_192": {"model.view_size": 192, "data.crop_size": 192},
     "patch_4": {"model.patch_size": 4, "model.depth": 4},
     "width_24": {"model.width": 24},
     "width_64": {"model.width": 64},
     "old_mix": {"data.mix": OLD_MIX},
     "no_relaid": {"data.fresh_haze.share_relaid": 0.0},
+    "no_light": {"data.relight_share": 0.0},
     "no_logarithm": {"loss.l1_log_scale": 0.0},
     "squared": {"loss.difference": "squared", "loss.l1_log_scale": 0.01},
     "rate_2e-3": {"optimizer.learning_rate": 2e-3},
