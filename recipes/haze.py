@@ -42,25 +42,20 @@ def fog_pair(rng, clear, *, depth):
     """White or gray fog under an overcast sky, thicker with distance and mostly with height too.
 
     The clear image shows what can still be seen. Its sky has nearly the color of the fog, and fog that transmits less than
-    a fourth of the light stays in part: the mean of all that it may hide would be a dark smear. Cameras often expose for
-    the ground: in three pairs of ten the fog is overexposed, and what it makes white is white in both images.
+    a fourth of the light stays in part: the mean of all that it may hide would be a dark smear. A third of the pairs has
+    white fog, as cameras that expose for the ground show it.
     """
     size = clear.shape[:2]
     distance = _resized(depth, size)
     tau = _distance_haze(rng, distance, lowest=0.15)
     if rng.random() < 0.6:
         tau += _fog_above(rng, size)
-    brightness = rng.uniform(0.55, 1.0) if rng.random() < 0.7 else rng.uniform(1.0, 1.3)  # above 1 it is overexposed
-    airlight = np.maximum(brightness + rng.normal(0, 0.02, 3), 0.4).astype(np.float32)
+    airlight = np.clip(rng.uniform(0.55, 1.25) + rng.normal(0, 0.02, 3), 0.4, 1.0).astype(np.float32)
     is_sky = _smoothstep(np.log(distance) / np.log(FAR), 0.85, 0.98)[..., None]
     sky = airlight * (1 + rng.uniform(-0.12, 0.06) * _ramp(rng, size)[..., None])
     scene = clear.astype(np.float32) / 255
     scene += is_sky * (sky - scene)
-    transmission = np.exp(-tau)
-    visible = _smoothstep(transmission, 0.02, 0.25)[..., None]
-    # What is white in the hazy image stays white.
-    below_white = 1 - (airlight + transmission[..., None] * (scene - airlight)).min(-1, keepdims=True)
-    visible = visible * _smoothstep(below_white, 0, 0.2)
+    visible = _smoothstep(np.exp(-tau), 0.02, 0.25)[..., None]
     return _finish(rng, _to_uint8(airlight + visible * (scene - airlight)), tau, border_share=0.04, airlight=airlight)
 
 
